@@ -1,0 +1,45 @@
+// What the binding files share. Only this folder knows that Python exists.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "pyformer/core/tensor.h"
+
+namespace py = pybind11;
+
+namespace pyformer::bindings {
+
+using NoGil = py::call_guard<py::gil_scoped_release>;
+
+inline Tensor or_absent(const std::optional<Tensor>& tensor) { return tensor ? *tensor : Tensor(); }
+
+// A Python object owned by C++ that may let go of it on a thread without the GIL.
+inline std::shared_ptr<py::object> owned(py::object object) {
+  return std::shared_ptr<py::object>(new py::object(std::move(object)), [](py::object* o) {
+    py::gil_scoped_acquire gil;
+    delete o;
+  });
+}
+
+// interop.cpp
+Tensor tensor_from(const py::object& data, const py::object& dtype, const std::string& device, bool requires_grad);
+Tensor tensor_sharing(const py::object& data);
+py::array numpy_of(const Array& array);     // shares memory; TypeError for bfloat16
+DType dtype_from(const py::object& dtype);  // a pyformer or NumPy dtype, or its name
+
+// dlpack.cpp
+bool is_dlpack_only(const py::object& data);  // exchanged through DLPack because NumPy can't be sure to read it
+Array array_from_dlpack(const py::object& data);
+py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy);
+
+void bind_dtypes(py::module_& core);
+void bind_tensor(py::module_& core);
+void bind_autograd(py::module_& core);
+void bind_creation(py::module_& core);
+void bind_runtime(py::module_& core);
+void bind_normalization(py::module_& ops);
+
+}  // namespace pyformer::bindings

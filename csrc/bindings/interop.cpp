@@ -1,0 +1,113 @@
+// Arrays in and out: NumPy, and whatever NumPy reads (lists, numbers, __array__, the buffer protocol).
+#include "bindings.h"
+
+namespace pyformer::bindings {
+
+static const char* numpy_name(DType dtype) {
+  if (dtype == DType::bfloat16) throw TypeError("numpy: NumPy has no bfloat16; use .to(pyformer.float32) first");
+  return name(dtype);
+}
+
+py::array numpy_of(const Array& array) {
+  const py::dtype dtype(numpy_name(array.dtype()));
+  auto* owner = new Array(array);
+  const py::capsule base(owner, [](void* p) { delete static_cast<Array*>(p); });
+  return py::array(dtype, std::vector<py::ssize_t>(array.shape().begin(), array.shape().end()), array.raw(), base);
+}
+
+static std::optional<DType> dtype_named(const std::string& wanted) {
+  for (int i = 0; i <= int(DType::boolean); ++i)
+    if (wanted == name(DType(i))) return DType(i);
+  return std::nullopt;
+}
+
+DType dtype_from(const py::object& dtype) {
+  if (py::isinstance<DType>(dtype)) return dtype.cast<DType>();
+  const std::string wanted = py::str(py::dtype::from_args(dtype).attr("name"));
+  if (const auto found = dtype_named(wanted)) return *found;
+  throw TypeError(cat("dtype: expected float32, float64, bfloat16, float16, int64, int32 or bool, got ", wanted));
+}
+
+// Python numbers carry no width: True if data is a number or a nest of lists whose first leaf is one.
+static bool is_python_number(py::object data) {
+  while (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
+    if (py::len(data) == 0) return true;
+    data = data[py::int_(0)];
+  }
+  return PyFloat_CheckExact(data.ptr()) || PyLong_Check(data.ptr());
+}
+
+// Narrow integers have no counterpart here; they widen without loss.
+static const char* widened(const std::string& dtype) {
+  if (dtype == "int8" || dtype == "uint8" || dtype == "int16" || dtype == "uint16") return "int32";
+  if (dtype == "uint32") return "int64";
+  return nullptr;
+}
+
+// data as a NumPy array of a dtype that has a counterpart (bfloat16 as its bits in uint16).
+static py::array readable_array(const py::object& data, DType* dtype) {
+  const py::module_ numpy = py::module_::import("numpy");
+  py::object array;
+  try {
+    array = numpy.attr("asarray")(data);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_ValueError)) throw;
+    throw ValueError(cat("tensor: cannot read the data as an array: ", py::str(error.value()).cast<std::string>()));
+  }
+  if (!array.attr("dtype").attr("isnative").cast<bool>())
+    array = array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="));
+  std::string name = py::str(array.attr("dtype").attr("name"));
+  if (name == "float64" && is_python_number(data)) {
+    array = array.attr("astype")("float32");
+    name = "float32";
+  }
+  if (const char* wide = widened(name)) {
+    array = array.attr("astype")(wide);
+    name = wide;
+  }
+  const auto found = dtype_named(name);
+  if (!found) throw TypeError(cat("tensor: expected numbers or booleans, got an array of ", name));
+  *dtype = *found;
+  if (*found == DType::bfloat16) array = numpy.attr("ascontiguousarray")(array).attr("view")("uint16");
+  return py::array(array);
+}
+
+static Shape shape_of(const py::array& array) {
+  Shape shape;
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
+  return shape;
+}
+
+static Array copy_of(const py::object& data) {
+  if (py::isinstance<Tensor>(data)) return data.cast<Tensor>().array().copy();
+  if (is_dlpack_only(data)) return array_from_dlpack(data).copy();
+  DType dtype;
+  const py::array source = readable_array(data, &dtype);
+  const Array out = Array::empty(shape_of(source), dtype);
+  const py::capsule keep(&out, [](void*) {});
+  const py::array target(source.dtype(), std::vector<py::ssize_t>(source.shape(), source.shape() + source.ndim()),
+                         out.raw(), keep);
+  py::module_::import("numpy").attr("copyto")(target, source);
+  return out;
+}
+
+Tensor tensor_from(const py::object& data, const py::object& dtype, const std::string& device, bool requires_grad) {
+  device_from_name(device);
+  Array array = copy_of(data);
+  if (!dtype.is_none() && dtype_from(dtype) != array.dtype())
+    array = copy_of(numpy_of(array).attr("astype")(numpy_name(dtype_from(dtype))));
+  return Tensor(std::move(array), requires_grad);
+}
+
+Tensor tensor_sharing(const py::object& data) {
+  if (py::isinstance<Tensor>(data)) return data.cast<Tensor>();
+  if (is_dlpack_only(data)) return Tensor(array_from_dlpack(data));
+  DType dtype;
+  const py::array source = readable_array(data, &dtype);
+  const bool shareable = (source.flags() & py::array::c_style) && source.writeable() &&
+                         reinterpret_cast<uintptr_t>(source.data()) % uintptr_t(source.itemsize()) == 0;
+  if (!shareable || source.size() == 0) return Tensor(copy_of(source));
+  return Tensor(Array::borrow(const_cast<void*>(source.data()), shape_of(source), dtype, owned(source)));
+}
+
+}  // namespace pyformer::bindings

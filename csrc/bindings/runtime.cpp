@@ -1,0 +1,48 @@
+// The process: threads, memory, instruction sets, Ctrl-C.
+#include "bindings.h"
+#include "pyformer/base/allocator.h"
+#include "pyformer/base/isa.h"
+#include "pyformer/base/thread_pool.h"
+
+namespace pyformer::bindings {
+
+// Only the main thread runs Python's signal handlers; elsewhere this is false at once.
+static bool signal_raised() {
+  if (!Py_IsInitialized()) return false;
+  py::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+static py::dict memory() {
+  const MemoryStats s = memory_stats();
+  py::dict d;
+  d["live_bytes"] = s.live_bytes;
+  d["live_blocks"] = s.live_blocks;
+  d["peak_bytes"] = s.peak_bytes;
+  d["cached_bytes"] = s.cached_bytes;
+  d["system_calls"] = s.system_calls;
+  d["live_arrays"] = live_storages();
+  return d;
+}
+
+void bind_runtime(py::module_& core) {
+  set_interrupt_callback(&signal_raised);
+  core.def("set_num_threads", &set_num_threads, py::arg("count"), "Threads that operations use, 1 to 1,024.");
+  core.def("get_num_threads", &num_threads);
+  core.def("empty_cache", &empty_cache, NoGil(), "Gives memory that no tensor holds back to the system.");
+  core.def("memory_stats", &memory, "Bytes and blocks held by tensors, the peak, and what is cached.");
+  core.def("reset_peak_memory", &reset_peak_memory);
+  core.def("set_guard_mode", &set_guard_mode, py::arg("on"),
+           "For tests: fill new memory with NaN and put guard bands around it.");
+  core.def("guard_violations", &guard_violations);
+  core.def("isa", [] { return name(current_isa()); }, "The instruction set whose kernels run.");
+  core.def("set_isa", [](const std::string& isa) { set_isa(isa_from_name(isa)); }, py::arg("isa"));
+  core.def("supported_isas", [] {
+    std::vector<std::string> names;
+    for (int i = 0; i < kIsaCount; ++i)
+      if (is_supported(Isa(i))) names.push_back(name(Isa(i)));
+    return names;
+  });
+}
+
+}  // namespace pyformer::bindings

@@ -1,0 +1,123 @@
+// The Tensor class and the dtypes.
+#include "bindings.h"
+
+namespace pyformer::bindings {
+
+void bind_dtypes(py::module_& core) {
+  py::enum_<DType>(core, "DType", "The element type of a tensor.")
+      .value("float32", DType::float32)
+      .value("float64", DType::float64)
+      .value("bfloat16", DType::bfloat16)
+      .value("float16", DType::float16)
+      .value("int64", DType::int64)
+      .value("int32", DType::int32)
+      .value("bool", DType::boolean)
+      .def_property_readonly("itemsize", &item_bytes, "Bytes an element.")
+      .def("__repr__", [](DType d) { return cat("pyformer.", name(d)); });
+}
+
+static py::tuple shape_tuple(const Tensor& t) {
+  py::tuple shape(t.ndim());
+  for (int i = 0; i < t.ndim(); ++i) shape[size_t(i)] = t.dim(i);
+  return shape;
+}
+
+static py::object item(const Tensor& t) {
+  if (t.array().size() != 1)
+    throw ValueError(cat("item: expected a tensor of one element, got shape ", t.shape().str()));
+  switch (t.dtype()) {
+    case DType::float32:
+      return py::float_(*t.array().data<float>());
+    case DType::float64:
+      return py::float_(*t.array().data<double>());
+    case DType::bfloat16:
+      return py::float_(to_float(*t.array().data<BFloat16>()));
+    case DType::float16:
+      return py::float_(to_float(*t.array().data<Float16>()));
+    case DType::int64:
+      return py::int_(*t.array().data<int64_t>());
+    case DType::int32:
+      return py::int_(*t.array().data<int32_t>());
+    case DType::boolean:
+      return py::bool_(*t.array().data<bool>());
+  }
+  throw std::logic_error("item: unknown dtype");
+}
+
+static std::string repr(const Tensor& t) {
+  std::string tail = cat(", dtype=", name(t.dtype()), t.requires_grad() ? ", requires_grad=True)" : ")");
+  if (t.dtype() == DType::bfloat16) return cat("tensor(shape=", t.shape().str(), tail);
+  const py::object text = py::module_::import("numpy").attr("array2string")(
+      numpy_of(t.array()), py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
+  return cat("tensor(", text.cast<std::string>(), tail);
+}
+
+void bind_tensor(py::module_& core) {
+  py::class_<Tensor> cls(core, "Tensor", R"(An n-dimensional array that remembers how it was made.
+
+Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and contiguous always.)");
+  cls.def_property_readonly("shape", &shape_tuple)
+      .def_property_readonly("dtype", &Tensor::dtype)
+      .def_property_readonly("device", [](const Tensor& t) { return name(t.array().device()); })
+      .def_property_readonly("ndim", &Tensor::ndim)
+      .def_property_readonly("size", [](const Tensor& t) { return t.array().size(); })
+      .def_property("requires_grad", &Tensor::requires_grad, &Tensor::set_requires_grad)
+      .def_property_readonly("is_leaf", &Tensor::is_leaf)
+      .def_property(
+          "grad",
+          [](const Tensor& t) -> py::object {
+            const Array grad = t.grad();
+            return grad.defined() ? py::cast(Tensor(grad)) : py::none();
+          },
+          [](Tensor& t, const std::optional<Tensor>& grad) { t.set_grad(or_absent(grad).array()); })
+      .def(
+          "numpy", [](const Tensor& t) { return numpy_of(t.array()); },
+          "A NumPy array that shares this tensor's memory. TypeError for bfloat16.")
+      .def(
+          "__array__",
+          [](const Tensor& t, const py::object& dtype, const py::object& copy) {
+            py::object array = numpy_of(t.array());
+            if (!dtype.is_none()) array = array.attr("astype")(dtype, py::arg("copy") = false);
+            return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
+          },
+          py::arg("dtype") = py::none(), py::arg("copy") = py::none())
+      .def(
+          "__dlpack__",
+          [](const Tensor& t, const py::object&, const py::object& max_version, const py::object&,
+             const py::object& copy) {
+            if (t.requires_grad()) throw TypeError("__dlpack__: a tensor that requires grad; use detach() first");
+            return dlpack_of(t.array(), max_version, copy);
+          },
+          py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
+          py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
+      .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
+      .def("item", &item, "The only element as a Python number. ValueError unless there is exactly one.")
+      .def("detach", &Tensor::detach, "The same memory without history.")
+      .def(
+          "backward", [](const Tensor& t, const std::optional<Tensor>& grad) { backward(t, or_absent(grad).array()); },
+          py::arg("grad") = py::none(), NoGil(),
+          "Adds the gradient of this tensor to .grad of every leaf it was made from; grad (of this tensor's shape) "
+          "defaults to 1 for one element. RuntimeError if the graph was already used.")
+      .def("__len__",
+           [](const Tensor& t) {
+             if (t.ndim() == 0) throw TypeError("len() of a tensor without dimensions");
+             return t.dim(0);
+           })
+      .def("__bool__", [](const Tensor& t) { return py::bool_(item(t)).cast<bool>(); })
+      .def("__float__", [](const Tensor& t) { return py::float_(item(t)); })
+      .def("__int__", [](const Tensor& t) { return py::int_(item(t)); })
+      .def("__repr__", &repr);
+
+  core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = "cpu",
+           py::arg("requires_grad") = false, R"(A new tensor that copies data.
+
+data: a number, (nested) list, NumPy array, or anything with __dlpack__, __array__ or the buffer protocol.
+Python floats become float32, integers int64; arrays keep their dtype. TypeError for dtypes that have no counterpart.)");
+  core.def("asarray", &tensor_sharing, py::arg("data"),
+           "A tensor that shares data's memory where its layout allows (contiguous, native, writable), else a copy.");
+  core.def(
+      "from_dlpack", [](const py::object& data) { return Tensor(array_from_dlpack(data)); }, py::arg("data"),
+      "A tensor over the memory of anything with __dlpack__ in CPU memory; a copy if it isn't contiguous or writable.");
+}
+
+}  // namespace pyformer::bindings

@@ -1,0 +1,362 @@
+#include "pyformer/base/allocator.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "pyformer/base/cgroup.h"
+#include "pyformer/base/error.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#endif
+
+namespace pyformer {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kMapBytes = int64_t(1) << 20;  // blocks from here on come from mmap
+constexpr int64_t kHugePage = int64_t(1) << 21;  // blocks from here on start at a huge page
+constexpr int64_t kCacheSlack = int64_t(64) << 20;
+constexpr int64_t kMaxBytes = int64_t(1) << 46;  // more than this is refused without looking at the machine
+constexpr int64_t kGuardBytes = 64;
+constexpr int kClasses = 8 + 8 * (46 - 9);  // 64, 128, ... 512, then eight per power of two up to 2^46
+
+// ---- size classes ---------------------------------------------------------------------------------------------
+
+struct SizeClass {
+  int index;
+  int64_t bytes;
+};
+
+SizeClass size_class(int64_t bytes) {
+  if (bytes <= 512) {
+    const int index = bytes <= kAlignment ? 0 : static_cast<int>((bytes - 1) / kAlignment);
+    return {index, (index + 1) * kAlignment};
+  }
+  const int power = 63 - __builtin_clzll(static_cast<uint64_t>(bytes - 1));  // 2^power < bytes <= 2^(power + 1)
+  const int64_t step = int64_t(1) << (power - 3);
+  const int64_t eighths = (bytes + step - 1) / step;  // 9 .. 16
+  return {8 * (power - 9) + static_cast<int>(eighths) - 1, eighths * step};
+}
+
+// ---- the system -----------------------------------------------------------------------------------------------
+
+bool use_system_allocator() {
+  static std::atomic<int> decided{-1};
+  int value = decided.load(std::memory_order_relaxed);
+  if (value < 0) {
+    const char* text = std::getenv("PYFORMER_ALLOCATOR");
+    value = text && std::strcmp(text, "system") == 0;
+    decided.store(value, std::memory_order_relaxed);
+  }
+  return value;
+}
+
+// The smallest memory limit of the control groups this process is in.
+int64_t cgroup_memory() {
+  double smallest = static_cast<double>(kMaxBytes);
+  for (const std::string& folder : cgroup_folders("", "memory"))
+    for (const char* name : {"/memory.max", "/memory.limit_in_bytes"}) {
+      double limit = 0;  // stays 0 where the file is missing or says "max"
+      std::ifstream(folder + name) >> limit;
+      if (limit > 0) smallest = std::min(smallest, limit);
+    }
+  return static_cast<int64_t>(smallest);
+}
+
+// What the machine can hold at all: memory (or the control group's share of it) plus swap.
+int64_t memory_limit() {
+  static std::atomic<int64_t> known{0};
+  int64_t limit = known.load(std::memory_order_relaxed);
+  if (limit) return limit;
+  limit = kMaxBytes;
+#ifdef __linux__
+  struct sysinfo info;
+  if (sysinfo(&info) == 0) {
+    const double unit = info.mem_unit;
+    const double swap = static_cast<double>(info.totalswap) * unit;
+    const double memory = std::min(static_cast<double>(info.totalram) * unit, static_cast<double>(cgroup_memory()));
+    limit = static_cast<int64_t>(std::min(memory + swap, static_cast<double>(kMaxBytes)));
+  }
+#endif
+  known.store(limit, std::memory_order_relaxed);
+  return limit;
+}
+
+// bytes of anonymous memory that begins at a huge page, or null.
+void* map_block(int64_t bytes) {
+#ifdef __linux__
+  const int64_t spare = bytes >= kHugePage ? kHugePage : 0;
+  void* mapped = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  if (!spare) return mapped;
+  char* const start = static_cast<char*>(mapped);
+  const int64_t before = -reinterpret_cast<int64_t>(start) & (kHugePage - 1);
+  if (before) munmap(start, before);
+  munmap(start + before + bytes, spare - before);
+  madvise(start + before, bytes, MADV_HUGEPAGE);
+  return start + before;
+#else
+  void* block = nullptr;
+  return posix_memalign(&block, 4096, bytes) == 0 ? block : nullptr;
+#endif
+}
+
+void* take_from_system(int64_t bytes) {
+  if (bytes >= kMapBytes && !use_system_allocator()) return map_block(bytes);
+  void* block = nullptr;
+  return posix_memalign(&block, kAlignment, bytes) == 0 ? block : nullptr;
+}
+
+void give_to_system(void* block, int64_t bytes) {
+#ifdef __linux__
+  if (bytes >= kMapBytes && !use_system_allocator()) {
+    munmap(block, bytes);
+    return;
+  }
+#endif
+  free(block);
+}
+
+// ---- the cache ------------------------------------------------------------------------------------------------
+
+// Stands at the start of a cached block.
+struct FreeBlock {
+  FreeBlock *newer_in_class, *older_in_class;
+  FreeBlock *newer, *older;
+  int64_t bytes;
+};
+static_assert(sizeof(FreeBlock) <= kAlignment);
+
+// A list by age through two of FreeBlock's members.
+template <FreeBlock* FreeBlock::* Newer, FreeBlock* FreeBlock::* Older>
+struct AgeList {
+  FreeBlock *newest = nullptr, *oldest = nullptr;
+
+  void push(FreeBlock* block) {
+    block->*Newer = nullptr;
+    block->*Older = newest;
+    (newest ? newest->*Newer : oldest) = block;
+    newest = block;
+  }
+  void remove(FreeBlock* block) {
+    (block->*Newer ? block->*Newer->*Older : newest) = block->*Older;
+    (block->*Older ? block->*Older->*Newer : oldest) = block->*Newer;
+  }
+};
+
+// No destructor anywhere in here: blocks may still come back while the process exits.
+struct State {
+  std::mutex mutex;
+  AgeList<&FreeBlock::newer_in_class, &FreeBlock::older_in_class> classes[kClasses];
+  AgeList<&FreeBlock::newer, &FreeBlock::older> all;
+  MemoryStats stats{};
+  int64_t most_live_bytes = 0;  // since the start or empty_cache(); what trimming is measured against
+  std::unordered_map<void*, int64_t>* guarded = nullptr;  // live guarded blocks and their sizes
+  int64_t violations = 0;
+};
+constinit State state;
+std::atomic<bool> guard_mode{false}, any_guarded{false};
+
+// A fork waits until no other thread changes the lists, so the child finds them whole and the mutex its own.
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork([] { state.mutex.lock(); }, [] { state.mutex.unlock(); }, [] { state.mutex.unlock(); });
+
+void count_live(int64_t bytes) {
+  MemoryStats& s = state.stats;
+  s.live_bytes += bytes;
+  s.live_blocks += bytes > 0 ? 1 : -1;
+  s.peak_bytes = std::max(s.peak_bytes, s.live_bytes);
+  state.most_live_bytes = std::max(state.most_live_bytes, s.live_bytes);
+}
+
+void remove_from_cache(FreeBlock* block) {
+  state.all.remove(block);
+  state.classes[size_class(block->bytes).index].remove(block);
+  state.stats.cached_bytes -= block->bytes;
+}
+
+// Takes the blocks unused for longest out of the cache until live and cached bytes are at most `keep`; a chain by
+// `older` that release() gives back once the mutex is free.
+FreeBlock* trim(int64_t keep) {
+  FreeBlock* chain = nullptr;
+  while (state.all.oldest && state.stats.live_bytes + state.stats.cached_bytes > keep) {
+    FreeBlock* const block = state.all.oldest;
+    remove_from_cache(block);
+    block->older = chain;
+    chain = block;
+  }
+  return chain;
+}
+
+void release(FreeBlock* chain) {
+  while (chain) {
+    FreeBlock* const next = chain->older;
+    give_to_system(chain, chain->bytes);
+    chain = next;
+  }
+}
+
+[[noreturn]] void out_of_memory(int64_t bytes) {
+  throw OutOfMemory(cat("cannot allocate ", bytes, " bytes (", memory_stats().live_bytes, " in use, the machine holds ",
+                        memory_limit(), ")"));
+}
+
+// A block the cache did not have. Trims first, and everything if the system refuses.
+void* allocate_fresh(int64_t bytes) {
+  FreeBlock* surplus = nullptr;
+  bool possible = false;
+  const int64_t limit = memory_limit();
+  {
+    std::lock_guard lock(state.mutex);
+    const int64_t live = state.stats.live_bytes + bytes;
+    possible = live <= limit;
+    if (possible) surplus = trim(std::min(limit, 2 * std::max(state.most_live_bytes, live) + kCacheSlack) - bytes);
+    state.stats.system_calls += possible;
+  }
+  release(surplus);
+  if (!possible) return nullptr;
+  void* block = take_from_system(bytes);
+  if (!block) {
+    empty_cache();
+    block = take_from_system(bytes);
+  }
+  return block;
+}
+
+void* allocate_block(int64_t bytes) {
+  if (bytes > kMaxBytes) out_of_memory(bytes);
+  const bool system = use_system_allocator();
+  const SizeClass size = system ? SizeClass{0, std::max<int64_t>(bytes, 1)} : size_class(bytes);
+  if (!system) {
+    std::lock_guard lock(state.mutex);
+    if (FreeBlock* block = state.classes[size.index].newest) {
+      remove_from_cache(block);
+      count_live(size.bytes);
+      return block;
+    }
+  }
+  void* block = allocate_fresh(size.bytes);
+  if (!block) out_of_memory(bytes);
+  std::lock_guard lock(state.mutex);
+  count_live(size.bytes);
+  return block;
+}
+
+void deallocate_block(void* data, int64_t bytes) noexcept {
+  const bool system = use_system_allocator();
+  const SizeClass size = system ? SizeClass{0, std::max<int64_t>(bytes, 1)} : size_class(bytes);
+  {
+    std::lock_guard lock(state.mutex);
+    count_live(-size.bytes);
+    if (!system) {
+      FreeBlock* const block = static_cast<FreeBlock*>(data);
+      block->bytes = size.bytes;
+      state.classes[size.index].push(block);
+      state.all.push(block);
+      state.stats.cached_bytes += size.bytes;
+      return;
+    }
+  }
+  give_to_system(data, size.bytes);
+}
+
+// ---- guard bands ----------------------------------------------------------------------------------------------
+
+constexpr unsigned char kGuardByte = 0xA5, kFillByte = 0xFF;
+
+bool bands_whole(const void* data, int64_t bytes) {
+  const unsigned char* const begin = static_cast<const unsigned char*>(data);
+  for (int64_t i = 0; i < kGuardBytes; ++i)
+    if (begin[i - kGuardBytes] != kGuardByte || begin[bytes + i] != kGuardByte) return false;
+  return true;
+}
+
+void* allocate_guarded(int64_t bytes) {
+  char* const data = static_cast<char*>(allocate_block(bytes + 2 * kGuardBytes)) + kGuardBytes;
+  std::memset(data - kGuardBytes, kGuardByte, kGuardBytes);
+  std::memset(data, kFillByte, bytes);
+  std::memset(data + bytes, kGuardByte, kGuardBytes);
+  std::lock_guard lock(state.mutex);
+  (*state.guarded)[data] = bytes;
+  return data;
+}
+
+// Whether data was a guarded block; it is freed then.
+bool deallocate_guarded(void* data, int64_t bytes) noexcept {
+  int64_t size = 0;
+  {
+    std::lock_guard lock(state.mutex);
+    const auto found = state.guarded->find(data);
+    if (found == state.guarded->end()) return false;
+    size = found->second;
+    state.violations += size != bytes || !bands_whole(data, size);
+    state.guarded->erase(found);
+  }
+  deallocate_block(static_cast<char*>(data) - kGuardBytes, size + 2 * kGuardBytes);
+  return true;
+}
+
+}  // namespace
+
+void* allocate(int64_t bytes) {
+  if (bytes < 0) throw ValueError(cat("allocate: bytes must not be negative, got ", bytes));
+  if (guard_mode.load(std::memory_order_relaxed) && bytes <= kMaxBytes - 2 * kGuardBytes)
+    return allocate_guarded(bytes);
+  return allocate_block(bytes);
+}
+
+void deallocate(void* data, int64_t bytes) noexcept {
+  if (!data) return;
+  if (any_guarded.load(std::memory_order_relaxed) && deallocate_guarded(data, bytes)) return;
+  deallocate_block(data, bytes);
+}
+
+void empty_cache() {
+  FreeBlock* chain = nullptr;
+  {
+    std::lock_guard lock(state.mutex);
+    chain = trim(0);
+    state.most_live_bytes = state.stats.live_bytes;
+  }
+  release(chain);
+}
+
+MemoryStats memory_stats() {
+  std::lock_guard lock(state.mutex);
+  return state.stats;
+}
+
+void reset_peak_memory() {
+  std::lock_guard lock(state.mutex);
+  state.stats.peak_bytes = state.stats.live_bytes;
+}
+
+void set_guard_mode(bool on) {
+  if (on) {
+    std::lock_guard lock(state.mutex);
+    if (!state.guarded) state.guarded = new std::unordered_map<void*, int64_t>;
+    any_guarded.store(true);
+  }
+  guard_mode.store(on);
+}
+
+int64_t guard_violations() {
+  std::lock_guard lock(state.mutex);
+  int64_t count = state.violations;
+  if (state.guarded)
+    for (const auto& [data, bytes] : *state.guarded) count += !bands_whole(data, bytes);
+  return count;
+}
+
+}  // namespace pyformer

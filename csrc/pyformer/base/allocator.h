@@ -1,0 +1,36 @@
+// Where Arrays get their memory. Freed blocks are kept by size class and handed out again, so a training step after
+// the first asks the system for nothing (first touch of fresh memory costs more than the arithmetic on it).
+//
+// Classes: multiples of 64 bytes up to 512, then eight per power of two: at most an eighth is wasted. Blocks of
+// 1 MiB or more come from mmap (huge pages advised), smaller from the C library. Cached plus live memory is
+// held below twice what was ever live at once (plus 64 MiB) by giving back the blocks unused for longest.
+// PYFORMER_ALLOCATOR=system: no classes and no cache, every block of its exact size from the C library.
+#pragma once
+#include <cstdint>
+
+namespace pyformer {
+
+// 64-byte aligned, contents undefined, never null (also for 0 bytes). OutOfMemory if the machine cannot hold it,
+// ValueError if bytes < 0.
+void* allocate(int64_t bytes);
+// bytes as given to allocate; null is ignored.
+void deallocate(void* data, int64_t bytes) noexcept;
+// Gives every cached block back to the system.
+void empty_cache();
+
+struct MemoryStats {
+  int64_t live_bytes;  // blocks handed out, rounded up to their size class
+  int64_t live_blocks;
+  int64_t peak_bytes;    // the largest live_bytes since the start or reset_peak_memory()
+  int64_t cached_bytes;  // blocks kept for reuse
+  int64_t system_calls;  // how often memory was asked from the system
+};
+MemoryStats memory_stats();
+void reset_peak_memory();
+
+// For tests: new blocks are filled with 0xFF (NaN in every float dtype) and stand between 64-byte guard bands.
+void set_guard_mode(bool on);
+// How many guarded blocks, freed or live, were written outside their bounds.
+int64_t guard_violations();
+
+}  // namespace pyformer

@@ -1,0 +1,617 @@
+// The vector types that CPU kernels are written in. Included only by *_ref.cpp and *_cpu.cpp; the build compiles
+// those once per instruction set with PF_ISA naming the namespace (ref, portable, avx2, avx512), so nothing here
+// is shared between sets and the linker cannot keep an AVX-512 copy of an inline function for everyone.
+//
+//   Vec<T>    one machine register of T (float, double); Vec<T>::width elements
+//   Lanes<T>  the sixteen virtual lanes of the row-reduction rule: 16 / width registers
+//
+// The same names (fma, max, min, select, sqrt, abs, round_to_int, ...) work on float and double scalars, so a
+// function template over V serves scalar reference code and vector code with the same operations in the same order.
+// No function here contracts a*b+c: an FMA is where fma() is written.
+#pragma once
+#include <cstdint>
+
+#include "pyformer/base/kernel.h"
+
+#ifndef PF_ISA
+#error "vec.h is for kernel files: the build sets PF_ISA"
+#endif
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#define PF_INLINE inline __attribute__((always_inline))
+
+namespace pyformer::PF_ISA {
+
+constexpr Isa kIsa = Isa::PF_ISA;
+
+#if defined(__AVX512F__)
+constexpr int64_t kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int64_t kVectorBytes = 32;
+#else
+constexpr int64_t kVectorBytes = 16;
+#endif
+
+template <class T>
+struct Register;
+template <>
+struct Register<float> {
+  typedef float Float __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t Int __attribute__((vector_size(kVectorBytes)));
+  typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
+  typedef float Unaligned __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+};
+template <>
+struct Register<double> {
+  typedef double Float __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t Int __attribute__((vector_size(kVectorBytes)));
+  typedef uint64_t Bits __attribute__((vector_size(kVectorBytes)));
+  typedef double Unaligned __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
+};
+template <class T>
+using FloatRegister = typename Register<T>::Float;
+template <class T>
+using IntRegister = typename Register<T>::Int;
+template <class T>
+using BitsRegister = typename Register<T>::Bits;
+
+// ---- one register ---------------------------------------------------------------------------------------------
+
+template <class T>
+struct Vec {
+  using value_type = T;
+  static constexpr int64_t width = kVectorBytes / int64_t(sizeof(T));
+  FloatRegister<T> r;
+
+  static PF_INLINE Vec zero() { return {FloatRegister<T>{}}; }
+  static PF_INLINE Vec broadcast(T x) { return {x - FloatRegister<T>{}}; }  // x - (+0) is x, also for -0
+  static PF_INLINE Vec load(const T* p) { return {*reinterpret_cast<const typename Register<T>::Unaligned*>(p)}; }
+  PF_INLINE void store(T* p) const { *reinterpret_cast<typename Register<T>::Unaligned*>(p) = r; }
+
+  // The first n elements (0 <= n <= width), the others `fill`. Never touches memory past p + n.
+  static PF_INLINE Vec load_partial(const T* p, int64_t n, T fill = T(0)) {
+    Vec v = broadcast(fill);
+    for (int64_t i = 0; i < width; ++i)
+      if (i < n) v.r[i] = p[i];
+    return v;
+  }
+  PF_INLINE void store_partial(T* p, int64_t n) const {
+    for (int64_t i = 0; i < width; ++i)
+      if (i < n) p[i] = r[i];
+  }
+};
+
+// A comparison's result: all ones or all zeros in each element.
+template <class T>
+struct Mask {
+  IntRegister<T> r;
+};
+
+template <class T>
+PF_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) {
+  return {a.r + b.r};
+}
+template <class T>
+PF_INLINE Vec<T> operator-(Vec<T> a, Vec<T> b) {
+  return {a.r - b.r};
+}
+template <class T>
+PF_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) {
+  return {a.r * b.r};
+}
+template <class T>
+PF_INLINE Vec<T> operator/(Vec<T> a, Vec<T> b) {
+  return {a.r / b.r};
+}
+template <class T>
+PF_INLINE Vec<T> operator-(Vec<T> a) {
+  return {-a.r};
+}
+template <class T>
+PF_INLINE Mask<T> operator<(Vec<T> a, Vec<T> b) {
+  return {a.r < b.r};
+}
+template <class T>
+PF_INLINE Mask<T> operator>(Vec<T> a, Vec<T> b) {
+  return {a.r > b.r};
+}
+template <class T>
+PF_INLINE Mask<T> operator<=(Vec<T> a, Vec<T> b) {
+  return {a.r <= b.r};
+}
+template <class T>
+PF_INLINE Mask<T> operator>=(Vec<T> a, Vec<T> b) {
+  return {a.r >= b.r};
+}
+template <class T>
+PF_INLINE Mask<T> operator==(Vec<T> a, Vec<T> b) {
+  return {a.r == b.r};
+}
+template <class T>
+PF_INLINE Mask<T> operator!=(Vec<T> a, Vec<T> b) {
+  return {a.r != b.r};
+}
+template <class T>
+PF_INLINE Vec<T> select(Mask<T> m, Vec<T> a, Vec<T> b) {
+  return {m.r ? a.r : b.r};
+}
+
+#if defined(__AVX512F__)
+template <>
+PF_INLINE Vec<float> Vec<float>::broadcast(float x) {
+  return {_mm512_set1_ps(x)};
+}
+template <>
+PF_INLINE Vec<double> Vec<double>::broadcast(double x) {
+  return {_mm512_set1_pd(x)};
+}
+template <>
+PF_INLINE Vec<float> Vec<float>::load_partial(const float* p, int64_t n, float fill) {
+  return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), __mmask16((1u << n) - 1u), p)};
+}
+template <>
+PF_INLINE Vec<double> Vec<double>::load_partial(const double* p, int64_t n, double fill) {
+  return {_mm512_mask_loadu_pd(_mm512_set1_pd(fill), __mmask8((1u << n) - 1u), p)};
+}
+template <>
+PF_INLINE void Vec<float>::store_partial(float* p, int64_t n) const {
+  _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1u), r);
+}
+template <>
+PF_INLINE void Vec<double>::store_partial(double* p, int64_t n) const {
+  _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1u), r);
+}
+PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {_mm512_fmadd_ps(a.r, b.r, c.r)}; }
+PF_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return {_mm512_fmadd_pd(a.r, b.r, c.r)}; }
+PF_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm512_max_ps(a.r, b.r)}; }
+PF_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return {_mm512_max_pd(a.r, b.r)}; }
+PF_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return {_mm512_min_ps(a.r, b.r)}; }
+PF_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return {_mm512_min_pd(a.r, b.r)}; }
+PF_INLINE Vec<float> sqrt(Vec<float> a) { return {_mm512_sqrt_ps(a.r)}; }
+PF_INLINE Vec<double> sqrt(Vec<double> a) { return {_mm512_sqrt_pd(a.r)}; }
+#elif defined(__AVX2__)
+PF_INLINE __m256i first_32(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+PF_INLINE __m256i first_64(int64_t n) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+template <>
+PF_INLINE Vec<float> Vec<float>::broadcast(float x) {
+  return {_mm256_set1_ps(x)};
+}
+template <>
+PF_INLINE Vec<double> Vec<double>::broadcast(double x) {
+  return {_mm256_set1_pd(x)};
+}
+template <>
+PF_INLINE Vec<float> Vec<float>::load_partial(const float* p, int64_t n, float fill) {
+  const __m256i m = first_32(n);
+  return {_mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m))};
+}
+template <>
+PF_INLINE Vec<double> Vec<double>::load_partial(const double* p, int64_t n, double fill) {
+  const __m256i m = first_64(n);
+  return {_mm256_blendv_pd(_mm256_set1_pd(fill), _mm256_maskload_pd(p, m), _mm256_castsi256_pd(m))};
+}
+template <>
+PF_INLINE void Vec<float>::store_partial(float* p, int64_t n) const {
+  _mm256_maskstore_ps(p, first_32(n), r);
+}
+template <>
+PF_INLINE void Vec<double>::store_partial(double* p, int64_t n) const {
+  _mm256_maskstore_pd(p, first_64(n), r);
+}
+PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {_mm256_fmadd_ps(a.r, b.r, c.r)}; }
+PF_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return {_mm256_fmadd_pd(a.r, b.r, c.r)}; }
+PF_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm256_max_ps(a.r, b.r)}; }
+PF_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return {_mm256_max_pd(a.r, b.r)}; }
+PF_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return {_mm256_min_ps(a.r, b.r)}; }
+PF_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return {_mm256_min_pd(a.r, b.r)}; }
+PF_INLINE Vec<float> sqrt(Vec<float> a) { return {_mm256_sqrt_ps(a.r)}; }
+PF_INLINE Vec<double> sqrt(Vec<double> a) { return {_mm256_sqrt_pd(a.r)}; }
+#else
+// Compiler vectors of 16 bytes: SSE2 on x86-64 (where fma is a library call, exact but slow), NEON on aarch64.
+PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  for (int i = 0; i < 4; ++i) c.r[i] = __builtin_fmaf(a.r[i], b.r[i], c.r[i]);
+  return c;
+}
+PF_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  for (int i = 0; i < 2; ++i) c.r[i] = __builtin_fma(a.r[i], b.r[i], c.r[i]);
+  return c;
+}
+template <class T>
+PF_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+  return {a.r > b.r ? a.r : b.r};
+}
+template <class T>
+PF_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
+  return {a.r < b.r ? a.r : b.r};
+}
+template <class T>
+PF_INLINE Vec<T> sqrt(Vec<T> a) {
+  for (int64_t i = 0; i < Vec<T>::width; ++i)
+    a.r[i] = sizeof(T) == 4 ? __builtin_sqrtf(a.r[i]) : __builtin_sqrt(a.r[i]);
+  return a;
+}
+#endif
+
+// ---- scalars under the same names -----------------------------------------------------------------------------
+
+// max and min return b where a comparison with NaN is involved, as the vector instructions do.
+PF_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+PF_INLINE double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
+PF_INLINE float max(float a, float b) { return a > b ? a : b; }
+PF_INLINE double max(double a, double b) { return a > b ? a : b; }
+PF_INLINE float min(float a, float b) { return a < b ? a : b; }
+PF_INLINE double min(double a, double b) { return a < b ? a : b; }
+PF_INLINE float sqrt(float a) { return __builtin_sqrtf(a); }
+PF_INLINE double sqrt(double a) { return __builtin_sqrt(a); }
+PF_INLINE float select(bool m, float a, float b) { return m ? a : b; }
+PF_INLINE double select(bool m, double a, double b) { return m ? a : b; }
+
+// ---- one name for a register and a scalar ---------------------------------------------------------------------
+
+template <class V>
+struct ElementOf {
+  using type = typename V::value_type;
+};
+template <>
+struct ElementOf<float> {
+  using type = float;
+};
+template <>
+struct ElementOf<double> {
+  using type = double;
+};
+template <class V>
+using Element = typename ElementOf<V>::type;
+
+template <class T>
+struct BitsOf {
+  using type = uint64_t;
+};
+template <>
+struct BitsOf<float> {
+  using type = uint32_t;
+};
+template <class V>
+using Bits = typename BitsOf<Element<V>>::type;
+
+template <class V>
+constexpr bool kIsReal = false;
+template <>
+constexpr bool kIsReal<float> = true;
+template <>
+constexpr bool kIsReal<double> = true;
+template <>
+constexpr bool kIsReal<Vec<float>> = true;
+template <>
+constexpr bool kIsReal<Vec<double>> = true;
+// float, double, Vec<float> or Vec<double>: what an elementary function takes.
+template <class V>
+concept Real = kIsReal<V>;
+
+template <class V>
+struct Splat {
+  static PF_INLINE V of(Element<V> x) { return V::broadcast(x); }
+};
+template <>
+struct Splat<float> {
+  static PF_INLINE float of(float x) { return x; }
+};
+template <>
+struct Splat<double> {
+  static PF_INLINE double of(double x) { return x; }
+};
+// x in every element.
+template <class V>
+PF_INLINE V splat(Element<V> x) {
+  return Splat<V>::of(x);
+}
+
+// ---- the bits of floats, as integers of the same width --------------------------------------------------------
+
+PF_INLINE uint32_t to_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
+PF_INLINE uint64_t to_bits(double x) { return __builtin_bit_cast(uint64_t, x); }
+PF_INLINE float from_bits(uint32_t b) { return __builtin_bit_cast(float, b); }
+PF_INLINE double from_bits(uint64_t b) { return __builtin_bit_cast(double, b); }
+template <class V>
+PF_INLINE V splat_bits(Bits<V> b) {
+  return splat<V>(from_bits(b));
+}
+
+template <class T>
+PF_INLINE BitsRegister<T> to_bits(Vec<T> a) {
+  return (BitsRegister<T>)a.r;
+}
+template <class T>
+PF_INLINE Vec<T> from_bits(BitsRegister<T> b) {
+  return {(FloatRegister<T>)b};
+}
+
+// Each takes and gives floats and works on their bits: a & b, ~a & b, a | b, a ^ b, integer a + b and a - b modulo
+// 2^32 or 2^64, shifts that bring in zeros.
+#define PF_BITS_OPERATION(name, expression)               \
+  PF_INLINE float name(float x, float y) {                \
+    const uint32_t a = to_bits(x), b = to_bits(y);        \
+    return from_bits(uint32_t(expression));               \
+  }                                                       \
+  PF_INLINE double name(double x, double y) {             \
+    const uint64_t a = to_bits(x), b = to_bits(y);        \
+    return from_bits(uint64_t(expression));               \
+  }                                                       \
+  template <class T>                                      \
+  PF_INLINE Vec<T> name(Vec<T> x, Vec<T> y) {             \
+    const BitsRegister<T> a = to_bits(x), b = to_bits(y); \
+    return from_bits<T>(expression);                      \
+  }
+PF_BITS_OPERATION(bits_and, a& b)
+PF_BITS_OPERATION(bits_andnot, ~a& b)
+PF_BITS_OPERATION(bits_or, a | b)
+PF_BITS_OPERATION(bits_xor, a ^ b)
+PF_BITS_OPERATION(bits_add, a + b)
+PF_BITS_OPERATION(bits_subtract, a - b)
+#undef PF_BITS_OPERATION
+template <int k>
+PF_INLINE float bits_left(float x) {
+  return from_bits(to_bits(x) << k);
+}
+template <int k>
+PF_INLINE double bits_left(double x) {
+  return from_bits(to_bits(x) << k);
+}
+template <int k, class T>
+PF_INLINE Vec<T> bits_left(Vec<T> x) {
+  return from_bits<T>(to_bits(x) << k);
+}
+template <int k>
+PF_INLINE float bits_right(float x) {
+  return from_bits(to_bits(x) >> k);
+}
+template <int k>
+PF_INLINE double bits_right(double x) {
+  return from_bits(to_bits(x) >> k);
+}
+template <int k, class T>
+PF_INLINE Vec<T> bits_right(Vec<T> x) {
+  return from_bits<T>(to_bits(x) >> k);
+}
+
+// Which elements have any of the given bits set.
+PF_INLINE bool bits_test(float x, uint32_t b) { return (to_bits(x) & b) != 0; }
+PF_INLINE bool bits_test(double x, uint64_t b) { return (to_bits(x) & b) != 0; }
+template <class T>
+PF_INLINE Mask<T> bits_test(Vec<T> x, Bits<T> b) {
+  return {(to_bits(x) & b) != 0};
+}
+
+template <Real V>
+PF_INLINE V sign_bit() {
+  return splat<V>(Element<V>(-0.0));
+}
+template <Real V>
+PF_INLINE V abs(V x) {
+  return bits_andnot(sign_bit<V>(), x);
+}
+// The magnitude of x with the sign of s.
+template <Real V>
+PF_INLINE V copysign(V x, V s) {
+  return bits_or(abs(x), bits_and(sign_bit<V>(), s));
+}
+
+// 2^23 or 2^52, from where on every value is an integer.
+template <class T>
+constexpr T kFirstIntegerOnly = T(sizeof(T) == 4 ? 0x1p23 : 0x1p52);
+
+// The nearest integer, ties to even; the sign stays, also of a zero.
+template <Real V>
+PF_INLINE V round_to_int(V x) {
+  const V big = splat<V>(kFirstIntegerOnly<Element<V>>);
+  const V magnitude = abs(x);
+  return select(magnitude < big, copysign((magnitude + big) - big, x), x);
+}
+
+PF_INLINE bool mask_and(bool a, bool b) { return a && b; }
+PF_INLINE bool mask_or(bool a, bool b) { return a || b; }
+PF_INLINE bool mask_not(bool a) { return !a; }
+template <class T>
+PF_INLINE Mask<T> mask_and(Mask<T> a, Mask<T> b) {
+  return {a.r & b.r};
+}
+template <class T>
+PF_INLINE Mask<T> mask_or(Mask<T> a, Mask<T> b) {
+  return {a.r | b.r};
+}
+template <class T>
+PF_INLINE Mask<T> mask_not(Mask<T> a) {
+  return {~a.r};
+}
+
+// ---- the sixteen virtual lanes --------------------------------------------------------------------------------
+
+template <class T>
+struct Lanes {
+  using value_type = T;
+  static constexpr int64_t width = kLanes;
+  static constexpr int64_t count = kLanes / Vec<T>::width;
+  Vec<T> v[count];
+
+  static PF_INLINE Lanes broadcast(T x) {
+    Lanes l;
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < count; ++i) l.v[i] = Vec<T>::broadcast(x);
+    return l;
+  }
+  static PF_INLINE Lanes zero() { return broadcast(T(0)); }
+  static PF_INLINE Lanes load(const T* p) {
+    Lanes l;
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < count; ++i) l.v[i] = Vec<T>::load(p + i * Vec<T>::width);
+    return l;
+  }
+  PF_INLINE void store(T* p) const {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < count; ++i) v[i].store(p + i * Vec<T>::width);
+  }
+  static PF_INLINE int64_t part(int64_t n, int64_t i) {  // how many of the first n elements lie in register i
+    const int64_t left = n - i * Vec<T>::width;
+    return left < 0 ? 0 : left > Vec<T>::width ? Vec<T>::width : left;
+  }
+  static PF_INLINE Lanes load_partial(const T* p, int64_t n, T fill = T(0)) {
+    Lanes l;
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < count; ++i) l.v[i] = Vec<T>::load_partial(p + i * Vec<T>::width, part(n, i), fill);
+    return l;
+  }
+  PF_INLINE void store_partial(T* p, int64_t n) const {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < count; ++i) v[i].store_partial(p + i * Vec<T>::width, part(n, i));
+  }
+};
+
+template <class T>
+struct LanesMask {
+  Mask<T> m[Lanes<T>::count];
+};
+
+// Applies f to each register of its arguments.
+template <class T, class F>
+PF_INLINE Lanes<T> each(F f, const Lanes<T>& a) {
+  Lanes<T> out;
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < Lanes<T>::count; ++i) out.v[i] = f(a.v[i]);
+  return out;
+}
+template <class T, class F>
+PF_INLINE Lanes<T> each(F f, const Lanes<T>& a, const Lanes<T>& b) {
+  Lanes<T> out;
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < Lanes<T>::count; ++i) out.v[i] = f(a.v[i], b.v[i]);
+  return out;
+}
+template <class T>
+PF_INLINE Lanes<T> operator+(const Lanes<T>& a, const Lanes<T>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return x + y; }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> operator-(const Lanes<T>& a, const Lanes<T>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return x - y; }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> operator*(const Lanes<T>& a, const Lanes<T>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return x * y; }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> operator/(const Lanes<T>& a, const Lanes<T>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return x / y; }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> operator-(const Lanes<T>& a) {
+  return each([](Vec<T> x) { return -x; }, a);
+}
+template <class T>
+PF_INLINE Lanes<T> max(const Lanes<T>& a, const Lanes<T>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return PF_ISA::max(x, y); }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> min(const Lanes<T>& a, const Lanes<T>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return PF_ISA::min(x, y); }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> sqrt(const Lanes<T>& a) {
+  return each([](Vec<T> x) { return PF_ISA::sqrt(x); }, a);
+}
+template <class T>
+PF_INLINE Lanes<T> abs(const Lanes<T>& a) {
+  return each([](Vec<T> x) { return PF_ISA::abs(x); }, a);
+}
+template <class T>
+PF_INLINE Lanes<T> round_to_int(const Lanes<T>& a) {
+  return each([](Vec<T> x) { return PF_ISA::round_to_int(x); }, a);
+}
+template <class T>
+PF_INLINE Lanes<T> copysign(const Lanes<T>& a, const Lanes<T>& s) {
+  return each([](Vec<T> x, Vec<T> y) { return PF_ISA::copysign(x, y); }, a, s);
+}
+
+// Compares register by register.
+template <class T, class F>
+PF_INLINE LanesMask<T> each_mask(F f, const Lanes<T>& a, const Lanes<T>& b) {
+  LanesMask<T> out;
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < Lanes<T>::count; ++i) out.m[i] = f(a.v[i], b.v[i]);
+  return out;
+}
+template <class T>
+PF_INLINE LanesMask<T> operator<(const Lanes<T>& a, const Lanes<T>& b) {
+  return each_mask([](Vec<T> x, Vec<T> y) { return x < y; }, a, b);
+}
+template <class T>
+PF_INLINE LanesMask<T> operator>(const Lanes<T>& a, const Lanes<T>& b) {
+  return each_mask([](Vec<T> x, Vec<T> y) { return x > y; }, a, b);
+}
+template <class T>
+PF_INLINE LanesMask<T> operator<=(const Lanes<T>& a, const Lanes<T>& b) {
+  return each_mask([](Vec<T> x, Vec<T> y) { return x <= y; }, a, b);
+}
+template <class T>
+PF_INLINE LanesMask<T> operator>=(const Lanes<T>& a, const Lanes<T>& b) {
+  return each_mask([](Vec<T> x, Vec<T> y) { return x >= y; }, a, b);
+}
+template <class T>
+PF_INLINE LanesMask<T> operator==(const Lanes<T>& a, const Lanes<T>& b) {
+  return each_mask([](Vec<T> x, Vec<T> y) { return x == y; }, a, b);
+}
+template <class T>
+PF_INLINE LanesMask<T> operator!=(const Lanes<T>& a, const Lanes<T>& b) {
+  return each_mask([](Vec<T> x, Vec<T> y) { return x != y; }, a, b);
+}
+template <class T>
+PF_INLINE Lanes<T> select(const LanesMask<T>& m, const Lanes<T>& a, const Lanes<T>& b) {
+  Lanes<T> out;
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < Lanes<T>::count; ++i) out.v[i] = select(m.m[i], a.v[i], b.v[i]);
+  return out;
+}
+template <class T>
+PF_INLINE Lanes<T> fma(const Lanes<T>& a, const Lanes<T>& b, const Lanes<T>& c) {
+  Lanes<T> out;
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < Lanes<T>::count; ++i) out.v[i] = fma(a.v[i], b.v[i], c.v[i]);
+  return out;
+}
+
+// Lanes meet in a fixed binary tree: lane i with lane i + 8, then + 4, + 2, + 1.
+template <class T>
+PF_INLINE T sum_lanes(const T* lane) {
+  T s[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) s[i] = lane[i];
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) s[i] = s[i] + s[i + half];
+  return s[0];
+}
+template <class T>
+PF_INLINE T sum_lanes(const Lanes<T>& l) {
+  T lane[kLanes];
+  l.store(lane);
+  return sum_lanes(lane);
+}
+template <class T>
+PF_INLINE T max_lanes(const T* lane) {
+  T s[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) s[i] = lane[i];
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) s[i] = PF_ISA::max(s[i], s[i + half]);
+  return s[0];
+}
+template <class T>
+PF_INLINE T max_lanes(const Lanes<T>& l) {
+  T lane[kLanes];
+  l.store(lane);
+  return max_lanes(lane);
+}
+
+}  // namespace pyformer::PF_ISA

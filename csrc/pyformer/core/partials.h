@@ -1,0 +1,15 @@
+// Helpers shared by ops whose kernels walk rows.
+#pragma once
+#include "pyformer/core/array.h"
+
+namespace pyformer {
+
+// (chunks, ...) -> (...): partial sums added in index order, ((p0 + p1) + p2) + ...; zeros where there are no chunks.
+Array sum_partials(const Array& partials);
+
+// Rows a task should take: about 16k elements, so that a busy neighbour delays little and handing out costs little.
+inline int64_t grain_of_rows(int64_t cols) {
+  return std::max<int64_t>(1, (int64_t(1) << 14) / std::max<int64_t>(1, cols));
+}
+
+}  // namespace pyformer

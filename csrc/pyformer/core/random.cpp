@@ -1,0 +1,29 @@
+#include "pyformer/core/random.h"
+
+#include <mutex>
+
+namespace pyformer {
+
+static std::mutex mutex;
+static RandomStream next;
+
+RandomStream draw_stream() {
+  std::lock_guard lock(mutex);
+  const RandomStream drawn = next;
+  ++next.stream;
+  return drawn;
+}
+
+void manual_seed(uint64_t seed) { set_rng_state({seed, 0}); }
+
+RandomStream rng_state() {
+  std::lock_guard lock(mutex);
+  return next;
+}
+
+void set_rng_state(RandomStream state) {
+  std::lock_guard lock(mutex);
+  next = state;
+}
+
+}  // namespace pyformer

@@ -1,0 +1,69 @@
+// The extents of an array.
+#pragma once
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+
+#include "pyformer/base/error.h"
+
+namespace pyformer {
+
+class Shape {
+ public:
+  static constexpr int kMaxDims = 8;
+
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> dims) : Shape(dims.begin(), int(dims.size())) {}
+  Shape(const int64_t* dims, int ndim) : ndim_(ndim) {
+    if (ndim > kMaxDims) throw ValueError(cat("shape: at most ", kMaxDims, " dimensions expected, got ", ndim));
+    for (int i = 0; i < ndim; ++i) {
+      if (dims[i] < 0) throw ValueError(cat("shape: dimensions must not be negative, got ", dims[i]));
+      dims_[i] = dims[i];
+    }
+  }
+
+  int ndim() const { return ndim_; }
+  int64_t operator[](int i) const { return dims_[i]; }
+  int64_t& operator[](int i) { return dims_[i]; }
+  int64_t back() const { return dims_[ndim_ - 1]; }
+  const int64_t* begin() const { return dims_; }
+  const int64_t* end() const { return dims_ + ndim_; }
+  void push_back(int64_t dim) {
+    if (ndim_ == kMaxDims) throw ValueError(cat("shape: at most ", kMaxDims, " dimensions expected"));
+    dims_[ndim_++] = dim;
+  }
+
+  // Number of elements.
+  int64_t size() const {
+    int64_t n = 1;
+    for (int64_t d : *this)
+      if (d == 0) return 0;
+    for (int64_t d : *this) n = checked_multiply(n, d);
+    return n;
+  }
+  // Product of the extents before axis, and after it.
+  int64_t outer(int axis) const { return Shape(dims_, axis).size(); }
+  int64_t inner(int axis) const { return Shape(dims_ + axis + 1, ndim_ - axis - 1).size(); }
+
+  bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+
+  // "(2, 3)", "(3,)", "()"
+  std::string str() const {
+    std::string s = "(";
+    for (int i = 0; i < ndim_; ++i) s += (i ? ", " : "") + std::to_string(dims_[i]);
+    return s + (ndim_ == 1 ? ",)" : ")");
+  }
+
+ private:
+  int64_t dims_[kMaxDims] = {};
+  int ndim_ = 0;
+};
+
+// 0 <= axis < ndim from an axis that may count from the end; IndexError otherwise.
+inline int normalize_axis(const char* op, int64_t axis, int ndim) {
+  if (axis < -ndim || axis >= ndim)
+    throw IndexError(cat(op, ": axis ", axis, " is out of range for an array of ", ndim, " dimensions"));
+  return int(axis < 0 ? axis + ndim : axis);
+}
+
+}  // namespace pyformer

@@ -1,0 +1,265 @@
+#include "pyformer/core/tensor.h"
+
+#include <atomic>
+#include <mutex>
+#include <queue>
+#include <unordered_map>
+
+#include "pyformer/core/accumulate.h"
+
+namespace pyformer {
+
+struct Tensor::State {
+  Array value;
+  bool requires_grad = false;
+  Array grad;
+  std::shared_ptr<Node> node;
+  int output = 0;
+};
+
+// One recorded op.
+class Node {
+ public:
+  struct Input {
+    std::shared_ptr<Node> node;           // the op that made this input ...
+    int output = 0;                       // ... and which of its outputs it was,
+    std::shared_ptr<Tensor::State> leaf;  // or the leaf it is; neither where no gradient is wanted
+  };
+  struct Output {
+    Shape shape;
+    DType dtype;
+  };
+
+  Node(const char* op, int64_t sequence) : op(op), sequence(sequence) {}
+  ~Node();
+
+  const char* const op;
+  const int64_t sequence;
+  std::vector<Input> inputs;
+  std::vector<Output> outputs;
+  MultiBackward backward;
+  std::atomic<bool> consumed{false};
+};
+
+// A long chain must not be destroyed by recursion: each node hands its inputs to a list instead.
+Node::~Node() {
+  std::vector<std::shared_ptr<Node>> pending;
+  const auto take_inputs = [&pending](Node& node) {
+    for (Input& input : node.inputs)
+      if (input.node) pending.push_back(std::move(input.node));
+    node.inputs.clear();
+  };
+  take_inputs(*this);
+  while (!pending.empty()) {
+    std::shared_ptr<Node> node = std::move(pending.back());
+    pending.pop_back();
+    if (node.use_count() == 1) take_inputs(*node);
+  }
+}
+
+Tensor::Tensor(Array value, bool requires_grad) : state_(std::make_shared<State>()) {
+  state_->value = std::move(value);
+  if (requires_grad) set_requires_grad(true);
+}
+
+const Array& Tensor::array() const {
+  static const Array undefined;
+  return state_ ? state_->value : undefined;
+}
+
+const std::shared_ptr<Node>& Tensor::node() const {
+  static const std::shared_ptr<Node> none;
+  return state_ ? state_->node : none;
+}
+
+bool Tensor::requires_grad() const { return state_ && (state_->requires_grad || state_->node); }
+
+void Tensor::set_requires_grad(bool on) {
+  if (!is_leaf()) throw std::runtime_error("requires_grad: can only be set on a leaf; use detach() first");
+  if (on && !is_float(dtype())) throw TypeError(cat("requires_grad: expected a float dtype, got ", name(dtype())));
+  state_->requires_grad = on;
+}
+
+static std::mutex grad_mutex;  // two threads' backward passes into one leaf are serialised
+
+Array Tensor::grad() const {
+  if (!state_) return {};
+  std::lock_guard lock(grad_mutex);
+  return state_->grad;
+}
+
+void Tensor::set_grad(Array grad) {
+  const bool storage_only = dtype() == DType::bfloat16 || dtype() == DType::float16;
+  const DType expected = storage_only ? DType::float32 : dtype();
+  if (grad.defined() && !(grad.shape() == shape()))
+    throw ValueError(cat("grad: expected shape ", shape().str(), ", got ", grad.shape().str()));
+  if (grad.defined() && grad.dtype() != expected)
+    throw TypeError(cat("grad: expected ", name(expected), ", got ", name(grad.dtype())));
+  std::lock_guard lock(grad_mutex);
+  state_->grad = std::move(grad);
+}
+
+static thread_local bool grad_mode = true;
+bool grad_enabled() { return grad_mode; }
+void set_grad_enabled(bool enabled) { grad_mode = enabled; }
+GradMode::GradMode(bool enabled) : previous_(grad_mode) { grad_mode = enabled; }
+GradMode::~GradMode() { grad_mode = previous_; }
+
+bool needs_recording(std::initializer_list<Tensor> inputs) {
+  if (!grad_mode) return false;
+  for (const Tensor& t : inputs)
+    if (t.requires_grad()) return true;
+  return false;
+}
+
+static std::atomic<int64_t> next_sequence{0};
+
+std::vector<Tensor> record_node(const char* op, const Tensor* inputs, int count, std::vector<Array> outs,
+                                MultiBackward backward) {
+  std::vector<Tensor> results;
+  results.reserve(outs.size());
+  for (Array& out : outs) results.emplace_back(std::move(out));
+  bool wanted = false;
+  for (int i = 0; i < count; ++i) wanted = wanted || inputs[i].requires_grad();
+  if (!grad_mode || !wanted) return results;
+
+  auto node = std::make_shared<Node>(op, next_sequence.fetch_add(1, std::memory_order_relaxed));
+  node->inputs.resize(size_t(count));
+  for (int i = 0; i < count; ++i) {
+    if (!inputs[i].requires_grad()) continue;
+    Node::Input& input = node->inputs[size_t(i)];
+    input.node = inputs[i].node();
+    input.output = inputs[i].state_->output;
+    if (!input.node) input.leaf = inputs[i].state_;
+  }
+  node->backward = std::move(backward);
+  for (size_t i = 0; i < results.size(); ++i) {
+    node->outputs.push_back({results[i].shape(), results[i].dtype()});
+    if (!is_float(results[i].dtype())) continue;
+    results[i].state_->node = node;
+    results[i].state_->output = int(i);
+  }
+  return results;
+}
+
+// Adds to a leaf's grad, which must not share memory with any other array: optimisers write to it.
+static void accumulate_into_leaf(Array* slot, Array gradient) {
+  std::lock_guard lock(grad_mutex);
+  if (slot->defined()) {
+    accumulate(*slot, std::move(gradient));
+  } else {
+    *slot = gradient.owns_alone() ? std::move(gradient) : gradient.copy();
+  }
+}
+
+static Gradients run_backward(Node& node, std::vector<Array> douts) {
+  if (node.consumed.exchange(true))
+    throw std::runtime_error(cat("backward: the graph below ", node.op, " was already used by an earlier backward"));
+  Needs need;
+  for (const Node::Input& input : node.inputs) need.flags.push_back(input.node || input.leaf);
+  for (size_t i = 0; i < douts.size(); ++i)
+    if (!douts[i].defined()) douts[i] = Array::zeros(node.outputs[i].shape, node.outputs[i].dtype);
+  Gradients gradients;
+  try {
+    gradients = node.backward(douts, need);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const ValueError&) {
+    throw;
+  } catch (const TypeError&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(cat(node.op, ": ", error.what()));
+  }
+  node.backward = nullptr;
+  if (gradients.size() != node.inputs.size())
+    throw std::logic_error(
+        cat(node.op, ": backward gave ", gradients.size(), " gradients for ", node.inputs.size(), " inputs"));
+  for (size_t i = 0; i < gradients.size(); ++i)
+    if (need[int(i)] && !gradients[i].defined())
+      throw std::logic_error(cat(node.op, ": backward gave no gradient for input ", i));
+  return gradients;
+}
+
+static Array checked_seed(const Tensor& root, Array seed) {
+  if (!root.requires_grad())
+    throw std::runtime_error("backward: this tensor does not depend on anything that requires grad");
+  if (!seed.defined()) {
+    if (root.array().size() != 1)
+      throw ValueError(cat("backward: a gradient must be given for a tensor of shape ", root.shape().str()));
+    return ones_like(root.array());
+  }
+  if (!(seed.shape() == root.shape()))
+    throw ValueError(cat("backward: expected a gradient of shape ", root.shape().str(), ", got ", seed.shape().str()));
+  if (seed.dtype() != root.dtype())
+    throw TypeError(cat("backward: expected a gradient of ", name(root.dtype()), ", got ", name(seed.dtype())));
+  return seed;
+}
+
+// The gradients that have arrived at nodes not yet visited; the latest node comes out first.
+class Frontier {
+ public:
+  void deliver(const std::shared_ptr<Node>& node, int output, Array gradient) {
+    auto [entry, is_new] = douts_.try_emplace(node.get());
+    if (is_new) {
+      entry->second.resize(node->outputs.size());
+      ready_.push(node);
+    }
+    Array& slot = entry->second[size_t(output)];
+    if (slot.defined())
+      accumulate(slot, std::move(gradient));
+    else
+      slot = std::move(gradient);
+  }
+  bool empty() const { return ready_.empty(); }
+  std::pair<std::shared_ptr<Node>, std::vector<Array>> take() {
+    std::shared_ptr<Node> node = ready_.top();
+    ready_.pop();
+    auto entry = douts_.extract(node.get());
+    return {std::move(node), std::move(entry.mapped())};
+  }
+
+ private:
+  struct Earlier {
+    bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const {
+      return a->sequence < b->sequence;
+    }
+  };
+  std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, Earlier> ready_;
+  std::unordered_map<Node*, std::vector<Array>> douts_;
+};
+
+void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds) {
+  if (roots.size() != seeds.size())
+    throw ValueError(cat("backward: ", roots.size(), " tensors against ", seeds.size(), " gradients"));
+  for (size_t i = 0; i < roots.size(); ++i) seeds[i] = checked_seed(roots[i], std::move(seeds[i]));
+  Frontier frontier;
+  for (size_t i = 0; i < roots.size(); ++i) {
+    if (roots[i].is_leaf())
+      accumulate_into_leaf(&roots[i].state_->grad, std::move(seeds[i]));
+    else
+      frontier.deliver(roots[i].node(), roots[i].state_->output, std::move(seeds[i]));
+  }
+  while (!frontier.empty()) {
+    auto [node, douts] = frontier.take();
+    Gradients gradients = run_backward(*node, std::move(douts));
+    const std::vector<Node::Input> inputs = std::move(node->inputs);
+    node->inputs.clear();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].node)
+        frontier.deliver(inputs[i].node, inputs[i].output, std::move(gradients[i]));
+      else if (inputs[i].leaf)
+        accumulate_into_leaf(&inputs[i].leaf->grad, std::move(gradients[i]));
+    }
+  }
+}
+
+void check_writable(const char* op, const Tensor& tensor) {
+  if (!tensor.is_leaf() || (tensor.requires_grad() && grad_mode))
+    throw std::runtime_error(
+        cat(op, ": cannot write in place to a tensor whose gradient is recorded; use no_grad() or detach()"));
+}
+
+}  // namespace pyformer

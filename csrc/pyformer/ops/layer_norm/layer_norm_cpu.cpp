@@ -1,0 +1,118 @@
+// layer_norm, vector code for one instruction set: a row at a time, its sums over sixteen lanes.
+// Formulas and summation order are those of layer_norm_ref.cpp, term by term. Source: Ba, Kiros, Hinton 2016, eq. 4.
+#include "pyformer/ops/layer_norm/layer_norm_kernels.h"
+
+#include "pyformer/base/reduce.h"
+
+namespace pyformer::PF_ISA {
+
+template <class T, bool has_weight, bool has_bias>
+static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) {
+  const int64_t C = a.cols;
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* bias = static_cast<const T*>(a.bias);
+  for (int64_t row = begin; row < end; ++row) {
+    const T* x = static_cast<const T*>(a.x) + row * C;
+    T* out = static_cast<T*>(a.out) + row * C;
+    const T mean =
+        lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& sum) { return sum + load_lanes(x + i, n); }) /
+        T(C);
+    const Lanes<T> mean_lanes = Lanes<T>::broadcast(mean);
+    const T var = lanes_reduce<T>(C,
+                                  [&](int64_t i, int64_t n, const Lanes<T>& sum) {
+                                    const Lanes<T> d = n == kLanes
+                                                           ? Lanes<T>::load(x + i) - mean_lanes
+                                                           : Lanes<T>::load_partial(x + i, n, mean) - mean_lanes;
+                                    return fma(d, d, sum);
+                                  }) /
+                  T(C);
+    const T rstd = T(1) / sqrt(var + T(a.eps));
+    const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
+    for (int64_t i = 0; i < C; i += kLanes) {
+      const int64_t n = C - i < kLanes ? C - i : kLanes;
+      Lanes<T> value = (load_lanes(x + i, n) - mean_lanes) * rstd_lanes;
+      if constexpr (has_weight && has_bias)
+        value = fma(value, load_lanes(weight + i, n), load_lanes(bias + i, n));
+      else if constexpr (has_weight)
+        value = value * load_lanes(weight + i, n);
+      else if constexpr (has_bias)
+        value = value + load_lanes(bias + i, n);
+      store_lanes(value, out + i, n);
+    }
+    static_cast<T*>(a.mean)[row] = mean;
+    static_cast<T*>(a.rstd)[row] = rstd;
+  }
+}
+
+template <class T>
+static void forward(const LayerNormForward& a, int64_t begin, int64_t end) {
+  if (a.weight && a.bias) return forward_rows<T, true, true>(a, begin, end);
+  if (a.weight) return forward_rows<T, true, false>(a, begin, end);
+  if (a.bias) return forward_rows<T, false, true>(a, begin, end);
+  forward_rows<T, false, false>(a, begin, end);
+}
+
+// One pass over a row adds its terms of dweight and dbias and takes both row means; a second writes dx.
+template <class T>
+static void backward_row(const LayerNormBackward& a, int64_t row, T* dweight, T* dbias) {
+  const int64_t C = a.cols;
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* dout = static_cast<const T*>(a.dout) + row * C;
+  const T* x = static_cast<const T*>(a.x) + row * C;
+  const Lanes<T> mean = Lanes<T>::broadcast(static_cast<const T*>(a.mean)[row]);
+  const Lanes<T> rstd = Lanes<T>::broadcast(static_cast<const T*>(a.rstd)[row]);
+  BlockTree<T> sum_g, sum_gx;
+  for (int64_t start = 0; start < C; start += kReduceBlock) {
+    const int64_t stop = start + kReduceBlock < C ? start + kReduceBlock : C;
+    Lanes<T> lanes_g = Lanes<T>::zero(), lanes_gx = Lanes<T>::zero();
+    for (int64_t i = start; i < stop; i += kLanes) {
+      const int64_t n = stop - i < kLanes ? stop - i : kLanes;
+      const Lanes<T> d = load_lanes(dout + i, n);
+      const Lanes<T> xhat = (load_lanes(x + i, n) - mean) * rstd;
+      if (dweight) store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
+      if (dbias) store_lanes(load_lanes(dbias + i, n) + d, dbias + i, n);                  // (3)
+      const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
+      lanes_g = lanes_g + g;
+      lanes_gx = fma(g, xhat, lanes_gx);
+    }
+    sum_g.add(sum_lanes(lanes_g));
+    sum_gx.add(sum_lanes(lanes_gx));
+  }
+  if (!a.dx) return;
+  T* dx = static_cast<T*>(a.dx) + row * C;
+  const Lanes<T> mean_g = Lanes<T>::broadcast(sum_g.total() / T(C));
+  const Lanes<T> mean_gx = Lanes<T>::broadcast(sum_gx.total() / T(C));
+  for (int64_t i = 0; i < C; i += kLanes) {
+    const int64_t n = C - i < kLanes ? C - i : kLanes;
+    const Lanes<T> d = load_lanes(dout + i, n);
+    const Lanes<T> xhat = (load_lanes(x + i, n) - mean) * rstd;
+    const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
+    store_lanes(rstd * ((g - mean_g) - xhat * mean_gx), dx + i, n);  // (1)
+  }
+}
+
+template <class T>
+static void backward(const LayerNormBackward& a, int64_t begin, int64_t end) {
+  const int64_t C = a.cols;
+  for (int64_t chunk = begin; chunk < end; ++chunk) {
+    T* dweight = a.dweight ? static_cast<T*>(a.dweight) + chunk * C : nullptr;
+    T* dbias = a.dbias ? static_cast<T*>(a.dbias) + chunk * C : nullptr;
+    for (int64_t c = 0; c < C; ++c) {
+      if (dweight) dweight[c] = T(0);
+      if (dbias) dbias[c] = T(0);
+    }
+    const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
+    for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight, dbias);
+  }
+}
+
+}  // namespace pyformer::PF_ISA
+
+namespace pyformer {
+template <>
+const LayerNormKernels& layer_norm_kernels<PF_ISA::kIsa>() {
+  static constexpr LayerNormKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
+                                               {PF_ISA::backward<float>, PF_ISA::backward<double>}};
+  return kernels;
+}
+}  // namespace pyformer

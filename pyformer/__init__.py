@@ -1,0 +1,38 @@
+"""pyformer trains and runs transformers on its own C++ core: `import pyformer as pf`."""
+
+from pyformer import _core, autograd, cuda, ops
+from pyformer._core import (
+    DType,
+    Tensor,
+    __version__,
+    arange,
+    asarray,
+    empty_cache,
+    from_dlpack,
+    full,
+    get_num_threads,
+    ones,
+    set_num_threads,
+    tensor,
+    zeros,
+)
+from pyformer.autograd import checkpoint, enable_grad, no_grad
+
+float32 = DType.float32
+float64 = DType.float64
+bfloat16 = DType.bfloat16
+float16 = DType.float16
+int64 = DType.int64
+int32 = DType.int32
+bool = DType.bool
+
+
+def show_config() -> str:
+    """What this build is and what it uses: version, instruction set, threads, devices; one line each."""
+    lines = [
+        f"pyformer {__version__}",
+        f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",
+        f"threads: {get_num_threads()}",
+        f"devices: cpu{', cuda' if cuda.is_available() else ''}",
+    ]
+    return "\n".join(lines)

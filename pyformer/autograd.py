@@ -1,0 +1,148 @@
+"""Gradient mode, recomputation, and gradients of one's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from pyformer import _core
+from pyformer._core import Tensor
+
+
+class _GradMode:
+    """Sets whether operations of this thread are recorded; a context manager and a decorator."""
+
+    enabled: bool
+
+    def __enter__(self) -> None:
+        self._previous = _core.set_grad_enabled(self.enabled)
+
+    def __exit__(self, *exc: object) -> None:
+        _core.set_grad_enabled(self._previous)
+
+    def __call__(self, fn: Callable) -> Callable:
+        @functools.wraps(fn)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():
+                return fn(*args, **kwargs)
+
+        return wrapped
+
+
+class no_grad(_GradMode):
+    """Within it, operations on this thread record nothing and results require no gradient."""
+
+    enabled = False
+
+
+class enable_grad(_GradMode):
+    """Within it, operations are recorded again, inside a no_grad() for example."""
+
+    enabled = True
+
+
+class Context:
+    """What a Function's forward hands to its backward: save_for_backward, and attributes of one's own."""
+
+    def __init__(self) -> None:
+        self.saved_tensors: tuple[Tensor, ...] = ()
+        self.needs_input_grad: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        self.saved_tensors = tensors
+
+
+class Function:
+    """An operation whose gradient is written in Python.
+
+    Subclass it with two static methods and call `apply`:
+
+        class Cube(pf.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.save_for_backward(x)
+                return x * x * x
+
+            @staticmethod
+            def backward(ctx, dout):
+                (x,) = ctx.saved_tensors
+                return dout * 3.0 * x * x
+
+    backward gets one gradient an output and returns one an argument of forward: a tensor of that argument's shape
+    and dtype, or None (zeros; also for arguments that are no tensors). Both run without recording.
+    """
+
+    @staticmethod
+    def forward(ctx: Context, *args: Any) -> Any:
+        raise TypeError("autograd.Function: a subclass must define forward")
+
+    @staticmethod
+    def backward(ctx: Context, *douts: Tensor) -> Any:
+        raise TypeError("autograd.Function: a subclass must define backward")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        ctx = Context()
+        positions = [i for i, arg in enumerate(args) if isinstance(arg, Tensor)]
+        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        with no_grad():
+            result = cls.forward(ctx, *(a.detach() if isinstance(a, Tensor) else a for a in args))
+        outputs = list(result) if isinstance(result, (tuple, list)) else [result]
+        if not all(isinstance(o, Tensor) for o in outputs):
+            raise TypeError(f"{cls.__name__}: forward must return a Tensor or a tuple of Tensors")
+
+        def backward(douts: list[Tensor], needs: list[bool]) -> list[Tensor | None]:
+            with no_grad():
+                grads = cls.backward(ctx, *douts)
+            grads = grads if isinstance(grads, (tuple, list)) else (grads,)
+            if len(grads) != len(args):
+                raise ValueError(f"{cls.__name__}: backward must return {len(args)} gradients, got {len(grads)}")
+            return [grads[i] for i in positions]
+
+        inputs = [args[i] for i in positions]
+        recorded = _core.record_python(cls.__name__, inputs, outputs, backward)
+        return tuple(recorded) if isinstance(result, (tuple, list)) else recorded[0]
+
+
+class _Checkpoint(Function):
+    @staticmethod
+    def forward(ctx: Context, fn: Callable, _anchor: Tensor, *args: Any) -> Any:
+        ctx.fn, ctx.args, ctx.random_state = fn, args, _core.rng_state()
+        return fn(*args)
+
+    @staticmethod
+    def backward(ctx: Context, *douts: Tensor) -> Any:
+        args = [a.detach() if isinstance(a, Tensor) else a for a in ctx.args]
+        for arg, needed in zip(args, ctx.needs_input_grad[2:], strict=True):
+            if needed:
+                arg.requires_grad = True
+        now = _core.rng_state()
+        _core.set_rng_state(*ctx.random_state)
+        try:
+            with enable_grad():
+                outputs = ctx.fn(*args)
+        finally:
+            _core.set_rng_state(*now)
+        outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+        pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
+        if pairs:
+            _core.backward_many([o for o, _ in pairs], [d for _, d in pairs])
+        return (
+            None,
+            None,
+            *(a.grad if n else None for a, n in zip(args, ctx.needs_input_grad[2:], strict=True)),
+        )
+
+
+def checkpoint(fn: Callable, *args: Any) -> Any:
+    """fn(*args) without keeping what happens inside: backward runs fn again (Chen et al. 2016).
+
+    fn must be a pure function of its tensor arguments and of parameters it closes over; dropout inside draws the
+    same numbers again. Gradients reach the arguments and the parameters as without it, bit for bit.
+    """
+    if not _core.grad_enabled():
+        return fn(*args)
+    # Parameters reach fn by closure, so its result must be recorded even if no argument requires a gradient.
+    anchor = _core.zeros(requires_grad=True)
+    return _Checkpoint.apply(fn, anchor, *args)

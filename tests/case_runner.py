@@ -1,0 +1,43 @@
+"""Runs a row of the case table through pyformer, for test_cases.py and test_oracle.py to compare what comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import _core
+
+DTYPES = ["float32", "float64"]
+
+
+def as_tuple(value):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def make_inputs(case, dtype):
+    arrays = case.inputs(np.random.default_rng(7))
+    return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+
+
+def projections(outputs, dtype):
+    """A random gradient for each float output: never ones, which hide mistakes."""
+    rng = np.random.default_rng(11)
+    return [rng.standard_normal(o.shape).astype(dtype) for o in outputs]
+
+
+def run_pyformer(case, arrays, backward=True):
+    """Outputs and gradients as NumPy arrays, computed in memory pre-filled with NaN between guard bands."""
+    _core.set_guard_mode(True)
+    tensors = {k: pf.tensor(v, requires_grad=backward and k in case.grads) for k, v in arrays.items()}
+    outputs = as_tuple(case.run(pf, **tensors))
+    values = [o.numpy().copy() for o in outputs]
+    grads = {}
+    if backward and case.grads:
+        wanted = [o for o in outputs if o.requires_grad]
+        dtype = arrays[case.grads[0]].dtype
+        douts = projections([o.numpy() for o in wanted], dtype)
+        _core.backward_many(wanted, [pf.tensor(d) for d in douts])
+        grads = {k: tensors[k].grad.numpy().copy() for k in case.grads}
+    _core.set_guard_mode(False)
+    assert _core.guard_violations() == 0, f"{case.id}: wrote outside an array"
+    return values, grads
