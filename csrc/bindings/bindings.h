@@ -41,5 +41,8 @@ void bind_autograd(py::module_& core);
 void bind_creation(py::module_& core);
 void bind_runtime(py::module_& core);
 void bind_normalization(py::module_& ops);
+void bind_shape(py::module_& ops);
+void bind_cache(py::module_& core);
+void bind_tensor_shape(py::class_<Tensor>& cls);
 
 }  // namespace pyformer::bindings

@@ -34,6 +34,8 @@ PYBIND11_MODULE(_core, core) {
   bind_creation(core);
   bind_autograd(core);
   bind_runtime(core);
+  bind_cache(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
   bind_normalization(ops);
+  bind_shape(ops);
 }

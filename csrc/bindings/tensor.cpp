@@ -108,6 +108,8 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
       .def("__int__", [](const Tensor& t) { return py::int_(item(t)); })
       .def("__repr__", &repr);
 
+  bind_tensor_shape(cls);
+
   core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = "cpu",
            py::arg("requires_grad") = false, R"(A new tensor that copies data.
 

@@ -4,11 +4,17 @@
 #include <iterator>
 #include <utility>
 
+void test_allocator();
 void test_core();
+void test_math();
+void test_thread_pool();
 
 int main() {
   const std::pair<const char*, void (*)()> tests[] = {
+      {"allocator", test_allocator},
       {"core", test_core},
+      {"math", test_math},
+      {"thread pool", test_thread_pool},
   };
   int failed = 0;
   for (const auto& [name, test] : tests) {

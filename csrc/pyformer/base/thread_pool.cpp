@@ -31,7 +31,9 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 constexpr int64_t kPollInterval_ns = 50'000'000;
-constexpr int64_t kSpin_ns = 50'000;
+constexpr int64_t kIdleSpin_ns = 50'000;
+constexpr int64_t kOwnerSpin_ns = 20'000;
+constexpr int64_t kCrowdedSpin_ns = 2'000;  // with more threads than CPUs a spinning thread keeps a working one waiting
 
 // ---- small tools ----------------------------------------------------------------------------------------------
 
@@ -244,6 +246,11 @@ class Pool {
     if (open_.load(std::memory_order_relaxed) & bit(index)) open_.fetch_and(~bit(index));
   }
 
+  // How long to spin where a thread that has a CPU to itself would spin for `alone_ns`.
+  int64_t spin_ns(int64_t alone_ns) const {
+    return thread_count.load(std::memory_order_relaxed) > cpus_ ? kCrowdedSpin_ns : alone_ns;
+  }
+
   // Starts workers until there are `wanted`. If another thread is at it, this one goes on with what there is.
   void grow(int wanted) {
     if (started_.load(std::memory_order_relaxed) >= wanted || refused_.load(std::memory_order_relaxed)) return;
@@ -318,7 +325,7 @@ class Pool {
   bool idle(int worker) {
     const auto wanted = [&] { return open_.load(std::memory_order_relaxed) != 0 || surplus(worker); };
     spinning_.fetch_add(1);
-    const bool found = spin_until(kSpin_ns, wanted);
+    const bool found = spin_until(spin_ns(kIdleSpin_ns), wanted);
     spinning_.fetch_sub(1);
     if (found) return false;
     // All sequentially consistent: either publish() sees this sleeper or the sleeper sees the job.
@@ -343,6 +350,7 @@ class Pool {
     wake_sleepers(wake_, std::min(count, 2));
   }
 
+  const int cpus_ = usable_cpus();
   alignas(128) std::atomic<uint64_t> open_{0};  // jobs that may have pieces left; what idle workers watch
   alignas(128) std::atomic<uint64_t> taken_{0};
   alignas(128) std::atomic<int> spinning_{0};
@@ -379,7 +387,7 @@ class OwnedJob {
     if (index_ < 0 || forked()) return;
     job_.cancel();
     pool_.withdraw(index_);
-    job_.close(kSpin_ns);
+    job_.close(pool_.spin_ns(kOwnerSpin_ns));
     error_ = std::move(job_.error);
     job_.error = nullptr;
     pool_.release_job(index_);

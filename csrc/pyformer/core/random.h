@@ -11,9 +11,9 @@ struct RandomStream {
 };
 
 // All of these lock; several threads may draw at once. The process starts with seed 0, stream 0.
-RandomStream draw_stream();      // a stream of its own for the caller
+RandomStream draw_stream();       // a stream of its own for the caller
 void manual_seed(uint64_t seed);  // and back to stream 0
-RandomStream rng_state();        // what the next draw_stream() will give
+RandomStream rng_state();         // what the next draw_stream() will give
 void set_rng_state(RandomStream state);
 
 }  // namespace pyformer

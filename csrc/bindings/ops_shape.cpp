@@ -1,0 +1,185 @@
+// Operations that move elements, and indexing.
+#include "bindings.h"
+#include "pyformer/ops/cache_append/cache_append.h"
+#include "pyformer/ops/embedding/embedding.h"
+#include "pyformer/ops/gather/gather.h"
+#include "pyformer/ops/shape/shape.h"
+
+namespace pyformer::bindings {
+
+// (2, 3) and ((2, 3),) both mean the integers 2, 3.
+static std::vector<int64_t> integers(const py::args& args) {
+  const bool nested = args.size() == 1 && (py::isinstance<py::tuple>(args[0]) || py::isinstance<py::list>(args[0]));
+  return (nested ? py::object(args[0]) : py::object(args)).cast<std::vector<int64_t>>();
+}
+
+// ---- x[...] -------------------------------------------------------------------------------------------------------
+
+static std::vector<SliceRange> whole(const Shape& shape) {
+  std::vector<SliceRange> ranges;
+  for (int64_t extent : shape) ranges.push_back({0, 1, extent});
+  return ranges;
+}
+
+// What a tuple of integers, slices, ... and None asks for: a slice, then a reshape that drops and adds axes.
+struct BasicIndex {
+  std::vector<SliceRange> ranges;
+  std::vector<int64_t> shape;
+};
+
+static BasicIndex parse_basic(const py::tuple& key, const Shape& shape) {
+  int named = 0;
+  for (const py::handle& k : key) named += !k.is_none() && !py::isinstance<py::ellipsis>(k);
+  if (named > shape.ndim()) throw IndexError(cat("index: ", named, " indices for a tensor of shape ", shape.str()));
+  BasicIndex index{whole(shape), {}};
+  int axis = 0;
+  bool seen_ellipsis = false;
+  for (const py::handle& k : key) {
+    if (k.is_none()) {
+      index.shape.push_back(1);
+    } else if (py::isinstance<py::ellipsis>(k)) {
+      if (seen_ellipsis) throw IndexError("index: '...' may stand in one place only");
+      seen_ellipsis = true;
+      for (int skip = shape.ndim() - named; skip > 0; --skip) index.shape.push_back(shape[axis++]);
+    } else if (py::isinstance<py::slice>(k)) {
+      py::ssize_t start, stop, step, count;
+      if (!py::reinterpret_borrow<py::slice>(k).compute(shape[axis], &start, &stop, &step, &count))
+        throw py::error_already_set();
+      index.ranges[size_t(axis++)] = {start, step, count};
+      index.shape.push_back(count);
+    } else {
+      const Py_ssize_t i = PyNumber_AsSsize_t(k.ptr(), PyExc_IndexError);
+      if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
+      if (i < -shape[axis] || i >= shape[axis])
+        throw IndexError(cat("index: ", i, " is out of range for axis ", axis, " of ", shape.str()));
+      index.ranges[size_t(axis)] = {i < 0 ? i + shape[axis] : i, 1, 1};
+      ++axis;
+    }
+  }
+  for (; axis < shape.ndim(); ++axis) index.shape.push_back(shape[axis]);
+  return index;
+}
+
+static bool is_basic(const py::handle& k) {
+  return k.is_none() || py::isinstance<py::ellipsis>(k) || py::isinstance<py::slice>(k) ||
+         (PyIndex_Check(k.ptr()) && !py::isinstance<py::array>(k) && !py::isinstance<Tensor>(k) &&
+          !PyBool_Check(k.ptr()));
+}
+
+// x[i, j, ...] with integer or boolean arrays for the leading axes: rows of the table those axes make together.
+static Tensor take_rows(const Tensor& x, const py::tuple& key) {
+  const py::module_ numpy = py::module_::import("numpy");
+  py::list indices;
+  for (const py::handle& k : key) {
+    const py::object array = numpy.attr("asarray")(k);
+    const char kind = array.attr("dtype").attr("kind").cast<std::string>()[0];
+    if (kind == 'b') {
+      for (const py::handle& axis_indices : array.attr("nonzero")()) indices.append(axis_indices);
+    } else if (kind == 'i' || kind == 'u') {
+      indices.append(array);
+    } else {
+      throw IndexError("index: expected integers, slices, '...', None, or leading integer or boolean arrays");
+    }
+  }
+  const int leading = int(py::len(indices));
+  if (leading == 0 || leading > x.ndim())
+    throw IndexError(cat("index: ", leading, " index arrays for a tensor of shape ", x.shape().str()));
+  py::tuple extents{size_t(leading)};
+  py::list wrapped;
+  for (int i = 0; i < leading; ++i) {
+    const int64_t extent = x.dim(i);
+    const py::object index = indices[size_t(i)];
+    if (py::len(index.attr("ravel")()) &&
+        (index.attr("min")().cast<int64_t>() < -extent || index.attr("max")().cast<int64_t>() >= extent))
+      throw IndexError(cat("index: an index array is out of range for axis ", i, " of ", x.shape().str()));
+    extents[size_t(i)] = extent;
+    wrapped.append(numpy.attr("where")(index.attr("__lt__")(0), index.attr("__add__")(extent), index));
+  }
+  const py::object linear = numpy.attr("ravel_multi_index")(py::tuple(wrapped), extents).attr("astype")("int64");
+  const Tensor ids = tensor_from(numpy.attr("asarray")(linear), py::none(), "cpu", false);
+  std::vector<int64_t> rest(x.shape().begin() + leading, x.shape().end());
+  int64_t rows = 1, columns = 1;
+  for (int i = 0; i < leading; ++i) rows *= x.dim(i);
+  for (int64_t extent : rest) columns *= extent;
+  const Tensor picked = embedding(ids, reshape(x, {rows, columns}));
+  std::vector<int64_t> shape(ids.shape().begin(), ids.shape().end());
+  shape.insert(shape.end(), rest.begin(), rest.end());
+  return reshape(picked, shape);
+}
+
+static Tensor get_item(const Tensor& x, const py::object& key) {
+  const py::tuple parts = py::isinstance<py::tuple>(key) ? py::tuple(key) : py::make_tuple(key);
+  for (const py::handle& k : parts)
+    if (!is_basic(k)) return take_rows(x, parts);
+  const BasicIndex index = parse_basic(parts, x.shape());
+  return reshape(slice(x, index.ranges), index.shape);
+}
+
+// In place, with NumPy's rules for the key and for broadcasting the value.
+static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
+  check_writable("x[i] = v", x);
+  if (py::isinstance<Tensor>(value) && value.cast<Tensor>().requires_grad())
+    throw std::runtime_error("x[i] = v: v requires grad, and writes in place record none");
+  py::object target = numpy_of(x.array());
+  target[key] = py::isinstance<Tensor>(value) ? py::object(numpy_of(value.cast<Tensor>().array())) : value;
+  x.array().storage().written();
+}
+
+static std::vector<std::pair<int64_t, int64_t>> pairs(const py::object& widths) {
+  return widths.cast<std::vector<std::pair<int64_t, int64_t>>>();
+}
+
+static std::vector<Tensor> split_by(const Tensor& x, const py::object& sizes, int64_t wanted_axis) {
+  if (!py::isinstance<py::int_>(sizes)) return split(x, sizes.cast<std::vector<int64_t>>(), wanted_axis);
+  const int64_t size = sizes.cast<int64_t>();
+  if (size <= 0) throw ValueError(cat("split: the size of a part must be positive, got ", size));
+  std::vector<int64_t> parts;
+  for (int64_t left = x.dim(normalize_axis("split", wanted_axis, x.ndim())); left > 0; left -= size)
+    parts.push_back(std::min(left, size));
+  return split(x, parts, wanted_axis);
+}
+
+void bind_tensor_shape(py::class_<Tensor>& cls) {
+  cls.def(
+         "reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, integers(shape)); },
+         "The same elements in another shape, sharing memory; one extent may be -1.")
+      .def(
+          "transpose", [](const Tensor& x, const py::args& axes) { return transpose(x, integers(axes)); },
+          "A copy with the axes in the given order; all reversed if none is given.")
+      .def_property_readonly(
+          "T", [](const Tensor& x) { return transpose(x, {}); }, "A copy with the axes reversed.")
+      .def("__getitem__", &get_item, py::arg("key"))
+      .def("__setitem__", &set_item, py::arg("key"), py::arg("value"));
+}
+
+void bind_shape(py::module_& ops) {
+  ops.def(
+      "reshape", [](const Tensor& x, const std::vector<int64_t>& shape) { return reshape(x, shape); }, py::arg("x"),
+      py::arg("shape"),
+      "The same elements in another shape, sharing memory; one extent may be -1. ValueError unless the sizes agree.");
+  ops.def(
+      "transpose", [](const Tensor& x, const std::vector<int64_t>& axes) { return transpose(x, axes); }, py::arg("x"),
+      py::arg("axes") = std::vector<int64_t>{}, NoGil(),
+      "A copy with the axes in the given order; reversed if none is given.");
+  ops.def("concat", &concat, py::arg("xs"), py::arg("axis") = 0, NoGil(),
+          "Tensors of equal shape but for axis, one after the other.");
+  ops.def("stack", &stack, py::arg("xs"), py::arg("axis") = 0, NoGil(), "Tensors of equal shape along a new axis.");
+  ops.def("split", &split_by, py::arg("x"), py::arg("sizes"), py::arg("axis") = 0,
+          "Parts of the given sizes along axis; one integer means parts of that size, the last maybe smaller.");
+  ops.def(
+      "pad", [](const Tensor& x, const py::object& widths) { return pad(x, pairs(widths)); }, py::arg("x"),
+      py::arg("widths"), "x with zeros around it: widths holds a pair (before, after) for each axis.");
+  ops.def("gather", &gather, py::arg("x"), py::arg("index"), py::arg("axis"), NoGil(),
+          "out[i][j] = x[i][index[i][j]] for axis 1 of two; IndexError for an index out of range.");
+  ops.def("embedding", &embedding, py::arg("ids"), py::arg("weight"), NoGil(),
+          R"(Rows of a table: out[i] = weight[ids[i]].
+
+ids: (...), int64 or int32; weight: (V, C). Returns (..., C). IndexError for an id outside [0, V).)");
+}
+
+void bind_cache(py::module_& core) {
+  core.def("cache_append_", &cache_append_, py::arg("cache"), py::arg("fresh"), py::arg("positions"), NoGil(),
+           "Writes fresh (B, T, H, D) into cache (B, Tmax, H, D) at token positions[b] of each row b, in place.");
+}
+
+}  // namespace pyformer::bindings

@@ -1,0 +1,73 @@
+#include "pyformer/ops/gather/gather.h"
+
+#include <cstring>
+
+#include "pyformer/core/ids.h"
+#include "pyformer/core/strided_copy.h"
+
+namespace pyformer {
+
+// Calls visit(position in index, position in x) for every element of index, in order.
+template <class Visit>
+static void for_each_picked(const Shape& picked, const int64_t* index, const Shape& shape, int axis,
+                            const Visit& visit) {
+  int64_t strides[Shape::kMaxDims], stride = 1;
+  for (int d = shape.ndim() - 1; d >= 0; --d) {
+    strides[d] = stride;
+    stride *= shape[d];
+  }
+  for (int64_t i = 0, count = picked.size(); i < count; ++i) {
+    int64_t rest = i, position = 0;
+    for (int d = picked.ndim() - 1; d >= 0; --d) {
+      position += (d == axis ? index[i] : rest % picked[d]) * strides[d];
+      rest /= picked[d];
+    }
+    visit(i, position);
+  }
+}
+
+Array gather_forward(const Array& x, const Array& index, int axis) {
+  if (index.ndim() != x.ndim())
+    throw ValueError(cat("gather: index must have x's ", x.ndim(), " dimensions, got ", index.shape().str()));
+  for (int d = 0; d < x.ndim(); ++d)
+    if (d != axis && index.dim(d) > x.dim(d))
+      throw ValueError(
+          cat("gather: index ", index.shape().str(), " is larger than x ", x.shape().str(), " in axis ", d));
+  const Array wide = checked_ids("gather", "index", index, x.dim(axis));
+  const Array out = Array::empty(index.shape(), x.dtype());
+  const int64_t item = item_bytes(x.dtype());
+  char* to = static_cast<char*>(out.raw());
+  const char* from = static_cast<const char*>(x.raw());
+  for_each_picked(index.shape(), wide.data<int64_t>(), x.shape(), axis, [&](int64_t i, int64_t position) {
+    std::memcpy(to + i * item, from + position * item, size_t(item));
+  });
+  return out;
+}
+
+template <class T>
+static void scatter_add(const Array& dout, const Array& index, const Array& dx, int axis) {
+  const T* from = dout.data<T>();
+  T* to = dx.data<T>();
+  for_each_picked(index.shape(), index.data<int64_t>(), dx.shape(), axis,
+                  [&](int64_t i, int64_t position) { to[position] = to[position] + from[i]; });
+}
+
+Array gather_backward(const Array& dout, const Array& index, const Shape& shape, int axis) {
+  const Array wide = checked_ids("gather", "index", index, shape[axis]);
+  const Array dx = Array::zeros(shape, dout.dtype());
+  if (dout.dtype() == DType::float64)
+    scatter_add<double>(dout, wide, dx, axis);
+  else
+    scatter_add<float>(dout, wide, dx, axis);
+  return dx;
+}
+
+Tensor gather(const Tensor& x, const Tensor& index, int64_t wanted_axis) {
+  const int axis = normalize_axis("gather", wanted_axis, x.ndim());
+  return record("gather", {x, index}, gather_forward(x.array(), index.array(), axis),
+                [index = save(index), shape = x.shape(), axis](const Array& dout, const Needs&) -> Gradients {
+                  return {gather_backward(dout, index(), shape, axis), Array()};
+                });
+}
+
+}  // namespace pyformer
