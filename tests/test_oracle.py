@@ -42,6 +42,8 @@ def test_against_torch(case):
             if expected.dtype.kind != "f":
                 np.testing.assert_array_equal(ours, expected)
                 continue
+            with np.errstate(over="ignore"):  # what overflows float32 is infinite in float32
+                expected = expected.astype(dtype).astype("float64")
             allowed = bound(dtype, case.reduction, scale + magnitude(expected))
             if dtype == "float32" and expected.size >= 64 and np.isfinite(expected).all():
                 allowed = max(allowed, 2 * float(np.abs(torchs - expected).max()))

@@ -35,14 +35,26 @@ bool is_dlpack_only(const py::object& data);  // exchanged through DLPack becaus
 Array array_from_dlpack(const py::object& data);
 py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy);
 
+// One function a file: what it adds to the module pyformer._core or to its submodule ops.
 void bind_dtypes(py::module_& core);
 void bind_tensor(py::module_& core);
-void bind_autograd(py::module_& core);
 void bind_creation(py::module_& core);
+void bind_random(py::module_& core);
+void bind_autograd(py::module_& core);
 void bind_runtime(py::module_& core);
-void bind_normalization(py::module_& ops);
-void bind_shape(py::module_& ops);
 void bind_cache(py::module_& core);
+void bind_optim(py::module_& core);
+void bind_attention(py::module_& ops);
+void bind_elementwise(py::module_& ops);
+void bind_matmul(py::module_& core, py::module_& ops);
+void bind_normalization(py::module_& ops);
+void bind_reduce(py::module_& ops);
+void bind_shape(py::module_& ops);
+
+// The methods and operators of Tensor that are operations.
+void bind_tensor_matmul(py::class_<Tensor>& cls);
+void bind_tensor_operators(py::class_<Tensor>& cls);
+void bind_tensor_reductions(py::class_<Tensor>& cls);
 void bind_tensor_shape(py::class_<Tensor>& cls);
 
 }  // namespace pyformer::bindings

@@ -1,5 +1,6 @@
 // Arrays in and out: NumPy, and whatever NumPy reads (lists, numbers, __array__, the buffer protocol).
 #include "bindings.h"
+#include "pyformer/ops/cast/cast.h"
 
 namespace pyformer::bindings {
 
@@ -23,6 +24,8 @@ static std::optional<DType> dtype_named(const std::string& wanted) {
 
 DType dtype_from(const py::object& dtype) {
   if (py::isinstance<DType>(dtype)) return dtype.cast<DType>();
+  if (py::isinstance<py::str>(dtype))  // NumPy does not know bfloat16
+    if (const auto found = dtype_named(dtype.cast<std::string>())) return *found;
   const std::string wanted = py::str(py::dtype::from_args(dtype).attr("name"));
   if (const auto found = dtype_named(wanted)) return *found;
   throw TypeError(cat("dtype: expected float32, float64, bfloat16, float16, int64, int32 or bool, got ", wanted));
@@ -94,8 +97,7 @@ static Array copy_of(const py::object& data) {
 Tensor tensor_from(const py::object& data, const py::object& dtype, const std::string& device, bool requires_grad) {
   device_from_name(device);
   Array array = copy_of(data);
-  if (!dtype.is_none() && dtype_from(dtype) != array.dtype())
-    array = copy_of(numpy_of(array).attr("astype")(numpy_name(dtype_from(dtype))));
+  if (!dtype.is_none()) array = cast(array, dtype_from(dtype));
   return Tensor(std::move(array), requires_grad);
 }
 

@@ -32,10 +32,16 @@ PYBIND11_MODULE(_core, core) {
   bind_dtypes(core);
   bind_tensor(core);
   bind_creation(core);
+  bind_random(core);
   bind_autograd(core);
   bind_runtime(core);
   bind_cache(core);
+  bind_optim(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
+  bind_attention(ops);
+  bind_elementwise(ops);
+  bind_matmul(core, ops);
   bind_normalization(ops);
+  bind_reduce(ops);
   bind_shape(ops);
 }

@@ -2,13 +2,16 @@
 #include "bindings.h"
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/isa.h"
+#include "pyformer/base/peak.h"
 #include "pyformer/base/thread_pool.h"
 
 namespace pyformer::bindings {
 
+static unsigned long main_thread = 0;
+
 // Only the main thread runs Python's signal handlers; elsewhere this is false at once.
 static bool signal_raised() {
-  if (!Py_IsInitialized()) return false;
+  if (PyThread_get_thread_ident() != main_thread || !Py_IsInitialized()) return false;
   py::gil_scoped_acquire gil;
   return PyErr_CheckSignals() != 0;
 }
@@ -26,6 +29,7 @@ static py::dict memory() {
 }
 
 void bind_runtime(py::module_& core) {
+  main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
   set_interrupt_callback(&signal_raised);
   core.def("set_num_threads", &set_num_threads, py::arg("count"), "Threads that operations use, 1 to 1,024.");
   core.def("get_num_threads", &num_threads);
@@ -43,6 +47,10 @@ void bind_runtime(py::module_& core) {
       if (is_supported(Isa(i))) names.push_back(name(Isa(i)));
     return names;
   });
+  core.def("fma_peak_gflops", &fma_peak_gflops, py::arg("dtype"), py::arg("threads"), NoGil(),
+           "This machine's fused multiply-add peak in float32 or float64, GFLOP/s, measured now.");
+  core.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("threads"), NoGil(),
+           "This machine's memory read bandwidth, GB/s, measured now.");
 }
 
 }  // namespace pyformer::bindings

@@ -1,5 +1,6 @@
 // The Tensor class and the dtypes.
 #include "bindings.h"
+#include "pyformer/ops/cast/cast.h"
 
 namespace pyformer::bindings {
 
@@ -52,6 +53,14 @@ static std::string repr(const Tensor& t) {
   return cat("tensor(", text.cast<std::string>(), tail);
 }
 
+static Tensor converted(const Tensor& t, const py::object& wanted) {
+  if (!py::isinstance<py::str>(wanted)) return cast(t, dtype_from(wanted));
+  const std::string name = wanted.cast<std::string>();
+  if (name.rfind("cpu", 0) != 0 && name.rfind("cuda", 0) != 0) return cast(t, dtype_from(wanted));
+  device_from_name(name);
+  return t;
+}
+
 void bind_tensor(py::module_& core) {
   py::class_<Tensor> cls(core, "Tensor", R"(An n-dimensional array that remembers how it was made.
 
@@ -92,6 +101,8 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
       .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
       .def("item", &item, "The only element as a Python number. ValueError unless there is exactly one.")
+      .def("to", &converted, py::arg("dtype_or_device"),
+           "This tensor in another dtype or on another device; itself if it is so already.")
       .def("detach", &Tensor::detach, "The same memory without history.")
       .def(
           "backward", [](const Tensor& t, const std::optional<Tensor>& grad) { backward(t, or_absent(grad).array()); },
@@ -108,6 +119,9 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
       .def("__int__", [](const Tensor& t) { return py::int_(item(t)); })
       .def("__repr__", &repr);
 
+  bind_tensor_matmul(cls);
+  bind_tensor_operators(cls);
+  bind_tensor_reductions(cls);
   bind_tensor_shape(cls);
 
   core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = "cpu",

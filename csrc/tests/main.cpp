@@ -21,6 +21,7 @@ int main() {
     try {
       test();
       std::printf("%s ok\n", name);
+      std::fflush(stdout);  // a test that forks must not print this again
     } catch (const std::exception& error) {
       std::printf("%s FAILED: %s\n", name, error.what());
       ++failed;

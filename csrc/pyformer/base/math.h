@@ -8,7 +8,8 @@
 
 namespace pyformer::PF_ISA {
 
-template <class V> constexpr bool kIsFloat = sizeof(Element<V>) == 4;
+template <class V>
+constexpr bool kIsFloat = sizeof(Element<V>) == 4;
 
 // c0 + c1 x + c2 x^2 + ... by Horner's rule, an FMA a coefficient.
 template <Real V>
@@ -22,8 +23,10 @@ PF_INLINE V polynomial(V x, Element<V> c0, C... higher) {
 
 // ---- exp ------------------------------------------------------------------------------------------------------
 
-template <class T> struct ExpConstants;
-template <> struct ExpConstants<float> {
+template <class T>
+struct ExpConstants;
+template <>
+struct ExpConstants<float> {
   static constexpr float log2_e = 0x1.715476p0f, ln2_high = 0x1.62e43p-1f, ln2_low = -0x1.05c61p-29f;
   static constexpr float magic = 0x1.8p23f;  // x + magic rounds x to an integer, left in the low bits
   static constexpr int mantissa_bits = 23;
@@ -31,8 +34,10 @@ template <> struct ExpConstants<float> {
   static constexpr float low = -105.0f, high = 90.0f;  // exp rounds to 0 below, to infinity above
   static constexpr float flush_low = -88.0f;           // 2^-127 < exp(flush_low) < 2^-126.5
 };
-template <> struct ExpConstants<double> {
-  static constexpr double log2_e = 0x1.71547652b82fep0, ln2_high = 0x1.62e42fefa39efp-1, ln2_low = 0x1.abc9e3b39803fp-56;
+template <>
+struct ExpConstants<double> {
+  static constexpr double log2_e = 0x1.71547652b82fep0, ln2_high = 0x1.62e42fefa39efp-1,
+                          ln2_low = 0x1.abc9e3b39803fp-56;
   static constexpr double magic = 0x1.8p52;
   static constexpr int mantissa_bits = 52;
   static constexpr uint64_t bias = 1023;
@@ -107,12 +112,15 @@ PF_INLINE V exp_flush(V x) {
 
 // ---- log ------------------------------------------------------------------------------------------------------
 
-template <class T> struct LogConstants;
-template <> struct LogConstants<float> {
+template <class T>
+struct LogConstants;
+template <>
+struct LogConstants<float> {
   static constexpr float min_normal = 0x1p-126f, up = 0x1p24f, up_exponent = 24;
   static constexpr uint32_t sqrt_half = 0x3f3504f3, one = 0x3f800000, mantissa = 0x007fffff;
 };
-template <> struct LogConstants<double> {
+template <>
+struct LogConstants<double> {
   static constexpr double min_normal = 0x1p-1022, up = 0x1p54, up_exponent = 54;
   static constexpr uint64_t sqrt_half = 0x3fe6a09e667f3bcd, one = 0x3ff0000000000000, mantissa = 0x000fffffffffffff;
 };
@@ -247,16 +255,16 @@ PF_INLINE V erf(V x) {
                                 0x1.1c25acp-12f, -0x1.ec2becp-15f, -0x1.2a8094p-16f, 0x1.206192p-17f, -0x1.0f7708p-21f);
   } else {
     // erf(x) / x - 1 in x^2 on [0, 1]: 2^-56.0 of erf
-    small = polynomial<V>(t * t, 0x1.06eba8214db68p-3, -0x1.812746b03799dp-2, 0x1.ce2f21a03f8b2p-4,
-                          -0x1.b82ce311a93c8p-6, 0x1.565bcceecca86p-8, -0x1.c02daeb427af2p-11, 0x1.f9a2965ba94adp-14,
-                          -0x1.f4c828712ad87p-17, 0x1.b96b0a747b5dbp-20, -0x1.5b8a4bb59664dp-23, 0x1.d3cd0000aa1b6p-27,
-                          -0x1.a206b2baf671ap-31);
+    small =
+        polynomial<V>(t * t, 0x1.06eba8214db68p-3, -0x1.812746b03799dp-2, 0x1.ce2f21a03f8b2p-4, -0x1.b82ce311a93c8p-6,
+                      0x1.565bcceecca86p-8, -0x1.c02daeb427af2p-11, 0x1.f9a2965ba94adp-14, -0x1.f4c828712ad87p-17,
+                      0x1.b96b0a747b5dbp-20, -0x1.5b8a4bb59664dp-23, 0x1.d3cd0000aa1b6p-27, -0x1.a206b2baf671ap-31);
     // e^(x^2) (1 - erf(x)) in 1 / (x + 2) - 1/4 on x in [1, 6]: 2^-57.3 beside erf
     const V w = one / (t + splat<V>(2)) - splat<V>(0.25);
-    const V scaled = polynomial<V>(
-        w, 0x1.058671b52c776p-2, 0x1.b57034efd3f56p0, 0x1.eeea7dc8a790dp1, 0x1.437f0b68ccc24p2, 0x1.e947158adada2p-1,
-        -0x1.ca95ed8632e4cp2, -0x1.bc258dc5fc783p1, 0x1.016b536f2ec13p4, 0x1.6d35354edad76p1, -0x1.6d826919b6c15p5,
-        0x1.cf704d10ae34p4, 0x1.be787b70786c8p6, -0x1.a845b9894540fp7);
+    const V scaled = polynomial<V>(w, 0x1.058671b52c776p-2, 0x1.b57034efd3f56p0, 0x1.eeea7dc8a790dp1,
+                                   0x1.437f0b68ccc24p2, 0x1.e947158adada2p-1, -0x1.ca95ed8632e4cp2,
+                                   -0x1.bc258dc5fc783p1, 0x1.016b536f2ec13p4, 0x1.6d35354edad76p1, -0x1.6d826919b6c15p5,
+                                   0x1.cf704d10ae34p4, 0x1.be787b70786c8p6, -0x1.a845b9894540fp7);
     large = fma(-scaled, exp_flush(-(t * t)), one);
   }
   return copysign(select(t < one, fma(small, t, t), large), x);
@@ -281,8 +289,10 @@ PF_INLINE V gelu_erf_derivative(V x) {
 }
 
 // x (1 + tanh(u)) / 2 = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3); the sigmoid keeps the left tail.
-template <class T> constexpr T kGelu = T(1.5957691216057307117);               // 2 sqrt(2/pi)
-template <class T> constexpr T kGeluCubic = T(0.044715 * 1.5957691216057307117);
+template <class T>
+constexpr T kGelu = T(1.5957691216057307117);  // 2 sqrt(2/pi)
+template <class T>
+constexpr T kGeluCubic = T(0.044715 * 1.5957691216057307117);
 template <Real V>
 PF_INLINE V gelu_tanh(V x) {
   using T = Element<V>;
@@ -302,13 +312,16 @@ PF_INLINE V gelu_tanh_derivative(V x) {
 
 // ---- sin, cos -------------------------------------------------------------------------------------------------
 
-template <class T> struct SinConstants;
-template <> struct SinConstants<float> {
-  static constexpr float two_over_pi = 0x1.45f306p-1f, limit = 0x1p22f;
+template <class T>
+struct SinConstants;
+template <>
+struct SinConstants<float> {
+  static constexpr float two_over_pi = 0x1.45f306p-1f, limit = 0x1p21f;
   static constexpr float a = 0x1.921fb6p0f, b = -0x1.777a5cp-25f, c = -0x1.ee59dap-50f;  // a + b + c = pi/2
 };
-template <> struct SinConstants<double> {
-  static constexpr double two_over_pi = 0x1.45f306dc9c883p-1, limit = 0x1p50;
+template <>
+struct SinConstants<double> {
+  static constexpr double two_over_pi = 0x1.45f306dc9c883p-1, limit = 0x1p48;
   static constexpr double a = 0x1.921fb54442d18p0, b = 0x1.1a62633145c07p-54, c = -0x1.f1976b7ed8fb8p-110;
 };
 
@@ -317,7 +330,7 @@ struct SinCos {
   V sin, cos;
 };
 
-// Both at most 2 ulp wrong for |x| < 2^22 (float), 2^50 (double): x - n pi/2 in three FMAs, the first exact.
+// Both at most 2 ulp wrong for |x| < 2^21 (float), 2^48 (double): x - n pi/2 in three FMAs, the first exact.
 // For larger x sin is 0 and cos is 1; at infinity both are NaN.
 template <Real V>
 PF_INLINE SinCos<V> sincos(V x) {
@@ -331,11 +344,12 @@ PF_INLINE SinCos<V> sincos(V x) {
   const V r = select(in_range, reduced, t * splat<V>(0));
   const V quadrant = select(in_range, shifted, splat<V>(0));
   const V z = r * r;
-  // In r^2 on |r| <= pi/4: (sin(r) - r) / r^3, 2^-27.9 and 2^-57.9 of sin; (cos(r) - 1 + r^2/2) / r^4, 2^-33.0, 2^-63.9.
+  // In r^2: (sin(r) - r) / r^3, 2^-32.0 and 2^-57.9 of sin; (cos(r) - 1 + r^2/2) / r^4, 2^-30.9 and 2^-63.9 of cos.
+  // For |r| <= 0.9 (float), as n is off by up to 0.04 for the largest x, and for |r| <= pi/4 (double).
   V s, c;
   if constexpr (kIsFloat<V>) {
-    s = polynomial<V>(z, -0x1.555546p-3f, 0x1.110778p-7f, -0x1.9953f4p-13f);
-    c = polynomial<V>(z, 0x1.55554ap-5f, -0x1.6c0c28p-10f, 0x1.99e80cp-16f);
+    s = polynomial<V>(z, -0x1.555556p-3f, 0x1.111156p-7f, -0x1.a035bcp-13f, 0x1.7276eap-19f);
+    c = polynomial<V>(z, 0x1.55553cp-5f, -0x1.6c04ap-10f, 0x1.980092p-16f);
   } else {
     s = polynomial<V>(z, -0x1.5555555555548p-3, 0x1.111111110f73p-7, -0x1.a01a019be921bp-13, 0x1.71de35552ba89p-19,
                       -0x1.ae5e4b84330c8p-26, 0x1.5d8b55ad6d3f6p-33);
@@ -352,8 +366,14 @@ PF_INLINE SinCos<V> sincos(V x) {
   const V cos_sign = bits_and(bits_left<to_sign>(next), sign_bit<V>());
   return {bits_xor(select(odd, cosine, sine), sin_sign), bits_xor(select(odd, sine, cosine), cos_sign)};
 }
-template <Real V> PF_INLINE V sin(V x) { return sincos(x).sin; }
-template <Real V> PF_INLINE V cos(V x) { return sincos(x).cos; }
+template <Real V>
+PF_INLINE V sin(V x) {
+  return sincos(x).sin;
+}
+template <Real V>
+PF_INLINE V cos(V x) {
+  return sincos(x).cos;
+}
 
 // ---- pow ------------------------------------------------------------------------------------------------------
 
@@ -416,7 +436,7 @@ PF_INLINE V pow(V x, V y) {
   const V half = y * splat<V>(T(0.5));
   const auto odd = mask_and(integer, round_to_int(half) != half);
   power = select(odd, copysign(power, x), power);
-  const auto undefined = mask_and(mask_and(x < zero, x > -infinity), mask_not(integer));
+  const auto undefined = mask_and(mask_and(x<zero, x> - infinity), mask_not(integer));
   power = select(undefined, splat<V>(T(__builtin_nan(""))), power);
   const auto is_one = mask_or(mask_or(y == zero, x == one), mask_and(x == -one, abs(y) == infinity));
   return select(is_one, one, power);
@@ -424,9 +444,10 @@ PF_INLINE V pow(V x, V y) {
 
 // ---- on Lanes -------------------------------------------------------------------------------------------------
 
-#define PF_ON_LANES(name)                                       \
-  template <class T> PF_INLINE Lanes<T> name(const Lanes<T>& x) { \
-    return each([](Vec<T> v) { return PF_ISA::name(v); }, x);   \
+#define PF_ON_LANES(name)                                     \
+  template <class T>                                          \
+  PF_INLINE Lanes<T> name(const Lanes<T>& x) {                \
+    return each([](Vec<T> v) { return PF_ISA::name(v); }, x); \
   }
 PF_ON_LANES(exp)
 PF_ON_LANES(exp_flush)
@@ -444,7 +465,8 @@ PF_ON_LANES(gelu_tanh_derivative)
 PF_ON_LANES(sin)
 PF_ON_LANES(cos)
 #undef PF_ON_LANES
-template <class T> PF_INLINE Lanes<T> pow(const Lanes<T>& x, const Lanes<T>& y) {
+template <class T>
+PF_INLINE Lanes<T> pow(const Lanes<T>& x, const Lanes<T>& y) {
   return each([](Vec<T> a, Vec<T> b) { return PF_ISA::pow(a, b); }, x, y);
 }
 

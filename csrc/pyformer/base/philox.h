@@ -89,7 +89,8 @@ PF_INLINE PhiloxBlock philox_block(uint64_t seed, uint64_t stream, uint64_t coun
 
 // ---- one block of elements: 4 words a counter make 4 floats or 2 doubles -------------------------------------------
 
-template <class T> constexpr int64_t kRandomBlock = kCountersPerBlock * 16 / int64_t(sizeof(T));
+template <class T>
+constexpr int64_t kRandomBlock = kCountersPerBlock * 16 / int64_t(sizeof(T));
 
 PF_INLINE void store_block(U64 first, U64 second, uint32_t* out) {
   const U64 low = zip_low(first, second), high = zip_high(first, second);

@@ -1,0 +1,71 @@
+// matmul and linear, and linear with its weight packed once.
+#include "bindings.h"
+#include "ops_elementwise.h"
+#include "pyformer/ops/linear/linear.h"
+#include "pyformer/ops/matmul/matmul.h"
+
+namespace pyformer::bindings {
+
+static Tensor linear_of(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                        const std::optional<std::string>& activation, const std::optional<Tensor>& residual) {
+  return linear(x, weight, or_absent(bias), activation_from_name(activation.value_or("none")), or_absent(residual));
+}
+
+static Tensor packed_linear_of(PackedLinear& packed, const Tensor& x, const std::optional<std::string>& activation,
+                               const std::optional<Tensor>& residual) {
+  if (needs_recording({x, or_absent(residual)}))
+    throw std::runtime_error("linear: a packed weight is for inference; use it within no_grad()");
+  return no_gradient(packed(x.array(), activation_from_name(activation.value_or("none")), or_absent(residual).array()));
+}
+
+static void bind_packed_linear(py::module_& core) {
+  py::class_<PackedLinear>(core, "PackedLinear",
+                           "A weight and bias kept in the layout that many small products read fastest.")
+      .def(py::init([](const Tensor& weight, const std::optional<Tensor>& bias) {
+             return std::make_unique<PackedLinear>(weight.array(), or_absent(bias).array());
+           }),
+           py::arg("weight"), py::arg("bias") = py::none())
+      .def("__call__", &packed_linear_of, py::arg("x"), py::arg("activation") = py::none(),
+           py::arg("residual") = py::none(), NoGil(), "linear(x, weight, bias), the same bits; no gradient.")
+      .def(
+          "holds",
+          [](const PackedLinear& packed, const Tensor& weight, const std::optional<Tensor>& bias) {
+            return packed.holds(weight.array(), or_absent(bias).array());
+          },
+          py::arg("weight"), py::arg("bias") = py::none(), "Whether it was made of these very tensors.");
+}
+
+// a @ b, where either may be anything that becomes a tensor.
+static py::object matmul_operator(const Tensor& a, const py::object& b, bool reflected) {
+  if (!py::isinstance<Tensor>(b) && !py::isinstance<py::array>(b))
+    return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  const Tensor other = tensor_sharing(b);
+  py::gil_scoped_release release;
+  Tensor out = reflected ? matmul(other, a) : matmul(a, other);
+  py::gil_scoped_acquire acquire;
+  return py::cast(std::move(out));
+}
+
+void bind_tensor_matmul(py::class_<Tensor>& cls) {
+  cls.def("__matmul__", [](const Tensor& a, const py::object& b) { return matmul_operator(a, b, false); })
+      .def("__rmatmul__", [](const Tensor& a, const py::object& b) { return matmul_operator(a, b, true); });
+}
+
+void bind_matmul(py::module_& core, py::module_& ops) {
+  bind_packed_linear(core);
+  ops.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("transpose_a") = false, py::arg("transpose_b") = false,
+          NoGil(), R"(The matrix product, batched and broadcast as numpy.matmul.
+
+a: (..., m, k), b: (..., k, n), float32 or float64 alike; a flag swaps its operand's last two axes first.
+A 1-D operand is a row (a) or a column (b), whose axis the result lacks. Returns (..., m, n).
+Raises ValueError where the shapes do not fit, TypeError for a wrong dtype.)");
+  ops.def("linear", &linear_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(),
+          py::arg("activation") = py::none(), py::arg("residual") = py::none(), NoGil(),
+          R"(activation(x @ weight.T + bias) + residual, in one pass over the result.
+
+x: (..., C), weight: (N, C), bias: (N,) or None, residual: (..., N) or None, float32 or float64 alike.
+activation: None, "gelu", "gelu_tanh", "relu" or "silu". Returns (..., N).
+Raises ValueError where shapes do not fit or for an unknown activation, TypeError for a wrong dtype.)");
+}
+
+}  // namespace pyformer::bindings

@@ -1,0 +1,59 @@
+// Random numbers.
+#include "bindings.h"
+#include "pyformer/core/random.h"
+#include "pyformer/ops/random/random.h"
+
+namespace pyformer::bindings {
+
+// rand(2, 3), rand((2, 3)) and rand()
+static Shape shape_from(const char* op, const py::args& args) {
+  py::sequence dims = args;
+  if (args.size() == 1 && !PyLong_Check(args[0].ptr())) {
+    if (!py::isinstance<py::sequence>(args[0])) throw TypeError(cat(op, ": expected the shape as integers"));
+    dims = args[0];
+  }
+  Shape shape;
+  for (const py::handle dim : dims) {
+    const int64_t extent = PyNumber_AsSsize_t(dim.ptr(), PyExc_OverflowError);
+    if (extent == -1 && PyErr_Occurred()) throw py::error_already_set();
+    if (extent < 0) throw ValueError(cat(op, ": expected extents of 0 or more, got ", extent));
+    shape.push_back(extent);
+  }
+  return shape;
+}
+
+template <Array (*draw)(const Shape&, DType, RandomStream)>
+static void bind_draw(py::module_& core, const char* name, const char* doc) {
+  core.def(
+      name,
+      [name](const py::args& args, const py::object& dtype, bool requires_grad) {
+        const Shape shape = shape_from(name, args);
+        const DType type = dtype.is_none() ? DType::float32 : dtype_from(dtype);
+        py::gil_scoped_release release;
+        return Tensor(draw(shape, type, draw_stream()), requires_grad);
+      },
+      py::kw_only(), py::arg("dtype") = py::none(), py::arg("requires_grad") = false, doc);
+}
+
+void bind_random(py::module_& core) {
+  core.def("manual_seed", &manual_seed, py::arg("seed"),
+           "Seeds all random numbers: the same seed gives the same numbers on any number of threads, on every CPU.");
+  core.def(
+      "rng_state",
+      [] {
+        const RandomStream state = rng_state();
+        return py::make_tuple(state.seed, state.stream);
+      },
+      "(seed, stream): the seed, and the number of the next stream.");
+  core.def(
+      "set_rng_state", [](uint64_t seed, uint64_t stream) { set_rng_state({seed, stream}); }, py::arg("seed"),
+      py::arg("stream"), "Goes back to a state that rng_state() gave.");
+  bind_draw<&rand>(core, "rand", R"(Numbers drawn evenly from [0, 1), of the given shape: rand(2, 3) or rand((2, 3)).
+
+dtype: float32 (default) or float64, else TypeError. Draws one stream.)");
+  bind_draw<&randn>(core, "randn", R"(Normally distributed numbers (mean 0, variance 1) of the given shape.
+
+dtype: float32 (default) or float64, else TypeError. Draws one stream.)");
+}
+
+}  // namespace pyformer::bindings

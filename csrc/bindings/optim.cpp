@@ -1,0 +1,39 @@
+// The optimisers' steps and other operations that write to lists of tensors.
+#include "bindings.h"
+#include "pyformer/ops/adamw/adamw.h"
+#include "pyformer/ops/global_norm/global_norm.h"
+#include "pyformer/ops/in_place/in_place.h"
+#include "pyformer/ops/sgd/sgd.h"
+
+namespace pyformer::bindings {
+
+void bind_optim(py::module_& core) {
+  core.def("adamw_step_", &adamw_step_, py::arg("params"), py::arg("grads"), py::arg("exp_avgs"),
+           py::arg("exp_avg_sqs"), py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
+           py::arg("weight_decay"), py::arg("step"), NoGil(),
+           R"(One step of AdamW over lists of tensors, in place; step counts from 1.
+
+params, grads, exp_avgs, exp_avg_sqs: lists of the same length, shapes and dtypes (float32 or float64).
+All is checked before anything is written. Raises ValueError for lists that don't match, share memory or for a
+coefficient out of range, TypeError for dtypes. Source: Loshchilov, Hutter 2019, algorithm 2.)");
+  core.def("sgd_step_", &sgd_step_, py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
+           py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("nesterov") = false, NoGil(),
+           R"(One step of gradient descent over lists of tensors, in place.
+
+momentum_buffers: zeros before the first step, or an empty list without momentum. Errors as adamw_step_.)");
+  core.def(
+      "global_norm", &global_norm, py::arg("tensors"), NoGil(),
+      "The square root of the sum of squares of all elements, in a fixed order. TypeError unless float32 or float64.");
+  core.def("scale_", &scale_, py::arg("tensors"), py::arg("factor"), NoGil(),
+           "Multiplies every tensor by a number, in place. TypeError unless float32 or float64.");
+  core.def(
+      "zero_", [](const Tensor& t) { zero_({t}); }, py::arg("tensor"), NoGil(), "Sets a tensor to zero, in place.");
+  core.def("zero_", &zero_, py::arg("tensors"), NoGil(), "Sets every tensor to zero, in place.");
+  core.def(
+      "copy_", [](const Tensor& t, const Tensor& source) { copy_({t}, {source}); }, py::arg("tensor"),
+      py::arg("source"), NoGil(), "Copies source into tensor. ValueError or TypeError unless shapes and dtypes match.");
+  core.def("copy_", &copy_, py::arg("tensors"), py::arg("sources"), NoGil(),
+           "Copies sources[i] into tensors[i]. ValueError or TypeError unless lengths, shapes and dtypes match.");
+}
+
+}  // namespace pyformer::bindings

@@ -1,0 +1,16 @@
+// What this machine can do at best, measured in this process: the yardstick of benchmarks. Both use the best
+// instruction set that the CPU has, whatever set_isa says, and threads of their own, which start together.
+#pragma once
+#include "pyformer/base/dtype.h"
+
+namespace pyformer {
+
+// 10^9 floating-point operations a second in independent FMA chains that stay in registers, an FMA counted as two;
+// the best of several short runs. TypeError unless float32 or float64, ValueError unless 1 <= threads <= 1024.
+double fma_peak_gflops(DType dtype, int threads);
+
+// 10^9 bytes a second summing a 512 MiB buffer of the kind that Arrays live in; the best of several passes.
+// ValueError unless 1 <= threads <= 1024, OutOfMemory if there is no room for the buffer.
+double read_bandwidth_gbps(int threads);
+
+}  // namespace pyformer

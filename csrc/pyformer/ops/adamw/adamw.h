@@ -1,0 +1,20 @@
+// adamw_step_: one step of Adam with decoupled weight decay over many tensors at once (Kingma, Ba 2015, algorithm 1;
+// Loshchilov, Hutter 2019, algorithm 2).
+//
+//   param      = param * (1 - lr * weight_decay)
+//   exp_avg    = exp_avg + (1 - beta1) * (grad - exp_avg)
+//   exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad^2
+//   param      = param - lr / (1 - beta1^step) * exp_avg / (sqrt(exp_avg_sq) / sqrt(1 - beta2^step) + eps)
+//
+// step counts from 1. float32 or float64; coefficients are computed in double and rounded once. Writes params, exp_avgs
+// and exp_avg_sqs, after all is checked and without interruption.
+#pragma once
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+void adamw_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                 const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs, double lr, double beta1,
+                 double beta2, double eps, double weight_decay, int64_t step);
+
+}  // namespace pyformer

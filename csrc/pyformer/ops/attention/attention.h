@@ -1,0 +1,45 @@
+// attention: softmax(q k^T * scale + mask) v for each head, never holding a (Tq, Tk) matrix (Dao et al. 2022).
+//
+// q (B, Tq, H, D); k, v (B, Tk, Hkv, D) with H = Hkv * group: query head h uses key head h / group. float32, float64.
+// Keys of batch row b end at key_lengths[b]; its query i stands at position p = query_offset[b] + i. causal: j <= p.
+// window w: p - w < j <= p. A row with nothing to attend to gives zeros and zero gradients. What is not attended takes
+// no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
+// Saved for backward: q, k, v, out, and per row the highest score and the sum of exponentials below it.
+// The order of all sums is written down in attention_ref.cpp.
+#pragma once
+#include <optional>
+
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+struct AttentionOptions {
+  bool causal = false;
+  std::optional<double> scale;    // absent: 1 / sqrt(D)
+  std::optional<int64_t> window;  // absent: none
+  Array mask;                     // broadcastable to (B, H, Tq, Tk): boolean (true: may attend) or added to the scores
+  Array key_lengths;              // (B,) int64 or int32, absent: Tk
+  Array query_offset;             // (B,) int64 or int32, absent: the row's key length - Tq
+};
+
+struct AttentionResult {
+  Array out;               // (B, Tq, H, D)
+  Array row_max, row_sum;  // (B, H, Tq)
+};
+AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options);
+AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options);  // (B, T, 3, H, D)
+
+struct AttentionGradient {
+  Array dq, dk, dv;  // undefined where not wanted
+};
+AttentionGradient attention_backward(const Array& dout, const Array& q, const Array& k, const Array& v,
+                                     const AttentionResult& result, const AttentionOptions& options, bool need_dq,
+                                     bool need_dk_dv);
+Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
+                                const AttentionOptions& options);
+
+// The mask is given apart from the options, and must not want a gradient (ValueError).
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options);
+Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options);
+
+}  // namespace pyformer

@@ -1,0 +1,412 @@
+// attention, vector code for one instruction set. Formulas and orders of sums are those of attention_ref.cpp.
+//
+// Forward: a task keeps q, o, m, l of up to 256 rows and walks the key blocks; heads that share a key head are rows
+// of the same task. Backward: a task keeps q, dout, dq of its queries and walks key blocks, inside them its query
+// blocks; dk and dv of the key block are kept until it is done. Everything a tile reads is a contiguous copy, so the
+// strides of the caller's arrays matter little.
+#include "pyformer/base/math.h"
+#include "pyformer/ops/attention/attention_tiles.h"
+
+namespace pyformer::PF_ISA {
+
+constexpr int64_t kStripRows = 24;  // rows whose softmax is taken together
+
+// ---- forward --------------------------------------------------------------------------------------------------
+
+struct Row {
+  int64_t query, head;
+  KeyRange range;
+};
+
+template <class T>
+struct ForwardTask {
+  explicit ForwardTask(const AttentionInput& input) : in(input) {}
+
+  const AttentionInput& in;
+  int64_t b, first_head, heads, head_rows, rows;  // rows = heads * head_rows
+  T *q, *o, *k, *v, *p, *m, *l;  // (rows, D), (rows, D), (D, 64), (64, D), (64, 64), (rows,), (rows, 16)
+  Row row[kAttentionRowBlock];
+
+  const T* query_row(int64_t r) const { return at<T>(in.q, in.q_strides, b, row[r].query, row[r].head); }
+};
+
+// Rows [first, first + head_rows) of each key head: queries in order, and for each the heads of the group.
+template <class T>
+static void find_rows(ForwardTask<T>& task, int64_t first) {
+  const int64_t group = task.in.heads / task.in.key_heads;
+  Row* row = task.row;
+  for (int64_t key_head = task.first_head; key_head < task.first_head + task.heads; ++key_head) {
+    int64_t query = first / group, g = first % group;
+    for (int64_t r = 0; r < task.head_rows; ++r) {
+      *row++ = {query, key_head * group + g, key_range(task.in, task.b, query)};
+      if (++g == group) g = 0, ++query;
+    }
+  }
+}
+
+template <class T>
+static PF_INLINE T row_highest(const T* s, Columns columns) {
+  Lanes<T> highest = Lanes<T>::broadcast(-kInfinity<T>);
+  for (int64_t c = columns.begin; c < columns.end; c += kLanes) highest = max(Lanes<T>::load(s + c), highest);
+  return highest_lane(highest);
+}
+
+// s becomes exp(s - base); lanes of l take the sums.
+template <class T>
+static PF_INLINE void exponentiate(T* s, Columns columns, T base, T alpha, T* l) {
+  const Lanes<T> base_lanes = Lanes<T>::broadcast(base);
+  Lanes<T> sum = Lanes<T>::zero();
+  for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
+    const Lanes<T> p = exp_flush(Lanes<T>::load(s + c) - base_lanes);
+    p.store(s + c);
+    sum = sum + p;
+  }
+  fma(Lanes<T>::load(l), Lanes<T>::broadcast(alpha), sum).store(l);
+}
+
+// What the block's keys add to strip rows [r, r + n).
+template <class T>
+static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int64_t block, const T* v,
+                          int64_t v_stride) {
+  const AttentionInput& in = task.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  const bool masked = in.mask_allowed || in.mask_added;
+  uint64_t allow[kStripRows], any = 0;
+  int64_t mask_row[kStripRows];
+  Columns columns[kStripRows];
+  T highest[kStripRows + 16], base[kStripRows + 16], alpha[kStripRows + 16];
+  for (int64_t i = 0; i < n; ++i) {
+    const Row& row = task.row[r + i];
+    allow[i] = range_bits(row.range, block);
+    if (masked) {
+      mask_row[i] = mask_start(in, task.b, row.head, row.query, block);
+      allow[i] = mask_bits<T>(in, allow[i], mask_row[i]);
+    }
+    any |= allow[i];
+  }
+  if (!any) return;
+  for_row_tiles(n, [&](auto count, int64_t i) {
+    constexpr int rows = decltype(count)::value;
+    const Columns wanted = wanted_columns<rows>(allow + i);
+    for (int64_t j = i; j < i + rows; ++j) columns[j] = wanted;
+    scores<T, rows>(task.q + (r + i) * D_padded, D_padded, task.k, D, T(in.scale), wanted, task.p + i * kBlock);
+  });
+  for (int64_t i = 0; i < n; ++i) {
+    if (allow[i] != ~uint64_t(0) || in.mask_added)
+      finish_scores(in, allow[i], columns[i], mask_row[i], task.p + i * kBlock);
+    highest[i] = row_highest(task.p + i * kBlock, columns[i]);
+  }
+  T* m = task.m + r;
+  for (int64_t i = 0; i < n; i += Vec<T>::width) {
+    const int64_t count = least(Vec<T>::width, n - i);
+    const Vec<T> old = Vec<T>::load_partial(m + i, count);
+    const Vec<T> raised = max(Vec<T>::load_partial(highest + i, count), old);
+    const Vec<T> used = select(raised == Vec<T>::broadcast(-kInfinity<T>), Vec<T>::zero(), raised);
+    raised.store_partial(m + i, count);
+    used.store(base + i);
+    exp_flush(old - used).store(alpha + i);
+  }
+  for (int64_t i = 0; i < n; ++i)
+    if (allow[i]) exponentiate(task.p + i * kBlock, columns[i], base[i], alpha[i], task.l + (r + i) * kLanes);
+  weighted_sums<T, false>(n, task.p, allow, v, v_stride,
+                          {task.o + r * D_padded, D_padded, alpha});
+}
+
+// What a block's keys add to the rows of the task's h-th key head. Rows of the next block are fetched between strips.
+template <class T>
+static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_t last_key) {
+  const AttentionInput& in = task.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D), key = block * kBlock, n = least(kBlock, last_key - key);
+  const int64_t next = least(kBlock, last_key - key - n), first = h * task.head_rows;
+  const int64_t k_stride = in.k_strides.token, v_stride = in.v_strides.token;
+  const T* k = at<T>(in.k, in.k_strides, task.b, key, task.first_head + h);
+  const T* v = at<T>(in.v, in.v_strides, task.b, key, task.first_head + h);
+  const bool copy = task.head_rows > 12 || D != D_padded;  // reading v once or twice in place costs less than a copy
+  copy_transposed(k, k_stride, n, D, task.k);
+  if (copy) copy_rows(v, v_stride, n, D, task.v);
+  for (int64_t r = 0; r < task.head_rows; r += kStripRows) {
+    const int64_t rows = least(kStripRows, task.head_rows - r);
+    const int64_t from = next * r / task.head_rows, to = next * (r + rows) / task.head_rows;
+    prefetch_rows(k + (n + from) * k_stride, k_stride, to - from, D);
+    prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, D);
+    forward_strip(task, first + r, rows, block, copy ? task.v : v, copy ? D_padded : v_stride);
+  }
+}
+
+template <class T>
+static void store_result(const AttentionForward& a, const ForwardTask<T>& task, int64_t r) {
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim, query = task.row[r].query, head = task.row[r].head;
+  const int64_t row = (task.b * in.heads + head) * in.queries + query;
+  const T l = total_of_lanes(Lanes<T>::load(task.l + r * kLanes));
+  const T* o = task.o + r * padded<T>(D);
+  T* out = at<T>(a.out, a.out_strides, task.b, query, head);
+  const Vec<T> divisor = Vec<T>::broadcast(l);
+  for (int64_t d = 0; d < D; d += Vec<T>::width) {
+    const Vec<T> value = l == T(0) ? Vec<T>::zero() : Vec<T>::load(o + d) / divisor;
+    D - d >= Vec<T>::width ? value.store(out + d) : value.store_partial(out + d, D - d);
+  }
+  static_cast<T*>(a.row_max)[row] = task.m[r];
+  static_cast<T*>(a.row_sum)[row] = l;
+}
+
+template <class T>
+static void forward_task(const AttentionForward& a, ForwardTask<T>& task) {
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  int64_t first_key = in.keys, last_key = 0;
+  for (int64_t r = 0; r < task.rows; ++r) {
+    const KeyRange range = task.row[r].range;
+    if (range.begin < range.end) {
+      first_key = least(first_key, range.begin);
+      last_key = range.end > last_key ? range.end : last_key;
+    }
+    if (r + kStripRows < task.rows) prefetch_rows(task.query_row(r + kStripRows), 0, 1, D);
+    copy_row(task.query_row(r), D, task.q + r * D_padded);
+    for (int64_t d = 0; d < D_padded; ++d) task.o[r * D_padded + d] = T(0);
+    for (int64_t c = 0; c < kLanes; ++c) task.l[r * kLanes + c] = T(0);
+    task.m[r] = -kInfinity<T>;
+  }
+  // Heads inside blocks: what several heads read of one token lies together.
+  for (int64_t block = first_key / kBlock; block * kBlock < last_key; ++block)
+    for (int64_t h = 0; h < task.heads; ++h) forward_block(task, h, block, last_key);
+  for (int64_t r = 0; r < task.rows; ++r) store_result(a, task, r);
+}
+
+template <class T>
+static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
+  const AttentionInput& in = a.in;
+  const int64_t D_padded = padded<T>(in.head_dim), all_rows = in.queries * (in.heads / in.key_heads);
+  const int64_t blocks = attention_row_blocks(in), capacity = least(kAttentionRowBlock, all_rows * a.task_heads);
+  const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads;
+  for (int64_t item = begin; item < end; ++item) {
+    ForwardTask<T> task(in);
+    task.b = item / blocks / head_tasks;
+    task.first_head = item / blocks % head_tasks * a.task_heads;
+    task.heads = least(a.task_heads, in.key_heads - task.first_head);
+    const int64_t first = item % blocks * kAttentionRowBlock;
+    task.head_rows = least(kAttentionRowBlock, all_rows - first);
+    task.rows = task.heads * task.head_rows;
+    find_rows(task, first);
+    task.q = static_cast<T*>(a.workspace);
+    task.o = task.q + capacity * D_padded;
+    task.k = task.o + capacity * D_padded;
+    task.v = task.k + kBlock * D_padded;
+    task.p = task.v + kBlock * D_padded;
+    task.l = task.p + kBlock * kBlock;
+    task.m = task.l + capacity * kLanes;
+    forward_task(a, task);
+  }
+}
+
+// ---- backward -------------------------------------------------------------------------------------------------
+
+// Bit r of column j becomes bit j of row r (Hacker's Delight, 7-3).
+static void transpose_bits(uint64_t* rows) {
+  uint64_t mask = 0x00000000FFFFFFFFull;
+  for (int shift = 32; shift; shift >>= 1, mask ^= mask << shift)
+    for (int r = 0; r < 64; r = (r + shift + 1) & ~shift) {
+      const uint64_t swapped = ((rows[r] >> shift) ^ rows[r + shift]) & mask;
+      rows[r] ^= swapped << shift;
+      rows[r + shift] ^= swapped;
+    }
+}
+
+template <class T>
+struct BackwardTask {
+  explicit BackwardTask(const AttentionBackward& args) : a(args) {}
+
+  const AttentionBackward& a;
+  int64_t b, head, key_head, chunk, start, stop;
+  T *k, *kt, *vt, *dk, *dv, *p, *ds;           // blocks of 64 keys; dk and dv are sums over the queries so far
+  T *q, *dout, *dq, *base, *inverse, *delta;  // of the chunk's queries
+  KeyRange block_range[kAttentionQueryChunk / kBlock];
+};
+
+// dot(dout, out) by the row-reduction rule.
+template <class T>
+static PF_INLINE T row_delta(const T* dout, const T* out, int64_t D) {
+  const auto add = [&](int64_t d, int64_t n, const Lanes<T>& sum) {
+    return fma(load_lanes(dout + d, n), load_lanes(out + d, n), sum);
+  };
+  if (D > kReduceBlock) return lanes_reduce<T>(D, add);
+  Lanes<T> sum = Lanes<T>::zero();
+  for (int64_t d = 0; d < D; d += kLanes) sum = add(d, least(kLanes, D - d), sum);
+  return total_of_lanes(sum);
+}
+
+// Copies q and dout. Per row: base, 1 / l and delta; and the range of keys each query block attends to at most.
+template <class T>
+static void prepare_rows(BackwardTask<T>& task) {
+  const AttentionBackward& a = task.a;
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  for (int64_t i = task.start; i < task.stop; ++i) {
+    const int64_t r = i - task.start, row = (task.b * in.heads + task.head) * in.queries + i;
+    const T m = static_cast<const T*>(a.row_max)[row], l = static_cast<const T*>(a.row_sum)[row];
+    const T* dout = at<T>(a.dout, a.dout_strides, task.b, i, task.head);
+    const T* out = at<T>(a.out, a.out_strides, task.b, i, task.head);
+    task.base[r] = m == -kInfinity<T> ? T(0) : m;
+    task.inverse[r] = l == T(0) ? T(0) : T(1) / l;  // 0: the row takes no part
+    task.delta[r] = row_delta(dout, out, D);
+    copy_row(dout, D, task.dout + r * D_padded);
+    copy_row(at<T>(in.q, in.q_strides, task.b, i, task.head), D, task.q + r * D_padded);
+    for (int64_t d = 0; d < D_padded; ++d) task.dq[r * D_padded + d] = T(0);
+    KeyRange& range = task.block_range[r / kBlock];
+    if (r % kBlock == 0) range = {in.keys, 0};
+    const KeyRange mine = key_range(in, task.b, i);
+    if (mine.begin >= mine.end) continue;
+    range.begin = least(range.begin, mine.begin);
+    range.end = mine.end > range.end ? mine.end : range.end;
+  }
+}
+
+// p and ds of a tile of rows, from its scores in p and dot(dout, v) in ds.
+template <class T>
+static PF_INLINE void probabilities(const BackwardTask<T>& task, int64_t r, Columns columns, T* p, T* ds) {
+  const Vec<T> base = Vec<T>::broadcast(task.base[r]), inverse = Vec<T>::broadcast(task.inverse[r]);
+  const Vec<T> delta = Vec<T>::broadcast(task.delta[r]), scale = Vec<T>::broadcast(T(task.a.in.scale));
+  for (int64_t c = columns.begin; c < columns.end; c += Vec<T>::width) {
+    const Vec<T> value = exp_flush(Vec<T>::load(p + c) - base) * inverse;
+    value.store(p + c);
+    ((value * (Vec<T>::load(ds + c) - delta)) * scale).store(ds + c);  // (2)
+  }
+}
+
+// Queries [start + r, start + r + n) against the block of keys at `key`.
+template <class T>
+static void backward_pair(const BackwardTask<T>& task, int64_t r, int64_t n, int64_t block) {
+  const AttentionBackward& a = task.a;
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  const bool masked = in.mask_allowed || in.mask_added;
+  uint64_t allow[kBlock] = {}, any = 0, all = ~uint64_t(0);
+  int64_t mask_row[kBlock];
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t query = task.start + r + i;
+    allow[i] = task.inverse[r + i] == T(0) ? 0 : range_bits(key_range(in, task.b, query), block);
+    if (masked) {
+      mask_row[i] = mask_start(in, task.b, task.head, query, block);
+      allow[i] = mask_bits<T>(in, allow[i], mask_row[i]);
+    }
+    any |= allow[i];
+    all &= allow[i];
+  }
+  if (!any) return;
+  const T *q = task.q + r * D_padded, *dout = task.dout + r * D_padded;
+  for_row_tiles(n, [&](auto count, int64_t i) {
+    constexpr int rows = decltype(count)::value;
+    const Columns wanted = wanted_columns<rows>(allow + i);
+    T *p = task.p + i * kBlock, *ds = task.ds + i * kBlock;
+    scores<T, rows>(q + i * D_padded, D_padded, task.kt, D, T(in.scale), wanted, p);
+    scores<T, rows>(dout + i * D_padded, D_padded, task.vt, D, T(1), wanted, ds);
+    for (int64_t j = 0; j < rows; ++j) {
+      if (in.mask_added) finish_scores(in, allow[i + j], wanted, mask_row[i + j], p + j * kBlock);
+      probabilities(task, r + i + j, wanted, p + j * kBlock, ds + j * kBlock);
+    }
+  });
+  if (a.dq)  // (4)
+    weighted_sums<T, false>(n, task.ds, allow, task.k, D_padded, {task.dq + r * D_padded, D_padded, nullptr});
+  if (!a.dk) return;
+  if (any != ~uint64_t(0) || all != any || n < kBlock) transpose_bits(allow);
+  const int64_t keys = 64 - __builtin_clzll(any);
+  weighted_sums<T, true>(keys, task.p, allow, dout, D_padded, {task.dv, D_padded, nullptr});  // (1)
+  weighted_sums<T, true>(keys, task.ds, allow, q, D_padded, {task.dk, D_padded, nullptr});    // (3)
+}
+
+// Where a partial of dk or dv goes: to its place, or, where several are to be added, behind one another.
+template <class T>
+static void store_partial_sums(const BackwardTask<T>& task, const T* from, void* data, AttentionStrides s, int64_t key,
+                               int64_t n) {
+  const AttentionInput& in = task.a.in;
+  const int64_t D = in.head_dim, group = in.heads / in.key_heads, partials = attention_partials(in);
+  const int64_t partial = (task.b * in.key_heads + task.key_head) * partials +
+                          task.head % group * attention_query_chunks(in) + task.chunk;
+  T* to = partials == 1 ? at<T>(data, s, task.b, key, task.head) : static_cast<T*>(data) + (partial * in.keys + key) * D;
+  store_rows(from, n, D, to, partials == 1 ? s.token : D);
+}
+
+template <class T>
+static void backward_task(BackwardTask<T>& task) {
+  const AttentionBackward& a = task.a;
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D), queries = task.stop - task.start;
+  prepare_rows(task);
+  for (int64_t block = 0; block * kBlock < in.keys; ++block) {
+    const int64_t key = block * kBlock, n = least(kBlock, in.keys - key);
+    for (int64_t e = 0; e < kBlock * D_padded; ++e) task.dk[e] = task.dv[e] = T(0);
+    bool copied = false;
+    for (int64_t r = 0; r < queries; r += kBlock) {
+      const KeyRange range = task.block_range[r / kBlock];
+      if (range.begin >= key + n || range.end <= key) continue;
+      if (!copied) {
+        const T* k = at<T>(in.k, in.k_strides, task.b, key, task.key_head);
+        copy_rows(k, in.k_strides.token, n, D, task.k);
+        copy_transposed(k, in.k_strides.token, n, D, task.kt);
+        copy_transposed(at<T>(in.v, in.v_strides, task.b, key, task.key_head), in.v_strides.token, n, D, task.vt);
+        copied = true;
+      }
+      backward_pair(task, r, least(kBlock, queries - r), block);
+    }
+    if (!a.dk) continue;
+    store_partial_sums(task, task.dk, a.dk, a.dk_strides, key, n);
+    store_partial_sums(task, task.dv, a.dv, a.dv_strides, key, n);
+  }
+  if (a.dq)
+    store_rows(task.dq, queries, D, at<T>(a.dq, a.dq_strides, task.b, task.start, task.head), a.dq_strides.token);
+}
+
+template <class T>
+static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
+  const AttentionInput& in = a.in;
+  const int64_t chunks = attention_query_chunks(in), D_padded = padded<T>(in.head_dim);
+  const int64_t capacity = least(kAttentionQueryChunk, in.queries);
+  for (int64_t item = begin; item < end; ++item) {
+    BackwardTask<T> task(a);
+    task.b = item / chunks / in.heads;
+    task.head = item / chunks % in.heads;
+    task.key_head = task.head / (in.heads / in.key_heads);
+    task.chunk = item % chunks;
+    task.start = task.chunk * kAttentionQueryChunk;
+    task.stop = least(in.queries, task.start + kAttentionQueryChunk);
+    T* space = static_cast<T*>(a.workspace);
+    T** const blocks[] = {&task.k, &task.kt, &task.vt, &task.dk, &task.dv};
+    for (T** part : blocks) *part = space, space += kBlock * D_padded;
+    T** const wholes[] = {&task.q, &task.dout, &task.dq};
+    for (T** part : wholes) *part = space, space += capacity * D_padded;
+    task.p = space;
+    task.ds = task.p + kBlock * kBlock;
+    task.base = task.ds + kBlock * kBlock;
+    task.inverse = task.base + capacity;
+    task.delta = task.inverse + capacity;
+    backward_task(task);
+  }
+}
+
+template <class T>
+static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
+  const int64_t D = a.head_dim;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t row = item / a.keys, key = item % a.keys;  // row: batch and key head
+    const T* partial = static_cast<const T*>(a.partial) + (row * a.partials * a.keys + key) * D;
+    T* sum = at<T>(a.sum, a.sum_strides, row / a.key_heads, key, row % a.key_heads);
+    for (int64_t d = 0; d < D; d += kLanes) {
+      const int64_t n = least(kLanes, D - d);
+      Lanes<T> total = load_lanes(partial + d, n);
+      for (int64_t i = 1; i < a.partials; ++i) total = total + load_lanes(partial + i * a.keys * D + d, n);
+      store_lanes(total, sum + d, n);
+    }
+  }
+}
+
+}  // namespace pyformer::PF_ISA
+
+namespace pyformer {
+template <>
+const AttentionKernels& attention_kernels<PF_ISA::kIsa>() {
+  static constexpr AttentionKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
+                                               {PF_ISA::backward<float>, PF_ISA::backward<double>},
+                                               {PF_ISA::sum<float>, PF_ISA::sum<double>}};
+  return kernels;
+}
+}  // namespace pyformer

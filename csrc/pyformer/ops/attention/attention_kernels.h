@@ -1,0 +1,104 @@
+// What attention's kernels see.
+#pragma once
+#include "pyformer/base/kernel.h"
+
+namespace pyformer {
+
+// Part of the order of sums: keys and (backward) queries are taken in blocks of 64 from index 0, and the sums over
+// queries for dk and dv are split after every 2,048 queries.
+constexpr int64_t kAttentionBlock = 64;
+constexpr int64_t kAttentionQueryChunk = 2048;
+// How many rows a forward task takes; no influence on results.
+constexpr int64_t kAttentionRowBlock = 256;
+
+// In elements; the D elements of one token's head are contiguous.
+struct AttentionStrides {
+  int64_t batch, token, head;
+};
+
+struct AttentionInput {
+  int64_t batch, heads, key_heads, queries, keys, head_dim;  // B, H, Hkv, Tq, Tk, D; H = Hkv * group
+  double scale;
+  bool causal;
+  int64_t window;               // 0: none
+  const int64_t* key_lengths;   // (B,) or null: Tk
+  const int64_t* query_offset;  // (B,) or null: the row's key length - Tq
+  const void* q;                // (B, Tq, H, D)
+  const void* k;                // (B, Tk, Hkv, D)
+  const void* v;                // (B, Tk, Hkv, D)
+  AttentionStrides q_strides, k_strides, v_strides;
+  const bool* mask_allowed;  // broadcast to (B, H, Tq, Tk) by the strides below, or null
+  const void* mask_added;    // likewise; -inf forbids
+  int64_t mask_batch, mask_head, mask_query, mask_key;
+};
+
+// Work item: task_heads key heads of a batch row (the last item has what is left), and a block of kAttentionRowBlock of
+// the Tq * group rows (query-major) that each of them has. task_heads is no influence on results, and 1 unless all rows
+// of the task are at most kAttentionRowBlock.
+struct AttentionForward {
+  AttentionInput in;
+  int64_t task_heads;
+  void* out;  // (B, Tq, H, D)
+  AttentionStrides out_strides;
+  void* row_max;    // (B, H, Tq)
+  void* row_sum;    // (B, H, Tq)
+  void* workspace;  // one thread's, attention_forward_workspace() elements
+};
+
+// Work item: a query head of a batch row and a chunk of kAttentionQueryChunk queries.
+struct AttentionBackward {
+  AttentionInput in;
+  const void* dout;  // (B, Tq, H, D)
+  const void* out;   // (B, Tq, H, D)
+  const void* row_max;
+  const void* row_sum;
+  void* dq;  // (B, Tq, H, D) or null: not wanted
+  void* dk;  // (B, Tk, Hkv, D) or null: neither dk nor dv is wanted. With several partials (B, Hkv, partials, Tk, D)
+  void* dv;  // as dk
+  AttentionStrides dout_strides, out_strides, dq_strides, dk_strides, dv_strides;
+  void* workspace;  // one thread's, attention_backward_workspace() elements
+};
+
+// Adds the partials of dk or dv. Work item: one key of a key head of a batch row.
+struct AttentionSum {
+  int64_t key_heads, keys, head_dim, partials;
+  const void* partial;  // (B, Hkv, partials, Tk, D)
+  void* sum;            // (B, Tk, Hkv, D)
+  AttentionStrides sum_strides;
+};
+
+static inline int64_t attention_row_blocks(const AttentionInput& in) {  // of one key head of a batch row
+  const int64_t rows = in.queries * (in.heads / in.key_heads);
+  return (rows + kAttentionRowBlock - 1) / kAttentionRowBlock;
+}
+static inline int64_t attention_query_chunks(const AttentionInput& in) {
+  return in.queries <= kAttentionQueryChunk ? 1 : (in.queries + kAttentionQueryChunk - 1) / kAttentionQueryChunk;
+}
+static inline int64_t attention_partials(const AttentionInput& in) {
+  return in.heads / in.key_heads * attention_query_chunks(in);
+}
+static inline int64_t attention_padded_dim(const AttentionInput& in) { return (in.head_dim + 15) / 16 * 16; }
+static inline int64_t attention_forward_items(const AttentionInput& in, int64_t task_heads) {
+  return in.batch * ((in.key_heads + task_heads - 1) / task_heads) * attention_row_blocks(in);
+}
+static inline int64_t attention_forward_workspace(const AttentionInput& in, int64_t task_heads) {
+  const int64_t rows = in.queries * (in.heads / in.key_heads) * task_heads;
+  const int64_t block = rows < kAttentionRowBlock ? rows : kAttentionRowBlock;
+  return attention_padded_dim(in) * 2 * (block + kAttentionBlock) + kAttentionBlock * kAttentionBlock +
+         block * (kLanes + 1);
+}
+static inline int64_t attention_backward_workspace(const AttentionInput& in) {
+  const int64_t chunk = in.queries < kAttentionQueryChunk ? in.queries : kAttentionQueryChunk;
+  return attention_padded_dim(in) * (5 * kAttentionBlock + 3 * chunk) + 2 * kAttentionBlock * kAttentionBlock +
+         3 * chunk;
+}
+
+struct AttentionKernels {  // each indexed [float32, float64]
+  Kernel<AttentionForward> forward[2];
+  Kernel<AttentionBackward> backward[2];
+  Kernel<AttentionSum> sum[2];
+};
+template <Isa>
+const AttentionKernels& attention_kernels();  // specialised in attention_ref.cpp and, per set, attention_cpu.cpp
+
+}  // namespace pyformer

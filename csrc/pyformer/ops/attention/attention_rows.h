@@ -1,0 +1,59 @@
+// Which keys a row of attention attends to, for attention_ref.cpp and attention_cpu.cpp.
+#pragma once
+#include "pyformer/base/vec.h"
+#include "pyformer/ops/attention/attention_kernels.h"
+
+namespace pyformer::PF_ISA {
+
+template <class T>
+constexpr T kInfinity = T(__builtin_inf());
+
+struct KeyRange {
+  int64_t begin, end;
+};
+
+PF_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
+
+// Query i of batch row b stands at p = query_offset + i. Causal: j <= p. Window: p - window < j <= p.
+PF_INLINE KeyRange key_range(const AttentionInput& in, int64_t b, int64_t i) {
+  constexpr int64_t far = int64_t(1) << 60;
+  const int64_t length = in.key_lengths ? in.key_lengths[b] : in.keys;
+  const int64_t offset = in.query_offset ? clamp(in.query_offset[b], -far, far) : length - in.queries;
+  const int64_t p = offset + i;
+  KeyRange range = {0, length};
+  if (in.causal || in.window > 0) range.end = clamp(p + 1, 0, length);
+  if (in.window > 0) range.begin = clamp(p - (in.window < far ? in.window : far) + 1, 0, range.end);
+  return range;
+}
+
+// Bit j set: the row attends to key block * 64 + j, as far as its range tells.
+PF_INLINE uint64_t range_bits(KeyRange range, int64_t block) {
+  const int64_t begin = clamp(range.begin - block * kAttentionBlock, 0, kAttentionBlock);
+  const int64_t end = clamp(range.end - block * kAttentionBlock, 0, kAttentionBlock);
+  if (begin >= end) return 0;
+  return (~uint64_t(0) >> (kAttentionBlock - (end - begin))) << begin;
+}
+
+PF_INLINE int64_t mask_start(const AttentionInput& in, int64_t b, int64_t head, int64_t i, int64_t block) {
+  return b * in.mask_batch + head * in.mask_head + i * in.mask_query + block * kAttentionBlock * in.mask_key;
+}
+
+// What the mask leaves of those bits. `start` is mask_start() of the row.
+template <class T>
+PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t start) {
+  if (in.mask_allowed) {
+    for (uint64_t left = bits; left; left &= left - 1) {
+      const int j = __builtin_ctzll(left);
+      if (!in.mask_allowed[start + j * in.mask_key]) bits &= ~(uint64_t(1) << j);
+    }
+  } else if (in.mask_added) {
+    const T* added = static_cast<const T*>(in.mask_added) + start;
+    for (uint64_t left = bits; left; left &= left - 1) {
+      const int j = __builtin_ctzll(left);
+      if (added[j * in.mask_key] == -kInfinity<T>) bits &= ~(uint64_t(1) << j);
+    }
+  }
+  return bits;
+}
+
+}  // namespace pyformer::PF_ISA

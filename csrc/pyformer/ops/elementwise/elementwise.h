@@ -1,0 +1,86 @@
+// elementwise: arithmetic, functions, comparisons and selection, an element at a time, broadcast as NumPy does.
+//
+//   add subtract multiply divide maximum minimum power     out = f(a, b), shape broadcast(a, b)
+//   floor_divide                                           integers, rounded down; no gradient
+//   negate exp log sqrt abs sin cos square tanh sigmoid relu silu     out = f(x)
+//   equal not_equal less less_equal greater greater_equal  bool; logical_and logical_or logical_not on bool
+//   where                                                  out = cond ? a : b, all three broadcast
+//
+// Both operands have one dtype: nothing is promoted. float32 and float64 everywhere; int64 and int32 (wrapping) in add,
+// subtract, multiply, floor_divide, maximum, minimum, negate, abs, square and comparisons; equal to less_equal and where
+// also take bool, where takes every dtype. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is NaN.
+//
+// Gradients: multiply saves the operand that the other's gradient needs; divide, maximum, minimum and power save both;
+// exp, sqrt, tanh, sigmoid and relu save out; log, abs, sin, cos, square and silu save x. abs has gradient 0 at 0;
+// equal operands of maximum and minimum get half each; power has da = 0 where b = 0 and db = 0 where a = 0, b >= 0.
+//
+// The gradient of a broadcast operand is a sum over the axes it was broadcast along (sum_to). Neighbouring such axes
+// count as one; the last are summed first. Where the summed axes are the last ones: the row-reduction rule. Elsewhere:
+// ((p0 + p1) + p2) + ..., p_i a chain of additions from +0 over 256 consecutive elements.
+#pragma once
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+Array add_forward(const Array& a, const Array& b);
+Array subtract_forward(const Array& a, const Array& b);
+Array multiply_forward(const Array& a, const Array& b);
+Array divide_forward(const Array& a, const Array& b);
+Array floor_divide_forward(const Array& a, const Array& b);  // ValueError where b holds a 0
+Array maximum_forward(const Array& a, const Array& b);
+Array minimum_forward(const Array& a, const Array& b);
+Array power_forward(const Array& a, const Array& b);
+
+Array negate_forward(const Array& x);
+Array exp_forward(const Array& x);
+Array log_forward(const Array& x);
+Array sqrt_forward(const Array& x);
+Array abs_forward(const Array& x);
+Array sin_forward(const Array& x);
+Array cos_forward(const Array& x);
+Array square_forward(const Array& x);
+Array tanh_forward(const Array& x);
+Array sigmoid_forward(const Array& x);
+Array relu_forward(const Array& x);
+Array silu_forward(const Array& x);
+
+Array where_forward(const Array& cond, const Array& a, const Array& b);
+
+// float32 or float64 x summed to a shape that broadcasts to its own; x itself if the shapes are equal.
+Array sum_to(const Array& x, const Shape& shape);
+
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor subtract(const Tensor& a, const Tensor& b);
+Tensor multiply(const Tensor& a, const Tensor& b);
+Tensor divide(const Tensor& a, const Tensor& b);
+Tensor floor_divide(const Tensor& a, const Tensor& b);
+Tensor maximum(const Tensor& a, const Tensor& b);
+Tensor minimum(const Tensor& a, const Tensor& b);
+Tensor power(const Tensor& a, const Tensor& b);
+
+Tensor negate(const Tensor& x);
+Tensor exp(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor abs(const Tensor& x);
+Tensor sin(const Tensor& x);
+Tensor cos(const Tensor& x);
+Tensor square(const Tensor& x);
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);
+Tensor relu(const Tensor& x);
+Tensor silu(const Tensor& x);
+
+Tensor equal(const Tensor& a, const Tensor& b);
+Tensor not_equal(const Tensor& a, const Tensor& b);
+Tensor less(const Tensor& a, const Tensor& b);
+Tensor less_equal(const Tensor& a, const Tensor& b);
+Tensor greater(const Tensor& a, const Tensor& b);
+Tensor greater_equal(const Tensor& a, const Tensor& b);
+Tensor logical_and(const Tensor& a, const Tensor& b);
+Tensor logical_or(const Tensor& a, const Tensor& b);
+Tensor logical_not(const Tensor& x);
+
+Tensor where(const Tensor& cond, const Tensor& a, const Tensor& b);
+
+}  // namespace pyformer

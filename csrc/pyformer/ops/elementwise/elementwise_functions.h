@@ -1,0 +1,187 @@
+// The formulas of the elementwise ops, one line each, over V = float, double (reference) or Vec<T> (vector code): the
+// same operations in the same order, so every instruction set gives the same bits.
+//
+//   F::at(x)             or F::at(a, b)            the value
+//   F::gradient(d, s)                              the gradient, s the saved value: x, or out where it says so
+//   F::da(d, a, b), F::db(d, a, b)                 the two gradients of a binary function, d the output's gradient
+#pragma once
+#include "pyformer/base/math.h"
+#include "pyformer/ops/elementwise/elementwise_kernels.h"
+
+namespace pyformer::PF_ISA::elementwise {
+
+struct Add {
+  template <class V> static PF_INLINE V at(V a, V b) { return a + b; }
+};
+struct Subtract {
+  template <class V> static PF_INLINE V at(V a, V b) { return a - b; }
+};
+struct Multiply {
+  template <class V> static PF_INLINE V at(V a, V b) { return a * b; }
+};
+struct Divide {
+  template <class V> static PF_INLINE V at(V a, V b) { return a / b; }
+  template <class V> static PF_INLINE V db(V d, V a, V b) { return -(d * (a / b) / b); }
+};
+
+// NaN in either operand gives NaN. Where both are equal each gets half of the gradient.
+struct Maximum {
+  template <class V> static PF_INLINE V at(V a, V b) { return select(a != a, a, select(a >= b, a, b)); }
+  template <class V> static PF_INLINE V da(V d, V a, V b) {
+    return select(a < b, splat<V>(0), select(a == b, d * splat<V>(Element<V>(0.5)), d));
+  }
+  template <class V> static PF_INLINE V db(V d, V a, V b) { return da(d, b, a); }
+};
+struct Minimum {
+  template <class V> static PF_INLINE V at(V a, V b) { return select(a != a, a, select(a <= b, a, b)); }
+  template <class V> static PF_INLINE V da(V d, V a, V b) {
+    return select(a > b, splat<V>(0), select(a == b, d * splat<V>(Element<V>(0.5)), d));
+  }
+  template <class V> static PF_INLINE V db(V d, V a, V b) { return da(d, b, a); }
+};
+
+// da = d * b * a^(b - 1), 0 where b = 0;  db = d * a^b * log(a), 0 where a = 0 and b >= 0
+struct Power {
+  template <class V> static PF_INLINE V at(V a, V b) { return pow(a, b); }
+  template <class V> static PF_INLINE V da(V d, V a, V b) {
+    return select(b == splat<V>(0), splat<V>(0), d * (b * pow(a, b - splat<V>(1))));
+  }
+  template <class V> static PF_INLINE V db(V d, V a, V b) {
+    const V zero = splat<V>(0), value = d * (pow(a, b) * log(a));
+    return select(a == zero, select(b >= zero, zero, value), value);
+  }
+};
+
+struct Negate {
+  template <class V> static PF_INLINE V at(V x) { return -x; }
+};
+struct Exp {
+  template <class V> static PF_INLINE V at(V x) { return exp(x); }
+  template <class V> static PF_INLINE V gradient(V d, V out) { return d * out; }
+};
+struct Log {
+  template <class V> static PF_INLINE V at(V x) { return log(x); }
+  template <class V> static PF_INLINE V gradient(V d, V x) { return d / x; }
+};
+struct Sqrt {
+  template <class V> static PF_INLINE V at(V x) { return sqrt(x); }
+  template <class V> static PF_INLINE V gradient(V d, V out) { return d / (out + out); }
+};
+struct Abs {
+  template <class V> static PF_INLINE V at(V x) { return select(x <= splat<V>(0), splat<V>(0) - x, x); }
+  template <class V> static PF_INLINE V gradient(V d, V x) {
+    return select(x > splat<V>(0), d, select(x < splat<V>(0), -d, d * x));  // d * x: 0 at 0, NaN at NaN
+  }
+};
+struct Sin {
+  template <class V> static PF_INLINE V at(V x) { return sin(x); }
+  template <class V> static PF_INLINE V gradient(V d, V x) { return d * cos(x); }
+};
+struct Cos {
+  template <class V> static PF_INLINE V at(V x) { return cos(x); }
+  template <class V> static PF_INLINE V gradient(V d, V x) { return -(d * sin(x)); }
+};
+struct Square {
+  template <class V> static PF_INLINE V at(V x) { return x * x; }
+  template <class V> static PF_INLINE V gradient(V d, V x) { return d * (x + x); }
+};
+struct Tanh {
+  template <class V> static PF_INLINE V at(V x) { return tanh(x); }
+  template <class V> static PF_INLINE V gradient(V d, V out) { return d * (splat<V>(1) - out * out); }
+};
+struct Sigmoid {
+  template <class V> static PF_INLINE V at(V x) { return sigmoid(x); }
+  template <class V> static PF_INLINE V gradient(V d, V out) { return d * (out * (splat<V>(1) - out)); }
+};
+struct Relu {
+  template <class V> static PF_INLINE V at(V x) { return select(x <= splat<V>(0), splat<V>(0), x); }
+  template <class V> static PF_INLINE V gradient(V d, V out) {
+    return select(out <= splat<V>(0), splat<V>(0), d);
+  }
+};
+struct Silu {
+  template <class V> static PF_INLINE V at(V x) { return silu(x); }
+  template <class V> static PF_INLINE V gradient(V d, V x) { return d * silu_derivative(x); }
+};
+
+// The same function under the name that the gradient loops call.
+template <class F>
+struct GradientOfA {
+  template <class V> static PF_INLINE V at(V d, V a, V b) { return F::da(d, a, b); }
+};
+template <class F>
+struct GradientOfB {
+  template <class V> static PF_INLINE V at(V d, V a, V b) { return F::db(d, a, b); }
+};
+
+// ---- the table, from a class of loops ---------------------------------------------------------------------------
+
+template <class Loops, class F>
+static constexpr void put(Kernel<Binary> (&row)[2]) {
+  row[0] = Loops::template binary<F, float>;
+  row[1] = Loops::template binary<F, double>;
+}
+template <class Loops, class F>
+static constexpr void put(Kernel<BinaryGradient> (&row)[2]) {
+  row[0] = Loops::template binary_gradient<F, float>;
+  row[1] = Loops::template binary_gradient<F, double>;
+}
+template <class Loops, class F>
+static constexpr void put(Kernel<Unary> (&row)[2]) {
+  row[0] = Loops::template unary<F, float>;
+  row[1] = Loops::template unary<F, double>;
+}
+template <class Loops, class F>
+static constexpr void put(Kernel<UnaryGradient> (&row)[2]) {
+  row[0] = Loops::template unary_gradient<F, float>;
+  row[1] = Loops::template unary_gradient<F, double>;
+}
+
+template <class Loops>
+static constexpr ElementwiseKernels kernels_of() {
+  ElementwiseKernels k = {};
+  put<Loops, Add>(k.add);
+  put<Loops, Subtract>(k.subtract);
+  put<Loops, Multiply>(k.multiply);
+  put<Loops, Divide>(k.divide);
+  put<Loops, Maximum>(k.maximum);
+  put<Loops, Minimum>(k.minimum);
+  put<Loops, Power>(k.power);
+  put<Loops, GradientOfB<Divide>>(k.divide_db);
+  put<Loops, GradientOfA<Maximum>>(k.maximum_da);
+  put<Loops, GradientOfB<Maximum>>(k.maximum_db);
+  put<Loops, GradientOfA<Minimum>>(k.minimum_da);
+  put<Loops, GradientOfB<Minimum>>(k.minimum_db);
+  put<Loops, GradientOfA<Power>>(k.power_da);
+  put<Loops, GradientOfB<Power>>(k.power_db);
+  put<Loops, Negate>(k.negate);
+  put<Loops, Exp>(k.exp);
+  put<Loops, Exp>(k.exp_dx);
+  put<Loops, Log>(k.log);
+  put<Loops, Log>(k.log_dx);
+  put<Loops, Sqrt>(k.sqrt);
+  put<Loops, Sqrt>(k.sqrt_dx);
+  put<Loops, Abs>(k.abs);
+  put<Loops, Abs>(k.abs_dx);
+  put<Loops, Sin>(k.sin);
+  put<Loops, Sin>(k.sin_dx);
+  put<Loops, Cos>(k.cos);
+  put<Loops, Cos>(k.cos_dx);
+  put<Loops, Square>(k.square);
+  put<Loops, Square>(k.square_dx);
+  put<Loops, Tanh>(k.tanh);
+  put<Loops, Tanh>(k.tanh_dx);
+  put<Loops, Sigmoid>(k.sigmoid);
+  put<Loops, Sigmoid>(k.sigmoid_dx);
+  put<Loops, Relu>(k.relu);
+  put<Loops, Relu>(k.relu_dx);
+  put<Loops, Silu>(k.silu);
+  put<Loops, Silu>(k.silu_dx);
+  k.sum_columns[0] = Loops::template sum_columns<float>;
+  k.sum_columns[1] = Loops::template sum_columns<double>;
+  k.sum_rows[0] = Loops::template sum_rows<float>;
+  k.sum_rows[1] = Loops::template sum_rows<double>;
+  return k;
+}
+
+}  // namespace pyformer::PF_ISA::elementwise

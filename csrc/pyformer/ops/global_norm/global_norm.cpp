@@ -1,0 +1,42 @@
+#include "pyformer/ops/global_norm/global_norm.h"
+
+#include <cmath>
+
+#include "pyformer/base/dispatch.h"
+#include "pyformer/base/thread_pool.h"
+#include "pyformer/ops/global_norm/global_norm_kernels.h"
+#include "pyformer/ops/in_place/in_place.h"
+
+namespace pyformer {
+
+static const KernelSets<GlobalNormKernels>& sets() {
+  static const auto sets = kernel_sets<GlobalNormKernels>([]<Isa isa>() { return &global_norm_kernels<isa>(); });
+  return sets;
+}
+
+double global_norm(const std::vector<Tensor>& tensors) {
+  for (const Tensor& t : tensors) {
+    if (!t.defined()) throw TypeError("global_norm: expected tensors, got an absent one");
+    float_index("global_norm", t.dtype());
+  }
+  const std::vector<Piece> pieces = pieces_of(tensors, kReduceBlock);
+  std::vector<double> sums(pieces.size());
+  std::vector<SquaresBlock> blocks[2];  // by dtype
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Array& a = tensors[pieces[i].tensor].array();
+    const char* x = static_cast<const char*>(a.raw()) + pieces[i].begin * item_bytes(a.dtype());
+    blocks[int(a.dtype())].push_back({x, pieces[i].count, &sums[i]});
+  }
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const auto kernel = find_kernel("global_norm", sets(), &GlobalNormKernels::sum_squares, dtype);
+    const SumSquares args = {blocks[int(dtype)].data()};
+    constexpr int64_t grain = kPieceSize / kReduceBlock;
+    parallel_for(int64_t(blocks[int(dtype)].size()), grain,
+                 [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  }
+  double sum = 0;
+  for (double s : sums) sum += s;
+  return std::sqrt(sum);
+}
+
+}  // namespace pyformer

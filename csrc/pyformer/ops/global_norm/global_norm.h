@@ -1,0 +1,13 @@
+// global_norm: sqrt of the sum of squares of all elements of all tensors, as for clipping gradients
+// (Pascanu et al. 2013, algorithm 1).
+//
+// float32 or float64. Order of sums: blocks of 4,096 elements of each tensor by sixteen lanes of FMAs in the tensor's
+// dtype, then all block sums one after another in double. No gradient.
+#pragma once
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+double global_norm(const std::vector<Tensor>& tensors);
+
+}  // namespace pyformer

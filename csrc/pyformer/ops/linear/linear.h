@@ -1,0 +1,50 @@
+// linear: out = activation(x weight^T + bias) + residual, all in the store of one matrix product.
+//
+// x (..., C), weight (N, C), bias (N,) or absent, residual as out (..., N) or absent; float32 or float64.
+// Saved for backward: x, weight, and with an activation the value before it.
+// Order of sums: matmul's; dweight and dbias the same with rows for k: chains over 256 rows, added in order.
+#pragma once
+#include <mutex>
+
+#include "pyformer/core/tensor.h"
+#include "pyformer/ops/matmul/gemm.h"
+
+namespace pyformer {
+
+Activation activation_from_name(const std::string& name);  // ValueError unless none, gelu, gelu_tanh, relu or silu
+
+struct LinearResult {
+  Array out;
+  Array preactivation;  // undefined unless wanted and there is an activation
+};
+LinearResult linear_forward(const Array& x, const Array& weight, const Array& bias, Activation activation,
+                            const Array& residual, bool need_preactivation);
+
+struct LinearGradient {
+  Array dx, dweight, dbias;  // undefined where not wanted
+};
+LinearGradient linear_backward(const Array& dout, const Array& x, const Array& weight, const Array& preactivation,
+                               Activation activation, bool need_dx, bool need_dweight, bool need_dbias);
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation = Activation::none,
+              const Tensor& residual = {});
+
+// linear without gradients, for many small x: keeps weight packed, and packs it again after a write in place or a
+// change of instruction set. Same bits as linear. Any thread may call it.
+class PackedLinear {
+ public:
+  PackedLinear(Array weight, Array bias);
+  Array operator()(const Array& x, Activation activation, const Array& residual);
+  // Is it made of these very arrays?
+  bool holds(const Array& weight, const Array& bias) const;
+
+ private:
+  std::shared_ptr<const PackedMatrix> packed();
+
+  Array weight_, bias_;
+  std::mutex mutex_;
+  std::shared_ptr<const PackedMatrix> packed_;
+  int64_t version_ = 0;
+};
+
+}  // namespace pyformer

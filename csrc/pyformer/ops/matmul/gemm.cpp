@@ -1,0 +1,279 @@
+#include "pyformer/ops/matmul/gemm.h"
+
+#include <algorithm>
+
+#include "pyformer/base/allocator.h"
+#include "pyformer/base/dispatch.h"
+#include "pyformer/base/thread_pool.h"
+
+namespace pyformer {
+
+namespace {
+
+// What a task packs for itself should stay in a core's own cache, what all tasks read in the shared one.
+constexpr int64_t kTaskBytes = 256 << 10;
+constexpr int64_t kSharedBytes = 4 << 20;
+constexpr int64_t kDepth = 1024;            // longest block of k, a multiple of kChainLength
+constexpr int64_t kTaskProducts = 1 << 20;  // multiply-adds below which handing out costs more than it gains
+constexpr int64_t kTaskElements = 1 << 16;  // the same for elements moved
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+class Workspace {
+ public:
+  explicit Workspace(int64_t bytes) : data_(bytes ? allocate(bytes) : nullptr), bytes_(bytes) {}
+  ~Workspace() { deallocate(data_, bytes_); }
+  Workspace(const Workspace&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  void* data_;
+  int64_t bytes_;
+};
+
+const void* offset(const void* p, int64_t elements, int64_t bytes) {
+  return p ? static_cast<const char*>(p) + elements * bytes : nullptr;
+}
+void* offset(void* p, int64_t elements, int64_t bytes) {
+  return p ? static_cast<char*>(p) + elements * bytes : nullptr;
+}
+
+const MatmulKernels& kernels_of(Isa isa) {
+  static const auto sets = kernel_sets<MatmulKernels>([]<Isa isa>() { return &matmul_kernels<isa>(); });
+  int best = int(isa);
+  while (!sets[size_t(best)]) --best;
+  return *sets[size_t(best)];
+}
+
+// An operand as vectors along k: the rows of op(A) or the columns of op(B).
+struct Vectors {
+  const void* data;
+  int64_t stride, k_stride;
+};
+Vectors rows_of(const Operand& a) { return {a.data, a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1}; }
+Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1, b.transposed ? 1 : b.stride}; }
+
+// One product on packed panels: the smaller operand is packed for all, each task packs its own part of the larger one
+// and multiplies it with all of the smaller. Long k is cut into blocks between which sums wait in C.
+class PackedProduct {
+ public:
+  PackedProduct(const Gemm& g, const MatmulKernels& kernels, int index)
+      : g_(g),
+        kernels_(kernels),
+        index_(index),
+        item_bytes_(item_bytes(g.dtype)),
+        packed_b_(g.packed_b),
+        rows_{rows_of(g.a), g.m, kernels.tile_rows[index], ceil_div(g.m, kernels.tile_rows[index])},
+        cols_{cols_of(g.b), g.n, kernels.tile_cols[index], ceil_div(g.n, kernels.tile_cols[index])},
+        tasks_own_cols_(packed_b_ ? g.m <= 8 * rows_.tile : g.n >= g.m),
+        own_(tasks_own_cols_ ? cols_ : rows_),
+        shared_(tasks_own_cols_ ? rows_ : cols_) {
+    const bool stream_b = packed_b_ && rows_.panels == 1;
+    const int64_t blocks = stream_b ? 1 : std::max<int64_t>(1, ceil_div(g.k, kDepth));
+    depth_ = std::max<int64_t>(1, ceil_div(ceil_div(g.k, blocks), kChainLength) * kChainLength);
+    depth_ = std::min(depth_, std::max<int64_t>(1, g.k));
+  }
+
+  void run() {
+    const bool keeps_c = g_.k > depth_ && g_.epilogue.residual == g_.c;
+    Workspace partial(keeps_c ? checked_multiply(checked_multiply(g_.m, g_.c_stride), item_bytes_) : 0);
+    partial_ = keeps_c ? partial.data() : g_.c;
+    const int64_t most = kSharedBytes / (depth_ * shared_.tile * item_bytes_);
+    const int64_t step = std::clamp<int64_t>(most, 1, shared_.panels);
+    Workspace shared(is_packed(shared_) ? 0 : packed_bytes(shared_, step, depth_));
+    for (int64_t first = 0; first < shared_.panels; first += step)
+      for (int64_t start = 0; start == 0 || start < g_.k; start += depth_)
+        run_block(first, std::min(step, shared_.panels - first), start, std::min(depth_, g_.k - start), shared.data());
+  }
+
+ private:
+  struct Side {
+    Vectors vectors;
+    int64_t count, tile, panels;
+  };
+
+  bool is_packed(const Side& side) const { return packed_b_ && &side == (tasks_own_cols_ ? &own_ : &shared_); }
+  int64_t packed_bytes(const Side& side, int64_t panels, int64_t k) const {
+    return checked_multiply(checked_multiply(panels * side.tile, k), item_bytes_);
+  }
+
+  // Packs panels [first, first + panels) of a side, k from start on.
+  void pack(const Side& side, bool is_rows, int64_t first, int64_t begin, int64_t end, int64_t start, int64_t k,
+            void* packed) const {
+    const MatmulPack args = {offset(side.vectors.data, start * side.vectors.k_stride, item_bytes_),
+                             side.vectors.stride,
+                             side.vectors.k_stride,
+                             side.count,
+                             side.panels,
+                             k,
+                             packed,
+                             first};
+    (is_rows ? kernels_.pack_a : kernels_.pack_b)[index_](args, begin, end);
+  }
+
+  // Panels of the own side per task: enough work, small enough for the cache, about four tasks a thread.
+  int64_t panels_per_task(int64_t shared_panels, int64_t k) const {
+    const int64_t threads = num_threads(), depth = std::max<int64_t>(1, k);
+    const int64_t products = shared_panels * shared_.tile * own_.tile * depth;
+    const int64_t least = ceil_div(kTaskProducts, products);
+    const int64_t most = std::max<int64_t>(1, kTaskBytes / (depth * own_.tile * item_bytes_));
+    const int64_t wanted = std::clamp(own_.panels / (4 * threads), std::min(least, most), most);
+    int64_t tasks = ceil_div(own_.panels, wanted);
+    if (tasks > 1) tasks = ceil_div(tasks, threads) * threads;
+    return ceil_div(own_.panels, std::min(tasks, own_.panels));
+  }
+
+  void run_block(int64_t shared_first, int64_t shared_panels, int64_t start, int64_t k, void* shared) {
+    const int64_t pack_grain = std::max<int64_t>(1, kTaskElements / (std::max<int64_t>(1, k) * shared_.tile));
+    if (!is_packed(shared_))
+      parallel_for(shared_panels, pack_grain, [&](int64_t begin, int64_t end) {
+        pack(shared_, tasks_own_cols_, shared_first, shared_first + begin, shared_first + end, start, k, shared);
+      });
+    const int64_t own_step = panels_per_task(shared_panels, k), own_tasks = ceil_div(own_.panels, own_step);
+    const int64_t splits = own_tasks < num_threads()
+                               ? std::clamp<int64_t>(g_.m * g_.n / kTaskProducts * k / own_tasks, 1,
+                                                     std::min<int64_t>(shared_panels, 2 * num_threads()))
+                               : 1;
+    const int64_t shared_step = ceil_div(shared_panels, splits);
+    parallel_for(own_tasks * splits, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t own_first = task / splits * own_step, own_end = std::min(own_.panels, own_first + own_step);
+        const int64_t part = task % splits * shared_step;
+        const int64_t part_end = std::min(shared_panels, part + shared_step);
+        if (part >= part_end) continue;
+        run_task(own_first, own_end, shared_first, shared_first + part, shared_first + part_end, start, k, shared);
+      }
+    });
+  }
+
+  void run_task(int64_t own_first, int64_t own_end, int64_t shared_first, int64_t shared_begin, int64_t shared_end,
+                int64_t start, int64_t k, const void* shared) const {
+    const bool b_is_packed = packed_b_ != nullptr;
+    Workspace own(is_packed(own_) ? 0 : packed_bytes(own_, own_end - own_first, k));
+    if (own.data()) pack(own_, !tasks_own_cols_, own_first, own_first, own_end, start, k, own.data());
+    MatmulMultiply args = {};
+    args.m = g_.m;
+    args.n = g_.n;
+    args.k = k;
+    args.row_panels = rows_.panels;
+    args.a = tasks_own_cols_ ? shared : own.data();
+    args.a_first = tasks_own_cols_ ? shared_first : own_first;
+    args.b = b_is_packed       ? offset(packed_b_->data, start * cols_.tile, item_bytes_)
+             : tasks_own_cols_ ? own.data()
+                               : shared;
+    args.b_first = b_is_packed ? 0 : tasks_own_cols_ ? own_first : shared_first;
+    args.b_stride = (b_is_packed ? g_.k : k) * cols_.tile;
+    args.col_begin = tasks_own_cols_ ? own_first : shared_begin;
+    args.col_end = tasks_own_cols_ ? own_end : shared_end;
+    args.rows_outer = tasks_own_cols_;
+    args.first = start == 0 && !g_.continue_sum;
+    args.last = start + k >= g_.k;
+    args.partial = partial_;
+    args.c = g_.c;
+    args.c_stride = g_.c_stride;
+    args.epilogue = g_.epilogue;
+    kernels_.multiply[index_](args, tasks_own_cols_ ? shared_begin : own_first, tasks_own_cols_ ? shared_end : own_end);
+  }
+
+  const Gemm& g_;
+  const MatmulKernels& kernels_;
+  const int index_;
+  const int64_t item_bytes_;
+  const PackedMatrix* const packed_b_;
+  const Side rows_, cols_;
+  const bool tasks_own_cols_;
+  const Side& own_;
+  const Side& shared_;
+  int64_t depth_;
+  void* partial_ = nullptr;
+};
+
+void multiply_thin(const Gemm& g, const MatmulKernels& kernels, int index) {
+  const Vectors rows = rows_of(g.a);
+  Workspace a(checked_multiply(checked_multiply(g.m, g.k), item_bytes(g.dtype)));
+  const MatmulPack pack = {rows.data, rows.stride, rows.k_stride, g.m, 1, g.k, a.data(), 0};
+  kernels.pack_a[index](pack, 0, 1);
+  const MatmulThin args = {g.m, g.n, g.k, a.data(), g.b.data, g.b.stride, g.c, g.c_stride, g.epilogue};
+  const int64_t width = kernels.vector_width[index];
+  parallel_for(ceil_div(g.n, width), std::max<int64_t>(1, kTaskElements / (width * std::max<int64_t>(1, g.k))),
+               [&](int64_t begin, int64_t end) { kernels.thin[index](args, begin, end); });
+}
+
+void multiply_rows(const Gemm& g, const MatmulKernels& kernels, int index) {
+  const Vectors rows = rows_of(g.a), cols = cols_of(g.b);
+  const MatmulRows args = {g.n,         g.k,           rows.data, cols.data,  rows.stride,    rows.k_stride,
+                           cols.stride, cols.k_stride, g.c,       g.c_stride, g.continue_sum, g.epilogue};
+  parallel_for(g.m, std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, g.n)),
+               [&](int64_t begin, int64_t end) { kernels.rows[index](args, begin, end); });
+}
+
+// A column result of contiguous elements is a row result of the transposed product, whose vectors run along m.
+Gemm swapped(Gemm g) {
+  std::swap(g.m, g.n);
+  std::swap(g.a, g.b);
+  g.a.transposed = !g.a.transposed;
+  g.b.transposed = !g.b.transposed;
+  g.c_stride = g.n;
+  return g;
+}
+
+void multiply(const Gemm& g, const MatmulKernels& kernels, int index) {
+  if (kernels.rows[index]) return multiply_rows(g, kernels, index);
+  if (g.n == 1 && g.m > 1 && g.c_stride == 1 && !g.epilogue.bias && !g.packed_b)
+    return multiply(swapped(g), kernels, index);
+  if (g.m <= kernels.thin_rows[index] && g.b.transposed && !g.packed_b && !g.continue_sum)
+    return multiply_thin(g, kernels, index);
+  PackedProduct(g, kernels, index).run();
+}
+
+Gemm batch_item(Gemm g, int64_t i) {
+  const int64_t bytes = item_bytes(g.dtype), at = i * g.c_batch_stride;
+  g.a.data = offset(g.a.data, i * g.a.batch_stride, bytes);
+  g.b.data = offset(g.b.data, i * g.b.batch_stride, bytes);
+  g.c = offset(g.c, at, bytes);
+  g.epilogue.preactivation = offset(g.epilogue.preactivation, at, bytes);
+  g.epilogue.derivative_at = offset(g.epilogue.derivative_at, at, bytes);
+  g.epilogue.residual = offset(g.epilogue.residual, at, bytes);
+  return g;
+}
+
+}  // namespace
+
+void gemm(const Gemm& given) {
+  Gemm g = given;
+  const int index = float_index("matmul", g.dtype);
+  if (g.m == 0 || g.n == 0 || g.batch == 0) return;
+  const Isa isa = current_isa();
+  const MatmulKernels& kernels = kernels_of(isa);
+  if (g.packed_b && (g.packed_b->isa != isa || !g.packed_b->data)) {
+    g.b = g.packed_b->source;
+    g.packed_b = nullptr;
+  }
+  if (g.batch == 1) return multiply(g, kernels, index);
+  const int64_t products = checked_multiply(checked_multiply(g.m, g.n), std::max<int64_t>(1, g.k));
+  if (products < 4 * kTaskProducts || g.batch >= 4 * num_threads()) {
+    parallel_for(g.batch, std::max<int64_t>(1, kTaskProducts / products), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) multiply(batch_item(g, i), kernels, index);
+    });
+  } else {
+    for (int64_t i = 0; i < g.batch; ++i) multiply(batch_item(g, i), kernels, index);
+  }
+}
+
+PackedMatrix::PackedMatrix(const Operand& b, int64_t k_, int64_t n_, DType dtype_)
+    : source(b), k(k_), n(n_), dtype(dtype_), isa(current_isa()) {
+  const int index = float_index("matmul", dtype);
+  const MatmulKernels& kernels = kernels_of(isa);
+  if (!kernels.pack_b[index]) return;
+  const int64_t tile = kernels.tile_cols[index], panels = ceil_div(n, tile);
+  bytes = checked_multiply(checked_multiply(panels * tile, k), item_bytes(dtype));
+  data = allocate(bytes);
+  const Vectors cols = cols_of(b);
+  const MatmulPack args = {cols.data, cols.stride, cols.k_stride, n, panels, k, data, 0};
+  parallel_for(panels, std::max<int64_t>(1, kTaskElements / (tile * std::max<int64_t>(1, k))),
+               [&](int64_t begin, int64_t end) { kernels.pack_b[index](args, begin, end); });
+}
+
+PackedMatrix::~PackedMatrix() { deallocate(data, bytes); }
+
+}  // namespace pyformer

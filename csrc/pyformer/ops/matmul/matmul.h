@@ -1,0 +1,24 @@
+// matmul: the matrix product, batched and broadcast as numpy.matmul.
+//
+//   out[..., i, j] = sum_k op(a)[..., i, k] * op(b)[..., k, j],  op swaps the last two axes if its flag is set
+//
+// a (..., m, k), b (..., k, n), or 1-D: a row in front, a column behind, whose axis is dropped from out. float32 or
+// float64. Saved for backward: a, b.
+// Order of sums: ((p0 + p1) + p2) + ..., p_i one FMA chain over 256 consecutive k, in the gradients too, where k is
+// n, m or all rows; a gradient is then summed over axes along which its operand was broadcast.
+#pragma once
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b);
+
+struct MatmulGradient {
+  Array da, db;  // undefined where not wanted
+};
+MatmulGradient matmul_backward(const Array& dout, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
+                               bool need_da, bool need_db);
+
+Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
+
+}  // namespace pyformer

@@ -1,0 +1,84 @@
+// What matmul's kernels see. An operand is a set of vectors along k: the m rows of op(A), or the n columns of op(B).
+#pragma once
+#include "pyformer/base/kernel.h"
+
+namespace pyformer {
+
+enum class Activation : int { none, gelu, gelu_tanh, relu, silu };
+
+// What happens to a finished sum, in this order. Matrices have C's shape and strides.
+struct Epilogue {
+  const void* bias = nullptr;  // (n,): value += bias
+  Activation activation = Activation::none;
+  void* preactivation = nullptr;        // out: the value before the activation
+  const void* derivative_at = nullptr;  // value *= activation'(derivative_at), in place of the activation
+  const void* residual = nullptr;       // value += residual; may be C itself: accumulation
+};
+
+// Work item: one output row. Plain loops, no packing.
+struct MatmulRows {
+  int64_t n, k;
+  const void* a;
+  const void* b;
+  int64_t a_stride, a_k_stride;  // of op(A)'s rows
+  int64_t b_stride, b_k_stride;  // of op(B)'s columns
+  void* c;
+  int64_t c_stride;
+  bool continue_sum;  // after the sum that c holds
+  Epilogue epilogue;
+};
+
+// Work item: one panel. Panels of A hold tile_rows vectors or fewer, all about the same number, as [k][vectors];
+// panels of B hold tile_cols vectors, the last one filled up with zeros, as [k][tile_cols].
+struct MatmulPack {
+  const void* source;
+  int64_t stride, k_stride;  // between vectors, and along k; one of them is 1
+  int64_t count, panels, k;  // vectors, panels they make, length
+  void* packed;              // where panel `first` goes
+  int64_t first;
+};
+
+// Work item: one panel of rows, multiplied with panels [col_begin, col_end) of B.
+struct MatmulMultiply {
+  int64_t m, n, k, row_panels;
+  const void* a;  // packed; starts at panel a_first
+  int64_t a_first;
+  const void* b;  // packed; starts at panel b_first, panels b_stride elements apart
+  int64_t b_first, b_stride;
+  int64_t col_begin, col_end;
+  bool rows_outer;   // loop order: the inner loop's panels stay in cache
+  bool first, last;  // is this the first, the last block of k?
+  void* partial;     // (m, n) with c_stride: sums between blocks of k
+  void* c;
+  int64_t c_stride;
+  Epilogue epilogue;
+};
+
+// Work item: vector_width columns. At most thin_rows rows against vectors along k that are contiguous: op(B) is
+// transposed in registers as it streams by, and never packed.
+struct MatmulThin {
+  int64_t m, n, k;
+  const void* a;  // packed as one panel, [k][m]
+  const void* b;  // (n, k)
+  int64_t b_stride;
+  void* c;
+  int64_t c_stride;
+  Epilogue epilogue;
+};
+
+struct MatmulKernels {  // each indexed [float32, float64]
+  int64_t tile_rows[2], tile_cols[2], thin_rows[2], vector_width[2];
+  Kernel<MatmulPack> pack_a[2], pack_b[2];
+  Kernel<MatmulMultiply> multiply[2];
+  Kernel<MatmulThin> thin[2];
+  Kernel<MatmulRows> rows[2];  // the only kernel of the set ref, which has no others
+};
+template <Isa>
+const MatmulKernels& matmul_kernels();  // specialised in matmul_ref.cpp and, per set, matmul_cpu.cpp
+
+// First vector of panel p out of `panels` over `count` vectors, for A.
+inline __attribute__((always_inline)) int64_t panel_begin(int64_t p, int64_t panels, int64_t count) {
+  return p * (count / panels) + (p < count % panels ? p : count % panels);
+}
+
+}  // namespace pyformer

@@ -1,0 +1,66 @@
+// The micro-kernel: one tile of C from a panel of A, [k][rows], and a panel of B, [k][tile_cols]. Vectors run along
+// n; an element of A is broadcast. For *_cpu.cpp.
+#pragma once
+#include "pyformer/base/vec.h"
+
+namespace pyformer::PF_ISA {
+
+// Accumulators for the largest tile that leaves registers for one row of B and one element of A.
+template <class T>
+constexpr int kTileVectors = 2;
+template <class T>
+constexpr int kTileCols = int(kTileVectors<T> * Vec<T>::width);
+template <class T>
+constexpr int kTileRows = kVectorBytes == 64   ? 14
+                          : kVectorBytes == 32 ? 6
+                                               : 4;
+
+// tile[rows][tile_cols] = or += sum over k in chains of 256; `fresh` says which. Only vectors * width columns are done.
+template <class T, int rows, int vectors>
+static void multiply_tile(const T* a, const T* b, int64_t k, T* tile, bool fresh) {
+  constexpr int width = Vec<T>::width, cols = kTileCols<T>;
+  do {
+    const int64_t chain = k < kChainLength ? k : kChainLength;
+    Vec<T> sum[rows][vectors];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sum[i][v] = Vec<T>::zero();
+#pragma GCC unroll 4
+    for (int64_t p = 0; p < chain; ++p) {
+      Vec<T> bv[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) bv[v] = Vec<T>::load(b + v * width);
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; ++i) {
+        const Vec<T> av = Vec<T>::broadcast(a[i]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
+      }
+      a += rows;
+      b += cols;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        T* out = tile + i * cols + v * width;
+        (fresh ? sum[i][v] : Vec<T>::load(out) + sum[i][v]).store(out);
+      }
+    fresh = false;
+    k -= chain;
+  } while (k > 0);
+}
+
+template <class T>
+using TileFunction = void (*)(const T* a, const T* b, int64_t k, T* tile, bool fresh);
+
+// The micro-kernel for this many rows.
+template <class T, int vectors, int rows = kTileRows<T>>
+static TileFunction<T> tile_function(int64_t wanted) {
+  if constexpr (rows > 1)
+    if (wanted < rows) return tile_function<T, vectors, rows - 1>(wanted);
+  return multiply_tile<T, rows, vectors>;
+}
+
+}  // namespace pyformer::PF_ISA

@@ -1,0 +1,37 @@
+// reduce: sum, mean, max, min over any axes, argmax and argmin over one, cumsum.
+//
+// Axes: absent reduces all; an empty list reduces none. Reduced axes that are neighbours count as one; groups that are
+// not are reduced one after another, the last group first.
+// Order of sums: over the last axis (nothing kept after it) the row-reduction rule; over an axis with kept axes after
+// it ((p0 + p1) + p2) + ..., p_i a chain of additions from +0 over 256 consecutive indices. mean divides the sum by the
+// count once, at the end. cumsum is one chain.
+// max and min: NaN wins; among equal values the first one is the result and gets all of the gradient.
+// argmax and argmin give its index as int64.
+// Dtypes: float32 and float64; integers and booleans too except in mean, with no gradient: sums and cumsums of those
+// are int64. Nothing but indices is saved for backward.
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+using Axes = std::optional<std::vector<int64_t>>;
+
+Array sum_forward(const Array& x, const Axes& axes, bool keepdims);
+
+struct ExtremeResult {
+  Array out, index;  // index along the axis, int64
+};
+ExtremeResult extreme_forward(const char* op, const Array& x, int axis, int axis_count, bool minimum);
+
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdims);
+Tensor mean(const Tensor& x, const Axes& axes, bool keepdims);
+Tensor max(const Tensor& x, const Axes& axes, bool keepdims);
+Tensor min(const Tensor& x, const Axes& axes, bool keepdims);
+Tensor argmax(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
+Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims);
+Tensor cumsum(const Tensor& x, int64_t axis);
+
+}  // namespace pyformer

@@ -1,0 +1,69 @@
+// The loops of reduce over an axis that is not the last: plain code that compilers turn into vector code, because
+// columns do not depend on each other.
+#pragma once
+#include "pyformer/ops/reduce/reduce_kernels.h"
+
+namespace pyformer::PF_ISA {
+
+template <class T>
+static void sum_chains(const SumChains& a, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t range = item % a.column_ranges, chain = item / a.column_ranges % a.chains;
+    const int64_t outer = item / a.column_ranges / a.chains;
+    const int64_t first = range * a.kColumns;
+    const int64_t count = first + a.kColumns < a.inner ? a.kColumns : a.inner - first;
+    const int64_t start = chain * kChainLength, stop = start + kChainLength < a.n ? start + kChainLength : a.n;
+    const T* x = static_cast<const T*>(a.x) + outer * a.n * a.inner + first;
+    T* sums = static_cast<T*>(a.sums) + (outer * a.chains + chain) * a.inner + first;
+    T sum[SumChains::kColumns];
+    for (int64_t c = 0; c < count; ++c) sum[c] = T(0);
+    for (int64_t i = start; i < stop; ++i) {
+      const T* row = x + i * a.inner;
+      for (int64_t c = 0; c < count; ++c) sum[c] = sum[c] + row[c];
+    }
+    for (int64_t c = 0; c < count; ++c) sums[c] = sum[c] / T(a.divisor);
+  }
+}
+
+// x takes the place of best; the first of equal values stays, and the first NaN.
+template <class T, bool minimum>
+static PF_INLINE bool wins(T x, T best) {
+  return (minimum ? x < best : x > best) || (x != x && best == best);
+}
+
+template <class T, bool minimum>
+static void extreme_column_range(const Extreme& a, int64_t outer, int64_t first, int64_t count) {
+  const T* x = static_cast<const T*>(a.x) + outer * a.n * a.inner + first;
+  T best[Extreme::kColumns];
+  int64_t index[Extreme::kColumns];
+  for (int64_t c = 0; c < count; ++c) {
+    best[c] = x[c];
+    index[c] = 0;
+  }
+  for (int64_t i = 1; i < a.n; ++i) {
+    const T* row = x + i * a.inner;
+    for (int64_t c = 0; c < count; ++c) {
+      const T value = row[c];
+      const bool better = wins<T, minimum>(value, best[c]);
+      best[c] = better ? value : best[c];
+      index[c] = better ? i : index[c];
+    }
+  }
+  T* out = static_cast<T*>(a.out) + outer * a.inner + first;
+  for (int64_t c = 0; c < count; ++c) {
+    out[c] = best[c];
+    a.index[outer * a.inner + first + c] = index[c];
+  }
+}
+
+template <class T>
+static void extreme_columns(const Extreme& a, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t outer = item / a.column_ranges, first = item % a.column_ranges * a.kColumns;
+    const int64_t count = first + a.kColumns < a.inner ? a.kColumns : a.inner - first;
+    if (a.minimum) extreme_column_range<T, true>(a, outer, first, count);
+    else extreme_column_range<T, false>(a, outer, first, count);
+  }
+}
+
+}  // namespace pyformer::PF_ISA

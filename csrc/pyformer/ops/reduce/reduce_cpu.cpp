@@ -1,0 +1,83 @@
+// reduce, vector code for one instruction set; values and order are those of reduce_ref.cpp.
+#include "pyformer/base/reduce.h"
+
+#include "pyformer/ops/reduce/reduce_columns.h"
+
+namespace pyformer::PF_ISA {
+
+template <class T>
+static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t row = item / a.blocks, start = item % a.blocks * kReduceBlock;
+    const int64_t count = start + kReduceBlock < a.n ? kReduceBlock : a.n - start;
+    const T* x = static_cast<const T*>(a.x) + row * a.n + start;
+    const T sum = lanes_reduce<T>(count, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+      return lanes + load_lanes(x + i, n);
+    });
+    static_cast<T*>(a.sums)[item] = sum / T(a.divisor);
+  }
+}
+
+// The value that wins() picks in each element, NaN before all.
+template <class T, bool minimum>
+static PF_INLINE Lanes<T> winner(const Lanes<T>& x, const Lanes<T>& best) {
+  return each([](Vec<T> v, Vec<T> b) { return select(v != v, v, minimum ? min(v, b) : max(v, b)); }, x, best);
+}
+
+template <class T, bool minimum>
+static T extreme_value(const T* x, int64_t n) {
+  const T worst = minimum ? T(__builtin_inf()) : -T(__builtin_inf());
+  Lanes<T> best[4];
+  for (Lanes<T>& b : best) b = Lanes<T>::broadcast(worst);
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+    for (int64_t j = 0; j < 4; ++j) best[j] = winner<T, minimum>(Lanes<T>::load(x + i + j * kLanes), best[j]);
+  for (; i < n; i += kLanes)
+    best[0] = winner<T, minimum>(Lanes<T>::load_partial(x + i, n - i < kLanes ? n - i : kLanes, worst), best[0]);
+  T lane[4 * kLanes];
+  for (int64_t j = 0; j < 4; ++j) best[j].store(lane + j * kLanes);
+  T value = lane[0];
+  for (T l : lane)
+    if (wins<T, minimum>(l, value)) value = l;
+  return value;
+}
+
+// The first i with x[i] == value, or the first NaN where value is one.
+template <class T>
+static int64_t first_equal(const T* x, int64_t n, T value) {
+  constexpr int64_t kStep = 64;
+  const bool is_nan = value != value;
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    int found = 0;
+    for (int64_t j = 0; j < kStep; ++j) found |= is_nan ? x[i + j] != x[i + j] : x[i + j] == value;
+    if (found) break;
+  }
+  while (is_nan ? x[i] == x[i] : x[i] != value) ++i;
+  return i;
+}
+
+template <class T>
+static void extreme_rows(const Extreme& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const T* x = static_cast<const T*>(a.x) + row * a.n;
+    const T value = a.minimum ? extreme_value<T, true>(x, a.n) : extreme_value<T, false>(x, a.n);
+    a.index[row] = first_equal(x, a.n, value);
+    static_cast<T*>(a.out)[row] = x[a.index[row]];
+  }
+}
+
+}  // namespace pyformer::PF_ISA
+
+namespace pyformer {
+template <>
+const ReduceKernels& reduce_kernels<PF_ISA::kIsa>() {
+  using namespace PF_ISA;
+  static constexpr ReduceKernels kernels = {{sum_blocks<float>, sum_blocks<double>},
+                                            {nullptr, nullptr},  // a tree of a few sums: the plain loop serves
+                                            {sum_chains<float>, sum_chains<double>},
+                                            {extreme_rows<float>, extreme_rows<double>},
+                                            {extreme_columns<float>, extreme_columns<double>}};
+  return kernels;
+}
+}  // namespace pyformer

@@ -1,0 +1,84 @@
+// rms_norm, vector code for one instruction set: a row at a time, its sums over sixteen lanes.
+// Formulas and summation order are those of rms_norm_ref.cpp, term by term. Source: Zhang, Sennrich 2019, eq. 4.
+#include "pyformer/ops/rms_norm/rms_norm_kernels.h"
+
+#include "pyformer/base/reduce.h"
+
+namespace pyformer::PF_ISA {
+
+template <class T, bool has_weight>
+static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
+  const int64_t C = a.cols;
+  const T* weight = static_cast<const T*>(a.weight);
+  for (int64_t row = begin; row < end; ++row) {
+    const T* x = static_cast<const T*>(a.x) + row * C;
+    T* out = static_cast<T*>(a.out) + row * C;
+    const T square = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& sum) {
+                       const Lanes<T> v = load_lanes(x + i, n);
+                       return fma(v, v, sum);
+                     }) / T(C);
+    const T rstd = T(1) / sqrt(square + T(a.eps));
+    const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
+    for (int64_t i = 0; i < C; i += kLanes) {
+      const int64_t n = C - i < kLanes ? C - i : kLanes;
+      const Lanes<T> xhat = load_lanes(x + i, n) * rstd_lanes;
+      if constexpr (has_weight) store_lanes(xhat * load_lanes(weight + i, n), out + i, n);
+      else store_lanes(xhat, out + i, n);
+    }
+    static_cast<T*>(a.rstd)[row] = rstd;
+  }
+}
+
+template <class T>
+static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
+  if (a.weight) forward_rows<T, true>(a, begin, end);
+  else forward_rows<T, false>(a, begin, end);
+}
+
+// One pass over a row adds its terms of dweight and takes the row mean; a second writes dx.
+template <class T>
+static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
+  const int64_t C = a.cols;
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* dout = static_cast<const T*>(a.dout) + row * C;
+  const T* x = static_cast<const T*>(a.x) + row * C;
+  const Lanes<T> rstd = Lanes<T>::broadcast(static_cast<const T*>(a.rstd)[row]);
+  const T mean_gx = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& sum) {
+                      const Lanes<T> d = load_lanes(dout + i, n);
+                      const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
+                      if (dweight) store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
+                      return fma(weight ? d * load_lanes(weight + i, n) : d, xhat, sum);
+                    }) / T(C);
+  if (!a.dx) return;
+  T* dx = static_cast<T*>(a.dx) + row * C;
+  const Lanes<T> mean = Lanes<T>::broadcast(mean_gx);
+  for (int64_t i = 0; i < C; i += kLanes) {
+    const int64_t n = C - i < kLanes ? C - i : kLanes;
+    const Lanes<T> d = load_lanes(dout + i, n);
+    const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
+    const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
+    store_lanes(rstd * (g - xhat * mean), dx + i, n);  // (1)
+  }
+}
+
+template <class T>
+static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
+  const int64_t C = a.cols;
+  for (int64_t chunk = begin; chunk < end; ++chunk) {
+    T* dweight = a.dweight ? static_cast<T*>(a.dweight) + chunk * C : nullptr;
+    for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = T(0);
+    const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
+    for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight);
+  }
+}
+
+}  // namespace pyformer::PF_ISA
+
+namespace pyformer {
+template <>
+const RmsNormKernels& rms_norm_kernels<PF_ISA::kIsa>() {
+  static constexpr RmsNormKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
+                                             {PF_ISA::backward<float>, PF_ISA::backward<double>}};
+  return kernels;
+}
+}  // namespace pyformer

@@ -1,0 +1,18 @@
+// sgd_step_: one step of stochastic gradient descent over many tensors at once (momentum: Sutskever et al. 2013).
+//
+//   g      = grad + weight_decay * param
+//   buffer = momentum * buffer + g,  g = nesterov ? g + momentum * buffer : buffer      with momentum buffers only
+//   param  = param - lr * g
+//
+// float32 or float64. momentum_buffers start as zeros; an empty list: no momentum. Writes params and momentum_buffers,
+// after all is checked and without interruption. Only products and sums: one plain kernel serves every instruction set.
+#pragma once
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+               const std::vector<Tensor>& momentum_buffers, double lr, double momentum, double weight_decay,
+               bool nesterov);
+
+}  // namespace pyformer

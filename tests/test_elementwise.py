@@ -1,0 +1,251 @@
+"""What the case table cannot say about elementwise ops: dtypes, numbers, errors, ties, casts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+
+ops = pf.ops
+
+
+def t(data, dtype=np.float32, **kwargs):
+    return pf.tensor(np.asarray(data, dtype), **kwargs)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32])
+def test_integers_match_numpy(dtype):
+    rng = np.random.default_rng(0)
+    a = rng.integers(-50, 50, (6, 7)).astype(dtype)
+    b = rng.integers(1, 9, 7).astype(dtype) * rng.choice([-1, 1], 7).astype(dtype)
+    x, y = pf.tensor(a), pf.tensor(b)
+    for got, expected in [
+        (x + y, a + b),
+        (x - y, a - b),
+        (x * y, a * b),
+        (x // y, a // b),
+        (x // 3, a // 3),
+        (-x, -a),
+        (abs(x), abs(a)),
+        (x**2, a**2),
+        (ops.maximum(x, y), np.maximum(a, b)),
+        (ops.minimum(x, y), np.minimum(a, b)),
+        (x < y, a < b),
+        (x >= y, a >= b),
+        (x == 3, a == 3),
+    ]:
+        np.testing.assert_array_equal(got.numpy(), expected)
+        assert got.numpy().dtype == expected.dtype
+
+
+def test_integers_wrap():
+    top, bottom = np.iinfo(np.int32).max, np.iinfo(np.int32).min
+    x = t([top, bottom], np.int32)
+    np.testing.assert_array_equal((x + 1).numpy(), [bottom, bottom + 1])
+    np.testing.assert_array_equal((-x).numpy(), [-top, bottom])
+    np.testing.assert_array_equal((x // t([-1, -1], np.int32)).numpy(), [-top, bottom])
+    np.testing.assert_array_equal((x * 2).numpy(), [-2, 0])
+
+
+def test_division_by_integer_zero():
+    with pytest.raises(ValueError, match="floor_divide: division by zero"):
+        t([1, 2], np.int64) // t([1, 0], np.int64)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (
+            lambda: t([1.0]) + t([1.0], np.float64),
+            "add: expected both operands to be float32, got float32 and float64",
+        ),
+        (
+            lambda: t([1.0]) + t([1], np.int64),
+            "add: expected both operands to be float32, got float32 and int64",
+        ),
+        (
+            lambda: t([1], np.int64) * t([1.0]),
+            "multiply: expected both operands to be float32, got int64 and float32",
+        ),
+        (lambda: t([1], np.int64) * 1.5, "multiply: expected an integer"),
+        (
+            lambda: t([1], np.int64) / t([1], np.int64),
+            "divide: expected float32 or float64, got int64",
+        ),
+        (lambda: t([1], np.int64) ** 3, "power: expected float32 or float64, got int64"),
+        (
+            lambda: t([True], np.bool_) + t([True], np.bool_),
+            "add: expected float32, float64, int64 or int32, got bool",
+        ),
+        (lambda: t([True], np.bool_) + 1, "add: expected a bool"),
+        (lambda: ops.exp(t([1], np.int32)), "exp: expected float32 or float64, got int32"),
+        (lambda: ops.logical_and(t([1.0]), t([1.0])), "logical_and: expected bool, got float32"),
+        (
+            lambda: ops.where(t([1.0]), t([1.0]), t([1.0])),
+            "where: expected cond to be bool, got float32",
+        ),
+        (lambda: ops.add(1, 2), "add: expected at least one tensor"),
+        (lambda: ops.add(t([1.0]), "text"), "add: expected a tensor or a number, got str"),
+        (lambda: ops.gelu(t([1], np.int64)), "gelu: expected float32 or float64, got int64"),
+        (
+            lambda: ops.exp(ops.cast(t([1.0]), pf.bfloat16)),
+            "exp: .* got bfloat16, which is storage only",
+        ),
+        (lambda: t([1.0]) + "text", "unsupported operand"),
+    ],
+)
+def test_wrong_types(run, message):
+    with pytest.raises(TypeError, match=message):
+        run()
+
+
+def test_wrong_shapes_and_numbers():
+    with pytest.raises(ValueError, match=r"add: shapes \(2, 3\) and \(4,\) do not broadcast"):
+        t(np.ones((2, 3))) + t(np.ones(4))
+    with pytest.raises(ValueError, match="does not fit in int32"):
+        t([1], np.int32) + 2**40
+    with pytest.raises(ValueError, match="does not fit in int64"):
+        t([1], np.int64) + 2**70
+    with pytest.raises(ValueError, match="gelu: expected approximate"):
+        ops.gelu(t([1.0]), approximate="erf")
+
+
+def test_numbers_take_the_tensors_dtype():
+    for dtype in (pf.float32, pf.float64):
+        x = pf.ones(3, dtype=dtype)
+        for other in (2, 2.5, True, np.float64(2.5), np.float32(2.5), np.int64(2)):
+            assert (x + other).dtype == dtype
+            assert (other * x).dtype == dtype
+    np.testing.assert_array_equal((3 - t([1.0, 2.0])).numpy(), [2, 1])
+    assert (t([1], np.int32) + np.int64(5)).dtype == pf.int32
+
+
+def test_numpy_arrays_keep_the_gradient():
+    x = t([1.0, 2.0], requires_grad=True)
+    y = np.float32([3.0, 4.0]) * x
+    assert isinstance(y, pf.Tensor)
+    y.backward(t([1.0, 1.0]))
+    np.testing.assert_array_equal(x.grad.numpy(), [3, 4])
+
+
+def test_equality_is_elementwise_and_hash_is_identity():
+    x = t([1.0, 2.0])
+    assert (x == 2.0).dtype == pf.bool
+    assert {x: 1}[x] == 1
+    assert (x == None) is False  # noqa: E711
+    assert (x != None) is True  # noqa: E711
+
+
+def test_ties_share_the_gradient():
+    a, b = t([1.0, 2.0, 3.0], requires_grad=True), t([1.0, 5.0, 0.0], requires_grad=True)
+    ops.maximum(a, b).backward(t([2.0, 2.0, 2.0]))
+    np.testing.assert_array_equal(a.grad.numpy(), [1, 0, 2])
+    np.testing.assert_array_equal(b.grad.numpy(), [1, 2, 0])
+
+
+def test_power_of_zero_has_a_finite_gradient():
+    a = t([0.0, 0.0, 2.0], requires_grad=True)
+    b = t([0.0, 2.0, 3.0], requires_grad=True)
+    (a**b).backward(t([1.0, 1.0, 1.0]))
+    np.testing.assert_array_equal(a.grad.numpy(), [0, 0, 12])
+    np.testing.assert_allclose(b.grad.numpy(), [0, 0, 8 * np.log(2)], rtol=1e-6)
+
+
+def test_negative_base_with_whole_exponents():
+    x = t([-2.0, -3.0])
+    np.testing.assert_array_equal((x**3).numpy(), [-8, -27])
+    assert np.isnan((x**0.5).numpy()).all()
+
+
+def test_where_shields_from_nan():
+    a = t([1.0, np.nan], requires_grad=True)
+    ops.where(t([True, False], np.bool_), a, 0.0).backward(t([1.0, np.nan]))
+    np.testing.assert_array_equal(a.grad.numpy(), [1, 0])
+
+
+def test_where_takes_every_dtype():
+    cond = t([True, False], np.bool_)
+    for dtype in (pf.float64, pf.bfloat16, pf.float16, pf.int64, pf.int32, pf.bool):
+        a, b = (ops.cast(t(v), dtype) for v in ([1.0, 1.0], [0.0, 0.0]))
+        out = ops.where(cond, a, b)
+        assert out.dtype == dtype
+        np.testing.assert_array_equal(ops.cast(out, pf.float32).numpy(), [1, 0])
+
+
+def test_logic():
+    a, b = t([True, True, False, False], np.bool_), t([True, False, True, False], np.bool_)
+    np.testing.assert_array_equal((a & b).numpy(), [True, False, False, False])
+    np.testing.assert_array_equal((a | b).numpy(), [True, True, True, False])
+    np.testing.assert_array_equal((~a).numpy(), [False, False, True, True])
+    np.testing.assert_array_equal((a == b).numpy(), [True, False, False, True])
+    np.testing.assert_array_equal((a & True).numpy(), a.numpy())
+
+
+def test_backward_over_a_changed_operand_raises():
+    x = t([1.0, 2.0], requires_grad=True)
+    w = t([3.0, 4.0])
+    y = x * w
+    w[0] = 9.0
+    with pytest.raises(RuntimeError, match="multiply"):
+        y.backward(t([1.0, 1.0]))
+
+
+DTYPES = [pf.float32, pf.float64, pf.bfloat16, pf.float16, pf.int64, pf.int32, pf.bool]
+
+
+@pytest.mark.parametrize("source", DTYPES)
+@pytest.mark.parametrize("target", DTYPES)
+def test_cast_of_small_numbers(source, target):
+    values = np.array([0, 1, 1, 0] if pf.bool in (source, target) else [0, 1, -3, 100], np.float64)
+    x = ops.cast(pf.tensor(values), source)
+    y = ops.cast(x, target)
+    assert y.dtype == target
+    np.testing.assert_array_equal(ops.cast(y, pf.float64).numpy(), values)
+
+
+def test_cast_rounds_and_saturates():
+    x = pf.tensor(np.array([1.9, -1.9, 1e30, -1e30, np.nan, np.inf]))
+    for dtype in (np.int64, np.int32):
+        limits = np.iinfo(dtype)
+        np.testing.assert_array_equal(
+            ops.cast(x, getattr(pf, limits.dtype.name)).numpy(),
+            [1, -1, limits.max, limits.min, 0, limits.max],
+        )
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.standard_normal(4000) * 10.0 ** rng.integers(-9, 6, 4000), [np.inf, -np.inf, 0.0]])
+    values = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    np.testing.assert_array_equal(ops.cast(pf.tensor(values), pf.float16).numpy(), expected)
+
+
+def test_cast_gradient():
+    x = pf.tensor(np.array([1.0, 2.0]), requires_grad=True)
+    ops.cast(ops.cast(x, pf.float32), pf.float64).backward(pf.tensor(np.array([3.0, 4.0])))
+    assert x.grad.dtype == pf.float64
+    np.testing.assert_array_equal(x.grad.numpy(), [3, 4])
+    half = ops.cast(t([1.0, 2.0]), pf.bfloat16)
+    half.requires_grad = True
+    (ops.cast(half, pf.float32) * 2).backward(t([1.0, 1.0]))
+    assert half.grad.dtype == pf.float32
+
+
+def test_same_bits_for_any_threads():
+    rng = np.random.default_rng(0)
+    a, b = (
+        rng.standard_normal((700, 130)).astype(np.float32),
+        rng.standard_normal(130).astype(np.float32),
+    )
+    threads = pf.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3, 4):
+            pf.set_num_threads(count)
+            x, w = pf.tensor(a, requires_grad=True), pf.tensor(b, requires_grad=True)
+            y = ops.silu(x * w + ops.exp(w))
+            y.backward(pf.tensor(a))
+            results.append((y.detach().numpy().tobytes(), x.grad.numpy().tobytes(), w.grad.numpy().tobytes()))
+    finally:
+        pf.set_num_threads(threads)
+    assert all(r == results[0] for r in results)

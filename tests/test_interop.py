@@ -1,0 +1,226 @@
+"""Arrays in and out: NumPy, lists, DLPack, the buffer protocol; what can't be read is refused."""
+
+from __future__ import annotations
+
+import array
+import gc
+
+import numpy as np
+import pytest
+import torch
+
+import pyformer as pf
+from pyformer import _core
+
+DTYPES = ["float32", "float64", "float16", "int64", "int32", "bool"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numpy_round_trip_copies_in_and_shares_out(dtype):
+    a = np.arange(6).reshape(2, 3).astype(dtype)
+    t = pf.tensor(a)
+    assert t.shape == (2, 3)
+    assert t.dtype == getattr(pf, dtype)
+    assert t.ndim == 2
+    assert t.size == 6
+    a[0, 0] = 1
+    np.testing.assert_array_equal(t.numpy(), np.arange(6).reshape(2, 3).astype(dtype))
+    view = t.numpy()
+    view[1, 2] = 0
+    assert t[1, 2].item() == 0
+    del t
+    gc.collect()
+    assert view[1, 0] == np.array(3).astype(dtype)
+
+
+def test_python_numbers_and_lists():
+    assert pf.tensor(1.5).dtype == pf.float32
+    assert pf.tensor([1.0, 2]).dtype == pf.float32
+    assert pf.tensor([1, 2]).dtype == pf.int64
+    assert pf.tensor([True, False]).dtype == pf.bool
+    assert pf.tensor(np.float64(1.5)).dtype == pf.float64
+    assert pf.tensor([np.float64(1.5)]).dtype == pf.float64
+    assert pf.tensor([]).shape == (0,)
+    assert pf.tensor([[1, 2], [3, 4]], dtype=pf.float64).numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert pf.tensor([1.5], dtype="bfloat16").dtype == pf.bfloat16
+    assert pf.tensor(np.float32([1, 2]), dtype=np.int32).dtype == pf.int32
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda a: a[::2],
+        lambda a: a[::-1],
+        lambda a: a.T,
+        lambda a: np.asfortranarray(a),
+        lambda a: a.astype(">f4"),
+        lambda a: a[:, 1:2],
+        lambda a: np.broadcast_to(a[:1], (4, 6)),
+    ],
+)
+def test_odd_layouts_are_read_right(make):
+    odd = make(np.arange(24, dtype=np.float32).reshape(4, 6))
+    np.testing.assert_array_equal(pf.tensor(odd).numpy(), odd)
+    shared = pf.asarray(odd)
+    np.testing.assert_array_equal(shared.numpy(), odd)
+
+
+def test_asarray_shares_only_what_it_may():
+    a = np.zeros(4, np.float32)
+    t = pf.asarray(a)
+    a[1] = 5
+    assert t[1].item() == 5
+    readonly = np.zeros(4, np.float32)
+    readonly.flags.writeable = False
+    t = pf.asarray(readonly)
+    with pf.no_grad():
+        t[0] = 7.0
+    assert readonly[0] == 0
+    base = np.zeros(17, np.uint8)
+    misaligned = base[1:].view(np.float32)
+    np.testing.assert_array_equal(pf.asarray(misaligned).numpy(), misaligned)
+
+
+def test_narrow_integers_widen():
+    assert pf.tensor(np.uint8([255])).dtype == pf.int32
+    assert pf.tensor(np.uint32([2**32 - 1])).numpy()[0] == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.array([1 + 2j]),
+        np.array(["a"]),
+        np.array([object()]),
+        np.array(["2020-01-01"], "datetime64[D]"),
+        np.zeros(2, [("a", "f4")]),
+        np.uint64([1]),
+        "text",
+        None,
+        object(),
+    ],
+)
+def test_foreign_dtypes_are_refused(bad):
+    with pytest.raises((TypeError, ValueError)):
+        pf.tensor(bad)
+
+
+def test_ragged_lists_are_refused():
+    with pytest.raises(ValueError, match="tensor"):
+        pf.tensor([[1, 2], [3]])
+
+
+def test_buffer_protocol_and_array_protocol():
+    np.testing.assert_array_equal(pf.tensor(array.array("d", [1.0, 2.0])).numpy(), [1.0, 2.0])
+    np.testing.assert_array_equal(pf.tensor(memoryview(array.array("i", [3, 4]))).numpy(), [3, 4])
+    np.testing.assert_array_equal(np.asarray(pf.tensor([1.0, 2.0])), np.float32([1, 2]))
+    assert np.asarray(pf.tensor([1.0]), dtype=np.float64).dtype == np.float64
+
+    class Foreign:
+        def __array__(self, dtype=None, copy=None):
+            return np.float32([1, 2, 3])
+
+    np.testing.assert_array_equal(pf.tensor(Foreign()).numpy(), [1, 2, 3])
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16"])
+def test_dlpack_with_torch_both_ways(dtype):
+    theirs = torch.arange(6).reshape(2, 3).to(getattr(torch, dtype))
+    ours = pf.from_dlpack(theirs)
+    assert ours.dtype == getattr(pf, dtype)
+    back = torch.from_dlpack(ours)
+    assert torch.equal(back, theirs)
+    theirs.zero_()
+    assert torch.equal(back, theirs), "the memory is shared"
+    del ours, theirs
+    gc.collect()
+    assert back.sum() == 0
+
+
+def test_dlpack_with_numpy_and_strides():
+    t = pf.from_dlpack(np.arange(12.0).reshape(3, 4))
+    np.testing.assert_array_equal(np.from_dlpack(t), np.arange(12.0).reshape(3, 4))
+    theirs = torch.arange(12.0).reshape(3, 4).T
+    np.testing.assert_array_equal(pf.tensor(theirs).numpy(), theirs.numpy())
+    np.testing.assert_array_equal(pf.from_dlpack(theirs).numpy(), theirs.numpy())
+
+
+def test_dlpack_refuses_what_it_cannot_carry():
+    with pytest.raises(TypeError, match="requires grad"):
+        torch.from_dlpack(pf.tensor([1.0], requires_grad=True))
+    with pytest.raises(TypeError, match="from_dlpack"):
+        pf.from_dlpack(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(AttributeError):
+        pf.from_dlpack(3)
+
+
+def test_capsule_that_nobody_takes_is_freed():
+    before = _core.memory_stats()["live_arrays"]
+    for _ in range(10):
+        pf.zeros(1000).__dlpack__()
+    gc.collect()
+    assert _core.memory_stats()["live_arrays"] == before
+
+
+def test_bfloat16_has_no_numpy():
+    t = pf.tensor([1.0, 2.5]).to(pf.bfloat16)
+    with pytest.raises(TypeError, match="bfloat16"):
+        t.numpy()
+    assert t.to(pf.float32).numpy().tolist() == [1.0, 2.5]
+    assert "bfloat16" in repr(t)
+
+
+def test_creation():
+    assert pf.zeros(2, 3).shape == (2, 3)
+    assert pf.ones((2, 3), dtype=pf.int32).numpy().sum() == 6
+    assert pf.full((2,), 2.5, dtype=pf.float64).numpy().tolist() == [2.5, 2.5]
+    assert pf.zeros().shape == ()
+    assert pf.arange(3).numpy().tolist() == [0, 1, 2]
+    assert pf.arange(1, 2, 0.25).numpy().tolist() == [1.0, 1.25, 1.5, 1.75]
+    with pytest.raises(ValueError, match="step"):
+        pf.arange(0, 1, 0)
+    with pytest.raises(ValueError, match="negative"):
+        pf.zeros(-1)
+    with pytest.raises(TypeError, match="integers"):
+        pf.zeros(1.5)
+    with pytest.raises(ValueError, match="CUDA"):
+        pf.zeros(1, device="cuda")
+    with pytest.raises(ValueError, match="device"):
+        pf.zeros(1, device="tpu")
+
+
+@pytest.mark.parametrize("size", [2**45, 2**62])
+def test_absurd_sizes_are_a_memory_error(size):
+    with pytest.raises(MemoryError):
+        pf.zeros(size)
+    with pytest.raises(MemoryError):
+        pf.zeros(2**40, 2**40, 2**40)
+
+
+def test_writes_in_place():
+    t = pf.zeros(3, 4)
+    t[1] = 2.0
+    t[:, 3] = np.arange(3)
+    t[0, :2] = pf.tensor([5.0, 6.0])
+    assert t.numpy().tolist() == [[5, 6, 0, 0], [2, 2, 2, 1], [0, 0, 0, 2]]
+    w = pf.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="in place"):
+        w[0] = 1.0
+    with pf.no_grad():
+        w[0] = 1.0
+    assert w.numpy()[0] == 1
+    with pytest.raises((ValueError, IndexError)):
+        t[5] = 1.0
+
+
+def test_item_len_repr_bool():
+    assert pf.tensor([[2.5]]).item() == 2.5
+    with pytest.raises(ValueError, match="one element"):
+        pf.tensor([1.0, 2.0]).item()
+    assert len(pf.zeros(4, 2)) == 4
+    with pytest.raises(TypeError):
+        len(pf.tensor(1.0))
+    assert "float32" in repr(pf.zeros(2))
+    assert "requires_grad" in repr(pf.zeros(2, requires_grad=True))
+    assert bool(pf.tensor(1.0))
+    assert float(pf.tensor(2)) == 2.0

@@ -1,0 +1,208 @@
+"""The tape: accumulation, errors, memory, gradients of one's own, recomputation."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer import _core
+
+
+def live_arrays() -> int:
+    gc.collect()
+    return _core.memory_stats()["live_arrays"]
+
+
+def test_a_tensor_used_twice_gets_both_gradients():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    (x * x + x).sum().backward()
+    assert x.grad.numpy().tolist() == [3.0, 5.0]
+
+
+def test_gradients_accumulate_until_cleared():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(3):
+        (x * 2.0).sum().backward()
+    assert x.grad.numpy().tolist() == [6.0, 6.0]
+    x.grad = None
+    assert x.grad is None
+
+
+def test_gradients_do_not_share_memory():
+    x, y = pf.tensor([1.0, 2.0], requires_grad=True), pf.tensor([3.0, 4.0], requires_grad=True)
+    (x + y).backward(pf.tensor([1.0, 1.0]))
+    with pf.no_grad():
+        x.grad[0] = 9.0
+    assert y.grad.numpy().tolist() == [1.0, 1.0]
+
+
+def test_assigned_gradients_are_checked():
+    x = pf.zeros(3, requires_grad=True)
+    x.grad = pf.ones(3)
+    with pytest.raises(ValueError, match="shape"):
+        x.grad = pf.ones(4)
+    with pytest.raises(TypeError, match="float32"):
+        x.grad = pf.ones(3, dtype=pf.float64)
+
+
+def test_errors_of_backward():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match="gradient must be given"):
+        (x * x).backward()
+    with pytest.raises(ValueError, match="shape"):
+        (x * x).backward(pf.ones(3))
+    with pytest.raises(TypeError, match="float64"):
+        (x * x).backward(pf.ones(2, dtype=pf.float64))
+    with pytest.raises(RuntimeError, match="requires grad"):
+        pf.zeros(1).backward()
+    with pytest.raises(TypeError, match="float"):
+        pf.tensor([1, 2], requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        (x * x).requires_grad = False
+
+
+def test_second_backward_raises():
+    x = pf.tensor([1.0], requires_grad=True)
+    y = x * x
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="already used"):
+        y.sum().backward()
+
+
+def test_change_in_place_is_noticed():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    w = pf.tensor([3.0, 4.0])
+    y = (x * w).sum()
+    w[0] = 0.0
+    with pytest.raises(RuntimeError, match=r"multiply.*changed in place"):
+        y.backward()
+
+
+def test_no_grad_records_nothing_and_is_per_thread():
+    x = pf.tensor([1.0], requires_grad=True)
+    seen = []
+    with pf.no_grad():
+        assert not (x * x).requires_grad
+        thread = threading.Thread(target=lambda: seen.append((x * x).requires_grad))
+        thread.start()
+        thread.join()
+        with pf.enable_grad():
+            assert (x * x).requires_grad
+    assert seen == [True]
+    assert (x * x).requires_grad
+
+
+def test_detach_shares_memory_without_history():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    d = (x * 2.0).detach()
+    assert not d.requires_grad
+    assert x.detach().numpy().base is not None
+
+
+def test_graphs_are_freed():
+    base = live_arrays()
+    x = pf.randn(8, 8, requires_grad=True)
+    for _ in range(20):
+        y = (x * x).sum()
+        y.backward()
+        x.grad = None
+    z = x * x  # never used
+    del x, y, z
+    assert live_arrays() == base
+
+
+def test_long_chains_do_not_recurse():
+    x = pf.tensor([1.0], requires_grad=True)
+    y = x
+    for _ in range(50_000):
+        y = y + 1.0
+    y.backward()
+    assert x.grad.item() == 1.0
+    y = x
+    for _ in range(50_000):
+        y = y + 1.0
+    del y
+
+
+def test_unused_output_of_split_gets_zeros():
+    x = pf.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    first, _ = pf.ops.split(x, [1, 2])
+    first.sum().backward()
+    assert x.grad.numpy().tolist() == [1.0, 0.0, 0.0]
+
+
+class Cube(pf.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x)
+        ctx.scale = scale
+        return x * x * x * scale
+
+    @staticmethod
+    def backward(ctx, dout):
+        (x,) = ctx.saved_tensors
+        return dout * x * x * (3.0 * ctx.scale), None
+
+
+def test_function_of_ones_own():
+    x = pf.tensor([1.0, 2.0], dtype=pf.float64, requires_grad=True)
+    (Cube.apply(x, 2.0) + x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [7.0, 25.0])
+
+
+def test_function_that_is_wrong_says_so():
+    class Wrong(pf.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx, dout):
+            return pf.zeros(7)
+
+    class Raises(Wrong):
+        @staticmethod
+        def backward(ctx, dout):
+            raise KeyError("mine")
+
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match="Wrong"):
+        Wrong.apply(x).sum().backward()
+    with pytest.raises(KeyError, match="mine"):
+        Raises.apply(x).sum().backward()
+
+
+def test_checkpoint_gives_the_same_bits_with_dropout():
+    w = pf.randn(16, 16, requires_grad=True)
+    x = pf.randn(4, 16, requires_grad=True)
+
+    def block(h):
+        return pf.ops.dropout(pf.ops.gelu(h @ w), 0.5) * 2.0
+
+    results = []
+    for run in (block, lambda h: pf.checkpoint(block, h)):
+        pf.manual_seed(5)
+        w.grad = x.grad = None
+        out = run(x * 1.0)
+        out.backward(pf.ones(4, 16))
+        results.append([t.numpy().tobytes() for t in (out, w.grad, x.grad)])
+    assert results[0] == results[1]
+
+
+def test_two_threads_into_one_leaf():
+    x = pf.ones(1000, requires_grad=True)
+
+    def work():
+        for _ in range(50):
+            (x * 1.0).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert (x.grad.numpy() == 200).all()
