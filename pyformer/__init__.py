@@ -1,6 +1,6 @@
 """pyformer trains and runs transformers on its own C++ core: `import pyformer as pf`."""
 
-from pyformer import _core, autograd, cuda, ops
+from pyformer import _core, cuda, ops
 from pyformer._core import (
     DType,
     Tensor,
@@ -11,12 +11,14 @@ from pyformer._core import (
     from_dlpack,
     full,
     get_num_threads,
+    manual_seed,
     ones,
+    rand,
+    randn,
     set_num_threads,
     tensor,
     zeros,
 )
-from pyformer.autograd import checkpoint, enable_grad, no_grad
 
 float32 = DType.float32
 float64 = DType.float64
@@ -25,6 +27,11 @@ float16 = DType.float16
 int64 = DType.int64
 int32 = DType.int32
 bool = DType.bool
+
+# These use the names above.
+from pyformer import autograd, models, nn, optim  # noqa: E402
+from pyformer.autograd import checkpoint, enable_grad, no_grad  # noqa: E402
+from pyformer.models import from_pretrained  # noqa: E402
 
 
 def show_config() -> str:

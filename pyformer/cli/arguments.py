@@ -1,0 +1,93 @@
+"""What the commands share: checked numbers, devices, errors on one line, messages on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pyformer as pf
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line; options can't be shortened."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, got {text}")
+        return value
+
+    return parse
+
+
+def real(low: float, high: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """An argparse type: a finite number from `low`, or above it, to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+        fits = value > low if above else value >= low
+        if not (fits and value <= high and math.isfinite(value)):
+            start = f"above {low:g}" if above else f"at least {low:g}"
+            end = "finite" if high == math.inf else f"at most {high:g}"
+            raise argparse.ArgumentTypeError(f"must be {start} and {end}, got {text}")
+        return value
+
+    return parse
+
+
+def device(text: str) -> str:
+    """An argparse type: cpu, cuda or cuda:N, where there is one."""
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N, got {text!r}")
+    if text != "cpu" and not pf.cuda.is_available():
+        raise argparse.ArgumentTypeError(f"{text}: no CUDA device can be used here, only cpu")
+    return text
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Adds --threads and --debug."""
+    parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="threads (default: all cores)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+class _Handler(logging.Handler):
+    """Writes above the progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+def show_messages() -> None:
+    """Sends the library's log messages to stderr."""
+    logger = logging.getLogger("pyformer")
+    for handler in [h for h in logger.handlers if isinstance(h, _Handler)]:
+        logger.removeHandler(handler)
+    logger.addHandler(_Handler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,223 @@
+"""The base of every layer and model: finds parameters, saves and loads them, moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import _core
+
+PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
+
+
+def Parameter(data: Any, dtype: Any = None) -> pf.Tensor:
+    """Copies `data` (array, list or Tensor) into a new Tensor that requires a gradient.
+
+    A Module registers such a tensor when it is assigned to an attribute.
+    """
+    if isinstance(data, pf.Tensor):
+        data = data.detach()
+    return pf.tensor(data, dtype=dtype, requires_grad=True)
+
+
+def is_float(dtype: Any) -> bool:
+    """True for float32, float64, bfloat16 and float16."""
+    return any(dtype == d for d in (pf.float32, pf.float64, pf.bfloat16, pf.float16))
+
+
+class Module:
+    """Base class of layers and models.
+
+    Tensors that require a gradient and Modules become part of the module when assigned to an
+    attribute; other tensors are attributes like any other unless given to `register_buffer`.
+    `module(x)` calls `module.forward(x)`.
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_kinds", {})
+        object.__setattr__(self, "training", True)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = self._kind_of(name, value)
+        if kind is None:
+            self.__dict__.get("_kinds", {}).pop(name, None)
+        elif "_kinds" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() before setting {name}")
+        else:
+            self._kinds[name] = kind
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._kinds.pop(name, None)
+        object.__delattr__(self, name)
+
+    def _kind_of(self, name: str, value: Any) -> str | None:
+        if isinstance(value, Module):
+            return MODULE
+        if not isinstance(value, pf.Tensor):
+            return None
+        known = self.__dict__.get("_kinds", {}).get(name)
+        if known in (PARAMETER, BUFFER, TRANSIENT):
+            return known
+        return PARAMETER if value.requires_grad and value.is_leaf else None
+
+    def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
+        """Adds a tensor that is not trained: moved by `to`, saved if `persistent`."""
+        if not isinstance(value, pf.Tensor):
+            raise TypeError(f"register_buffer: {name} must be a Tensor, got {type(value).__name__}")
+        self._kinds[name] = BUFFER if persistent else TRANSIENT
+        object.__setattr__(self, name, value)
+
+    def _own(self, *kinds: str) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name, kind in self._kinds.items() if kind in kinds]
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the direct children, in the order they were assigned."""
+        yield from self._own(MODULE)
+
+    def children(self) -> Iterator[Module]:
+        """The direct children, in the order they were assigned."""
+        for _, child in self._own(MODULE):
+            yield child
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(dotted name, module) of this module (named "") and all below it."""
+        yield prefix, self
+        for name, child in self._own(MODULE):
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _named_tensors(self, *kinds: str) -> Iterator[tuple[str, pf.Tensor]]:
+        for path, module in self.named_modules():
+            for name, tensor in module._own(*kinds):
+                yield f"{path}.{name}" if path else name, tensor
+
+    def named_parameters(self) -> Iterator[tuple[str, pf.Tensor]]:
+        """(dotted name, parameter); a parameter that is used twice comes once."""
+        seen: set[int] = set()
+        for name, parameter in self._named_tensors(PARAMETER):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[pf.Tensor]:
+        """The parameters; one that is used twice comes once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self) -> Iterator[tuple[str, pf.Tensor]]:
+        """(dotted name, tensor) of everything given to `register_buffer`."""
+        yield from self._named_tensors(BUFFER, TRANSIENT)
+
+    def num_parameters(self) -> int:
+        """How many numbers the parameters hold; shared ones count once."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def state_dict(self) -> dict[str, pf.Tensor]:
+        """Parameters and persistent buffers by dotted name, detached; they share memory."""
+        return {name: t.detach() for name, t in self._named_tensors(PARAMETER, BUFFER)}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
+        """Copies values from `state` (name to Tensor or array) into this module.
+
+        Everything is checked before the first value changes. Floats convert to the dtype of the
+        parameter. Returns (missing names, unexpected names), both empty when `strict`.
+
+        Raises:
+            KeyError: names are missing or unexpected, and `strict`.
+            ValueError: a shape differs.
+            TypeError: a value can't be converted to the dtype here.
+        """
+        own = dict(self._named_tensors(PARAMETER, BUFFER))
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        if strict and (missing or unexpected):
+            raise KeyError(f"load_state_dict: missing {_some(missing)}, unexpected {_some(unexpected)}")
+        pairs = [(t, _fitting(name, t, state[name])) for name, t in own.items() if name in state]
+        with pf.no_grad():
+            for target, source in pairs:
+                # A copy, since the values may be this module's own memory.
+                _core.copy_([target], [pf.tensor(source)])
+        return missing, unexpected
+
+    def train(self, mode: bool = True) -> Module:
+        """Sets training mode (dropout active) here and below; returns self."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self) -> Module:
+        """Sets evaluation mode (no dropout) here and below; returns self."""
+        return self.train(False)
+
+    def to(self, target: Any) -> Module:
+        """Moves parameters and buffers to a device, or its floats to a float dtype; returns self.
+
+        Parameters become new tensors: make optimisers after this call.
+        """
+        to_dtype = isinstance(target, pf.DType)
+        if to_dtype and not is_float(target):
+            raise TypeError(f"Module.to: expected a float dtype, got {target}")
+        moved: dict[int, pf.Tensor] = {}
+        for module in self.modules():
+            for name, tensor in module._own(PARAMETER, BUFFER, TRANSIENT):
+                if to_dtype and not is_float(tensor.dtype):
+                    continue
+                if id(tensor) not in moved:
+                    moved[id(tensor)] = _moved(tensor, target)
+                object.__setattr__(module, name, moved[id(tensor)])
+        return self
+
+    def zero_grad(self) -> None:
+        """Drops the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def __repr__(self) -> str:
+        lines = [f"({n}): {c!r}".replace("\n", "\n  ") for n, c in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+    def extra_repr(self) -> str:
+        """What `repr` shows between the brackets of a module without children."""
+        return ""
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "nothing"
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _fitting(name: str, target: pf.Tensor, value: Any) -> pf.Tensor:
+    if not isinstance(value, pf.Tensor):
+        value = pf.tensor(np.asarray(value))
+    if tuple(value.shape) != tuple(target.shape):
+        raise ValueError(f"load_state_dict: {name} must have shape {tuple(target.shape)}, got {tuple(value.shape)}")
+    if value.dtype == target.dtype:
+        return value.detach()
+    if not (is_float(value.dtype) and is_float(target.dtype)):
+        raise TypeError(f"load_state_dict: {name} must be {target.dtype}, got {value.dtype}")
+    return value.detach().to(target.dtype)
+
+
+def _moved(tensor: pf.Tensor, target: Any) -> pf.Tensor:
+    moved = tensor.detach().to(target)
+    moved.requires_grad = tensor.requires_grad
+    return moved

@@ -1,0 +1,190 @@
+"""The parts of a transformer: attention, MLP and a pre-norm block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyformer as pf
+from pyformer import ops
+from pyformer.nn.layers import Dropout, LayerNorm, Linear, RMSNorm, check_sizes
+from pyformer.nn.module import Module
+
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+
+
+def check_activation(owner: str, activation: str) -> str:
+    """`activation`; ValueError unless it is one that `ops.linear` fuses."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"{owner}: activation must be one of {ACTIVATIONS}, got {activation!r}")
+    return activation
+
+
+class MultiHeadAttention(Module):
+    """Scaled dot-product attention over `num_heads` heads, to itself or to another sequence.
+
+    `num_kv_heads` (which divides `num_heads`) shares each key and value head among several query
+    heads. `causal` lets position i see positions up to i only.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        *,
+        causal: bool = False,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_sizes(
+            "MultiHeadAttention",
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+        )
+        if embed_dim % num_heads:
+            raise ValueError(f"MultiHeadAttention: num_heads ({num_heads}) must divide embed_dim ({embed_dim})")
+        if num_heads % num_kv_heads:
+            raise ValueError(f"MultiHeadAttention: num_kv_heads ({num_kv_heads}) must divide num_heads ({num_heads})")
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.head_dim = embed_dim // num_heads
+        self.causal = bool(causal)
+        kv_dim = num_kv_heads * self.head_dim
+        self.q_proj = Linear(embed_dim, embed_dim, bias, dtype)
+        self.k_proj = Linear(embed_dim, kv_dim, bias, dtype)
+        self.v_proj = Linear(embed_dim, kv_dim, bias, dtype)
+        self.out_proj = Linear(embed_dim, embed_dim, bias, dtype)
+
+    def forward(
+        self,
+        x: pf.Tensor,
+        context: pf.Tensor | None = None,
+        *,
+        key_lengths: pf.Tensor | None = None,
+        mask: pf.Tensor | None = None,
+        residual: pf.Tensor | None = None,
+    ) -> pf.Tensor:
+        """(B, Tq, C), attending to `context` (B, Tk, C) or to x itself -> (B, Tq, C).
+
+        `key_lengths` (B,) int64 says where the keys of each row end; `mask` is as in
+        `ops.attention`; `residual` (B, Tq, C) is added to the result.
+
+        Raises:
+            ValueError: x or context is not three-dimensional, or a shape doesn't fit.
+        """
+        keys = x if context is None else context
+        if x.ndim != 3 or keys.ndim != 3:
+            raise ValueError(
+                f"MultiHeadAttention: expected (B, T, C), got {tuple(x.shape)} and context {tuple(keys.shape)}"
+            )
+        batch, tokens, _ = x.shape
+        q = self._heads(self.q_proj(x), self.num_heads)
+        k = self._heads(self.k_proj(keys), self.num_kv_heads)
+        v = self._heads(self.v_proj(keys), self.num_kv_heads)
+        # Rows are padded on the right: query i stands at position i whatever the row's length.
+        offset = None if key_lengths is None else pf.zeros(batch, dtype=pf.int64, device=x.device)
+        out = ops.attention(
+            q,
+            k,
+            v,
+            mask=mask,
+            causal=self.causal,
+            key_lengths=key_lengths,
+            query_offset=offset,
+        )
+        return self.out_proj(out.reshape(batch, tokens, -1), residual=residual)
+
+    def _heads(self, x: pf.Tensor, num_heads: int) -> pf.Tensor:
+        return x.reshape(x.shape[0], x.shape[1], num_heads, self.head_dim)
+
+
+class MLP(Module):
+    """Two linear layers around an activation: (..., C) -> (..., hidden) -> (..., C)."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        hidden_dim: int | None = None,
+        activation: str = "gelu",
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        hidden_dim = 4 * embed_dim if hidden_dim is None else hidden_dim
+        self.activation = check_activation("MLP", activation)
+        self.up = Linear(embed_dim, hidden_dim, bias, dtype)
+        self.down = Linear(hidden_dim, embed_dim, bias, dtype)
+
+    def forward(self, x: pf.Tensor, residual: pf.Tensor | None = None) -> pf.Tensor:
+        """down(activation(up(x))) + residual."""
+        return self.down(self.up(x, activation=self.activation), residual=residual)
+
+
+class TransformerBlock(Module):
+    """A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    With `cross_attention`, x + attention(norm(x), context) stands between the two.
+    `norm` is "layer" or "rms".
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        hidden_dim: int | None = None,
+        *,
+        causal: bool = False,
+        cross_attention: bool = False,
+        activation: str = "gelu",
+        norm: str = "layer",
+        dropout: float = 0.0,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if norm not in ("layer", "rms"):
+            raise ValueError(f"TransformerBlock: norm must be 'layer' or 'rms', got {norm!r}")
+        make_norm = LayerNorm if norm == "layer" else RMSNorm
+        self.attention_norm = make_norm(embed_dim, dtype=dtype)
+        self.attention = MultiHeadAttention(embed_dim, num_heads, num_kv_heads, causal=causal, bias=bias, dtype=dtype)
+        self.cross_norm = make_norm(embed_dim, dtype=dtype) if cross_attention else None
+        self.cross = None
+        if cross_attention:
+            self.cross = MultiHeadAttention(embed_dim, num_heads, num_kv_heads, bias=bias, dtype=dtype)
+        self.mlp_norm = make_norm(embed_dim, dtype=dtype)
+        self.mlp = MLP(embed_dim, hidden_dim, activation, bias, dtype)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self,
+        x: pf.Tensor,
+        context: pf.Tensor | None = None,
+        *,
+        key_lengths: pf.Tensor | None = None,
+        context_lengths: pf.Tensor | None = None,
+        mask: pf.Tensor | None = None,
+    ) -> pf.Tensor:
+        """(B, T, C) -> (B, T, C).
+
+        `key_lengths` and `mask` concern x, `context_lengths` the rows of `context`.
+
+        Raises:
+            ValueError: `context` is given to a block without cross-attention, or not given to
+                one that has it.
+        """
+        if (self.cross is None) != (context is None):
+            need = "no context" if self.cross is None else "a context"
+            raise ValueError(f"TransformerBlock: expected {need} for this block")
+        h = self.attention_norm(x)
+        x = self._add(x, self.attention, h, key_lengths=key_lengths, mask=mask)
+        if self.cross is not None:
+            x = self._add(x, self.cross, self.cross_norm(x), context, key_lengths=context_lengths)
+        return self._add(x, self.mlp, self.mlp_norm(x))
+
+    def _add(self, x: pf.Tensor, layer: Module, *args: Any, **kwargs: Any) -> pf.Tensor:
+        if self.training and self.dropout.p > 0.0:
+            return x + self.dropout(layer(*args, **kwargs))
+        return layer(*args, residual=x, **kwargs)

@@ -1,0 +1,306 @@
+"""Optimisers, gradient clipping and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyformer as pf
+from pyformer import _core
+
+
+class Optimizer:
+    """Base of the optimisers: parameter groups, state and its saving.
+
+    `param_groups` is a list of dicts: "params" and the options of that group, "lr" among them,
+    which may be changed between steps.
+    """
+
+    _state_names: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
+        self._name = type(self).__name__
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{self._name}: expected at least one parameter, got none")
+        if not isinstance(groups[0], Mapping):
+            groups = [{"params": groups}]
+        self.param_groups = [self._group(group, defaults) for group in groups]
+        self.state: dict[int, dict[str, Any]] = {}
+        ids = [id(p) for p in self._all()]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"{self._name}: a parameter is given twice")
+
+    def _group(self, group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = sorted(set(group) - set(defaults) - {"params"})
+        if unknown:
+            raise ValueError(f"{self._name}: unknown options {unknown}, known {sorted(defaults)}")
+        params = group["params"]
+        params = [params] if isinstance(params, pf.Tensor) else list(params)
+        for p in params:
+            if not isinstance(p, pf.Tensor):
+                raise TypeError(f"{self._name}: expected Tensors, got {type(p).__name__}")
+        result = {**defaults, **group, "params": params}
+        self._check_options(result)
+        result["base_lr"] = result["lr"]
+        return result
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        for name in ("lr", "weight_decay"):
+            self._check_range(name, options[name], 0.0, math.inf)
+
+    def _check_range(self, name: str, value: float, low: float, high: float) -> None:
+        if not low <= value < high:
+            raise ValueError(f"{self._name}: {name} must be in [{low}, {high}), got {value}")
+
+    def _all(self) -> list[pf.Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def _state_of(self, p: pf.Tensor) -> dict[str, Any]:
+        state = self.state.get(id(p))
+        if state is None:
+            kind = {"dtype": _state_dtype(p), "device": p.device}
+            zeros = {name: pf.zeros(tuple(p.shape), **kind) for name in self._state_names}
+            state = self.state[id(p)] = {"step": 0, **zeros}
+        return state
+
+    def zero_grad(self) -> None:
+        """Drops the gradients of all parameters."""
+        for p in self._all():
+            p.grad = None
+
+    def step(self) -> None:
+        """Updates every parameter that has a gradient."""
+        with pf.no_grad():
+            for group in self.param_groups:
+                params = [p for p in group["params"] if p.grad is not None]
+                if params:
+                    self._update(group, params)
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
+        raise NotImplementedError
+
+    def scale_lr(self, factor: float) -> None:
+        """Sets each group's lr to `factor` times the lr that it was made with."""
+        for group in self.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {index: {...}}, "param_groups": [...]}: parameters appear by index.
+
+        Tensors are not copied. Loading it into an optimiser over the same parameters continues
+        with exactly the same updates.
+        """
+        index = {id(p): i for i, p in enumerate(self._all())}
+        groups = [{**group, "params": [index[id(p)] for p in group["params"]]} for group in self.param_groups]
+        state = {index[key]: dict(value) for key, value in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over a copy of what `state_dict` gave; everything is checked first.
+
+        Raises:
+            ValueError: groups, parameter counts, names or shapes differ.
+        """
+        params = self._all()
+        groups = state_dict["param_groups"]
+        sizes = [len(group["params"]) for group in self.param_groups]
+        if [len(group["params"]) for group in groups] != sizes:
+            raise ValueError(
+                f"{self._name}: expected parameter groups of sizes {sizes}, "
+                f"got {[len(group['params']) for group in groups]}"
+            )
+        loaded = {}
+        for key, value in state_dict["state"].items():
+            i = int(key)
+            if not 0 <= i < len(params):
+                raise ValueError(f"{self._name}: state of parameter {i}, of {len(params)}")
+            loaded[id(params[i])] = self._checked_state(i, params[i], value)
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own.update({k: _plain(v) for k, v in group.items() if k != "params" and k in own})
+        self.state = loaded
+
+    def _checked_state(self, i: int, p: pf.Tensor, value: Mapping[str, Any]) -> dict[str, Any]:
+        names = {"step", *self._state_names}
+        if set(value) != names:
+            raise ValueError(f"{self._name}: state of parameter {i} must hold {sorted(names)}, got {sorted(value)}")
+        result: dict[str, Any] = {"step": int(value["step"])}
+        for name in self._state_names:
+            tensor = value[name]
+            dtype = _state_dtype(p)
+            if tuple(tensor.shape) != tuple(p.shape) or tensor.dtype != dtype:
+                raise ValueError(
+                    f"{self._name}: {name} of parameter {i} must be {dtype} "
+                    f"{tuple(p.shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
+                )
+            result[name] = pf.tensor(tensor, device=p.device)
+        return result
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
+
+    p -= lr * weight_decay * p, then p -= lr * m_hat / (sqrt(v_hat) + eps). Parameters without a
+    gradient are left alone and don't count the step.
+    """
+
+    _state_names = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_range("eps", options["eps"], 0.0, math.inf)
+        if len(options["betas"]) != 2:
+            raise ValueError(f"AdamW: betas must be two numbers, got {options['betas']}")
+        for beta in options["betas"]:
+            self._check_range("betas", beta, 0.0, 1.0)
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
+        by_step: dict[int, list[pf.Tensor]] = {}
+        for p in params:
+            by_step.setdefault(self._state_of(p)["step"] + 1, []).append(p)
+        for step, members in by_step.items():
+            states = [self.state[id(p)] for p in members]
+            _core.adamw_step_(
+                members,
+                [p.grad for p in members],
+                [s["exp_avg"] for s in states],
+                [s["exp_avg_sq"] for s in states],
+                lr=float(group["lr"]),
+                beta1=float(group["betas"][0]),
+                beta2=float(group["betas"][1]),
+                eps=float(group["eps"]),
+                weight_decay=float(group["weight_decay"]),
+                step=step,
+            )
+            for s in states:
+                s["step"] = step
+
+
+class SGD(Optimizer):
+    """Gradient descent: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer.
+
+    With `nesterov`, p -= lr * (g + momentum * buffer).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+        if any(group["momentum"] > 0.0 for group in self.param_groups):
+            self._state_names = ("momentum",)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_range("momentum", options["momentum"], 0.0, math.inf)
+        if options["nesterov"] and options["momentum"] == 0.0:
+            raise ValueError("SGD: nesterov needs a momentum above 0")
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
+        states = [self._state_of(p) for p in params]
+        momenta = [s["momentum"] for s in states] if group["momentum"] > 0.0 else []
+        _core.sgd_step_(
+            params,
+            [p.grad for p in params],
+            momenta,
+            lr=float(group["lr"]),
+            momentum=float(group["momentum"]),
+            weight_decay=float(group["weight_decay"]),
+            nesterov=bool(group["nesterov"]),
+        )
+        for s in states:
+            s["step"] += 1
+
+
+def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
+    """Scales the gradients in place so that their joint 2-norm is at most `max_norm`.
+
+    Returns the norm before. A norm that is not finite is returned and changes nothing.
+    """
+    if not max_norm > 0.0:
+        raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
+    parameters = [parameters] if isinstance(parameters, pf.Tensor) else parameters
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if not grads:
+        return 0.0
+    with pf.no_grad():
+        norm = float(_core.global_norm(grads))
+        if math.isfinite(norm) and norm > max_norm:
+            _core.scale_(grads, max_norm / (norm + 1e-6))
+    return norm
+
+
+@dataclass(frozen=True)
+class ConstantSchedule:
+    """Factor of the learning rate at a step (from 0): linear warm-up, then 1.
+
+    Schedules have no state: to resume, go on with the step number.
+    """
+
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        return _warmup(step, self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class LinearSchedule:
+    """Linear warm-up to 1, then a straight line to `final` at `total_steps`."""
+
+    total_steps: int
+    warmup_steps: int = 0
+    final: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return _warmup(step, self.warmup_steps)
+        done = _done(step, self.warmup_steps, self.total_steps)
+        return 1.0 + (self.final - 1.0) * done
+
+
+@dataclass(frozen=True)
+class CosineSchedule:
+    """Linear warm-up to 1, then half a cosine down to `final` at `total_steps`."""
+
+    total_steps: int
+    warmup_steps: int = 0
+    final: float = 0.1
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return _warmup(step, self.warmup_steps)
+        done = _done(step, self.warmup_steps, self.total_steps)
+        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
+
+
+def _done(step: int, warmup_steps: int, total_steps: int) -> float:
+    return min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+
+
+def _state_dtype(p: pf.Tensor) -> pf.DType:
+    # The state of a half-precision parameter is float32, as its gradient is.
+    return pf.float64 if p.dtype == pf.float64 else pf.float32
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

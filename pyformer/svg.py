@@ -1,0 +1,66 @@
+"""A small line chart as SVG text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT = 720, 420
+LEFT, RIGHT, TOP, BOTTOM = 60, 16, 40, 44
+COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5")
+
+Points = Sequence[tuple[float, float]]
+
+
+def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Points]) -> str:
+    """Returns an SVG of the named lines, each (x, y) points; those not finite are left out."""
+    finite = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in lines.items()}
+    x_ticks = _ticks([x for points in finite.values() for x, _ in points])
+    y_ticks = _ticks([y for points in finite.values() for _, y in points])
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
+        up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12" fill="#333">',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
+        _text(WIDTH / 2, 22, title, 'font-size="15"'),
+        _text(WIDTH / 2, HEIGHT - 8, x_label),
+        _text(0, 0, y_label, f'transform="translate(14 {HEIGHT / 2}) rotate(-90)"'),
+    ]
+    for tick in x_ticks:
+        x, y = place(tick, y_ticks[0])
+        parts += [_line(x, y, x, TOP), _text(x, y + 16, f"{tick:g}")]
+    for tick in y_ticks:
+        x, y = place(x_ticks[0], tick)
+        parts += [_line(x, y, WIDTH - RIGHT, y), _text(x - 6, y + 4, f"{tick:g}", anchor="end")]
+    for index, (name, points) in enumerate(finite.items()):
+        color = COLORS[index % len(COLORS)]
+        path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+        style = f'fill="{color}" font-weight="bold"'
+        parts.append(_text(WIDTH - RIGHT - 8, TOP + 16 * (index + 1), name, style, anchor="end"))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [i * step for i in range(first, last + 1)]
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#e2e2e2"/>'
+
+
+def _text(x: float, y: float, text: str, attributes: str = "", anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {attributes}>{escape(text)}</text>'

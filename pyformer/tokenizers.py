@@ -1,0 +1,346 @@
+"""Text to token ids and back: bytes, characters, and byte pairs through the `tokenizers` library.
+
+Every tokenizer has `vocab_size`, `encode(text)` -> int32 array (n,), `decode(ids)` -> str,
+`stream_decoder()` for text that arrives token by token, and `save(folder)`. `load(folder)` opens
+whichever kind was saved.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pyformer import files
+
+FILE_NAME = "tokenizer.json"
+MAX_FILE_BYTES = 1 << 28
+ENCODE_CHUNK_CHARACTERS = 1 << 16
+MAX_PENDING_TOKENS = 16
+
+
+class StreamDecoder(Protocol):
+    """Decodes one stream of tokens; text is held back until its characters are complete."""
+
+    def push(self, token: int) -> str:
+        """Returns the text that `token` completes, possibly empty."""
+
+    def finish(self) -> str:
+        """Returns what was held back, with U+FFFD where a character never became complete."""
+
+
+class Tokenizer(Protocol):
+    """What training and generation need from a tokenizer."""
+
+    kind: str
+    unit: str
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def encode(self, text: str) -> np.ndarray: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+    def stream_decoder(self) -> StreamDecoder: ...
+
+    def save(self, folder: str | os.PathLike[str]) -> None: ...
+
+
+class ByteTokenizer:
+    """UTF-8 bytes as tokens: vocabulary 256, any text can be encoded."""
+
+    kind = "byte"
+    unit = "byte"
+    vocab_size = 256
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns int32 (n,), n the length of `text` in UTF-8. ValueError for a lone surrogate."""
+        data = _encode_text("ByteTokenizer.encode", text, "utf-8")
+        return np.frombuffer(data, dtype=np.uint8).astype(np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of `ids`; bytes that are not UTF-8 become U+FFFD.
+
+        ValueError for an id outside 0..255.
+        """
+        array = _checked_ids("ByteTokenizer.decode", ids, self.vocab_size)
+        return array.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Returns a decoder that emits a character once all its bytes have come."""
+        return _ByteStreamDecoder()
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json` into `folder`."""
+        files.write_json_atomic(Path(folder) / FILE_NAME, {"type": "byte", "version": 1})
+
+
+class CharTokenizer:
+    """Characters as tokens, numbered in code point order.
+
+    `characters` must hold at least one character, none twice. ValueError otherwise.
+    """
+
+    kind = "char"
+    unit = "character"
+
+    def __init__(self, characters: str) -> None:
+        codes = _code_points("CharTokenizer", characters)
+        if not codes.size:
+            raise ValueError("CharTokenizer: expected at least one character, got none")
+        if np.unique(codes).size != codes.size:
+            raise ValueError("CharTokenizer: expected distinct characters, got one twice")
+        self.characters = characters
+        self._codes = codes
+        self._id_of_code = np.full(int(codes.max()) + 1, -1, dtype=np.int32)
+        self._id_of_code[codes] = np.arange(codes.size, dtype=np.int32)
+
+    @classmethod
+    def train(cls, text: str) -> CharTokenizer:
+        """Returns a tokenizer of the characters that `text` uses. ValueError if it is empty."""
+        return cls("".join(sorted(set(text))))
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._codes.size)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns int32 (len(text),). ValueError names the first character not in the vocabulary."""
+        codes = _code_points("CharTokenizer.encode", text)
+        size = self._id_of_code.size
+        ids = self._id_of_code[np.minimum(codes, size - 1)]
+        unknown = (ids < 0) | (codes >= size)
+        if unknown.any():
+            position = int(unknown.argmax())
+            raise ValueError(
+                f"CharTokenizer.encode: character {text[position]!r} (U+{ord(text[position]):04X}) at "
+                f"position {position} is not in the vocabulary of {self.vocab_size} characters"
+            )
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of `ids`. ValueError for an id outside the vocabulary."""
+        array = _checked_ids("CharTokenizer.decode", ids, self.vocab_size)
+        return self._codes[array].astype("<u4").tobytes().decode("utf-32-le")
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Returns a decoder that emits one character a token."""
+        return _CharStreamDecoder(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json` into `folder`."""
+        content = {"type": "char", "version": 1, "characters": self.characters}
+        files.write_json_atomic(Path(folder) / FILE_NAME, content)
+
+
+class BPETokenizer:
+    """Byte-pair encoding by the `tokenizers` library (extra `[hf]`), saved in that library's format."""
+
+    kind = "bpe"
+    unit = "token"
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._splits_at_spaces = _splits_at_spaces(json.loads(tokenizer.to_str()))
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int = 2048) -> BPETokenizer:
+        """Learns a byte-level vocabulary of at most `vocab_size` tokens from `text`.
+
+        ValueError if `vocab_size` is below 256 or `text` is empty; ImportError without `[hf]`.
+        """
+        if vocab_size < 256:
+            raise ValueError(f"BPETokenizer.train: vocab_size must be at least 256, got {vocab_size}")
+        if not text:
+            raise ValueError("BPETokenizer.train: expected text, got none")
+        _encode_text("BPETokenizer.train", text, "utf-8")
+        library = _tokenizers_library()
+        tokenizer = library.Tokenizer(library.models.BPE())
+        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = library.decoders.ByteLevel()
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(_chunks_at_spaces(text), trainer=trainer)
+        return cls(tokenizer)
+
+    @classmethod
+    def from_json(cls, text: str) -> BPETokenizer:
+        """Opens the content of a `tokenizer.json` of that library. ValueError if it is not one."""
+        library = _tokenizers_library()
+        try:
+            return cls(library.Tokenizer.from_str(text))
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # a panic of the Rust library derives from BaseException only
+            raise ValueError(f"not a tokenizer of the tokenizers library: {error}") from None
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns int32 (n,). ValueError for a lone surrogate."""
+        _encode_text("BPETokenizer.encode", text, "utf-8")
+        chunks = list(_chunks_at_spaces(text)) if self._splits_at_spaces else [text]
+        encodings = self._tokenizer.encode_batch(chunks, add_special_tokens=False)
+        parts = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of `ids`; bytes that are not UTF-8 become U+FFFD.
+
+        ValueError for an unknown id.
+        """
+        array = _checked_ids("BPETokenizer.decode", ids, self.vocab_size)
+        return str(self._tokenizer.decode(array.tolist(), skip_special_tokens=False))
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Returns a decoder that emits text once its last character is complete."""
+        return _BPEStreamDecoder(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json` into `folder`."""
+        data = self._tokenizer.to_str().encode("utf-8")
+        files.write_bytes_atomic(Path(folder) / FILE_NAME, data)
+
+
+def load(folder: str | os.PathLike[str]) -> Tokenizer:
+    """Opens the tokenizer saved in `folder`.
+
+    FileNotFoundError if there is none, ValueError if its file is damaged or of an unknown kind,
+    ImportError if it needs the extra `[hf]`.
+    """
+    path = Path(folder) / FILE_NAME
+    content = files.read_json(path, MAX_FILE_BYTES)
+    try:
+        return _from_content(path, content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a usable tokenizer file: {error}") from None
+
+
+def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
+    kind = content.get("type")
+    if kind == "byte":
+        return ByteTokenizer()
+    if kind == "char":
+        characters = content.get("characters")
+        if not isinstance(characters, str):
+            raise ValueError(f"'characters' must be a string, got {type(characters).__name__}")
+        return CharTokenizer(characters)
+    if kind is None and isinstance(content.get("model"), dict):
+        return BPETokenizer.from_json(path.read_text(encoding="utf-8"))
+    raise ValueError(f"expected type 'byte' or 'char' or a model of the tokenizers library, got type {kind!r}")
+
+
+class _ByteStreamDecoder:
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token: int) -> str:
+        if not 0 <= token < 256:
+            raise ValueError(f"ByteTokenizer: id {token} is outside 0..255")
+        return self._decoder.decode(bytes([token]))
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class _CharStreamDecoder:
+    def __init__(self, tokenizer: CharTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def push(self, token: int) -> str:
+        return self._tokenizer.decode([token])
+
+    def finish(self) -> str:
+        return ""
+
+
+class _BPEStreamDecoder:
+    """Decodes a short window with each token: a token's text may depend on the one before it."""
+
+    def __init__(self, tokenizer: BPETokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._before: list[int] = []
+        self._pending: list[int] = []
+
+    def push(self, token: int) -> str:
+        self._pending.append(token)
+        text = self._pending_text()
+        if text.endswith("\ufffd") and len(self._pending) < MAX_PENDING_TOKENS:
+            return ""
+        self._before, self._pending = self._pending, []
+        return text
+
+    def finish(self) -> str:
+        return self._pending_text() if self._pending else ""
+
+    def _pending_text(self) -> str:
+        before = self._tokenizer.decode(self._before)
+        return self._tokenizer.decode(self._before + self._pending)[len(before) :]
+
+
+def _tokenizers_library() -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise ImportError("BPETokenizer: needs the tokenizers library: pip install 'pyformer[hf]'") from None
+    return tokenizers
+
+
+def _splits_at_spaces(content: dict[str, Any]) -> bool:
+    """Whether a cut before white space never changes the tokens: long texts then go in parallel."""
+    pre_tokenizer = content.get("pre_tokenizer") or {}
+    return (
+        pre_tokenizer.get("type") == "ByteLevel"
+        and not pre_tokenizer.get("add_prefix_space")
+        and bool(pre_tokenizer.get("use_regex", True))
+        and not content.get("normalizer")
+        and not content.get("added_tokens")
+    )
+
+
+def _chunks_at_spaces(text: str) -> Iterator[str]:
+    """Pieces of about ENCODE_CHUNK_CHARACTERS, cut where white space follows something else."""
+    start = 0
+    while start < len(text):
+        end = min(start + ENCODE_CHUNK_CHARACTERS, len(text))
+        while end < len(text) and not (text[end].isspace() and not text[end - 1].isspace()):
+            end += 1
+        yield text[start:end]
+        start = end
+
+
+def _encode_text(name: str, text: str, encoding: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"{name}: expected str, got {type(text).__name__}")
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise ValueError(f"{name}: lone surrogate U+{code:04X} at position {error.start} is not text") from None
+
+
+def _code_points(name: str, text: str) -> np.ndarray:
+    return np.frombuffer(_encode_text(name, text, "utf-32-le"), dtype="<u4").astype(np.int64)
+
+
+def _checked_ids(name: str, ids: Iterable[int], vocab_size: int) -> np.ndarray:
+    array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+    if array.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"{name}: expected integers (n,), got {array.dtype} {array.shape}")
+    outside = (array < 0) | (array >= vocab_size)
+    if outside.any():
+        raise ValueError(f"{name}: id {array[outside.argmax()]} is outside 0..{vocab_size - 1}")
+    return array.astype(np.int64)

@@ -1,0 +1,420 @@
+"""Training of a language model: the loop, its options, checkpoints, metrics and the loss curve.
+
+A run is a folder. Its checkpoint is one file with everything that decides the next step (weights,
+optimiser, step, state of the random numbers), replaced whole or not at all; the exported model,
+metrics and picture beside it can always be made again from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import _core, data, files, optim, svg
+from pyformer.tokenizers import Tokenizer
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = Path("checkpoint") / "state.safetensors"
+METRICS_NAME = "metrics.jsonl"
+CURVE_NAME = "loss_curve.svg"
+SAMPLE_TOKENS = 160
+MAX_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; everything here but the last four decides the weights.
+
+    ValueError or TypeError names the option that is out of range.
+    """
+
+    steps: int = 3000
+    batch: int = 12
+    accumulate: int = 1
+    lr: float = 2e-3
+    warmup: int = 100
+    final_lr: float = 0.1
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 1.0
+    seed: int = 0
+    log_every: int = 10
+    eval_every: int = 250
+    eval_batches: int = 32
+    save_every: int = 500
+    sample_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate"):
+            self._check_int(name, 1, MAX_COUNT)
+        for name in ("log_every", "eval_every", "eval_batches", "save_every"):
+            self._check_int(name, 1, MAX_COUNT)
+        for name in ("warmup", "sample_every"):
+            self._check_int(name, 0, MAX_COUNT)
+        self._check_int("seed", 0, 2**63 - 1)
+        self._check_float("lr", 0.0, math.inf, open_low=True)
+        self._check_float("clip", 0.0, math.inf, open_low=True)
+        self._check_float("weight_decay", 0.0, math.inf)
+        for name in ("final_lr", "beta1", "beta2"):
+            self._check_float(name, 0.0, 1.0)
+
+    def _check_int(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+    def _check_float(self, name: str, low: float, high: float, open_low: bool = False) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+        if not low <= value < high or (open_low and value == low):
+            wanted = "above" if open_low else "at least"
+            bound = "finite" if high == math.inf else "below 1"
+            raise ValueError(f"{name} must be {wanted} {low:g} and {bound}, got {value}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
+        """What `to_dict` gave; ValueError for a name that is no option."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"TrainingOptions: unknown options {unknown}")
+        return cls(**values)
+
+
+class Trainer:
+    """Trains `model` on token arrays (n,), in a run folder or, with `run` None, in memory only.
+
+    With a tokenizer it logs a sample of text now and then. `request_stop` (safe in a signal
+    handler) makes `train` save a checkpoint and return. A run that goes on from a checkpoint gives
+    exactly the weights of one that never stopped.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        train_tokens: np.ndarray,
+        validation_tokens: np.ndarray,
+        options: TrainingOptions,
+        run: str | os.PathLike[str] | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        self.model, self.options, self.tokenizer = model, options, tokenizer
+        self.run = None if run is None else Path(run)
+        self.context_length = model.config.context_length
+        self.train_tokens = train_tokens
+        self.validation = data.validation_batches(
+            validation_tokens,
+            batch=options.batch,
+            context_length=self.context_length,
+            count=options.eval_batches,
+        )
+        if train_tokens.size <= self.context_length or not self.validation:
+            raise ValueError("Trainer: expected more tokens than the context length in both parts")
+        self.step = 0
+        self.saved_step: int | None = None
+        self.validation_loss: float | None = None
+        self.optimizer = self._make_optimizer()
+        self.schedule = optim.CosineSchedule(options.steps, options.warmup, options.final_lr)
+        self._recent: list[float] = []
+        self._stop = False
+
+    def _make_optimizer(self) -> optim.AdamW:
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2]},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        o = self.options
+        return optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=o.lr,
+            betas=(o.beta1, o.beta2),
+            eps=1e-8,
+            weight_decay=o.weight_decay,
+        )
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.options.batch * self.options.accumulate * self.context_length
+
+    def request_stop(self) -> None:
+        """Makes `train` drop the step it is in, save a checkpoint and return."""
+        self._stop = True
+
+    def train(self, progress: bool = False) -> bool:
+        """Trains until the last step (True) or until asked to stop (False), saving on the way.
+
+        With `progress` it draws a bar on stderr. FloatingPointError if the loss is not finite: the
+        last checkpoint stays. OSError if a checkpoint can't be written: the one before stays.
+        """
+        if self.saved_step is None:
+            self.save()
+        self.model.train()
+        with self._bar(progress) as bar, self._metrics_file() as metrics:
+            clock = _Clock()
+            while self.step < self.options.steps and not self._stop:
+                loss = self._train_step()
+                if loss is None:
+                    break
+                self._after_step(loss, metrics, clock, bar)
+        if self.saved_step != self.step:
+            self.save()
+        return self.step == self.options.steps
+
+    def _train_step(self) -> float | None:
+        """One optimiser step; its mean loss, or None if it was dropped because of a stop."""
+        o, total = self.options, 0.0
+        random_state = _core.rng_state()
+        ids, targets = data.sample_batch(
+            self.train_tokens,
+            seed=o.seed,
+            step=self.step,
+            batch=o.batch * o.accumulate,
+            context_length=self.context_length,
+        )
+        for start in range(0, len(ids), o.batch):
+            rows = slice(start, start + o.batch)
+            loss = self.model.loss(ids[rows], targets[rows])
+            total += loss.item() / o.accumulate
+            (loss * (1.0 / o.accumulate) if o.accumulate > 1 else loss).backward()
+            if self._stop:
+                self.optimizer.zero_grad()
+                _core.set_rng_state(*random_state)
+                return None
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"the loss is {total} at step {self.step + 1}: try a lower learning rate than {o.lr:g}{self._kept()}"
+            )
+        optim.clip_grad_norm_(self.model.parameters(), o.clip)
+        self.optimizer.scale_lr(self.schedule(self.step))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return total
+
+    def _kept(self) -> str:
+        return "" if self.run is None else f" (the checkpoint of step {self.saved_step} is kept)"
+
+    def _after_step(self, loss: float, metrics: _Metrics, clock: _Clock, bar: Any) -> None:
+        o, last = self.options, self.step == self.options.steps
+        self._recent.append(loss)
+        clock.tokens += self.tokens_per_step
+        if bar is not None:
+            bar.set_postfix_str(self._postfix(loss, clock), refresh=False)
+            bar.update()
+        if self.step % o.log_every == 0 or last:
+            metrics.write(
+                step=self.step,
+                loss=sum(self._recent) / len(self._recent),
+                lr=self.optimizer.param_groups[0]["lr"],
+                tokens_per_second=round(clock.tokens_per_second()),
+            )
+            self._recent = []
+        if self.step % o.eval_every == 0 or last:
+            self._evaluate_and_report(metrics)
+        if o.sample_every and self.tokenizer and (self.step % o.sample_every == 0 or last):
+            log.info("step %d, a sample:\n%s", self.step, _printable(self.sample()))
+        if self.step % o.save_every == 0 or last:
+            self.save()
+
+    def _postfix(self, loss: float, clock: _Clock) -> str:
+        text = f"loss {loss:.3f}, {clock.tokens_per_second():,.0f} tokens/s"
+        if self.validation_loss is not None:
+            text += f", validation {self.validation_loss:.3f}"
+        return text
+
+    def _evaluate_and_report(self, metrics: _Metrics) -> None:
+        self.validation_loss = self.evaluate()
+        metrics.write(step=self.step, validation_loss=self.validation_loss)
+        unit = self.tokenizer.unit if self.tokenizer else "token"
+        log.info("step %d: validation loss %.4f nats a %s", self.step, self.validation_loss, unit)
+        if self.run is not None:
+            write_loss_curve(self.run)
+
+    def evaluate(self) -> float:
+        """Mean loss a token over the fixed validation batches, without dropout."""
+        total = tokens = 0.0
+        with self._evaluation():
+            for ids, targets in self.validation:
+                total += self.model.loss(ids, targets).item() * ids.size
+                tokens += ids.size
+        return total / tokens
+
+    def sample(self) -> str:
+        """A short text from the model; the same for the same weights."""
+        assert self.tokenizer is not None
+        prompt = self.validation[0][0][:1, : max(1, self.context_length // 4)]
+        with self._evaluation():
+            out = self.model.generate(prompt, SAMPLE_TOKENS, temperature=0.8, seed=self.options.seed, overflow="slide")
+        return self.tokenizer.decode(out.numpy()[0])
+
+    @contextlib.contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """No dropout, no gradients, and the random numbers of training stay where they are."""
+        random_state, training = _core.rng_state(), self.model.training
+        self.model.eval()
+        try:
+            with pf.no_grad():
+                yield
+        finally:
+            self.model.train(training)
+            _core.set_rng_state(*random_state)
+
+    def save(self) -> None:
+        """Writes the checkpoint, then the exported model and the loss curve."""
+        if self.run is None:
+            return
+        path = self.run / CHECKPOINT_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "random_state": list(_core.rng_state()),
+            "recent_losses": self._recent,
+            "validation_loss": self.validation_loss,
+        }
+        files.save_state(path, state)
+        self.saved_step = self.step
+        self.model.save_pretrained(self.run)
+        write_loss_curve(self.run)
+
+    def restore(self) -> None:
+        """Goes back to the run's checkpoint; later lines of its metrics are dropped.
+
+        FileNotFoundError if there is no checkpoint, ValueError if it doesn't fit or is damaged.
+        """
+        assert self.run is not None
+        path = self.run / CHECKPOINT_NAME
+        state = files.load_state(path)
+        try:
+            step, recent = int(state["step"]), [float(x) for x in state["recent_losses"]]
+            seed, stream = (int(x) for x in state["random_state"])
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
+        _core.set_rng_state(seed, stream)
+        self.step = self.saved_step = step
+        self._recent, self.validation_loss = recent, state.get("validation_loss")
+        remove_leftovers(self.run)
+        rewind_metrics(self.run / METRICS_NAME, step)
+
+    @contextlib.contextmanager
+    def _metrics_file(self) -> Iterator[_Metrics]:
+        if self.run is None:
+            yield _Metrics(None)
+            return
+        with open(self.run / METRICS_NAME, "a", encoding="utf-8") as file:
+            yield _Metrics(file)
+
+    @contextlib.contextmanager
+    def _bar(self, progress: bool) -> Iterator[Any]:
+        if not progress:
+            yield None
+            return
+        import sys
+
+        from tqdm import tqdm
+
+        # A log file gets a line now and then, not ten a second.
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        with tqdm(
+            total=self.options.steps,
+            initial=self.step,
+            unit="step",
+            mininterval=interval,
+            dynamic_ncols=True,
+        ) as bar:
+            yield bar
+
+
+class _Metrics:
+    """Appends one JSON object a line, flushed so that a kill loses no whole line."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, **values: Any) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
+
+
+class _Clock:
+    """Tokens a second since the start of this process's part of the run."""
+
+    def __init__(self) -> None:
+        self.start, self.tokens = time.perf_counter(), 0
+
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(time.perf_counter() - self.start, 1e-9)
+
+
+def _printable(text: str) -> str:
+    """`text` without the control characters that could upset a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a metrics file; lines that are no JSON object with a step are left out."""
+    try:
+        lines = Path(path).read_bytes().decode("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+                entries.append(entry)
+    return entries
+
+
+def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
+    """Drops what was written after `step`, and a last line that was cut off."""
+    entries = [entry for entry in read_metrics(path) if entry["step"] <= step]
+    files.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+
+
+def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(step, value) of the entries that hold a number called `name`."""
+    values = [(entry["step"], entry.get(name)) for entry in entries]
+    return [(float(s), float(v)) for s, v in values if isinstance(v, (int, float))]
+
+
+def write_loss_curve(run: str | os.PathLike[str]) -> None:
+    """Draws the run's metrics into loss_curve.svg."""
+    entries = read_metrics(Path(run) / METRICS_NAME)
+    lines = {
+        "training": loss_points(entries, "loss"),
+        "validation": loss_points(entries, "validation_loss"),
+    }
+    picture = svg.line_chart(Path(run).name, "step", "loss (nats a token)", lines)
+    files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
+
+
+def remove_leftovers(run: str | os.PathLike[str]) -> None:
+    """Removes temporary files that a killed process left in the run's folders."""
+    for folder in (Path(run), Path(run) / CHECKPOINT_NAME.parent):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,144 @@
+"""The same bits whatever the threads, the batch, the neighbours, the cache or the instruction set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tolerance import same_bits
+
+import pyformer as pf
+from pyformer import _core
+
+ISAS = [isa for isa in _core.supported_isas() if isa != "ref"]
+THREADS = (1, 2, 3, 4, 7)
+
+
+def small_gpt(**options):
+    pf.manual_seed(3)
+    config = pf.models.GPTConfig(vocab_size=61, context_length=160, num_layers=2, num_heads=3, embed_dim=48, **options)
+    return pf.models.GPT(config)
+
+
+def gradients(model, ids, targets):
+    for p in model.parameters():
+        p.grad = None
+    pf.manual_seed(9)
+    loss = model.loss(ids, targets)
+    loss.backward()
+    return [loss.numpy().tobytes(), *(p.grad.numpy().tobytes() for p in model.parameters())]
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 61, (5, 150)), rng.integers(0, 61, (5, 150))
+
+
+def test_logits_and_gradients_over_threads(batch):
+    model = small_gpt(dropout=0.1).train()
+    results = []
+    for threads in THREADS:
+        pf.set_num_threads(threads)
+        results.append(gradients(model, *batch))
+    assert all(r == results[0] for r in results[1:])
+
+
+def test_logits_and_gradients_over_instruction_sets(batch):
+    model = small_gpt()
+    results = []
+    for isa in ISAS:
+        _core.set_isa(isa)
+        with pf.no_grad():
+            logits = model(batch[0]).numpy().tobytes()
+        results.append([logits, *gradients(model, *batch)])
+    assert all(r == results[0] for r in results[1:])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 32])
+def test_a_row_does_not_see_its_neighbours(rows):
+    model = small_gpt().eval()
+    rng = np.random.default_rng(1)
+    ids = rng.integers(0, 61, (rows, 33))
+    with pf.no_grad():
+        together = model(ids).numpy()
+        for i in range(rows):
+            assert same_bits(together[i : i + 1], model(ids[i : i + 1]).numpy())
+
+
+def test_a_position_does_not_see_what_comes_later():
+    model = small_gpt().eval()
+    ids = np.random.default_rng(1).integers(0, 61, (1, 130))
+    with pf.no_grad():
+        whole = model(ids).numpy()
+        for length in (1, 2, 15, 16, 17, 63, 64, 65, 129):
+            assert same_bits(whole[:, :length], model(ids[:, :length]).numpy())
+
+
+def test_padding_changes_nothing():
+    model = small_gpt().eval()
+    ids = np.random.default_rng(1).integers(0, 61, (3, 40))
+    lengths = [40, 7, 23]
+    with pf.no_grad():
+        padded = model(ids, lengths=lengths).numpy()
+        for row, length in enumerate(lengths):
+            alone = model(ids[row : row + 1, :length]).numpy()
+            assert same_bits(padded[row : row + 1, :length], alone)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("k", [1, 255, 256, 257, 513])
+def test_matmul_rows_do_not_depend_on_how_many(k, isa):
+    _core.set_isa(isa)
+    rng = np.random.default_rng(k)
+    a, b = rng.standard_normal((70, k)).astype("f"), rng.standard_normal((k, 67)).astype("f")
+    bt = pf.tensor(np.ascontiguousarray(b.T))
+    whole = pf.ops.matmul(pf.tensor(a), pf.tensor(b)).numpy()
+    packed = _core.PackedLinear(bt)
+    for m in range(1, 71):
+        rows = pf.tensor(a[:m])
+        assert same_bits(pf.ops.matmul(rows, pf.tensor(b)).numpy(), whole[:m])
+        assert same_bits(pf.ops.matmul(rows, bt, transpose_b=True).numpy(), whole[:m])
+        assert same_bits(pf.ops.linear(rows, bt).numpy(), whole[:m])
+        assert same_bits(packed(rows).numpy(), whole[:m])
+        at = pf.tensor(np.ascontiguousarray(a[:m].T))
+        assert same_bits(pf.ops.matmul(at, pf.tensor(b), transpose_a=True).numpy(), whole[:m])
+
+
+def test_matmul_is_the_documented_sum():
+    """((p0 + p1) + p2), p_i an FMA chain over 256 k: emulated in float64."""
+    rng = np.random.default_rng(2)
+    a, b = rng.standard_normal((3, 600)).astype("f"), rng.standard_normal((600, 5)).astype("f")
+    total = None
+    for start in range(0, 600, 256):
+        chain = np.zeros((3, 5), np.float32)
+        for k in range(start, min(start + 256, 600)):
+            product = a[:, k : k + 1].astype("d") * b[k].astype("d")  # exact
+            chain = (product + chain).astype(np.longdouble).astype(np.float32)
+        total = chain if total is None else total + chain
+    got = pf.ops.matmul(pf.tensor(a), pf.tensor(b)).numpy()
+    assert np.mean(got == total) > 0.9  # double rounding may differ in the last bit now and then
+    np.testing.assert_allclose(got, total, rtol=3e-7, atol=1e-6)
+
+
+def test_long_sequences_over_threads():
+    rng = np.random.default_rng(3)
+    qkv = rng.standard_normal((1, 1500, 3, 2, 16)).astype("f")
+    dout = rng.standard_normal((1, 1500, 2, 16)).astype("f")
+    results = []
+    for threads in THREADS:
+        pf.set_num_threads(threads)
+        x = pf.tensor(qkv, requires_grad=True)
+        out = pf.ops.attention_packed(x, causal=True)
+        out.backward(pf.tensor(dout))
+        results.append(out.numpy().tobytes() + x.grad.numpy().tobytes())
+    assert all(r == results[0] for r in results[1:])
+
+
+def test_alignment_does_not_matter():
+    rng = np.random.default_rng(4)
+    base = rng.standard_normal(1 + 64 * 48).astype("f")
+    w = pf.tensor(rng.standard_normal((40, 48)).astype("f"))
+    odd = pf.asarray(base[1:].reshape(64, 48))
+    even = pf.tensor(base[1:].reshape(64, 48))
+    for op in (lambda x: pf.ops.linear(x, w), pf.ops.softmax, pf.ops.layer_norm, pf.ops.gelu):
+        assert same_bits(op(odd).numpy(), op(even).numpy())

@@ -1,0 +1,412 @@
+"""Model files: the layout others read, hostile files, full disks, and what a failed save leaves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from tolerance import assert_close, bound
+from transformers import GPT2LMHeadModel
+
+import pyformer as pf
+from pyformer import files
+from pyformer.models import GPT, GPTConfig
+
+CONFIG = GPTConfig(vocab_size=61, context_length=24, num_layers=2, num_heads=4, embed_dim=32)
+IDS = np.random.default_rng(0).integers(0, 61, (2, 9))
+
+
+@pytest.fixture
+def model():
+    pf.manual_seed(0)
+    return GPT(CONFIG)
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.update(changes)
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+
+
+def edit_weights(folder, change):
+    path = folder / "model.safetensors"
+    tensors = change(safetensors.numpy.load_file(path))
+    safetensors.numpy.save_file(tensors, path, {"format": "pt"})
+
+
+def raw(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def test_round_trip_has_the_same_bits(model, folder):
+    again = pf.from_pretrained(folder)
+    assert isinstance(again, GPT)
+    assert again.config == model.config
+    assert not again.training
+    np.testing.assert_array_equal(again(IDS).numpy(), model(IDS).numpy())
+    assert all(p.requires_grad for p in again.parameters())
+    assert sorted(contents(folder)) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_transformers_reads_what_we_write(model, tmp_path, dtype):
+    model.to(getattr(pf, dtype)).save_pretrained(tmp_path)
+    twin = GPT2LMHeadModel.from_pretrained(tmp_path)
+    assert str(twin.dtype) == f"torch.{dtype}"
+    with torch.no_grad():
+        expected = twin(torch.tensor(IDS)).logits.numpy()
+    assert_close(model(IDS).numpy(), expected, 8 * bound(dtype, 128, 2.0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_we_read_what_transformers_writes(folder, tmp_path, dtype):
+    twin = GPT2LMHeadModel.from_pretrained(folder).to(getattr(torch, dtype))
+    twin.save_pretrained(tmp_path / "twin")
+    model = pf.from_pretrained(tmp_path / "twin")
+    wide = "float64" if dtype == "float64" else "float32"
+    assert model.wte.weight.dtype == getattr(pf, wide)
+    twin.to(getattr(torch, wide))
+    np.testing.assert_array_equal(model.wte.weight.numpy(), twin.transformer.wte.weight.detach().numpy())
+    with torch.no_grad():
+        expected = twin(torch.tensor(IDS)).logits.numpy()
+    assert_close(model(IDS).numpy(), expected, 8 * bound(wide, 128, 2.0))
+
+
+def test_old_files_without_prefix_with_masks_and_head(model, folder):
+    def old(tensors):
+        tensors = {n.removeprefix("transformer."): t for n, t in tensors.items()}
+        tensors["h.0.attn.bias"] = np.ones((1, 1, 24, 24), np.float32)
+        tensors["h.0.attn.masked_bias"] = np.array(-1e4, np.float32)
+        tensors["lm_head.weight"] = tensors["wte.weight"]
+        return tensors
+
+    edit_weights(folder, old)
+    np.testing.assert_array_equal(pf.from_pretrained(folder)(IDS).numpy(), model(IDS).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "int64", "bool"])
+def test_every_dtype_survives(tmp_path, dtype):
+    values = np.array([[1.5, -0.25, 0.0], [3.0, 1e-3, 7.0]], np.float32)
+    tensor = pf.tensor(values > 1 if dtype == "bool" else values).to(getattr(pf, dtype))
+    with files.atomic_files(tmp_path / "f") as (file,):
+        files.write_safetensors(file, {"x": tensor, "empty": pf.zeros(0, 3)}, {"note": "é"})
+    tensors, metadata = files.read_safetensors(tmp_path / "f")
+    assert metadata == {"note": "é"}
+    assert tensors["empty"].shape == (0, 3)
+    assert tensors["x"].dtype == tensor.dtype
+    wide = pf.float32 if dtype == "bfloat16" else tensor.dtype
+    np.testing.assert_array_equal(tensors["x"].to(wide).numpy(), tensor.to(wide).numpy())
+
+
+def test_state_round_trip(tmp_path):
+    state = {"a": [1, 2.5, None, "x"], "b": {"c": pf.tensor([1.0, 2.0]), "d": pf.tensor(3)}}
+    files.save_state(tmp_path / "state", state)
+    again = files.load_state(tmp_path / "state")
+    assert again["a"] == state["a"]
+    np.testing.assert_array_equal(again["b"]["c"].numpy(), [1.0, 2.0])
+    assert again["b"]["d"].shape == ()
+    with files.atomic_files(tmp_path / "other") as (file,):
+        files.write_safetensors(file, {})
+    with pytest.raises(ValueError, match="not a saved state"):
+        files.load_state(tmp_path / "other")
+
+
+BAD_CONFIGS = {
+    "empty": (b"", "not valid JSON"),
+    "cut": (b'{"model_type": "gp', "not valid JSON"),
+    "list": (b"[1, 2]", "expected a JSON object"),
+    "not_utf8": (b'{"a": "\xff"}', "not UTF-8 at byte 7"),
+    "deep": (b'{"a": ' + b"[" * 200_000, "nested too deeply|not valid JSON"),
+    "huge_number": (b'{"n_layer": ' + b"9" * 10_000 + b"}", "not valid JSON"),
+    "oversized": (b'{"a": "' + b"x" * (5 << 20) + b'"}', "at most"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_damaged_config(folder, name):
+    data, message = BAD_CONFIGS[name]
+    (folder / "config.json").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        pf.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model_type": "llama"}, ValueError, "model_type"),
+        ({"model_type": ...}, ValueError, "model_type"),
+        ({"model_type": ["gpt2"]}, ValueError, "model_type"),
+        ({"n_layer": ...}, ValueError, "lacks n_layer"),
+        ({"n_layer": "2"}, TypeError, "num_layers"),
+        ({"n_layer": True}, TypeError, "num_layers"),
+        ({"n_layer": -1}, ValueError, "num_layers"),
+        ({"n_layer": 3}, ValueError, "40 tensors"),
+        ({"n_layer": 1}, ValueError, "unexpected"),
+        ({"n_layer": 2**60}, ValueError, "tensors"),
+        ({"n_embd": 2**62}, ValueError, "must be"),
+        ({"vocab_size": 10**30}, ValueError, "wte.weight must be"),
+        ({"n_positions": 25}, ValueError, "wpe.weight must be"),
+        ({"n_head": 5}, ValueError, "num_heads"),
+        ({"n_inner": 64}, ValueError, "n_inner"),
+        ({"activation_function": "mish"}, ValueError, "activation_function"),
+        ({"activation_function": ["relu"]}, ValueError, "activation_function"),
+        ({"layer_norm_epsilon": "x"}, TypeError, "layer_norm_epsilon"),
+        ({"resid_pdrop": 2.0}, ValueError, "dropout"),
+        ({"tie_word_embeddings": False}, ValueError, "tie_word_embeddings"),
+        ({"scale_attn_by_inverse_layer_idx": True}, ValueError, "inverse_layer"),
+        ({"eos_token_id": "end"}, TypeError, "eos_token_id"),
+    ],
+)
+def test_config_that_does_not_fit(folder, changes, error, message):
+    edit_config(folder, **changes)
+    with pytest.raises(error, match=message):
+        pf.from_pretrained(folder)
+
+
+def test_unknown_keys_are_logged(folder, caplog):
+    edit_config(folder, favourite_colour="blue")
+    pf.from_pretrained(folder)
+    assert "favourite_colour" in caplog.text
+
+
+def without(name):
+    return lambda t: {n: v for n, v in t.items() if n != f"transformer.{name}"}
+
+
+def replaced(name, make):
+    key = f"transformer.{name}"
+    return lambda t: {**t, key: make(t[key])}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (without("h.1.ln_2.bias"), ValueError, "28 tensors, got 27"),
+        (lambda t: {**t, "surprise": t["transformer.ln_f.bias"]}, ValueError, "surprise"),
+        (
+            lambda t: {**without("wte.weight")(t), "a": np.ones(3), "b": np.ones(3)},
+            ValueError,
+            r"missing tensors \['wte.weight'\]",
+        ),
+        (
+            lambda t: {**t, "wte.weight": t["transformer.wte.weight"]},
+            ValueError,
+            "with and without the prefix",
+        ),
+        (replaced("ln_f.bias", lambda v: v[:-1]), ValueError, r"ln_f.bias must be \(32,\)"),
+        (
+            replaced("h.0.mlp.c_fc.weight", lambda v: v.T.copy()),
+            ValueError,
+            r"c_fc.weight must be \(32, 128\), got \(128, 32\)",
+        ),
+        (replaced("ln_f.bias", lambda v: v.astype(np.int64)), TypeError, "float dtype, got I64"),
+        (replaced("ln_f.bias", lambda v: v.astype(np.int8)), ValueError, "has dtype I8"),
+    ],
+)
+def test_tensors_that_do_not_fit(folder, change, error, message):
+    edit_weights(folder, change)
+    with pytest.raises(error, match=message):
+        pf.from_pretrained(folder)
+
+
+def one(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"x": {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}}
+
+
+HOSTILE = {
+    "empty": b"",
+    "short": b"\x01\x02",
+    "length_only": (2).to_bytes(8, "little"),
+    "length_beyond_file": raw(b"{}", length=2**62),
+    "not_json": raw(b"not json"),
+    "not_utf8": raw(b'{"\xff": 1}'),
+    "list": raw(b"[]"),
+    "deep": raw(b'{"x":' + b"[" * 100_000),
+    "entry_is_number": raw(b'{"x": 3}'),
+    "no_dtype": raw(b'{"x": {"shape": [1], "data_offsets": [0, 4]}}', bytes(4)),
+    "unknown_dtype": raw(one("F33"), bytes(8)),
+    "other_dtype": raw(one("U8", (8,)), bytes(8)),
+    "truncated_data": raw(one(), bytes(7)),
+    "trailing_data": raw(one(), bytes(9)),
+    "offsets_past_end": raw(one(offsets=(8, 16)), bytes(8)),
+    "offsets_reversed": raw(one(offsets=(8, 0)), bytes(8)),
+    "negative_offset": raw(one(offsets=(-8, 0)), bytes(8)),
+    "negative_extent": raw(one(shape=(-2,)), bytes(8)),
+    "extent_is_float": raw(one(shape=(2.0,)), bytes(8)),
+    "shape_too_large": raw(one(shape=(2**40,)), bytes(8)),
+    "shape_overflows": raw(one(shape=(2**33, 2**33)), bytes(8)),
+    "overlap": raw(
+        {
+            "x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+            "y": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+        },
+        bytes(12),
+    ),
+    "metadata_is_number": raw(b'{"__metadata__": {"a": 1}}'),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_safetensors(folder, name):
+    path = folder / "model.safetensors"
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        files.read_safetensors(path)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        pf.from_pretrained(folder)
+
+
+def test_header_cap(folder):
+    path = folder / "model.safetensors"
+    with open(path, "wb") as file:
+        file.write((64 << 20).to_bytes(8, "little"))
+        file.truncate(8 + (64 << 20))
+    with pytest.raises(ValueError, match="header of"):
+        pf.from_pretrained(folder)
+
+
+def test_every_truncation_is_refused(folder):
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    for size in [*range(0, 4000, 97), len(data) - 1]:
+        path.write_bytes(data[:size])
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            pf.from_pretrained(folder)
+
+
+def test_missing_files(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        pf.from_pretrained(tmp_path / "nowhere")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        pf.from_pretrained(folder)
+
+
+class FullDisk:
+    """A file on a disk that has room[0] bytes left."""
+
+    def __init__(self, file, room):
+        self._file, self._room = file, room
+
+    def write(self, data):
+        self._room[0] -= memoryview(data).nbytes
+        if self._room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize("missing", ["all", "header", "half", "config"])
+def test_full_disk_leaves_the_last_good_files(folder, monkeypatch, missing):
+    before = contents(folder)
+    other = GPT(CONFIG)
+    size = len(before["model.safetensors"])
+    room = [{"all": 0, "header": 100, "half": size // 2, "config": size + 10}[missing]]
+
+    def small_open(path, mode):
+        return FullDisk(open(path, mode), room)
+
+    monkeypatch.setattr(files, "open", small_open, raising=False)
+    with pytest.raises(OSError, match=r"saving failed: No space left.*model\.safetensors"):
+        other.save_pretrained(folder)
+    monkeypatch.undo()
+    assert contents(folder) == before
+    pf.from_pretrained(folder)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no file size limits here")
+def test_limit_of_the_system_leaves_the_last_good_files(folder):
+    before = contents(folder)
+    other = GPT(CONFIG)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match="saving failed"):
+            other.save_pretrained(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_failing_system_call_leaves_the_last_good_files(folder, monkeypatch, call):
+    before = contents(folder)
+
+    def fail(*args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, call, fail)
+        with pytest.raises(OSError, match="Input/output"):
+            GPT(CONFIG).save_pretrained(folder)
+    assert contents(folder) == before
+
+
+def test_interrupt_while_saving_leaves_the_last_good_files(folder, monkeypatch):
+    before = contents(folder)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            GPT(CONFIG).save_pretrained(folder)
+    assert contents(folder) == before
+
+
+def test_killed_while_saving_leaves_the_last_good_files(folder):
+    before = contents(folder)
+    script = """
+        import os, signal, sys
+        import pyformer as pf
+        from pyformer import files
+        model = pf.from_pretrained(sys.argv[1])
+        files.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+        model.save_pretrained(sys.argv[1])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+
+
+def test_folder_that_cannot_be_made(model, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OSError, match="taken"):
+        model.save_pretrained(tmp_path / "taken")
+
+
+def test_saving_through_a_link_keeps_the_link(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.write_bytes_atomic(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+    files.write_json_atomic(tmp_path / "real", {"a": "é"})
+    assert files.read_json(tmp_path / "real") == {"a": "é"}

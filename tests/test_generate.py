@@ -1,0 +1,218 @@
+"""Generation: the cache against the full forward, sampling, stopping, sliding, many threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer.models import GPT, GPTConfig, generation
+from pyformer.models import gpt as gpt_module
+
+VOCAB, CONTEXT = 53, 32
+
+
+@pytest.fixture(scope="module")
+def model():
+    pf.manual_seed(1)
+    result = GPT(GPTConfig(VOCAB, CONTEXT, num_layers=2, num_heads=4, embed_dim=32))
+    rng = np.random.default_rng(0)
+    # Trained-looking weights: with the initial ones the logits are nearly flat.
+    result.load_state_dict({n: t.numpy() + 0.15 * rng.standard_normal(t.shape) for n, t in result.state_dict().items()})
+    return result.eval()
+
+
+def uncached(model, prompt, new_tokens, **options):
+    """What generate promises, from full forward passes alone."""
+    choose = generation.Chooser(1, **options)
+    row = list(prompt)
+    window = list(prompt)
+    for _ in range(new_tokens):
+        if len(window) > CONTEXT:
+            window = window[-(CONTEXT // 2) :]
+        logits = model([window]).numpy()[:, -1]
+        row += choose(logits, [0])
+        window.append(row[-1])
+    return row
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"seed": 3}, {"seed": 4, "top_p": 0.8}])
+def test_cached_equals_uncached(model, options):
+    prompt = [5, 1, 2]
+    got = model.generate([prompt], 20, **options)
+    assert got.dtype == pf.int64
+    assert got.shape == (1, 23)
+    assert got.numpy()[0].tolist() == uncached(model, prompt, 20, **options)
+
+
+@pytest.mark.parametrize("pack_from", [0, 10**9])
+def test_cached_logits_have_the_same_bits(model, pack_from, monkeypatch):
+    monkeypatch.setattr(gpt_module, "PACK_FROM_TOKENS", pack_from)
+    ids = np.random.default_rng(0).integers(0, VOCAB, (3, 16))
+    full = model(ids).numpy()
+    with pf.no_grad():
+        decoder = gpt_module.CachedGPT(model, 3, 20, 8)
+        lengths = np.array([7, 3, 1])
+        got = decoder.extend(ids[:, :7], np.zeros(3, np.int64), lengths)
+        np.testing.assert_array_equal(got, full[np.arange(3), lengths - 1])
+        for _ in range(9):
+            next_ids = ids[np.arange(3), lengths][:, None]
+            lengths = lengths + 1
+            got = decoder.extend(next_ids, lengths - 1, lengths)
+            np.testing.assert_array_equal(got, full[np.arange(3), lengths - 1])
+
+
+def test_rows_do_not_depend_on_their_neighbours(model):
+    prompts = [[1, 2, 3, 4, 5], [9], [7, 7]]
+    together = model.generate(prompts, 12, seed=10, top_k=7)
+    assert isinstance(together, list)
+    for row, prompt in enumerate(prompts):
+        alone = model.generate([prompt], 12, seed=10 + row, top_k=7)
+        assert together[row] == alone.numpy()[0].tolist()
+
+
+def test_forms_of_prompts(model):
+    ids = np.array([[1, 2], [3, 4]])
+    expected = model.generate(ids, 4, temperature=0).numpy()
+    for form in (ids.tolist(), pf.tensor(ids), ids.astype(np.int32), [ids[0], pf.tensor(ids[1])]):
+        np.testing.assert_array_equal(model.generate(form, 4, temperature=0).numpy(), expected)
+    np.testing.assert_array_equal(model.generate(ids, 0).numpy(), ids)
+
+
+def test_stop_and_padding(model):
+    free = model.generate([[1], [2], [3]], 10, seed=0).numpy()
+    stop = int(free[1, 4])
+    rows = model.generate([[1], [2], [3]], 10, seed=0, stop=[stop, 10**6], pad_id=50).numpy()
+    assert rows.shape == (3, 11)
+    for row, unstopped in zip(rows, free, strict=True):
+        ends = np.flatnonzero(unstopped[1:] == stop)
+        end = ends[0] + 2 if ends.size else 11
+        np.testing.assert_array_equal(row[:end], unstopped[:end])
+        assert (row[end:] == 50).all()
+    ragged = model.generate([[1, 2], [2]], 10, temperature=0, stop=range(VOCAB))
+    assert [len(row) for row in ragged] == [3, 2]
+
+
+def test_stream_sees_every_token_as_it_comes(model):
+    seen = {0: [], 1: []}
+    out = model.generate([[1, 2], [3]], 6, seed=2, stream=lambda row, t: seen[row].append(t))
+    assert out == [[1, 2, *seen[0]], [3, *seen[1]]]
+
+
+def test_error_in_stream_passes_through(model):
+    def fail(row, token):
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        model.generate([[1]], 3, stream=fail)
+
+
+def test_slide_keeps_the_last_half(model):
+    prompts = [[1] * 30, [2, 3]]
+    out = model.generate(prompts, 60, seed=5, overflow="slide")
+    for row, prompt in enumerate(prompts):
+        assert out[row] == uncached(model, prompt, 60, seed=5 + row)
+    long = list(range(50)) * 2
+    got = model.generate([long], 3, temperature=0, overflow="slide").numpy()[0].tolist()
+    assert got[100:] == uncached(model, long[-16:], 3, temperature=0)[16:]
+
+
+def test_seeds(model):
+    one, two, other = (model.generate([[1]], 20, seed=s).numpy() for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+    pf.manual_seed(7)
+    first, second = (model.generate([[1]], 20).numpy() for _ in range(2))
+    pf.manual_seed(7)
+    np.testing.assert_array_equal(model.generate([[1]], 20).numpy(), first)
+    assert not np.array_equal(first, second)
+
+
+def test_dropout_is_off_and_the_mode_is_kept(model):
+    config = GPTConfig(VOCAB, CONTEXT, 1, 2, 16, dropout=0.5)
+    dropping = GPT(config)
+    one, two = (dropping.generate([[1]], 20, temperature=0).numpy() for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert dropping.training
+
+
+def test_eight_threads_on_one_model(model):
+    def run(seed):
+        return model.generate([[seed % 8, 2], [3]], 15, seed=seed)
+
+    expected = [run(seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(run, range(16))) == expected
+
+
+def choose(logits, draws=1, **options):
+    chooser = generation.Chooser(1, **options)
+    row = np.array([logits], np.float32)
+    return [chooser(row, [0])[0] for _ in range(draws)]
+
+
+def test_greedy_ties_go_to_the_lowest_id():
+    assert choose([0.0, 2.0, 1.0, 2.0], temperature=0) == [1]
+    assert set(choose([0.0, 2.0, 1.0, 2.0], 50, top_k=1, seed=0)) == {1}
+    assert set(choose([1.0, 2.0, 1.0, 1.0], 200, top_k=2, seed=0)) == {0, 1}
+
+
+def test_sampling_follows_the_distribution():
+    probabilities = np.array([0.5, 0.25, 0.15, 0.1])
+    logits = np.log(probabilities) + 300.0
+    counts = np.bincount(choose(logits, 8000, seed=0), minlength=4) / 8000
+    np.testing.assert_allclose(counts, probabilities, atol=0.02)
+    sharper = probabilities**2 / (probabilities**2).sum()
+    counts = np.bincount(choose(logits, 8000, seed=0, temperature=0.5), minlength=4) / 8000
+    np.testing.assert_allclose(counts, sharper, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.01, {0}), (0.49, {0}), (0.6, {0, 1}), (0.85, {0, 1, 2}), (1.0, {0, 1, 2, 3})]
+)
+def test_top_p_keeps_the_fewest_that_suffice(top_p, kept):
+    logits = np.log([0.5, 0.25, 0.15, 0.1])
+    assert set(choose(logits, 500, seed=0, top_p=top_p)) == kept
+
+
+def test_extreme_logits():
+    assert set(choose([0.0, -np.inf, -np.inf], 50, seed=0)) == {0}
+    assert set(choose([1e5, -1e5, 0.0], 50, seed=0, top_p=0.9)) == {0}
+    assert set(choose([0.1, 0.2, 0.0], 50, seed=0, temperature=1e-300)) == {1}
+    for bad in (np.nan, np.inf):
+        for temperature in (0, 1):
+            with pytest.raises(ValueError, match="logits of row 0"):
+                choose([0.0, bad, 1.0], temperature=temperature)
+
+
+@pytest.mark.parametrize(
+    ("ids", "options", "error", "message"),
+    [
+        ([], {}, ValueError, "at least one prompt"),
+        ([[1], []], {}, ValueError, "prompt 1 is empty"),
+        ([[]], {}, ValueError, "prompt 0 is empty"),
+        ([1, 2], {}, ValueError, "each prompt must be a list"),
+        (np.array([1, 2]), {}, ValueError, r"ids must be \(B, T\)"),
+        (np.ones((1, 2)), {}, TypeError, "ids must be integers"),
+        ([[1, VOCAB]], {}, IndexError, "id 53 of prompt 0"),
+        ([[1], [2, -3]], {}, IndexError, "id -3 of prompt 1"),
+        ([[1] * 30], {}, ValueError, "exceed the context length 32"),
+        ([[1]], {"max_new_tokens": -1}, ValueError, "max_new_tokens"),
+        ([[1]], {"max_new_tokens": 2.0}, TypeError, "max_new_tokens"),
+        ([[1]], {"temperature": -1}, ValueError, "temperature"),
+        ([[1]], {"temperature": float("nan")}, ValueError, "temperature"),
+        ([[1]], {"temperature": "hot"}, TypeError, "temperature"),
+        ([[1]], {"top_k": 0}, ValueError, "top_k"),
+        ([[1]], {"top_k": 2.5}, TypeError, "top_k"),
+        ([[1]], {"top_p": 0.0}, ValueError, "top_p"),
+        ([[1]], {"top_p": 1.5}, ValueError, "top_p"),
+        ([[1]], {"seed": -1}, ValueError, "seed"),
+        ([[1]], {"stop": ["x"]}, TypeError, "stop"),
+        ([[1]], {"overflow": "wrap"}, ValueError, "overflow"),
+    ],
+)
+def test_bad_arguments(model, ids, options, error, message):
+    with pytest.raises(error, match=message):
+        model.generate(ids, **{"max_new_tokens": 4, **options})

@@ -1,0 +1,191 @@
+"""Optimisers against torch's for ten steps, exact resume, clipping and schedules."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tolerance import assert_close, bound
+
+import pyformer as pf
+from pyformer import files, optim
+
+SHAPES = [(7, 5), (5,), (3, 1, 4), (33,)]
+STEPS = 10
+
+KINDS = {
+    "adamw": (optim.AdamW, torch.optim.AdamW, {"lr": 0.01}),
+    "adamw_plain": (optim.AdamW, torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.0}),
+    "adamw_odd": (
+        optim.AdamW,
+        torch.optim.AdamW,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3},
+    ),
+    "sgd": (optim.SGD, torch.optim.SGD, {"lr": 0.1}),
+    "sgd_decay": (optim.SGD, torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.2}),
+    "sgd_momentum": (optim.SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "sgd_nesterov": (
+        optim.SGD,
+        torch.optim.SGD,
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    ),
+}
+
+
+def parameters(dtype):
+    rng = np.random.default_rng(0)
+    return [pf.tensor(rng.standard_normal(s).astype(dtype), requires_grad=True) for s in SHAPES]
+
+
+def gradients(step, dtype):
+    rng = np.random.default_rng(100 + step)
+    return [rng.standard_normal(s).astype(dtype) for s in SHAPES]
+
+
+def advance(params, optimizer, steps, dtype="float32"):
+    for step in steps:
+        for p, g in zip(params, gradients(step, dtype), strict=True):
+            p.grad = pf.tensor(g)
+        optimizer.step()
+
+
+def values(params):
+    return [p.numpy().copy() for p in params]
+
+
+def assert_same(ones, others):
+    for one, other in zip(ones, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_steps_equal_torch(kind, dtype):
+    make, make_torch, options = KINDS[kind]
+    params = parameters(dtype)
+    twins = [torch.tensor(p.numpy().copy(), requires_grad=True) for p in params]
+    optimizer, twin = make(params, **options), make_torch(twins, **options)
+    for step in range(STEPS):
+        advance(params, optimizer, [step], dtype)
+        for t, g in zip(twins, gradients(step, dtype), strict=True):
+            t.grad = torch.tensor(g)
+        twin.step()
+        for p, t in zip(params, twins, strict=True):
+            assert_close(p.numpy(), t.detach().numpy(), bound(dtype, STEPS, 5.0), f"step {step}")
+
+
+def test_parameter_without_gradient_is_left_alone():
+    params = parameters("float32")
+    twins = [torch.tensor(p.numpy().copy(), requires_grad=True) for p in params]
+    optimizer, twin = optim.AdamW(params), torch.optim.AdamW(twins)
+    for step in range(4):
+        for i, g in enumerate(gradients(step, "float32")):
+            used = i != 1 or step % 2
+            params[i].grad = pf.tensor(g) if used else None
+            twins[i].grad = torch.tensor(g) if used else None
+        optimizer.step()
+        twin.step()
+    for p, t in zip(params, twins, strict=True):
+        assert_close(p.numpy(), t.detach().numpy(), bound("float32", 4, 5.0))
+    assert [s["step"] for s in optimizer.state_dict()["state"].values()] == [4, 4, 4, 2]
+
+
+def test_groups_have_options_of_their_own():
+    params = parameters("float32")
+    before = values(params)
+    groups = [{"params": params[:2], "lr": 0.0}, {"params": params[2:]}]
+    optimizer = optim.AdamW(groups, lr=0.1, weight_decay=0.0)
+    advance(params, optimizer, [0])
+    assert_same(values(params[:2]), before[:2])
+    assert not np.array_equal(params[3].numpy(), before[3])
+    optimizer.scale_lr(0.5)
+    assert [g["lr"] for g in optimizer.param_groups] == [0.0, 0.05]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd_nesterov"])
+@pytest.mark.parametrize("through_file", [False, True])
+def test_resume_is_exact(kind, through_file, tmp_path):
+    make, _, options = KINDS[kind]
+    straight = parameters("float32")
+    optimizer = make(straight, **options)
+    advance(straight, optimizer, range(5))
+    optimizer.scale_lr(0.5)
+    state = optimizer.state_dict()
+    if through_file:
+        files.save_state(tmp_path / "optimizer", state)
+        state = files.load_state(tmp_path / "optimizer")
+    stopped = [pf.tensor(v, requires_grad=True) for v in values(straight)]
+    resumed = make(stopped, **{**options, "lr": 0.5})
+    resumed.load_state_dict(state)
+    advance(straight, optimizer, range(5, 10))
+    advance(stopped, resumed, range(5, 10))
+    assert_same(values(straight), values(stopped))
+    assert resumed.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+
+
+def test_load_state_dict_refuses_what_does_not_fit():
+    params = parameters("float32")
+    optimizer = optim.AdamW(params)
+    advance(params, optimizer, [0])
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match="sizes"):
+        optim.AdamW(params[:2]).load_state_dict(state)
+    with pytest.raises(ValueError, match="must hold"):
+        optim.SGD(params, momentum=0.5).load_state_dict(state)
+    with pytest.raises(ValueError, match="exp_avg of parameter 0"):
+        optim.AdamW(params[::-1]).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda p: optim.AdamW([]), ValueError),
+        (lambda p: optim.AdamW([np.zeros(3)]), TypeError),
+        (lambda p: optim.AdamW([p, p]), ValueError),
+        (lambda p: optim.AdamW([p], lr=-1.0), ValueError),
+        (lambda p: optim.AdamW([p], lr=math.nan), ValueError),
+        (lambda p: optim.AdamW([p], betas=(0.9, 1.0)), ValueError),
+        (lambda p: optim.AdamW([{"params": [p], "speed": 1}]), ValueError),
+        (lambda p: optim.SGD([p], nesterov=True), ValueError),
+        (lambda p: optim.clip_grad_norm_([p], 0.0), ValueError),
+    ],
+)
+def test_bad_arguments(make, error):
+    with pytest.raises(error):
+        make(pf.tensor([1.0], requires_grad=True))
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1000.0])
+def test_clip_grad_norm(max_norm):
+    params = parameters("float32")
+    for p, g in zip(params, gradients(0, "float32"), strict=True):
+        p.grad = pf.tensor(g)
+    params.append(pf.tensor([1.0], requires_grad=True))
+    twins = [torch.zeros(s, requires_grad=True) for s in SHAPES]
+    for t, g in zip(twins, gradients(0, "float32"), strict=True):
+        t.grad = torch.tensor(g)
+    norm = optim.clip_grad_norm_(params, max_norm)
+    expected = float(torch.nn.utils.clip_grad_norm_(twins, max_norm))
+    assert norm == pytest.approx(expected, rel=1e-6)
+    for p, t in zip(params, twins, strict=False):
+        assert_close(p.grad.numpy(), t.grad.numpy(), bound("float32", 1, 3.0))
+
+
+def test_clip_leaves_gradients_that_are_not_finite():
+    p = pf.tensor([1.0, 2.0], requires_grad=True)
+    p.grad = pf.tensor([math.inf, 1.0])
+    assert optim.clip_grad_norm_([p], 1.0) == math.inf
+    np.testing.assert_array_equal(p.grad.numpy(), [math.inf, 1.0])
+
+
+def test_schedules():
+    cosine = optim.CosineSchedule(total_steps=100, warmup_steps=10, final=0.1)
+    assert [cosine(0), cosine(9), cosine(10)] == [0.1, 1.0, 1.0]
+    assert cosine(55) == pytest.approx(0.55)
+    assert cosine(100) == cosine(1000) == pytest.approx(0.1)
+    linear = optim.LinearSchedule(total_steps=10)
+    assert [linear(0), linear(5), linear(10), linear(20)] == [1.0, 0.5, 0.0, 0.0]
+    constant = optim.ConstantSchedule(warmup_steps=4)
+    assert [constant(s) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]

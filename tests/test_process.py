@@ -1,0 +1,183 @@
+"""Manners inside a host process: threads, forks, signals, float modes, memory, import."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer import _core
+
+
+def python(code: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def tiny_model():
+    pf.manual_seed(1)
+    config = pf.models.GPTConfig(vocab_size=33, context_length=64, num_layers=2, num_heads=2, embed_dim=32)
+    return pf.models.GPT(config)
+
+
+def test_eight_threads_call_one_model():
+    model = tiny_model().eval()
+    prompts = np.random.default_rng(0).integers(0, 33, (8, 9))
+    alone = [model.generate(prompts[i : i + 1], 20, seed=i).numpy().tolist() for i in range(8)]
+    together: list = [None] * 8
+
+    def work(i):
+        for _ in range(3):
+            together[i] = model.generate(prompts[i : i + 1], 20, seed=i).numpy().tolist()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert together == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_after_use():
+    a = pf.randn(300, 300)
+    expected = (a @ a).numpy().tobytes()
+    child = os.fork()
+    if child == 0:
+        ok = (a @ a).numpy().tobytes() == expected
+        os._exit(0 if ok else 1)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the forked child hangs")
+
+
+def test_interrupt_within_a_second_in_a_long_op():
+    script = """
+        import time, numpy as np, pyformer as pf
+        a = pf.asarray(np.ones((6000, 6000), np.float32))
+        print("ready", flush=True)
+        start = time.monotonic()
+        try:
+            while True:
+                a @ a
+        except KeyboardInterrupt:
+            print("interrupted", (a[:2] @ a)[0, 0].item(), flush=True)
+    """
+    p = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert p.stdout.readline() == "ready\n"
+        time.sleep(0.7)
+        start = time.monotonic()
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+    finally:
+        p.kill()
+    assert "interrupted 6000" in out, err
+    assert time.monotonic() - start < 3  # a second for the op, the rest for a busy machine and a last product
+
+
+def test_import_changes_nothing_in_the_host():
+    result = python("""
+        import os, signal, threading, decimal
+        before = {s: signal.getsignal(s) for s in signal.valid_signals()}
+        env, threads = dict(os.environ), threading.active_count()
+        tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
+        import numpy
+        tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
+        import pyformer, sys
+        assert {s: signal.getsignal(s) for s in signal.valid_signals()} == before
+        assert dict(os.environ) == env and threading.active_count() == threads
+        if tasks:
+            assert len(os.listdir("/proc/self/task")) == tasks
+        assert not {"torch", "tokenizers", "matplotlib", "tqdm", "transformers"} & set(sys.modules)
+        import numpy as np
+        assert np.float32(1e-40) * np.float32(1) != 0, "denormals are flushed"
+        a = pyformer.randn(400, 400)
+        a @ a
+        assert np.float32(1e-40) * np.float32(1) != 0, "denormals are flushed"
+    """)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+
+
+def test_import_is_quick():
+    timer = "import time; t = time.perf_counter(); import pyformer; print(time.perf_counter() - t)"
+    fastest = min(float(python(timer).stdout) for _ in range(5))
+    assert fastest < 0.25, f"import pyformer takes {fastest:.3f} s"
+
+
+def test_thousand_training_steps_hold_memory_flat():
+    model = tiny_model()
+    optimizer = pf.optim.AdamW(model.parameters(), lr=1e-3)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 33, (2, 17))
+
+    def step():
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        pf.optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    for _ in range(20):
+        step()
+    gc.collect()
+    before = _core.memory_stats()
+    for _ in range(1000):
+        step()
+    gc.collect()
+    after = _core.memory_stats()
+    assert after["live_arrays"] == before["live_arrays"]
+    assert after["live_bytes"] == before["live_bytes"]
+    assert after["system_calls"] == before["system_calls"], "a step asked the system for memory"
+
+
+def test_live_arrays_return_to_base():
+    gc.collect()
+    base = _core.memory_stats()["live_arrays"]
+    model = tiny_model()
+    model.loss(np.zeros((1, 4), int), np.zeros((1, 4), int)).backward()
+    model.generate(np.zeros((2, 3), int), 5)
+    del model
+    gc.collect()
+    assert _core.memory_stats()["live_arrays"] == base
+
+
+def test_settings_are_checked():
+    for bad in (0, -1, 2000):
+        with pytest.raises(ValueError, match="threads"):
+            pf.set_num_threads(bad)
+    with pytest.raises(ValueError, match="instruction set"):
+        _core.set_isa("sse9")
+    result = python("import pyformer", env={**os.environ, "PYFORMER_CPU_ISA": "mmx"})
+    if result.returncode == 0:
+        result = python("import pyformer as pf; pf.ones(3) + 1.0", env={**os.environ, "PYFORMER_CPU_ISA": "mmx"})
+    assert "instruction set" in result.stderr
+    result = python("import pyformer as pf; pf.get_num_threads()", env={**os.environ, "PYFORMER_NUM_THREADS": "x"})
+    assert "PYFORMER_NUM_THREADS" in result.stderr
+    env = {**os.environ, "PYFORMER_NUM_THREADS": "3"}
+    assert python("import pyformer as pf; print(pf.get_num_threads())", env=env).stdout == "3\n"
+
+
+def test_show_config_names_what_runs():
+    text = pf.show_config()
+    assert pf.__version__ in text
+    assert _core.isa() in text
