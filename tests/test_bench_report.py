@@ -1,0 +1,81 @@
+"""The tables that are made of benchmark results. Runs on a checkout."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parent.parent / "bench" / "report.py"
+
+
+@pytest.fixture(scope="module")
+def report():
+    spec = importlib.util.spec_from_file_location("bench_report", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def row(name, ours, rivals, **changes):
+    values = {who: {"median": m, "best": m} for who, m in {"pyformer": ours, **rivals}.items()}
+    plain = {"section": "operations", "unit": "ms", "higher_is_better": False}
+    work = {"flops": 0.0, "bytes": 0.0, "seconds": 0.0, "errors": {}}
+    return {**plain, **work, "name": name, "values": values, **changes}
+
+
+def data(*rows, **changes):
+    machine = {"cpu": "A CPU", "cores": 2, "isa": "avx2", "load_average": 0.1, "date": "2030-01-02T03:04:05+00:00"}
+    plain = {
+        "machine": {**machine, "commit": "abc", "versions": {"torch": "1", "transformers": None}},
+        "threads": 2,
+        "repetitions": 7,
+        "limits": {"fma_peak_gflops": 100.0, "read_bandwidth_gbps": 10.0},
+        "failures": {},
+    }
+    return {**plain, "rows": list(rows), **changes}
+
+
+def test_ratio_is_above_one_where_pyformer_leads(report):
+    found = report.comparisons(
+        data(
+            row("faster", 2.0, {"torch": 3.0}),
+            row("rate", 30.0, {"torch": 20.0}, higher_is_better=True, unit="tok/s"),
+            row("alone", 1.0, {}),
+        )
+    )
+    assert [c.ratio for c in found] == [1.5, pytest.approx(1.5), None]
+
+
+def test_share_is_of_the_limit_that_binds(report):
+    compute = row("compute", 1.0, {}, flops=50e9, bytes=1e9, seconds=1.0)
+    memory = row("memory", 1.0, {}, flops=1e9, bytes=9e9, seconds=1.0)
+    shares = [c.share for c in report.comparisons(data(compute, memory))]
+    assert shares == ["50% FMA peak", "90% read bandwidth"]
+
+
+def test_markdown_sorts_and_says_where_it_trails(report):
+    text = report.markdown(
+        data(
+            row("slower", 4.0, {"torch": 2.0}),
+            row("much faster", 1.0, {"torch": 4.0}, errors={"torch.compile": "no | compiler"}),
+            failures={"op/other": "boom"},
+        )
+    )
+    trailing, section = text.split("## Where pyformer trails")[1].split("## Operations")
+    assert "slower" in trailing
+    assert "much faster" not in trailing
+    assert section.index("much faster") < section.index("slower")
+    assert "**4.00x**" in section
+    assert "failed: no / compiler" in section
+    assert "| operations | torch | 1 of 2 | 1.41x | 0.50x slower |" in text
+    assert "FAILED op/other: boom" in text
+
+
+def test_text_table_is_aligned(report):
+    lines = report.text_table(data(row("a", 1.0, {"torch": 2.0}), row("a longer name", 1234.5, {"torch": 2.0})))
+    header, _, first, second = lines.splitlines()[:4]
+    assert header.index("pyformer") == first.index("1 ms") == second.index("1,234 ms")

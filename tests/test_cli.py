@@ -1,0 +1,253 @@
+"""The command line, each command in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pyformer import tokenizers, training
+from pyformer.cli.train import _stop_on_signals
+
+TINY = "--layers 1 --heads 2 --embed 16 --context 8 --batch 2 --eval-batches 2 --sample-every 0"
+TINY = [*TINY.split(), "--threads", "1"]
+TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
+
+
+def command(*args):
+    return [sys.executable, "-m", "pyformer", *map(str, args)]
+
+
+def run(folder, *args, code=0):
+    done = subprocess.run(command(*args), cwd=folder, capture_output=True, timeout=120, encoding="utf-8")
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(TEXT)
+    run(folder, "train", "text.txt", "--out", "run", "--steps", 20, "--eval-every", 10, *TINY)
+    return folder
+
+
+def one_line(done, *words):
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("", ["COMMAND"]),
+        ("fly", ["fly"]),
+        ("train none.txt", ["none.txt", "No such file"]),
+        ("train .", ["folder"]),
+        ("train latin1.txt", ["latin1.txt", "0xe9", "byte 3"]),
+        ("train binary.txt", ["binary.txt", "binary"]),
+        ("train empty.txt", ["empty.txt", "empty"]),
+        ("train short.txt", ["too short", "context"]),
+        ("train --lr nan", ["--lr", "finite", "nan"]),
+        ("train --lr -1", ["--lr", "above 0"]),
+        ("train --lr 1e999", ["--lr"]),
+        ("train --steps 0", ["--steps"]),
+        ("train --steps 2.5", ["--steps", "whole"]),
+        ("train --batch 99999999999", ["--batch"]),
+        ("train --seed -1", ["--seed"]),
+        ("train --embed 10 --heads 3", ["--embed 10", "--heads 3"]),
+        ("train --device cuda:77", ["cuda:77"]),
+        ("train --device tpu", ["tpu"]),
+        ("train --tokenizer word", ["word"]),
+        ("train --step 5", ["--step"]),
+        ("train --out full --steps 1", ["full", "not empty", "--resume"]),
+        ("train --out short.txt --steps 1", ["short.txt", "file"]),
+        ("train --resume", ["runs"]),
+        ("train --resume --out full", ["full", "checkpoint"]),
+        ("generate nowhere", ["nowhere", "config.json"]),
+        ("generate full --tokens 0", ["--tokens"]),
+        ("generate full --temperature -1", ["--temperature"]),
+        ("generate full --temperature inf", ["--temperature"]),
+        ("generate full --top-k 0", ["--top-k"]),
+        ("generate full --top-p 1.5", ["--top-p"]),
+        ("info nowhere", ["nowhere"]),
+        ("bench", ["checkout", "[bench]"]),
+    ],
+)
+def test_errors_are_one_line(tmp_path, args, words):
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "binary.txt").write_bytes(b"ab\0c")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "short.txt").write_bytes(b"short")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("keep")
+    one_line(run(tmp_path, *args.split(), code=2), *words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = run(tmp_path, "train", "none.txt", "--debug", code=1)
+    assert "Traceback" in done.stderr
+
+
+def test_a_run_holds_everything(trained):
+    names = {path.name for path in (trained / "run").iterdir()}
+    assert names == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "training.json",
+        "metrics.jsonl",
+        "loss_curve.svg",
+        "checkpoint",
+    }
+
+
+def test_training_never_overwrites(trained):
+    before = (trained / "run" / "model.safetensors").read_bytes()
+    one_line(run(trained, "train", "text.txt", "--out", "run", *TINY, code=2), "not empty")
+    assert (trained / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_resume_keeps_the_options(trained):
+    args = ["train", "--resume", "--out", "run"]
+    one_line(run(trained, *args, "--lr", "0.5", code=2), "--lr 0.5", "0.002")
+    one_line(run(trained, *args, "--steps", "10", code=2), "--steps 10", "20")
+    one_line(run(trained, *args, "--tokenizer", "char", code=2), "char", "byte")
+    assert "step 20 of 20" in run(trained, *args, "--steps", "20", "--lr", "0.002").stderr
+
+
+def test_resume_notices_a_changed_text(text, tmp_path):
+    run(tmp_path, "train", text, "--out", "run", "--steps", 2, *TINY)
+    text.write_text(TEXT + "more")
+    one_line(run(tmp_path, "train", "--resume", "--out", "run", code=2), "text has changed")
+
+
+def test_resume_with_more_steps(text, tmp_path):
+    run(tmp_path, "train", text, "--out", "run", "--steps", 2, *TINY)
+    done = run(tmp_path, "train", "--resume", "--out", "run", "--steps", 4)
+    assert "4 steps instead of 2" in done.stderr
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["settings"]["steps"] == 4
+
+
+def test_names_come_from_the_corpus_and_resume_finds_the_latest(text, tmp_path):
+    run(tmp_path, "train", text, "--steps", 2, *TINY)
+    run(tmp_path, "train", text, "--steps", 3, *TINY)
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 2
+    assert all(path.name.startswith("text-") for path in runs)
+    assert "step 3 of 3" in run(tmp_path, "train", "--resume").stderr
+
+
+def test_generate_streams_the_same_text_for_the_same_seed(trained):
+    args = ["generate", "run", "--prompt", "the quick", "--tokens", 40, "--seed", 3]
+    first, second = run(trained, *args), run(trained, *args)
+    assert first.stdout == second.stdout
+    assert first.stdout.startswith("the quick")
+    assert first.stderr == ""
+    assert run(trained, "generate", "run", "--temperature", 0, "--top-k", 3, "--tokens", 5)
+    assert run(trained, "generate", "run", "--top-p", 0.5, "--tokens", 5)
+
+
+def test_a_closed_pipe_is_no_error(trained):
+    process = subprocess.Popen(
+        command("generate", "run", "--tokens", 100_000),
+        cwd=trained,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.read(5)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 141
+
+
+def test_info(trained):
+    out = run(trained, "info", "run").stdout
+    for word in ("1 layers", "16 wide", "parameters", "byte", "20 steps", "validation"):
+        assert word in out
+    assert "threads" in run(trained, "info").stdout
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_damaged_runs_are_refused(trained, tmp_path, name):
+    for path in (trained / "run").iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    damaged = tmp_path / name
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    one_line(run(tmp_path, "generate", tmp_path, code=2), name)
+    one_line(run(tmp_path, "info", tmp_path, code=2), name)
+
+
+def test_characters_and_byte_pairs(text, tmp_path):
+    run(tmp_path, "train", text, "--tokenizer", "char", "--out", "char", "--steps", 2, *TINY)
+    done = run(tmp_path, "generate", "char", "--prompt", "THE", code=2)
+    one_line(done, "'T'", "vocabulary")
+    assert tokenizers.load(tmp_path / "char").vocab_size == len(set(TEXT))
+    pytest.importorskip("tokenizers")
+    args = ["--tokenizer", "bpe", "--vocab", 280, "--out", "bpe", "--steps", 2]
+    run(tmp_path, "train", text, *args, *TINY, "--context", 2)
+    assert run(tmp_path, "generate", "bpe", "--prompt", "the", "--tokens", 5).stdout[:3] == "the"
+
+
+def interrupted(folder, number, *args):
+    """Starts a run, sends it a signal once it has begun; (exit code, stderr)."""
+    process = subprocess.Popen(command("train", *args), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    metrics = folder / "run" / training.METRICS_NAME
+    deadline = time.monotonic() + 60
+    while not training.read_metrics(metrics):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr.decode()
+
+
+LONG = ["text.txt", "--steps", 1000, "--dropout", 0.1, "--save-every", 40, "--log-every", 1, *TINY]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    (folder / "text.txt").write_text(TEXT)
+    run(folder, "train", *LONG, "--out", "run")
+    return folder / "run"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_an_interrupted_run_goes_on_exactly(straight, text, tmp_path, name, code):
+    returned, stderr = interrupted(tmp_path, getattr(signal, name), *LONG, "--out", "run")
+    assert returned == code
+    if name != "SIGKILL":
+        assert "pyformer train --resume --out run" in stderr
+        assert "Traceback" not in stderr
+    run(tmp_path, "train", "--resume", "--out", "run")
+    for path in ("model.safetensors", training.CHECKPOINT_NAME):
+        assert (tmp_path / "run" / path).read_bytes() == (straight / path).read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_second_interrupt_has_its_default_effect():
+    before = signal.getsignal(signal.SIGINT)
+    asked = []
+    with _stop_on_signals(lambda: asked.append(True)) as received:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert received == [signal.SIGINT]
+        assert asked == [True]
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before

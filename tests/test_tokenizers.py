@@ -1,0 +1,153 @@
+"""Tokenizers: what goes in comes out, in pieces too, and damaged files are refused."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from pyformer import tokenizers
+
+TEXT = "for x in range(3):\n\n    print(x)  # Grüße, 世界, 🎈 e\u0301\r\n\tdone"
+
+
+def make(kind):
+    if kind == "byte":
+        return tokenizers.ByteTokenizer()
+    if kind == "char":
+        return tokenizers.CharTokenizer.train(TEXT)
+    pytest.importorskip("tokenizers")
+    return tokenizers.BPETokenizer.train(TEXT * 20, 300)
+
+
+@pytest.fixture(params=["byte", "char", "bpe"])
+def tokenizer(request):
+    return make(request.param)
+
+
+def test_round_trip(tokenizer):
+    ids = tokenizer.encode(TEXT)
+    assert ids.dtype == np.int32
+    assert ids.ndim == 1
+    assert ids.min() >= 0
+    assert ids.max() < tokenizer.vocab_size
+    assert tokenizer.decode(ids) == TEXT
+    assert tokenizer.decode(ids.tolist()) == TEXT
+    assert tokenizer.encode("").shape == (0,)
+    assert tokenizer.decode([]) == ""
+
+
+def test_streaming_gives_whole_characters(tokenizer):
+    decoder = tokenizer.stream_decoder()
+    pieces = [decoder.push(int(token)) for token in tokenizer.encode(TEXT)]
+    assert "".join(pieces) + decoder.finish() == TEXT
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_save_and_load(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    loaded = tokenizers.load(tmp_path)
+    assert type(loaded) is type(tokenizer)
+    assert loaded.vocab_size == tokenizer.vocab_size
+    assert np.array_equal(loaded.encode(TEXT), tokenizer.encode(TEXT))
+
+
+@pytest.mark.parametrize("kind", ["byte", "char", "bpe"])
+def test_truncated_file_is_refused(kind, tmp_path):
+    make(kind).save(tmp_path)
+    path = tmp_path / tokenizers.FILE_NAME
+    whole = path.read_bytes()
+    for length in {0, 1, len(whole) // 2, len(whole) - 3}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"tokenizer\.json"):
+            tokenizers.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"[" * 100_000,
+        b'{"type": "other"}',
+        b'{"type": ["char"]}',
+        b'{"type": "char"}',
+        b'{"type": "char", "characters": 7}',
+        b'{"type": "char", "characters": ""}',
+        b'{"type": "char", "characters": "aa"}',
+        b'{"type": "char", "characters": "\\ud800"}',
+        b'{"model": {"type": "BPE", "vocab": 3}}',
+        b'{"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}',
+    ],
+)
+def test_hostile_file_is_refused(content, tmp_path):
+    (tmp_path / tokenizers.FILE_NAME).write_bytes(content)
+    if b"model" in content:
+        pytest.importorskip("tokenizers")
+    with pytest.raises(ValueError, match=r"tokenizer\.json"):
+        tokenizers.load(tmp_path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        tokenizers.load(tmp_path)
+
+
+def test_unknown_character_is_named():
+    tokenizer = tokenizers.CharTokenizer.train("abc")
+    with pytest.raises(ValueError, match=r"'ß' \(U\+00DF\) at position 2"):
+        tokenizer.encode("abß")
+    with pytest.raises(ValueError, match=r"U\+0062"):
+        tokenizers.CharTokenizer("ac").encode("b")
+
+
+def test_wrong_ids_are_refused(tokenizer):
+    for ids in ([-1], [tokenizer.vocab_size], [0.5], [[0, 1]]):
+        with pytest.raises(ValueError, match="decode"):
+            tokenizer.decode(ids)
+
+
+def test_lone_surrogate_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="surrogate"):
+        tokenizer.encode("a\ud800")
+
+
+def test_bytes_that_are_not_text():
+    tokenizer = tokenizers.ByteTokenizer()
+    assert tokenizer.decode([0x61, 0xFF, 0x62]) == "a\ufffdb"
+    decoder = tokenizer.stream_decoder()
+    assert [decoder.push(token) for token in (0xE4, 0xB8)] == ["", ""]
+    assert decoder.finish() == "\ufffd"
+
+
+def test_bpe_pieces_equal_the_whole(monkeypatch):
+    tokenizer = make("bpe")
+    text = TEXT * 50
+    whole = tokenizer.encode(text)
+    monkeypatch.setattr(tokenizers, "ENCODE_CHUNK_CHARACTERS", 7)
+    assert np.array_equal(tokenizer.encode(text), whole)
+    assert np.array_equal(whole, tokenizer._tokenizer.encode(text).ids)
+
+
+def test_bpe_vocabulary_bounds():
+    pytest.importorskip("tokenizers")
+    with pytest.raises(ValueError, match="at least 256"):
+        tokenizers.BPETokenizer.train("abc", 255)
+    with pytest.raises(ValueError, match="expected text"):
+        tokenizers.BPETokenizer.train("", 300)
+
+
+@pytest.mark.parametrize("kind", ["byte", "char"])
+def test_megabytes_are_fast(kind):
+    tokenizer = make(kind)
+    text = TEXT * 80_000
+    start = time.perf_counter()
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert time.perf_counter() - start < 3.0
+
+
+def test_char_file_is_plain_json(tmp_path):
+    tokenizers.CharTokenizer("ab").save(tmp_path)
+    content = json.loads((tmp_path / tokenizers.FILE_NAME).read_text())
+    assert content == {"type": "char", "version": 1, "characters": "ab"}

@@ -1,0 +1,272 @@
+"""The training loop: a stopped, killed or full-disk run goes on as if nothing had happened."""
+
+import errno
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer import _core, files, svg, tokenizers, training
+from pyformer.models import GPT, GPTConfig
+from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
+
+CONTEXT = 8
+OPTIONS = TrainingOptions(
+    steps=12,
+    batch=3,
+    accumulate=2,
+    warmup=3,
+    seed=7,
+    log_every=5,
+    eval_every=4,
+    eval_batches=2,
+    save_every=4,
+    sample_every=6,
+)
+
+
+class Interruption(Exception):
+    """Stands for the death of the process."""
+
+
+def make_trainer(run, options=OPTIONS, embed=16, tokenizer=None):
+    tokens = np.frombuffer(b"the quick brown fox jumps over the lazy dog. " * 8, np.uint8)
+    tokens = tokens.astype(np.int32)
+    pf.manual_seed(options.seed)
+    model = GPT(GPTConfig(256, CONTEXT, 2, 2, embed, dropout=0.2))
+    if run is not None:
+        run.mkdir(exist_ok=True)
+    tokenizer = tokenizer or tokenizers.ByteTokenizer()
+    return Trainer(model, tokens[:300], tokens[300:], options, run, tokenizer)
+
+
+def at_call(trainer, number, action):
+    """Runs `action` at the model's `number`-th loss."""
+    loss, calls = trainer.model.loss, [0]
+
+    def counted(ids, targets):
+        calls[0] += 1
+        if calls[0] == number:
+            action()
+        return loss(ids, targets)
+
+    object.__setattr__(trainer.model, "loss", counted)
+
+
+def die():
+    raise Interruption
+
+
+def same_result(run, other):
+    for name in (files.WEIGHTS_NAME, CHECKPOINT_NAME):
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name
+    first, second = (training.read_metrics(r / training.METRICS_NAME) for r in (run, other))
+    for entry in [*first, *second]:
+        entry.pop("tokens_per_second", None)
+    assert first == second
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "straight"
+    assert make_trainer(run).train()
+    return run
+
+
+def test_straight_run_leaves_everything(straight):
+    names = {path.name for path in straight.iterdir()}
+    assert {"config.json", "model.safetensors", "metrics.jsonl", "loss_curve.svg"} <= names
+    entries = training.read_metrics(straight / training.METRICS_NAME)
+    assert [s for s, _ in training.loss_points(entries, "loss")] == [5, 10, 12]
+    assert [s for s, _ in training.loss_points(entries, "validation_loss")] == [4, 8, 12]
+    assert pf.from_pretrained(straight).num_parameters() > 0
+
+
+def test_straight_runs_are_equal(straight, tmp_path):
+    assert make_trainer(tmp_path / "run").train()
+    same_result(straight, tmp_path / "run")
+
+
+# Two micro-batches a step, and two batches of evaluation after steps 4, 8 and 12.
+@pytest.mark.parametrize("call", [1, 2, 7, 8, 9, 10, 11, 25, 28, 30])
+def test_stopped_run_goes_on_exactly(straight, tmp_path, call):
+    run = tmp_path / "run"
+    first = make_trainer(run)
+    at_call(first, call, first.request_stop)
+    finished = first.train()
+    assert finished == (call > 28)
+    assert first.saved_step == first.step
+    second = make_trainer(run)
+    pf.manual_seed(99)
+    second.restore()
+    assert second.step == first.step
+    assert second.train()
+    same_result(straight, run)
+
+
+@pytest.mark.parametrize("call", [1, 8, 10, 13, 26])
+def test_killed_run_goes_on_exactly(straight, tmp_path, call):
+    run = tmp_path / "run"
+    first = make_trainer(run)
+    at_call(first, call, die)
+    with pytest.raises(Interruption):
+        first.train()
+    (run / "checkpoint" / ".state.safetensors.1-abc.tmp").write_bytes(b"cut off")
+    with open(run / training.METRICS_NAME, "a") as file:
+        file.write('{"step": 1')
+    second = make_trainer(run)
+    second.restore()
+    assert second.step == first.saved_step
+    assert second.train()
+    same_result(straight, run)
+    assert not list(run.glob("**/*.tmp"))
+
+
+def test_full_disk_keeps_the_last_checkpoint(straight, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    first = make_trainer(run)
+    first.save()
+    before = (run / CHECKPOINT_NAME).read_bytes()
+    write = files.write_safetensors
+
+    def full(file, *args, **options):
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_safetensors", full)
+    with pytest.raises(OSError, match="No space left"):
+        first.train()
+    assert (run / CHECKPOINT_NAME).read_bytes() == before
+    assert not list(run.glob("**/*.tmp"))
+    monkeypatch.setattr(files, "write_safetensors", write)
+    second = make_trainer(run)
+    second.restore()
+    assert second.train()
+    same_result(straight, run)
+
+
+def test_evaluation_leaves_no_trace():
+    trainer = make_trainer(None)
+    trainer.model.train()
+    state = _core.rng_state()
+    assert trainer.evaluate() == trainer.evaluate()
+    assert trainer.sample() == trainer.sample()
+    assert _core.rng_state() == state
+    assert trainer.model.training
+
+
+def test_loss_falls_in_memory():
+    options = TrainingOptions(steps=60, batch=8, lr=1e-2, warmup=5, eval_every=60)
+    trainer = make_trainer(None, options)
+    before = trainer.evaluate()
+    assert trainer.train()
+    assert trainer.validation_loss < before - 1.0
+
+
+def test_loss_that_is_not_finite_stops_the_run(tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    loss = trainer.model.loss
+    object.__setattr__(trainer.model, "loss", lambda ids, targets: loss(ids, targets) * math.nan)
+    with pytest.raises(FloatingPointError, match=r"nan at step 1.*checkpoint of step 0"):
+        trainer.train()
+
+
+def test_checkpoint_of_another_model_is_refused(straight, tmp_path):
+    run = tmp_path / "run"
+    make_trainer(run, embed=32).save()
+    with pytest.raises(ValueError, match="belong"):
+        make_trainer(run).restore()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_checkpoint_is_refused(straight, tmp_path, part):
+    run = tmp_path / "run"
+    trainer = make_trainer(run)
+    trainer.save()
+    path = run / CHECKPOINT_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(ValueError, match=r"state\.safetensors"):
+        trainer.restore()
+
+
+def test_missing_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        make_trainer(tmp_path / "run").restore()
+
+
+def test_only_matrices_decay():
+    groups = make_trainer(None).optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+    assert all(p.ndim == 2 for p in groups[0]["params"])
+    assert all(p.ndim == 1 for p in groups[1]["params"])
+
+
+def test_learning_rate_warms_up_and_falls_to_a_tenth():
+    trainer = make_trainer(None, TrainingOptions(steps=1000, warmup=100, lr=1.0))
+    rates = [trainer.schedule(step) for step in (0, 49, 99, 100, 550, 999)]
+    assert rates == pytest.approx([0.01, 0.5, 1.0, 1.0, 0.55, 0.1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("batch", -1),
+        ("accumulate", 0),
+        ("lr", 0.0),
+        ("lr", math.nan),
+        ("lr", math.inf),
+        ("weight_decay", -0.1),
+        ("beta1", 1.0),
+        ("beta2", -0.5),
+        ("clip", 0.0),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("eval_every", 0),
+        ("final_lr", 2.0),
+    ],
+)
+def test_options_are_checked(name, value):
+    with pytest.raises(ValueError, match=name):
+        TrainingOptions(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 1.5), ("lr", "1"), ("seed", True)])
+def test_option_types_are_checked(name, value):
+    with pytest.raises(TypeError, match=name):
+        TrainingOptions(**{name: value})
+
+
+def test_options_survive_json():
+    values = json.loads(json.dumps(OPTIONS.to_dict()))
+    assert TrainingOptions.from_dict(values) == OPTIONS
+    with pytest.raises(ValueError, match="unknown"):
+        TrainingOptions.from_dict({"stepz": 1})
+
+
+def test_rewinding_drops_later_and_broken_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1, "loss": 2}\n\xff[[[\n[]\n{"step": 3}\n{"step": 2}\n{"st')
+    training.rewind_metrics(path, 2)
+    assert path.read_text() == '{"step": 1, "loss": 2}\n{"step": 2}\n'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {},
+        {"a": []},
+        {"a": [(1.0, 2.0)]},
+        {"<a>": [(0.0, 5.0), (10.0, 1.3), (20.0, math.nan)], "b": [(5.0, math.inf)]},
+        {"a": [(0.0, 1e-30), (1e9, 1e30)]},
+        {"a": [(0.0, 0.0), (0.0, 0.0)]},
+    ],
+)
+def test_chart_is_well_formed(lines):
+    root = ElementTree.fromstring(svg.line_chart("a & b", "step", "loss", lines))
+    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == len(lines)
+    assert "nan" not in ElementTree.tostring(root, "unicode")
