@@ -79,3 +79,10 @@ def test_text_table_is_aligned(report):
     lines = report.text_table(data(row("a", 1.0, {"torch": 2.0}), row("a longer name", 1234.5, {"torch": 2.0})))
     header, _, first, second = lines.splitlines()[:4]
     assert header.index("pyformer") == first.index("1 ms") == second.index("1,234 ms")
+
+
+def test_a_busy_machine_is_named(report):
+    quiet, busy = data(row("a", 1.0, {"torch": 2.0})), data(row("a", 1.0, {"torch": 2.0}))
+    busy["machine"]["load_average"] = 1.5
+    assert "BUSY" not in report.markdown(quiet)
+    assert "BUSY" in report.markdown(busy)

@@ -20,8 +20,8 @@ static PF_INLINE void update(const AdamWConstants<T>& c, Vec<T> grad, Vec<T>& pa
 template <class T>
 static void step(const AdamWStep& a, int64_t begin, int64_t end) {
   using V = Vec<T>;
-  const AdamWConstants<T> c = {V::broadcast(T(a.decay)),      V::broadcast(T(a.blend1)), V::broadcast(T(a.beta2)),
-                               V::broadcast(T(a.blend2)),     V::broadcast(T(a.correction)), V::broadcast(T(a.eps)),
+  const AdamWConstants<T> c = {V::broadcast(T(a.decay)),     V::broadcast(T(a.blend1)),     V::broadcast(T(a.beta2)),
+                               V::broadcast(T(a.blend2)),    V::broadcast(T(a.correction)), V::broadcast(T(a.eps)),
                                V::broadcast(T(-a.step_size))};
   for (int64_t item = begin; item < end; ++item) {
     const AdamWPiece& piece = a.pieces[item];

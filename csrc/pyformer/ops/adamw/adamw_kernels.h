@@ -14,13 +14,13 @@ struct AdamWPiece {
 
 struct AdamWStep {
   const AdamWPiece* pieces;
-  double decay;       // 1 - lr * weight_decay
-  double blend1;      // 1 - beta1
+  double decay;   // 1 - lr * weight_decay
+  double blend1;  // 1 - beta1
   double beta2;
   double blend2;      // 1 - beta2
   double correction;  // sqrt(1 - beta2^step)
   double eps;
-  double step_size;   // lr / (1 - beta1^step)
+  double step_size;  // lr / (1 - beta1^step)
 };
 
 struct AdamWKernels {  // each indexed [float32, float64]

@@ -63,14 +63,13 @@ static Operands check_separate(const Array& q, const Array& k, const Array& v) {
   const auto check = [&](const char* which, const Array& x) {
     if (x.dtype() != q.dtype())
       throw TypeError(cat("attention: ", which, " must be ", name(q.dtype()), " as q is, got ", name(x.dtype())));
-    if (x.ndim() != 4)
-      throw ValueError(cat("attention: ", which, " must be (B, T, H, D), got ", x.shape().str()));
+    if (x.ndim() != 4) throw ValueError(cat("attention: ", which, " must be (B, T, H, D), got ", x.shape().str()));
   };
   check("q", q);
   check("k", k);
   check("v", v);
-  const Operands o = {q.dim(0), q.dim(2), k.dim(2),    q.dim(1),    k.dim(1),   q.dim(3),
-                      q.dtype(), heads_of(q), heads_of(k), heads_of(v)};
+  const Operands o = {q.dim(0), q.dim(2),  k.dim(2),    q.dim(1),    k.dim(1),
+                      q.dim(3), q.dtype(), heads_of(q), heads_of(k), heads_of(v)};
   if (o.heads == 0 || o.head_dim == 0)
     throw ValueError(cat("attention: q must be (B, Tq, H, D) with H and D at least 1, got ", q.shape().str()));
   if (o.key_heads == 0 || o.heads % o.key_heads)
@@ -87,9 +86,16 @@ static Operands check_packed(const Array& qkv) {
   float_index("attention_packed", qkv.dtype());
   if (qkv.ndim() != 5 || qkv.dim(2) != 3 || qkv.dim(3) == 0 || qkv.dim(4) == 0)
     throw ValueError(cat("attention_packed: qkv must be (B, T, 3, H, D), got ", qkv.shape().str()));
-  return {qkv.dim(0), qkv.dim(3),  qkv.dim(3),  qkv.dim(1),
-          qkv.dim(1), qkv.dim(4),  qkv.dtype(), heads_of_packed(qkv, 0),
-          heads_of_packed(qkv, 1), heads_of_packed(qkv, 2)};
+  return {qkv.dim(0),
+          qkv.dim(3),
+          qkv.dim(3),
+          qkv.dim(1),
+          qkv.dim(1),
+          qkv.dim(4),
+          qkv.dtype(),
+          heads_of_packed(qkv, 0),
+          heads_of_packed(qkv, 1),
+          heads_of_packed(qkv, 2)};
 }
 
 // (B,) as int64, in memory of its own, so that a later write to the caller's array changes nothing.
@@ -114,8 +120,8 @@ static void check_mask(const Operands& o, const Array& mask) {
     fits = dim == 1 || dim == full[4 - mask.ndim() + axis];
   }
   if (!fits)
-    throw ValueError(cat("attention: mask must broadcast to (B, H, Tq, Tk) = ", full.str(), ", got ",
-                         mask.shape().str()));
+    throw ValueError(
+        cat("attention: mask must broadcast to (B, H, Tq, Tk) = ", full.str(), ", got ", mask.shape().str()));
 }
 
 // Checks the options, and copies what must outlive the call.
@@ -132,7 +138,8 @@ static AttentionOptions checked(const Operands& o, AttentionOptions options) {
     for (int64_t b = 0; b < o.batch; ++b) {
       const int64_t length = options.key_lengths.data<int64_t>()[b];
       if (length < 0 || length > o.keys)
-        throw ValueError(cat("attention: key_lengths must be from 0 to Tk = ", o.keys, ", got ", length, " for row ", b));
+        throw ValueError(
+            cat("attention: key_lengths must be from 0 to Tk = ", o.keys, ", got ", length, " for row ", b));
     }
   }
   return options;
@@ -153,8 +160,10 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
   in.q_strides = o.q.strides, in.k_strides = o.k.strides, in.v_strides = o.v.strides;
   if (options.mask.defined()) {
     const Array& mask = options.mask;
-    if (mask.dtype() == DType::boolean) in.mask_allowed = mask.data<bool>();
-    else in.mask_added = mask.raw();
+    if (mask.dtype() == DType::boolean)
+      in.mask_allowed = mask.data<bool>();
+    else
+      in.mask_added = mask.raw();
     int64_t* strides[4] = {&in.mask_batch, &in.mask_head, &in.mask_query, &in.mask_key};
     int64_t stride = 1;
     for (int axis = mask.ndim() - 1; axis >= 0; --axis) {
@@ -307,9 +316,9 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   const AttentionResult r = run_forward(o, options);
   return record("attention", {q, k, v}, r.out,
                 [q = save(q), k = save(k), v = save(v), kept = Recorded(options, r)](const Array& dout,
-                                                                                    const Needs& need) -> Gradients {
-                  AttentionGradient g = attention_backward(dout, q(), k(), v(), kept.result(), kept.options, need[0],
-                                                           need[1] || need[2]);
+                                                                                     const Needs& need) -> Gradients {
+                  AttentionGradient g =
+                      attention_backward(dout, q(), k(), v(), kept.result(), kept.options, need[0], need[1] || need[2]);
                   return {g.dq, need[1] ? g.dk : Array(), need[2] ? g.dv : Array()};
                 });
 }

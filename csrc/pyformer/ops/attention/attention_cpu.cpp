@@ -108,11 +108,23 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
   }
   for (int64_t i = 0; i < n; ++i)
     if (allow[i]) exponentiate(task.p + i * kBlock, columns[i], base[i], alpha[i], task.l + (r + i) * kLanes);
-  weighted_sums<T, false>(n, task.p, allow, v, v_stride,
-                          {task.o + r * D_padded, D_padded, alpha});
+  weighted_sums<T, false>(n, task.p, allow, v, v_stride, {task.o + r * D_padded, D_padded, alpha});
 }
 
-// What a block's keys add to the rows of the task's h-th key head. Rows of the next block are fetched between strips.
+// Fetches keys [key, key + n) of x for the task's h-th key head; or its share of those keys for all heads, where they
+// lie together, since memory is read fastest in order. This is done in steps; the step at row r is the one for rows
+// rows.
+template <class T>
+static void prefetch_keys(const ForwardTask<T>& task, const void* x, AttentionStrides s, int64_t key, int64_t n,
+                          int64_t h, int64_t r, int64_t rows) {
+  const bool together = s.head == task.in.head_dim;
+  const int64_t done = together ? h * task.head_rows + r : r, total = together ? task.rows : task.head_rows;
+  const int64_t from = n * done / total, to = n * (done + rows) / total;
+  prefetch_rows(at<T>(x, s, task.b, key + from, task.first_head + (together ? 0 : h)), s.token, to - from,
+                together ? task.heads * task.in.head_dim : task.in.head_dim);
+}
+
+// What a block's keys add to the rows of the task's h-th key head. The next block is fetched between strips.
 template <class T>
 static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_t last_key) {
   const AttentionInput& in = task.in;
@@ -126,9 +138,8 @@ static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_
   if (copy) copy_rows(v, v_stride, n, D, task.v);
   for (int64_t r = 0; r < task.head_rows; r += kStripRows) {
     const int64_t rows = least(kStripRows, task.head_rows - r);
-    const int64_t from = next * r / task.head_rows, to = next * (r + rows) / task.head_rows;
-    prefetch_rows(k + (n + from) * k_stride, k_stride, to - from, D);
-    prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, D);
+    prefetch_keys(task, in.k, in.k_strides, key + n, next, h, r, rows);
+    prefetch_keys(task, in.v, in.v_strides, key + n, next, h, r, rows);
     forward_strip(task, first + r, rows, block, copy ? task.v : v, copy ? D_padded : v_stride);
   }
 }
@@ -218,7 +229,7 @@ struct BackwardTask {
 
   const AttentionBackward& a;
   int64_t b, head, key_head, chunk, start, stop;
-  T *k, *kt, *vt, *dk, *dv, *p, *ds;           // blocks of 64 keys; dk and dv are sums over the queries so far
+  T *k, *kt, *vt, *dk, *dv, *p, *ds;          // blocks of 64 keys; dk and dv are sums over the queries so far
   T *q, *dout, *dq, *base, *inverse, *delta;  // of the chunk's queries
   KeyRange block_range[kAttentionQueryChunk / kBlock];
 };
@@ -320,9 +331,10 @@ static void store_partial_sums(const BackwardTask<T>& task, const T* from, void*
                                int64_t n) {
   const AttentionInput& in = task.a.in;
   const int64_t D = in.head_dim, group = in.heads / in.key_heads, partials = attention_partials(in);
-  const int64_t partial = (task.b * in.key_heads + task.key_head) * partials +
-                          task.head % group * attention_query_chunks(in) + task.chunk;
-  T* to = partials == 1 ? at<T>(data, s, task.b, key, task.head) : static_cast<T*>(data) + (partial * in.keys + key) * D;
+  const int64_t partial =
+      (task.b * in.key_heads + task.key_head) * partials + task.head % group * attention_query_chunks(in) + task.chunk;
+  T* to =
+      partials == 1 ? at<T>(data, s, task.b, key, task.head) : static_cast<T*>(data) + (partial * in.keys + key) * D;
   store_rows(from, n, D, to, partials == 1 ? s.token : D);
 }
 

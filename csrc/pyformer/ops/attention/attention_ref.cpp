@@ -178,7 +178,8 @@ static T* partial_at(const AttentionInput& in, void* data, AttentionStrides s, i
                      int64_t key) {
   const int64_t group = in.heads / in.key_heads, partials = attention_partials(in);
   if (partials == 1) return at<T>(data, s, b, key, head);
-  const int64_t partial = (b * in.key_heads + head / group) * partials + head % group * attention_query_chunks(in) + chunk;
+  const int64_t partial =
+      (b * in.key_heads + head / group) * partials + head % group * attention_query_chunks(in) + chunk;
   return static_cast<T*>(data) + (partial * in.keys + key) * in.head_dim;
 }
 

@@ -32,7 +32,10 @@ static constexpr int64_t padded(int64_t D) {
 }
 
 // Calls tile(integral constant n, first) for runs of 6, 4, 2, 1 rows.
-template <int n> struct Count { static constexpr int value = n; };
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
 template <class Tile>
 static PF_INLINE void for_row_tiles(int64_t rows, const Tile& tile) {
   int64_t r = 0;
@@ -54,7 +57,8 @@ static PF_INLINE void for_vector_tiles(int64_t vectors, const Tile& tile) {
 
 // ---- matrix kernels -------------------------------------------------------------------------------------------
 
-// out[r][c] = (sum_d a[r][d] * b[d][c]) * scale for `rows` rows and N registers of columns; out and b have kBlock columns.
+// out[r][c] = (sum_d a[r][d] * b[d][c]) * scale for `rows` rows and N registers of columns; out and b have kBlock
+// columns.
 template <class T, int rows, int N>
 static void scores_tile(const T* __restrict__ a, int64_t a_stride, const T* __restrict__ b, int64_t D, T scale,
                         T* __restrict__ out) {
@@ -110,7 +114,8 @@ static PF_INLINE void scores(const T* a, int64_t a_stride, const T* b, int64_t D
   });
 }
 
-// Where the sums of a weighted_tile go: to[r] = to[r] * alpha[r] + sum, or + sum without alpha. Rows are whole registers.
+// Where the sums of a weighted_tile go: to[r] = to[r] * alpha[r] + sum, or + sum without alpha. Rows are whole
+// registers.
 template <class T>
 struct Target {
   T* to;
@@ -239,10 +244,14 @@ static PF_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, IntRegister<T> index) {
 // 0, 1, 2, ... : an index computed from this literal folds to a constant, one filled by a loop does not.
 template <class T>
 static PF_INLINE IntRegister<T> lane_numbers() {
-  if constexpr (Vec<T>::width == 16) return IntRegister<T>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  else if constexpr (Vec<T>::width == 8) return IntRegister<T>{0, 1, 2, 3, 4, 5, 6, 7};
-  else if constexpr (Vec<T>::width == 4) return IntRegister<T>{0, 1, 2, 3};
-  else return IntRegister<T>{0, 1};
+  if constexpr (Vec<T>::width == 16)
+    return IntRegister<T>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  else if constexpr (Vec<T>::width == 8)
+    return IntRegister<T>{0, 1, 2, 3, 4, 5, 6, 7};
+  else if constexpr (Vec<T>::width == 4)
+    return IntRegister<T>{0, 1, 2, 3};
+  else
+    return IntRegister<T>{0, 1};
 }
 
 template <class T>
@@ -334,8 +343,10 @@ static PF_INLINE T total_of_lanes(const Lanes<T>& lanes) {
 template <class T>
 static PF_INLINE Vec<T> keep(uint64_t bits, Vec<T> x) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return {_mm512_mask_blend_ps(__mmask16(bits), _mm512_set1_ps(-kInfinity<T>), x.r)};
-  else return {_mm512_mask_blend_pd(__mmask8(bits), _mm512_set1_pd(-kInfinity<T>), x.r)};
+  if constexpr (sizeof(T) == 4)
+    return {_mm512_mask_blend_ps(__mmask16(bits), _mm512_set1_ps(-kInfinity<T>), x.r)};
+  else
+    return {_mm512_mask_blend_pd(__mmask8(bits), _mm512_set1_pd(-kInfinity<T>), x.r)};
 #else
   for (int64_t i = 0; i < Vec<T>::width; ++i)
     if (!((bits >> i) & 1)) x.r[i] = -kInfinity<T>;

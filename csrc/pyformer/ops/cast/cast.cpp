@@ -9,7 +9,10 @@
 namespace pyformer {
 
 // Storage types are read and written as float.
-template <class T> static T readable(T x) { return x; }
+template <class T>
+static T readable(T x) {
+  return x;
+}
 static float readable(BFloat16 x) { return to_float(x); }
 static float readable(Float16 x) { return to_float(x); }
 
@@ -44,13 +47,20 @@ static void convert(const Array& x, Array& out) {
 template <class To>
 static void convert_to(const Array& x, Array& out) {
   switch (x.dtype()) {
-    case DType::float32: return convert<To, float>(x, out);
-    case DType::float64: return convert<To, double>(x, out);
-    case DType::bfloat16: return convert<To, BFloat16>(x, out);
-    case DType::float16: return convert<To, Float16>(x, out);
-    case DType::int64: return convert<To, int64_t>(x, out);
-    case DType::int32: return convert<To, int32_t>(x, out);
-    case DType::boolean: return convert<To, bool>(x, out);
+    case DType::float32:
+      return convert<To, float>(x, out);
+    case DType::float64:
+      return convert<To, double>(x, out);
+    case DType::bfloat16:
+      return convert<To, BFloat16>(x, out);
+    case DType::float16:
+      return convert<To, Float16>(x, out);
+    case DType::int64:
+      return convert<To, int64_t>(x, out);
+    case DType::int32:
+      return convert<To, int32_t>(x, out);
+    case DType::boolean:
+      return convert<To, bool>(x, out);
   }
 }
 
@@ -59,13 +69,27 @@ Array cast(const Array& x, DType dtype) {
   Array out = Array::empty(x.shape(), dtype);
   if (x.size() == 0) return out;
   switch (dtype) {
-    case DType::float32: convert_to<float>(x, out); break;
-    case DType::float64: convert_to<double>(x, out); break;
-    case DType::bfloat16: convert_to<BFloat16>(x, out); break;
-    case DType::float16: convert_to<Float16>(x, out); break;
-    case DType::int64: convert_to<int64_t>(x, out); break;
-    case DType::int32: convert_to<int32_t>(x, out); break;
-    case DType::boolean: convert_to<bool>(x, out); break;
+    case DType::float32:
+      convert_to<float>(x, out);
+      break;
+    case DType::float64:
+      convert_to<double>(x, out);
+      break;
+    case DType::bfloat16:
+      convert_to<BFloat16>(x, out);
+      break;
+    case DType::float16:
+      convert_to<Float16>(x, out);
+      break;
+    case DType::int64:
+      convert_to<int64_t>(x, out);
+      break;
+    case DType::int32:
+      convert_to<int32_t>(x, out);
+      break;
+    case DType::boolean:
+      convert_to<bool>(x, out);
+      break;
   }
   return out;
 }

@@ -66,7 +66,8 @@ static void divide_one(const Array& number, double divisor) {
   number.data<T>()[0] = number.data<T>()[0] / T(divisor);
 }
 
-CrossEntropyResult cross_entropy_forward(const Array& logits, const Array& targets, const CrossEntropyOptions& options) {
+CrossEntropyResult cross_entropy_forward(const Array& logits, const Array& targets,
+                                         const CrossEntropyOptions& options) {
   const auto kernel = find_kernel("cross_entropy", sets(), &CrossEntropyKernels::forward, logits.dtype());
   if (logits.ndim() == 0 || logits.shape().back() == 0)
     throw ValueError(cat("cross_entropy: logits must be (..., V) with V >= 1, got ", logits.shape().str()));
@@ -76,17 +77,19 @@ CrossEntropyResult cross_entropy_forward(const Array& logits, const Array& targe
   r.max = Array::empty({rows}, logits.dtype());
   r.log_sum = Array::empty({rows}, logits.dtype());
   const Array loss = Array::empty(shape, logits.dtype());
-  const CrossEntropyForward args = {cols,         options.ignore_index,            options.label_smoothing,
-                                    logits.raw(), r.targets.ids.data<int64_t>(), loss.raw(),
-                                    r.max.raw(),  r.log_sum.raw()};
+  const CrossEntropyForward args = {
+      cols,       options.ignore_index, options.label_smoothing, logits.raw(), r.targets.ids.data<int64_t>(),
+      loss.raw(), r.max.raw(),          r.log_sum.raw()};
   parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   if (options.reduction == Reduction::none) {
     r.out = loss;
     return r;
   }
   r.out = sum_forward(loss.reshape({rows}), std::nullopt, false);
-  if (logits.dtype() == DType::float64) divide_one<double>(r.out, divisor_of(r.targets, options.reduction));
-  else divide_one<float>(r.out, divisor_of(r.targets, options.reduction));
+  if (logits.dtype() == DType::float64)
+    divide_one<double>(r.out, divisor_of(r.targets, options.reduction));
+  else
+    divide_one<float>(r.out, divisor_of(r.targets, options.reduction));
   return r;
 }
 
@@ -114,12 +117,12 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
   CrossEntropyResult r = cross_entropy_forward(logits.array(), targets.array(), options);
   const Array out = r.out;
   r.out = Array();
-  return record("cross_entropy", {logits, targets}, out,
-                [logits = save(logits), ids = save(r.targets.ids), r, options](const Array& dout,
-                                                                               const Needs&) -> Gradients {
-                  ids();
-                  return {cross_entropy_backward(dout, logits(), r, options), Array()};
-                });
+  return record(
+      "cross_entropy", {logits, targets}, out,
+      [logits = save(logits), ids = save(r.targets.ids), r, options](const Array& dout, const Needs&) -> Gradients {
+        ids();
+        return {cross_entropy_backward(dout, logits(), r, options), Array()};
+      });
 }
 
 }  // namespace pyformer

@@ -30,8 +30,8 @@ CheckedTargets check_targets(const char* op, const Array& targets, const Shape& 
                              const CrossEntropyOptions& options);
 
 struct CrossEntropyResult {
-  Array out;                           // () or, for Reduction::none, the shape of targets
-  Array max, log_sum;                  // (rows,)
+  Array out;           // () or, for Reduction::none, the shape of targets
+  Array max, log_sum;  // (rows,)
   CheckedTargets targets;
 };
 CrossEntropyResult cross_entropy_forward(const Array& logits, const Array& targets, const CrossEntropyOptions& options);

@@ -9,10 +9,12 @@ namespace pyformer::PF_ISA {
 
 template <class T>
 static T mean_above(const T* x, int64_t V, T m) {
-  return lanes_reduce<T>(V, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
-           const Lanes<T> v = n == kLanes ? Lanes<T>::load(x + i) : Lanes<T>::load_partial(x + i, n, m);
-           return lanes + (v - Lanes<T>::broadcast(m));
-         }) / T(V);
+  return lanes_reduce<T>(V,
+                         [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+                           const Lanes<T> v = n == kLanes ? Lanes<T>::load(x + i) : Lanes<T>::load_partial(x + i, n, m);
+                           return lanes + (v - Lanes<T>::broadcast(m));
+                         }) /
+         T(V);
 }
 
 template <class T>

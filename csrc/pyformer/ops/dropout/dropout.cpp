@@ -26,10 +26,9 @@ Tensor dropout(const Tensor& x, double p) {
   check_p(p);
   if (p == 0) return x;
   const RandomStream stream = draw_stream();
-  return record("dropout", {x}, dropout_forward(x.array(), p, stream),
-                [p, stream](const Array& dout, const Needs&) -> Gradients {
-                  return {dropout_forward(dout, p, stream)};
-                });
+  return record(
+      "dropout", {x}, dropout_forward(x.array(), p, stream),
+      [p, stream](const Array& dout, const Needs&) -> Gradients { return {dropout_forward(dout, p, stream)}; });
 }
 
 }  // namespace pyformer

@@ -29,8 +29,7 @@ Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
   const int offset = longer.ndim() - other.ndim();
   for (int i = 0; i < other.ndim(); ++i) {
     if (other[i] == 1 || other[i] == longer[offset + i]) continue;
-    if (longer[offset + i] != 1)
-      throw ValueError(cat(op, ": shapes ", a.str(), " and ", b.str(), " do not broadcast"));
+    if (longer[offset + i] != 1) throw ValueError(cat(op, ": shapes ", a.str(), " and ", b.str(), " do not broadcast"));
     out[offset + i] = other[i];
   }
   return out;
@@ -39,8 +38,8 @@ Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
 static void check_same_dtype(const char* op, const Array& a, const Array& b) {
   if (a.dtype() == b.dtype()) return;
   const DType expected = is_compute_float(a.dtype()) || !is_compute_float(b.dtype()) ? a.dtype() : b.dtype();
-  throw TypeError(cat(op, ": expected both operands to be ", name(expected), ", got ", name(a.dtype()), " and ",
-                      name(b.dtype())));
+  throw TypeError(
+      cat(op, ": expected both operands to be ", name(expected), ", got ", name(a.dtype()), " and ", name(b.dtype())));
 }
 
 static TypeError unsupported(const char* op, const char* expected, DType dtype) {
@@ -124,14 +123,18 @@ Array floor_divide_forward(const Array& a, const Array& b) {
   return broadcast_binary("floor_divide", kernel, a, b, a.dtype());
 }
 
-Array negate_forward(const Array& x) { return unary("negate", &ElementwiseKernels::negate, &IntegerKernels::negate, x); }
+Array negate_forward(const Array& x) {
+  return unary("negate", &ElementwiseKernels::negate, &IntegerKernels::negate, x);
+}
 Array exp_forward(const Array& x) { return unary("exp", &ElementwiseKernels::exp, nullptr, x); }
 Array log_forward(const Array& x) { return unary("log", &ElementwiseKernels::log, nullptr, x); }
 Array sqrt_forward(const Array& x) { return unary("sqrt", &ElementwiseKernels::sqrt, nullptr, x); }
 Array abs_forward(const Array& x) { return unary("abs", &ElementwiseKernels::abs, &IntegerKernels::abs, x); }
 Array sin_forward(const Array& x) { return unary("sin", &ElementwiseKernels::sin, nullptr, x); }
 Array cos_forward(const Array& x) { return unary("cos", &ElementwiseKernels::cos, nullptr, x); }
-Array square_forward(const Array& x) { return unary("square", &ElementwiseKernels::square, &IntegerKernels::square, x); }
+Array square_forward(const Array& x) {
+  return unary("square", &ElementwiseKernels::square, &IntegerKernels::square, x);
+}
 Array tanh_forward(const Array& x) { return unary("tanh", &ElementwiseKernels::tanh, nullptr, x); }
 Array sigmoid_forward(const Array& x) { return unary("sigmoid", &ElementwiseKernels::sigmoid, nullptr, x); }
 Array relu_forward(const Array& x) { return unary("relu", &ElementwiseKernels::relu, nullptr, x); }
@@ -228,12 +231,12 @@ Tensor divide(const Tensor& a, const Tensor& b) {
   Array out = divide_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
   return record("divide", {a, b}, std::move(out),
-                [a = save_if(b.requires_grad(), a), b = save(b),
-                 a_shape = a.shape()](const Array& dout, const Needs& need) -> Gradients {
+                [a = save_if(b.requires_grad(), a), b = save(b), a_shape = a.shape()](const Array& dout,
+                                                                                      const Needs& need) -> Gradients {
                   return {need[0] ? sum_to(divide_forward(dout, b()), a_shape) : Array(),
-                          need[1] ? binary_gradient("divide", &ElementwiseKernels::divide_db, dout, a(), b(),
-                                                    b().shape())
-                                  : Array()};
+                          need[1]
+                              ? binary_gradient("divide", &ElementwiseKernels::divide_db, dout, a(), b(), b().shape())
+                              : Array()};
                 });
 }
 
@@ -368,7 +371,9 @@ Tensor logical_and(const Tensor& a, const Tensor& b) {
 Tensor logical_or(const Tensor& a, const Tensor& b) {
   return logical("logical_or", a, b, [](bool x, bool y) { return x || y; });
 }
-Tensor logical_not(const Tensor& x) { return logical("logical_not", x, x, [](bool y, bool) { return !y; }); }
+Tensor logical_not(const Tensor& x) {
+  return logical("logical_not", x, x, [](bool y, bool) { return !y; });
+}
 
 // ---- where ------------------------------------------------------------------------------------------------------
 
@@ -399,10 +404,17 @@ Array where_forward(const Array& cond, const Array& a, const Array& b) {
   Operands<3> in;
   plan_operands(in, shape, {&cond, &a, &b});
   switch (item_bytes(a.dtype())) {
-    case 1: select_elements(in, static_cast<uint8_t*>(out.raw()), out.size()); break;
-    case 2: select_elements(in, static_cast<uint16_t*>(out.raw()), out.size()); break;
-    case 4: select_elements(in, static_cast<uint32_t*>(out.raw()), out.size()); break;
-    default: select_elements(in, static_cast<uint64_t*>(out.raw()), out.size());
+    case 1:
+      select_elements(in, static_cast<uint8_t*>(out.raw()), out.size());
+      break;
+    case 2:
+      select_elements(in, static_cast<uint16_t*>(out.raw()), out.size());
+      break;
+    case 4:
+      select_elements(in, static_cast<uint32_t*>(out.raw()), out.size());
+      break;
+    default:
+      select_elements(in, static_cast<uint64_t*>(out.raw()), out.size());
   }
   return out;
 }

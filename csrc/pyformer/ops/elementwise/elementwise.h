@@ -7,8 +7,8 @@
 //   where                                                  out = cond ? a : b, all three broadcast
 //
 // Both operands have one dtype: nothing is promoted. float32 and float64 everywhere; int64 and int32 (wrapping) in add,
-// subtract, multiply, floor_divide, maximum, minimum, negate, abs, square and comparisons; equal to less_equal and where
-// also take bool, where takes every dtype. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is NaN.
+// subtract, multiply, floor_divide, maximum, minimum, negate, abs, square and comparisons; equal to less_equal and
+// where also take bool, where takes every dtype. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is NaN.
 //
 // Gradients: multiply saves the operand that the other's gradient needs; divide, maximum, minimum and power save both;
 // exp, sqrt, tanh, sigmoid and relu save out; log, abs, sin, cos, square and silu save x. abs has gradient 0 at 0;

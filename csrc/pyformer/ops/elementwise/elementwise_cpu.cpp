@@ -38,8 +38,9 @@ static void binary_row(T* out, const T* a, const T* b, int64_t n) {
 
 template <class F, class T, bool steps_a, bool steps_b>
 static void gradient_row(T* out, const T* dout, const T* a, const T* b, int64_t n) {
-  fill_row(out, n, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout),
-           Reader<T, steps_a>(a), Reader<T, steps_b>(b));
+  fill_row(
+      out, n, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout), Reader<T, steps_a>(a),
+      Reader<T, steps_b>(b));
 }
 
 // One strip of columns of one matrix (length, inner); partial: fewer than kStrip columns.
@@ -74,15 +75,17 @@ static PF_INLINE void sum_strip(const T* x, T* out, int64_t length, int64_t inne
 struct Loops {
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {
-    fill_row(static_cast<T*>(a.out) + begin, end - begin, [](Vec<T> x) { return F::at(x); },
-             Reader<T, true>(static_cast<const T*>(a.x) + begin));
+    fill_row(
+        static_cast<T*>(a.out) + begin, end - begin, [](Vec<T> x) { return F::at(x); },
+        Reader<T, true>(static_cast<const T*>(a.x) + begin));
   }
 
   template <class F, class T>
   static void unary_gradient(const UnaryGradient& a, int64_t begin, int64_t end) {
-    fill_row(static_cast<T*>(a.dx) + begin, end - begin, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
-             Reader<T, true>(static_cast<const T*>(a.dout) + begin),
-             Reader<T, true>(static_cast<const T*>(a.saved) + begin));
+    fill_row(
+        static_cast<T*>(a.dx) + begin, end - begin, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
+        Reader<T, true>(static_cast<const T*>(a.dout) + begin),
+        Reader<T, true>(static_cast<const T*>(a.saved) + begin));
   }
 
   // Operands never both stay in place along a row: axes of extent 1 are dropped.
@@ -115,8 +118,10 @@ struct Loops {
       const int64_t outer = item / strips, first = item % strips * a.kStrip, left = a.inner - first;
       const T* x = static_cast<const T*>(a.x) + outer * a.length * a.inner + first;
       T* out = static_cast<T*>(a.out) + outer * a.inner + first;
-      if (left >= a.kStrip) sum_strip<T, false>(x, out, a.length, a.inner, a.kStrip);
-      else sum_strip<T, true>(x, out, a.length, a.inner, left);
+      if (left >= a.kStrip)
+        sum_strip<T, false>(x, out, a.length, a.inner, a.kStrip);
+      else
+        sum_strip<T, true>(x, out, a.length, a.inner, left);
     }
   }
 

@@ -11,107 +11,212 @@
 namespace pyformer::PF_ISA::elementwise {
 
 struct Add {
-  template <class V> static PF_INLINE V at(V a, V b) { return a + b; }
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return a + b;
+  }
 };
 struct Subtract {
-  template <class V> static PF_INLINE V at(V a, V b) { return a - b; }
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return a - b;
+  }
 };
 struct Multiply {
-  template <class V> static PF_INLINE V at(V a, V b) { return a * b; }
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return a * b;
+  }
 };
 struct Divide {
-  template <class V> static PF_INLINE V at(V a, V b) { return a / b; }
-  template <class V> static PF_INLINE V db(V d, V a, V b) { return -(d * (a / b) / b); }
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return a / b;
+  }
+  template <class V>
+  static PF_INLINE V db(V d, V a, V b) {
+    return -(d * (a / b) / b);
+  }
 };
 
 // NaN in either operand gives NaN. Where both are equal each gets half of the gradient.
 struct Maximum {
-  template <class V> static PF_INLINE V at(V a, V b) { return select(a != a, a, select(a >= b, a, b)); }
-  template <class V> static PF_INLINE V da(V d, V a, V b) {
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return select(a != a, a, select(a >= b, a, b));
+  }
+  template <class V>
+  static PF_INLINE V da(V d, V a, V b) {
     return select(a < b, splat<V>(0), select(a == b, d * splat<V>(Element<V>(0.5)), d));
   }
-  template <class V> static PF_INLINE V db(V d, V a, V b) { return da(d, b, a); }
+  template <class V>
+  static PF_INLINE V db(V d, V a, V b) {
+    return da(d, b, a);
+  }
 };
 struct Minimum {
-  template <class V> static PF_INLINE V at(V a, V b) { return select(a != a, a, select(a <= b, a, b)); }
-  template <class V> static PF_INLINE V da(V d, V a, V b) {
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return select(a != a, a, select(a <= b, a, b));
+  }
+  template <class V>
+  static PF_INLINE V da(V d, V a, V b) {
     return select(a > b, splat<V>(0), select(a == b, d * splat<V>(Element<V>(0.5)), d));
   }
-  template <class V> static PF_INLINE V db(V d, V a, V b) { return da(d, b, a); }
+  template <class V>
+  static PF_INLINE V db(V d, V a, V b) {
+    return da(d, b, a);
+  }
 };
 
 // da = d * b * a^(b - 1), 0 where b = 0;  db = d * a^b * log(a), 0 where a = 0 and b >= 0
 struct Power {
-  template <class V> static PF_INLINE V at(V a, V b) { return pow(a, b); }
-  template <class V> static PF_INLINE V da(V d, V a, V b) {
+  template <class V>
+  static PF_INLINE V at(V a, V b) {
+    return pow(a, b);
+  }
+  template <class V>
+  static PF_INLINE V da(V d, V a, V b) {
     return select(b == splat<V>(0), splat<V>(0), d * (b * pow(a, b - splat<V>(1))));
   }
-  template <class V> static PF_INLINE V db(V d, V a, V b) {
+  template <class V>
+  static PF_INLINE V db(V d, V a, V b) {
     const V zero = splat<V>(0), value = d * (pow(a, b) * log(a));
     return select(a == zero, select(b >= zero, zero, value), value);
   }
 };
 
 struct Negate {
-  template <class V> static PF_INLINE V at(V x) { return -x; }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return -x;
+  }
 };
 struct Exp {
-  template <class V> static PF_INLINE V at(V x) { return exp(x); }
-  template <class V> static PF_INLINE V gradient(V d, V out) { return d * out; }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return exp(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V out) {
+    return d * out;
+  }
 };
 struct Log {
-  template <class V> static PF_INLINE V at(V x) { return log(x); }
-  template <class V> static PF_INLINE V gradient(V d, V x) { return d / x; }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return log(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V x) {
+    return d / x;
+  }
 };
 struct Sqrt {
-  template <class V> static PF_INLINE V at(V x) { return sqrt(x); }
-  template <class V> static PF_INLINE V gradient(V d, V out) { return d / (out + out); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return sqrt(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V out) {
+    return d / (out + out);
+  }
 };
 struct Abs {
-  template <class V> static PF_INLINE V at(V x) { return select(x <= splat<V>(0), splat<V>(0) - x, x); }
-  template <class V> static PF_INLINE V gradient(V d, V x) {
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return select(x <= splat<V>(0), splat<V>(0) - x, x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V x) {
     return select(x > splat<V>(0), d, select(x < splat<V>(0), -d, d * x));  // d * x: 0 at 0, NaN at NaN
   }
 };
 struct Sin {
-  template <class V> static PF_INLINE V at(V x) { return sin(x); }
-  template <class V> static PF_INLINE V gradient(V d, V x) { return d * cos(x); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return sin(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V x) {
+    return d * cos(x);
+  }
 };
 struct Cos {
-  template <class V> static PF_INLINE V at(V x) { return cos(x); }
-  template <class V> static PF_INLINE V gradient(V d, V x) { return -(d * sin(x)); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return cos(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V x) {
+    return -(d * sin(x));
+  }
 };
 struct Square {
-  template <class V> static PF_INLINE V at(V x) { return x * x; }
-  template <class V> static PF_INLINE V gradient(V d, V x) { return d * (x + x); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return x * x;
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V x) {
+    return d * (x + x);
+  }
 };
 struct Tanh {
-  template <class V> static PF_INLINE V at(V x) { return tanh(x); }
-  template <class V> static PF_INLINE V gradient(V d, V out) { return d * (splat<V>(1) - out * out); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return tanh(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V out) {
+    return d * (splat<V>(1) - out * out);
+  }
 };
 struct Sigmoid {
-  template <class V> static PF_INLINE V at(V x) { return sigmoid(x); }
-  template <class V> static PF_INLINE V gradient(V d, V out) { return d * (out * (splat<V>(1) - out)); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return sigmoid(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V out) {
+    return d * (out * (splat<V>(1) - out));
+  }
 };
 struct Relu {
-  template <class V> static PF_INLINE V at(V x) { return select(x <= splat<V>(0), splat<V>(0), x); }
-  template <class V> static PF_INLINE V gradient(V d, V out) {
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return select(x <= splat<V>(0), splat<V>(0), x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V out) {
     return select(out <= splat<V>(0), splat<V>(0), d);
   }
 };
 struct Silu {
-  template <class V> static PF_INLINE V at(V x) { return silu(x); }
-  template <class V> static PF_INLINE V gradient(V d, V x) { return d * silu_derivative(x); }
+  template <class V>
+  static PF_INLINE V at(V x) {
+    return silu(x);
+  }
+  template <class V>
+  static PF_INLINE V gradient(V d, V x) {
+    return d * silu_derivative(x);
+  }
 };
 
 // The same function under the name that the gradient loops call.
 template <class F>
 struct GradientOfA {
-  template <class V> static PF_INLINE V at(V d, V a, V b) { return F::da(d, a, b); }
+  template <class V>
+  static PF_INLINE V at(V d, V a, V b) {
+    return F::da(d, a, b);
+  }
 };
 template <class F>
 struct GradientOfB {
-  template <class V> static PF_INLINE V at(V d, V a, V b) { return F::db(d, a, b); }
+  template <class V>
+  static PF_INLINE V at(V d, V a, V b) {
+    return F::db(d, a, b);
+  }
 };
 
 // ---- the table, from a class of loops ---------------------------------------------------------------------------

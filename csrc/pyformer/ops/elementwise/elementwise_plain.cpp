@@ -5,56 +5,100 @@ namespace pyformer {
 namespace {
 
 // Arithmetic on the unsigned type of the same width wraps.
-template <class T> struct Unsigned;
-template <> struct Unsigned<int64_t> { using type = uint64_t; };
-template <> struct Unsigned<int32_t> { using type = uint32_t; };
+template <class T>
+struct Unsigned;
+template <>
+struct Unsigned<int64_t> {
+  using type = uint64_t;
+};
+template <>
+struct Unsigned<int32_t> {
+  using type = uint32_t;
+};
 template <class T>
 constexpr typename Unsigned<T>::type bits(T x) {
   return typename Unsigned<T>::type(x);
 }
 
 struct Add {
-  template <class T> static T at(T a, T b) { return T(bits(a) + bits(b)); }
+  template <class T>
+  static T at(T a, T b) {
+    return T(bits(a) + bits(b));
+  }
 };
 struct Subtract {
-  template <class T> static T at(T a, T b) { return T(bits(a) - bits(b)); }
+  template <class T>
+  static T at(T a, T b) {
+    return T(bits(a) - bits(b));
+  }
 };
 struct Multiply {
-  template <class T> static T at(T a, T b) { return T(bits(a) * bits(b)); }
+  template <class T>
+  static T at(T a, T b) {
+    return T(bits(a) * bits(b));
+  }
 };
 struct FloorDivide {  // b is not 0
-  template <class T> static T at(T a, T b) {
+  template <class T>
+  static T at(T a, T b) {
     if (b == -1) return T(0 - bits(a));
     const T quotient = a / b;
     return quotient * b != a && (a < 0) != (b < 0) ? quotient - 1 : quotient;
   }
 };
 struct Maximum {
-  template <class T> static T at(T a, T b) { return a > b ? a : b; }
+  template <class T>
+  static T at(T a, T b) {
+    return a > b ? a : b;
+  }
 };
 struct Minimum {
-  template <class T> static T at(T a, T b) { return a < b ? a : b; }
+  template <class T>
+  static T at(T a, T b) {
+    return a < b ? a : b;
+  }
 };
 struct Negate {
-  template <class T> static T at(T x) { return T(0 - bits(x)); }
+  template <class T>
+  static T at(T x) {
+    return T(0 - bits(x));
+  }
 };
 struct Abs {
-  template <class T> static T at(T x) { return x < 0 ? T(0 - bits(x)) : x; }
+  template <class T>
+  static T at(T x) {
+    return x < 0 ? T(0 - bits(x)) : x;
+  }
 };
 struct Square {
-  template <class T> static T at(T x) { return T(bits(x) * bits(x)); }
+  template <class T>
+  static T at(T x) {
+    return T(bits(x) * bits(x));
+  }
 };
 struct Equal {
-  template <class T> static bool at(T a, T b) { return a == b; }
+  template <class T>
+  static bool at(T a, T b) {
+    return a == b;
+  }
 };
 struct NotEqual {
-  template <class T> static bool at(T a, T b) { return a != b; }
+  template <class T>
+  static bool at(T a, T b) {
+    return a != b;
+  }
 };
 struct Less {
-  template <class T> static bool at(T a, T b) { return a < b; }
+  template <class T>
+  static bool at(T a, T b) {
+    return a < b;
+  }
 };
 struct LessEqual {
-  template <class T> static bool at(T a, T b) { return a <= b; }
+  template <class T>
+  static bool at(T a, T b) {
+    return a <= b;
+  }
 };
 
 template <class F, class T, class Out>

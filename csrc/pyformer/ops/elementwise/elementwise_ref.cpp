@@ -39,8 +39,7 @@ struct Loops {
       const T* a = static_cast<const T*>(args.in.data[1]) + at[1];
       const T* b = static_cast<const T*>(args.in.data[2]) + at[2];
       T* out = static_cast<T*>(args.out) + start;
-      for (int64_t i = 0; i < n; ++i)
-        out[i] = F::at(dout[i], a[args.in.steps[1] ? i : 0], b[args.in.steps[2] ? i : 0]);
+      for (int64_t i = 0; i < n; ++i) out[i] = F::at(dout[i], a[args.in.steps[1] ? i : 0], b[args.in.steps[2] ? i : 0]);
     });
   }
 

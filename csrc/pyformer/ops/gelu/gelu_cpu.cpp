@@ -7,13 +7,17 @@ namespace pyformer::PF_ISA {
 
 template <bool tanh, class T>
 static PF_INLINE Vec<T> value(Vec<T> x) {
-  if constexpr (tanh) return gelu_tanh(x);
-  else return gelu_erf(x);
+  if constexpr (tanh)
+    return gelu_tanh(x);
+  else
+    return gelu_erf(x);
 }
 template <bool tanh, class T>
 static PF_INLINE Vec<T> derivative(Vec<T> x) {
-  if constexpr (tanh) return gelu_tanh_derivative(x);
-  else return gelu_erf_derivative(x);
+  if constexpr (tanh)
+    return gelu_tanh_derivative(x);
+  else
+    return gelu_erf_derivative(x);
 }
 
 template <class T, bool tanh>

@@ -94,8 +94,10 @@ void scale_(const std::vector<Tensor>& tensors, double factor) {
   begin_writing("scale_", {{"tensors", tensors, true}});
   for_each_piece(tensors, [&](const Piece& p) {
     const Array& a = tensors[p.tensor].array();
-    if (a.dtype() == DType::float64) scale_piece(a.data<double>() + p.begin, p.count, factor);
-    else scale_piece(a.data<float>() + p.begin, p.count, float(factor));
+    if (a.dtype() == DType::float64)
+      scale_piece(a.data<double>() + p.begin, p.count, factor);
+    else
+      scale_piece(a.data<float>() + p.begin, p.count, float(factor));
   });
 }
 

@@ -48,8 +48,18 @@ class ChunkLoop {
  public:
   ChunkLoop(const Array& x, const Array& weight, const Array& bias, const Array& targets, const Array& dout,
             double divisor, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need)
-      : x_(x), weight_(weight), bias_(bias), targets_(targets), dout_(dout), divisor_(divisor), options_(options),
-        need_(need), rows_(targets.size()), C_(weight.dim(1)), V_(weight.dim(0)), dtype_(x.dtype()),
+      : x_(x),
+        weight_(weight),
+        bias_(bias),
+        targets_(targets),
+        dout_(dout),
+        divisor_(divisor),
+        options_(options),
+        need_(need),
+        rows_(targets.size()),
+        C_(weight.dim(1)),
+        V_(weight.dim(0)),
+        dtype_(x.dtype()),
         chunk_(std::min(rows_per_chunk(V_, dtype_), std::max<int64_t>(1, rows_))),
         one_(ones_like(Array::empty({1}, dtype_))) {
     r_.loss = Array::empty({rows_}, dtype_);
@@ -98,14 +108,9 @@ class ChunkLoop {
     const auto forward = find_kernel("linear_cross_entropy", sets(), &CrossEntropyKernels::forward, dtype_);
     const auto backward = find_kernel("linear_cross_entropy", sets(), &CrossEntropyKernels::backward, dtype_);
     const int64_t* targets = targets_.data<int64_t>() + first;
-    const CrossEntropyForward loss = {V_,
-                                      options_.ignore_index,
-                                      options_.label_smoothing,
-                                      logits_.raw(),
-                                      targets,
-                                      at(r_.loss, first),
-                                      max_.raw(),
-                                      log_sum_.raw()};
+    const CrossEntropyForward loss = {
+        V_,         options_.ignore_index, options_.label_smoothing, logits_.raw(), targets, at(r_.loss, first),
+        max_.raw(), log_sum_.raw()};
     const CrossEntropyBackward gradient = {V_,
                                            options_.ignore_index,
                                            options_.label_smoothing,
@@ -150,7 +155,8 @@ class ChunkLoop {
       const int64_t count = std::min(kChainLength, rows - start);
       if (dtype_ == DType::float64)
         add_column_chain(logits_.data<double>() + start * V_, count, V_, r_.dbias.data<double>());
-      else add_column_chain(logits_.data<float>() + start * V_, count, V_, r_.dbias.data<float>());
+      else
+        add_column_chain(logits_.data<float>() + start * V_, count, V_, r_.dbias.data<float>());
     }
   }
 
@@ -180,12 +186,11 @@ static void check(const Array& x, const Array& weight, const Array& bias) {
     throw ValueError(cat("linear_cross_entropy: expected x (..., C) and weight (V, C) with V >= 1, got ",
                          x.shape().str(), " and ", weight.shape().str()));
   if (weight.dtype() != x.dtype())
-    throw TypeError(cat("linear_cross_entropy: weight must be ", name(x.dtype()), " as x is, got ",
-                        name(weight.dtype())));
+    throw TypeError(
+        cat("linear_cross_entropy: weight must be ", name(x.dtype()), " as x is, got ", name(weight.dtype())));
   if (!bias.defined()) return;
   if (bias.ndim() != 1 || bias.dim(0) != weight.dim(0))
-    throw ValueError(cat("linear_cross_entropy: bias must be (V,) = (", weight.dim(0), ",), got ",
-                         bias.shape().str()));
+    throw ValueError(cat("linear_cross_entropy: bias must be (V,) = (", weight.dim(0), ",), got ", bias.shape().str()));
   if (bias.dtype() != x.dtype())
     throw TypeError(cat("linear_cross_entropy: bias must be ", name(x.dtype()), " as x is, got ", name(bias.dtype())));
 }
@@ -203,7 +208,8 @@ static void scale(const Array& array, const Array& factor) {
   if (!array.defined()) return;
   if (array.dtype() == DType::float64)
     scale_elements(array.data<double>(), array.size(), *factor.data<double>());
-  else scale_elements(array.data<float>(), array.size(), *factor.data<float>());
+  else
+    scale_elements(array.data<float>(), array.size(), *factor.data<float>());
 }
 
 // One loss for each row: backward runs the loop again.
@@ -224,8 +230,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                             const CrossEntropyOptions& options) {
   check(x.array(), weight.array(), bias.array());
   const Shape shape(x.shape().begin(), x.ndim() - 1);
-  const CheckedTargets checked =
-      check_targets("linear_cross_entropy", targets.array(), shape, weight.dim(0), options);
+  const CheckedTargets checked = check_targets("linear_cross_entropy", targets.array(), shape, weight.dim(0), options);
   if (options.reduction == Reduction::none) return row_losses(x, weight, targets, bias, checked, options);
 
   const bool is_mean = options.reduction == Reduction::mean;
@@ -234,12 +239,14 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   const LinearCrossEntropyNeeds need = {records && x.requires_grad(), records && weight.requires_grad(),
                                         records && bias.requires_grad()};
   // Shared, so that backward can hand the gradients on without a copy.
-  const auto r = std::make_shared<LinearCrossEntropyResult>(linear_cross_entropy_rows(
-      x.array(), weight.array(), bias.array(), checked.ids, {}, count, options, need));
+  const auto r = std::make_shared<LinearCrossEntropyResult>(
+      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, count, options, need));
   const Array out = sum_forward(r->loss, std::nullopt, false);
   r->loss = Array();
-  if (out.dtype() == DType::float64) *out.data<double>() = *out.data<double>() / count;
-  else *out.data<float>() = *out.data<float>() / float(count);
+  if (out.dtype() == DType::float64)
+    *out.data<double>() = *out.data<double>() / count;
+  else
+    *out.data<float>() = *out.data<float>() / float(count);
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,
                 [r](const Array& dout, const Needs&) -> Gradients {
                   for (const Array* gradient : {&r->dx, &r->dweight, &r->dbias}) scale(*gradient, dout);

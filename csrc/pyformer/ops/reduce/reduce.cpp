@@ -32,8 +32,10 @@ static Shape reduced_shape(const Shape& shape, AxisGroup g, bool keepdims) {
   Shape out;
   for (int i = 0; i < shape.ndim(); ++i) {
     const bool is_reduced = i >= g.first && i < g.first + g.count;
-    if (!is_reduced) out.push_back(shape[i]);
-    else if (keepdims) out.push_back(1);
+    if (!is_reduced)
+      out.push_back(shape[i]);
+    else if (keepdims)
+      out.push_back(1);
   }
   return out;
 }
@@ -50,8 +52,10 @@ static std::vector<AxisGroup> axis_groups(const char* op, const Shape& shape, co
   std::vector<AxisGroup> groups;
   for (int i = shape.ndim() - 1; i >= 0; --i) {
     if (!is_reduced[size_t(i)]) continue;
-    if (!groups.empty() && groups.back().first == i + 1) groups.back() = {i, groups.back().count + 1};
-    else groups.push_back({i, 1});
+    if (!groups.empty() && groups.back().first == i + 1)
+      groups.back() = {i, groups.back().count + 1};
+    else
+      groups.push_back({i, 1});
   }
   return groups;
 }
@@ -107,8 +111,10 @@ static void sum_columns(const Array& x, View v, double divisor, const Array& out
   parallel_for(v.outer * chains * ranges, grain_of_rows(item_size),
                [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   if (one_step) return;
-  if (x.dtype() == DType::float64) add_chains<double>(sums, v, chains, divisor, out);
-  else add_chains<float>(sums, v, chains, divisor, out);
+  if (x.dtype() == DType::float64)
+    add_chains<double>(sums, v, chains, divisor, out);
+  else
+    add_chains<float>(sums, v, chains, divisor, out);
 }
 
 template <class T>
@@ -128,14 +134,20 @@ static Array sum_integers(const Array& x, View v) {
 // (outer, n, inner) -> outer * inner sums, each divided by divisor.
 static Array sum_view(const Array& x, View v, double divisor) {
   switch (x.dtype()) {
-    case DType::int64: return sum_integers<int64_t>(x, v);
-    case DType::int32: return sum_integers<int32_t>(x, v);
-    case DType::boolean: return sum_integers<bool>(x, v);
-    default: break;
+    case DType::int64:
+      return sum_integers<int64_t>(x, v);
+    case DType::int32:
+      return sum_integers<int32_t>(x, v);
+    case DType::boolean:
+      return sum_integers<bool>(x, v);
+    default:
+      break;
   }
   Array out = Array::empty({v.outer, v.inner}, x.dtype());
-  if (v.inner == 1) sum_rows(x, v, divisor, out);
-  else sum_columns(x, v, divisor, out);
+  if (v.inner == 1)
+    sum_rows(x, v, divisor, out);
+  else
+    sum_columns(x, v, divisor, out);
   return out;
 }
 
@@ -163,8 +175,10 @@ static void spread_rows(const Array& dout, View v, double divisor, const Array& 
 // The gradient of sum_view: dout / divisor for every element that went into a sum.
 static Array spread(const Array& dout, View v, double divisor, const Shape& shape) {
   Array dx = Array::empty(shape, dout.dtype());
-  if (dout.dtype() == DType::float64) spread_rows<double>(dout, v, divisor, dx);
-  else spread_rows<float>(dout, v, divisor, dx);
+  if (dout.dtype() == DType::float64)
+    spread_rows<double>(dout, v, divisor, dx);
+  else
+    spread_rows<float>(dout, v, divisor, dx);
   return dx;
 }
 
@@ -198,8 +212,8 @@ Tensor mean(const Tensor& x, const Axes& axes, bool keepdims) {
 
 static void extreme_floats(const char* op, const Array& x, View v, bool minimum, const ExtremeResult& r) {
   const bool rows = v.inner == 1;
-  const auto kernel = find_kernel(
-      op, sets(), rows ? &ReduceKernels::extreme_rows : &ReduceKernels::extreme_columns, x.dtype());
+  const auto kernel =
+      find_kernel(op, sets(), rows ? &ReduceKernels::extreme_rows : &ReduceKernels::extreme_columns, x.dtype());
   const int64_t ranges = rows ? 1 : (v.inner + Extreme::kColumns - 1) / Extreme::kColumns;
   const Extreme args = {v.n, v.inner, ranges, minimum, x.raw(), r.out.raw(), r.index.data<int64_t>()};
   parallel_for(v.outer * ranges, grain_of_rows(v.n * std::min(v.inner, Extreme::kColumns)),
@@ -235,10 +249,17 @@ ExtremeResult extreme_forward(const char* op, const Array& x, int axis, int axis
   const ExtremeResult r = {Array::empty(shape, x.dtype()), Array::empty(shape, DType::int64)};
   if (v.n == 0) return r;
   switch (x.dtype()) {
-    case DType::int64: extreme_integers<int64_t>(x, v, minimum, r); break;
-    case DType::int32: extreme_integers<int32_t>(x, v, minimum, r); break;
-    case DType::boolean: extreme_integers<bool>(x, v, minimum, r); break;
-    default: extreme_floats(op, x, v, minimum, r);
+    case DType::int64:
+      extreme_integers<int64_t>(x, v, minimum, r);
+      break;
+    case DType::int32:
+      extreme_integers<int32_t>(x, v, minimum, r);
+      break;
+    case DType::boolean:
+      extreme_integers<bool>(x, v, minimum, r);
+      break;
+    default:
+      extreme_floats(op, x, v, minimum, r);
   }
   return r;
 }
@@ -256,14 +277,16 @@ static Tensor extreme_group(const char* op, const Tensor& x, AxisGroup g, bool k
   const ExtremeResult r = extreme_forward(op, x.array(), g.first, g.count, minimum);
   Array out = r.out.reshape(reduced_shape(x.shape(), g, keepdims));
   if (!is_float(x.dtype())) return no_gradient(out);
-  return record(op, {x}, out,
-                [v = view_of(x.shape(), g), shape = x.shape(), index = r.index](const Array& dout,
-                                                                                const Needs&) -> Gradients {
-                  Array dx = Array::zeros(shape, dout.dtype());
-                  if (dout.dtype() == DType::float64) scatter<double>(dout, index, v, dx);
-                  else scatter<float>(dout, index, v, dx);
-                  return {dx};
-                });
+  return record(
+      op, {x}, out,
+      [v = view_of(x.shape(), g), shape = x.shape(), index = r.index](const Array& dout, const Needs&) -> Gradients {
+        Array dx = Array::zeros(shape, dout.dtype());
+        if (dout.dtype() == DType::float64)
+          scatter<double>(dout, index, v, dx);
+        else
+          scatter<float>(dout, index, v, dx);
+        return {dx};
+      });
 }
 
 static Tensor extreme(const char* op, const Tensor& x, const Axes& axes, bool keepdims, bool minimum) {
@@ -310,11 +333,16 @@ static Array running_sums(const Array& x, View v, bool reverse) {
 
 static Array running_sums(const Array& x, View v, bool reverse) {
   switch (x.dtype()) {
-    case DType::float64: return running_sums<double, double>(x, v, reverse);
-    case DType::int64: return running_sums<int64_t, int64_t>(x, v, reverse);
-    case DType::int32: return running_sums<int32_t, int64_t>(x, v, reverse);
-    case DType::boolean: return running_sums<bool, int64_t>(x, v, reverse);
-    default: return running_sums<float, float>(x, v, reverse);
+    case DType::float64:
+      return running_sums<double, double>(x, v, reverse);
+    case DType::int64:
+      return running_sums<int64_t, int64_t>(x, v, reverse);
+    case DType::int32:
+      return running_sums<int32_t, int64_t>(x, v, reverse);
+    case DType::boolean:
+      return running_sums<bool, int64_t>(x, v, reverse);
+    default:
+      return running_sums<float, float>(x, v, reverse);
   }
 }
 
@@ -323,9 +351,8 @@ Tensor cumsum(const Tensor& x, int64_t axis) {
   const View v = view_of(x.shape(), {normalize_axis("cumsum", axis, x.ndim()), 1});
   Array out = running_sums(x.array(), v, false);
   if (!is_float(x.dtype())) return no_gradient(out);
-  return record("cumsum", {x}, out, [v](const Array& dout, const Needs&) -> Gradients {
-    return {running_sums(dout, v, true)};
-  });
+  return record("cumsum", {x}, out,
+                [v](const Array& dout, const Needs&) -> Gradients { return {running_sums(dout, v, true)}; });
 }
 
 }  // namespace pyformer

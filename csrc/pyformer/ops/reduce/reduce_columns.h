@@ -61,8 +61,10 @@ static void extreme_columns(const Extreme& a, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; ++item) {
     const int64_t outer = item / a.column_ranges, first = item % a.column_ranges * a.kColumns;
     const int64_t count = first + a.kColumns < a.inner ? a.kColumns : a.inner - first;
-    if (a.minimum) extreme_column_range<T, true>(a, outer, first, count);
-    else extreme_column_range<T, false>(a, outer, first, count);
+    if (a.minimum)
+      extreme_column_range<T, true>(a, outer, first, count);
+    else
+      extreme_column_range<T, false>(a, outer, first, count);
   }
 }
 

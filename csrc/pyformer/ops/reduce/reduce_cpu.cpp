@@ -11,9 +11,8 @@ static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
     const int64_t row = item / a.blocks, start = item % a.blocks * kReduceBlock;
     const int64_t count = start + kReduceBlock < a.n ? kReduceBlock : a.n - start;
     const T* x = static_cast<const T*>(a.x) + row * a.n + start;
-    const T sum = lanes_reduce<T>(count, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
-      return lanes + load_lanes(x + i, n);
-    });
+    const T sum = lanes_reduce<T>(
+        count, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + load_lanes(x + i, n); });
     static_cast<T*>(a.sums)[item] = sum / T(a.divisor);
   }
 }

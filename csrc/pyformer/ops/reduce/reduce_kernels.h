@@ -43,7 +43,7 @@ struct ReduceKernels {  // each indexed [float32, float64]
   Kernel<SumBlocks> sum_blocks[2];
   Kernel<SumTree> sum_tree[2];
   Kernel<SumChains> sum_chains[2];
-  Kernel<Extreme> extreme_rows[2];     // inner = 1
+  Kernel<Extreme> extreme_rows[2];  // inner = 1
   Kernel<Extreme> extreme_columns[2];
 };
 template <Isa>

@@ -13,17 +13,21 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
-    const T square = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& sum) {
-                       const Lanes<T> v = load_lanes(x + i, n);
-                       return fma(v, v, sum);
-                     }) / T(C);
+    const T square = lanes_reduce<T>(C,
+                                     [&](int64_t i, int64_t n, const Lanes<T>& sum) {
+                                       const Lanes<T> v = load_lanes(x + i, n);
+                                       return fma(v, v, sum);
+                                     }) /
+                     T(C);
     const T rstd = T(1) / sqrt(square + T(a.eps));
     const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
     for (int64_t i = 0; i < C; i += kLanes) {
       const int64_t n = C - i < kLanes ? C - i : kLanes;
       const Lanes<T> xhat = load_lanes(x + i, n) * rstd_lanes;
-      if constexpr (has_weight) store_lanes(xhat * load_lanes(weight + i, n), out + i, n);
-      else store_lanes(xhat, out + i, n);
+      if constexpr (has_weight)
+        store_lanes(xhat * load_lanes(weight + i, n), out + i, n);
+      else
+        store_lanes(xhat, out + i, n);
     }
     static_cast<T*>(a.rstd)[row] = rstd;
   }
@@ -31,8 +35,10 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
 
 template <class T>
 static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
-  if (a.weight) forward_rows<T, true>(a, begin, end);
-  else forward_rows<T, false>(a, begin, end);
+  if (a.weight)
+    forward_rows<T, true>(a, begin, end);
+  else
+    forward_rows<T, false>(a, begin, end);
 }
 
 // One pass over a row adds its terms of dweight and takes the row mean; a second writes dx.
@@ -43,12 +49,15 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
   const T* dout = static_cast<const T*>(a.dout) + row * C;
   const T* x = static_cast<const T*>(a.x) + row * C;
   const Lanes<T> rstd = Lanes<T>::broadcast(static_cast<const T*>(a.rstd)[row]);
-  const T mean_gx = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& sum) {
-                      const Lanes<T> d = load_lanes(dout + i, n);
-                      const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
-                      if (dweight) store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
-                      return fma(weight ? d * load_lanes(weight + i, n) : d, xhat, sum);
-                    }) / T(C);
+  const T mean_gx = lanes_reduce<T>(C,
+                                    [&](int64_t i, int64_t n, const Lanes<T>& sum) {
+                                      const Lanes<T> d = load_lanes(dout + i, n);
+                                      const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
+                                      if (dweight)
+                                        store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
+                                      return fma(weight ? d * load_lanes(weight + i, n) : d, xhat, sum);
+                                    }) /
+                    T(C);
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
   const Lanes<T> mean = Lanes<T>::broadcast(mean_gx);

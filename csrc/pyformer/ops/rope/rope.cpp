@@ -31,8 +31,8 @@ static Array checked_positions(const Array& x, const Array& positions) {
 static Array checked_frequencies(const Array& x, const Array& frequencies) {
   float_index("rope", frequencies.dtype());
   if (frequencies.ndim() != 1 || frequencies.dim(0) > x.dim(3) / 2)
-    throw ValueError(cat("rope: frequencies must be (R,) with 2 R at most D = ", x.dim(3), ", got ",
-                         frequencies.shape().str()));
+    throw ValueError(
+        cat("rope: frequencies must be (R,) with 2 R at most D = ", x.dim(3), ", got ", frequencies.shape().str()));
   if (frequencies.dtype() == DType::float64) return frequencies;
   const Array wide = Array::empty(frequencies.shape(), DType::float64);
   for (int64_t i = 0; i < frequencies.size(); ++i) wide.data<double>()[i] = frequencies.data<float>()[i];
@@ -78,8 +78,8 @@ Tensor rope(const Tensor& x, const Tensor& positions, const Tensor& frequencies,
   if (frequencies.requires_grad())
     throw ValueError("rope: frequencies have no gradient, got a tensor that requires it");
   return record("rope", {x}, rope_forward(x.array(), positions.array(), frequencies.array(), interleaved),
-                [positions = save(positions), frequencies = save(frequencies), interleaved](
-                    const Array& dout, const Needs&) -> Gradients {
+                [positions = save(positions), frequencies = save(frequencies), interleaved](const Array& dout,
+                                                                                            const Needs&) -> Gradients {
                   return {rope_backward(dout, positions(), frequencies(), interleaved)};
                 });
 }

@@ -29,8 +29,10 @@ static void step_piece(const SgdStep<T>& step, const Piece& p, const Tensor& par
                        const Tensor& buffer) {
   T* at = param.array().data<T>() + p.begin;
   const T* grad_at = grad.array().data<T>() + p.begin;
-  if (buffer.defined()) step(at, grad_at, buffer.array().data<T>() + p.begin, p.count);
-  else step(at, grad_at, p.count);
+  if (buffer.defined())
+    step(at, grad_at, buffer.array().data<T>() + p.begin, p.count);
+  else
+    step(at, grad_at, p.count);
 }
 
 static void check_number(const char* what, double value) {
@@ -63,8 +65,10 @@ void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& gra
       const Piece& p = pieces[size_t(i)];
       const Tensor &param = params[p.tensor], &grad = grads[p.tensor];
       const Tensor& buffer = has_momentum ? momentum_buffers[p.tensor] : Tensor();
-      if (param.dtype() == DType::float64) step_piece(step64, p, param, grad, buffer);
-      else step_piece(step32, p, param, grad, buffer);
+      if (param.dtype() == DType::float64)
+        step_piece(step64, p, param, grad, buffer);
+      else
+        step_piece(step32, p, param, grad, buffer);
     }
   });
 }

@@ -4,7 +4,8 @@
 //   log_softmax: out = (x - max(x)) - log(sum(exp(x - max(x))))
 //
 // Saved for backward: out. Order of sums: the row-reduction rule along the axis, whichever it is.
-// An element of -inf gives 0 (-inf in log_softmax). A row whose elements are all -inf, or that holds +inf or NaN, is NaN.
+// An element of -inf gives 0 (-inf in log_softmax). A row whose elements are all -inf, or that holds +inf or NaN, is
+// NaN.
 #pragma once
 #include "pyformer/core/tensor.h"
 

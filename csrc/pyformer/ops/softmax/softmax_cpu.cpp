@@ -51,9 +51,8 @@ static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t 
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
-    const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
-      return lanes + exp_flush(load_logits(x + i, n) - m);
-    });
+    const T sum = lanes_reduce<T>(
+        C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + exp_flush(load_logits(x + i, n) - m); });
     const Lanes<T> log_sum = Lanes<T>::broadcast(log(sum));
     for (int64_t i = 0; i < C; i += kLanes) {
       const int64_t n = C - i < kLanes ? C - i : kLanes;
@@ -69,9 +68,8 @@ static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_
     const T* dout = static_cast<const T*>(a.dout) + row * C;
     const T* out = static_cast<const T*>(a.out) + row * C;
     T* dx = static_cast<T*>(a.dx) + row * C;
-    const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
-      return lanes + load_lanes(dout + i, n);
-    });
+    const T sum = lanes_reduce<T>(
+        C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + load_lanes(dout + i, n); });
     const Lanes<T> minus_sum = Lanes<T>::broadcast(-sum);
     for (int64_t i = 0; i < C; i += kLanes) {
       const int64_t n = C - i < kLanes ? C - i : kLanes;

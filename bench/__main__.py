@@ -1,0 +1,136 @@
+"""`python -m bench`: runs the work items, each in a process of its own, and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from bench import ROOT
+
+RIVALS = ("torch", "transformers")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Compare pyformer with PyTorch.")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only items whose name contains one of these")
+    parser.add_argument("--list", action="store_true", help="print the names of the items")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: tiny sizes, once, all in one process")
+    parser.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
+    parser.add_argument("--repetitions", type=int, default=7, help="interleaved samples of each contender (default 7)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where results go; without it a whole run, neither "
+                        "--only nor --quick, goes to bench/results/DATE-CPU.json")  # fmt: skip
+    args = parser.parse_args(arguments)
+    if args.threads < 1 or args.repetitions < 1:
+        parser.error("--threads and --repetitions must be at least 1")
+    if args.quick:
+        args.repetitions = 1
+    return args
+
+
+def select(names: list[str], only: list[str] | None) -> list[str]:
+    """The names that contain one of `only`; ValueError if one of these matches nothing."""
+    for wanted in only or ():
+        if not any(wanted in name for name in names):
+            raise ValueError(f"--only {wanted}: no such item; there are {', '.join(names)}")
+    return [name for name in names if not only or any(wanted in name for wanted in only)]
+
+
+def run_here(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One item in this process."""
+    from bench.items import run_item
+    from bench.measure import Settings
+
+    return [row.to_json() for row in run_item(name, Settings(args.threads, args.repetitions, args.quick))]
+
+
+def run_apart(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """One item in a process of its own: no item finds another's memory or caches, and a crash ends only itself."""
+    threads = str(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.json"
+        command = [sys.executable, "-m", "bench.worker", name, threads, str(args.repetitions), str(file)]
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYFORMER_NUM_THREADS": threads}
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}")
+        return json.loads(file.read_text())
+
+
+def headline(text: str) -> str:
+    """The line of a traceback that names the error."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (named or lines or ["failed"])[-1]
+
+
+def run_all(names: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    """Runs the items; a failed one is reported and the others go on."""
+    from bench.machine import describe, measure_limits
+
+    machine, before = describe(), measure_limits(args.threads)
+    rows, failures = [], {}
+    for number, name in enumerate(names, 1):
+        print(f"[{number}/{len(names)}] {name}", file=sys.stderr, flush=True)
+        try:
+            rows += run_here(name, args) if args.quick else run_apart(name, args)
+        except Exception as error:
+            text = traceback.format_exc() if args.quick else str(error)
+            print(text, file=sys.stderr)
+            failures[name] = headline(text)
+    after = measure_limits(args.threads)
+    return {
+        "machine": machine,
+        "threads": args.threads,
+        "repetitions": args.repetitions,
+        "limits": {name: max(before[name], after[name]) for name in before},
+        "limits_before_and_after": [before, after],
+        "rows": rows,
+        "failures": failures,
+    }
+
+
+def default_file(machine: dict[str, Any]) -> Path:
+    """bench/results/DATE-CPU.json."""
+    cpu = re.sub(r"[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
+    return ROOT / "bench" / "results" / f"{machine['date'][:10]}-{cpu}.json"
+
+
+def main() -> int:
+    """Exit code 0, 1 if an item failed, 2 if it could not start."""
+    args = parse_arguments()
+    if any(importlib.util.find_spec(rival) is None for rival in RIVALS):
+        print('bench: needs torch and transformers: pip install ".[bench]"', file=sys.stderr)
+        return 2
+    from bench.items import all_items
+    from bench.report import text_table
+
+    try:
+        names = select(list(all_items(args.quick)), args.only)
+    except ValueError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    if args.list:
+        print("\n".join(names))
+        return 0
+    data = run_all(names, args)
+    print(text_table(data))
+    file = args.json or (None if args.quick or args.only else default_file(data["machine"]))
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(data, indent=1) + "\n")
+        print(f"wrote {file}")
+    return 1 if data["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The work items: names that `--only` selects, and what each runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from bench import decoding, ops, startup, training
+from bench.measure import Row, Settings
+
+Item = Callable[[Settings], Iterable[Row]]
+
+
+def all_items(quick: bool) -> dict[str, Item]:
+    """Every item by name, in the order of the table."""
+    shapes = training.QUICK_SHAPES if quick else training.SHAPES
+    memory_shape = next(iter(training.QUICK_SHAPES)) if quick else "gpt2-124M-B4-T256"
+    items: dict[str, Item] = {f"training/{name}": partial(training.run_training, name) for name in shapes}
+    items |= {f"decoding/batch{batch}": partial(decoding.run_decoding, batch) for batch in (1, 8)}
+    items[f"memory/{memory_shape}"] = partial(training.run_memory, memory_shape)
+    items["startup/import"] = startup.run_import
+    items["startup/size"] = startup.run_size
+    items["startup/overhead"] = startup.run_overhead
+    items |= {f"op/{op}": partial(ops.run_op, op) for op in ops.cases_by_op(quick)}
+    return items
+
+
+def run_item(name: str, settings: Settings) -> list[Row]:
+    """Runs one item in this process, every contender on settings.threads threads."""
+    import torch
+
+    import pyformer as pf
+
+    pf.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads)
+    return list(all_items(settings.quick)[name](settings))

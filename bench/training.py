@@ -1,0 +1,183 @@
+"""A training step: forward, loss, backward, clipping, AdamW; and the memory that it takes at most.
+
+`python -m bench.training CONTENDER SHAPE THREADS` takes two steps and prints the process's peak memory in bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from bench import ROOT
+from bench.measure import Row, Settings, check_close, timed_row
+
+LEARNING_RATE, CLIP = 3e-4, 1.0
+
+Step = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model and a batch of B rows of T tokens."""
+
+    config: pf.models.GPTConfig
+    B: int
+    T: int
+
+    @property
+    def flops(self) -> float:
+        """Of one step: six a weight of every matrix product a token, and causal attention's half square."""
+        c = self.config
+        weights = 12 * c.num_layers * c.embed_dim**2 + c.vocab_size * c.embed_dim
+        return self.B * self.T * (6.0 * weights + 6.0 * c.num_layers * self.T * c.embed_dim)
+
+
+def gpt2_config() -> pf.models.GPTConfig:
+    """GPT-2 with 124M parameters."""
+    return pf.models.GPTConfig(50257, 1024, 12, 12, 768)
+
+
+SHAPES = {
+    "4x128-B12-T64": Shape(pf.models.GPTConfig(65, 64, 4, 4, 128), 12, 64),
+    "gpt2-124M-B4-T64": Shape(gpt2_config(), 4, 64),
+    "gpt2-124M-B4-T256": Shape(gpt2_config(), 4, 256),
+    "gpt2-124M-B1-T1024": Shape(gpt2_config(), 1, 1024),
+}
+QUICK_SHAPES = {"2x32-B2-T16": Shape(pf.models.GPTConfig(65, 16, 2, 2, 32), 2, 16)}
+ALL_SHAPES = {**SHAPES, **QUICK_SHAPES}
+
+
+def _batch(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.random.default_rng(5).integers(0, shape.config.vocab_size, (shape.B, shape.T + 1))
+    return ids[:, :-1].copy(), ids[:, 1:].copy()
+
+
+def _model(shape: Shape) -> pf.models.GPT:
+    pf.manual_seed(1)
+    return pf.models.GPT(shape.config)
+
+
+def our_step(model: pf.models.GPT, shape: Shape) -> Step:
+    """One step of pyformer; returns the loss before it."""
+    ids, targets = (pf.tensor(a) for a in _batch(shape))
+    parameters = list(model.parameters())
+    optimizer = pf.optim.AdamW(parameters, lr=LEARNING_RATE)
+
+    def step() -> float:
+        loss = model.loss(ids, targets)
+        loss.backward()
+        pf.optim.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def torch_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
+    """The same step of a torch module, eager or compiled."""
+    import torch
+
+    ids, targets = (torch.tensor(a) for a in _batch(shape))
+    parameters = list(twin.parameters())
+
+    def step() -> float:
+        loss = twin(ids, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def torch_adamw(twin: Any) -> Any:
+    """torch's fastest AdamW on a CPU, with pyformer's settings."""
+    import torch
+
+    return torch.optim.AdamW(twin.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=True)
+
+
+def run_training(name: str, settings: Settings) -> Iterator[Row]:
+    """Times one shape. torch.compile's model shares weights and optimiser with the eager one, to fit in memory."""
+    from bench.torch_gpt import twin_of
+
+    shape = ALL_SHAPES[name]
+    model = _model(shape)
+    twin = twin_of(model)
+    optimizer = torch_adamw(twin)
+    steps = {"pyformer": our_step(model, shape), "torch": torch_step(twin, optimizer, shape)}
+    for number in (1, 2, 3):  # the second sees the first's gradients and update, the third the optimiser's state
+        check_close(f"{name}: loss of step {number}", steps["pyformer"](), steps["torch"](), 1e-4)
+    errors = {}
+    if not settings.quick:
+        try:
+            steps["torch.compile"] = _compiled_step(twin, optimizer, shape)
+        except Exception as error:  # no C++ toolchain, or a version that can't
+            errors["torch.compile"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    yield timed_row("training step", f"training step {name}", steps, settings, flops=shape.flops, errors=errors)
+
+
+def _compiled_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
+    import torch
+
+    compiled = torch.compile(twin)
+    ids, targets = (torch.tensor(a) for a in _batch(shape))
+    with torch.no_grad():
+        expected = twin(ids, targets).item()
+    step = torch_step(compiled, optimizer, shape)
+    check_close("torch.compile: loss", step(), expected, 1e-4)
+    return step
+
+
+def run_memory(name: str, settings: Settings) -> Iterator[Row]:
+    """Peak memory of each contender in a process of its own, imports included."""
+    command = [sys.executable, "-m", "bench.training"]
+    values = {}
+    for who in ("pyformer", "torch"):
+        arguments = [*command, who, name, str(settings.threads)]
+        output = subprocess.run(arguments, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+        values[who] = [int(output.split()[-1]) / 2**20]
+    yield Row("memory", f"peak memory, training step {name}", "MiB", values)
+
+
+def _peak_memory(who: str, shape: Shape) -> int:
+    """Bytes. torch's weights come from its own initialisation, so that pyformer takes no part."""
+    if who == "pyformer":
+        step = our_step(_model(shape), shape)
+    else:
+        from bench.torch_gpt import TorchGPT
+
+        twin = TorchGPT(shape.config)
+        step = torch_step(twin, torch_adamw(twin), shape)
+    step()
+    step()
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    raise OSError("no VmHWM in /proc/self/status")
+
+
+def main() -> None:
+    """Prints the peak memory of one contender."""
+    who, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    pf.set_num_threads(threads)
+    if who != "pyformer":
+        import torch
+
+        torch.set_num_threads(threads)
+    print(_peak_memory(who, ALL_SHAPES[name]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Cases of attention, attention_packed and rope. The oracle is torch's softmax of masked scores, written out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from case_tables.case import Case
+
+
+def _allowed(torch, b, tq, tk, causal, window, key_lengths, query_offset):
+    """(B, 1, Tq, Tk) booleans: who may attend to whom."""
+    lengths = torch.full((b,), tk) if key_lengths is None else key_lengths
+    offset = lengths - tq if query_offset is None else query_offset
+    p = offset[:, None, None] + torch.arange(tq)[None, :, None]
+    j = torch.arange(tk)[None, None, :]
+    allowed = (j < lengths[:, None, None]).expand(b, tq, tk).clone()
+    if causal:
+        allowed &= j <= p
+    if window is not None:
+        allowed &= (j > p - window) & (j <= p)
+    return allowed[:, None]
+
+
+def _torch_attention(causal, scale, window):
+    def run(torch, q, k, v, mask=None, key_lengths=None, query_offset=None):
+        b, tq, h, d = q.shape
+        group = h // k.shape[2]
+        k, v = (x.repeat_interleave(group, dim=2).transpose(1, 2) for x in (k, v))
+        scores = q.transpose(1, 2) @ k.transpose(-1, -2) * (d**-0.5 if scale is None else scale)
+        allowed = _allowed(torch, b, tq, k.shape[2], causal, window, key_lengths, query_offset)
+        allowed = allowed.expand_as(scores)
+        if mask is not None and mask.dtype == torch.bool:
+            allowed = allowed & mask
+        elif mask is not None:
+            scores = scores + mask
+            allowed = allowed & ~torch.isneginf(mask)
+        lowest = torch.finfo(scores.dtype).min
+        p = torch.softmax(scores.masked_fill(~allowed, lowest), dim=-1)
+        p = p.masked_fill(~allowed, 0.0)
+        return (p @ v).transpose(1, 2).contiguous()
+
+    return run
+
+
+def _attention(
+    name, b, tq, tk, h, hkv, d, *, causal=False, scale=None, window=None, extra=None, spread=1.0, bench=False
+):
+    def inputs(rng):
+        arrays = {
+            "q": rng.standard_normal((b, tq, h, d)) * spread,
+            "k": rng.standard_normal((b, tk, hkv, d)),
+            "v": rng.standard_normal((b, tk, hkv, d)),
+        }
+        return arrays | (extra(rng) if extra else {})
+
+    def run(pf, q, k, v, **options):
+        return pf.ops.attention(q, k, v, causal=causal, scale=scale, window=window, **options)
+
+    pairs = tq * tk * (0.5 if causal and tq == tk else 1.0)
+    return Case(
+        "attention",
+        name,
+        inputs,
+        run,
+        _torch_attention(causal, scale, window),
+        grads=("q", "k", "v"),
+        reduction=max(tk, tq * h // hkv, d),
+        flops=4.0 * b * h * pairs * d,
+        bytes=4.0 * b * d * (2 * tq * h + 2 * tk * hkv),
+        bench=bench,
+    )
+
+
+def _causal(tq, tk, **options):
+    return _attention(f"causal-{tq}x{tk}", 2, tq, tk, 2, 2, 16, causal=True, **options)
+
+
+def _packed(name, b, t, h, d, *, causal=True, bench=False):
+    def torch_packed(torch, qkv):
+        return _torch_attention(causal, None, None)(torch, *qkv.unbind(2))
+
+    return Case(
+        "attention_packed",
+        name,
+        lambda rng: {"qkv": rng.standard_normal((b, t, 3, h, d))},
+        lambda pf, qkv: pf.ops.attention_packed(qkv, causal=causal),
+        torch_packed,
+        grads=("qkv",),
+        reduction=max(t, d),
+        flops=4.0 * b * h * t * t * (0.5 if causal else 1.0) * d,
+        bytes=4.0 * b * t * h * d * 4,
+        bench=bench,
+    )
+
+
+def _fully_masked(rng):
+    mask = rng.random((2, 1, 9, 70)) < 0.5
+    mask[0, 0, 3] = False
+    mask[1] = False
+    return {"mask": mask}
+
+
+def _rope(name, dim, rotated, *, batched=False, interleaved=False):
+    def inputs(rng):
+        return {
+            "x": rng.standard_normal((2, 7, 3, dim)),
+            "positions": rng.integers(0, 3000, (2, 7) if batched else (7,)),
+            "frequencies": 10000.0 ** (-np.arange(rotated) / rotated),
+        }
+
+    def torch_rope(torch, x, positions, frequencies):
+        angles = (positions[..., None].double() * frequencies.double())[..., None, :]
+        angles = angles if batched else angles[None]
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        turned, rest = x[..., : 2 * rotated], x[..., 2 * rotated :]
+        if interleaved:
+            first, second = turned[..., 0::2], turned[..., 1::2]
+        else:
+            first, second = turned[..., :rotated], turned[..., rotated:]
+        a, b = first * cos - second * sin, first * sin + second * cos
+        out = torch.stack([a, b], -1).flatten(-2) if interleaved else torch.cat([a, b], -1)
+        return torch.cat([out, rest], -1)
+
+    return Case(
+        "rope",
+        name,
+        inputs,
+        lambda pf, x, positions, frequencies: pf.ops.rope(x, positions, frequencies, interleaved=interleaved),
+        torch_rope,
+        grads=("x",),
+    )
+
+
+CASES = [
+    *(_causal(t, t) for t in (1, 2, 15, 16, 17, 63, 64, 65, 130)),
+    _causal(1, 100),
+    _causal(5, 70),
+    _causal(70, 33),  # the first queries see nothing
+    _causal(300, 300),
+    *(_attention(f"width-{d}", 1, 19, 21, 2, 2, d) for d in (1, 3, 8, 17, 31, 33, 64, 80, 128, 257)),
+    _attention("cross", 3, 5, 129, 4, 4, 24),
+    _attention("grouped", 2, 33, 66, 6, 2, 16, causal=True),
+    _attention("one-key-head", 2, 20, 20, 4, 1, 16, causal=True),
+    _attention("scale", 1, 9, 9, 1, 1, 16, scale=0.7),
+    _attention("window", 1, 150, 150, 2, 1, 16, causal=True, window=40),
+    _attention("window-of-one", 1, 9, 9, 2, 2, 8, window=1),
+    _attention(
+        "key-lengths",
+        4,
+        70,
+        70,
+        2,
+        2,
+        16,
+        causal=True,
+        extra=lambda rng: {"key_lengths": np.array([70, 1, 64, 0]), "query_offset": np.zeros(4, np.int64)},
+    ),
+    _attention(
+        "cache",
+        3,
+        2,
+        100,
+        4,
+        2,
+        16,
+        causal=True,
+        extra=lambda rng: {"key_lengths": np.array([100, 2, 65])},
+    ),
+    _attention("boolean-mask", 2, 9, 70, 2, 2, 16, extra=_fully_masked),
+    _attention("added-mask", 2, 9, 70, 2, 2, 16, extra=lambda rng: {"mask": rng.standard_normal((2, 9, 70))}),
+    _attention(
+        "added-infinity",
+        2,
+        9,
+        70,
+        2,
+        2,
+        16,
+        extra=lambda rng: {"mask": np.where(rng.random((1, 1, 9, 70)) < 0.4, -np.inf, 0.5)},
+    ),
+    _attention("no-keys", 1, 3, 0, 1, 1, 8),
+    _attention("no-queries", 1, 0, 5, 1, 1, 8),
+    _attention("empty-batch", 0, 3, 5, 2, 1, 8),
+    _attention("large-scores", 1, 20, 80, 1, 1, 16, causal=True, spread=30.0),
+    _packed("2x37", 2, 37, 3, 16),
+    _packed("full", 1, 66, 2, 20, causal=False),
+    _packed("1x200", 1, 200, 2, 64),
+    _rope("halves", 16, 8),
+    _rope("interleaved", 16, 8, interleaved=True),
+    _rope("part", 20, 5, batched=True),
+    _rope("odd", 7, 3, batched=True, interleaved=True),
+    _packed("B4-H12-T256-D64", 4, 256, 12, 64, bench=True),
+    _packed("B1-H12-T1024-D64", 1, 1024, 12, 64, bench=True),
+    _packed("B1-H12-T4096-D64", 1, 4096, 12, 64, bench=True),
+    _packed("B12-H4-T64-D32", 12, 64, 4, 32, bench=True),
+]

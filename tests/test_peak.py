@@ -1,0 +1,22 @@
+"""The machine's measured limits, which benchmarks are set against."""
+
+from __future__ import annotations
+
+import pytest
+
+import pyformer as pf
+from pyformer import _core
+
+
+def test_fma_peak_of_both_dtypes():
+    for dtype in (pf.float32, pf.float64):
+        assert _core.fma_peak_gflops(dtype, 1) > 0
+
+
+def test_bad_arguments():
+    with pytest.raises(TypeError, match="fma_peak_gflops: expected float32 or float64, got int64"):
+        _core.fma_peak_gflops(pf.int64, 1)
+    with pytest.raises(ValueError, match="fma_peak_gflops: threads must be 1 to 1024, got 0"):
+        _core.fma_peak_gflops(pf.float32, 0)
+    with pytest.raises(ValueError, match="read_bandwidth_gbps: threads must be 1 to 1024, got 1025"):
+        _core.read_bandwidth_gbps(1025)
