@@ -111,20 +111,8 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
   weighted_sums<T, false>(n, task.p, allow, v, v_stride, {task.o + r * D_padded, D_padded, alpha});
 }
 
-// Fetches keys [key, key + n) of x for the task's h-th key head; or its share of those keys for all heads, where they
-// lie together, since memory is read fastest in order. This is done in steps; the step at row r is the one for rows
-// rows.
-template <class T>
-static void prefetch_keys(const ForwardTask<T>& task, const void* x, AttentionStrides s, int64_t key, int64_t n,
-                          int64_t h, int64_t r, int64_t rows) {
-  const bool together = s.head == task.in.head_dim;
-  const int64_t done = together ? h * task.head_rows + r : r, total = together ? task.rows : task.head_rows;
-  const int64_t from = n * done / total, to = n * (done + rows) / total;
-  prefetch_rows(at<T>(x, s, task.b, key + from, task.first_head + (together ? 0 : h)), s.token, to - from,
-                together ? task.heads * task.in.head_dim : task.in.head_dim);
-}
-
-// What a block's keys add to the rows of the task's h-th key head. The next block is fetched between strips.
+// What a block's keys add to the rows of the task's h-th key head. The next block is fetched meanwhile: line by
+// line where few rows leave little to compute, between strips of rows otherwise.
 template <class T>
 static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_t last_key) {
   const AttentionInput& in = task.in;
@@ -133,13 +121,14 @@ static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_
   const int64_t k_stride = in.k_strides.token, v_stride = in.v_strides.token;
   const T* k = at<T>(in.k, in.k_strides, task.b, key, task.first_head + h);
   const T* v = at<T>(in.v, in.v_strides, task.b, key, task.first_head + h);
-  const bool copy = task.head_rows > 12 || D != D_padded;  // reading v once or twice in place costs less than a copy
-  copy_transposed(k, k_stride, n, D, task.k);
+  const bool few = task.head_rows <= 12, copy = !few || D != D_padded;  // few: reading v in place costs less than a copy
+  copy_transposed(k, k_stride, n, D, task.k, few);
   if (copy) copy_rows(v, v_stride, n, D, task.v);
   for (int64_t r = 0; r < task.head_rows; r += kStripRows) {
     const int64_t rows = least(kStripRows, task.head_rows - r);
-    prefetch_keys(task, in.k, in.k_strides, key + n, next, h, r, rows);
-    prefetch_keys(task, in.v, in.v_strides, key + n, next, h, r, rows);
+    const int64_t from = next * r / task.head_rows, to = next * (r + rows) / task.head_rows;
+    if (!few) prefetch_rows(k + (n + from) * k_stride, k_stride, to - from, D);
+    if (!few) prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, D);
     forward_strip(task, first + r, rows, block, copy ? task.v : v, copy ? D_padded : v_stride);
   }
 }

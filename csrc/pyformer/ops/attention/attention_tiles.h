@@ -175,7 +175,10 @@ static void weighted_tile(const T* __restrict__ a, const uint64_t* allow, const 
   for (int64_t k = full; k < full_end; ++k) {
     Vec<T> row[N];
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) row[n] = Vec<T>::load(b + k * b_stride + n * W);
+    for (int n = 0; n < N; ++n) {
+      row[n] = Vec<T>::load(b + k * b_stride + n * W);
+      if constexpr (rows <= 2 && !transposed) __builtin_prefetch(b + (k + kBlock) * b_stride + n * W);  // decoding
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
       const Vec<T> x = Vec<T>::broadcast(a[r * row_step + k * step]);
@@ -284,14 +287,16 @@ static PF_INLINE void transpose(Vec<T>* rows) {
   }
 }
 
-// to[d][j] = from[j][d] for n <= kBlock rows j; zeros in the columns after them.
+// to[d][j] = from[j][d] for n <= kBlock rows j; zeros in the columns after them. May fetch the rows that come next.
 template <class T>
-static void copy_transposed(const T* from, int64_t stride, int64_t n, int64_t D, T* to) {
+static void copy_transposed(const T* from, int64_t stride, int64_t n, int64_t D, T* to, bool fetch_next = false) {
   constexpr int64_t W = Vec<T>::width;
   for (int64_t j = 0; j < kBlock; j += W)
     for (int64_t d = 0; d < D; d += W) {
       Vec<T> square[W];
       const int64_t columns = least(W, D - d);
+      if (fetch_next)
+        for (int64_t r = 0; r < W; ++r) __builtin_prefetch(from + (j + r + kBlock) * stride + d);
       if (j + W <= n && columns == W) {
 #pragma GCC unroll 16
         for (int64_t r = 0; r < W; ++r) square[r] = Vec<T>::load(from + (j + r) * stride + d);

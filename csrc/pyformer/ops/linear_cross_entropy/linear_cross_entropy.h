@@ -5,8 +5,9 @@
 // Rows are taken in chunks of a multiple of 256 whose logits fill about kLogitsBytes. Where a gradient is wanted and
 // the reduction gives one number, a chunk's logits become dlogits in place and dx, dweight and dbias are finished in
 // the same loop; saved are these gradients, which backward only scales. For reduction "none" x, weight, bias and
-// targets are saved and backward runs the loop again: it needs dout row by row. Order of sums: as linear, cross_entropy
-// and linear's gradient on the whole would take them: dweight and dbias are
+// targets are saved and backward runs the loop again: it needs dout row by row.
+//
+// Order of sums: as linear, cross_entropy and linear's gradient on the whole would take them: dweight and dbias are
 // ((p0 + p1) + p2) + ..., p_i a chain over 256 consecutive rows.
 // Arithmetic is that of matmul's and cross_entropy's kernels; this op has none of its own.
 #pragma once
