@@ -121,7 +121,8 @@ static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_
   const int64_t k_stride = in.k_strides.token, v_stride = in.v_strides.token;
   const T* k = at<T>(in.k, in.k_strides, task.b, key, task.first_head + h);
   const T* v = at<T>(in.v, in.v_strides, task.b, key, task.first_head + h);
-  const bool few = task.head_rows <= 12, copy = !few || D != D_padded;  // few: reading v in place costs less than a copy
+  const bool few = task.head_rows <= 12,
+             copy = !few || D != D_padded;  // few: reading v in place costs less than a copy
   copy_transposed(k, k_stride, n, D, task.k, few);
   if (copy) copy_rows(v, v_stride, n, D, task.v);
   for (int64_t r = 0; r < task.head_rows; r += kStripRows) {

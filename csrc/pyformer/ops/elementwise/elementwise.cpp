@@ -377,19 +377,31 @@ Tensor logical_not(const Tensor& x) {
 
 // ---- where ------------------------------------------------------------------------------------------------------
 
-// T only sets the width of an element.
+// T, unsigned, only sets the width of an element. Masks instead of branches: conditions are often random.
+template <class T>
+static T chosen(bool cond, T a, T b) {
+  const T mask = T(0) - T(cond);
+  return T((a & mask) | (b & ~mask));
+}
+
+template <class T, bool steps_a, bool steps_b>
+static void select_row(const bool* cond, const T* a, const T* b, T* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] = chosen(cond[i], a[steps_a ? i : 0], b[steps_b ? i : 0]);
+}
+
 template <class T>
 static void select_elements(const Operands<3>& in, T* out, int64_t size) {
+  const auto row = in.steps[1] ? (in.steps[2] ? select_row<T, true, true> : select_row<T, true, false>)
+                               : (in.steps[2] ? select_row<T, false, true> : select_row<T, false, false>);
   const auto rows = [&](int64_t begin, int64_t end) {
     walk_rows(in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
       const bool* cond = static_cast<const bool*>(in.data[0]) + at[0];
       const T* a = static_cast<const T*>(in.data[1]) + at[1];
       const T* b = static_cast<const T*>(in.data[2]) + at[2];
-      const int64_t step_cond = in.steps[0], step_a = in.steps[1], step_b = in.steps[2];
-      for (int64_t i = 0; i < n; ++i) {
-        const T x = a[i * step_a], y = b[i * step_b];
-        out[start + i] = cond[i * step_cond] ? x : y;
-      }
+      if (in.steps[0]) return row(cond, a, b, out + start, n);
+      const T* source = *cond ? a : b;
+      const int64_t step = in.steps[*cond ? 1 : 2];
+      for (int64_t i = 0; i < n; ++i) out[start + i] = source[i * step];
     });
   };
   constexpr int64_t grain = int64_t(1) << 14;
