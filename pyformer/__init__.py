@@ -1,5 +1,10 @@
 """pyformer trains and runs transformers on its own C++ core: `import pyformer as pf`."""
 
+from pkgutil import extend_path
+
+# In a checkout the compiled core is not here but in the installed package.
+__path__ = extend_path(__path__, __name__)
+
 from pyformer import _core, cuda, ops
 from pyformer._core import (
     DType,
@@ -29,9 +34,9 @@ int32 = DType.int32
 bool = DType.bool
 
 # These use the names above.
-from pyformer import autograd, models, nn, optim  # noqa: E402
-from pyformer.autograd import checkpoint, enable_grad, no_grad  # noqa: E402
-from pyformer.models import from_pretrained  # noqa: E402
+from pyformer import autograd, models, nn, optim
+from pyformer.autograd import checkpoint, enable_grad, no_grad
+from pyformer.models import from_pretrained
 
 
 def show_config() -> str:

@@ -35,6 +35,9 @@ bool is_dlpack_only(const py::object& data);  // exchanged through DLPack becaus
 Array array_from_dlpack(const py::object& data);
 py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy);
 
+// creation.cpp: (2, 3), ((2, 3),) and ([2, 3],) all mean the shape (2, 3)
+Shape shape_from(const char* op, const py::args& args);
+
 // One function a file: what it adds to the module pyformer._core or to its submodule ops.
 void bind_dtypes(py::module_& core);
 void bind_tensor(py::module_& core);

@@ -5,8 +5,7 @@
 
 namespace pyformer::bindings {
 
-// (2, 3), ((2, 3),) and ([2, 3],) all mean the shape (2, 3).
-static Shape shape_from(const char* op, const py::args& args) {
+Shape shape_from(const char* op, const py::args& args) {
   const bool nested = args.size() == 1 && (py::isinstance<py::tuple>(args[0]) || py::isinstance<py::list>(args[0]));
   Shape shape;
   for (const py::handle& dim : nested ? py::tuple(args[0]) : py::tuple(args)) {

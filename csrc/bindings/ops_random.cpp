@@ -5,23 +5,6 @@
 
 namespace pyformer::bindings {
 
-// rand(2, 3), rand((2, 3)) and rand()
-static Shape shape_from(const char* op, const py::args& args) {
-  py::sequence dims = args;
-  if (args.size() == 1 && !PyLong_Check(args[0].ptr())) {
-    if (!py::isinstance<py::sequence>(args[0])) throw TypeError(cat(op, ": expected the shape as integers"));
-    dims = args[0];
-  }
-  Shape shape;
-  for (const py::handle dim : dims) {
-    const int64_t extent = PyNumber_AsSsize_t(dim.ptr(), PyExc_OverflowError);
-    if (extent == -1 && PyErr_Occurred()) throw py::error_already_set();
-    if (extent < 0) throw ValueError(cat(op, ": expected extents of 0 or more, got ", extent));
-    shape.push_back(extent);
-  }
-  return shape;
-}
-
 template <Array (*draw)(const Shape&, DType, RandomStream)>
 static void bind_draw(py::module_& core, const char* name, const char* doc) {
   core.def(
