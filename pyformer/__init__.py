@@ -34,7 +34,7 @@ int32 = DType.int32
 bool = DType.bool
 
 # These use the names above.
-from pyformer import autograd, models, nn, optim
+from pyformer import autograd, models, nn, optim, pickling
 from pyformer.autograd import checkpoint, enable_grad, no_grad
 from pyformer.models import from_pretrained
 

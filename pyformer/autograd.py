@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +11,19 @@ from pyformer import _core
 from pyformer._core import Tensor
 
 
-class _GradMode:
+class _GradMode(threading.local):
     """Sets whether operations of this thread are recorded; a context manager and a decorator."""
 
     enabled: bool
 
+    def __init__(self) -> None:
+        self._previous: list[bool] = []  # one for each time this thread is within it
+
     def __enter__(self) -> None:
-        self._previous = _core.set_grad_enabled(self.enabled)
+        self._previous.append(_core.set_grad_enabled(self.enabled))
 
     def __exit__(self, *exc: object) -> None:
-        _core.set_grad_enabled(self._previous)
+        _core.set_grad_enabled(self._previous.pop())
 
     def __call__(self, fn: Callable) -> Callable:
         @functools.wraps(fn)

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 VALIDATION_FRACTION = 0.1
+MAX_TEXT_BYTES = 4 << 30
+CHUNK_BYTES = 1 << 20
 UTF8_BOM = b"\xef\xbb\xbf"
 
 
@@ -33,7 +35,7 @@ def python_manual() -> str:
 def read_text(paths: Sequence[str | os.PathLike[str]]) -> str:
     """Returns the text of the files, joined by newlines.
 
-    ValueError names the file, and the byte where it is not UTF-8; OSError if one can't be read.
+    ValueError names the file, and the byte where it is not UTF-8 or too long; OSError if one can't be read.
     """
     return "\n".join(_read_one(Path(path)) for path in paths)
 
@@ -44,7 +46,7 @@ def _read_one(path: Path) -> str:
         raise ValueError(f"{path}: is a folder, expected a text file")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise ValueError(f"{path}: is a device, expected a text file")
-    data = path.read_bytes()
+    data = _read_bytes(path)
     if not data:
         raise ValueError(f"{path}: is empty, there is nothing to train on")
     text = _decode(path, data)
@@ -53,13 +55,25 @@ def _read_one(path: Path) -> str:
     return text
 
 
-def _decode(path: Path, data: bytes) -> str:
-    null = data.find(b"\0")
-    if null >= 0:
-        raise ValueError(f"{path}: is a binary file (zero byte at byte {null}), expected UTF-8 text")
+def _read_bytes(path: Path) -> bytearray:
+    """The content, read no further than what shows that it is no text: a pipe may never end."""
+    data = bytearray()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            null = chunk.find(b"\0")
+            if null >= 0:
+                at = len(data) + null
+                raise ValueError(f"{path}: is a binary file (zero byte at byte {at}), expected UTF-8 text")
+            data += chunk
+            if len(data) > MAX_TEXT_BYTES:
+                raise ValueError(f"{path}: is too long, expected at most {MAX_TEXT_BYTES} bytes")
+    return data
+
+
+def _decode(path: Path, data: bytearray) -> str:
     skip = len(UTF8_BOM) if data.startswith(UTF8_BOM) else 0
     try:
-        return data[skip:].decode("utf-8")
+        return str(memoryview(data)[skip:], "utf-8")
     except UnicodeDecodeError as error:
         at = skip + error.start
         raise ValueError(f"{path}: is not UTF-8: byte 0x{data[at]:02x} at byte {at} ({error.reason})") from None

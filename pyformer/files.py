@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,13 +99,21 @@ def write_bytes_atomic(path: PathLike, data: bytes) -> None:
         file.write(data)
 
 
-def write_json_atomic(path: PathLike, value: Any) -> None:
-    """Replaces the file at `path` by `value` as indented JSON in UTF-8, whole or not at all."""
-    write_bytes_atomic(path, _json_bytes(value))
+def write_json_atomic(path: PathLike, value: Any, *, ascii_only: bool = False) -> None:
+    """Replaces the file at `path` by `value` as indented JSON in UTF-8, whole or not at all.
+
+    With `ascii_only` all else is escaped, so names of files that are not UTF-8 can be stored.
+    """
+    write_bytes_atomic(path, _json_bytes(value, ascii_only))
 
 
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+def _json_bytes(value: Any, ascii_only: bool = False) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=ascii_only) + "\n").encode()
+
+
+def display_name(path: PathLike) -> str:
+    """`path` as text that can be printed; bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def read_json(path: PathLike, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
@@ -285,7 +294,7 @@ def save_state(path: PathLike, state: Any) -> None:
     tensors: dict[str, pf.Tensor] = {}
     tree = json.dumps(_without_tensors(state, tensors))
     with atomic_files(path) as (file,):
-        write_safetensors(file, tensors, {"state": tree})
+        write_safetensors(file, tensors, {"state": tree, "crc32": _checksum(tree, tensors)})
 
 
 def load_state(path: PathLike) -> Any:
@@ -298,7 +307,17 @@ def load_state(path: PathLike) -> Any:
     tensors, metadata = read_safetensors(path)
     if "state" not in metadata:
         raise ValueError(f"{path}: not a saved state")
+    if metadata.get("crc32") != _checksum(metadata["state"], tensors):
+        raise ValueError(f"{path}: damaged: its checksum doesn't match what it holds")
     return _with_tensors(_parse_object(metadata["state"].encode(), str(path)), tensors, str(path))
+
+
+def _checksum(tree: str, tensors: Mapping[str, pf.Tensor]) -> str:
+    """CRC-32 of a state's text and of its tensors' bytes."""
+    crc = zlib.crc32(tree.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(_array_of(tensors[name]), crc)
+    return f"{crc:08x}"
 
 
 def _without_tensors(value: Any, tensors: dict[str, pf.Tensor]) -> Any:

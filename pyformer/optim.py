@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,8 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         self._name = type(self).__name__
+        if isinstance(params, pf.Tensor) or not isinstance(params, Iterable):
+            raise TypeError(f"{self._name}: expected a list of Tensors or of groups, got {type(params).__name__}")
         groups = list(params)
         if not groups:
             raise ValueError(f"{self._name}: expected at least one parameter, got none")
@@ -42,6 +46,10 @@ class Optimizer:
         for p in params:
             if not isinstance(p, pf.Tensor):
                 raise TypeError(f"{self._name}: expected Tensors, got {type(p).__name__}")
+            if p.dtype not in (pf.float32, pf.float64):
+                raise TypeError(f"{self._name}: parameters must be float32 or float64, got {p.dtype}")
+            if not (p.requires_grad and p.is_leaf):
+                raise ValueError(f"{self._name}: every parameter must be a leaf that requires a gradient")
         result = {**defaults, **group, "params": params}
         self._check_options(result)
         result["base_lr"] = result["lr"]
@@ -52,6 +60,8 @@ class Optimizer:
             self._check_range(name, options[name], 0.0, math.inf)
 
     def _check_range(self, name: str, value: float, low: float, high: float) -> None:
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+            raise TypeError(f"{self._name}: {name} must be a number, got {type(value).__name__}")
         if not low <= value < high:
             raise ValueError(f"{self._name}: {name} must be in [{low}, {high}), got {value}")
 
@@ -156,11 +166,13 @@ class AdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         super()._check_options(options)
         self._check_range("eps", options["eps"], 0.0, math.inf)
+        if not isinstance(options["betas"], (tuple, list)):
+            raise TypeError(f"AdamW: betas must be a pair of numbers, got {type(options['betas']).__name__}")
         if len(options["betas"]) != 2:
             raise ValueError(f"AdamW: betas must be two numbers, got {options['betas']}")
         for beta in options["betas"]:
@@ -172,7 +184,8 @@ class AdamW(Optimizer):
             by_step.setdefault(self._state_of(p)["step"] + 1, []).append(p)
         for step, members in by_step.items():
             states = [self.state[id(p)] for p in members]
-            _core.adamw_step_(
+            update = functools.partial(
+                _core.adamw_step_,
                 members,
                 [p.grad for p in members],
                 [s["exp_avg"] for s in states],
@@ -184,8 +197,7 @@ class AdamW(Optimizer):
                 weight_decay=float(group["weight_decay"]),
                 step=step,
             )
-            for s in states:
-                s["step"] = step
+            _count_step(states, update)
 
 
 class SGD(Optimizer):
@@ -215,7 +227,8 @@ class SGD(Optimizer):
     def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
         states = [self._state_of(p) for p in params]
         momenta = [s["momentum"] for s in states] if group["momentum"] > 0.0 else []
-        _core.sgd_step_(
+        update = functools.partial(
+            _core.sgd_step_,
             params,
             [p.grad for p in params],
             momenta,
@@ -224,8 +237,7 @@ class SGD(Optimizer):
             weight_decay=float(group["weight_decay"]),
             nesterov=bool(group["nesterov"]),
         )
-        for s in states:
-            s["step"] += 1
+        _count_step(states, update)
 
 
 def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
@@ -295,6 +307,22 @@ def _warmup(step: int, warmup_steps: int) -> float:
 
 def _done(step: int, warmup_steps: int, total_steps: int) -> float:
     return min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+
+
+def _count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None:
+    # Calls update and counts a step in each state, both or neither, whenever Ctrl-C comes: update, a native call, is
+    # whole or raises before it writes, and extend() notes its return before Python can look at signals.
+    before = [s["step"] for s in states]
+    done: list[None] = []
+    try:
+        for s, step in zip(states, before, strict=True):
+            s["step"] = step + 1
+        done.extend(itertools.starmap(update, [()]))
+    except BaseException:
+        if not done:
+            for s, step in zip(states, before, strict=True):
+                s["step"] = step
+        raise
 
 
 def _state_dtype(p: pf.Tensor) -> pf.DType:

@@ -42,6 +42,10 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
         color = COLORS[index % len(COLORS)]
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+        if len(set(points)) == 1:
+            # A line of one point shows nothing.
+            x, y = place(*points[0])
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>')
         style = f'fill="{color}" font-weight="bold"'
         parts.append(_text(WIDTH - RIGHT - 8, TOP + 16 * (index + 1), name, style, anchor="end"))
     return "\n".join([*parts, "</svg>", ""])

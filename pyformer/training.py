@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -131,6 +132,8 @@ class Trainer:
             raise ValueError("Trainer: expected more tokens than the context length in both parts")
         self.step = 0
         self.saved_step: int | None = None
+        self._exported_step: int | None = None
+        self._evaluated_step: int | None = None
         self.validation_loss: float | None = None
         self.optimizer = self._make_optimizer()
         self.schedule = optim.CosineSchedule(options.steps, options.warmup, options.final_lr)
@@ -163,8 +166,9 @@ class Trainer:
     def train(self, progress: bool = False) -> bool:
         """Trains until the last step (True) or until asked to stop (False), saving on the way.
 
-        With `progress` it draws a bar on stderr. FloatingPointError if the loss is not finite: the
-        last checkpoint stays. OSError if a checkpoint can't be written: the one before stays.
+        With `progress` it draws a bar on stderr. FloatingPointError if a loss, the gradient or the
+        weights are not finite: the last checkpoint stays. OSError if a checkpoint can't be written:
+        the one before stays.
         """
         if self.saved_step is None:
             self.save()
@@ -178,6 +182,9 @@ class Trainer:
                 self._after_step(loss, metrics, clock, bar)
         if self.saved_step != self.step:
             self.save()
+        elif self._exported_step != self.step:
+            # The process before this one may have died between its checkpoint and the export.
+            self.export()
         return self.step == self.options.steps
 
     def _train_step(self) -> float | None:
@@ -200,19 +207,31 @@ class Trainer:
                 self.optimizer.zero_grad()
                 _core.set_rng_state(*random_state)
                 return None
-        if not math.isfinite(total):
-            raise FloatingPointError(
-                f"the loss is {total} at step {self.step + 1}: try a lower learning rate than {o.lr:g}{self._kept()}"
-            )
-        optim.clip_grad_norm_(self.model.parameters(), o.clip)
+        self._check_finite("the loss", total, self.step + 1)
+        norm = optim.clip_grad_norm_(self.model.parameters(), o.clip)
+        self._check_finite("the norm of the gradient", norm, self.step + 1)
         self.optimizer.scale_lr(self.schedule(self.step))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         return total
 
-    def _kept(self) -> str:
-        return "" if self.run is None else f" (the checkpoint of step {self.saved_step} is kept)"
+    def _check_finite(self, name: str, value: float, step: int) -> None:
+        if math.isfinite(value):
+            return
+        kept = "" if self.saved_step is None else f" (the checkpoint of step {self.saved_step} is kept)"
+        raise FloatingPointError(
+            f"{name} is {value} at step {step}: try a lower learning rate than {self.options.lr:g}{kept}"
+        )
+
+    def _check_weights(self) -> None:
+        """FloatingPointError if the weights are not worth a checkpoint."""
+        with self._evaluation():
+            norm = float(_core.global_norm([p.detach() for p in self.model.parameters()]))
+            self._check_finite("the norm of the weights", norm, self.step)
+            if self._evaluated_step != self.step:
+                loss = self.model.loss(*self.validation[0]).item()
+                self._check_finite("the validation loss", loss, self.step)
 
     def _after_step(self, loss: float, metrics: _Metrics, clock: _Clock, bar: Any) -> None:
         o, last = self.options, self.step == self.options.steps
@@ -243,7 +262,9 @@ class Trainer:
         return text
 
     def _evaluate_and_report(self, metrics: _Metrics) -> None:
-        self.validation_loss = self.evaluate()
+        loss = self.evaluate()
+        self._check_finite("the validation loss", loss, self.step)
+        self.validation_loss, self._evaluated_step = loss, self.step
         metrics.write(step=self.step, validation_loss=self.validation_loss)
         unit = self.tokenizer.unit if self.tokenizer else "token"
         log.info("step %d: validation loss %.4f nats a %s", self.step, self.validation_loss, unit)
@@ -280,9 +301,14 @@ class Trainer:
             _core.set_rng_state(*random_state)
 
     def save(self) -> None:
-        """Writes the checkpoint, then the exported model and the loss curve."""
+        """Writes the checkpoint, then the exported model and the loss curve.
+
+        FloatingPointError if the weights are not finite: the checkpoint before stays.
+        """
         if self.run is None:
             return
+        if self.step > 0:
+            self._check_weights()
         path = self.run / CHECKPOINT_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {
@@ -295,8 +321,15 @@ class Trainer:
         }
         files.save_state(path, state)
         self.saved_step = self.step
+        self.export()
+
+    def export(self) -> None:
+        """Writes the model for use elsewhere, and the loss curve."""
+        if self.run is None:
+            return
         self.model.save_pretrained(self.run)
         write_loss_curve(self.run)
+        self._exported_step = self.step
 
     def restore(self) -> None:
         """Goes back to the run's checkpoint; later lines of its metrics are dropped.
@@ -311,10 +344,11 @@ class Trainer:
             seed, stream = (int(x) for x in state["random_state"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
         _core.set_rng_state(seed, stream)
         self.step = self.saved_step = step
+        self._exported_step = self._evaluated_step = None
         self._recent, self.validation_loss = recent, state.get("validation_loss")
         remove_leftovers(self.run)
         rewind_metrics(self.run / METRICS_NAME, step)
@@ -329,11 +363,10 @@ class Trainer:
 
     @contextlib.contextmanager
     def _bar(self, progress: bool) -> Iterator[Any]:
-        if not progress:
+        # A process started without a stderr has None there.
+        if not progress or sys.stderr is None:
             yield None
             return
-        import sys
-
         from tqdm import tqdm
 
         # A log file gets a line now and then, not ten a second.
@@ -356,7 +389,7 @@ class _Metrics:
 
     def write(self, **values: Any) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(values) + "\n")
+            self._file.write(json.dumps(values, allow_nan=False) + "\n")
             self._file.flush()
 
 
@@ -376,7 +409,10 @@ def _printable(text: str) -> str:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a metrics file; lines that are no JSON object with a step are left out."""
+    """The lines of a metrics file.
+
+    Lines that are no JSON object with a possible step are left out, and so are numbers not finite.
+    """
     try:
         lines = Path(path).read_bytes().decode("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -385,9 +421,25 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
-            if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-                entries.append(entry)
+            if isinstance(entry, dict) and _is_step(entry.get("step")):
+                entries.append({name: v for name, v in entry.items() if not _is_number(v) or _is_finite(v)})
     return entries
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and 0 <= value <= MAX_COUNT
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a float can hold the number: an int may be beyond that."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
@@ -397,9 +449,9 @@ def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
 
 
 def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(step, value) of the entries that hold a number called `name`."""
+    """(step, value) of the entries that hold a finite number called `name`."""
     values = [(entry["step"], entry.get(name)) for entry in entries]
-    return [(float(s), float(v)) for s, v in values if isinstance(v, (int, float))]
+    return [(float(s), float(v)) for s, v in values if _is_number(v) and _is_finite(v)]
 
 
 def write_loss_curve(run: str | os.PathLike[str]) -> None:
@@ -409,7 +461,8 @@ def write_loss_curve(run: str | os.PathLike[str]) -> None:
         "training": loss_points(entries, "loss"),
         "validation": loss_points(entries, "validation_loss"),
     }
-    picture = svg.line_chart(Path(run).name, "step", "loss (nats a token)", lines)
+    title = _printable(files.display_name(Path(run).name))
+    picture = svg.line_chart(title, "step", "loss (nats a token)", lines)
     files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,6 +241,42 @@ def test_an_interrupted_run_goes_on_exactly(straight, text, tmp_path, name, code
     run(tmp_path, "train", "--resume", "--out", "run")
     for path in ("model.safetensors", training.CHECKPOINT_NAME):
         assert (tmp_path / "run" / path).read_bytes() == (straight / path).read_bytes()
+
+
+def test_run_that_died_before_its_first_checkpoint_starts_again(trained, tmp_path):
+    shutil.copy(trained / "text.txt", tmp_path)
+    started = tmp_path / "runs" / "started"
+    started.mkdir(parents=True)
+    shutil.copy(trained / "run" / "training.json", started)
+    (started / ".tokenizer.json.1-ab.tmp").write_bytes(b"cut off")
+    run(tmp_path, "train", "--resume", *TINY[-2:])
+    for path in ("model.safetensors", "tokenizer.json", training.CHECKPOINT_NAME):
+        assert (started / path).read_bytes() == (trained / "run" / path).read_bytes()
+    assert not list(started.glob(".*"))
+    (started / training.CHECKPOINT_NAME).unlink()
+    one_line(run(tmp_path, "train", "--resume", "--out", started, code=2), "no checkpoint")
+
+
+def test_a_leftover_of_the_record_does_not_block_a_new_run(text, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".training.json.1-ab.tmp").write_bytes(b"cut off")
+    run(tmp_path, "train", text, "--out", "run", "--steps", 1, *TINY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are not UTF-8")
+def test_names_that_are_not_utf8(text, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    text.rename(tmp_path / name)
+    assert "caf\ufffd" in run(tmp_path, "train", name, "--out", name + "-run", "--steps", 1, *TINY).stdout
+    run(tmp_path, "train", "--resume", "--out", name + "-run", "--steps", 2)
+    assert "caf\ufffd" in run(tmp_path, "info", name + "-run").stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_training_without_stderr(text, tmp_path):
+    line = shlex.join(command("train", text, "--out", "run", "--steps", 2, *TINY))
+    assert subprocess.run(f"{line} 2>&-", shell=True, cwd=tmp_path, timeout=120).returncode == 0
+    assert subprocess.run(f"{line} 2>&-", shell=True, cwd=tmp_path, timeout=120).returncode == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

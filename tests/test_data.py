@@ -1,6 +1,8 @@
 """Text, its split, and batches."""
 
+import contextlib
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -48,6 +50,35 @@ def test_bad_paths(tmp_path):
     if os.path.exists("/dev/zero"):
         with pytest.raises(ValueError, match="is a device"):
             data.read_text(["/dev/zero"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_endless_pipes_are_left_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MAX_TEXT_BYTES", 3 * data.CHUNK_BYTES)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def feed(block):
+        with contextlib.suppress(BrokenPipeError), open(pipe, "wb") as file:
+            while True:
+                file.write(block)
+
+    for byte, message in ((b"\0", "zero byte at byte 0"), (b"a", "is too long")):
+        writer = threading.Thread(target=feed, args=(byte * 65536,))
+        writer.start()
+        with pytest.raises(ValueError, match=message):
+            data.read_text([pipe])
+        writer.join(timeout=60)
+        assert not writer.is_alive()
+
+
+def test_a_zero_byte_is_found_in_any_chunk(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CHUNK_BYTES", 2)
+    (tmp_path / "text").write_bytes("\ufeffäöü".encode())
+    assert data.read_text([tmp_path / "text"]) == "äöü"
+    (tmp_path / "binary").write_bytes(b"abcde\0")
+    with pytest.raises(ValueError, match="zero byte at byte 5"):
+        data.read_text([tmp_path / "binary"])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")

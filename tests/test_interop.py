@@ -224,3 +224,125 @@ def test_item_len_repr_bool():
     assert "requires_grad" in repr(pf.zeros(2, requires_grad=True))
     assert bool(pf.tensor(1.0))
     assert float(pf.tensor(2)) == 2.0
+
+
+def test_dtypes_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="DType"):
+        pf.DType(99)
+    with pytest.raises(ValueError, match="DType"):
+        pf.DType(-1)
+    assert pf.DType(0) == pf.float32
+    for refused in (lambda: pf.zeros(2).to(None), lambda: pf.ops.cast(pf.zeros(2), None)):
+        with pytest.raises(TypeError, match="dtype"):
+            refused()
+    assert pf.ops.cast(pf.zeros(2), pf.int32).dtype == pf.int32
+
+
+def test_tensors_come_from_functions_only():
+    class Derived(pf.Tensor):
+        pass
+
+    with pytest.raises(TypeError, match=r"pyformer\.tensor"):
+        pf.Tensor()
+    for kind in (pf.Tensor, Derived):
+        for new in (kind.__new__, pf.Tensor.__mro__[1].__new__):
+            with pytest.raises(TypeError):
+                new(kind)
+
+
+def test_integers_stay_exact():
+    assert pf.arange(2**53, 2**53 + 4).numpy().tolist() == [2**53 + i for i in range(4)]
+    assert pf.arange(2**63 - 3, 2**63 - 1).numpy().tolist() == [2**63 - 3, 2**63 - 2]
+    assert pf.arange(2**63 - 1, -(2**63), -(2**63 - 1)).numpy().tolist() == [2**63 - 1, 0, -(2**63 - 1)]
+    assert pf.arange(np.int64(5), 0, -2).numpy().tolist() == [5, 3, 1]
+    assert pf.arange(3, 3).shape == (0,)
+    assert pf.full((2,), 2**60 + 1, dtype=pf.int64).numpy().tolist() == [2**60 + 1] * 2
+    assert pf.tensor([0.1], dtype=pf.float64).item() == 0.1
+    assert pf.full(2, -0.0).numpy().tobytes() == np.full(2, -0.0, np.float32).tobytes()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pf.full(2, 2**31, dtype=pf.int32),
+        lambda: pf.full(2, 2**70, dtype=pf.int64),
+        lambda: pf.full(2, 2.5, dtype=pf.int64),
+        lambda: pf.full(2, float("nan"), dtype=pf.int32),
+        lambda: pf.tensor([2**31], dtype=pf.int32),
+        lambda: pf.tensor([2**63]),
+        lambda: pf.tensor([1.5], dtype=pf.int64),
+        lambda: pf.tensor([float("inf")], dtype=pf.int64),
+        lambda: pf.tensor(1e30, dtype=pf.int64),
+        lambda: pf.arange(2**40, 2**40 + 2, dtype=pf.int32),
+        lambda: pf.arange(2**70, 2**70 + 2),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(make):
+    with pytest.raises(ValueError, match="fit"):
+        make()
+
+
+def test_a_size_beyond_64_bits_is_a_memory_error():
+    with pytest.raises(MemoryError):
+        pf.zeros(2**70)
+    with pytest.raises(ValueError, match="negative"):
+        pf.zeros(-(2**70))
+
+
+def test_power_of_a_huge_exponent():
+    with pytest.raises(ValueError, match="power"):
+        pf.tensor([2]) ** 2**70
+    assert (pf.tensor([3]) ** 2).item() == 9
+
+
+def test_index_arrays():
+    x = pf.arange(300)
+    assert x[np.array([100, -1], np.int8)].numpy().tolist() == [100, 299]
+    assert x[[]].shape == (0,)
+    assert pf.zeros(3, 4)[[]].shape == (0, 4)
+    for mask in ([True, False], np.ones(301, bool), np.ones((300, 1), bool), True):
+        with pytest.raises(IndexError, match="mask"):
+            x[mask]
+    y = pf.arange(6).reshape(2, 3)
+    assert y[np.array([[True, False, True], [False, True, False]])].numpy().tolist() == [0, 2, 4]
+    assert y[np.array([False, True])].numpy().tolist() == [[3, 4, 5]]
+    with pytest.raises(IndexError, match="range"):
+        x[np.array([2**64 - 1], np.uint64)]
+
+
+def test_written_values_keep_to_the_dtype():
+    x = pf.zeros(3)
+    with pytest.raises(TypeError, match="float64"):
+        x[0] = pf.tensor(1.0, dtype=pf.float64)
+    v = pf.tensor([2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="requires grad"):
+        x[:1] = v
+    with pf.no_grad():
+        x[:1] = v
+    x[1] = pf.tensor(7)
+    assert x.numpy().tolist() == [2, 7, 0]
+
+
+def test_iteration():
+    assert [row.numpy().tolist() for row in pf.arange(4).reshape(2, 2)] == [[0, 1], [2, 3]]
+    with pytest.raises(TypeError, match="iteration"):
+        iter(pf.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("op", "call"),
+    [
+        ("reshape", lambda x: x.reshape("a")),
+        ("transpose", lambda x: x.transpose("a")),
+        ("split", lambda x: pf.ops.split(x, "a")),
+        ("split", lambda x: pf.ops.split(x, 2**70)),
+        ("pad", lambda x: pf.ops.pad(x, 1)),
+        ("arange", lambda x: pf.arange(0, "a")),
+        ("arange", lambda x: pf.arange(0, 1, None)),
+        ("full", lambda x: pf.full(2, "a")),
+        ("__dlpack__", lambda x: x.__dlpack__(max_version=1)),
+    ],
+)
+def test_foreign_arguments_are_a_type_error_with_the_name_of_the_op(op, call):
+    with pytest.raises(TypeError, match=f"^{op}: expected"):
+        call(pf.zeros(4))

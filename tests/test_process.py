@@ -161,6 +161,25 @@ def test_live_arrays_return_to_base():
     assert _core.memory_stats()["live_arrays"] == base
 
 
+@pytest.mark.parametrize("work", ["a @ a", "a[1:] + pf.asarray(np.ones(400, np.float32))", "pf.full((400, 400), 2.0)"])
+def test_exit_while_daemon_threads_are_inside_an_op(work):
+    script = f"""
+        import threading, time
+        import numpy as np, pyformer as pf
+        a = pf.ones(400, 400)
+        def loop():
+            while True:
+                {work}
+        for _ in range(4):
+            threading.Thread(target=loop, daemon=True).start()
+        time.sleep(0.2)
+    """
+    for _ in range(3):
+        result = python(script)
+        assert result.returncode == 0, result.stderr
+        assert "terminate" not in result.stderr
+
+
 def test_settings_are_checked():
     for bad in (0, -1, 2000):
         with pytest.raises(ValueError, match="threads"):

@@ -206,3 +206,44 @@ def test_two_threads_into_one_leaf():
     for t in threads:
         t.join()
     assert (x.grad.numpy() == 200).all()
+
+
+def test_a_users_buffer_is_never_written_as_a_gradient():
+    buffer = np.ones(3, np.float32)
+
+    class Share(pf.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx, dout):
+            return pf.asarray(buffer)
+
+    x = pf.zeros(3, requires_grad=True)
+    for _ in range(3):
+        Share.apply(x).sum().backward()
+    assert buffer.tolist() == [1.0, 1.0, 1.0]
+    assert x.grad.numpy().tolist() == [3.0, 3.0, 3.0]
+
+
+def test_gradients_of_storage_only_dtypes_are_float32():
+    p = pf.ones(2, dtype=pf.bfloat16, requires_grad=True)
+    (p.to(pf.float32) * 2.0).sum().backward()
+    p.backward(pf.ones(2))
+    assert p.grad.dtype == pf.float32
+    assert p.grad.numpy().tolist() == [3.0, 3.0]
+    with pytest.raises(TypeError, match="float32"):
+        p.backward(pf.ones(2, dtype=pf.bfloat16))
+
+
+def test_reading_gradients_while_another_thread_adds_to_them():
+    x = pf.ones(2**22, requires_grad=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: [stop.is_set() or (x * 1.0).sum().backward() for _ in range(60)])
+    thread.start()
+    while thread.is_alive():
+        _ = x.grad
+    stop.set()
+    thread.join()
+    assert x.grad is not None

@@ -3,6 +3,9 @@
 import errno
 import json
 import math
+import os
+import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -174,6 +177,76 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path):
         trainer.train()
 
 
+def test_gradient_that_is_not_finite_stops_the_run(tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    weight = next(trainer.model.parameters())
+    clip = training.optim.clip_grad_norm_
+
+    def broken(parameters, max_norm):
+        weight.grad = weight.grad * math.inf
+        return clip(parameters, max_norm)
+
+    before = weight.numpy().copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.optim, "clip_grad_norm_", broken)
+        with pytest.raises(FloatingPointError, match=r"gradient is (nan|inf) at step 1.*checkpoint of step 0"):
+            trainer.train()
+    assert np.array_equal(weight.numpy(), before)
+
+
+def break_weights(trainer):
+    state = trainer.model.state_dict()
+    trainer.model.load_state_dict({name: pf.tensor(w.numpy() * np.float32(math.nan)) for name, w in state.items()})
+
+
+# A step that is evaluated before it is saved, and one that is only saved.
+@pytest.mark.parametrize(("save_every", "eval_every"), [(4, 4), (2, 100)])
+def test_broken_weights_never_replace_a_checkpoint(tmp_path, save_every, eval_every):
+    run = tmp_path / "run"
+    values = {**OPTIONS.to_dict(), "save_every": save_every, "eval_every": eval_every}
+    trainer = make_trainer(run, TrainingOptions(**values))
+    trainer.save()
+    before = {path: path.read_bytes() for path in (run / CHECKPOINT_NAME, run / files.WEIGHTS_NAME)}
+    step = trainer.optimizer.step
+
+    def diverge():
+        step()
+        if trainer.step + 1 == save_every:
+            break_weights(trainer)
+
+    trainer.optimizer.step = diverge
+    with pytest.raises(FloatingPointError, match=r"is nan at step \d.*checkpoint of step 0 is kept"):
+        trainer.train()
+    assert {path: path.read_bytes() for path in before} == before
+    assert "NaN" not in (run / training.METRICS_NAME).read_text()
+
+
+@pytest.mark.parametrize("name", [files.WEIGHTS_NAME, training.CURVE_NAME])
+@pytest.mark.parametrize("left", [None, b"stale"])
+def test_run_killed_before_its_last_export_is_exported(straight, tmp_path, name, left):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / name).unlink()
+    if left is not None:
+        (run / name).write_bytes(left)
+    trainer = make_trainer(run)
+    trainer.restore()
+    assert trainer.train()
+    same_result(straight, run)
+    assert ElementTree.parse(run / training.CURVE_NAME)
+
+
+def test_flipped_bits_of_a_checkpoint_are_noticed(tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    trainer.save()
+    path = tmp_path / "run" / CHECKPOINT_NAME
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"state\.safetensors: damaged"):
+        trainer.restore()
+
+
 def test_checkpoint_of_another_model_is_refused(straight, tmp_path):
     run = tmp_path / "run"
     make_trainer(run, embed=32).save()
@@ -253,6 +326,32 @@ def test_rewinding_drops_later_and_broken_lines(tmp_path):
     path.write_bytes(b'{"step": 1, "loss": 2}\n\xff[[[\n[]\n{"step": 3}\n{"step": 2}\n{"st')
     training.rewind_metrics(path, 2)
     assert path.read_text() == '{"step": 1, "loss": 2}\n{"step": 2}\n'
+
+
+def test_impossible_metrics_are_skipped(tmp_path):
+    path = tmp_path / training.METRICS_NAME
+    huge = "1" + "0" * 400
+    lines = [f'{{"step": {huge}, "loss": 1}}', f'{{"step": 1, "loss": {huge}}}']
+    lines += ['{"step": 2, "loss": NaN}', '{"step": 3, "loss": 1e999}', '{"step": -1}', '{"step": true}']
+    path.write_text("\n".join([*lines, '{"step": 4, "loss": 2.5}', ""]))
+    assert training.loss_points(training.read_metrics(path), "loss") == [(4.0, 2.5)]
+    training.write_loss_curve(tmp_path)
+    training.rewind_metrics(path, 4)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "loss": 2.5}\n'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are not UTF-8")
+def test_folder_whose_name_is_not_utf8(tmp_path):
+    run = tmp_path / os.fsdecode(b"caf\xe9\x01")
+    trainer = make_trainer(run)
+    trainer.save()
+    trainer.restore()
+    assert ElementTree.parse(run / training.CURVE_NAME)
+
+
+def test_one_point_is_visible():
+    for points, count in (([(1.0, 2.0)], 1), ([(1.0, 2.0), (2.0, 1.0)], 0)):
+        assert svg.line_chart("a", "step", "loss", {"a": points}).count("<circle") == count
 
 
 @pytest.mark.parametrize(

@@ -3,39 +3,44 @@
 
 namespace pyformer::bindings {
 
+// What the gradient of an input must look like.
+struct GradientForm {
+  Shape shape;
+  DType dtype;
+};
+
+// The gradient that a backward written in Python returned for input i, checked.
+static Array returned_gradient(const std::string& name, size_t i, const py::handle& item, const GradientForm& form) {
+  if (item.is_none()) return Array::zeros(form.shape, form.dtype);
+  if (!py::isinstance<Tensor>(item))
+    throw TypeError(cat(name, ": gradient ", i, " must be a Tensor or None, got ", Py_TYPE(item.ptr())->tp_name));
+  const Array gradient = item.cast<Tensor>().array();
+  if (!(gradient.shape() == form.shape) || gradient.dtype() != form.dtype)
+    throw ValueError(cat(name, ": gradient ", i, " must be ", pyformer::name(form.dtype), " ", form.shape.str(),
+                         ", got ", pyformer::name(gradient.dtype()), " ", gradient.shape().str()));
+  return gradient;
+}
+
 // backward(douts: list[Tensor], needs: list[bool]) -> sequence of Tensor or None, one an input
 static std::vector<Tensor> record_python(const std::string& name, const std::vector<Tensor>& inputs,
                                          const std::vector<Tensor>& outputs, py::object backward) {
   std::vector<Array> outs;
   for (const Tensor& t : outputs) outs.push_back(t.array());
-  auto callable = owned(std::move(backward));
-  std::vector<Saved> saved_inputs;
-  for (const Tensor& t : inputs) saved_inputs.push_back(save(t));
+  std::vector<GradientForm> forms;
+  for (const Tensor& t : inputs) forms.push_back({t.shape(), gradient_dtype(t.dtype())});
   return record_outputs(
       "Function", inputs, std::move(outs),
-      [callable, name, saved_inputs](const std::vector<Array>& douts, const Needs& need) -> Gradients {
+      [callable = owned(std::move(backward)), name, forms](const std::vector<Array>& douts,
+                                                           const Needs& need) -> Gradients {
         py::gil_scoped_acquire gil;
         std::vector<Tensor> gradients;
         for (const Array& d : douts) gradients.emplace_back(d);
         const py::sequence results = (*callable)(gradients, need.flags);
-        if (py::len(results) != need.flags.size())
-          throw ValueError(
-              cat(name, ": backward must return ", need.flags.size(), " gradients, got ", py::len(results)));
+        if (py::len(results) != forms.size())
+          throw ValueError(cat(name, ": backward must return ", forms.size(), " gradients, got ", py::len(results)));
         Gradients arrays;
-        for (size_t i = 0; i < need.flags.size(); ++i) {
-          const py::object item = results[i];
-          const Array& input = saved_inputs[i]();
-          if (item.is_none()) {
-            arrays.push_back(need[int(i)] ? Array::zeros(input.shape(), input.dtype()) : Array());
-            continue;
-          }
-          const Array gradient = item.cast<Tensor>().array();
-          if (need[int(i)] && (!(gradient.shape() == input.shape()) || gradient.dtype() != input.dtype()))
-            throw ValueError(cat(name, ": gradient ", i, " must be ", pyformer::name(input.dtype()), " ",
-                                 input.shape().str(), ", got ", pyformer::name(gradient.dtype()), " ",
-                                 gradient.shape().str()));
-          arrays.push_back(gradient);
-        }
+        for (size_t i = 0; i < forms.size(); ++i)
+          arrays.push_back(need[int(i)] ? returned_gradient(name, i, py::object(results[i]), forms[i]) : Array());
         return arrays;
       });
 }

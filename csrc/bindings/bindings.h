@@ -4,7 +4,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <optional>
+#include <thread>
 
 #include "pyformer/core/tensor.h"
 
@@ -12,16 +14,58 @@ namespace py = pybind11;
 
 namespace pyformer::bindings {
 
-using NoGil = py::call_guard<py::gil_scoped_release>;
+// Python ends a daemon thread that asks for the GIL of an interpreter on its way out with pthread_exit, which unwinds
+// the stack. Destructors cannot let that through (std::terminate), so the thread stays here until the process ends.
+template <class TakeGil>
+void take_gil_or_park(TakeGil take_gil) noexcept {
+  try {
+    take_gil();
+  } catch (...) {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
+// Lets other Python threads run while it lives; within, no Python object may be touched.
+class ReleaseGil {
+ public:
+  ReleaseGil() : state_(PyEval_SaveThread()) {}
+  ~ReleaseGil() {
+    take_gil_or_park([this] { PyEval_RestoreThread(state_); });
+  }
+  ReleaseGil(const ReleaseGil&) = delete;
+  ReleaseGil& operator=(const ReleaseGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+using NoGil = py::call_guard<ReleaseGil>;
+
+// Calls function, which lets go of a Python object, with the GIL, on whichever thread; not at all once Python ends.
+template <class Function>
+void let_go_with_gil(Function function) {
+  if (!Py_IsInitialized()) return;
+  PyGILState_STATE state{};
+  take_gil_or_park([&] { state = PyGILState_Ensure(); });
+  function();
+  PyGILState_Release(state);
+}
 
 inline Tensor or_absent(const std::optional<Tensor>& tensor) { return tensor ? *tensor : Tensor(); }
 
 // A Python object owned by C++ that may let go of it on a thread without the GIL.
 inline std::shared_ptr<py::object> owned(py::object object) {
-  return std::shared_ptr<py::object>(new py::object(std::move(object)), [](py::object* o) {
-    py::gil_scoped_acquire gil;
-    delete o;
-  });
+  return std::shared_ptr<py::object>(new py::object(std::move(object)),
+                                     [](py::object* o) { let_go_with_gil([o] { delete o; }); });
+}
+
+// value as a T; a TypeError that starts with the op's name where it is none.
+template <class T>
+T argument(const char* op, const char* expected, py::handle value) {
+  try {
+    return value.cast<T>();
+  } catch (const py::cast_error&) {
+    throw TypeError(cat(op, ": expected ", expected, ", got ", py::repr(value).cast<std::string>()));
+  }
 }
 
 // interop.cpp

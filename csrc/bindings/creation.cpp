@@ -1,7 +1,10 @@
 // New tensors: zeros, ones, full, arange.
 #include <cmath>
+#include <limits>
 
 #include "bindings.h"
+#include "pyformer/base/thread_pool.h"
+#include "pyformer/ops/cast/cast.h"
 
 namespace pyformer::bindings {
 
@@ -11,7 +14,11 @@ Shape shape_from(const char* op, const py::args& args) {
   for (const py::handle& dim : nested ? py::tuple(args[0]) : py::tuple(args)) {
     const Py_ssize_t extent = PyNumber_AsSsize_t(dim.ptr(), PyExc_OverflowError);
     if (extent == -1 && PyErr_Occurred()) {
+      const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError);
       PyErr_Clear();
+      if (too_large && py::int_(0) < py::reinterpret_borrow<py::object>(dim))
+        throw OutOfMemory(cat(op, ": dimension ", py::repr(dim).cast<std::string>()));
+      if (too_large) throw ValueError(cat(op, ": dimensions must not be negative"));
       throw TypeError(cat(op, ": the shape must be integers, got ", py::repr(dim).cast<std::string>()));
     }
     if (extent < 0) throw ValueError(cat(op, ": dimensions must not be negative, got ", extent));
@@ -23,11 +30,48 @@ Shape shape_from(const char* op, const py::args& args) {
 template <class T>
 static Array filled(const Shape& shape, T value) {
   Array a = Array::empty(shape, DTypeOf<T>::value);
-  std::fill_n(a.data<T>(), a.size(), value);
+  T* data = a.data<T>();
+  parallel_for(a.size(), 1 << 18, [&](int64_t begin, int64_t end) { std::fill(data + begin, data + end, value); });
   return a;
 }
 
-static Array full(const Shape& shape, double value, DType dtype) {
+// A number as Python gave it: integers stay exact.
+struct Number {
+  bool whole = false;  // integer is set
+  int64_t integer = 0;
+  double real = 0;
+};
+
+static Number number_from(const char* op, const py::object& value) {
+  Number number;
+  const auto refuse = [&](const char* expected) {
+    PyErr_Clear();
+    throw TypeError(cat(op, ": expected ", expected, ", got ", py::repr(value).cast<std::string>()));
+  };
+  number.real = PyFloat_AsDouble(value.ptr());
+  const bool failed = number.real == -1 && PyErr_Occurred();
+  if (failed && !PyErr_ExceptionMatches(PyExc_OverflowError)) refuse("a number");
+  if (failed) PyErr_Clear();
+  if (!PyIndex_Check(value.ptr())) return number;
+  const py::object integer = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!integer) refuse("a number");
+  int overflow = 0;
+  number.integer = PyLong_AsLongLongAndOverflow(integer.ptr(), &overflow);
+  number.whole = !overflow;
+  if (failed) number.real = overflow * std::numeric_limits<double>::infinity();
+  return number;
+}
+
+static int64_t integer_for(const char* op, const Number& value, DType dtype) {
+  const double limit = dtype == DType::int32 ? 0x1p31 : 0x1p63;
+  const bool fits = value.whole ? dtype == DType::int64 || value.integer == int32_t(value.integer)
+                                : value.real >= -limit && value.real < limit && value.real == std::floor(value.real);
+  if (!fits) throw ValueError(cat(op, ": ", value.real, " is not an integer that fits in ", name(dtype)));
+  return value.whole ? value.integer : int64_t(value.real);
+}
+
+static Array full(const Shape& shape, const Number& number, DType dtype) {
+  const double value = number.real;
   switch (dtype) {
     case DType::float32:
       return filled(shape, float(value));
@@ -38,9 +82,9 @@ static Array full(const Shape& shape, double value, DType dtype) {
     case DType::float16:
       return filled(shape, to_float16(float(value)));
     case DType::int64:
-      return filled(shape, int64_t(value));
+      return filled(shape, integer_for("full", number, dtype));
     case DType::int32:
-      return filled(shape, int32_t(value));
+      return filled(shape, int32_t(integer_for("full", number, dtype)));
     case DType::boolean:
       return filled(shape, value != 0);
   }
@@ -51,23 +95,53 @@ static DType dtype_or(const py::object& dtype, DType otherwise) {
   return dtype.is_none() ? otherwise : dtype_from(dtype);
 }
 
-static Tensor made(const std::string& device, Array array, bool requires_grad) {
+static Tensor made(const std::string& device, const Shape& shape, const Number& value, DType dtype,
+                   bool requires_grad) {
   device_from_name(device);
-  return Tensor(std::move(array), requires_grad);
+  ReleaseGil release;
+  const bool zero = value.real == 0 && !std::signbit(value.real);
+  return Tensor(zero ? Array::zeros(shape, dtype) : full(shape, value, dtype), requires_grad);
 }
 
-static Tensor arange(double start, const py::object& stop, double step, const py::object& dtype) {
-  const double first = stop.is_none() ? 0.0 : start, last = stop.is_none() ? start : stop.cast<double>();
-  if (step == 0 || !std::isfinite(step) || !std::isfinite(first) || !std::isfinite(last))
-    throw ValueError(
-        cat("arange: start, stop and step must be finite and step not 0, got ", first, ", ", last, ", ", step));
-  const double count = std::max(0.0, std::ceil((last - first) / step));
+// Differences of int64 fit in uint64, and so do the values, modulo 2^64.
+static Array whole_range(int64_t start, int64_t stop, int64_t step) {
+  const uint64_t span = step > 0 ? uint64_t(stop) - uint64_t(start) : uint64_t(start) - uint64_t(stop);
+  const uint64_t stride = step > 0 ? uint64_t(step) : 0 - uint64_t(step);
+  const bool empty = step > 0 ? stop <= start : stop >= start;
+  const uint64_t count = empty ? 0 : (span - 1) / stride + 1;
+  if (count > uint64_t(1) << 53) throw OutOfMemory(cat("arange: ", count, " elements"));
+  const Array values = Array::empty({int64_t(count)}, DType::int64);
+  for (uint64_t i = 0; i < count; ++i) values.data<int64_t>()[i] = int64_t(uint64_t(start) + i * uint64_t(step));
+  return values;
+}
+
+static Array real_range(double start, double stop, double step) {
+  const double count = std::max(0.0, std::ceil((stop - start) / step));
   if (count > 0x1p53) throw OutOfMemory(cat("arange: ", count, " elements"));
   const Array values = Array::empty({int64_t(count)}, DType::float64);
-  for (int64_t i = 0; i < values.size(); ++i) values.data<double>()[i] = first + double(i) * step;
-  const bool whole = first == std::floor(first) && step == std::floor(step);
-  return tensor_from(py::cast(Tensor(values)), py::cast(dtype_or(dtype, whole ? DType::int64 : DType::float32)), "cpu",
-                     false);
+  for (int64_t i = 0; i < values.size(); ++i) values.data<double>()[i] = start + double(i) * step;
+  return values;
+}
+
+static Tensor arange(const py::object& start, const py::object& stop, const py::object& step, const py::object& dtype) {
+  const Number first = stop.is_none() ? Number{true, 0, 0} : number_from("arange", start);
+  const Number last = number_from("arange", stop.is_none() ? start : stop), stride = number_from("arange", step);
+  if (stride.real == 0 || !std::isfinite(stride.real) || !std::isfinite(first.real) || !std::isfinite(last.real))
+    throw ValueError(cat("arange: start, stop and step must be finite and step not 0, got ", first.real, ", ",
+                         last.real, ", ", stride.real));
+  const bool whole = first.real == std::floor(first.real) && stride.real == std::floor(stride.real);
+  const DType type = dtype_or(dtype, whole ? DType::int64 : DType::float32);
+  ReleaseGil release;
+  const bool exact = first.whole && last.whole && stride.whole;
+  const Array values =
+      exact ? whole_range(first.integer, last.integer, stride.integer) : real_range(first.real, last.real, stride.real);
+  if (is_integer(type)) {
+    const int64_t end = values.size() - 1;
+    integer_for("arange", exact ? first : Number{false, 0, std::trunc(first.real)}, type);
+    if (end > 0 && exact) integer_for("arange", {true, values.data<int64_t>()[end], last.real}, type);
+    if (end > 0 && !exact) integer_for("arange", {false, 0, std::trunc(values.data<double>()[end])}, type);
+  }
+  return Tensor(cast(values, type));
 }
 
 void bind_creation(py::module_& core) {
@@ -77,25 +151,27 @@ void bind_creation(py::module_& core) {
   core.def(
       "zeros",
       [](const py::args& shape, const py::object& dtype, const std::string& device, bool grad) {
-        return made(device, Array::zeros(shape_from("zeros", shape), dtype_or(dtype, DType::float32)), grad);
+        return made(device, shape_from("zeros", shape), {true, 0, 0}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad,
       "A tensor of zeros: zeros(2, 3) or zeros((2, 3)); float32 by default.");
   core.def(
       "ones",
       [](const py::args& shape, const py::object& dtype, const std::string& device, bool grad) {
-        return made(device, full(shape_from("ones", shape), 1, dtype_or(dtype, DType::float32)), grad);
+        return made(device, shape_from("ones", shape), {true, 1, 1}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad, "A tensor of ones; float32 by default.");
   core.def(
       "full",
-      [](const py::object& shape, double value, const py::object& dtype, const std::string& device, bool grad) {
-        const py::args extents(py::isinstance<py::int_>(shape) ? py::make_tuple(shape) : py::tuple(shape));
-        return made(device, full(shape_from("full", extents), value, dtype_or(dtype, DType::float32)), grad);
+      [](const py::object& shape, const py::object& value, const py::object& dtype, const std::string& device,
+         bool grad) {
+        const py::args extents(PyIndex_Check(shape.ptr()) ? py::make_tuple(shape) : py::tuple(shape));
+        return made(device, shape_from("full", extents), number_from("full", value), dtype_or(dtype, DType::float32),
+                    grad);
       },
       py::arg("shape"), py::arg("value"), py::kw_only(), dtype, device, requires_grad,
       "A tensor of one value; float32 by default.");
-  core.def("arange", &arange, py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1.0, dtype,
+  core.def("arange", &arange, py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1, dtype,
            "start, start + step, ... up to but without stop; int64 where start and step are whole, else float32.");
 }
 

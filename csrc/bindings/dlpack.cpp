@@ -52,9 +52,17 @@ static void release_capsule(PyObject* capsule, const char* name) {
   managed->deleter(managed);
 }
 
+static Array copy_without_gil(const Array& array) {
+  ReleaseGil release;
+  return array.copy();
+}
+
 py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy) {
-  auto* context = new Exported{copy.is_none() || !copy.cast<bool>() ? array : array.copy(), {}, {}};
-  const bool versioned = !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
+  const bool versioned =
+      !max_version.is_none() &&
+      argument<std::pair<int, int>>("__dlpack__", "max_version to be two integers", max_version).first >= 1;
+  const bool copied = !copy.is_none() && argument<bool>("__dlpack__", "copy to be None or a bool", copy);
+  auto* context = new Exported{copied ? copy_without_gil(array) : array, {}, {}};
   PyObject* capsule;
   if (versioned) {
     auto* managed =
@@ -89,6 +97,7 @@ static Array array_of(const dlpack::TensorView& view, bool read_only, std::share
   const bool aligned = reinterpret_cast<uintptr_t>(data) % uintptr_t(item) == 0;
   if (shape.size() == 0) return Array::empty(shape, dtype);
   if (is_row_major(view) && aligned && !read_only) return Array::borrow(data, shape, dtype, std::move(owner));
+  ReleaseGil release;
   const Array out = Array::empty(shape, dtype);
   char* target = static_cast<char*>(out.raw());
   for (int64_t i = 0; i < out.size(); ++i) {
@@ -108,9 +117,8 @@ static Array take_capsule(PyObject* capsule, const char* name, const char* used_
   auto* managed = static_cast<M*>(PyCapsule_GetPointer(capsule, name));
   PyCapsule_SetName(capsule, used_name);
   std::shared_ptr<void> owner(managed, [](void* p) {
-    py::gil_scoped_acquire gil;  // the exporter may hold Python objects
     auto* m = static_cast<M*>(p);
-    if (m->deleter) m->deleter(m);
+    if (m->deleter) let_go_with_gil([m] { m->deleter(m); });  // the exporter may hold Python objects
   });
   return array_of(managed->view, read_only, std::move(owner));
 }

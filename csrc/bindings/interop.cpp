@@ -1,4 +1,6 @@
 // Arrays in and out: NumPy, and whatever NumPy reads (lists, numbers, __array__, the buffer protocol).
+#include <cmath>
+
 #include "bindings.h"
 #include "pyformer/ops/cast/cast.h"
 
@@ -23,12 +25,18 @@ static std::optional<DType> dtype_named(const std::string& wanted) {
 }
 
 DType dtype_from(const py::object& dtype) {
-  if (py::isinstance<DType>(dtype)) return dtype.cast<DType>();
+  const char* expected = "dtype: expected float32, float64, bfloat16, float16, int64, int32 or bool, got ";
+  if (dtype.is_none()) throw TypeError(cat(expected, "None"));  // NumPy's default would be float64
+  if (py::isinstance<DType>(dtype)) {
+    const DType known = dtype.cast<DType>();
+    if (known > DType::boolean) throw TypeError(cat(expected, "DType(", int(known), ")"));
+    return known;
+  }
   if (py::isinstance<py::str>(dtype))  // NumPy does not know bfloat16
     if (const auto found = dtype_named(dtype.cast<std::string>())) return *found;
   const std::string wanted = py::str(py::dtype::from_args(dtype).attr("name"));
   if (const auto found = dtype_named(wanted)) return *found;
-  throw TypeError(cat("dtype: expected float32, float64, bfloat16, float16, int64, int32 or bool, got ", wanted));
+  throw TypeError(cat(expected, wanted));
 }
 
 // Python numbers carry no width: True if data is a number or a nest of lists whose first leaf is one.
@@ -47,8 +55,9 @@ static const char* widened(const std::string& dtype) {
   return nullptr;
 }
 
-// data as a NumPy array of a dtype that has a counterpart (bfloat16 as its bits in uint16).
-static py::array readable_array(const py::object& data, DType* dtype) {
+// data as a NumPy array of a dtype that has a counterpart (bfloat16 as its bits in uint16). Python floats are float32
+// unless they are on their way to a wanted dtype.
+static py::array readable_array(const py::object& data, DType* dtype, bool to_wanted = false) {
   const py::module_ numpy = py::module_::import("numpy");
   py::object array;
   try {
@@ -60,7 +69,7 @@ static py::array readable_array(const py::object& data, DType* dtype) {
   if (!array.attr("dtype").attr("isnative").cast<bool>())
     array = array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="));
   std::string name = py::str(array.attr("dtype").attr("name"));
-  if (name == "float64" && is_python_number(data)) {
+  if (name == "float64" && !to_wanted && is_python_number(data)) {
     array = array.attr("astype")("float32");
     name = "float32";
   }
@@ -69,6 +78,8 @@ static py::array readable_array(const py::object& data, DType* dtype) {
     name = wide;
   }
   const auto found = dtype_named(name);
+  if ((name == "object" || name == "uint64") && is_python_number(data))
+    throw ValueError("tensor: expected numbers and integers that fit in int64, got something else among them");
   if (!found) throw TypeError(cat("tensor: expected numbers or booleans, got an array of ", name));
   *dtype = *found;
   if (*found == DType::bfloat16) array = numpy.attr("ascontiguousarray")(array).attr("view")("uint16");
@@ -81,11 +92,14 @@ static Shape shape_of(const py::array& array) {
   return shape;
 }
 
-static Array copy_of(const py::object& data) {
-  if (py::isinstance<Tensor>(data)) return data.cast<Tensor>().array().copy();
-  if (is_dlpack_only(data)) return array_from_dlpack(data).copy();
+static Array copy_of(const py::object& data, bool to_wanted = false) {
+  if (py::isinstance<Tensor>(data) || is_dlpack_only(data)) {
+    const Array source = py::isinstance<Tensor>(data) ? data.cast<Tensor>().array() : array_from_dlpack(data);
+    ReleaseGil release;
+    return source.copy();
+  }
   DType dtype;
-  const py::array source = readable_array(data, &dtype);
+  const py::array source = readable_array(data, &dtype, to_wanted);
   const Array out = Array::empty(shape_of(source), dtype);
   const py::capsule keep(&out, [](void*) {});
   const py::array target(source.dtype(), std::vector<py::ssize_t>(source.shape(), source.shape() + source.ndim()),
@@ -94,11 +108,32 @@ static Array copy_of(const py::object& data) {
   return out;
 }
 
+// Python's numbers have one value, which an integer dtype must hold exactly; arrays convert as cast does.
+static void check_fits(const Array& numbers, DType dtype) {
+  const double limit = dtype == DType::int32 ? 0x1p31 : 0x1p63;
+  const auto refuse = [&](auto value) {
+    throw ValueError(cat("tensor: ", value, " is not an integer that fits in ", name(dtype)));
+  };
+  for (int64_t i = 0; i < numbers.size(); ++i) {
+    if (numbers.dtype() == DType::float64) {
+      const double value = numbers.data<double>()[i];
+      if (!(value >= -limit && value < limit) || value != std::floor(value)) refuse(value);
+    } else if (numbers.dtype() == DType::int64 && dtype == DType::int32) {
+      const int64_t value = numbers.data<int64_t>()[i];
+      if (value != int32_t(value)) refuse(value);
+    }
+  }
+}
+
 Tensor tensor_from(const py::object& data, const py::object& dtype, const std::string& device, bool requires_grad) {
   device_from_name(device);
-  Array array = copy_of(data);
-  if (!dtype.is_none()) array = cast(array, dtype_from(dtype));
-  return Tensor(std::move(array), requires_grad);
+  if (dtype.is_none()) return Tensor(copy_of(data), requires_grad);
+  const DType wanted = dtype_from(dtype);
+  const Array array = copy_of(data, true);
+  const bool exact = is_integer(wanted) && is_python_number(data);
+  ReleaseGil release;
+  if (exact) check_fits(array, wanted);
+  return Tensor(cast(array, wanted), requires_grad);
 }
 
 Tensor tensor_sharing(const py::object& data) {

@@ -52,10 +52,9 @@ static Tensor integer_scalar(const char* op, py::handle number, DType dtype) {
   return dtype == DType::int64 ? filled(int64_t(value)) : filled(int32_t(value));
 }
 
-static bool is_numpy_scalar(py::handle object) {
-  static const py::handle generic = py::object(py::module_::import("numpy").attr("generic")).release();
-  return py::isinstance(object, generic);
-}
+static py::handle numpy_generic;  // set when the module is made
+
+static bool is_numpy_scalar(py::handle object) { return py::isinstance(object, numpy_generic); }
 
 std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
@@ -82,13 +81,14 @@ std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::hand
 }
 
 static Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b) {
-  py::gil_scoped_release release;
+  ReleaseGil release;
   return function(a, b);
 }
 
 // x ** 2 is a multiplication, for integers too.
 static bool is_two(py::handle exponent) {
-  return PyLong_CheckExact(exponent.ptr()) && PyLong_AsLong(exponent.ptr()) == 2;
+  int overflow = 0;
+  return PyLong_CheckExact(exponent.ptr()) && PyLong_AsLongAndOverflow(exponent.ptr(), &overflow) == 2;
 }
 
 // ---- the Tensor class -------------------------------------------------------------------------------------------
@@ -115,12 +115,13 @@ static void bind_reflected(py::class_<Tensor>& cls, const char* method, const ch
       py::arg("other"));
 }
 
+static Tensor squared(const Tensor& x) {
+  ReleaseGil release;
+  return square(x);
+}
+
 static py::object power_operator(const Tensor& self, py::handle exponent) {
-  if (is_two(exponent))
-    return py::cast([&] {
-      py::gil_scoped_release release;
-      return square(self);
-    }());
+  if (is_two(exponent)) return py::cast(squared(self));
   const std::optional<Tensor> operand = binary_operand("power", exponent, self);
   if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
   return py::cast(call(&power, self, *operand));
@@ -147,6 +148,7 @@ static const NamedUnary unary_functions[] = {
 };
 
 void bind_tensor_operators(py::class_<Tensor>& cls) {
+  numpy_generic = py::object(py::module_::import("numpy").attr("generic")).release();
   bind_operator(cls, "__add__", "add", &add);
   bind_reflected(cls, "__radd__", "add", &add);
   bind_operator(cls, "__sub__", "subtract", &subtract);
@@ -191,8 +193,14 @@ static void bind_binary(py::module_& ops, const char* op, BinaryFunction functio
 
 static Tensor where_operands(const Tensor& cond, py::handle a, py::handle b) {
   const auto [x, y] = binary_operands("where", a, b);
-  py::gil_scoped_release release;
+  ReleaseGil release;
   return where(cond, x, y);
+}
+
+static Tensor cast_to(const Tensor& x, const py::object& wanted) {
+  const DType dtype = dtype_from(wanted);
+  ReleaseGil release;
+  return cast(x, dtype);
 }
 
 void bind_elementwise(py::module_& ops) {
@@ -213,7 +221,7 @@ TypeError for dtypes that differ; so do all functions of two operands here. Inte
   ops.def(
       "power",
       [](py::handle a, py::handle b) {
-        if (py::isinstance<Tensor>(a) && is_two(b)) return square(a.cast<Tensor>());
+        if (py::isinstance<Tensor>(a) && is_two(b)) return squared(a.cast<const Tensor&>());
         const auto [x, y] = binary_operands("power", a, b);
         return call(&power, x, y);
       },
@@ -229,9 +237,8 @@ TypeError for dtypes that differ; so do all functions of two operands here. Inte
   ops.def("where", &where_operands, py::arg("cond"), py::arg("a"), py::arg("b"),
           "a where cond (bool) is True, else b; the three broadcast. What was not chosen gets gradient 0.");
 
-  ops.def(
-      "cast", [](const Tensor& x, DType dtype) { return cast(x, dtype); }, py::arg("x"), py::arg("dtype"), NoGil(),
-      R"(x in another dtype, or x itself if it has it. Differentiable between float dtypes.
+  ops.def("cast", &cast_to, py::arg("x"), py::arg("dtype"),
+          R"(x in another dtype, or x itself if it has it. Differentiable between float dtypes.
 
 Floats go to integers toward zero, with NaN as 0 and what does not fit as the nearest limit.)");
   ops.def(

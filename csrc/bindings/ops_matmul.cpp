@@ -40,10 +40,10 @@ static py::object matmul_operator(const Tensor& a, const py::object& b, bool ref
   if (!py::isinstance<Tensor>(b) && !py::isinstance<py::array>(b))
     return py::reinterpret_borrow<py::object>(Py_NotImplemented);
   const Tensor other = tensor_sharing(b);
-  py::gil_scoped_release release;
-  Tensor out = reflected ? matmul(other, a) : matmul(a, other);
-  py::gil_scoped_acquire acquire;
-  return py::cast(std::move(out));
+  return py::cast([&] {
+    ReleaseGil release;
+    return reflected ? matmul(other, a) : matmul(a, other);
+  }());
 }
 
 void bind_tensor_matmul(py::class_<Tensor>& cls) {

@@ -12,7 +12,7 @@ static void bind_draw(py::module_& core, const char* name, const char* doc) {
       [name](const py::args& args, const py::object& dtype, bool requires_grad) {
         const Shape shape = shape_from(name, args);
         const DType type = dtype.is_none() ? DType::float32 : dtype_from(dtype);
-        py::gil_scoped_release release;
+        ReleaseGil release;
         return Tensor(draw(shape, type, draw_stream()), requires_grad);
       },
       py::kw_only(), py::arg("dtype") = py::none(), py::arg("requires_grad") = false, doc);

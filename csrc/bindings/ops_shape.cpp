@@ -1,4 +1,6 @@
 // Operations that move elements, and indexing.
+#include <limits>
+
 #include "bindings.h"
 #include "pyformer/ops/cache_append/cache_append.h"
 #include "pyformer/ops/embedding/embedding.h"
@@ -8,9 +10,9 @@
 namespace pyformer::bindings {
 
 // (2, 3) and ((2, 3),) both mean the integers 2, 3.
-static std::vector<int64_t> integers(const py::args& args) {
+static std::vector<int64_t> integers(const char* op, const py::args& args) {
   const bool nested = args.size() == 1 && (py::isinstance<py::tuple>(args[0]) || py::isinstance<py::list>(args[0]));
-  return (nested ? py::object(args[0]) : py::object(args)).cast<std::vector<int64_t>>();
+  return argument<std::vector<int64_t>>(op, "integers", nested ? py::object(args[0]) : py::object(args));
 }
 
 // ---- x[...] -------------------------------------------------------------------------------------------------------
@@ -66,21 +68,41 @@ static bool is_basic(const py::handle& k) {
           !PyBool_Check(k.ptr()));
 }
 
-// x[i, j, ...] with integer or boolean arrays for the leading axes: rows of the table those axes make together.
-static Tensor take_rows(const Tensor& x, const py::tuple& key) {
+// A mask covers whole axes, from `axis` on.
+static void check_mask(const py::array& mask, int axis, const Shape& shape) {
+  bool fits = mask.ndim() > 0 && axis + mask.ndim() <= shape.ndim();
+  for (int i = 0; fits && i < mask.ndim(); ++i) fits = mask.shape(i) == shape[axis + i];
+  if (!fits)
+    throw IndexError(cat("index: a mask of shape ", py::str(mask.attr("shape")).cast<std::string>(),
+                         " does not fit a tensor of shape ", shape.str(), " from axis ", axis));
+}
+
+// The key's arrays as int64 index arrays, one an axis: a mask becomes the places where it is True.
+static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   const py::module_ numpy = py::module_::import("numpy");
   py::list indices;
   for (const py::handle& k : key) {
-    const py::object array = numpy.attr("asarray")(k);
-    const char kind = array.attr("dtype").attr("kind").cast<std::string>()[0];
+    const bool is_list = py::isinstance<py::list>(k) || py::isinstance<py::tuple>(k);
+    py::array array = numpy.attr("asarray")(k);
+    const char kind = array.dtype().kind();
     if (kind == 'b') {
+      check_mask(array, int(indices.size()), shape);
       for (const py::handle& axis_indices : array.attr("nonzero")()) indices.append(axis_indices);
-    } else if (kind == 'i' || kind == 'u') {
-      indices.append(array);
+    } else if (kind == 'i' || kind == 'u' || (is_list && array.size() == 0)) {
+      if (kind == 'u' && array.itemsize() == 8)  // what int64 cannot hold stays out of range
+        array = numpy.attr("minimum")(array, std::numeric_limits<int64_t>::max());
+      indices.append(array.attr("astype")("int64"));
     } else {
       throw IndexError("index: expected integers, slices, '...', None, or leading integer or boolean arrays");
     }
   }
+  return indices;
+}
+
+// x[i, j, ...] with integer or boolean arrays for the leading axes: rows of the table those axes make together.
+static Tensor take_rows(const Tensor& x, const py::tuple& key) {
+  const py::module_ numpy = py::module_::import("numpy");
+  const py::list indices = index_arrays(x.shape(), key);
   const int leading = int(py::len(indices));
   if (leading == 0 || leading > x.ndim())
     throw IndexError(cat("index: ", leading, " index arrays for a tensor of shape ", x.shape().str()));
@@ -97,6 +119,7 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   }
   const py::object linear = numpy.attr("ravel_multi_index")(py::tuple(wrapped), extents).attr("astype")("int64");
   const Tensor ids = tensor_from(numpy.attr("asarray")(linear), py::none(), "cpu", false);
+  ReleaseGil release;
   std::vector<int64_t> rest(x.shape().begin() + leading, x.shape().end());
   int64_t rows = 1, columns = 1;
   for (int i = 0; i < leading; ++i) rows *= x.dim(i);
@@ -112,42 +135,68 @@ static Tensor get_item(const Tensor& x, const py::object& key) {
   for (const py::handle& k : parts)
     if (!is_basic(k)) return take_rows(x, parts);
   const BasicIndex index = parse_basic(parts, x.shape());
+  ReleaseGil release;
   return reshape(slice(x, index.ranges), index.shape);
 }
 
 // In place, with NumPy's rules for the key and for broadcasting the value.
 static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
   check_writable("x[i] = v", x);
-  if (py::isinstance<Tensor>(value) && value.cast<Tensor>().requires_grad())
-    throw std::runtime_error("x[i] = v: v requires grad, and writes in place record none");
+  py::object source = value;
+  if (py::isinstance<Tensor>(value)) {
+    const Tensor v = value.cast<Tensor>();
+    if (v.requires_grad() && grad_enabled())
+      throw std::runtime_error("x[i] = v: v requires grad, and writes in place record none");
+    if (is_float(v.dtype()) && v.dtype() != x.dtype())
+      throw TypeError(cat("x[i] = v: expected v of dtype ", name(x.dtype()), ", got ", name(v.dtype())));
+    source = numpy_of(v.array());
+  }
   py::object target = numpy_of(x.array());
-  target[key] = py::isinstance<Tensor>(value) ? py::object(numpy_of(value.cast<Tensor>().array())) : value;
+  target[key] = source;
   x.array().storage().written();
 }
 
-static std::vector<std::pair<int64_t, int64_t>> pairs(const py::object& widths) {
-  return widths.cast<std::vector<std::pair<int64_t, int64_t>>>();
+static Tensor reshape_to(const Tensor& x, const py::args& args) {
+  const std::vector<int64_t> shape = integers("reshape", args);
+  ReleaseGil release;
+  return reshape(x, shape);
 }
 
-static std::vector<Tensor> split_by(const Tensor& x, const py::object& sizes, int64_t wanted_axis) {
-  if (!py::isinstance<py::int_>(sizes)) return split(x, sizes.cast<std::vector<int64_t>>(), wanted_axis);
-  const int64_t size = sizes.cast<int64_t>();
+static Tensor transpose_to(const Tensor& x, const py::args& args) {
+  const std::vector<int64_t> axes = integers("transpose", args);
+  ReleaseGil release;
+  return transpose(x, axes);
+}
+
+static Tensor pad_by(const Tensor& x, const py::object& widths) {
+  const auto pairs =
+      argument<std::vector<std::pair<int64_t, int64_t>>>("pad", "a pair (before, after) for each axis", widths);
+  ReleaseGil release;
+  return pad(x, pairs);
+}
+
+static std::vector<int64_t> part_sizes(const Tensor& x, const py::object& sizes, int64_t wanted_axis) {
+  const char* expected = "an integer or a list of integers";
+  if (!PyIndex_Check(sizes.ptr())) return argument<std::vector<int64_t>>("split", expected, sizes);
+  const int64_t size = argument<int64_t>("split", expected, sizes);
   if (size <= 0) throw ValueError(cat("split: the size of a part must be positive, got ", size));
   std::vector<int64_t> parts;
   for (int64_t left = x.dim(normalize_axis("split", wanted_axis, x.ndim())); left > 0; left -= size)
     parts.push_back(std::min(left, size));
+  return parts;
+}
+
+static std::vector<Tensor> split_by(const Tensor& x, const py::object& sizes, int64_t wanted_axis) {
+  const std::vector<int64_t> parts = part_sizes(x, sizes, wanted_axis);
+  ReleaseGil release;
   return split(x, parts, wanted_axis);
 }
 
 void bind_tensor_shape(py::class_<Tensor>& cls) {
-  cls.def(
-         "reshape", [](const Tensor& x, const py::args& shape) { return reshape(x, integers(shape)); },
-         "The same elements in another shape, sharing memory; one extent may be -1.")
-      .def(
-          "transpose", [](const Tensor& x, const py::args& axes) { return transpose(x, integers(axes)); },
-          "A copy with the axes in the given order; all reversed if none is given.")
-      .def_property_readonly(
-          "T", [](const Tensor& x) { return transpose(x, {}); }, "A copy with the axes reversed.")
+  cls.def("reshape", &reshape_to, "The same elements in another shape, sharing memory; one extent may be -1.")
+      .def("transpose", &transpose_to, "A copy with the axes in the given order; all reversed if none is given.")
+      .def_property_readonly("T", py::cpp_function([](const Tensor& x) { return transpose(x, {}); }, NoGil()),
+                             "A copy with the axes reversed.")
       .def("__getitem__", &get_item, py::arg("key"))
       .def("__setitem__", &set_item, py::arg("key"), py::arg("value"));
 }
@@ -166,9 +215,8 @@ void bind_shape(py::module_& ops) {
   ops.def("stack", &stack, py::arg("xs"), py::arg("axis") = 0, NoGil(), "Tensors of equal shape along a new axis.");
   ops.def("split", &split_by, py::arg("x"), py::arg("sizes"), py::arg("axis") = 0,
           "Parts of the given sizes along axis; one integer means parts of that size, the last maybe smaller.");
-  ops.def(
-      "pad", [](const Tensor& x, const py::object& widths) { return pad(x, pairs(widths)); }, py::arg("x"),
-      py::arg("widths"), "x with zeros around it: widths holds a pair (before, after) for each axis.");
+  ops.def("pad", &pad_by, py::arg("x"), py::arg("widths"),
+          "x with zeros around it: widths holds a pair (before, after) for each axis.");
   ops.def("gather", &gather, py::arg("x"), py::arg("index"), py::arg("axis"), NoGil(),
           "out[i][j] = x[i][index[i][j]] for axis 1 of two; IndexError for an index out of range.");
   ops.def("embedding", &embedding, py::arg("ids"), py::arg("weight"), NoGil(),

@@ -47,8 +47,15 @@ void bind_runtime(py::module_& core) {
       if (is_supported(Isa(i))) names.push_back(name(Isa(i)));
     return names;
   });
-  core.def("fma_peak_gflops", &fma_peak_gflops, py::arg("dtype"), py::arg("threads"), NoGil(),
-           "This machine's fused multiply-add peak in float32 or float64, GFLOP/s, measured now.");
+  core.def(
+      "fma_peak_gflops",
+      [](const py::object& dtype, int threads) {
+        const DType type = dtype_from(dtype);
+        ReleaseGil release;
+        return fma_peak_gflops(type, threads);
+      },
+      py::arg("dtype"), py::arg("threads"),
+      "This machine's fused multiply-add peak in float32 or float64, GFLOP/s, measured now.");
   core.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("threads"), NoGil(),
            "This machine's memory read bandwidth, GB/s, measured now.");
 }

@@ -4,6 +4,14 @@
 
 namespace pyformer::bindings {
 
+static DType dtype_numbered(const py::int_& value) {
+  int overflow = 0;
+  const long number = PyLong_AsLongAndOverflow(value.ptr(), &overflow);
+  if (overflow || number < 0 || number > long(DType::boolean))
+    throw ValueError(cat("DType: expected 0 to ", int(DType::boolean), ", got ", py::str(value).cast<std::string>()));
+  return DType(number);
+}
+
 void bind_dtypes(py::module_& core) {
   py::enum_<DType>(core, "DType", "The element type of a tensor.")
       .value("float32", DType::float32)
@@ -14,7 +22,8 @@ void bind_dtypes(py::module_& core) {
       .value("int32", DType::int32)
       .value("bool", DType::boolean)
       .def_property_readonly("itemsize", &item_bytes, "Bytes an element.")
-      .def("__repr__", [](DType d) { return cat("pyformer.", name(d)); });
+      .def("__repr__", [](DType d) { return cat("pyformer.", name(d)); })
+      .def(py::init([](const py::int_& value) { return dtype_numbered(value); }), py::prepend(), py::arg("value"));
 }
 
 static py::tuple shape_tuple(const Tensor& t) {
@@ -54,11 +63,27 @@ static std::string repr(const Tensor& t) {
 }
 
 static Tensor converted(const Tensor& t, const py::object& wanted) {
-  if (!py::isinstance<py::str>(wanted)) return cast(t, dtype_from(wanted));
-  const std::string name = wanted.cast<std::string>();
-  if (name.rfind("cpu", 0) != 0 && name.rfind("cuda", 0) != 0) return cast(t, dtype_from(wanted));
-  device_from_name(name);
-  return t;
+  const std::string text = py::isinstance<py::str>(wanted) ? wanted.cast<std::string>() : "";
+  if (text.rfind("cpu", 0) == 0 || text.rfind("cuda", 0) == 0) {
+    device_from_name(text);
+    return t;
+  }
+  const DType dtype = dtype_from(wanted);
+  ReleaseGil release;
+  return cast(t, dtype);
+}
+
+// pybind11 makes its own instances without tp_new; one from Python's Tensor.__new__ would hold no tensor.
+static PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) {
+  PyErr_SetString(PyExc_TypeError, "Tensor: cannot be made directly; use pyformer.tensor(data)");
+  return nullptr;
+}
+
+static py::object iterator(const py::object& self) {
+  if (self.cast<const Tensor&>().ndim() == 0) throw TypeError("iteration over a tensor without dimensions");
+  PyObject* made = PySeqIter_New(self.ptr());
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
 }
 
 void bind_tensor(py::module_& core) {
@@ -75,10 +100,16 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
       .def_property(
           "grad",
           [](const Tensor& t) -> py::object {
-            const Array grad = t.grad();
+            const Array grad = [&] {
+              const ReleaseGil release;  // whoever holds the gradients' mutex may be long at work
+              return t.grad();
+            }();
             return grad.defined() ? py::cast(Tensor(grad)) : py::none();
           },
-          [](Tensor& t, const std::optional<Tensor>& grad) { t.set_grad(or_absent(grad).array()); })
+          [](Tensor& t, const std::optional<Tensor>& grad) {
+            const ReleaseGil release;
+            t.set_grad(or_absent(grad).array());
+          })
       .def(
           "numpy", [](const Tensor& t) { return numpy_of(t.array()); },
           "A NumPy array that shares this tensor's memory. TypeError for bfloat16.")
@@ -86,8 +117,9 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
           "__array__",
           [](const Tensor& t, const py::object& dtype, const py::object& copy) {
             py::object array = numpy_of(t.array());
+            const bool copied = !copy.is_none() && argument<bool>("__array__", "copy to be None or a bool", copy);
             if (!dtype.is_none()) array = array.attr("astype")(dtype, py::arg("copy") = false);
-            return !copy.is_none() && copy.cast<bool>() ? array.attr("copy")() : array;
+            return copied ? array.attr("copy")() : array;
           },
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(
@@ -114,6 +146,7 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
              if (t.ndim() == 0) throw TypeError("len() of a tensor without dimensions");
              return t.dim(0);
            })
+      .def("__iter__", &iterator)
       .def("__bool__", [](const Tensor& t) { return py::bool_(item(t)).cast<bool>(); })
       .def("__float__", [](const Tensor& t) { return py::float_(item(t)); })
       .def("__int__", [](const Tensor& t) { return py::int_(item(t)); })
@@ -123,6 +156,7 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
   bind_tensor_operators(cls);
   bind_tensor_reductions(cls);
   bind_tensor_shape(cls);
+  reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &refuse_new;
 
   core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = "cpu",
            py::arg("requires_grad") = false, R"(A new tensor that copies data.

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 
 import pyformer as pf
 from pyformer.cli import bench, generate, info, train
-from pyformer.cli.arguments import Parser
+from pyformer.cli.arguments import Parser, say
 
 ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -65,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(args: argparse.Namespace, text: str) -> None:
-    print(f"pyformer {args.command}: {text}", file=sys.stderr)
+    say(f"pyformer {args.command}: {text}")
 
 
 def _drop_stdout() -> None:

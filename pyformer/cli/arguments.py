@@ -83,8 +83,16 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
+def say(text: str) -> None:
+    """Prints a line on stderr, if the process has one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
+
+
 def show_messages() -> None:
-    """Sends the library's log messages to stderr."""
+    """Sends the library's log messages to stderr, if the process has one."""
+    if sys.stderr is None:
+        return
     logger = logging.getLogger("pyformer")
     for handler in [h for h in logger.handlers if isinstance(h, _Handler)]:
         logger.removeHandler(handler)

@@ -41,7 +41,7 @@ def describe_run(folder: Path) -> list[tuple[str, str]]:
     """(name, text) of what is known about a run; OSError or ValueError if it is damaged."""
     config = GPTConfig.from_hf(files.read_config(folder))
     entries, _ = files.read_header(folder / files.WEIGHTS_NAME)
-    lines = [("run", str(folder)), ("model", _architecture(config)), *_sizes(config, entries)]
+    lines = [("run", files.display_name(folder)), ("model", _architecture(config)), *_sizes(config, entries)]
     if (folder / tokenizers.FILE_NAME).exists():
         tokenizer = tokenizers.load(folder)
         lines.append(("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"))
@@ -88,7 +88,7 @@ def _checkpoint_step(path: Path) -> int:
     _, metadata = files.read_header(path)
     try:
         return int(json.loads(metadata["state"])["step"])
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         raise ValueError(f"{path}: not the checkpoint of a training run") from None
 
 

@@ -8,7 +8,6 @@ import hashlib
 import logging
 import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +18,9 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import data, files, tokenizers
-from pyformer.cli.arguments import add_common, device, real, show_messages, whole
+from pyformer.cli.arguments import add_common, device, real, say, show_messages, whole
 from pyformer.models import GPT, GPTConfig
-from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
+from pyformer.training import CHECKPOINT_NAME, METRICS_NAME, Trainer, TrainingOptions, remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class Record:
             "text_sha256": self.text_sha256,
             "settings": self.settings,
         }
-        files.write_json_atomic(run / RECORD_NAME, content)
+        files.write_json_atomic(run / RECORD_NAME, content, ascii_only=True)
 
     @classmethod
     def load(cls, run: Path) -> Record:
@@ -135,13 +134,15 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     given = {name: getattr(args, name) for name in vars(args) if _is_setting(name)}
-    folder, trainer = _resumed(args, given) if args.resume else _started(args, given)
+    trainer, open_folder = _resumed(args, given) if args.resume else _started(args, given)
     with _stop_on_signals(trainer.request_stop) as received:
+        folder = open_folder()
         finished = trainer.train(progress=not args.quiet)
     if not finished:
         _report_stop(folder, trainer.step)
         return 128 + received[0] if received else 1
-    print(f"saved in {folder}; try: pyformer generate {shlex.quote(str(folder))}")
+    name = files.display_name(folder)
+    print(f"saved in {name}; try: pyformer generate {shlex.quote(name)}")
     return 0
 
 
@@ -149,8 +150,8 @@ def _is_setting(name: str) -> bool:
     return name in MODEL_DEFAULTS or name in TRAINING_NAMES
 
 
-def _started(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, Trainer]:
-    """A new run in a folder of its own, made only once everything else is known to be right."""
+def _started(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Trainer, Callable[[], Path]]:
+    """A new run; the function makes its folder, once everything else is known to be right."""
     if args.out is not None:
         _check_free(args.out)
     settings = {**MODEL_DEFAULTS, **TrainingOptions().to_dict(), **given}
@@ -158,18 +159,24 @@ def _started(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, Tra
     _check_heads(settings)
     text = _read_text(args.files)
     tokenizer = _make_tokenizer(settings, text)
-    trainer_for = _prepare(settings, options, text, tokenizer)
-    folder = _make_folder(args)
+    trainer = _prepare(settings, options, text, tokenizer)
     names = [str(Path(name).resolve()) for name in args.files]
-    tokenizer.save(folder)
-    Record(names, _digest(text), settings).save(folder)
-    return folder, trainer_for(folder)
+
+    def open_folder() -> Path:
+        trainer.run = folder = _make_folder(args)
+        # The record first: with it, --resume can make all the rest again.
+        Record(names, _digest(text), settings).save(folder)
+        tokenizer.save(folder)
+        return folder
+
+    return trainer, open_folder
 
 
-def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, Trainer]:
-    """The run in --out, or the latest one, at its checkpoint."""
+def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Trainer, Callable[[], Path]]:
+    """The run in --out, or the latest one; the function takes it to its checkpoint."""
     folder = args.out or _latest_run()
-    if not (folder / CHECKPOINT_NAME).is_file():
+    unstarted = _is_unstarted(folder)
+    if not unstarted and not (folder / CHECKPOINT_NAME).is_file():
         raise ValueError(f"{folder}: has no checkpoint ({CHECKPOINT_NAME}) to go on from")
     record = Record.load(folder)
     _check_contradictions(folder, record.settings, given)
@@ -180,13 +187,28 @@ def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Path, Tra
     text = _read_text(args.files or record.files)
     if _digest(text) != record.text_sha256:
         raise ValueError(f"{folder}: its text has changed since the run was started")
-    tokenizer = tokenizers.load(folder)
-    trainer = _prepare(record.settings, options, text, tokenizer)(folder)
-    trainer.restore()
-    if changed:
-        record.save(folder)
-    log.info("going on with %s at step %d of %d", folder, trainer.step, options.steps)
-    return folder, trainer
+    tokenizer = _make_tokenizer(record.settings, text) if unstarted else tokenizers.load(folder)
+    trainer = _prepare(record.settings, options, text, tokenizer)
+
+    def open_folder() -> Path:
+        trainer.run = folder
+        if unstarted:
+            remove_leftovers(folder)
+            tokenizer.save(folder)
+        else:
+            trainer.restore()
+        if changed:
+            record.save(folder)
+        log.info("going on with %s at step %d of %d", folder, trainer.step, options.steps)
+        return folder
+
+    return trainer, open_folder
+
+
+def _is_unstarted(folder: Path) -> bool:
+    """Whether a run ended before its first checkpoint; one that lost its checkpoint is not such."""
+    later = (CHECKPOINT_NAME, METRICS_NAME, files.WEIGHTS_NAME)
+    return (folder / RECORD_NAME).is_file() and not any((folder / name).exists() for name in later)
 
 
 def _prepare(
@@ -194,8 +216,8 @@ def _prepare(
     options: TrainingOptions,
     text: str,
     tokenizer: tokenizers.Tokenizer,
-) -> Callable[[Path], Trainer]:
-    """Model and tokens; what comes back makes the trainer, given its folder."""
+) -> Trainer:
+    """Model, tokens and trainer, which has no folder yet."""
     context = settings["context"]
     train_tokens, validation_tokens = data.split(tokenizer.encode(text), context)
     config = GPTConfig(
@@ -216,7 +238,7 @@ def _prepare(
         f"{model.num_parameters():,}",
         settings["device"],
     )
-    return lambda folder: Trainer(model, train_tokens, validation_tokens, options, folder, tokenizer)
+    return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
 
 
 def _training_options(settings: dict[str, Any]) -> TrainingOptions:
@@ -269,7 +291,8 @@ def _make_tokenizer(settings: dict[str, Any], text: str) -> tokenizers.Tokenizer
 
 def _check_free(folder: Path) -> None:
     if folder.is_dir():
-        if any(folder.iterdir()):
+        # A process killed at its start may have left a part of the record.
+        if any(not path.match(f".{RECORD_NAME}.*.tmp") for path in folder.iterdir()):
             raise ValueError(f"{folder}: exists and is not empty; use --resume to go on with it, or another --out")
     elif folder.exists():
         raise ValueError(f"{folder}: is a file, expected the folder of a run")
@@ -291,11 +314,13 @@ def _make_folder(args: argparse.Namespace) -> Path:
 
 
 def _latest_run() -> Path:
-    checkpoints = list(RUNS.glob(f"*/{CHECKPOINT_NAME}"))
-    if not checkpoints:
+    times = {path.parents[1]: path.stat().st_mtime_ns for path in RUNS.glob(f"*/{CHECKPOINT_NAME}")}
+    for path in RUNS.glob(f"*/{RECORD_NAME}"):
+        if _is_unstarted(path.parent):
+            times[path.parent] = path.stat().st_mtime_ns
+    if not times:
         raise ValueError(f"no run with a checkpoint under {RUNS}/: name one with --out")
-    latest = max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
-    return latest.parents[len(CHECKPOINT_NAME.parts) - 1]
+    return max(times, key=lambda folder: times[folder])
 
 
 @contextlib.contextmanager
@@ -325,5 +350,5 @@ def _stop_on_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
 
 
 def _report_stop(folder: Path, step: int) -> None:
-    command = f"pyformer train --resume --out {shlex.quote(str(folder))}"
-    print(f"stopped at step {step}; everything is saved. Go on with: {command}", file=sys.stderr)
+    command = f"pyformer train --resume --out {shlex.quote(files.display_name(folder))}"
+    say(f"stopped at step {step}; everything is saved. Go on with: {command}")

@@ -30,6 +30,15 @@ def check_probability(owner: str, name: str, p: float) -> float:
     return float(p)
 
 
+def check_eps(owner: str, eps: float) -> float:
+    """`eps` as a float; ValueError unless it is finite and at least 0."""
+    if isinstance(eps, bool) or not isinstance(eps, (int, float)):
+        raise TypeError(f"{owner}: eps must be a number, got {type(eps).__name__}")
+    if not 0.0 <= eps < math.inf:
+        raise ValueError(f"{owner}: eps must be >= 0 and finite, got {eps}")
+    return float(eps)
+
+
 class Linear(Module):
     """x W^T + b: (..., in) -> (..., out). `weight` is (out, in), `bias` (out,) or None."""
 
@@ -71,7 +80,7 @@ class LayerNorm(Module):
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
         check_sizes("LayerNorm", dim=dim)
-        self.dim, self.eps = dim, float(eps)
+        self.dim, self.eps = dim, check_eps("LayerNorm", eps)
         self.weight = init.ones(dim, dtype=dtype)
         self.bias = init.zeros(dim, dtype=dtype) if bias else None
 
@@ -88,7 +97,7 @@ class RMSNorm(Module):
     def __init__(self, dim: int, eps: float = 1e-6, dtype: Any = None) -> None:
         super().__init__()
         check_sizes("RMSNorm", dim=dim)
-        self.dim, self.eps = dim, float(eps)
+        self.dim, self.eps = dim, check_eps("RMSNorm", eps)
         self.weight = init.ones(dim, dtype=dtype)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:

@@ -13,6 +13,8 @@ int64_t item_bytes(DType dtype);
 inline bool is_float(DType d) { return d <= DType::float16; }
 // The float types that arithmetic is done in.
 inline bool is_compute_float(DType d) { return d <= DType::float64; }
+// What gradients of values of this type are held in: float32 for the types that are storage only.
+inline DType gradient_dtype(DType d) { return is_float(d) && !is_compute_float(d) ? DType::float32 : d; }
 inline bool is_integer(DType d) { return d == DType::int64 || d == DType::int32; }
 
 struct BFloat16 {

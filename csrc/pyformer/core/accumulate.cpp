@@ -13,26 +13,27 @@ static void add(T* out, const T* a, const T* b, int64_t size) {
   });
 }
 
-void accumulate(Array& into, Array gradient) {
-  if (!(into.shape() == gradient.shape()) || into.dtype() != gradient.dtype())
-    throw std::logic_error(cat("gradient of ", name(gradient.dtype()), " ", gradient.shape().str(), " for ",
-                               name(into.dtype()), " ", into.shape().str()));
-  Array out = into.owns_alone() ? into : Array::empty(into.shape(), into.dtype());
-  if (into.dtype() == DType::float64) {
-    add(out.data<double>(), into.data<double>(), gradient.data<double>(), into.size());
+Array added(const Array& a, const Array& b) {
+  if (!(a.shape() == b.shape()) || a.dtype() != b.dtype())
+    throw std::logic_error(
+        cat("gradient of ", name(b.dtype()), " ", b.shape().str(), " for ", name(a.dtype()), " ", a.shape().str()));
+  const Array out = a.owns_alone() ? a : b.owns_alone() ? b : Array::empty(a.shape(), a.dtype());
+  if (a.dtype() == DType::float64) {
+    add(out.data<double>(), a.data<double>(), b.data<double>(), a.size());
   } else {
-    add(out.data<float>(), into.data<float>(), gradient.data<float>(), into.size());
+    add(out.data<float>(), a.data<float>(), b.data<float>(), a.size());
   }
   out.storage().written();
-  into = std::move(out);
+  return out;
 }
 
 Array ones_like(const Array& array) {
-  Array out = Array::empty(array.shape(), array.dtype());
-  if (array.dtype() == DType::float64)
+  const Array out = Array::empty(array.shape(), gradient_dtype(array.dtype()));
+  if (out.dtype() == DType::float64) {
     std::fill_n(out.data<double>(), out.size(), 1.0);
-  else
+  } else {
     std::fill_n(out.data<float>(), out.size(), 1.0f);
+  }
   return out;
 }
 

@@ -4,9 +4,10 @@
 
 namespace pyformer {
 
-// into = into + gradient (same shape and dtype), in place if nobody else holds into's storage.
-void accumulate(Array& into, Array gradient);
+// a + b (same shape and dtype), in the memory of whichever of them nobody else holds, else in new memory.
+Array added(const Array& a, const Array& b);
 
+// Ones of array's shape, in the dtype of its gradient.
 Array ones_like(const Array& array);
 
 }  // namespace pyformer

@@ -22,6 +22,7 @@ class Storage {
 
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
+  bool is_foreign() const { return bool(foreign_owner_); }
   int64_t version() const { return version_.load(std::memory_order_relaxed); }
   void written() { version_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -65,7 +66,8 @@ class Array {
 
   Storage& storage() const { return *storage_; }
   const std::shared_ptr<Storage>& storage_pointer() const { return storage_; }
-  bool owns_alone() const { return storage_.use_count() == 1; }
+  // Nobody else can see this memory, so it may be written to.
+  bool owns_alone() const { return storage_.use_count() == 1 && !storage_->is_foreign(); }
 
  private:
   Array(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype)

@@ -1,10 +1,14 @@
 #include "pyformer/core/random.h"
 
+#include <pthread.h>
+
 #include <mutex>
 
 namespace pyformer {
 
 static std::mutex mutex;
+[[maybe_unused]] static const int mutex_survives_fork =
+    pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 static RandomStream next;
 
 RandomStream draw_stream() {

@@ -1,10 +1,14 @@
 #include "pyformer/core/tensor.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <mutex>
 #include <queue>
 #include <unordered_map>
+#include <utility>
 
+#include "pyformer/base/thread_pool.h"
 #include "pyformer/core/accumulate.h"
 
 namespace pyformer {
@@ -80,7 +84,11 @@ void Tensor::set_requires_grad(bool on) {
   state_->requires_grad = on;
 }
 
-static std::mutex grad_mutex;  // two threads' backward passes into one leaf are serialised
+// Two threads' backward passes into one leaf are serialised. While it is held nothing may need Python's lock, which a
+// thread that waits here may hold: loops don't poll for Ctrl-C, and no array is let go of.
+static std::mutex grad_mutex;
+[[maybe_unused]] static const int grad_mutex_survives_fork =
+    pthread_atfork([] { grad_mutex.lock(); }, [] { grad_mutex.unlock(); }, [] { grad_mutex.unlock(); });
 
 Array Tensor::grad() const {
   if (!state_) return {};
@@ -89,14 +97,12 @@ Array Tensor::grad() const {
 }
 
 void Tensor::set_grad(Array grad) {
-  const bool storage_only = dtype() == DType::bfloat16 || dtype() == DType::float16;
-  const DType expected = storage_only ? DType::float32 : dtype();
   if (grad.defined() && !(grad.shape() == shape()))
     throw ValueError(cat("grad: expected shape ", shape().str(), ", got ", grad.shape().str()));
-  if (grad.defined() && grad.dtype() != expected)
-    throw TypeError(cat("grad: expected ", name(expected), ", got ", name(grad.dtype())));
+  if (grad.defined() && grad.dtype() != gradient_dtype(dtype()))
+    throw TypeError(cat("grad: expected ", name(gradient_dtype(dtype())), ", got ", name(grad.dtype())));
   std::lock_guard lock(grad_mutex);
-  state_->grad = std::move(grad);
+  std::swap(state_->grad, grad);
 }
 
 static thread_local bool grad_mode = true;
@@ -144,11 +150,15 @@ std::vector<Tensor> record_node(const char* op, const Tensor* inputs, int count,
 
 // Adds to a leaf's grad, which must not share memory with any other array: optimisers write to it.
 static void accumulate_into_leaf(Array* slot, Array gradient) {
+  const DeferInterrupts deferred;
+  Array previous;  // lives until the mutex is free
+  if (!gradient.owns_alone()) gradient = gradient.copy();
   std::lock_guard lock(grad_mutex);
   if (slot->defined()) {
-    accumulate(*slot, std::move(gradient));
+    Array sum = added(*slot, gradient);
+    previous = std::exchange(*slot, std::move(sum));
   } else {
-    *slot = gradient.owns_alone() ? std::move(gradient) : gradient.copy();
+    *slot = gradient;
   }
 }
 
@@ -158,7 +168,7 @@ static Gradients run_backward(Node& node, std::vector<Array> douts) {
   Needs need;
   for (const Node::Input& input : node.inputs) need.flags.push_back(input.node || input.leaf);
   for (size_t i = 0; i < douts.size(); ++i)
-    if (!douts[i].defined()) douts[i] = Array::zeros(node.outputs[i].shape, node.outputs[i].dtype);
+    if (!douts[i].defined()) douts[i] = Array::zeros(node.outputs[i].shape, gradient_dtype(node.outputs[i].dtype));
   Gradients gradients;
   try {
     gradients = node.backward(douts, need);
@@ -193,8 +203,9 @@ static Array checked_seed(const Tensor& root, Array seed) {
   }
   if (!(seed.shape() == root.shape()))
     throw ValueError(cat("backward: expected a gradient of shape ", root.shape().str(), ", got ", seed.shape().str()));
-  if (seed.dtype() != root.dtype())
-    throw TypeError(cat("backward: expected a gradient of ", name(root.dtype()), ", got ", name(seed.dtype())));
+  if (seed.dtype() != gradient_dtype(root.dtype()))
+    throw TypeError(
+        cat("backward: expected a gradient of ", name(gradient_dtype(root.dtype())), ", got ", name(seed.dtype())));
   return seed;
 }
 
@@ -208,10 +219,7 @@ class Frontier {
       ready_.push(node);
     }
     Array& slot = entry->second[size_t(output)];
-    if (slot.defined())
-      accumulate(slot, std::move(gradient));
-    else
-      slot = std::move(gradient);
+    slot = slot.defined() ? added(slot, gradient) : std::move(gradient);
   }
   bool empty() const { return ready_.empty(); }
   std::pair<std::shared_ptr<Node>, std::vector<Array>> take() {

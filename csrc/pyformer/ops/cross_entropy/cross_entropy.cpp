@@ -20,8 +20,9 @@ Reduction reduction_from_name(const char* op, const std::string& name) {
   throw ValueError(cat(op, ": reduction must be 'mean', 'sum' or 'none', got '", name, "'"));
 }
 
+// Always a copy: memory shared with others may change between the check and backward.
 static Array as_int64(const char* op, const Array& targets) {
-  if (targets.dtype() == DType::int64) return targets;
+  if (targets.dtype() == DType::int64) return targets.copy();
   if (targets.dtype() != DType::int32)
     throw TypeError(cat(op, ": targets must be int64 or int32, got ", name(targets.dtype())));
   Array ids = Array::empty(targets.shape(), DType::int64);
@@ -63,7 +64,8 @@ static double divisor_of(const CheckedTargets& targets, Reduction reduction) {
 
 template <class T>
 static void divide_one(const Array& number, double divisor) {
-  number.data<T>()[0] = number.data<T>()[0] / T(divisor);
+  T* value = number.data<T>();
+  parallel_for(1, 1, [&](int64_t, int64_t) { *value = *value / T(divisor); });
 }
 
 CrossEntropyResult cross_entropy_forward(const Array& logits, const Array& targets,
@@ -117,12 +119,10 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
   CrossEntropyResult r = cross_entropy_forward(logits.array(), targets.array(), options);
   const Array out = r.out;
   r.out = Array();
-  return record(
-      "cross_entropy", {logits, targets}, out,
-      [logits = save(logits), ids = save(r.targets.ids), r, options](const Array& dout, const Needs&) -> Gradients {
-        ids();
-        return {cross_entropy_backward(dout, logits(), r, options), Array()};
-      });
+  return record("cross_entropy", {logits, targets}, out,
+                [logits = save(logits), r, options](const Array& dout, const Needs&) -> Gradients {
+                  return {cross_entropy_backward(dout, logits(), r, options), Array()};
+                });
 }
 
 }  // namespace pyformer

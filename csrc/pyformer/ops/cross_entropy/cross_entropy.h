@@ -21,7 +21,8 @@ struct CrossEntropyOptions {
   double label_smoothing = 0.0;
 };
 
-// Targets as int64 of `rows` elements, checked: ValueError, TypeError, IndexError. counted: those not ignored.
+// A copy of targets as int64 of `rows` elements, checked: ValueError, TypeError, IndexError. counted: those not
+// ignored.
 struct CheckedTargets {
   Array ids;
   int64_t counted;

@@ -14,8 +14,6 @@ static const KernelSets<ElementwiseKernels>& sets() {
 template <class Args>
 static void run(Kernel<Args> kernel, const Args& args, int64_t size) {
   constexpr int64_t grain = int64_t(1) << 14;
-  if (size == 0) return;
-  if (size <= grain) return kernel(args, 0, size);
   parallel_for(size, grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
@@ -340,9 +338,17 @@ Tensor equal(const Tensor& a, const Tensor& b) { return compare("equal", &Compar
 Tensor not_equal(const Tensor& a, const Tensor& b) { return compare("not_equal", &CompareKernels::not_equal, a, b); }
 Tensor less(const Tensor& a, const Tensor& b) { return compare("less", &CompareKernels::less, a, b); }
 Tensor less_equal(const Tensor& a, const Tensor& b) { return compare("less_equal", &CompareKernels::less_equal, a, b); }
-Tensor greater(const Tensor& a, const Tensor& b) { return compare("greater", &CompareKernels::less, b, a); }
+// a > b as b < a; errors name the operands as they were given.
+static Tensor compare_swapped(const char* op, Kernel<Binary> (CompareKernels::*row)[7], const Tensor& a,
+                              const Tensor& b) {
+  check_same_dtype(op, a.array(), b.array());
+  broadcast_shapes(op, a.shape(), b.shape());
+  return compare(op, row, b, a);
+}
+
+Tensor greater(const Tensor& a, const Tensor& b) { return compare_swapped("greater", &CompareKernels::less, a, b); }
 Tensor greater_equal(const Tensor& a, const Tensor& b) {
-  return compare("greater_equal", &CompareKernels::less_equal, b, a);
+  return compare_swapped("greater_equal", &CompareKernels::less_equal, a, b);
 }
 
 // On bool, a and b is min(a, b) and a or b is max(a, b).

@@ -8,10 +8,13 @@
 
 namespace pyformer {
 
-Array embedding_forward(const Array& ids, const Array& weight) {
+static Array checked_rows(const Array& ids, const Array& weight) {
   if (weight.ndim() != 2) throw ValueError(cat("embedding: weight must be (V, C), got ", weight.shape().str()));
-  const Array wide = checked_ids("embedding", "ids", ids, weight.dim(0));
-  const int64_t* id = wide.data<int64_t>();
+  return checked_ids("embedding", "ids", ids, weight.dim(0));
+}
+
+Array embedding_forward(const Array& ids, const Array& weight) {
+  const int64_t* id = ids.data<int64_t>();
   Shape shape = ids.shape();
   shape.push_back(weight.dim(1));
   const Array out = Array::empty(shape, weight.dtype());
@@ -40,19 +43,19 @@ static void add_rows(const Array& dout, const Array& ids, const Array& dweight) 
 }
 
 Array embedding_backward(const Array& dout, const Array& ids, int64_t rows) {
-  const Array wide = checked_ids("embedding", "ids", ids, rows);
   const Array dweight = Array::zeros({rows, dout.shape().back()}, dout.dtype());
   if (dout.dtype() == DType::float64)
-    add_rows<double>(dout, wide, dweight);
+    add_rows<double>(dout, ids, dweight);
   else
-    add_rows<float>(dout, wide, dweight);
+    add_rows<float>(dout, ids, dweight);
   return dweight;
 }
 
 Tensor embedding(const Tensor& ids, const Tensor& weight) {
-  return record("embedding", {ids, weight}, embedding_forward(ids.array(), weight.array()),
-                [ids = save(ids), rows = weight.dim(0)](const Array& dout, const Needs&) -> Gradients {
-                  return {Array(), embedding_backward(dout, ids(), rows)};
+  const Array checked = checked_rows(ids.array(), weight.array());
+  return record("embedding", {ids, weight}, embedding_forward(checked, weight.array()),
+                [checked, rows = weight.dim(0)](const Array& dout, const Needs&) -> Gradients {
+                  return {Array(), embedding_backward(dout, checked, rows)};
                 });
 }
 

@@ -7,6 +7,7 @@
 
 namespace pyformer {
 
+// ids: int64, checked.
 Array embedding_forward(const Array& ids, const Array& weight);
 Array embedding_backward(const Array& dout, const Array& ids, int64_t rows);
 

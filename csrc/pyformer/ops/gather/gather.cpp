@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "pyformer/base/thread_pool.h"
 #include "pyformer/core/ids.h"
 #include "pyformer/core/strided_copy.h"
 
@@ -26,19 +27,22 @@ static void for_each_picked(const Shape& picked, const int64_t* index, const Sha
   }
 }
 
-Array gather_forward(const Array& x, const Array& index, int axis) {
+static Array checked_index(const Array& x, const Array& index, int axis) {
   if (index.ndim() != x.ndim())
     throw ValueError(cat("gather: index must have x's ", x.ndim(), " dimensions, got ", index.shape().str()));
   for (int d = 0; d < x.ndim(); ++d)
     if (d != axis && index.dim(d) > x.dim(d))
       throw ValueError(
           cat("gather: index ", index.shape().str(), " is larger than x ", x.shape().str(), " in axis ", d));
-  const Array wide = checked_ids("gather", "index", index, x.dim(axis));
+  return checked_ids("gather", "index", index, x.dim(axis));
+}
+
+Array gather_forward(const Array& x, const Array& index, int axis) {
   const Array out = Array::empty(index.shape(), x.dtype());
   const int64_t item = item_bytes(x.dtype());
   char* to = static_cast<char*>(out.raw());
   const char* from = static_cast<const char*>(x.raw());
-  for_each_picked(index.shape(), wide.data<int64_t>(), x.shape(), axis, [&](int64_t i, int64_t position) {
+  for_each_picked(index.shape(), index.data<int64_t>(), x.shape(), axis, [&](int64_t i, int64_t position) {
     std::memcpy(to + i * item, from + position * item, size_t(item));
   });
   return out;
@@ -48,25 +52,27 @@ template <class T>
 static void scatter_add(const Array& dout, const Array& index, const Array& dx, int axis) {
   const T* from = dout.data<T>();
   T* to = dx.data<T>();
-  for_each_picked(index.shape(), index.data<int64_t>(), dx.shape(), axis,
-                  [&](int64_t i, int64_t position) { to[position] = to[position] + from[i]; });
+  parallel_for(1, 1, [&](int64_t, int64_t) {
+    for_each_picked(index.shape(), index.data<int64_t>(), dx.shape(), axis,
+                    [&](int64_t i, int64_t position) { to[position] = to[position] + from[i]; });
+  });
 }
 
 Array gather_backward(const Array& dout, const Array& index, const Shape& shape, int axis) {
-  const Array wide = checked_ids("gather", "index", index, shape[axis]);
   const Array dx = Array::zeros(shape, dout.dtype());
   if (dout.dtype() == DType::float64)
-    scatter_add<double>(dout, wide, dx, axis);
+    scatter_add<double>(dout, index, dx, axis);
   else
-    scatter_add<float>(dout, wide, dx, axis);
+    scatter_add<float>(dout, index, dx, axis);
   return dx;
 }
 
 Tensor gather(const Tensor& x, const Tensor& index, int64_t wanted_axis) {
   const int axis = normalize_axis("gather", wanted_axis, x.ndim());
-  return record("gather", {x, index}, gather_forward(x.array(), index.array(), axis),
-                [index = save(index), shape = x.shape(), axis](const Array& dout, const Needs&) -> Gradients {
-                  return {gather_backward(dout, index(), shape, axis), Array()};
+  const Array checked = checked_index(x.array(), index.array(), axis);
+  return record("gather", {x, index}, gather_forward(x.array(), checked, axis),
+                [checked, shape = x.shape(), axis](const Array& dout, const Needs&) -> Gradients {
+                  return {gather_backward(dout, checked, shape, axis), Array()};
                 });
 }
 

@@ -7,6 +7,7 @@
 
 namespace pyformer {
 
+// index: int64, checked.
 Array gather_forward(const Array& x, const Array& index, int axis);
 Array gather_backward(const Array& dout, const Array& index, const Shape& shape, int axis);
 

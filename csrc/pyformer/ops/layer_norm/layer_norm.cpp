@@ -1,5 +1,7 @@
 #include "pyformer/ops/layer_norm/layer_norm.h"
 
+#include <cmath>
+
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/partials.h"
@@ -28,7 +30,7 @@ LayerNormResult layer_norm_forward(const Array& x, const Array& weight, const Ar
   const auto kernel = find_kernel("layer_norm", sets(), &LayerNormKernels::forward, x.dtype());
   if (x.ndim() == 0 || x.shape().back() == 0)
     throw ValueError(cat("layer_norm: x must be (..., C) with C >= 1, got ", x.shape().str()));
-  if (!(eps >= 0)) throw ValueError(cat("layer_norm: eps must be >= 0, got ", eps));
+  if (!(eps >= 0 && std::isfinite(eps))) throw ValueError(cat("layer_norm: eps must be >= 0 and finite, got ", eps));
   check_parameter("weight", weight, x);
   check_parameter("bias", bias, x);
   const int64_t rows = rows_of(x), cols = x.shape().back();

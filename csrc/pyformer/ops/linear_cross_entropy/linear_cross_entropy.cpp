@@ -218,10 +218,10 @@ static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& ta
   const LinearCrossEntropyResult r =
       linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, 1.0, options, {});
   return record("linear_cross_entropy", {x, weight, targets, bias}, r.loss.reshape(targets.shape()),
-                [x = save(x), weight = save(weight), bias = save(bias), ids = save(checked.ids), options](
+                [x = save(x), weight = save(weight), bias = save(bias), ids = checked.ids, options](
                     const Array& dout, const Needs& need) -> Gradients {
-                  LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids(), dout, 1.0,
-                                                                         options, {need[0], need[1], need[3]});
+                  LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, 1.0, options,
+                                                                         {need[0], need[1], need[3]});
                   return {g.dx, g.dweight, Array(), g.dbias};
                 });
 }
@@ -243,10 +243,12 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
       linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, count, options, need));
   const Array out = sum_forward(r->loss, std::nullopt, false);
   r->loss = Array();
-  if (out.dtype() == DType::float64)
-    *out.data<double>() = *out.data<double>() / count;
-  else
-    *out.data<float>() = *out.data<float>() / float(count);
+  parallel_for(1, 1, [&](int64_t, int64_t) {
+    if (out.dtype() == DType::float64)
+      *out.data<double>() = *out.data<double>() / count;
+    else
+      *out.data<float>() = *out.data<float>() / float(count);
+  });
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,
                 [r](const Array& dout, const Needs&) -> Gradients {
                   for (const Array* gradient : {&r->dx, &r->dweight, &r->dbias}) scale(*gradient, dout);

@@ -158,7 +158,7 @@ class PackedProduct {
     args.row_panels = rows_.panels;
     args.a = tasks_own_cols_ ? shared : own.data();
     args.a_first = tasks_own_cols_ ? shared_first : own_first;
-    args.b = b_is_packed       ? offset(packed_b_->data, start * cols_.tile, item_bytes_)
+    args.b = b_is_packed       ? offset(packed_b_->data.get(), start * cols_.tile, item_bytes_)
              : tasks_own_cols_ ? own.data()
                                : shared;
     args.b_first = b_is_packed ? 0 : tasks_own_cols_ ? own_first : shared_first;
@@ -266,14 +266,12 @@ PackedMatrix::PackedMatrix(const Operand& b, int64_t k_, int64_t n_, DType dtype
   const MatmulKernels& kernels = kernels_of(isa);
   if (!kernels.pack_b[index]) return;
   const int64_t tile = kernels.tile_cols[index], panels = ceil_div(n, tile);
-  bytes = checked_multiply(checked_multiply(panels * tile, k), item_bytes(dtype));
-  data = allocate(bytes);
+  const int64_t bytes = checked_multiply(checked_multiply(panels * tile, k), item_bytes(dtype));
+  data.reset(allocate(bytes), [bytes](void* block) { deallocate(block, bytes); });
   const Vectors cols = cols_of(b);
-  const MatmulPack args = {cols.data, cols.stride, cols.k_stride, n, panels, k, data, 0};
+  const MatmulPack args = {cols.data, cols.stride, cols.k_stride, n, panels, k, data.get(), 0};
   parallel_for(panels, std::max<int64_t>(1, kTaskElements / (tile * std::max<int64_t>(1, k))),
                [&](int64_t begin, int64_t end) { kernels.pack_b[index](args, begin, end); });
 }
-
-PackedMatrix::~PackedMatrix() { deallocate(data, bytes); }
 
 }  // namespace pyformer

@@ -3,6 +3,8 @@
 // Each output is ((p0 + p1) + p2) + ..., p_i one FMA chain from +0 over 256 consecutive k, whatever the shape, the
 // batch, the number of threads, the instruction set and whether b was packed before.
 #pragma once
+#include <memory>
+
 #include "pyformer/base/dtype.h"
 #include "pyformer/ops/matmul/matmul_kernels.h"
 
@@ -38,14 +40,13 @@ void gemm(const Gemm& g);
 // instruction set was chosen since, or the set has no panels, products read b itself.
 struct PackedMatrix {
   PackedMatrix(const Operand& b, int64_t k, int64_t n, DType dtype);
-  ~PackedMatrix();
   PackedMatrix(const PackedMatrix&) = delete;
 
   Operand source;
-  int64_t k, n, bytes = 0;
+  int64_t k, n;
   DType dtype;
   Isa isa;
-  void* data = nullptr;
+  std::shared_ptr<void> data;  // null: no panels
 };
 
 }  // namespace pyformer

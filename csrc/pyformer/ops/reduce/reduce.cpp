@@ -120,6 +120,7 @@ static void sum_columns(const Array& x, View v, double divisor, const Array& out
 template <class T>
 static Array sum_integers(const Array& x, View v) {
   Array out = Array::zeros({v.outer, v.inner}, DType::int64);
+  if (x.size() == 0) return out;
   const T* in = x.data<T>();
   uint64_t* sum = reinterpret_cast<uint64_t*>(out.data<int64_t>());  // wraps around, as NumPy's do
   parallel_for(v.outer, grain_of_rows(v.n * v.inner), [&](int64_t begin, int64_t end) {
@@ -144,6 +145,7 @@ static Array sum_view(const Array& x, View v, double divisor) {
       break;
   }
   Array out = Array::empty({v.outer, v.inner}, x.dtype());
+  if (out.size() == 0) return out;
   if (v.inner == 1)
     sum_rows(x, v, divisor, out);
   else
@@ -175,6 +177,7 @@ static void spread_rows(const Array& dout, View v, double divisor, const Array& 
 // The gradient of sum_view: dout / divisor for every element that went into a sum.
 static Array spread(const Array& dout, View v, double divisor, const Shape& shape) {
   Array dx = Array::empty(shape, dout.dtype());
+  if (dx.size() == 0) return dx;
   if (dout.dtype() == DType::float64)
     spread_rows<double>(dout, v, divisor, dx);
   else
@@ -247,7 +250,7 @@ ExtremeResult extreme_forward(const char* op, const Array& x, int axis, int axis
   if (v.n == 0 && shape.size() > 0)
     throw ValueError(cat(op, ": nothing to choose from: x is ", x.shape().str(), ", and a reduced axis has length 0"));
   const ExtremeResult r = {Array::empty(shape, x.dtype()), Array::empty(shape, DType::int64)};
-  if (v.n == 0) return r;
+  if (shape.size() == 0) return r;
   switch (x.dtype()) {
     case DType::int64:
       extreme_integers<int64_t>(x, v, minimum, r);
@@ -315,11 +318,13 @@ Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
 // ---- cumsum ---------------------------------------------------------------------------------------------------
 
 // Sums of the first i + 1 elements of n, or of the last n - i in reverse.
+// Integers are summed as unsigned ones, which wrap around as NumPy's do.
 template <class T, class Sum>
 static Array running_sums(const Array& x, View v, bool reverse) {
-  Array out = Array::empty(x.shape(), DTypeOf<Sum>::value);
+  Array out = Array::empty(x.shape(), std::is_same_v<Sum, uint64_t> ? DType::int64 : x.dtype());
+  if (x.size() == 0) return out;
   const T* in = x.data<T>();
-  Sum* sums = out.data<Sum>();
+  Sum* sums = static_cast<Sum*>(out.raw());
   parallel_for(v.outer, grain_of_rows(v.n * v.inner), [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o)
       for (int64_t i = 0; i < v.n; ++i) {
@@ -336,11 +341,11 @@ static Array running_sums(const Array& x, View v, bool reverse) {
     case DType::float64:
       return running_sums<double, double>(x, v, reverse);
     case DType::int64:
-      return running_sums<int64_t, int64_t>(x, v, reverse);
+      return running_sums<int64_t, uint64_t>(x, v, reverse);
     case DType::int32:
-      return running_sums<int32_t, int64_t>(x, v, reverse);
+      return running_sums<int32_t, uint64_t>(x, v, reverse);
     case DType::boolean:
-      return running_sums<bool, int64_t>(x, v, reverse);
+      return running_sums<bool, uint64_t>(x, v, reverse);
     default:
       return running_sums<float, float>(x, v, reverse);
   }

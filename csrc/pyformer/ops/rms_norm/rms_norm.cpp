@@ -1,5 +1,7 @@
 #include "pyformer/ops/rms_norm/rms_norm.h"
 
+#include <cmath>
+
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/partials.h"
@@ -26,7 +28,7 @@ RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps) 
   const auto kernel = find_kernel("rms_norm", sets(), &RmsNormKernels::forward, x.dtype());
   if (x.ndim() == 0 || x.shape().back() == 0)
     throw ValueError(cat("rms_norm: x must be (..., C) with C >= 1, got ", x.shape().str()));
-  if (!(eps >= 0)) throw ValueError(cat("rms_norm: eps must be >= 0, got ", eps));
+  if (!(eps >= 0 && std::isfinite(eps))) throw ValueError(cat("rms_norm: eps must be >= 0 and finite, got ", eps));
   check_weight(weight, x);
   const int64_t rows = rows_of(x), cols = x.shape().back();
   RmsNormResult r = {Array::empty(x.shape(), x.dtype()), Array::empty({rows}, x.dtype())};

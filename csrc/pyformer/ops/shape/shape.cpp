@@ -4,6 +4,13 @@
 
 namespace pyformer {
 
+// An extent grown by more, which may not fit: an array of no elements can have any extents.
+static int64_t added(const char* op, int64_t extent, int64_t more) {
+  int64_t sum;
+  if (__builtin_add_overflow(extent, more, &sum)) throw ValueError(cat(op, ": an extent is beyond 64 bits"));
+  return sum;
+}
+
 // ---- reshape ------------------------------------------------------------------------------------------------------
 
 static Shape resolved(const Array& x, const std::vector<int64_t>& wanted) {
@@ -140,7 +147,7 @@ Array concat_forward(const std::vector<Array>& xs, int axis) {
           cat("concat: expected ", xs[0].shape().str(), " but for axis ", axis, ", got ", x.shape().str()));
     if (x.dtype() != xs[0].dtype())
       throw TypeError(cat("concat: expected ", name(xs[0].dtype()), ", got ", name(x.dtype())));
-    shape[axis] += x.dim(axis);
+    shape[axis] = added("concat", shape[axis], x.dim(axis));
   }
   const Array out = Array::empty(shape, xs[0].dtype());
   int64_t start = 0;
@@ -193,7 +200,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
   int64_t total = 0;
   for (int64_t size : sizes) {
     if (size < 0) throw ValueError(cat("split: sizes must be >= 0, got ", size));
-    total += size;
+    total = added("split", total, size);
   }
   if (total != x.dim(axis))
     throw ValueError(cat("split: sizes must add up to ", x.dim(axis), ", the extent of axis ", axis, ", got ", total));
@@ -218,7 +225,7 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& widt
   for (int i = 0; i < x.ndim(); ++i) {
     const auto [before, after] = widths[size_t(i)];
     if (before < 0 || after < 0) throw ValueError(cat("pad: widths must be >= 0, got (", before, ", ", after, ")"));
-    shape[i] += before + after;
+    shape[i] = added("pad", shape[i], added("pad", before, after));
     inside.push_back({before, 1, x.dim(i)});
   }
   Array out = Array::zeros(shape, x.dtype());

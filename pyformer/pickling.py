@@ -1,0 +1,28 @@
+"""Teaches pickle and copy.deepcopy about Tensors: values, dtype and requires_grad, but neither tape nor gradient."""
+
+from __future__ import annotations
+
+import copyreg
+from typing import Any
+
+import numpy as np
+
+from pyformer._core import DType, Tensor, tensor
+
+
+def _restored(array: np.ndarray, dtype: str, requires_grad: bool) -> Tensor:
+    result = tensor(array).to(getattr(DType, dtype))
+    result.requires_grad = requires_grad
+    return result
+
+
+def _reduced(value: Tensor) -> tuple[Any, ...]:
+    if not value.is_leaf:
+        raise ValueError("pickle: a tensor whose gradient is recorded cannot be copied or pickled; use detach()")
+    plain = value.detach()
+    is_bfloat16 = plain.dtype == DType.bfloat16  # which NumPy does not have
+    array = (plain.to(DType.float32) if is_bfloat16 else plain).numpy()
+    return _restored, (array, "bfloat16" if is_bfloat16 else array.dtype.name, value.requires_grad)
+
+
+copyreg.pickle(Tensor, _reduced)
