@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 OURS = "pyformer"
+SHORT_S = 0.5  # work that what ran before it can disturb noticeably
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Settings:
     @property
     def sample_s(self) -> float:
         """Short work is repeated until one sample takes this long."""
-        return 0.0 if self.quick else 0.02
+        return 0.0 if self.quick else 0.1
 
 
 @dataclass
@@ -77,16 +78,23 @@ def _seconds(work: Callable[[], Any], calls: int) -> float:
 
 
 def interleave(contenders: dict[str, Callable[[], Any]], settings: Settings) -> dict[str, list[float]]:
-    """Seconds a call of each contender, A B A B ..., after a warm-up that also decides the calls in a sample."""
-    calls = {}
+    """Seconds a call of each contender, A B A B ..., after a warm-up that also decides the calls in a sample.
+
+    Threads of one contender may spin for a while after its last call, and the caches are full of its data, so a call
+    that is not timed stands before each sample of short work.
+    """
+    calls, is_short = {}, {}
     for who, work in contenders.items():
         work()
         warm = 1e-9 if settings.quick else max(1e-9, _seconds(work, 1))
         calls[who] = max(1, min(10_000, round(settings.sample_s / warm)))
+        is_short[who] = not settings.quick and warm < SHORT_S
     samples: dict[str, list[float]] = {who: [] for who in contenders}
     with _no_collection():
         for _ in range(settings.repetitions):
             for who, work in contenders.items():
+                if is_short[who]:
+                    work()
                 samples[who].append(_seconds(work, calls[who]))
     return samples
 

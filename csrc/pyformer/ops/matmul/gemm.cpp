@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kTaskBytes = 256 << 10;
 constexpr int64_t kSharedBytes = 4 << 20;
 constexpr int64_t kDepth = 1024;            // longest block of k, a multiple of kChainLength
-constexpr int64_t kTaskProducts = 1 << 20;  // multiply-adds below which handing out costs more than it gains
+constexpr int64_t kTaskProducts = 1 << 19;  // multiply-adds below which handing out costs more than it gains
 constexpr int64_t kTaskElements = 1 << 16;  // the same for elements moved
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -68,8 +68,7 @@ class PackedProduct {
         tasks_own_cols_(packed_b_ ? g.m <= 8 * rows_.tile : g.n >= g.m),
         own_(tasks_own_cols_ ? cols_ : rows_),
         shared_(tasks_own_cols_ ? rows_ : cols_) {
-    const bool stream_b = packed_b_ && rows_.panels == 1;
-    const int64_t blocks = stream_b ? 1 : std::max<int64_t>(1, ceil_div(g.k, kDepth));
+    const int64_t blocks = streams_b() ? 1 : std::max<int64_t>(1, ceil_div(g.k, kDepth));
     depth_ = std::max<int64_t>(1, ceil_div(ceil_div(g.k, blocks), kChainLength) * kChainLength);
     depth_ = std::min(depth_, std::max<int64_t>(1, g.k));
   }
@@ -92,6 +91,8 @@ class PackedProduct {
     int64_t count, tile, panels;
   };
 
+  // Whether packed weights pass by once, for a few rows: memory is the limit then.
+  bool streams_b() const { return packed_b_ && rows_.panels == 1; }
   bool is_packed(const Side& side) const { return packed_b_ && &side == (tasks_own_cols_ ? &own_ : &shared_); }
   int64_t packed_bytes(const Side& side, int64_t panels, int64_t k) const {
     return checked_multiply(checked_multiply(panels * side.tile, k), item_bytes_);
@@ -111,13 +112,14 @@ class PackedProduct {
     (is_rows ? kernels_.pack_a : kernels_.pack_b)[index_](args, begin, end);
   }
 
-  // Panels of the own side per task: enough work, small enough for the cache, about four tasks a thread.
+  // Panels of the own side per task: enough work, small enough for the cache, about eight tasks a thread.
   int64_t panels_per_task(int64_t shared_panels, int64_t k) const {
+    if (streams_b()) return 1;
     const int64_t threads = num_threads(), depth = std::max<int64_t>(1, k);
     const int64_t products = shared_panels * shared_.tile * own_.tile * depth;
     const int64_t least = ceil_div(kTaskProducts, products);
     const int64_t most = std::max<int64_t>(1, kTaskBytes / (depth * own_.tile * item_bytes_));
-    const int64_t wanted = std::clamp(own_.panels / (4 * threads), std::min(least, most), most);
+    const int64_t wanted = std::clamp(own_.panels / (8 * threads), std::min(least, most), most);
     int64_t tasks = ceil_div(own_.panels, wanted);
     if (tasks > 1) tasks = ceil_div(tasks, threads) * threads;
     return ceil_div(own_.panels, std::min(tasks, own_.panels));
