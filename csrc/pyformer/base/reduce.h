@@ -70,6 +70,12 @@ PF_INLINE T lanes_reduce(int64_t n, const Accumulate& accumulate) {
   return tree.total();
 }
 
+// 1 / sqrt(square) for a norm; NaN where the sum of squares is infinite, so that such a row does not pass as zeros.
+template <class T>
+PF_INLINE T reciprocal_root(T square) {
+  return T(1) / sqrt(square) + square * T(0);
+}
+
 // Loads 16 elements, or n < 16 with zeros after them.
 template <class T>
 PF_INLINE Lanes<T> load_lanes(const T* p, int64_t n) {

@@ -26,7 +26,7 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
                                     return fma(d, d, sum);
                                   }) /
                   T(C);
-    const T rstd = T(1) / sqrt(var + T(a.eps));
+    const T rstd = reciprocal_root(var + T(a.eps));
     const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
     for (int64_t i = 0; i < C; i += kLanes) {
       const int64_t n = C - i < kLanes ? C - i : kLanes;

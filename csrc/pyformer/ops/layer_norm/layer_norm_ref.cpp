@@ -3,7 +3,7 @@
 //   mean = sum_c x / C,  var = sum_c (x - mean)^2 / C,  rstd = 1 / sqrt(var + eps)
 //   out  = (x - mean) * rstd * weight + bias
 //
-// Row sums are taken in the order of the row-reduction rule (reduce.h).
+// A row whose var overflows gives NaN. Row sums are taken in the order of the row-reduction rule (reduce.h).
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 
 #include "pyformer/base/reduce.h"
@@ -20,7 +20,7 @@ static void forward(const LayerNormForward& a, int64_t begin, int64_t end) {
     T* out = static_cast<T*>(a.out) + row * C;
     const T mean = row_sum<T>(C, [&](int64_t c) { return x[c]; }) / T(C);
     const T var = row_dot<T>(C, [&](int64_t c) { return x[c] - mean; }, [&](int64_t c) { return x[c] - mean; }) / T(C);
-    const T rstd = T(1) / sqrt(var + T(a.eps));
+    const T rstd = reciprocal_root(var + T(a.eps));
     for (int64_t c = 0; c < C; ++c) {
       T value = (x[c] - mean) * rstd;
       if (weight && bias)

@@ -19,7 +19,7 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
                                        return fma(v, v, sum);
                                      }) /
                      T(C);
-    const T rstd = T(1) / sqrt(square + T(a.eps));
+    const T rstd = reciprocal_root(square + T(a.eps));
     const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
     for (int64_t i = 0; i < C; i += kLanes) {
       const int64_t n = C - i < kLanes ? C - i : kLanes;

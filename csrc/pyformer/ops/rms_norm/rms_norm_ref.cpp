@@ -2,7 +2,7 @@
 //
 //   rstd = 1 / sqrt(sum_c x^2 / C + eps),  out = x * rstd * weight
 //
-// Row sums are taken in the order of the row-reduction rule (reduce.h).
+// A row whose sum of squares overflows gives NaN. Row sums are taken in the order of the row-reduction rule (reduce.h).
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
 #include "pyformer/base/reduce.h"
@@ -17,7 +17,7 @@ static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
     const T square = row_dot<T>(C, [&](int64_t c) { return x[c]; }, [&](int64_t c) { return x[c]; }) / T(C);
-    const T rstd = T(1) / sqrt(square + T(a.eps));
+    const T rstd = reciprocal_root(square + T(a.eps));
     for (int64_t c = 0; c < C; ++c) out[c] = weight ? x[c] * rstd * weight[c] : x[c] * rstd;
     static_cast<T*>(a.rstd)[row] = rstd;
   }
