@@ -152,3 +152,47 @@ def test_deepcopy_of_a_module_shares_nothing():
     assert layer.weight.numpy().max() < 9.0
     with pytest.raises(ValueError, match="detach"):
         pickle.dumps(layer.weight * 2.0)
+
+
+@pytest.mark.parametrize("norm", [ops.layer_norm, ops.rms_norm])
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_norms_of_rows_whose_squares_overflow_are_not_zeros(norm, isa):
+    before = _core.isa()
+    _core.set_isa(isa)
+    try:
+        x = pf.tensor(np.array([[1e20, -2e20, 3e20, 5e20] * 9, [1.0, 2.0, 3.0, 4.0] * 9], "float32"))
+        out = norm(x).numpy()
+    finally:
+        _core.set_isa(before)
+    assert np.isnan(out[0]).all()
+    assert np.isfinite(out[1]).all()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float32", "float64"])
+@pytest.mark.parametrize("axes", [(1, 0), (0, 2, 1), (2, 1, 0), (1, 0, 2), (3, 1, 0, 2), (0, 2, 1, 3), (3, 2, 1, 0)])
+@pytest.mark.parametrize("extents", [(3, 2, 2, 2), (70, 33, 5, 31), (2, 1100, 3, 1), (129, 7, 65, 2)])
+def test_transpose_moves_what_numpy_moves(dtype, axes, extents):
+    shape = extents[: len(axes)]
+    x = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, shape).astype(dtype)
+    np.testing.assert_array_equal(pf.tensor(x).transpose(*axes).numpy(), x.transpose(axes))
+
+
+def test_long_rows_moved_in_segments():
+    x, y = np.arange(200_001, dtype="float32"), np.arange(70_003, dtype="float32")
+    np.testing.assert_array_equal(ops.concat([pf.tensor(x), pf.tensor(y)], axis=0).numpy(), np.concatenate([x, y]))
+    np.testing.assert_array_equal(pf.tensor(x)[::-3].numpy(), x[::-3])
+    index = np.random.default_rng(0).integers(0, x.size, 90_000)
+    big = pf.tensor(x, requires_grad=True)
+    picked = ops.gather(big, pf.tensor(index), axis=0)
+    np.testing.assert_array_equal(picked.numpy(), x[index])
+    picked.sum().backward()
+    np.testing.assert_array_equal(big.grad.numpy(), np.bincount(index, minlength=x.size))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("shape", [(600_001,), (1, 300_000, 2), (3, 700, 1500), (270, 1025)])
+def test_cumsum_adds_in_order_over_its_parts(dtype, shape):
+    x = np.random.default_rng(0).standard_normal(shape) * 10
+    x = x.astype(dtype)
+    for axis in range(len(shape)):
+        np.testing.assert_array_equal(pf.tensor(x).cumsum(axis).numpy(), np.cumsum(x, axis=axis))

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "pyformer/base/allocator.h"
+#include "pyformer/base/thread_pool.h"
 
 namespace pyformer {
 
@@ -28,6 +29,14 @@ Storage::~Storage() {
   --live;
 }
 
+// body(first byte, count) for pieces of a block: large ones on several threads, with Ctrl-C noticed in between.
+template <class Body>
+static void for_each_piece(int64_t bytes, const Body& body) {
+  constexpr int64_t kPieceBytes = int64_t(1) << 20;
+  if (bytes <= kPieceBytes) return body(0, size_t(bytes));
+  parallel_for(bytes, kPieceBytes, [&](int64_t begin, int64_t end) { body(begin, size_t(end - begin)); });
+}
+
 Array Array::empty(const Shape& shape, DType dtype) {
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
   return Array(std::make_shared<Storage>(bytes), shape, dtype);
@@ -35,7 +44,8 @@ Array Array::empty(const Shape& shape, DType dtype) {
 
 Array Array::zeros(const Shape& shape, DType dtype) {
   Array a = empty(shape, dtype);
-  std::memset(a.raw(), 0, size_t(a.bytes()));
+  char* to = static_cast<char*>(a.raw());
+  for_each_piece(a.bytes(), [to](int64_t first, size_t count) { std::memset(to + first, 0, count); });
   return a;
 }
 
@@ -53,13 +63,10 @@ Array Array::reshape(const Shape& shape) const {
 
 Array Array::copy() const {
   Array out = empty(shape_, dtype_);
-  std::memcpy(out.raw(), raw(), size_t(bytes()));
+  char* to = static_cast<char*>(out.raw());
+  const char* from = static_cast<const char*>(raw());
+  for_each_piece(bytes(), [=](int64_t first, size_t count) { std::memcpy(to + first, from + first, count); });
   return out;
-}
-
-void Array::fill_zero() const {
-  std::memset(raw(), 0, size_t(bytes()));
-  storage_->written();
 }
 
 }  // namespace pyformer

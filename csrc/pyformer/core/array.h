@@ -62,7 +62,6 @@ class Array {
 
   Array reshape(const Shape& shape) const;  // shares storage; ValueError if the sizes differ
   Array copy() const;
-  void fill_zero() const;  // counts as a write in place
 
   Storage& storage() const { return *storage_; }
   const std::shared_ptr<Storage>& storage_pointer() const { return storage_; }

@@ -1,8 +1,10 @@
 #include "pyformer/core/strided_copy.h"
 
 #include <cstring>
+#include <utility>
 
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/core/partials.h"
 
 namespace pyformer {
 
@@ -40,6 +42,26 @@ static Plan simplified(const Shape& shape, const Region& to, const Region& from)
   return p;
 }
 
+// Where the region begins that an index over the first ndim axes selects.
+struct Start {
+  int64_t to = 0, from = 0;
+};
+static Start start_of(const Plan& p, int ndim, int64_t index) {
+  Start start;
+  for (int i = ndim - 1; i >= 0; --i) {
+    const int64_t at = index % p.extents[i];
+    index /= p.extents[i];
+    start.to += at * p.to[i];
+    start.from += at * p.from[i];
+  }
+  return start;
+}
+static int64_t count_of(const Plan& p, int ndim) {
+  int64_t count = 1;
+  for (int i = 0; i < ndim; ++i) count *= p.extents[i];
+  return count;
+}
+
 template <class T>
 static void copy_row(int64_t n, T* to, int64_t to_stride, const T* from, int64_t from_stride) {
   if (to_stride == 1 && from_stride == 1) {
@@ -49,24 +71,67 @@ static void copy_row(int64_t n, T* to, int64_t to_stride, const T* from, int64_t
   }
 }
 
+// Along the last axis, in segments: a single long row is shared out too.
 template <class T>
-static void copy_planned(const Plan& p, T* to, const T* from) {
-  const int inner = p.ndim - 1;
-  int64_t rows = 1;
-  for (int i = 0; i < inner; ++i) rows *= p.extents[i];
-  const int64_t grain = std::max<int64_t>(1, (int64_t(1) << 14) / p.extents[inner]);
-  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      int64_t rest = row, to_offset = 0, from_offset = 0;
-      for (int i = inner - 1; i >= 0; --i) {
-        const int64_t index = rest % p.extents[i];
-        rest /= p.extents[i];
-        to_offset += index * p.to[i];
-        from_offset += index * p.from[i];
-      }
-      copy_row(p.extents[inner], to + to_offset, p.to[inner], from + from_offset, p.from[inner]);
+static void copy_rows(const Plan& p, T* to, const T* from) {
+  constexpr int64_t kSegment = int64_t(1) << 16;
+  const int last = p.ndim - 1;
+  const int64_t n = p.extents[last], to_step = p.to[last], from_step = p.from[last];
+  const int64_t segments = (n + kSegment - 1) / kSegment;
+  parallel_for(count_of(p, last) * segments, grain_of_rows(n), [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const Start row = start_of(p, last, item / segments);
+      const int64_t first = item % segments * kSegment;
+      copy_row(std::min(kSegment, n - first), to + row.to + first * to_step, to_step,
+               from + row.from + first * from_step, from_step);
     }
   });
+}
+
+// The last two axes, where `to` steps by one along the last and `from` along the one before it, in square tiles: a
+// cache line is used whole on both sides.
+template <class T>
+static void copy_tiles(const Plan& p, T* to, const T* from) {
+  constexpr int64_t kTile = 32, kStrip = 1024;
+  const int last = p.ndim - 1;
+  const int64_t rows = p.extents[last - 1], cols = p.extents[last];
+  const int64_t to_step = p.to[last - 1], from_step = p.from[last];
+  const int64_t row_strips = (rows + kTile - 1) / kTile, strips = row_strips * ((cols + kStrip - 1) / kStrip);
+  const int64_t grain = grain_of_rows(std::min(rows, kTile) * std::min(cols, kStrip));
+  parallel_for(count_of(p, last - 1) * strips, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const Start plane = start_of(p, last - 1, item / strips);
+      const int64_t first_row = item % strips % row_strips * kTile, last_row = std::min(rows, first_row + kTile);
+      const int64_t first_col = item % strips / row_strips * kStrip, last_col = std::min(cols, first_col + kStrip);
+      for (int64_t tile = first_col; tile < last_col; tile += kTile)
+        for (int64_t r = first_row; r < last_row; ++r)
+          copy_row(std::min(kTile, last_col - tile), to + plane.to + r * to_step + tile, 1,
+                   from + plane.from + r + tile * from_step, from_step);
+    }
+  });
+}
+
+// Moves the axis along which `from` steps by one next to the last, if the last is not it; whether there is such an
+// axis.
+static bool arrange_for_tiles(Plan& p) {
+  const int last = p.ndim - 1;
+  if (p.to[last] != 1 || p.from[last] == 1) return false;
+  for (int i = 0; i < last; ++i)
+    if (p.from[i] == 1) {
+      std::swap(p.extents[i], p.extents[last - 1]);
+      std::swap(p.to[i], p.to[last - 1]);
+      std::swap(p.from[i], p.from[last - 1]);
+      return true;
+    }
+  return false;
+}
+
+template <class T>
+static void copy_planned(Plan p, T* to, const T* from) {
+  if (arrange_for_tiles(p))
+    copy_tiles(p, to, from);
+  else
+    copy_rows(p, to, from);
 }
 
 void strided_copy(const Shape& extents, int64_t item_bytes, const Region& to, const Region& from) {

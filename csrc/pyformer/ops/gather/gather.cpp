@@ -4,20 +4,22 @@
 
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/ids.h"
-#include "pyformer/core/strided_copy.h"
+#include "pyformer/core/partials.h"
 
 namespace pyformer {
 
-// Calls visit(position in index, position in x) for every element of index, in order.
+static constexpr int64_t kGrain = int64_t(1) << 13;
+
+// Calls visit(position in index, position in x) for elements begin ... end - 1 of index, in order.
 template <class Visit>
-static void for_each_picked(const Shape& picked, const int64_t* index, const Shape& shape, int axis,
-                            const Visit& visit) {
+static void for_each_picked(const Shape& picked, const int64_t* index, const Shape& shape, int axis, int64_t begin,
+                            int64_t end, const Visit& visit) {
   int64_t strides[Shape::kMaxDims], stride = 1;
   for (int d = shape.ndim() - 1; d >= 0; --d) {
     strides[d] = stride;
     stride *= shape[d];
   }
-  for (int64_t i = 0, count = picked.size(); i < count; ++i) {
+  for (int64_t i = begin; i < end; ++i) {
     int64_t rest = i, position = 0;
     for (int d = picked.ndim() - 1; d >= 0; --d) {
       position += (d == axis ? index[i] : rest % picked[d]) * strides[d];
@@ -42,20 +44,29 @@ Array gather_forward(const Array& x, const Array& index, int axis) {
   const int64_t item = item_bytes(x.dtype());
   char* to = static_cast<char*>(out.raw());
   const char* from = static_cast<const char*>(x.raw());
-  for_each_picked(index.shape(), index.data<int64_t>(), x.shape(), axis, [&](int64_t i, int64_t position) {
-    std::memcpy(to + i * item, from + position * item, size_t(item));
+  parallel_for(index.size(), kGrain, [&](int64_t begin, int64_t end) {
+    for_each_picked(
+        index.shape(), index.data<int64_t>(), x.shape(), axis, begin, end,
+        [&](int64_t i, int64_t position) { std::memcpy(to + i * item, from + position * item, size_t(item)); });
   });
   return out;
 }
 
+// In the order of index, a part at a time. What differs in an axis before `axis` never meets.
 template <class T>
 static void scatter_add(const Array& dout, const Array& index, const Array& dx, int axis) {
   const T* from = dout.data<T>();
   T* to = dx.data<T>();
-  parallel_for(1, 1, [&](int64_t, int64_t) {
-    for_each_picked(index.shape(), index.data<int64_t>(), dx.shape(), axis,
-                    [&](int64_t i, int64_t position) { to[position] = to[position] + from[i]; });
-  });
+  if (index.size() == 0) return;
+  const int64_t outer = index.shape().outer(axis), each = index.size() / outer, step = kGrain * 16;
+  for (int64_t first = 0; first < each; first += step) {
+    const int64_t last = std::min(each, first + step);
+    parallel_for(outer, grain_of_rows(last - first), [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o)
+        for_each_picked(index.shape(), index.data<int64_t>(), dx.shape(), axis, o * each + first, o * each + last,
+                        [&](int64_t i, int64_t position) { to[position] = to[position] + from[i]; });
+    });
+  }
 }
 
 Array gather_backward(const Array& dout, const Array& index, const Shape& shape, int axis) {

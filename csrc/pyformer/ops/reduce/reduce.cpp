@@ -272,8 +272,10 @@ static void scatter(const Array& dout, const Array& index, View v, const Array& 
   const T* from = dout.data<T>();
   const int64_t* chosen = index.data<int64_t>();
   T* to = dx.data<T>();
-  for (int64_t item = 0; item < dout.size(); ++item)
-    to[(item / v.inner * v.n + chosen[item]) * v.inner + item % v.inner] = from[item];
+  parallel_for(dout.size(), grain_of_rows(1), [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item)
+      to[(item / v.inner * v.n + chosen[item]) * v.inner + item % v.inner] = from[item];
+  });
 }
 
 static Tensor extreme_group(const char* op, const Tensor& x, AxisGroup g, bool keepdims, bool minimum) {
@@ -325,14 +327,24 @@ static Array running_sums(const Array& x, View v, bool reverse) {
   if (x.size() == 0) return out;
   const T* in = x.data<T>();
   Sum* sums = static_cast<Sum*>(out.raw());
-  parallel_for(v.outer, grain_of_rows(v.n * v.inner), [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o)
-      for (int64_t i = 0; i < v.n; ++i) {
-        const int64_t at = (o * v.n + (reverse ? v.n - 1 - i : i)) * v.inner;
+  // A part of the axis at a time, so that Ctrl-C is noticed within a long one; ranges of columns are independent.
+  constexpr int64_t kColumns = 1024, kPart = int64_t(1) << 18;
+  const int64_t ranges = (v.inner + kColumns - 1) / kColumns, rows = kPart / std::min(v.inner, kColumns);
+  for (int64_t first = 0; first < v.n; first += rows) {
+    const int64_t last = std::min(v.n, first + rows);
+    const auto add_part = [&](int64_t item) {
+      const int64_t start = item % ranges * kColumns, stop = std::min(v.inner, start + kColumns);
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t at = (item / ranges * v.n + (reverse ? v.n - 1 - i : i)) * v.inner;
         const int64_t before = reverse ? at + v.inner : at - v.inner;
-        for (int64_t c = 0; c < v.inner; ++c) sums[at + c] = i ? sums[before + c] + Sum(in[at + c]) : Sum(in[at + c]);
+        for (int64_t c = start; c < stop; ++c) sums[at + c] = i ? sums[before + c] + Sum(in[at + c]) : Sum(in[at + c]);
       }
-  });
+    };
+    parallel_for(v.outer * ranges, grain_of_rows((last - first) * std::min(v.inner, kColumns)),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t item = begin; item < end; ++item) add_part(item);
+                 });
+  }
   return out;
 }
 

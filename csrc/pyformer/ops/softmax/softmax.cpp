@@ -3,6 +3,7 @@
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/partials.h"
+#include "pyformer/core/strided_copy.h"
 #include "pyformer/ops/softmax/softmax_kernels.h"
 
 namespace pyformer {
@@ -13,27 +14,10 @@ static const KernelSets<SoftmaxKernels>& sets() {
 }
 
 // (outer, n, inner) -> (outer, inner, n): rows for an axis that is not the last.
-template <class T>
 static Array swapped(const Array& x, int64_t outer, int64_t n, int64_t inner) {
-  constexpr int64_t kTile = 32;
-  Array out = Array::empty(x.shape(), x.dtype());
-  const int64_t strips = (inner + kTile - 1) / kTile;
-  const T* in = x.data<T>();
-  T* to = out.data<T>();
-  parallel_for(outer * strips, grain_of_rows(n * kTile), [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t base = item / strips * n * inner, first = item % strips * kTile;
-      const int64_t last = std::min(inner, first + kTile);
-      for (int64_t start = 0; start < n; start += kTile)
-        for (int64_t c = first; c < last; ++c)
-          for (int64_t i = start; i < std::min(n, start + kTile); ++i) to[base + c * n + i] = in[base + i * inner + c];
-    }
-  });
-  return out;
-}
-
-static Array swapped(const Array& x, int64_t outer, int64_t n, int64_t inner) {
-  return x.dtype() == DType::float64 ? swapped<double>(x, outer, n, inner) : swapped<float>(x, outer, n, inner);
+  const Array out = Array::empty({outer, inner, n}, x.dtype());
+  strided_copy(out.shape(), item_bytes(x.dtype()), region_of(out), {x.raw(), {n * inner, 1, inner}});
+  return out.reshape(x.shape());
 }
 
 static Array forward(const char* op, const Array& x, int64_t axis, Kernel<SoftmaxForward> (SoftmaxKernels::*row)[2]) {
