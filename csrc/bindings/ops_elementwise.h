@@ -1,4 +1,4 @@
-// Python's operators on tensors.
+// Operands that Python's operators on tensors take.
 #pragma once
 #include "bindings.h"
 
@@ -11,9 +11,5 @@ std::optional<Tensor> binary_operand(const char* op, py::handle other, const Ten
 
 // Two operands of which at least one is a tensor or a NumPy array; TypeError otherwise.
 std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::handle b);
-
-// + - * / // ** and unary -, comparisons, & and ~ and the like on bool, their reflected forms, and exp, log, sqrt, ...
-// as methods. Foreign operands give NotImplemented. == compares elements; tensors hash by identity.
-void bind_tensor_operators(py::class_<Tensor>& cls);
 
 }  // namespace pyformer::bindings

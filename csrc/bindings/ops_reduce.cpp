@@ -1,11 +1,10 @@
-// Reductions, softmax, rms_norm and the losses.
+// Reductions, softmax and the losses.
 #include <variant>
 
 #include "bindings.h"
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "pyformer/ops/reduce/reduce.h"
-#include "pyformer/ops/rms_norm/rms_norm.h"
 #include "pyformer/ops/softmax/softmax.h"
 
 namespace pyformer::bindings {
@@ -102,17 +101,6 @@ void bind_reduce(py::module_& ops) {
   define_reductions(ops, {py::arg("x")});
   ops.def("cumsum", &cumsum, py::arg("x"), py::arg("axis"), NoGil(),
           "Running sums along axis. Integers and booleans sum to int64.");
-  ops.def(
-      "rms_norm",
-      [](const Tensor& x, const std::optional<Tensor>& weight, double eps) {
-        return rms_norm(x, or_absent(weight), eps);
-      },
-      py::arg("x"), py::arg("weight") = py::none(), py::arg("eps") = 1e-6, NoGil(),
-      R"(Scale the last axis to mean square 1, then by weight.
-
-x: (..., C), float32 or float64; weight: (C,) of the same dtype, or None.
-Returns (..., C). Raises ValueError for a wrong shape, TypeError for a wrong dtype.
-Source: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization", eq. 4.)");
   bind_losses(ops);
 }
 

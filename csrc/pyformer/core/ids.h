@@ -4,20 +4,23 @@
 
 namespace pyformer {
 
-// A copy of ids as int64, which later writes to ids leave alone, each within [0, limit): TypeError unless integers,
-// IndexError naming the first that is outside.
-inline Array checked_ids(const char* op, const char* what, const Array& ids, int64_t limit) {
-  if (!is_integer(ids.dtype()))
+// A copy of ids as int64, which later writes to ids leave alone. TypeError unless integers.
+inline Array int64_copy(const char* op, const char* what, const Array& ids) {
+  if (ids.dtype() == DType::int64) return ids.copy();
+  if (ids.dtype() != DType::int32)
     throw TypeError(cat(op, ": ", what, " must be int64 or int32, got ", name(ids.dtype())));
-  const bool narrow = ids.dtype() == DType::int32;
   const Array wide = Array::empty(ids.shape(), DType::int64);
-  int64_t* out = wide.data<int64_t>();
-  for (int64_t i = 0; i < ids.size(); ++i) {
-    const int64_t id = narrow ? ids.data<int32_t>()[i] : ids.data<int64_t>()[i];
-    if (id < 0 || id >= limit)
-      throw IndexError(cat(op, ": ", what, " must be within [0, ", limit, "), got ", id, " at position ", i));
-    out[i] = id;
-  }
+  std::copy_n(ids.data<int32_t>(), ids.size(), wide.data<int64_t>());
+  return wide;
+}
+
+// The same, each within [0, limit): IndexError naming the first that is outside.
+inline Array checked_ids(const char* op, const char* what, const Array& ids, int64_t limit) {
+  const Array wide = int64_copy(op, what, ids);
+  const int64_t* id = wide.data<int64_t>();
+  for (int64_t i = 0; i < wide.size(); ++i)
+    if (id[i] < 0 || id[i] >= limit)
+      throw IndexError(cat(op, ": ", what, " must be within [0, ", limit, "), got ", id[i], " at position ", i));
   return wide;
 }
 

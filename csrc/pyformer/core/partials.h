@@ -7,6 +7,9 @@ namespace pyformer {
 // (chunks, ...) -> (...): partial sums added in index order, ((p0 + p1) + p2) + ...; zeros where there are no chunks.
 Array sum_partials(const Array& partials);
 
+// Rows of an array (..., C).
+inline int64_t rows_of(const Array& x) { return x.shape().outer(x.ndim() - 1); }
+
 // Rows a task should take: about 16k elements, so that a busy neighbour delays little and handing out costs little.
 inline int64_t grain_of_rows(int64_t cols) {
   return std::max<int64_t>(1, (int64_t(1) << 14) / std::max<int64_t>(1, cols));

@@ -5,6 +5,7 @@
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/core/ids.h"
 #include "pyformer/core/partials.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
@@ -100,14 +101,9 @@ static Operands check_packed(const Array& qkv) {
 
 // (B,) as int64, in memory of its own, so that a later write to the caller's array changes nothing.
 static Array check_row_numbers(const char* which, const Array& numbers, int64_t batch) {
-  if (!is_integer(numbers.dtype()))
-    throw TypeError(cat("attention: ", which, " must be int64 or int32, got ", name(numbers.dtype())));
   if (numbers.ndim() != 1 || numbers.dim(0) != batch)
     throw ValueError(cat("attention: ", which, " must be (B,) = (", batch, ",), got ", numbers.shape().str()));
-  if (numbers.dtype() == DType::int64) return numbers.copy();
-  const Array wide = Array::empty(numbers.shape(), DType::int64);
-  for (int64_t b = 0; b < batch; ++b) wide.data<int64_t>()[b] = numbers.data<int32_t>()[b];
-  return wide;
+  return int64_copy("attention", which, numbers);
 }
 
 static void check_mask(const Operands& o, const Array& mask) {

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/core/ids.h"
 #include "pyformer/core/partials.h"
 #include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
 #include "pyformer/ops/reduce/reduce.h"
@@ -20,16 +21,6 @@ Reduction reduction_from_name(const char* op, const std::string& name) {
   throw ValueError(cat(op, ": reduction must be 'mean', 'sum' or 'none', got '", name, "'"));
 }
 
-// Always a copy: memory shared with others may change between the check and backward.
-static Array as_int64(const char* op, const Array& targets) {
-  if (targets.dtype() == DType::int64) return targets.copy();
-  if (targets.dtype() != DType::int32)
-    throw TypeError(cat(op, ": targets must be int64 or int32, got ", name(targets.dtype())));
-  Array ids = Array::empty(targets.shape(), DType::int64);
-  std::copy_n(targets.data<int32_t>(), targets.size(), ids.data<int64_t>());
-  return ids;
-}
-
 // "[3]", "[1, 2]": where element `flat` of an array of this shape stands.
 static std::string position(const Shape& shape, int64_t flat) {
   std::string s;
@@ -46,7 +37,7 @@ CheckedTargets check_targets(const char* op, const Array& targets, const Shape& 
     throw ValueError(cat(op, ": label_smoothing must be from 0 to 1, got ", options.label_smoothing));
   if (!(targets.shape() == shape))
     throw ValueError(cat(op, ": targets must be ", shape.str(), ", a class for each row, got ", targets.shape().str()));
-  CheckedTargets checked = {as_int64(op, targets).reshape({targets.size()}), 0};
+  CheckedTargets checked = {int64_copy(op, "targets", targets).reshape({targets.size()}), 0};
   const int64_t* id = checked.ids.data<int64_t>();
   for (int64_t i = 0; i < targets.size(); ++i) {
     if (id[i] == options.ignore_index) continue;

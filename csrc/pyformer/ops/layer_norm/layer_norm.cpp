@@ -24,8 +24,6 @@ static void check_parameter(const char* which, const Array& parameter, const Arr
         cat("layer_norm: ", which, " must be ", name(x.dtype()), " as x is, got ", name(parameter.dtype())));
 }
 
-static int64_t rows_of(const Array& x) { return x.shape().outer(x.ndim() - 1); }
-
 LayerNormResult layer_norm_forward(const Array& x, const Array& weight, const Array& bias, double eps) {
   const auto kernel = find_kernel("layer_norm", sets(), &LayerNormKernels::forward, x.dtype());
   if (x.ndim() == 0 || x.shape().back() == 0)

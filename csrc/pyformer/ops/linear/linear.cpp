@@ -38,8 +38,6 @@ static Shape check(const Array& x, const Array& weight, const Array& bias, const
   return out;
 }
 
-static int64_t rows_of(const Array& x) { return x.shape().outer(x.ndim() - 1); }
-
 static LinearResult forward(const Array& x, const Array& weight, const PackedMatrix* packed, const Array& bias,
                             Activation activation, const Array& residual, bool need_preactivation) {
   const Shape shape = check(x, weight, bias, residual);

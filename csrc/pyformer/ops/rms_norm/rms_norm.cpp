@@ -22,8 +22,6 @@ static void check_weight(const Array& weight, const Array& x) {
     throw TypeError(cat("rms_norm: weight must be ", name(x.dtype()), " as x is, got ", name(weight.dtype())));
 }
 
-static int64_t rows_of(const Array& x) { return x.shape().outer(x.ndim() - 1); }
-
 RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps) {
   const auto kernel = find_kernel("rms_norm", sets(), &RmsNormKernels::forward, x.dtype());
   if (x.ndim() == 0 || x.shape().back() == 0)

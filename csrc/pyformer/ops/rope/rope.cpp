@@ -3,6 +3,7 @@
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/core/ids.h"
 #include "pyformer/core/partials.h"
 #include "pyformer/ops/rope/rope_kernels.h"
 
@@ -15,16 +16,11 @@ static const KernelSets<RopeKernels>& sets() {
 
 // (T,) or (B, T) as int64.
 static Array checked_positions(const Array& x, const Array& positions) {
-  if (!is_integer(positions.dtype()))
-    throw TypeError(cat("rope: positions must be int64 or int32, got ", name(positions.dtype())));
   const Shape shared = {x.dim(1)}, separate = {x.dim(0), x.dim(1)};
   if (!(positions.shape() == shared || positions.shape() == separate))
     throw ValueError(cat("rope: positions must be (T,) = ", shared.str(), " or (B, T) = ", separate.str(), ", got ",
                          positions.shape().str()));
-  if (positions.dtype() == DType::int64) return positions;
-  const Array wide = Array::empty(positions.shape(), DType::int64);
-  for (int64_t i = 0; i < positions.size(); ++i) wide.data<int64_t>()[i] = positions.data<int32_t>()[i];
-  return wide;
+  return int64_copy("rope", "positions", positions);
 }
 
 // (R,) as float64.
