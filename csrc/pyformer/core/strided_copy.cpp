@@ -80,8 +80,9 @@ static void copy_rows(const Plan& p, T* to, const T* from) {
   const int64_t segments = (n + kSegment - 1) / kSegment;
   parallel_for(count_of(p, last) * segments, grain_of_rows(n), [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      const Start row = start_of(p, last, item / segments);
-      const int64_t first = item % segments * kSegment;
+      const bool whole = segments == 1;
+      const Start row = start_of(p, last, whole ? item : item / segments);
+      const int64_t first = whole ? 0 : item % segments * kSegment;
       copy_row(std::min(kSegment, n - first), to + row.to + first * to_step, to_step,
                from + row.from + first * from_step, from_step);
     }
@@ -103,16 +104,20 @@ static void copy_tiles(const Plan& p, T* to, const T* from) {
       const Start plane = start_of(p, last - 1, item / strips);
       const int64_t first_row = item % strips % row_strips * kTile, last_row = std::min(rows, first_row + kTile);
       const int64_t first_col = item % strips / row_strips * kStrip, last_col = std::min(cols, first_col + kStrip);
-      for (int64_t tile = first_col; tile < last_col; tile += kTile)
-        for (int64_t r = first_row; r < last_row; ++r)
-          copy_row(std::min(kTile, last_col - tile), to + plane.to + r * to_step + tile, 1,
-                   from + plane.from + r + tile * from_step, from_step);
+      T tile[kTile][kTile];  // in between: lines a power of two apart would drive each other out of the cache
+      for (int64_t col = first_col; col < last_col; col += kTile) {
+        const int64_t width = std::min(kTile, last_col - col);
+        const T* source = from + plane.from + first_row + col * from_step;
+        for (int64_t c = 0; c < width; ++c)
+          for (int64_t r = 0; r < last_row - first_row; ++r) tile[r][c] = source[c * from_step + r];
+        for (int64_t r = 0; r < last_row - first_row; ++r)
+          std::memcpy(to + plane.to + (first_row + r) * to_step + col, tile[r], size_t(width) * sizeof(T));
+      }
     }
   });
 }
 
-// Moves the axis along which `from` steps by one next to the last, if the last is not it; whether there is such an
-// axis.
+// Moves the axis along which `from` steps by one next to the last, unless it is the last; whether there is such.
 static bool arrange_for_tiles(Plan& p) {
   const int last = p.ndim - 1;
   if (p.to[last] != 1 || p.from[last] == 1) return false;
