@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 import pyformer as pf
+from pyformer import _core
 
 ops = pf.ops
 
@@ -249,3 +252,63 @@ def test_same_bits_for_any_threads():
     finally:
         pf.set_num_threads(threads)
     assert all(r == results[0] for r in results)
+
+
+BITS = 1300  # after the binary point: enough for what is left of 2**1024 modulo pi / 2
+
+
+def arctan_of_inverse(n: int) -> int:
+    """arctan(1 / n) in units of 2**-BITS, by its series."""
+    power, total, k = (1 << BITS) // n, 0, 1
+    while power:
+        total += power // k if k % 4 == 1 else -(power // k)
+        power, k = power // (n * n), k + 2
+    return total
+
+
+HALF_PI = 8 * arctan_of_inverse(5) - 2 * arctan_of_inverse(239)  # Machin's formula
+
+
+def exact(function: str, x: float) -> float:
+    """sin or cos of x reduced by integers; the C library's own are several ulp off near multiples of pi / 2."""
+    numerator, denominator = abs(x).as_integer_ratio()
+    angle = (numerator << BITS) // denominator
+    turns = (angle + HALF_PI // 2) // HALF_PI
+    r = (angle - turns * HALF_PI) / (1 << BITS)
+    quarter = (turns + (function == "cos")) % 4
+    value = (math.sin(r), math.cos(r), -math.sin(r), -math.cos(r))[quarter]
+    return -value if function == "sin" and x < 0 else value
+
+
+@pytest.mark.parametrize("function", ["sin", "cos"])
+@pytest.mark.parametrize(("dtype", "largest"), [("float32", 38.5), ("float64", 308.2)])
+def test_sin_and_cos_of_large_angles(function, dtype, largest):
+    rng = np.random.default_rng(0)
+    x = (10 ** rng.uniform(0, largest, 4001) * rng.choice([-1, 1], 4001)).astype(dtype)
+    limits = [2.0**21, 2.0**48, np.nextafter(2.0**48, 0), 6381956970095103 * 2.0**797]
+    x[:6] = [*(min(v, float(np.finfo(dtype).max)) for v in limits), np.finfo(dtype).max, -np.finfo(dtype).max]
+    expected = np.array([exact(function, v) for v in x.tolist()])
+    found = {}
+    before = _core.isa()
+    for isa in _core.supported_isas():
+        _core.set_isa(isa)
+        found[isa] = getattr(pf.ops, function)(pf.tensor(x)).numpy()
+        nans = getattr(pf.ops, function)(pf.tensor(np.array([np.inf, -np.inf, np.nan], dtype))).numpy()
+        assert np.isnan(nans).all()
+    _core.set_isa(before)
+    assert len({f.tobytes() for f in found.values()}) == 1
+    error = np.abs(found["ref"].astype("float64") - expected) / np.spacing(np.abs(expected.astype(dtype)))
+    assert error.max() < 2.6, x[error.argmax()]  # 2 ulp and what the comparison itself rounds
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_abs_of_minus_zero_is_plus_zero(isa, dtype):
+    before = _core.isa()
+    _core.set_isa(isa)
+    try:
+        y = pf.ops.abs(pf.tensor(np.array([-0.0, 0.0, -2.0] * 7, dtype))).numpy()
+    finally:
+        _core.set_isa(before)
+    assert not np.signbit(y).any()
+    assert y[2] == 2

@@ -126,8 +126,6 @@ template <class T>
 static void check_value(const std::string& function, T x, T y, bool strict, Real& worst) {
   const Expected& e = kExpected.at(function);
   if (std::isnan(x)) return check(std::isnan(y), function, "(NaN) = ", y);
-  if ((function == "sin" || function == "cos") && std::abs(x) >= T(sizeof(T) == 4 ? 0x1p21 : 0x1p48))
-    return check(std::isinf(x) ? std::isnan(y) : std::abs(y) <= 1, function, "(", x, ") = ", y);
   if (std::isinf(x) && function.find("elu") != std::string::npos) return;  // infinity times 0
   if (std::isinf(x) && function == "silu_derivative") return;
   const Real t = e.value(x);

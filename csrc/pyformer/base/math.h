@@ -1,6 +1,6 @@
 // The elementary functions of kernels: function templates over V = Vec<float>, Vec<double>, float, double, and the same
 // names on Lanes<T>. Each is one fixed sequence of + - * / sqrt, fma, comparisons and integer operations on the bits,
-// so a value has the same bits as a scalar and in a register of any instruction set. No tables, no libm.
+// so a value has the same bits as a scalar and in a register of any instruction set. No libm.
 //
 // NaN in gives NaN out. Results in the denormal range are rounded right unless a function says otherwise.
 #pragma once
@@ -330,8 +330,80 @@ struct SinCos {
   V sin, cos;
 };
 
-// Both at most 2 ulp wrong for |x| < 2^21 (float), 2^48 (double): x - n pi/2 in three FMAs, the first exact.
-// For larger x sin is 0 and cos is 1; at infinity both are NaN.
+// 2/pi after 64 zeros: bit i of the table, from the top of its first word on, weighs 2^(63 - i).
+constexpr uint64_t kTwoOverPi[20] = {0,
+                                     0xa2f9836e4e441529,
+                                     0xfc2757d1f534ddc0,
+                                     0xdb6295993c439041,
+                                     0xfe5163abdebbc561,
+                                     0xb7246e3a424dd2e0,
+                                     0x06492eea09d1921c,
+                                     0xfe1deb1cb129a73e,
+                                     0xe88235f52ebb4484,
+                                     0xe99c7026b45f7e41,
+                                     0x3991d639835339f4,
+                                     0x9c845f8bbdf9283b,
+                                     0x1ff897ffde05980f,
+                                     0xef2f118b5a0a6d1f,
+                                     0x6d367ecf27cb09b7,
+                                     0x4f463f669e5fea2d,
+                                     0x7527bac7ebe5f17b,
+                                     0x3d0739f78a5292ea,
+                                     0x6bfb5fb11f8d5d08,
+                                     0x56033046fc7b6bab};
+
+struct ReducedAngle {
+  double r;           // t - n pi/2, |r| <= pi/4, within 1 ulp
+  uint64_t quadrant;  // n modulo 4
+};
+
+// For finite t >= 4. t = m 2^e is multiplied with the 192 bits of 2/pi that matter: those above give multiples of 4 n,
+// those below less than 2^-137. Source: Payne, Hanek 1983, "Radian Reduction for Trigonometric Functions".
+inline __attribute__((noinline)) ReducedAngle reduce_large(double t) {
+  const uint64_t m = (to_bits(t) & LogConstants<double>::mantissa) | (uint64_t(1) << 52);
+  const int first = int(to_bits(t) >> 52) - 1075 + 62, shift = first % 64;
+  const uint64_t* word = kTwoOverPi + first / 64;
+  const auto window = [&](int i) { return shift ? word[i] << shift | word[i + 1] >> (64 - shift) : word[i]; };
+  const auto low = (unsigned __int128)m * window(2);
+  const auto middle = (unsigned __int128)m * window(1) + uint64_t(low >> 64);
+  const uint64_t p2 = m * window(0) + uint64_t(middle >> 64), p1 = uint64_t(middle), p0 = uint64_t(low);
+  // The product is n in two bits and a fraction, of which 128 bits f are kept; from 1/2 on it counts as f - 1.
+  uint64_t f1 = p2 << 2 | p1 >> 62, f0 = p1 << 2 | p0 >> 62;
+  const bool negative = f1 >> 63;
+  if (negative) {
+    f0 = ~f0 + 1;
+    f1 = ~f1 + (f0 == 0);
+  }
+  const int zeros = __builtin_clzll(f1 | 1);
+  if (zeros) f1 = f1 << zeros | f0 >> (64 - zeros), f0 <<= zeros;
+  const double high = double(int64_t(f1 >> 11));
+  const double rest = double(int64_t((f1 & 0x7ff) << 42 | f0 >> 22)) * 0x1p-53;
+  using K = SinConstants<double>;
+  const double r = fma(high, K::a, fma(high, K::b, rest * K::a)) * from_bits(uint64_t(1023 - 53 - zeros) << 52);
+  return {negative ? -r : r, (p2 >> 62) + negative};
+}
+
+// r and quadrant of the elements of t from the limit on, one by one.
+template <Real V>
+PF_INLINE void reduce_large_elements(V t, V& r, V& quadrant) {
+  using T = Element<V>;
+  constexpr int n = int(sizeof(V) / sizeof(T));
+  T angle[n], reduced[n], turns[n];
+  __builtin_memcpy(angle, &t, sizeof t);
+  __builtin_memcpy(reduced, &r, sizeof r);
+  __builtin_memcpy(turns, &quadrant, sizeof quadrant);
+  for (int i = 0; i < n; ++i) {
+    if (!(angle[i] >= SinConstants<T>::limit && angle[i] < T(__builtin_inf()))) continue;
+    const ReducedAngle large = reduce_large(double(angle[i]));
+    reduced[i] = T(large.r);
+    turns[i] = from_bits(Bits<T>(large.quadrant));
+  }
+  __builtin_memcpy(&r, reduced, sizeof r);
+  __builtin_memcpy(&quadrant, turns, sizeof quadrant);
+}
+
+// Both at most 2 ulp wrong; NaN at infinity. For |x| < 2^21 (float), 2^48 (double) x - n pi/2 takes three FMAs, the
+// first exact; larger x are reduced one by one.
 template <Real V>
 PF_INLINE SinCos<V> sincos(V x) {
   using T = Element<V>;
@@ -341,8 +413,9 @@ PF_INLINE SinCos<V> sincos(V x) {
   const V n = shifted - magic;
   const V reduced = fma(n, splat<V>(-K::c), fma(n, splat<V>(-K::b), fma(n, splat<V>(-K::a), t)));
   const auto in_range = t < splat<V>(K::limit);
-  const V r = select(in_range, reduced, t * splat<V>(0));
-  const V quadrant = select(in_range, shifted, splat<V>(0));
+  V r = select(in_range, reduced, t * splat<V>(0));
+  V quadrant = select(in_range, shifted, splat<V>(0));
+  if (__builtin_expect(any(mask_not(in_range)), 0)) reduce_large_elements(t, r, quadrant);
   const V z = r * r;
   // In r^2: (sin(r) - r) / r^3, 2^-32.0 and 2^-57.9 of sin; (cos(r) - 1 + r^2/2) / r^4, 2^-30.9 and 2^-63.9 of cos.
   // For |r| <= 0.9 (float), as n is off by up to 0.04 for the largest x, and for |r| <= pi/4 (double).

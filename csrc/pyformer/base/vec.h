@@ -430,6 +430,20 @@ PF_INLINE Mask<T> mask_not(Mask<T> a) {
   return {~a.r};
 }
 
+PF_INLINE bool any(bool a) { return a; }
+template <class T>
+PF_INLINE bool any(Mask<T> a) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi64_mask((__m512i)a.r, (__m512i)a.r) != 0;
+#elif defined(__AVX2__)
+  return !_mm256_testz_si256((__m256i)a.r, (__m256i)a.r);
+#else
+  bool found = false;
+  for (int64_t i = 0; i < Vec<T>::width; ++i) found = found || a.r[i] != 0;
+  return found;
+#endif
+}
+
 // ---- the sixteen virtual lanes --------------------------------------------------------------------------------
 
 template <class T>

@@ -125,7 +125,7 @@ struct Sqrt {
 struct Abs {
   template <class V>
   static PF_INLINE V at(V x) {
-    return select(x <= splat<V>(0), splat<V>(0) - x, x);
+    return abs(x);
   }
   template <class V>
   static PF_INLINE V gradient(V d, V x) {
