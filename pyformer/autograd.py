@@ -112,8 +112,9 @@ class Function:
 class _Checkpoint(Function):
     @staticmethod
     def forward(ctx: Context, fn: Callable, _anchor: Tensor, *args: Any) -> Any:
-        ctx.fn, ctx.args, ctx.random_state = fn, args, _core.rng_state()
-        return fn(*args)
+        ctx.fn, ctx.args = fn, args
+        result, ctx.streams = _core.record_streams(fn, *args)
+        return result
 
     @staticmethod
     def backward(ctx: Context, *douts: Tensor) -> Any:
@@ -121,13 +122,8 @@ class _Checkpoint(Function):
         for arg, needed in zip(args, ctx.needs_input_grad[2:], strict=True):
             if needed:
                 arg.requires_grad = True
-        now = _core.rng_state()
-        _core.set_rng_state(*ctx.random_state)
-        try:
-            with enable_grad():
-                outputs = ctx.fn(*args)
-        finally:
-            _core.set_rng_state(*now)
+        with enable_grad():
+            outputs = _core.replay_streams(ctx.streams, ctx.fn, *args)
         outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
         pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
         if pairs:
@@ -143,7 +139,8 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
     """fn(*args) without keeping what happens inside: backward runs fn again (Chen et al. 2016).
 
     fn must be a pure function of its tensor arguments and of parameters it closes over; dropout inside draws the
-    same numbers again. Gradients reach the arguments and the parameters as without it, bit for bit.
+    same numbers again, whatever other threads draw. Gradients reach the arguments and the parameters as without it,
+    bit for bit. RuntimeError in backward if fn then draws more often.
     """
     if not _core.grad_enabled():
         return fn(*args)

@@ -180,6 +180,69 @@ def test_exit_while_daemon_threads_are_inside_an_op(work):
         assert "terminate" not in result.stderr
 
 
+@pytest.mark.parametrize("call", ["Slow.apply(x)", "pf.checkpoint(lambda h: h * work(), x)"])
+def test_exit_while_daemon_threads_are_inside_a_python_backward(call):
+    script = f"""
+        import threading, time
+        import pyformer as pf
+
+        def work():
+            return float(sum(range(3000))) * 0.0
+
+        class Slow(pf.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 1.0
+            @staticmethod
+            def backward(ctx, dout):
+                work()
+                return dout * 2.0
+
+        def loop():
+            x = pf.ones(10, requires_grad=True)
+            while True:
+                {call}.sum().backward()
+        for _ in range(4):
+            threading.Thread(target=loop, daemon=True).start()
+        time.sleep(0.2)
+    """
+    for _ in range(4):
+        result = python(script)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_reads_gradients_that_a_thread_was_adding_to():
+    x = pf.ones(2**21, requires_grad=True)
+    x.sum().backward()
+    stop = threading.Event()
+
+    def add():
+        while not stop.is_set():
+            (x * 1.0).sum().backward()
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    try:
+        for _ in range(12):
+            time.sleep(0.003)
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if x.grad is not None else 1)
+            deadline = time.monotonic() + 30
+            while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.001)
+            if not done[0]:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            assert done[0], "the forked child hangs"
+            assert os.waitstatus_to_exitcode(done[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_settings_are_checked():
     for bad in (0, -1, 2000):
         with pytest.raises(ValueError, match="threads"):

@@ -193,6 +193,74 @@ def test_checkpoint_gives_the_same_bits_with_dropout():
     assert results[0] == results[1]
 
 
+def test_checkpoint_replays_its_masks_whatever_other_threads_draw():
+    in_the_forward_pass = []
+
+    def block(h):
+        h = pf.ops.dropout(h, 0.5)
+        if in_the_forward_pass:
+            thread = threading.Thread(target=in_the_forward_pass.pop())
+            thread.start()
+            thread.join()
+        return pf.ops.dropout(h, 0.5)
+
+    for other in (lambda: pf.manual_seed(9), lambda: pf.rand(5)):
+        in_the_forward_pass.append(other)
+        x = pf.ones(256, requires_grad=True)
+        out = pf.checkpoint(block, x)
+        before = _core.rng_state()
+        out.sum().backward()
+        assert _core.rng_state() == before
+        assert x.grad.numpy().tobytes() == out.numpy().tobytes()
+
+
+def test_checkpoints_in_threads_replay_their_own_masks():
+    wrong = []
+
+    def work():
+        for _ in range(100):
+            x = pf.ones(64, requires_grad=True)
+            out = pf.checkpoint(lambda h: pf.ops.dropout(pf.ops.dropout(h, 0.3), 0.3), x)
+            out.sum().backward()
+            wrong.append(x.grad.numpy().tobytes() != out.numpy().tobytes())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(wrong) == 400
+    assert not any(wrong)
+
+
+def test_nested_checkpoints_draw_as_without():
+    def inner(h):
+        return pf.ops.dropout(h, 0.5) * 2.0
+
+    def outer(run):
+        return lambda h: pf.ops.dropout(run(inner, pf.ops.dropout(h, 0.2)), 0.2)
+
+    results = []
+    for run in (lambda f, h: f(h), pf.checkpoint):
+        pf.manual_seed(5)
+        x = pf.randn(200, requires_grad=True)
+        out = run(outer(run), x * 1.0)
+        out.sum().backward()
+        results.append((out.numpy().tobytes(), x.grad.numpy().tobytes(), _core.rng_state()))
+    assert results[0] == results[1]
+
+
+def test_checkpoint_that_draws_more_in_backward_is_refused():
+    rates = [0.5, 0.5, 0.0]
+
+    def block(h):
+        return pf.ops.dropout(pf.ops.dropout(h, rates.pop()), 0.5)
+
+    out = pf.checkpoint(block, pf.ones(4, requires_grad=True))
+    with pytest.raises(RuntimeError, match="draws more often"):
+        out.sum().backward()
+
+
 def test_two_threads_into_one_leaf():
     x = pf.ones(1000, requires_grad=True)
 

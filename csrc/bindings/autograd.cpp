@@ -32,10 +32,10 @@ static std::vector<Tensor> record_python(const std::string& name, const std::vec
       "Function", inputs, std::move(outs),
       [callable = owned(std::move(backward)), name, forms](const std::vector<Array>& douts,
                                                            const Needs& need) -> Gradients {
-        py::gil_scoped_acquire gil;
+        const TakeGil gil;
         std::vector<Tensor> gradients;
         for (const Array& d : douts) gradients.emplace_back(d);
-        const py::sequence results = (*callable)(gradients, need.flags);
+        const py::sequence results = call_or_park(*callable, py::make_tuple(gradients, need.flags));
         if (py::len(results) != forms.size())
           throw ValueError(cat(name, ": backward must return ", forms.size(), " gradients, got ", py::len(results)));
         Gradients arrays;

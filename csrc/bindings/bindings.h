@@ -16,10 +16,11 @@ namespace pyformer::bindings {
 
 // Python ends a daemon thread that asks for the GIL of an interpreter on its way out with pthread_exit, which unwinds
 // the stack. Destructors cannot let that through (std::terminate), so the thread stays here until the process ends.
-template <class TakeGil>
-void take_gil_or_park(TakeGil take_gil) noexcept {
+// function: a call into Python, which throws nothing else.
+template <class Function>
+void or_park(Function function) noexcept {
   try {
-    take_gil();
+    function();
   } catch (...) {
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }
@@ -30,7 +31,7 @@ class ReleaseGil {
  public:
   ReleaseGil() : state_(PyEval_SaveThread()) {}
   ~ReleaseGil() {
-    take_gil_or_park([this] { PyEval_RestoreThread(state_); });
+    or_park([this] { PyEval_RestoreThread(state_); });
   }
   ReleaseGil(const ReleaseGil&) = delete;
   ReleaseGil& operator=(const ReleaseGil&) = delete;
@@ -40,15 +41,39 @@ class ReleaseGil {
 };
 using NoGil = py::call_guard<ReleaseGil>;
 
-// Calls function, which lets go of a Python object, with the GIL, on whichever thread; not at all once Python ends.
+// Holds the GIL while it lives, on whichever thread.
+class TakeGil {
+ public:
+  TakeGil() {
+    or_park([this] { state_ = PyGILState_Ensure(); });
+  }
+  ~TakeGil() { PyGILState_Release(state_); }
+  TakeGil(const TakeGil&) = delete;
+  TakeGil& operator=(const TakeGil&) = delete;
+
+ private:
+  PyGILState_STATE state_{};
+};
+
+// Calls function, which lets go of a Python object, with the GIL; not at all once Python ends.
 template <class Function>
 void let_go_with_gil(Function function) {
   if (!Py_IsInitialized()) return;
-  PyGILState_STATE state{};
-  take_gil_or_park([&] { state = PyGILState_Ensure(); });
+  const TakeGil gil;
   function();
-  PyGILState_Release(state);
 }
+
+// callable(*args) where C++ frames with destructors lie below: Python may end the thread inside.
+inline py::object call_or_park(const py::object& callable, const py::tuple& args) {
+  PyObject* result = nullptr;
+  or_park([&] { result = PyObject_CallObject(callable.ptr(), args.ptr()); });
+  if (!result) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
+// A tp_new for classes with a constructor. Python lets nobody call the inherited Class.__new__(Class), which would give
+// an object that holds nothing, where tp_new is not that of pybind11's base class.
+PyObject* new_for_call(PyTypeObject* type, PyObject* args, PyObject* kwargs);
 
 inline Tensor or_absent(const std::optional<Tensor>& tensor) { return tensor ? *tensor : Tensor(); }
 

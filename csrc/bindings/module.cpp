@@ -3,6 +3,8 @@
 
 namespace pyformer::bindings {
 
+PyObject* new_for_call(PyTypeObject* type, PyObject*, PyObject*) { return py::detail::make_new_instance(type); }
+
 static void translate_exceptions() {
   py::register_exception_translator([](std::exception_ptr pointer) {
     if (!pointer) return;
@@ -20,6 +22,78 @@ static void translate_exceptions() {
       if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);  // else: what the signal handler raised
     }
   });
+}
+
+// ---- arguments that fit no signature ------------------------------------------------------------------------------
+
+static void replace_all(std::string& text, const std::string& part, const std::string& by) {
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += by.size())
+    text.replace(at, part.size(), by);
+}
+
+// Rewrites pybind11's TypeError, of many lines, as "op: expected (x: Tensor, axis: int = -1), got None".
+static void explain_arguments() {
+  if (!PyErr_ExceptionMatches(PyExc_TypeError)) return;
+  py::error_already_set error;
+  std::string text = py::str(error.value()).cast<std::string>();
+  const std::string invoked = "\nInvoked with: ";
+  const size_t first = text.find("    1. "), last = text.find(invoked);
+  if (text.find("(): incompatible ") == std::string::npos || first >= last) return error.restore();
+  std::string op = text.substr(0, text.find("(): ")), got = text.substr(last + invoked.size());
+  got = got.substr(0, got.find("\n\nDid you forget"));
+  replace_all(got, "\n", " ");
+  if (got.size() > 200) {
+    size_t end = 200;
+    while ((got[end] & 0xC0) == 0x80) --end;  // within a character
+    got = got.substr(0, end) + "...";
+  }
+  std::string expected;
+  for (size_t line = first; line < last; line = text.find('\n', line) + 1) {
+    std::string signature = text.substr(line, text.find('\n', line) - line);
+    if (signature.find(". ") == std::string::npos) break;
+    signature = signature.substr(signature.find(". ") + 2);
+    expected += (expected.empty() ? "" : " or ") + signature.substr(0, signature.rfind(" -> "));
+  }
+  for (const char* prefix : {"pyformer._core.", "typing.", "collections.abc.", " | SupportsIndex"})
+    replace_all(expected, prefix, "");
+  replace_all(expected, "SupportsInt", "int");
+  replace_all(expected, "SupportsFloat", "float");
+  if (op == "__init__") {  // the signature then starts with the class
+    op = expected.substr(0, expected.find('('));
+    expected.erase(0, op.size());
+  }
+  PyErr_SetString(PyExc_TypeError, cat(op, ": expected ", expected, ", got ", got).c_str());
+}
+
+// Stands before pybind11's dispatcher, which has one of two calling conventions.
+template <class... Arguments>
+struct Explained {
+  using Method = PyObject* (*)(PyObject*, Arguments...);
+  static inline Method dispatcher = nullptr;
+  static PyObject* call(PyObject* self, Arguments... arguments) {
+    PyObject* result = dispatcher(self, arguments...);
+    if (!result) explain_arguments();
+    return result;
+  }
+  static void stand_before(PyMethodDef& method) {
+    const auto found = reinterpret_cast<Method>(reinterpret_cast<void (*)()>(method.ml_meth));
+    if (!dispatcher) dispatcher = found;
+    if (found != dispatcher) return;  // done already under another name, or none of pybind11's
+    method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call));
+  }
+};
+
+// For every function of a module or class.
+static void explain_wrong_arguments(const py::object& scope) {
+  for (const auto& [name, value] : py::dict(scope.attr("__dict__"))) {
+    PyObject* function = PyInstanceMethod_Check(value.ptr()) ? PyInstanceMethod_GET_FUNCTION(value.ptr()) : value.ptr();
+    if (!PyCFunction_Check(function)) continue;
+    PyMethodDef& method = *reinterpret_cast<PyCFunctionObject*>(function)->m_ml;
+    if (method.ml_flags == (METH_FASTCALL | METH_KEYWORDS))
+      Explained<PyObject* const*, Py_ssize_t, PyObject*>::stand_before(method);
+    else if (method.ml_flags == (METH_VARARGS | METH_KEYWORDS))
+      Explained<PyObject*, PyObject*>::stand_before(method);
+  }
 }
 
 }  // namespace pyformer::bindings
@@ -44,4 +118,7 @@ PYBIND11_MODULE(_core, core) {
   bind_normalization(ops);
   bind_reduce(ops);
   bind_shape(ops);
+  for (const py::object& scope : {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
+                                  core.attr("PackedLinear").cast<py::object>()})
+    explain_wrong_arguments(scope);
 }

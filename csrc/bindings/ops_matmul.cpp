@@ -13,18 +13,19 @@ static Tensor linear_of(const Tensor& x, const Tensor& weight, const std::option
 
 static Tensor packed_linear_of(PackedLinear& packed, const Tensor& x, const std::optional<std::string>& activation,
                                const std::optional<Tensor>& residual) {
-  if (needs_recording({x, or_absent(residual)}))
+  const Tensor added = or_absent(residual);
+  if (needs_recording({x, added}))
     throw std::runtime_error("linear: a packed weight is for inference; use it within no_grad()");
-  return no_gradient(packed(x.array(), activation_from_name(activation.value_or("none")), or_absent(residual).array()));
+  return no_gradient(packed(x.array(), activation_from_name(activation.value_or("none")), added.array()));
 }
 
 static void bind_packed_linear(py::module_& core) {
-  py::class_<PackedLinear>(core, "PackedLinear",
-                           "A weight and bias kept in the layout that many small products read fastest.")
-      .def(py::init([](const Tensor& weight, const std::optional<Tensor>& bias) {
-             return std::make_unique<PackedLinear>(weight.array(), or_absent(bias).array());
-           }),
-           py::arg("weight"), py::arg("bias") = py::none())
+  py::class_<PackedLinear> cls(core, "PackedLinear",
+                               "A weight and bias kept in the layout that many small products read fastest.");
+  cls.def(py::init([](const Tensor& weight, const std::optional<Tensor>& bias) {
+            return std::make_unique<PackedLinear>(weight.array(), or_absent(bias).array());
+          }),
+          py::arg("weight"), py::arg("bias") = py::none())
       .def("__call__", &packed_linear_of, py::arg("x"), py::arg("activation") = py::none(),
            py::arg("residual") = py::none(), NoGil(), "linear(x, weight, bias), the same bits; no gradient.")
       .def(
@@ -33,6 +34,7 @@ static void bind_packed_linear(py::module_& core) {
             return packed.holds(weight.array(), or_absent(bias).array());
           },
           py::arg("weight"), py::arg("bias") = py::none(), "Whether it was made of these very tensors.");
+  reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &new_for_call;
 }
 
 // a @ b, where either may be anything that becomes a tensor.

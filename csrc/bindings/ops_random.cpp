@@ -18,6 +18,25 @@ static void bind_draw(py::module_& core, const char* name, const char* doc) {
       py::kw_only(), py::arg("dtype") = py::none(), py::arg("requires_grad") = false, doc);
 }
 
+// What Python knows of a stream: (seed, stream).
+using StreamNumbers = std::pair<uint64_t, uint64_t>;
+
+static py::tuple record_streams(const py::object& function, const py::args& args) {
+  const StreamScope notes;
+  const py::object result = call_or_park(function, args);
+  std::vector<StreamNumbers> streams;
+  for (const RandomStream& s : notes.streams()) streams.emplace_back(s.seed, s.stream);
+  return py::make_tuple(result, streams);
+}
+
+static py::object replay_streams(const std::vector<StreamNumbers>& streams, const py::object& function,
+                                 const py::args& args) {
+  std::vector<RandomStream> again;
+  for (const auto& [seed, stream] : streams) again.push_back({seed, stream});
+  const StreamScope scope(std::move(again));
+  return call_or_park(function, args);
+}
+
 void bind_random(py::module_& core) {
   core.def("manual_seed", &manual_seed, py::arg("seed"),
            "Seeds all random numbers: the same seed gives the same numbers on any number of threads, on every CPU.");
@@ -31,6 +50,10 @@ void bind_random(py::module_& core) {
   core.def(
       "set_rng_state", [](uint64_t seed, uint64_t stream) { set_rng_state({seed, stream}); }, py::arg("seed"),
       py::arg("stream"), "Goes back to a state that rng_state() gave.");
+  core.def("record_streams", &record_streams, py::arg("function"),
+           "(function(*args), the streams of random numbers that it drew on this thread).");
+  core.def("replay_streams", &replay_streams, py::arg("streams"), py::arg("function"),
+           "function(*args), which draws the given streams; those of the process stay as they are.");
   bind_draw<&rand>(core, "rand", R"(Numbers drawn evenly from [0, 1), of the given shape: rand(2, 3) or rand((2, 3)).
 
 dtype: float32 (default) or float64, else TypeError. Draws one stream.)");

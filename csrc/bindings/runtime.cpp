@@ -12,7 +12,7 @@ static unsigned long main_thread = 0;
 // Only the main thread runs Python's signal handlers; elsewhere this is false at once.
 static bool signal_raised() {
   if (PyThread_get_thread_ident() != main_thread || !Py_IsInitialized()) return false;
-  py::gil_scoped_acquire gil;
+  const TakeGil gil;
   return PyErr_CheckSignals() != 0;
 }
 

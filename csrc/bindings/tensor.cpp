@@ -13,8 +13,8 @@ static DType dtype_numbered(const py::int_& value) {
 }
 
 void bind_dtypes(py::module_& core) {
-  py::enum_<DType>(core, "DType", "The element type of a tensor.")
-      .value("float32", DType::float32)
+  py::enum_<DType> cls(core, "DType", "The element type of a tensor.");
+  cls.value("float32", DType::float32)
       .value("float64", DType::float64)
       .value("bfloat16", DType::bfloat16)
       .value("float16", DType::float16)
@@ -23,7 +23,11 @@ void bind_dtypes(py::module_& core) {
       .value("bool", DType::boolean)
       .def_property_readonly("itemsize", &item_bytes, "Bytes an element.")
       .def("__repr__", [](DType d) { return cat("pyformer.", name(d)); })
-      .def(py::init([](const py::int_& value) { return dtype_numbered(value); }), py::prepend(), py::arg("value"));
+      .def(py::init([](const py::int_& value) { return dtype_numbered(value); }), py::prepend(), py::arg("value"))
+      .def("__reduce__", [](const py::object& self) {
+        return py::make_tuple(py::type::of(self), py::make_tuple(self.attr("value")));
+      });
+  reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &new_for_call;
 }
 
 static py::tuple shape_tuple(const Tensor& t) {

@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include <mutex>
+#include <stdexcept>
+#include <utility>
 
 namespace pyformer {
 
@@ -11,12 +13,35 @@ static std::mutex mutex;
     pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 static RandomStream next;
 
-RandomStream draw_stream() {
+static thread_local StreamScope* innermost = nullptr;
+
+StreamScope::StreamScope() : outer_(innermost), replays_(false) { innermost = this; }
+StreamScope::StreamScope(std::vector<RandomStream> streams)
+    : outer_(innermost), streams_(std::move(streams)), replays_(true) {
+  innermost = this;
+}
+StreamScope::~StreamScope() { innermost = outer_; }
+
+RandomStream StreamScope::draw(StreamScope* scope) {
+  if (scope && scope->replays_) {
+    if (scope->next_ == scope->streams_.size())
+      throw std::runtime_error("random: a recomputation draws more often than the computation it repeats");
+    return scope->streams_[scope->next_++];
+  }
+  if (scope) return scope->streams_.emplace_back(draw(scope->outer_));
   std::lock_guard lock(mutex);
   const RandomStream drawn = next;
   ++next.stream;
   return drawn;
 }
+
+bool StreamScope::is_replaying() {
+  for (const StreamScope* scope = innermost; scope; scope = scope->outer_)
+    if (scope->replays_) return true;
+  return false;
+}
+
+RandomStream draw_stream() { return StreamScope::draw(innermost); }
 
 void manual_seed(uint64_t seed) { set_rng_state({seed, 0}); }
 
@@ -26,6 +51,7 @@ RandomStream rng_state() {
 }
 
 void set_rng_state(RandomStream state) {
+  if (StreamScope::is_replaying()) return;
   std::lock_guard lock(mutex);
   next = state;
 }

@@ -111,7 +111,7 @@ void set_grad_enabled(bool enabled) { grad_mode = enabled; }
 GradMode::GradMode(bool enabled) : previous_(grad_mode) { grad_mode = enabled; }
 GradMode::~GradMode() { grad_mode = previous_; }
 
-bool needs_recording(std::initializer_list<Tensor> inputs) {
+bool needs_recording(TensorReferences inputs) {
   if (!grad_mode) return false;
   for (const Tensor& t : inputs)
     if (t.requires_grad()) return true;

@@ -84,8 +84,9 @@ class GradMode {  // sets it for a scope
   bool previous_;
 };
 
-// True if an op on these inputs must be recorded.
-bool needs_recording(std::initializer_list<Tensor> inputs);
+// True if an op on these inputs must be recorded. It runs in every op: references, so that nothing is counted.
+using TensorReferences = std::initializer_list<std::reference_wrapper<const Tensor>>;
+bool needs_recording(TensorReferences inputs);
 
 std::vector<Tensor> record_node(const char* op, const Tensor* inputs, int count, std::vector<Array> outs,
                                 MultiBackward backward);
@@ -99,12 +100,9 @@ Tensor record(const char* op, const std::vector<Tensor>& inputs, Array out, Back
                      })[0];
 }
 template <class Backward>
-Tensor record(const char* op, std::initializer_list<Tensor> inputs, Array out, Backward backward) {
+Tensor record(const char* op, TensorReferences inputs, Array out, Backward backward) {
   if (!needs_recording(inputs)) return Tensor(std::move(out));
-  return record_node(op, inputs.begin(), int(inputs.size()), {std::move(out)},
-                     [backward = std::move(backward)](const std::vector<Array>& douts, const Needs& need) -> Gradients {
-                       return backward(douts[0], need);
-                     })[0];
+  return record(op, std::vector<Tensor>(inputs.begin(), inputs.end()), std::move(out), std::move(backward));
 }
 // An op with several outputs; the gradient of an output that was not used arrives as zeros.
 inline std::vector<Tensor> record_outputs(const char* op, const std::vector<Tensor>& inputs, std::vector<Array> outs,
