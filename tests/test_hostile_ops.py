@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import _thread
 import copy
+import ctypes
+import ctypes.util
 import math
 import pickle
+import platform
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -196,3 +201,143 @@ def test_cumsum_adds_in_order_over_its_parts(dtype, shape):
     x = x.astype(dtype)
     for axis in range(len(shape)):
         np.testing.assert_array_equal(pf.tensor(x).cumsum(axis).numpy(), np.cumsum(x, axis=axis))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _core.PackedLinear.__new__(_core.PackedLinear),
+        lambda: type("Derived", (_core.PackedLinear,), {"__init__": lambda self: None})(),
+        lambda: type("Derived", (_core.PackedLinear,), {"__init__": lambda self: None}).__new__(_core.PackedLinear),
+        lambda: pf.DType.__new__(pf.DType),
+        lambda: pf.Tensor.__new__(pf.Tensor),
+        lambda: object.__new__(_core.PackedLinear),
+    ],
+)
+def test_no_bound_class_makes_an_object_that_holds_nothing(make):
+    with pytest.raises(TypeError):
+        make()
+
+
+def test_packed_linear_and_dtypes_are_made_and_copied_as_before():
+    packed = _core.PackedLinear(pf.ones(3, 2), bias=pf.ones(3))
+    assert packed(pf.ones(1, 2)).numpy().tolist() == [[3.0, 3.0, 3.0]]
+    assert type("Derived", (_core.PackedLinear,), {})(pf.ones(3, 2))(pf.ones(1, 2)).shape == (1, 3)
+    for dtype in (pf.DType(1), *pf.DType.__members__.values()):
+        assert copy.deepcopy(dtype) == pickle.loads(pickle.dumps(dtype)) == dtype
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda x: ops.matmul([1.0], x), r"matmul: expected \(a: Tensor, b: Tensor, .*got \[1.0\], tensor"),
+        (lambda x: ops.matmul(x, np.ones(3)), r"matmul: expected .*got tensor.*array\(\["),
+        (lambda x: ops.softmax(None), r"^softmax: expected \(x: Tensor, axis: int = -1\), got None$"),
+        (lambda x: ops.softmax(x, wrong=1), r"softmax: expected .*wrong=1"),
+        (lambda x: ops.layer_norm(np.ones(3)), r"layer_norm: expected \(x: Tensor"),
+        (lambda x: ops.concat([x, None]), r"concat: expected \(xs: "),
+        (lambda x: ops.gelu(x.numpy()), r"gelu: expected \(x: Tensor"),
+        (lambda x: x.sum("a"), r"sum: expected "),
+        (lambda x: _core.zero_(3), r"zero_: expected \(tensor: Tensor\) or \(tensors: "),
+        (lambda x: _core.PackedLinear(None), r"PackedLinear: expected \(weight: Tensor"),
+        (lambda x: ops.exp(list(range(10_000))), r"^exp: expected .{1,400}$"),
+    ],
+)
+def test_arguments_that_are_no_tensors_are_named(call, expected):
+    with pytest.raises(TypeError, match=expected) as raised:
+        call(pf.ones(3))
+    assert "incompatible" not in str(raised.value)
+    assert "_core" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+class Alarm(Exception):
+    pass
+
+
+@pytest.fixture
+def alarms():
+    """Sets what SIGALRM does, and when."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(handler, seconds, interval=0.0):
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, seconds, interval)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_interrupted_packing_leaves_no_memory_behind(alarms):
+    def ring(*_):
+        raise Alarm
+
+    packed, x = _core.PackedLinear(pf.ones(8192, 8192)), pf.ones(1, 8192)
+    threads = pf.get_num_threads()
+    pf.set_num_threads(1)
+    before = _core.memory_stats()
+    try:
+        alarms(ring, 0.02)  # it is already packing then
+        with pytest.raises(Alarm):
+            packed(x)
+        after = _core.memory_stats()
+    finally:
+        pf.set_num_threads(threads)
+    assert (after["live_bytes"], after["live_arrays"]) == (before["live_bytes"], before["live_arrays"])
+    assert packed(x)[0, 8191].item() == 8192.0
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: x.cumsum(0),
+        lambda x: x.reshape(8192, 8192).T,
+        lambda x: ops.concat([x, x[:3]], axis=0),
+        lambda x: ops.gather(x, pf.zeros(1 << 23, dtype=pf.int64), axis=0),
+        lambda x: pf.zeros(1 << 26),
+    ],
+)
+def test_long_moves_notice_signals(work, alarms):
+    x = pf.ones(1 << 26)
+    seen = []
+    threads = pf.get_num_threads()
+    pf.set_num_threads(1)
+    try:
+        alarms(lambda *_: seen.append(1), 0.005, 0.005)
+        start = time.monotonic()
+        work(x)
+        elapsed = time.monotonic() - start
+        noticed = len(seen)
+    finally:
+        pf.set_num_threads(threads)
+    assert noticed >= elapsed / 0.1 - 1, f"{noticed} signals handled in {elapsed:.2f} s"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the rounding of x86")
+def test_results_do_not_depend_on_the_hosts_rounding():
+    library = ctypes.CDLL(ctypes.util.find_library("m"))
+    upward, nearest = 0x800, 0
+    data = np.random.default_rng(0).standard_normal((4, 40)).astype("float32")
+    start = [data, data * 3, data * 0.7, data * data]
+
+    def results():
+        x, out = pf.tensor(data), []
+        p, grad, m, v = (pf.tensor(array) for array in start)
+        _core.adamw_step_([p], [grad], [m], [v], 0.1, 0.9, 0.999, 1e-8, 0.01, 7)
+        _core.sgd_step_([p], [grad], [m], 0.1, momentum=0.7, weight_decay=0.3)
+        _core.scale_([v], 0.1)
+        pf.manual_seed(1)
+        out += [p, m, v, ops.dropout(x, 0.3), x * 0.1, 0.3 - x, x / 3.0, ops.exp(x), ops.sin(x), ops.gelu(x)]
+        out += [pf.full((2,), 0.1), ops.softmax(x), ops.layer_norm(x), x @ x.T, x.mean(), pf.randn(5)]
+        q = x.reshape(1, 4, 4, 10)
+        out += [ops.attention(q, q, q)]
+        return [t.numpy().tobytes() for t in out] + [_core.global_norm([x])]
+
+    expected = results()
+    assert library.fesetround(upward) == 0
+    try:
+        found = results()
+    finally:
+        library.fesetround(nearest)
+    assert [a == b for a, b in zip(expected, found, strict=True)] == [True] * len(expected)

@@ -72,15 +72,17 @@ static int64_t integer_for(const char* op, const Number& value, DType dtype) {
 
 static Array full(const Shape& shape, const Number& number, DType dtype) {
   const double value = number.real;
+  float narrow = 0;
+  in_default_float_mode([&] { narrow = float(value); });
   switch (dtype) {
     case DType::float32:
-      return filled(shape, float(value));
+      return filled(shape, narrow);
     case DType::float64:
       return filled(shape, value);
     case DType::bfloat16:
-      return filled(shape, to_bfloat16(float(value)));
+      return filled(shape, to_bfloat16(narrow));
     case DType::float16:
-      return filled(shape, to_float16(float(value)));
+      return filled(shape, to_float16(narrow));
     case DType::int64:
       return filled(shape, integer_for("full", number, dtype));
     case DType::int32:

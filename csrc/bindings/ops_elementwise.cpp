@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "pyformer/base/thread_pool.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/dropout/dropout.h"
 #include "pyformer/ops/elementwise/elementwise.h"
@@ -23,15 +24,17 @@ static Tensor filled(T value) {
 }
 
 static Tensor float_scalar(const char* op, double value, DType dtype) {
+  float narrow = 0;
+  in_default_float_mode([&] { narrow = float(value); });
   switch (dtype) {
     case DType::float32:
-      return filled(float(value));
+      return filled(narrow);
     case DType::float64:
       return filled(value);
     case DType::bfloat16:
-      return filled(to_bfloat16(float(value)));
+      return filled(to_bfloat16(narrow));
     case DType::float16:
-      return filled(to_float16(float(value)));
+      return filled(to_float16(narrow));
     default:
       throw TypeError(cat(op, ": expected an integer to go with ", name(dtype), ", got the float ", value));
   }

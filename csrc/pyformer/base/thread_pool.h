@@ -49,4 +49,10 @@ void parallel_for(int64_t count, int64_t grain, const Body& body) {
       &body);
 }
 
+// body() in the default floating-point mode, for numbers that are computed outside of a loop.
+template <class Body>
+void in_default_float_mode(const Body& body) {
+  parallel_for(1, 1, [&](int64_t, int64_t) { body(); });
+}
+
 }  // namespace pyformer

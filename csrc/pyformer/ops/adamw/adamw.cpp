@@ -47,10 +47,13 @@ void adamw_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& g
   for (const DType dtype : {DType::float32, DType::float64}) {
     const auto kernel = find_kernel("adamw_step_", sets(), &AdamWKernels::step, dtype);
     const std::vector<AdamWPiece>& list = pieces[int(dtype)];
-    const AdamWStep args = {list.data(), 1 - lr * weight_decay,
-                            1 - beta1,   beta2,
-                            1 - beta2,   std::sqrt(1 - std::pow(beta2, double(step))),
-                            eps,         lr / (1 - std::pow(beta1, double(step)))};
+    AdamWStep args;
+    in_default_float_mode([&] {
+      args = {list.data(), 1 - lr * weight_decay,
+              1 - beta1,   beta2,
+              1 - beta2,   std::sqrt(1 - std::pow(beta2, double(step))),
+              eps,         lr / (1 - std::pow(beta1, double(step)))};
+    });
     parallel_for(int64_t(list.size()), 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   }
 }

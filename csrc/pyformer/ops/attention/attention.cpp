@@ -147,7 +147,7 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
   AttentionInput in = {};
   in.batch = o.batch, in.heads = o.heads, in.key_heads = o.key_heads;
   in.queries = o.queries, in.keys = o.keys, in.head_dim = o.head_dim;
-  in.scale = options.scale ? *options.scale : 1 / std::sqrt(double(o.head_dim));
+  in_default_float_mode([&] { in.scale = options.scale ? *options.scale : 1 / std::sqrt(double(o.head_dim)); });
   in.causal = options.causal;
   in.window = options.window ? *options.window : 0;
   if (options.key_lengths.defined()) in.key_lengths = options.key_lengths.data<int64_t>();

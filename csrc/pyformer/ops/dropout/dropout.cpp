@@ -15,7 +15,9 @@ Array dropout_forward(const Array& x, double p, RandomStream stream) {
   const auto kernel = find_kernel("dropout", sets, &DropoutKernels::forward, x.dtype());
   check_p(p);
   Array out = Array::empty(x.shape(), x.dtype());
-  const DropoutForward args = {stream.seed, stream.stream, uint32_t(p * 0x1p32), 1 / (1 - p), x.raw(), out.raw()};
+  DropoutForward args;
+  in_default_float_mode(
+      [&] { args = {stream.seed, stream.stream, uint32_t(p * 0x1p32), 1 / (1 - p), x.raw(), out.raw()}; });
   constexpr int64_t grain = int64_t(1) << 14;
   parallel_for(x.size(), grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return out;

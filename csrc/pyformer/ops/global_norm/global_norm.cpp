@@ -34,9 +34,12 @@ double global_norm(const std::vector<Tensor>& tensors) {
     parallel_for(int64_t(blocks[int(dtype)].size()), grain,
                  [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   }
-  double sum = 0;
-  for (double s : sums) sum += s;
-  return std::sqrt(sum);
+  double norm = 0;
+  in_default_float_mode([&] {
+    for (double s : sums) norm += s;
+    norm = std::sqrt(norm);
+  });
+  return norm;
 }
 
 }  // namespace pyformer

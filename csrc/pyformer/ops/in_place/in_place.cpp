@@ -7,6 +7,7 @@
 
 namespace pyformer {
 
+// Only for messages: it is called where an error is raised.
 static std::string element(const TensorList& list, size_t i) { return cat(list.name, "[", i, "]"); }
 
 static void check_match(const char* op, const TensorList& first, const TensorList& list) {
@@ -30,7 +31,8 @@ struct Extent {
   const char* begin;
   const char* end;
   bool is_written;
-  std::string name;
+  const TensorList* list;
+  size_t index;
 };
 
 static void check_overlaps(const char* op, const std::vector<TensorList>& lists) {
@@ -39,14 +41,15 @@ static void check_overlaps(const char* op, const std::vector<TensorList>& lists)
     for (size_t i = 0; i < list.tensors.size(); ++i) {
       const Array& a = list.tensors[i].array();
       const char* begin = static_cast<const char*>(a.raw());
-      if (a.bytes() > 0) extents.push_back({begin, begin + a.bytes(), list.is_written, element(list, i)});
+      if (a.bytes() > 0) extents.push_back({begin, begin + a.bytes(), list.is_written, &list, i});
     }
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
   const Extent *last = nullptr, *last_written = nullptr;  // those that reach furthest so far
   for (const Extent& e : extents) {
     const Extent* other = e.is_written ? last : last_written;
     if (other && e.begin < other->end)
-      throw ValueError(cat(op, ": ", e.name, " shares memory with ", other->name, ", and one of them is written"));
+      throw ValueError(cat(op, ": ", element(*e.list, e.index), " shares memory with ",
+                           element(*other->list, other->index), ", and one of them is written"));
     if (!last || e.end > last->end) last = &e;
     if (e.is_written && (!last_written || e.end > last_written->end)) last_written = &e;
   }
@@ -92,12 +95,14 @@ void scale_(const std::vector<Tensor>& tensors, double factor) {
     if (!is_compute_float(t.dtype()))
       throw TypeError(cat("scale_: expected float32 or float64, got ", name(t.dtype())));
   begin_writing("scale_", {{"tensors", tensors, true}});
+  float factor32;
+  in_default_float_mode([&] { factor32 = float(factor); });
   for_each_piece(tensors, [&](const Piece& p) {
     const Array& a = tensors[p.tensor].array();
     if (a.dtype() == DType::float64)
       scale_piece(a.data<double>() + p.begin, p.count, factor);
     else
-      scale_piece(a.data<float>() + p.begin, p.count, float(factor));
+      scale_piece(a.data<float>() + p.begin, p.count, factor32);
   });
 }
 

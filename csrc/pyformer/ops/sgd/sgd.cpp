@@ -57,7 +57,8 @@ void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& gra
   begin_writing("sgd_step_", lists);
 
   const SgdStep<double> step64 = {lr, momentum, weight_decay, nesterov};
-  const SgdStep<float> step32 = {float(lr), float(momentum), float(weight_decay), nesterov};
+  SgdStep<float> step32;
+  in_default_float_mode([&] { step32 = {float(lr), float(momentum), float(weight_decay), nesterov}; });
   const std::vector<Piece> pieces = pieces_of(params);
   const DeferInterrupts to_the_end;
   parallel_for(int64_t(pieces.size()), 1, [&](int64_t begin, int64_t end) {
