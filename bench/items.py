@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from bench import decoding, ops, startup, training
+from bench import decoding, ops, precision, startup, training
 from bench.measure import Row, Settings
 
 Item = Callable[[Settings], Iterable[Row]]
@@ -14,10 +14,16 @@ Item = Callable[[Settings], Iterable[Row]]
 def all_items(quick: bool) -> dict[str, Item]:
     """Every item by name, in the order of the table."""
     shapes = training.QUICK_SHAPES if quick else training.SHAPES
-    memory_shape = next(iter(training.QUICK_SHAPES)) if quick else "gpt2-124M-B4-T256"
+    memory_shapes = training.QUICK_SHAPES if quick else training.MEMORY_SHAPES
+    neighbour_shapes = training.QUICK_SHAPES if quick else ("4x128-B12-T64", "gpt2-124M-B4-T64")
+    threads_shape = next(iter(training.QUICK_SHAPES if quick else training.SHAPES))
     items: dict[str, Item] = {f"training/{name}": partial(training.run_training, name) for name in shapes}
     items |= {f"decoding/batch{batch}": partial(decoding.run_decoding, batch) for batch in (1, 8)}
-    items[f"memory/{memory_shape}"] = partial(training.run_memory, memory_shape)
+    items |= {f"memory/{name}": partial(training.run_memory, name) for name in memory_shapes}
+    items |= {f"neighbour/{name}": partial(training.run_neighbour, name) for name in neighbour_shapes}
+    items[f"threads/{threads_shape}"] = partial(training.run_threads, threads_shape)
+    items["float64/matmul"] = precision.run_matmul
+    items["float64/attention"] = precision.run_attention
     items["startup/import"] = startup.run_import
     items["startup/size"] = startup.run_size
     items["startup/overhead"] = startup.run_overhead

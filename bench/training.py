@@ -1,4 +1,5 @@
-"""A training step: forward, loss, backward, clipping, AdamW; and the memory that it takes at most.
+"""A training step: forward, loss, backward, clipping, AdamW; its time alone, beside a busy process and with more
+threads than cores; and the memory that it takes at most.
 
 `python -m bench.training CONTENDER SHAPE THREADS` takes two steps and prints the process's peak memory in bytes.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +54,13 @@ SHAPES = {
     "gpt2-124M-B4-T256": Shape(gpt2_config(), 4, 256),
     "gpt2-124M-B1-T1024": Shape(gpt2_config(), 1, 1024),
 }
+MEMORY_SHAPES = {
+    "gpt2-124M-B4-T256": Shape(gpt2_config(), 4, 256),
+    "gpt2-124M-B4-T1024": Shape(gpt2_config(), 4, 1024),
+}
 QUICK_SHAPES = {"2x32-B2-T16": Shape(pf.models.GPTConfig(65, 16, 2, 2, 32), 2, 16)}
-ALL_SHAPES = {**SHAPES, **QUICK_SHAPES}
+ALL_SHAPES = {**SHAPES, **MEMORY_SHAPES, **QUICK_SHAPES}
+RECOMPUTE = "pyformer-recompute"
 
 
 def _batch(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -60,9 +68,9 @@ def _batch(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     return ids[:, :-1].copy(), ids[:, 1:].copy()
 
 
-def _model(shape: Shape) -> pf.models.GPT:
+def _model(shape: Shape, recompute: bool = False) -> pf.models.GPT:
     pf.manual_seed(1)
-    return pf.models.GPT(shape.config)
+    return pf.models.GPT(shape.config, recompute=recompute)
 
 
 def our_step(model: pf.models.GPT, shape: Shape) -> Step:
@@ -139,26 +147,93 @@ def _compiled_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
     return step
 
 
+def _contenders(shape: Shape) -> dict[str, Step]:
+    """pyformer and torch eager on the same weights, after a step each."""
+    from bench.torch_gpt import twin_of
+
+    model = _model(shape)
+    twin = twin_of(model)
+    steps = {"pyformer": our_step(model, shape), "torch": torch_step(twin, torch_adamw(twin), shape)}
+    for step in steps.values():
+        step()
+    return steps
+
+
+@contextmanager
+def _busy_process() -> Iterator[None]:
+    """A process that computes without end, on any core."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def run_neighbour(name: str, settings: Settings) -> Iterator[Row]:
+    """How many times longer a step takes beside one busy process than alone, quiet and busy samples in turn."""
+    steps = _contenders(ALL_SHAPES[name])
+    slowdowns: dict[str, list[float]] = {who: [] for who in steps}
+    for _ in range(settings.repetitions):
+        quiet = {who: _step_seconds(step, settings) for who, step in steps.items()}
+        with _busy_process():
+            for who, step in steps.items():
+                slowdowns[who].append(_step_seconds(step, settings) / quiet[who])
+    yield Row("neighbours", f"training step {name}, time beside one busy process", "x alone", slowdowns)
+
+
+def _step_seconds(step: Step, settings: Settings) -> float:
+    """Mean of as many steps as `settings.sample_s` holds, after one that is not timed."""
+    step()
+    count, start = 0, time.perf_counter()
+    while count == 0 or time.perf_counter() - start < 10 * settings.sample_s:
+        step()
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
+def run_threads(name: str, settings: Settings) -> Iterator[Row]:
+    """The step with more threads than the run's, beside the same step with those."""
+    shape = ALL_SHAPES[name]
+    step = our_step(_model(shape), shape)
+
+    def with_threads(threads: int) -> Step:
+        def work() -> float:
+            pf.set_num_threads(threads)
+            return step()
+
+        return work
+
+    fitting = f"pyformer, {settings.threads} threads"
+    for threads in (2 * settings.threads, 4 * settings.threads):
+        contenders = {"pyformer": with_threads(threads), fitting: with_threads(settings.threads)}
+        yield timed_row("neighbours", f"training step {name}, {threads} threads", contenders, settings)
+    pf.set_num_threads(settings.threads)
+
+
 def run_memory(name: str, settings: Settings) -> Iterator[Row]:
     """Peak memory of each contender in a process of its own, imports included."""
-    command = [sys.executable, "-m", "bench.training"]
-    values = {}
-    for who in ("pyformer", "torch"):
-        arguments = [*command, who, name, str(settings.threads)]
-        output = subprocess.run(arguments, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-        values[who] = [int(output.split()[-1]) / 2**20]
-    yield Row("memory", f"peak memory, training step {name}", "MiB", values)
+    torch_mib = _peak_mib("torch", name, settings)
+    for who in ("pyformer", RECOMPUTE):
+        label = f"peak memory, training step {name}" + (", recompute=True" if who == RECOMPUTE else "")
+        yield Row("memory", label, "MiB", {"pyformer": [_peak_mib(who, name, settings)], "torch": [torch_mib]})
+
+
+def _peak_mib(who: str, name: str, settings: Settings) -> float:
+    command = [sys.executable, "-m", "bench.training", who, name, str(settings.threads)]
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(output.split()[-1]) / 2**20
 
 
 def _peak_memory(who: str, shape: Shape) -> int:
     """Bytes. torch's weights come from its own initialisation, so that pyformer takes no part."""
-    if who == "pyformer":
-        step = our_step(_model(shape), shape)
-    else:
+    if who == "torch":
         from bench.torch_gpt import TorchGPT
 
         twin = TorchGPT(shape.config)
         step = torch_step(twin, torch_adamw(twin), shape)
+    else:
+        step = our_step(_model(shape, recompute=who == RECOMPUTE), shape)
     step()
     step()
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -172,7 +247,7 @@ def main() -> None:
     who, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     os.environ["OMP_NUM_THREADS"] = str(threads)
     pf.set_num_threads(threads)
-    if who != "pyformer":
+    if who == "torch":
         import torch
 
         torch.set_num_threads(threads)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 import pyformer as pf
 from pyformer import _core
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _answer_interrupts():
+    """A shell's background job ignores Ctrl-C, and with it what the tests of interrupts send."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -197,6 +197,24 @@ class FeedForward(nn.Module):
         self.c_fc = nn.Linear(width, 4 * width)
         self.c_proj = nn.Linear(4 * width, width)
 
+    def forward(
+        self, x: pf.Tensor, norm: nn.LayerNorm, activation: str, residual: pf.Tensor | None = None
+    ) -> pf.Tensor:
+        """c_proj(activation(c_fc(norm(x)))) + residual, (..., C) -> (..., C)."""
+        return ops.mlp(
+            x,
+            self.c_fc.weight,
+            self.c_fc.bias,
+            self.c_proj.weight,
+            self.c_proj.bias,
+            activation=activation,
+            norm="layer",
+            norm_weight=norm.weight,
+            norm_bias=norm.bias,
+            eps=norm.eps,
+            residual=residual,
+        )
+
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
@@ -217,11 +235,11 @@ class Block(nn.Module):
         offsets: pf.Tensor | None = None,
     ) -> pf.Tensor:
         """(B, T, C) -> (B, T, C). Keys of row b end at lengths[b]; offsets are then zeros (B,)."""
-        qkv = self._heads(self.attn.c_attn(self.ln_1(x)))
+        norm, into, out = self.ln_1, self.attn.c_attn, self.attn.c_proj
+        qkv = self._heads(ops.norm_linear(x, norm.weight, norm.bias, into.weight, into.bias, eps=norm.eps))
         mixed = ops.attention_packed(qkv, causal=True, key_lengths=lengths, query_offset=offsets)
-        x = self._add(x, self.attn.c_proj, mixed.reshape(*x.shape))
-        hidden = self.mlp.c_fc(self.ln_2(x), activation=self.activation)
-        return self._add(x, self.mlp.c_proj, hidden)
+        x = self._add(x, partial(out, mixed.reshape(*x.shape)))
+        return self._add(x, partial(self.mlp, x, self.ln_2, self.activation))
 
     def extend(
         self,
@@ -250,10 +268,10 @@ class Block(nn.Module):
         batch, tokens, width = qkv.shape
         return qkv.reshape(batch, tokens, 3, self.num_heads, width // (3 * self.num_heads))
 
-    def _add(self, x: pf.Tensor, linear: nn.Linear, h: pf.Tensor) -> pf.Tensor:
+    def _add(self, x: pf.Tensor, branch: Callable[..., pf.Tensor]) -> pf.Tensor:
         if self.training and self.dropout.p > 0.0:
-            return x + self.dropout(linear(h))
-        return linear(h, residual=x)
+            return x + self.dropout(branch())
+        return branch(residual=x)
 
 
 class GPT(nn.Module):

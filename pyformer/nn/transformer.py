@@ -119,7 +119,8 @@ class MLP(Module):
 
     def forward(self, x: pf.Tensor, residual: pf.Tensor | None = None) -> pf.Tensor:
         """down(activation(up(x))) + residual."""
-        return self.down(self.up(x, activation=self.activation), residual=residual)
+        up, down = self.up, self.down
+        return ops.mlp(x, up.weight, up.bias, down.weight, down.bias, activation=self.activation, residual=residual)
 
 
 class TransformerBlock(Module):

@@ -8,15 +8,18 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "pyformer/base/cgroup.h"
 #include "pyformer/base/error.h"
 
-#ifdef __linux__
 #include <sys/mman.h>
+#ifdef __linux__
 #include <sys/sysinfo.h>
 #endif
 
@@ -24,12 +27,13 @@ namespace pyformer {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-constexpr int64_t kMapBytes = int64_t(1) << 20;  // blocks from here on come from mmap
-constexpr int64_t kHugePage = int64_t(1) << 21;  // blocks from here on start at a huge page
+constexpr int64_t kLargeBytes = int64_t(1) << 20;  // larger blocks are cut from mapped ranges
+constexpr int64_t kLargeStep = int64_t(1) << 16;   // and are multiples of this
+constexpr int64_t kHugePage = int64_t(1) << 21;    // ranges are mapped in multiples of this
 constexpr int64_t kCacheSlack = int64_t(64) << 20;
 constexpr int64_t kMaxBytes = int64_t(1) << 46;  // more than this is refused without looking at the machine
 constexpr int64_t kGuardBytes = 64;
-constexpr int kClasses = 8 + 8 * (46 - 9);  // 64, 128, ... 512, then eight per power of two up to 2^46
+constexpr int kClasses = 8 + 8 * (20 - 9);  // 64, 128, ... 512, then eight per power of two up to 2^20
 
 // ---- size classes ---------------------------------------------------------------------------------------------
 
@@ -48,6 +52,8 @@ SizeClass size_class(int64_t bytes) {
   const int64_t eighths = (bytes + step - 1) / step;  // 9 .. 16
   return {8 * (power - 9) + static_cast<int>(eighths) - 1, eighths * step};
 }
+
+int64_t round_up(int64_t bytes, int64_t step) { return (bytes + step - 1) / step * step; }
 
 // ---- the system -----------------------------------------------------------------------------------------------
 
@@ -93,39 +99,26 @@ int64_t memory_limit() {
   return limit;
 }
 
-// bytes of anonymous memory that begins at a huge page, or null.
-void* map_block(int64_t bytes) {
+// A multiple of kHugePage of anonymous memory that begins at one, or null.
+void* map_pages(int64_t bytes) {
 #ifdef __linux__
-  const int64_t spare = bytes >= kHugePage ? kHugePage : 0;
-  void* mapped = mmap(nullptr, bytes + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapped = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
-  if (!spare) return mapped;
   char* const start = static_cast<char*>(mapped);
   const int64_t before = -reinterpret_cast<int64_t>(start) & (kHugePage - 1);
   if (before) munmap(start, before);
-  munmap(start + before + bytes, spare - before);
+  munmap(start + before + bytes, kHugePage - before);
   madvise(start + before, bytes, MADV_HUGEPAGE);
   return start + before;
 #else
-  void* block = nullptr;
-  return posix_memalign(&block, 4096, bytes) == 0 ? block : nullptr;
+  void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return mapped == MAP_FAILED ? nullptr : mapped;
 #endif
 }
 
-void* take_from_system(int64_t bytes) {
-  if (bytes >= kMapBytes && !use_system_allocator()) return map_block(bytes);
+void* take_from_heap(int64_t bytes) {
   void* block = nullptr;
   return posix_memalign(&block, kAlignment, bytes) == 0 ? block : nullptr;
-}
-
-void give_to_system(void* block, int64_t bytes) {
-#ifdef __linux__
-  if (bytes >= kMapBytes && !use_system_allocator()) {
-    munmap(block, bytes);
-    return;
-  }
-#endif
-  free(block);
 }
 
 // ---- the cache ------------------------------------------------------------------------------------------------
@@ -155,11 +148,65 @@ struct AgeList {
   }
 };
 
+// Free ranges of mapped pages. Where they were mapped doesn't matter: neighbours join, and any part can be unmapped.
+class FreeRanges {
+ public:
+  // Cuts `bytes` off the smallest range that holds them; null if there is none.
+  char* take(int64_t bytes) {
+    const auto found = by_size_.lower_bound({bytes, nullptr});
+    if (found == by_size_.end()) return nullptr;
+    const auto [size, start] = *found;
+    erase(start, size);
+    if (size > bytes) insert(start + bytes, size - bytes);
+    return start;
+  }
+
+  void put(char* start, int64_t bytes) {
+    const auto after = by_address_.lower_bound(start);
+    if (after != by_address_.end() && after->first == start + bytes) {
+      bytes += after->second;
+      erase(after->first, after->second);
+    }
+    auto before = by_address_.lower_bound(start);
+    if (before != by_address_.begin() && (--before)->first + before->second == start) {
+      start = before->first;
+      bytes += before->second;
+      erase(before->first, before->second);
+    }
+    insert(start, bytes);
+  }
+
+  // Unmaps at most about `bytes`, from the largest range; returns how many, 0 if there are none.
+  int64_t unmap(int64_t bytes) {
+    if (by_size_.empty()) return 0;
+    const auto [size, start] = *by_size_.rbegin();
+    const int64_t unmapped = std::min(size, round_up(bytes, kHugePage));
+    erase(start, size);
+    if (size > unmapped) insert(start, size - unmapped);
+    munmap(start + size - unmapped, unmapped);
+    return unmapped;
+  }
+
+ private:
+  void insert(char* start, int64_t bytes) {
+    by_address_.emplace(start, bytes);
+    by_size_.emplace(bytes, start);
+  }
+  void erase(char* start, int64_t bytes) {
+    by_address_.erase(start);
+    by_size_.erase({bytes, start});
+  }
+
+  std::map<char*, int64_t> by_address_;
+  std::set<std::pair<int64_t, char*>> by_size_;
+};
+
 // No destructor anywhere in here: blocks may still come back while the process exits.
 struct State {
   std::mutex mutex;
   AgeList<&FreeBlock::newer_in_class, &FreeBlock::older_in_class> classes[kClasses];
   AgeList<&FreeBlock::newer, &FreeBlock::older> all;
+  FreeRanges* ranges = nullptr;  // made with the first large block
   MemoryStats stats{};
   int64_t most_live_bytes = 0;  // since the start or empty_cache(); what trimming is measured against
   std::unordered_map<void*, int64_t>* guarded = nullptr;  // live guarded blocks and their sizes
@@ -186,24 +233,19 @@ void remove_from_cache(FreeBlock* block) {
   state.stats.cached_bytes -= block->bytes;
 }
 
-// Takes the blocks unused for longest out of the cache until live and cached bytes are at most `keep`; a chain by
-// `older` that release() gives back once the mutex is free.
-FreeBlock* trim(int64_t keep) {
-  FreeBlock* chain = nullptr;
-  while (state.all.oldest && state.stats.live_bytes + state.stats.cached_bytes > keep) {
+// Gives cached memory back until live and cached bytes are at most `keep`: ranges first, then the small blocks unused
+// for longest.
+void trim(int64_t keep) {
+  const auto surplus = [&] { return state.stats.live_bytes + state.stats.cached_bytes - keep; };
+  while (surplus() > 0) {
+    const int64_t unmapped = state.ranges ? state.ranges->unmap(surplus()) : 0;
+    state.stats.cached_bytes -= unmapped;
+    if (!unmapped) break;
+  }
+  while (surplus() > 0 && state.all.oldest) {
     FreeBlock* const block = state.all.oldest;
     remove_from_cache(block);
-    block->older = chain;
-    chain = block;
-  }
-  return chain;
-}
-
-void release(FreeBlock* chain) {
-  while (chain) {
-    FreeBlock* const next = chain->older;
-    give_to_system(chain, chain->bytes);
-    chain = next;
+    free(block);
   }
 }
 
@@ -212,33 +254,27 @@ void release(FreeBlock* chain) {
                         memory_limit(), ")"));
 }
 
-// A block the cache did not have. Trims first, and everything if the system refuses.
-void* allocate_fresh(int64_t bytes) {
-  FreeBlock* surplus = nullptr;
-  bool possible = false;
+// Memory that the cache did not have. Trims first, and everything if the system refuses.
+void* allocate_fresh(int64_t bytes, void* (*take)(int64_t)) {
   const int64_t limit = memory_limit();
   {
     std::lock_guard lock(state.mutex);
     const int64_t live = state.stats.live_bytes + bytes;
-    possible = live <= limit;
-    if (possible) surplus = trim(std::min(limit, 2 * std::max(state.most_live_bytes, live) + kCacheSlack) - bytes);
-    state.stats.system_calls += possible;
+    if (live > limit) return nullptr;
+    trim(std::min(limit, 2 * std::max(state.most_live_bytes, live) + kCacheSlack) - bytes);
+    ++state.stats.system_calls;
   }
-  release(surplus);
-  if (!possible) return nullptr;
-  void* block = take_from_system(bytes);
+  void* block = take(bytes);
   if (!block) {
     empty_cache();
-    block = take_from_system(bytes);
+    block = take(bytes);
   }
   return block;
 }
 
-void* allocate_block(int64_t bytes) {
-  if (bytes > kMaxBytes) out_of_memory(bytes);
-  const bool system = use_system_allocator();
-  const SizeClass size = system ? SizeClass{0, std::max<int64_t>(bytes, 1)} : size_class(bytes);
-  if (!system) {
+void* allocate_small(int64_t bytes) {
+  const SizeClass size = size_class(bytes);
+  {
     std::lock_guard lock(state.mutex);
     if (FreeBlock* block = state.classes[size.index].newest) {
       remove_from_cache(block);
@@ -246,29 +282,85 @@ void* allocate_block(int64_t bytes) {
       return block;
     }
   }
-  void* block = allocate_fresh(size.bytes);
+  void* const block = allocate_fresh(size.bytes, take_from_heap);
   if (!block) out_of_memory(bytes);
   std::lock_guard lock(state.mutex);
   count_live(size.bytes);
   return block;
 }
 
-void deallocate_block(void* data, int64_t bytes) noexcept {
-  const bool system = use_system_allocator();
-  const SizeClass size = system ? SizeClass{0, std::max<int64_t>(bytes, 1)} : size_class(bytes);
+void deallocate_small(void* data, int64_t bytes) noexcept {
+  const SizeClass size = size_class(bytes);
+  std::lock_guard lock(state.mutex);
+  count_live(-size.bytes);
+  FreeBlock* const block = static_cast<FreeBlock*>(data);
+  block->bytes = size.bytes;
+  state.classes[size.index].push(block);
+  state.all.push(block);
+  state.stats.cached_bytes += size.bytes;
+}
+
+// Under the mutex: a free range, or unmapped where its place can't even be noted.
+void cache_range(char* start, int64_t bytes) noexcept {
+  try {
+    state.ranges->put(start, bytes);
+    state.stats.cached_bytes += bytes;
+  } catch (const std::bad_alloc&) {
+    munmap(start, bytes);
+  }
+}
+
+void* allocate_large(int64_t bytes) {
+  const int64_t held = round_up(bytes, kLargeStep);
   {
     std::lock_guard lock(state.mutex);
-    count_live(-size.bytes);
-    if (!system) {
-      FreeBlock* const block = static_cast<FreeBlock*>(data);
-      block->bytes = size.bytes;
-      state.classes[size.index].push(block);
-      state.all.push(block);
-      state.stats.cached_bytes += size.bytes;
-      return;
+    if (!state.ranges) state.ranges = new FreeRanges;
+    if (char* const found = state.ranges->take(held)) {
+      state.stats.cached_bytes -= held;
+      count_live(held);
+      return found;
     }
   }
-  give_to_system(data, size.bytes);
+  const int64_t mapped = round_up(held, kHugePage);
+  char* const start = static_cast<char*>(allocate_fresh(mapped, map_pages));
+  if (!start) out_of_memory(bytes);
+  std::lock_guard lock(state.mutex);
+  count_live(held);
+  if (mapped > held) cache_range(start + held, mapped - held);
+  return start;
+}
+
+void deallocate_large(void* data, int64_t bytes) noexcept {
+  const int64_t held = round_up(bytes, kLargeStep);
+  std::lock_guard lock(state.mutex);
+  count_live(-held);
+  cache_range(static_cast<char*>(data), held);
+}
+
+void* allocate_uncached(int64_t bytes) {
+  bytes = std::max<int64_t>(bytes, 1);
+  void* const block = allocate_fresh(bytes, take_from_heap);
+  if (!block) out_of_memory(bytes);
+  std::lock_guard lock(state.mutex);
+  count_live(bytes);
+  return block;
+}
+
+void deallocate_uncached(void* data, int64_t bytes) noexcept {
+  free(data);
+  std::lock_guard lock(state.mutex);
+  count_live(-std::max<int64_t>(bytes, 1));
+}
+
+void* allocate_block(int64_t bytes) {
+  if (bytes > kMaxBytes) out_of_memory(bytes);
+  if (use_system_allocator()) return allocate_uncached(bytes);
+  return bytes > kLargeBytes ? allocate_large(bytes) : allocate_small(bytes);
+}
+
+void deallocate_block(void* data, int64_t bytes) noexcept {
+  if (use_system_allocator()) return deallocate_uncached(data, bytes);
+  bytes > kLargeBytes ? deallocate_large(data, bytes) : deallocate_small(data, bytes);
 }
 
 // ---- guard bands ----------------------------------------------------------------------------------------------
@@ -323,13 +415,9 @@ void deallocate(void* data, int64_t bytes) noexcept {
 }
 
 void empty_cache() {
-  FreeBlock* chain = nullptr;
-  {
-    std::lock_guard lock(state.mutex);
-    chain = trim(0);
-    state.most_live_bytes = state.stats.live_bytes;
-  }
-  release(chain);
+  std::lock_guard lock(state.mutex);
+  trim(0);
+  state.most_live_bytes = state.stats.live_bytes;
 }
 
 MemoryStats memory_stats() {

@@ -1,9 +1,10 @@
-// Where Arrays get their memory. Freed blocks are kept by size class and handed out again, so a training step after
-// the first asks the system for nothing (first touch of fresh memory costs more than the arithmetic on it).
+// Where Arrays get their memory. Freed memory is kept and handed out again, so a training step after the first few
+// asks the system for nothing (first touch of fresh memory costs more than the arithmetic on it).
 //
-// Classes: multiples of 64 bytes up to 512, then eight per power of two: at most an eighth is wasted. Blocks of
-// 1 MiB or more come from mmap (huge pages advised), smaller from the C library. Cached plus live memory is
-// held below twice what was ever live at once (plus 64 MiB) by giving back the blocks unused for longest.
+// Up to 1 MiB: classes of multiples of 64 bytes up to 512, then eight per power of two: at most an eighth is wasted.
+// Larger blocks are multiples of 64 KiB, cut from mapped ranges (huge pages advised) of which free neighbours join:
+// what activations held serves gradients and the optimiser's state (with classes alone these took a fifth more memory).
+// Cached plus live memory is held below twice what was ever live at once (plus 64 MiB).
 // PYFORMER_ALLOCATOR=system: no classes and no cache, every block of its exact size from the C library.
 #pragma once
 #include <cstdint>
@@ -19,7 +20,7 @@ void deallocate(void* data, int64_t bytes) noexcept;
 void empty_cache();
 
 struct MemoryStats {
-  int64_t live_bytes;  // blocks handed out, rounded up to their size class
+  int64_t live_bytes;  // blocks handed out, rounded up as above
   int64_t live_blocks;
   int64_t peak_bytes;    // the largest live_bytes since the start or reset_peak_memory()
   int64_t cached_bytes;  // blocks kept for reuse

@@ -20,6 +20,8 @@
 #include "pyformer/ops/linear/linear.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "pyformer/ops/matmul/matmul.h"
+#include "pyformer/ops/mlp/mlp.h"
+#include "pyformer/ops/norm_linear/norm_linear.h"
 #include "pyformer/ops/random/random.h"
 #include "pyformer/ops/reduce/reduce.h"
 #include "pyformer/ops/rms_norm/rms_norm.h"

@@ -1,0 +1,99 @@
+#include "pyformer/ops/mlp/mlp.h"
+
+#include "pyformer/ops/elementwise/elementwise.h"
+#include "pyformer/ops/gelu/gelu.h"
+
+namespace pyformer {
+
+namespace {
+
+Array activate(const Array& x, Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      return x;
+    case Activation::gelu:
+      return gelu_forward(x, GeluApproximate::none);
+    case Activation::gelu_tanh:
+      return gelu_forward(x, GeluApproximate::tanh);
+    case Activation::relu:
+      return relu_forward(x);
+    case Activation::silu:
+      return silu_forward(x);
+  }
+  throw ValueError("mlp: unknown activation");
+}
+
+// (dout down) * activation'(pre), in the store of the product.
+Array gradient_before(const Array& dout, const Array& down, const Array& pre, Activation activation) {
+  const Array dpre = Array::empty(pre.shape(), pre.dtype());
+  Gemm g;
+  g.dtype = pre.dtype();
+  g.n = down.dim(1);
+  g.k = down.dim(0);
+  g.m = pre.shape().outer(pre.ndim() - 1);
+  g.a = {dout.raw(), g.k, false};
+  g.b = {down.raw(), g.n, false};
+  g.c = dpre.raw();
+  g.c_stride = g.n;
+  g.epilogue.activation = activation;
+  g.epilogue.derivative_at = activation == Activation::none ? nullptr : pre.raw();
+  gemm(g);
+  return dpre;
+}
+
+struct MlpSaved {
+  Norm norm;
+  Activation activation;
+  Saved x, norm_weight, norm_bias, up, down;
+  Array pre;
+};
+
+// (1) h = activation(pre)                          again, the same bits
+// (2) ddown = dout^T h, ddown_bias = sum of dout
+// (3) dpre = (dout down) * activation'(pre)
+// (4) n = norm(x)                                  again
+// (5) dup = dpre^T n, dup_bias = sum of dpre, dn = dpre up
+// (6) dx, dnorm_weight, dnorm_bias: norm's gradients of dn
+Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) {
+  LinearGradient down;
+  if (need[5] || need[6])  // (1) (2)
+    down = linear_backward(dout, need[5] ? activate(s.pre, s.activation) : s.pre, s.down(), {}, Activation::none, false,
+                           need[5], need[6]);
+  const bool need_dn = need[0] || need[1] || need[2];
+  LinearGradient up;
+  NormGradient norm;
+  if (need_dn || need[3] || need[4]) {
+    const Array dpre = gradient_before(dout, s.down(), s.pre, s.activation);                         // (3)
+    const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());            // (4)
+    up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4]);  // (5)
+    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);   // (6)
+  }
+  return {norm.dx, norm.dweight, norm.dbias, up.dweight, up.dbias, down.dweight, down.dbias, need[7] ? dout : Array()};
+}
+
+}  // namespace
+
+Tensor mlp(const MlpInputs& in, const Norm& norm, Activation activation) {
+  const std::vector<Tensor> inputs = {in.x,       in.norm_weight, in.norm_bias, in.up,
+                                      in.up_bias, in.down,        in.down_bias, in.residual};
+  const bool recorded =
+      needs_recording({in.x, in.norm_weight, in.norm_bias, in.up, in.up_bias, in.down, in.down_bias, in.residual});
+  const Array n = norm_forward(norm, in.x.array(), in.norm_weight.array(), in.norm_bias.array()).out;
+  LinearResult up = linear_forward(n, in.up.array(), in.up_bias.array(), activation, {}, recorded);
+  const Array out =
+      linear_forward(up.out, in.down.array(), in.down_bias.array(), Activation::none, in.residual.array(), false).out;
+  if (!recorded) return no_gradient(out);
+  MlpSaved saved = {norm,
+                    activation,
+                    save(in.x),
+                    save(in.norm_weight),
+                    save(in.norm_bias),
+                    save(in.up),
+                    save(in.down),
+                    activation == Activation::none ? up.out : up.preactivation};
+  return record("mlp", inputs, out, [saved = std::move(saved)](const Array& dout, const Needs& need) {
+    return mlp_backward(saved, dout, need);
+  });
+}
+
+}  // namespace pyformer
