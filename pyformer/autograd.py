@@ -50,11 +50,23 @@ class Context:
     """What a Function's forward hands to its backward: save_for_backward, and attributes of one's own."""
 
     def __init__(self) -> None:
-        self.saved_tensors: tuple[Tensor, ...] = ()
+        self._saved: tuple[tuple[Tensor, int], ...] = ()
         self.needs_input_grad: tuple[bool, ...] = ()
 
     def save_for_backward(self, *tensors: Tensor) -> None:
-        self.saved_tensors = tensors
+        """Keeps tensors for `saved_tensors`, with the number of writes that each has seen."""
+        self._saved = tuple((t, _core.version(t)) for t in tensors)
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]:
+        """What save_for_backward was given; RuntimeError if one was written in place since then.
+
+        Writes through `numpy()` or DLPack are not noticed.
+        """
+        for i, (tensor, version) in enumerate(self._saved):
+            if _core.version(tensor) != version:
+                raise RuntimeError(f"saved_tensors: tensor {i} was changed in place after save_for_backward")
+        return tuple(tensor for tensor, _ in self._saved)
 
 
 class Function:
@@ -113,12 +125,14 @@ class _Checkpoint(Function):
     @staticmethod
     def forward(ctx: Context, fn: Callable, _anchor: Tensor, *args: Any) -> Any:
         ctx.fn, ctx.args = fn, args
+        ctx.save_for_backward(*(a for a in args if isinstance(a, Tensor)))
         result, ctx.streams = _core.record_streams(fn, *args)
         return result
 
     @staticmethod
     def backward(ctx: Context, *douts: Tensor) -> Any:
-        args = [a.detach() if isinstance(a, Tensor) else a for a in ctx.args]
+        saved = iter(ctx.saved_tensors)
+        args = [next(saved).detach() if isinstance(a, Tensor) else a for a in ctx.args]
         for arg, needed in zip(args, ctx.needs_input_grad[2:], strict=True):
             if needed:
                 arg.requires_grad = True

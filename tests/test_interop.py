@@ -189,6 +189,62 @@ def test_creation():
         pf.zeros(1, device="tpu")
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: pf.zeros(2, 3, **o),
+        lambda **o: pf.ones((2, 3), **o),
+        lambda **o: pf.full((2, 3), 2.5, **o),
+        lambda **o: pf.rand(2, 3, **o),
+        lambda **o: pf.randn((2, 3), **o),
+        lambda **o: pf.arange(6, **o),
+        lambda **o: pf.tensor([[1.0, 2.0]], **o),
+    ],
+)
+def test_creators_take_the_same_options(make):
+    t = make(dtype=pf.float64, device="cpu", requires_grad=True)
+    assert (t.dtype, t.device, t.requires_grad, t.is_leaf) == (pf.float64, "cpu", True, True)
+    assert make(dtype="float64", device=None).dtype == pf.float64
+    with pytest.raises(ValueError, match="device"):
+        make(device="tpu")
+
+
+def test_arange_of_integers_requires_no_gradient():
+    with pytest.raises((TypeError, ValueError), match="grad"):
+        pf.arange(3, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        ([pf.tensor(1.5), 2.5], "float32"),
+        ([2.5, pf.tensor(1.5)], "float32"),
+        ([2, pf.tensor(1.5)], "float32"),
+        ([[pf.tensor(1.5), 1], (2, 2.5)], "float32"),
+        ([pf.tensor([1.0, 2.0]), [3.0, 4.0]], "float32"),
+        ([pf.tensor(1.5, requires_grad=True), 2.5], "float32"),
+        ([pf.tensor(1.5, dtype=pf.float64), 0.1], "float64"),
+        ([pf.tensor(1.5, dtype=pf.float16), 0.5], "float16"),
+        ([pf.tensor(1), 2.5], "float32"),
+        ([pf.tensor(1), 2], "int64"),
+        ([pf.tensor(1, dtype=pf.int32), pf.tensor(2, dtype=pf.int32)], "int32"),
+        ([np.float64(0.1), 2.0], "float64"),
+    ],
+)
+def test_lists_of_tensors_and_numbers(data, dtype):
+    for read in (pf.tensor, pf.asarray):
+        t = read(data)
+        assert t.dtype == getattr(pf, dtype)
+        np.testing.assert_array_equal(t.numpy(), np.asarray(data).astype(dtype))
+
+
+def test_lists_of_tensors_of_two_dtypes_need_a_dtype():
+    data = [pf.tensor(1.5), 2, pf.tensor(0.1, dtype=pf.float64)]
+    with pytest.raises(TypeError, match="one dtype in a list, got float32 and float64"):
+        pf.tensor(data)
+    assert pf.tensor(data, dtype=pf.float64).numpy().tolist() == [1.5, 2.0, 0.1]
+
+
 @pytest.mark.parametrize("size", [2**45, 2**62])
 def test_absurd_sizes_are_a_memory_error(size):
     with pytest.raises(MemoryError):

@@ -154,6 +154,24 @@ def test_function_of_ones_own():
     np.testing.assert_allclose(x.grad.numpy(), [7.0, 25.0])
 
 
+def test_function_notices_that_what_it_saved_has_changed():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    y = Cube.apply(x, 1.0).sum()
+    with pf.no_grad():
+        x[0] = 5.0
+    with pytest.raises(RuntimeError, match="saved_tensors: tensor 0 was changed in place"):
+        y.backward()
+
+
+def test_checkpoint_notices_that_its_input_has_changed():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    y = pf.checkpoint(lambda a: a * a, x).sum()
+    with pf.no_grad():
+        x[0] = 5.0
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
 def test_function_that_is_wrong_says_so():
     class Wrong(pf.autograd.Function):
         @staticmethod

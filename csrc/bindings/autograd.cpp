@@ -63,6 +63,9 @@ void bind_autograd(py::module_& core) {
         backward(roots, std::move(seeds));
       },
       py::arg("roots"), py::arg("grads"), NoGil(), "One backward pass from several tensors at once.");
+  core.def(
+      "version", [](const Tensor& t) { return t.array().storage().version(); }, py::arg("tensor"),
+      "How many writes in place its memory has seen; those through NumPy and DLPack are not seen.");
   core.def("record_python", &record_python, py::arg("name"), py::arg("inputs"), py::arg("outputs"),
            py::arg("backward"));
 }

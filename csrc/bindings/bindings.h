@@ -75,6 +75,9 @@ inline py::object call_or_park(const py::object& callable, const py::tuple& args
 // an object that holds nothing, where tp_new is not that of pybind11's base class.
 PyObject* new_for_call(PyTypeObject* type, PyObject* args, PyObject* kwargs);
 
+using DeviceName = std::optional<std::string>;
+inline Device device_or_cpu(const DeviceName& device) { return device_from_name(device.value_or("cpu")); }
+
 inline Tensor or_absent(const std::optional<Tensor>& tensor) { return tensor ? *tensor : Tensor(); }
 
 // A Python object owned by C++ that may let go of it on a thread without the GIL.
@@ -94,7 +97,7 @@ T argument(const char* op, const char* expected, py::handle value) {
 }
 
 // interop.cpp
-Tensor tensor_from(const py::object& data, const py::object& dtype, const std::string& device, bool requires_grad);
+Tensor tensor_from(const py::object& data, const py::object& dtype, const DeviceName& device, bool requires_grad);
 Tensor tensor_sharing(const py::object& data);
 py::array numpy_of(const Array& array);     // shares memory; TypeError for bfloat16
 DType dtype_from(const py::object& dtype);  // a pyformer or NumPy dtype, or its name

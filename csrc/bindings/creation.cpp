@@ -97,9 +97,8 @@ static DType dtype_or(const py::object& dtype, DType otherwise) {
   return dtype.is_none() ? otherwise : dtype_from(dtype);
 }
 
-static Tensor made(const std::string& device, const Shape& shape, const Number& value, DType dtype,
-                   bool requires_grad) {
-  device_from_name(device);
+static Tensor made(const DeviceName& device, const Shape& shape, const Number& value, DType dtype, bool requires_grad) {
+  device_or_cpu(device);
   ReleaseGil release;
   const bool zero = value.real == 0 && !std::signbit(value.real);
   return Tensor(zero ? Array::zeros(shape, dtype) : full(shape, value, dtype), requires_grad);
@@ -125,7 +124,9 @@ static Array real_range(double start, double stop, double step) {
   return values;
 }
 
-static Tensor arange(const py::object& start, const py::object& stop, const py::object& step, const py::object& dtype) {
+static Tensor arange(const py::object& start, const py::object& stop, const py::object& step, const py::object& dtype,
+                     const DeviceName& device, bool requires_grad) {
+  device_or_cpu(device);
   const Number first = stop.is_none() ? Number{true, 0, 0} : number_from("arange", start);
   const Number last = number_from("arange", stop.is_none() ? start : stop), stride = number_from("arange", step);
   if (stride.real == 0 || !std::isfinite(stride.real) || !std::isfinite(first.real) || !std::isfinite(last.real))
@@ -143,29 +144,29 @@ static Tensor arange(const py::object& start, const py::object& stop, const py::
     if (end > 0 && exact) integer_for("arange", {true, values.data<int64_t>()[end], last.real}, type);
     if (end > 0 && !exact) integer_for("arange", {false, 0, std::trunc(values.data<double>()[end])}, type);
   }
-  return Tensor(cast(values, type));
+  return Tensor(cast(values, type), requires_grad);
 }
 
 void bind_creation(py::module_& core) {
   const auto dtype = py::arg("dtype") = py::none();
-  const auto device = py::arg("device") = "cpu";
+  const auto device = py::arg("device") = py::none();
   const auto requires_grad = py::arg("requires_grad") = false;
   core.def(
       "zeros",
-      [](const py::args& shape, const py::object& dtype, const std::string& device, bool grad) {
+      [](const py::args& shape, const py::object& dtype, const DeviceName& device, bool grad) {
         return made(device, shape_from("zeros", shape), {true, 0, 0}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad,
       "A tensor of zeros: zeros(2, 3) or zeros((2, 3)); float32 by default.");
   core.def(
       "ones",
-      [](const py::args& shape, const py::object& dtype, const std::string& device, bool grad) {
+      [](const py::args& shape, const py::object& dtype, const DeviceName& device, bool grad) {
         return made(device, shape_from("ones", shape), {true, 1, 1}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad, "A tensor of ones; float32 by default.");
   core.def(
       "full",
-      [](const py::object& shape, const py::object& value, const py::object& dtype, const std::string& device,
+      [](const py::object& shape, const py::object& value, const py::object& dtype, const DeviceName& device,
          bool grad) {
         const py::args extents(PyIndex_Check(shape.ptr()) ? py::make_tuple(shape) : py::tuple(shape));
         return made(device, shape_from("full", extents), number_from("full", value), dtype_or(dtype, DType::float32),
@@ -173,7 +174,8 @@ void bind_creation(py::module_& core) {
       },
       py::arg("shape"), py::arg("value"), py::kw_only(), dtype, device, requires_grad,
       "A tensor of one value; float32 by default.");
-  core.def("arange", &arange, py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1, dtype,
+  core.def("arange", &arange, py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1, py::kw_only(), dtype,
+           device, requires_grad,
            "start, start + step, ... up to but without stop; int64 where start and step are whole, else float32.");
 }
 

@@ -48,6 +48,35 @@ static bool is_python_number(py::object data) {
   return PyFloat_CheckExact(data.ptr()) || PyLong_Check(data.ptr());
 }
 
+// What a nest of lists holds: the dtype that all its Tensors have, and whether there are Python floats.
+struct Leaves {
+  std::optional<DType> tensors;
+  bool floats = false;
+
+  void note(const py::handle& data) {
+    if (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
+      for (const py::handle& item : py::reinterpret_borrow<py::sequence>(data)) note(item);
+    } else if (PyFloat_CheckExact(data.ptr())) {
+      floats = true;
+    } else if (!PyLong_Check(data.ptr()) && py::isinstance<Tensor>(data)) {
+      const DType dtype = data.cast<const Tensor&>().dtype();
+      if (tensors && *tensors != dtype)
+        throw TypeError(cat("tensor: expected Tensors of one dtype in a list, got ", name(*tensors), " and ",
+                            name(dtype), "; give dtype="));
+      tensors = dtype;
+    }
+  }
+};
+
+// The dtype that a nest of lists has here if NumPy makes floats of it: Python's are float64 there and widen the rest.
+static std::optional<DType> narrowed(const py::object& data) {
+  Leaves leaves;
+  leaves.note(data);
+  if (leaves.tensors && is_float(*leaves.tensors)) return leaves.tensors;
+  const bool plain = leaves.tensors ? leaves.floats : is_python_number(data);
+  return plain ? std::optional(DType::float32) : std::nullopt;
+}
+
 // Narrow integers have no counterpart here; they widen without loss.
 static const char* widened(const std::string& dtype) {
   if (dtype == "int8" || dtype == "uint8" || dtype == "int16" || dtype == "uint16") return "int32";
@@ -69,9 +98,10 @@ static py::array readable_array(const py::object& data, DType* dtype, bool to_wa
   if (!array.attr("dtype").attr("isnative").cast<bool>())
     array = array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="));
   std::string name = py::str(array.attr("dtype").attr("name"));
-  if (name == "float64" && !to_wanted && is_python_number(data)) {
-    array = array.attr("astype")("float32");
-    name = "float32";
+  const auto narrow = to_wanted ? std::nullopt : narrowed(data);
+  if (narrow && name.rfind("float", 0) == 0) {
+    name = numpy_name(*narrow);
+    array = array.attr("astype")(name);
   }
   if (const char* wide = widened(name)) {
     array = array.attr("astype")(wide);
@@ -125,8 +155,8 @@ static void check_fits(const Array& numbers, DType dtype) {
   }
 }
 
-Tensor tensor_from(const py::object& data, const py::object& dtype, const std::string& device, bool requires_grad) {
-  device_from_name(device);
+Tensor tensor_from(const py::object& data, const py::object& dtype, const DeviceName& device, bool requires_grad) {
+  device_or_cpu(device);
   if (dtype.is_none()) return Tensor(copy_of(data), requires_grad);
   const DType wanted = dtype_from(dtype);
   const Array array = copy_of(data, true);

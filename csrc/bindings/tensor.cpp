@@ -116,7 +116,9 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
           })
       .def(
           "numpy", [](const Tensor& t) { return numpy_of(t.array()); },
-          "A NumPy array that shares this tensor's memory. TypeError for bfloat16.")
+          R"(A NumPy array that shares this tensor's memory. TypeError for bfloat16.
+
+Writes through it are not seen by the check that what backward needs is unchanged: gradients would be wrong.)")
       .def(
           "__array__",
           [](const Tensor& t, const py::object& dtype, const py::object& copy) {
@@ -134,7 +136,8 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
             return dlpack_of(t.array(), max_version, copy);
           },
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
-          py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
+          py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
+          "A DLPack capsule over this tensor's memory. Writes through it are not seen by backward, as with numpy().")
       .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
       .def("item", &item, "The only element as a Python number. ValueError unless there is exactly one.")
       .def("to", &converted, py::arg("dtype_or_device"),
@@ -162,11 +165,12 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
   bind_tensor_shape(cls);
   reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &refuse_new;
 
-  core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = "cpu",
+  core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
            py::arg("requires_grad") = false, R"(A new tensor that copies data.
 
 data: a number, (nested) list, NumPy array, or anything with __dlpack__, __array__ or the buffer protocol.
-Python floats become float32, integers int64; arrays keep their dtype. TypeError for dtypes that have no counterpart.)");
+Python floats become float32, integers int64; arrays keep their dtype. Tensors in a list must have one dtype, else
+TypeError; floats beside them take it, or float32 beside integers. TypeError for dtypes that have no counterpart.)");
   core.def("asarray", &tensor_sharing, py::arg("data"),
            "A tensor that shares data's memory where its layout allows (contiguous, native, writable), else a copy.");
   core.def(
