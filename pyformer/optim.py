@@ -20,7 +20,9 @@ class Optimizer:
     which may be changed between steps.
     """
 
+    # The tensors that a parameter's state may hold, and those of them that it always does.
     _state_names: tuple[str, ...] = ()
+    _always: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         self._name = type(self).__name__
@@ -51,12 +53,12 @@ class Optimizer:
             if not (p.requires_grad and p.is_leaf):
                 raise ValueError(f"{self._name}: every parameter must be a leaf that requires a gradient")
         result = {**defaults, **group, "params": params}
-        self._check_options(result)
         result["base_lr"] = result["lr"]
+        self._check_options(result)
         return result
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
-        for name in ("lr", "weight_decay"):
+        for name in ("lr", "base_lr", "weight_decay"):
             self._check_range(name, options[name], 0.0, math.inf)
 
     def _check_range(self, name: str, value: float, low: float, high: float) -> None:
@@ -68,12 +70,12 @@ class Optimizer:
     def _all(self) -> list[pf.Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
-    def _state_of(self, p: pf.Tensor) -> dict[str, Any]:
-        state = self.state.get(id(p))
-        if state is None:
-            kind = {"dtype": _state_dtype(p), "device": p.device}
-            zeros = {name: pf.zeros(tuple(p.shape), **kind) for name in self._state_names}
-            state = self.state[id(p)] = {"step": 0, **zeros}
+    def _state_of(self, p: pf.Tensor, names: tuple[str, ...]) -> dict[str, Any]:
+        """The state of p; tensors that it lacks of those named start as zeros."""
+        state = self.state.get(id(p), {"step": 0})
+        kind = {"dtype": _state_dtype(p), "device": p.device}
+        state.update({name: pf.zeros(tuple(p.shape), **kind) for name in names if name not in state})
+        self.state[id(p)] = state
         return state
 
     def zero_grad(self) -> None:
@@ -112,41 +114,69 @@ class Optimizer:
         """Takes over a copy of what `state_dict` gave; everything is checked first.
 
         Raises:
-            ValueError: groups, parameter counts, names or shapes differ.
+            ValueError: groups, parameter counts, names or shapes differ, or an option is out of range.
+            TypeError: something is of the wrong type.
         """
-        params = self._all()
-        groups = state_dict["param_groups"]
-        sizes = [len(group["params"]) for group in self.param_groups]
-        if [len(group["params"]) for group in groups] != sizes:
-            raise ValueError(
-                f"{self._name}: expected parameter groups of sizes {sizes}, "
-                f"got {[len(group['params']) for group in groups]}"
-            )
-        loaded = {}
-        for key, value in state_dict["state"].items():
-            i = int(key)
-            if not 0 <= i < len(params):
-                raise ValueError(f"{self._name}: state of parameter {i}, of {len(params)}")
-            loaded[id(params[i])] = self._checked_state(i, params[i], value)
-        for own, group in zip(self.param_groups, groups, strict=True):
-            own.update({k: _plain(v) for k, v in group.items() if k != "params" and k in own})
-        self.state = loaded
+        options = self._checked_options(self._part(state_dict, "param_groups", (list, tuple)))
+        state = self._checked_states(self._part(state_dict, "state", Mapping))
+        for own, loaded in zip(self.param_groups, options, strict=True):
+            own.update(loaded)
+        self.state = state
 
-    def _checked_state(self, i: int, p: pf.Tensor, value: Mapping[str, Any]) -> dict[str, Any]:
-        names = {"step", *self._state_names}
-        if set(value) != names:
-            raise ValueError(f"{self._name}: state of parameter {i} must hold {sorted(names)}, got {sorted(value)}")
-        result: dict[str, Any] = {"step": int(value["step"])}
-        for name in self._state_names:
-            tensor = value[name]
-            dtype = _state_dtype(p)
-            if tuple(tensor.shape) != tuple(p.shape) or tensor.dtype != dtype:
-                raise ValueError(
-                    f"{self._name}: {name} of parameter {i} must be {dtype} "
-                    f"{tuple(p.shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
-                )
-            result[name] = pf.tensor(tensor, device=p.device)
+    def _part(self, value: Any, name: str, kind: Any) -> Any:
+        if not isinstance(value, Mapping) or name not in value:
+            raise ValueError(f"{self._name}: expected a state dict with {name!r}")
+        if not isinstance(value[name], kind):
+            raise TypeError(f"{self._name}: {name} must be a list or dict as state_dict gives it, got {value[name]!r}")
+        return value[name]
+
+    def _checked_options(self, groups: Any) -> list[dict[str, Any]]:
+        sizes = [len(group["params"]) for group in self.param_groups]
+        given = [len(self._part(group, "params", (list, tuple))) for group in groups]
+        if given != sizes:
+            raise ValueError(f"{self._name}: expected parameter groups of sizes {sizes}, got {given}")
+        result = []
+        for own, group in zip(self.param_groups, groups, strict=True):
+            options = {k: _plain(v) for k, v in group.items() if k != "params" and k in own}
+            self._check_options({**own, **options})
+            result.append(options)
         return result
+
+    def _checked_states(self, states: Mapping[Any, Any]) -> dict[int, dict[str, Any]]:
+        params = self._all()
+        index = {str(i): i for i in range(len(params))}  # a file has turned the keys into strings
+        loaded = {}
+        for key, value in states.items():
+            i = index.get(str(key))
+            if i is None:
+                raise ValueError(f"{self._name}: state of parameter {key!r}, of {len(params)}")
+            loaded[id(params[i])] = self._checked_state(f"of parameter {i}", params[i], value)
+        return loaded
+
+    def _checked_state(self, which: str, p: pf.Tensor, value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{self._name}: state {which} must be a dict, got {type(value).__name__}")
+        needed, known = {"step", *self._always}, {"step", *self._state_names}
+        if not needed <= set(value) <= known:
+            got = sorted(map(str, value))
+            raise ValueError(f"{self._name}: state {which} must hold {sorted(known)}, got {got}")
+        step = value["step"]
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise TypeError(f"{self._name}: step {which} must be an int, got {type(step).__name__}")
+        if not 0 <= step < 2**63 - 1:
+            raise ValueError(f"{self._name}: step {which} must be in [0, 2**63 - 1), got {step}")
+        names = [name for name in self._state_names if name in value]
+        return {"step": step, **{name: self._checked_tensor(f"{name} {which}", p, value[name]) for name in names}}
+
+    def _checked_tensor(self, which: str, p: pf.Tensor, tensor: Any) -> pf.Tensor:
+        if not isinstance(tensor, pf.Tensor):
+            raise TypeError(f"{self._name}: {which} must be a Tensor, got {type(tensor).__name__}")
+        dtype = _state_dtype(p)
+        if tuple(tensor.shape) != tuple(p.shape) or tensor.dtype != dtype:
+            raise ValueError(
+                f"{self._name}: {which} must be {dtype} {tuple(p.shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
+            )
+        return pf.tensor(tensor, device=p.device)
 
 
 class AdamW(Optimizer):
@@ -156,7 +186,7 @@ class AdamW(Optimizer):
     gradient are left alone and don't count the step.
     """
 
-    _state_names = ("exp_avg", "exp_avg_sq")
+    _state_names = _always = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -181,7 +211,7 @@ class AdamW(Optimizer):
     def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
         by_step: dict[int, list[pf.Tensor]] = {}
         for p in params:
-            by_step.setdefault(self._state_of(p)["step"] + 1, []).append(p)
+            by_step.setdefault(self._state_of(p, self._always)["step"] + 1, []).append(p)
         for step, members in by_step.items():
             states = [self.state[id(p)] for p in members]
             update = functools.partial(
@@ -203,8 +233,10 @@ class AdamW(Optimizer):
 class SGD(Optimizer):
     """Gradient descent: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer.
 
-    With `nesterov`, p -= lr * (g + momentum * buffer).
+    With `nesterov`, p -= lr * (g + momentum * buffer). Buffers start as zeros when they are first needed.
     """
+
+    _state_names = ("momentum",)
 
     def __init__(
         self,
@@ -215,18 +247,19 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
-        if any(group["momentum"] > 0.0 for group in self.param_groups):
-            self._state_names = ("momentum",)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         super()._check_options(options)
         self._check_range("momentum", options["momentum"], 0.0, math.inf)
+        if not isinstance(options["nesterov"], bool):
+            raise TypeError(f"SGD: nesterov must be a bool, got {type(options['nesterov']).__name__}")
         if options["nesterov"] and options["momentum"] == 0.0:
             raise ValueError("SGD: nesterov needs a momentum above 0")
 
     def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
-        states = [self._state_of(p) for p in params]
-        momenta = [s["momentum"] for s in states] if group["momentum"] > 0.0 else []
+        names = self._state_names if group["momentum"] > 0.0 else ()
+        states = [self._state_of(p, names) for p in params]
+        momenta = [s["momentum"] for s in states] if names else []
         update = functools.partial(
             _core.sgd_step_,
             params,

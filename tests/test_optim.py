@@ -138,6 +138,72 @@ def test_load_state_dict_refuses_what_does_not_fit():
         optim.AdamW(params[::-1]).load_state_dict(state)
 
 
+def changed(state, index, **values):
+    return {**state, "state": {**state["state"], index: {**state["state"][index], **values}}}
+
+
+def with_option(**values):
+    return lambda s: {**s, "param_groups": [{**s["param_groups"][0], **values}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (with_option(lr=math.nan), ValueError, "lr must be in"),
+        (with_option(lr=-1.0), ValueError, "lr must be in"),
+        (with_option(lr="1"), TypeError, "lr must be a number"),
+        (with_option(base_lr=math.nan), ValueError, "base_lr must be in"),
+        (with_option(eps=None), TypeError, "eps must be a number"),
+        (with_option(betas=(0.9,)), ValueError, "betas must be two"),
+        (with_option(betas=0.9), TypeError, "betas must be a pair"),
+        (with_option(betas=[0.9, 1.0]), ValueError, "betas must be in"),
+        (with_option(params=3), TypeError, "params must be a list"),
+        (lambda s: changed(s, 1, step=-1), ValueError, "step of parameter 1 must be in"),
+        (lambda s: changed(s, 1, step=math.nan), TypeError, "step of parameter 1 must be an int"),
+        (lambda s: changed(s, 1, step=True), TypeError, "step of parameter 1 must be an int"),
+        (lambda s: changed(s, 1, step=2**70), ValueError, "step of parameter 1 must be in"),
+        (lambda s: changed(s, 2, exp_avg=pf.zeros(7)), ValueError, "exp_avg of parameter 2 must be"),
+        (lambda s: changed(s, 2, exp_avg=[1.0]), TypeError, "exp_avg of parameter 2 must be a Tensor"),
+        (lambda s: changed(s, 2, speed=1), ValueError, "parameter 2 must hold"),
+        (lambda s: {**s, "state": {**s["state"], 0: 5}}, TypeError, "parameter 0 must be a dict"),
+        (lambda s: {**s, "state": {"x": {}}}, ValueError, "parameter 'x'"),
+        (lambda s: {**s, "state": {4: {}}}, ValueError, "parameter 4"),
+        (lambda s: {"state": s["state"]}, ValueError, "param_groups"),
+        (lambda s: {"param_groups": s["param_groups"]}, ValueError, "'state'"),
+        (lambda s: {**s, "state": [1]}, TypeError, "state must be"),
+        (lambda s: None, ValueError, "state dict"),
+    ],
+)
+def test_bad_states_are_refused_and_change_nothing(change, error, message):
+    params = parameters("float32")
+    optimizer = optim.AdamW(params, lr=0.01)
+    advance(params, optimizer, [0])
+    bad = change(optim.AdamW.state_dict(optimizer))
+    before = {k: dict(v) for k, v in optimizer.state.items()}
+    groups = [dict(g) for g in optimizer.param_groups]
+    with pytest.raises(error, match=f"AdamW.*{message}"):
+        optimizer.load_state_dict(bad)
+    assert optimizer.state == before
+    assert optimizer.param_groups == groups
+
+
+def test_momentum_can_be_set_later():
+    params, others = parameters("float32"), parameters("float32")
+    optimizer, twin = optim.SGD(params, lr=0.1), optim.SGD(others, lr=0.1, momentum=0.9)
+    optimizer.param_groups[0]["momentum"] = 0.9
+    advance(params, optimizer, range(3))
+    advance(others, twin, range(3))
+    assert_same(values(params), values(others))
+    late = optim.SGD(params, lr=0.1)
+    advance(params, late, [3])
+    late.param_groups[0]["momentum"] = 0.5
+    resumed = optim.SGD(params, lr=0.1)
+    resumed.load_state_dict(late.state_dict())
+    advance(params, resumed, [4])
+    assert resumed.param_groups[0]["momentum"] == 0.5
+    assert [s["step"] for s in resumed.state.values()] == [2] * 4
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [
