@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,27 +44,29 @@ PathLike = str | os.PathLike
 def atomic_files(*paths: PathLike) -> Iterator[list[BinaryIO]]:
     """Opens a writer for each path; all take their final names when the block ends well.
 
-    If the block or a write fails, no path changes and no temporary file stays.
+    If the block, a write or a renaming fails, no path changes and no temporary file stays.
 
     Raises:
-        OSError: naming the path, when the disk is full or the folder can't be written.
+        OSError: naming the path, when the disk is full or the path can't be written.
     """
     finals = [Path(os.path.realpath(path)) for path in paths]
-    temps = [p.with_name(f".{p.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp") for p in finals]
+    temps = [_temporary(final) for final in finals]
     files: list[BinaryIO] = []
     try:
-        with _named_errors(finals[0]):
-            for temp in temps:
+        for temp, path in zip(temps, paths, strict=True):
+            with _errors_name(path):
                 files.append(open(temp, "xb"))  # noqa: SIM115
+        with _errors_name(paths[0], unnamed_only=True):
             yield files
-            for file in files:
+        for file, path in zip(files, paths, strict=True):
+            with _errors_name(path):
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-            for temp, final in zip(temps, finals, strict=True):
-                os.replace(temp, final)
+        _replace(finals, temps, paths)
         for folder in {final.parent for final in finals}:
-            _sync_folder(folder)
+            with _errors_name(folder):
+                _sync_folder(folder)
     finally:
         for file in files:
             # Closing flushes, which fails again on a full disk.
@@ -73,14 +76,51 @@ def atomic_files(*paths: PathLike) -> Iterator[list[BinaryIO]]:
             temp.unlink(missing_ok=True)
 
 
+def _temporary(final: Path) -> Path:
+    return final.with_name(f".{final.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _replace(finals: list[Path], temps: list[Path], paths: Sequence[PathLike]) -> None:
+    """Renames all, the first one last; if a renaming fails, what is done already is undone from copies."""
+    olds = [_temporary(final) if final.exists() else None for final in finals[1:]]
+    try:
+        for final, old, path in zip(finals[1:], olds, paths[1:], strict=True):
+            if old is not None:
+                with _errors_name(path):
+                    shutil.copyfile(final, old)
+        try:
+            for final, temp, path in reversed(list(zip(finals, temps, paths, strict=True))):
+                with _errors_name(path):
+                    os.replace(temp, final)
+        except BaseException:
+            if temps[0].exists():  # else all have their names, and Ctrl-C came just then
+                _undo(finals[1:], temps[1:], olds)
+            raise
+    finally:
+        for old in olds:
+            if old is not None:
+                old.unlink(missing_ok=True)
+
+
+def _undo(finals: list[Path], temps: list[Path], olds: list[Path | None]) -> None:
+    for final, temp, old in zip(finals, temps, olds, strict=True):
+        if temp.exists():
+            continue
+        if old is None:
+            final.unlink(missing_ok=True)
+        else:
+            os.replace(old, final)
+
+
 @contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def _errors_name(path: PathLike, *, unnamed_only: bool = False) -> Iterator[None]:
+    """Makes an error name `path` instead of nothing or of a temporary file beside it."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        if error.errno is None or (unnamed_only and error.filename is not None):
             raise
-        raise OSError(error.errno, f"saving failed: {error.strerror}", str(path)) from error
+        raise OSError(error.errno, f"saving failed: {error.strerror}", os.fspath(path)) from error
 
 
 def _sync_folder(folder: Path) -> None:

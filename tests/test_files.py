@@ -94,6 +94,21 @@ def test_we_read_what_transformers_writes(folder, tmp_path, dtype):
     assert_close(model(IDS).numpy(), expected, 8 * bound(wide, 128, 2.0))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_for_storage(model, tmp_path, dtype):
+    logits = model.eval()(IDS).numpy()
+    model.to(dtype)
+    for run in (lambda: model(IDS), lambda: model.loss(IDS, IDS), lambda: model.generate(IDS, 2)):
+        with pytest.raises(TypeError, match=f"{dtype}.*storage only"):
+            run()
+    model.save_pretrained(tmp_path)
+    again = pf.from_pretrained(tmp_path)
+    assert again.wte.weight.dtype == pf.float32
+    assert files.read_header(tmp_path / "model.safetensors")[0]["transformer.wte.weight"].dtype in ("BF16", "F16")
+    np.testing.assert_array_equal(again(IDS).numpy(), model.to(pf.float32)(IDS).numpy())
+    assert np.abs(again(IDS).numpy() - logits).max() < 0.05
+
+
 def test_old_files_without_prefix_with_masks_and_head(model, folder):
     def old(tensors):
         tensors = {n.removeprefix("transformer."): t for n, t in tensors.items()}
@@ -364,6 +379,65 @@ def test_failing_system_call_leaves_the_last_good_files(folder, monkeypatch, cal
         with pytest.raises(OSError, match="Input/output"):
             GPT(CONFIG).save_pretrained(folder)
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_that_cannot_be_replaced_keeps_the_other(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    with pytest.raises(OSError, match=r"saving failed: Is a directory.*" + name):
+        GPT(CONFIG).save_pretrained(folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize("config", ["old", "none"])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_renaming_that_fails_undoes_those_before(folder, monkeypatch, config, error):
+    if config == "none":
+        (folder / "config.json").unlink()
+    before = contents(folder)
+    replace = os.replace
+
+    def fail(source, target):
+        if str(target).endswith("model.safetensors"):
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(type(error)):
+        GPT(GPTConfig(61, 24, 1, 2, 16)).save_pretrained(folder)
+    monkeypatch.undo()
+    assert contents(folder) == before
+
+
+def test_interrupt_after_the_last_renaming_keeps_all_new_files(folder, monkeypatch):
+    replace = os.replace
+
+    def interrupt(source, target):
+        replace(source, target)
+        if str(target).endswith("model.safetensors"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        GPT(GPTConfig(61, 24, 1, 2, 16)).save_pretrained(folder)
+    monkeypatch.undo()
+    assert pf.from_pretrained(folder).config.num_layers == 1
+    assert sorted(contents(folder)) == ["config.json", "model.safetensors"]
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "nowhere" / "file.json"
+    with pytest.raises(OSError, match=r"saving failed: No such file") as caught:
+        files.write_json_atomic(path, {})
+    assert caught.value.filename == str(path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for name in ("folder", "link"):
+        with pytest.raises(OSError, match=r"saving failed: Is a directory") as caught:
+            files.write_json_atomic(tmp_path / name, {})
+        assert caught.value.filename == str(tmp_path / name)
 
 
 def test_interrupt_while_saving_leaves_the_last_good_files(folder, monkeypatch):

@@ -198,6 +198,8 @@ def test_extreme_logits():
         (np.ones((1, 2)), {}, TypeError, "ids must be integers"),
         ([[1, VOCAB]], {}, IndexError, "id 53 of prompt 0"),
         ([[1], [2, -3]], {}, IndexError, "id -3 of prompt 1"),
+        ([[2**64 - 3]], {}, IndexError, "id 18446744073709551613 of prompt 0"),
+        (np.full((1, 2), 2**64 - 1, np.uint64), {}, IndexError, "id 18446744073709551615 of prompt 0"),
         ([[1] * 30], {}, ValueError, "exceed the context length 32"),
         ([[1]], {"max_new_tokens": -1}, ValueError, "max_new_tokens"),
         ([[1]], {"max_new_tokens": 2.0}, TypeError, "max_new_tokens"),

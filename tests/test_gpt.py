@@ -199,6 +199,8 @@ def test_training_learns_a_pattern():
         ([[True]], None, TypeError, "ids must be integers"),
         ([[1, 61]], None, IndexError, "61"),
         ([[-1]], None, IndexError, "-1"),
+        ([[2**63]], None, IndexError, "9223372036854775808"),
+        (np.full((1, 2), 2**64 - 1, np.uint64), None, IndexError, "18446744073709551615"),
         ([[1] * 25], None, ValueError, "exceed the context length 24"),
         ([[1, 2]], [3], ValueError, "lengths must be in"),
         ([[1, 2]], [0], ValueError, "lengths must be in"),

@@ -203,29 +203,29 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
         array = np.asarray(ids.numpy() if isinstance(ids, pf.Tensor) else ids)
         if array.ndim != 2:
             raise ValueError(f"generate: ids must be (B, T), got shape {array.shape}")
-        rows, rectangular = list(_as_int64(array)), True
+        rows, rectangular = list(array), True
     if not rows:
         raise ValueError("generate: expected at least one prompt, got none")
-    for index, row in enumerate(rows):
-        if row.size == 0:
-            raise ValueError(f"generate: prompt {index} is empty")
-        if row.min() < 0 or row.max() >= vocab_size:
-            bad = row[(row < 0) | (row >= vocab_size)][0]
-            raise IndexError(f"generate: id {bad} of prompt {index} is not in [0, {vocab_size})")
-    return [row.tolist() for row in rows], rectangular
+    return [_checked(index, row, vocab_size) for index, row in enumerate(rows)], rectangular
 
 
 def _read_row(row: Any) -> np.ndarray:
     array = np.asarray(row.numpy() if isinstance(row, pf.Tensor) else row)
     if array.ndim != 1:
         raise ValueError(f"generate: each prompt must be a list of ids, got shape {array.shape}")
-    return _as_int64(array)
+    return array
 
 
-def _as_int64(array: np.ndarray) -> np.ndarray:
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"generate: ids must be integers, got {array.dtype}")
-    return array.astype(np.int64)
+def _checked(index: int, row: np.ndarray, vocab_size: int) -> list[int]:
+    if row.size == 0:
+        raise ValueError(f"generate: prompt {index} is empty")
+    if row.dtype.kind not in "iu":
+        raise TypeError(f"generate: ids must be integers, got {row.dtype}")
+    # Before any conversion: unsigned numbers may not fit in int64.
+    if row.min() < 0 or row.max() >= vocab_size:
+        bad = row[(row < 0) | (row >= vocab_size)][0]
+        raise IndexError(f"generate: id {bad} of prompt {index} is not in [0, {vocab_size})")
+    return row.astype(np.int64).tolist()
 
 
 def _read_stops(stop: int | Iterable[int] | None) -> frozenset[int]:

@@ -28,6 +28,7 @@ from pyformer.nn.transformer import check_activation
 log = logging.getLogger(__name__)
 
 IGNORED = -100
+MAX_INT64 = 2**63 - 1
 # Packing the weights reads and writes each of them once, as much as a few tokens do.
 PACK_FROM_TOKENS = 4
 
@@ -277,6 +278,9 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """A GPT-2 language model, freshly initialised from `pf.manual_seed`'s stream, float32.
 
+    bfloat16 and float16, by `to` or a file, are for storage only on the CPU: such a model can be saved, loaded and
+    cast back with `to(pf.float32)`; running it is a TypeError. `from_pretrained` casts them to float32.
+
     With `recompute`, a training step keeps only the input of each block and computes the block
     again in backward: less memory, about a third more time, the same bits.
     """
@@ -327,6 +331,7 @@ class GPT(nn.Module):
 
     def hidden(self, ids: Any, lengths: Any = None) -> pf.Tensor:
         """What the last projection sees, (B, T, C), from the arguments of `forward`."""
+        self._check_computable()
         ids = self._read_ids(ids)
         batch, tokens = ids.shape
         offsets = None
@@ -453,7 +458,7 @@ class GPT(nn.Module):
         if not path.is_file():
             raise FileNotFoundError(f"{folder}: no {files.WEIGHTS_NAME} here")
         entries, _ = files.read_header(path)
-        names = _match_entries(path, config, entries)
+        names = match_entries(path, config, entries)
         with nn.init.skip():
             model = cls(config, recompute=recompute)
         if dtype is None:
@@ -465,6 +470,14 @@ class GPT(nn.Module):
                 _core.copy_([parameter], [_stored(name, value)])
         model.eval()
         return model
+
+    def _check_computable(self) -> None:
+        dtype = self.wte.weight.dtype
+        if dtype in (pf.bfloat16, pf.float16):
+            raise TypeError(
+                f"GPT: the model is {dtype}, which is for storage only on the CPU (to save and load); "
+                "use model.to(pf.float32) before running it"
+            )
 
     def _read_ids(self, ids: Any) -> pf.Tensor:
         if not (isinstance(ids, pf.Tensor) and ids.dtype == pf.int64):
@@ -495,6 +508,7 @@ class CachedGPT:
     """A `generation.Decoder` over a GPT. All state of a generation is here, none in the model."""
 
     def __init__(self, model: GPT, rows: int, length: int, new_tokens: int) -> None:
+        model._check_computable()
         self.model = model
         weight = model.wte.weight
         pack = _core.PackedLinear if new_tokens >= PACK_FROM_TOKENS else _unpacked
@@ -542,6 +556,8 @@ def _read_int64(name: str, values: Any) -> np.ndarray:
         raise ValueError(f"GPT: rows of {name} differ in length; pad them and pass lengths=") from error
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"GPT: {name} must be integers, got {array.dtype}")
+    if array.dtype == np.uint64 and array.size and array.max() > MAX_INT64:
+        raise IndexError(f"GPT: {name} hold {array.max()}, which doesn't fit in int64")
     return array.astype(np.int64)
 
 
@@ -563,8 +579,11 @@ def _name_of(dtype: Any) -> str:
     return next(name for name in names if dtype == getattr(pf, name))
 
 
-def _match_entries(path: Path, config: GPTConfig, entries: Mapping[str, files.Entry]) -> dict[str, str]:
-    """Name in the file of each parameter, after checking all of them against the config."""
+def match_entries(path: Path, config: GPTConfig, entries: Mapping[str, files.Entry]) -> dict[str, str]:
+    """Name in the file of each parameter, after checking all of them against the config.
+
+    ValueError or TypeError if the file at `path` doesn't hold just the parameters that the config means.
+    """
     expected = 12 * config.num_layers + 4
     # Before counting to an absurd number of layers.
     if expected > len(entries):

@@ -168,8 +168,11 @@ class Module:
     def to(self, target: Any) -> Module:
         """Moves parameters and buffers to a device, or its floats to a float dtype; returns self.
 
-        Parameters become new tensors: make optimisers after this call.
+        Parameters become new tensors: make optimisers after this call. bfloat16 and float16 are for storage only
+        on the CPU: operations refuse them.
         """
+        if isinstance(target, str):
+            target = pf.DType.__members__.get(target, target)
         to_dtype = isinstance(target, pf.DType)
         if to_dtype and not is_float(target):
             raise TypeError(f"Module.to: expected a float dtype, got {target}")
