@@ -97,14 +97,16 @@ def split(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarr
 
 
 def sample_batch(
-    tokens: np.ndarray, *, seed: int, step: int, batch: int, context_length: int
+    tokens: np.ndarray, *, seed: int, step: int, batch: int, context_length: int, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws `batch` windows of tokens (n,) from seed and step alone.
+    """Draws `batch` windows of tokens (n,) from seed and step alone: those from number `first` of the step on.
 
     Returns ids and targets, both int64 (batch, context_length); targets are the ids one place on.
     """
-    generator = np.random.Philox(key=seed, counter=[0, 0, step, 0])
-    starts = generator.random_raw(batch) % np.uint64(tokens.size - context_length)
+    # Philox makes four numbers a count.
+    block, skipped = divmod(first, 4)
+    generator = np.random.Philox(key=seed, counter=[block, 0, step, 0])
+    starts = generator.random_raw(skipped + batch)[skipped:] % np.uint64(tokens.size - context_length)
     return _windows(tokens, starts.astype(np.int64), context_length)
 
 

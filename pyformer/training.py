@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_NAME = Path("checkpoint") / "state.safetensors"
 METRICS_NAME = "metrics.jsonl"
 CURVE_NAME = "loss_curve.svg"
+LOCK_NAME = ".lock"
 SAMPLE_TOKENS = 160
 MAX_COUNT = 2**31 - 1
 
@@ -104,9 +105,9 @@ class TrainingOptions:
 class Trainer:
     """Trains `model` on token arrays (n,), in a run folder or, with `run` None, in memory only.
 
-    With a tokenizer it logs a sample of text now and then. `request_stop` (safe in a signal
-    handler) makes `train` save a checkpoint and return. A run that goes on from a checkpoint gives
-    exactly the weights of one that never stopped.
+    Parameters that require no gradient stay as they are. With a tokenizer it logs a sample of text
+    now and then. `request_stop` (safe in a signal handler) makes `train` save a checkpoint and
+    return. A run that goes on from a checkpoint gives exactly the weights of one that never stopped.
     """
 
     def __init__(
@@ -141,7 +142,9 @@ class Trainer:
         self._stop = False
 
     def _make_optimizer(self) -> optim.AdamW:
-        parameters = list(self.model.parameters())
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("Trainer: expected a model with parameters that require a gradient, all are frozen")
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2]},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -154,6 +157,11 @@ class Trainer:
             eps=1e-8,
             weight_decay=o.weight_decay,
         )
+
+    @property
+    def unit(self) -> str:
+        """What a token is: losses are in nats a unit."""
+        return self.tokenizer.unit if self.tokenizer else "token"
 
     @property
     def tokens_per_step(self) -> int:
@@ -191,16 +199,16 @@ class Trainer:
         """One optimiser step; its mean loss, or None if it was dropped because of a stop."""
         o, total = self.options, 0.0
         random_state = _core.rng_state()
-        ids, targets = data.sample_batch(
-            self.train_tokens,
-            seed=o.seed,
-            step=self.step,
-            batch=o.batch * o.accumulate,
-            context_length=self.context_length,
-        )
-        for start in range(0, len(ids), o.batch):
-            rows = slice(start, start + o.batch)
-            loss = self.model.loss(ids[rows], targets[rows])
+        for index in range(o.accumulate):
+            ids, targets = data.sample_batch(
+                self.train_tokens,
+                seed=o.seed,
+                step=self.step,
+                batch=o.batch,
+                context_length=self.context_length,
+                first=index * o.batch,
+            )
+            loss = self.model.loss(ids, targets)
             total += loss.item() / o.accumulate
             (loss * (1.0 / o.accumulate) if o.accumulate > 1 else loss).backward()
             if self._stop:
@@ -266,10 +274,9 @@ class Trainer:
         self._check_finite("the validation loss", loss, self.step)
         self.validation_loss, self._evaluated_step = loss, self.step
         metrics.write(step=self.step, validation_loss=self.validation_loss)
-        unit = self.tokenizer.unit if self.tokenizer else "token"
-        log.info("step %d: validation loss %.4f nats a %s", self.step, self.validation_loss, unit)
+        log.info("step %d: validation loss %.4f nats a %s", self.step, self.validation_loss, self.unit)
         if self.run is not None:
-            write_loss_curve(self.run)
+            write_loss_curve(self.run, self.unit)
 
     def evaluate(self) -> float:
         """Mean loss a token over the fixed validation batches, without dropout."""
@@ -328,7 +335,7 @@ class Trainer:
         if self.run is None:
             return
         self.model.save_pretrained(self.run)
-        write_loss_curve(self.run)
+        write_loss_curve(self.run, self.unit)
         self._exported_step = self.step
 
     def restore(self) -> None:
@@ -454,15 +461,15 @@ def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, f
     return [(float(s), float(v)) for s, v in values if _is_number(v) and _is_finite(v)]
 
 
-def write_loss_curve(run: str | os.PathLike[str]) -> None:
-    """Draws the run's metrics into loss_curve.svg."""
+def write_loss_curve(run: str | os.PathLike[str], unit: str = "token") -> None:
+    """Draws the run's metrics into loss_curve.svg; losses are in nats a `unit`."""
     entries = read_metrics(Path(run) / METRICS_NAME)
     lines = {
         "training": loss_points(entries, "loss"),
         "validation": loss_points(entries, "validation_loss"),
     }
     title = _printable(files.display_name(Path(run).name))
-    picture = svg.line_chart(title, "step", "loss (nats a token)", lines)
+    picture = svg.line_chart(title, "step", f"loss (nats a {unit})", lines)
     files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
 
 
@@ -471,3 +478,40 @@ def remove_leftovers(run: str | os.PathLike[str]) -> None:
     for folder in (Path(run), Path(run) / CHECKPOINT_NAME.parent):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(run: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps the run's folder for this process; the system lets go of it however the process ends.
+
+    Does nothing on systems and file systems without such locks. RuntimeError if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = Path(run) / LOCK_NAME
+    with _locked_file(path, fcntl):
+        try:
+            yield
+        finally:
+            # While it is held: a moment later a file of this name may be another's.
+            path.unlink(missing_ok=True)
+
+
+def _locked_file(path: Path, fcntl: Any) -> BinaryIO:
+    while True:
+        file = open(path, "ab")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise RuntimeError(f"another process is training in {path.parent}") from None
+        except OSError:
+            return file
+        # Whoever held the lock before may have removed the file since it was opened here.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()

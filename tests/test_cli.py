@@ -1,5 +1,6 @@
 """The command line, each command in a process of its own."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -12,7 +13,9 @@ import time
 import pytest
 
 from pyformer import tokenizers, training
+from pyformer.cli import memory
 from pyformer.cli.train import _stop_on_signals
+from pyformer.models import GPTConfig
 
 TINY = "--layers 1 --heads 2 --embed 16 --context 8 --batch 2 --eval-batches 2 --sample-every 0"
 TINY = [*TINY.split(), "--threads", "1"]
@@ -70,6 +73,9 @@ def one_line(done, *words):
         ("train --batch 99999999999", ["--batch"]),
         ("train --seed -1", ["--seed"]),
         ("train --embed 10 --heads 3", ["--embed 10", "--heads 3"]),
+        ("train --embed 65536 --layers 10000", ["out of memory", "parameters", "TiB", "--layers"]),
+        ("train --batch 2000000000 --tokenizer char", ["out of memory", "--batch"]),
+        ("train --context 2000000000", ["out of memory", "--context"]),
         ("train --device cuda:77", ["cuda:77"]),
         ("train --device tpu", ["tpu"]),
         ("train --tokenizer word", ["word"]),
@@ -183,6 +189,54 @@ def test_info(trained):
     assert "threads" in run(trained, "info").stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value", "words"),
+    [
+        ("config.json", "n_layer", 2, ["model.safetensors", "28 tensors"]),
+        ("config.json", "vocab_size", 300, ["wte.weight must be (300, 16)"]),
+        ("config.json", "n_embd", 2**50, ["wte.weight must be"]),
+        ("tokenizer.json", "type", "char", ["tokenizer.json", "characters"]),
+    ],
+)
+def test_files_that_disagree_are_refused(trained, tmp_path, name, key, value, words):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    path = tmp_path / "run" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    for command in ("info", "generate"):
+        one_line(run(tmp_path, command, "run", code=2), *words)
+
+
+def test_a_tokenizer_beyond_the_model_is_refused(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    tokenizers.CharTokenizer("".join(map(chr, range(32, 400)))).save(tmp_path / "run")
+    for command in ("info", "generate"):
+        one_line(run(tmp_path, command, "run", code=2), "tokenizer has 368 tokens, its model 256")
+
+
+def test_memory_is_asked_for_before_work(monkeypatch):
+    config = GPTConfig(vocab_size=256, context_length=64, num_layers=4, num_heads=4, embed_dim=128)
+    available = memory.available_bytes()
+    assert available is None or available > 2**20
+    memory.check_training_fits(config, 12)
+    for limit, fits in ((12 * 10**6, False), (100 * 10**6, True), (None, True)):
+        monkeypatch.setattr(memory, "available_bytes", lambda limit=limit: limit)
+        with contextlib.nullcontext() if fits else pytest.raises(MemoryError, match="834,304 parameters"):
+            memory.check_training_fits(config, 12)
+
+
+def test_checkpoints_that_are_no_checkpoints(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    shutil.copy(trained / "text.txt", tmp_path)
+    path = tmp_path / "run" / training.CHECKPOINT_NAME
+    whole = path.read_bytes()
+    for content in (b"", b"\0" * 100, whole[: len(whole) // 2], (trained / "run" / "model.safetensors").read_bytes()):
+        path.write_bytes(content)
+        one_line(run(tmp_path, "info", "run", code=2), "state.safetensors")
+        done = run(tmp_path, "train", "text.txt", "--resume", "--out", "run", "--quiet", code=2)
+        one_line(done, "state.safetensors")
+        assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_damaged_runs_are_refused(trained, tmp_path, name):
     for path in (trained / "run").iterdir():
@@ -235,12 +289,26 @@ def straight(tmp_path_factory):
 def test_an_interrupted_run_goes_on_exactly(straight, text, tmp_path, name, code):
     returned, stderr = interrupted(tmp_path, getattr(signal, name), *LONG, "--out", "run")
     assert returned == code
+    assert ("stopping after this step" in stderr) == (name != "SIGKILL")
     if name != "SIGKILL":
         assert "pyformer train --resume --out run" in stderr
         assert "Traceback" not in stderr
     run(tmp_path, "train", "--resume", "--out", "run")
     for path in ("model.safetensors", training.CHECKPOINT_NAME):
         assert (tmp_path / "run" / path).read_bytes() == (straight / path).read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_two_processes_never_train_in_one_folder(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    shutil.copy(trained / "text.txt", tmp_path)
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    resume = ["train", "text.txt", "--resume", "--out", "run", "--steps", 30]
+    with training.locked(tmp_path / "run"):
+        one_line(run(tmp_path, *resume, code=2), "another process is training in run")
+        lock = tmp_path / "run" / training.LOCK_NAME
+        assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == {**before, lock: b""}
+    run(tmp_path, *resume)
 
 
 def test_run_that_died_before_its_first_checkpoint_starts_again(trained, tmp_path):
@@ -260,6 +328,7 @@ def test_run_that_died_before_its_first_checkpoint_starts_again(trained, tmp_pat
 def test_a_leftover_of_the_record_does_not_block_a_new_run(text, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".training.json.1-ab.tmp").write_bytes(b"cut off")
+    (tmp_path / "run" / training.LOCK_NAME).touch()
     run(tmp_path, "train", text, "--out", "run", "--steps", 1, *TINY)
 
 

@@ -119,6 +119,15 @@ def test_batches_depend_on_seed_and_step_only():
     assert batch(2**63 - 1, 2**31 - 1)[0].shape == (4, 7)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5])
+def test_batches_of_a_step_can_be_drawn_one_at_a_time(batch):
+    tokens = np.arange(5000, dtype=np.int32)
+    options = {"seed": 3, "step": 9, "context_length": 7}
+    whole, _ = data.sample_batch(tokens, batch=6 * batch, **options)
+    parts = [data.sample_batch(tokens, batch=batch, first=i * batch, **options)[0] for i in range(6)]
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
 def test_batches_reach_both_ends():
     tokens = np.arange(10, dtype=np.int32)
     ids, targets = data.sample_batch(tokens, seed=0, step=0, batch=200, context_length=8)

@@ -118,6 +118,11 @@ def test_import_changes_nothing_in_the_host():
     assert result.stdout == ""
 
 
+def test_import_gives_no_warning():
+    done = subprocess.run([sys.executable, "-W", "error", "-c", "import pyformer, pyformer.cli"], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_import_is_quick():
     timer = "import time; t = time.perf_counter(); import pyformer; print(time.perf_counter() - t)"
     fastest = min(float(python(timer).stdout) for _ in range(5))

@@ -271,6 +271,70 @@ def test_missing_checkpoint(tmp_path):
         make_trainer(tmp_path / "run").restore()
 
 
+def test_frozen_layers_stay_and_the_rest_is_tuned(tmp_path):
+    def frozen_trainer(run, options=OPTIONS):
+        trainer = make_trainer(run)
+        for name, parameter in trainer.model.named_parameters():
+            parameter.requires_grad = name.startswith(("h.1.", "ln_f."))
+        return Trainer(trainer.model, trainer.train_tokens, np.tile(trainer.train_tokens, 2), options, run)
+
+    trainer = frozen_trainer(tmp_path / "run")
+    before = {name: p.numpy().copy() for name, p in trainer.model.named_parameters()}
+    at_call(trainer, 11, trainer.request_stop)
+    assert not trainer.train()
+    changed = {name for name, p in trainer.model.named_parameters() if not np.array_equal(p.numpy(), before[name])}
+    assert changed == {name for name in before if name.startswith(("h.1.", "ln_f."))}
+    again = frozen_trainer(tmp_path / "run")
+    again.restore()
+    assert again.train()
+    straight = frozen_trainer(tmp_path / "straight")
+    assert straight.train()
+    same_result(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_model_that_is_all_frozen_is_refused():
+    trainer = make_trainer(None)
+    for parameter in trainer.model.parameters():
+        parameter.requires_grad = False
+    with pytest.raises(ValueError, match="all are frozen"):
+        Trainer(trainer.model, trainer.train_tokens, trainer.train_tokens, OPTIONS)
+
+
+@pytest.mark.parametrize(("text", "unit"), [(None, "byte"), ("ab", "character")])
+def test_curve_names_the_unit_of_the_losses(tmp_path, text, unit, caplog):
+    tokenizer = tokenizers.CharTokenizer(text) if text else tokenizers.ByteTokenizer()
+    trainer = make_trainer(tmp_path / "run", tokenizer=tokenizer)
+    with caplog.at_level("INFO"), trainer._metrics_file() as metrics:
+        trainer._evaluate_and_report(metrics)
+    assert f"nats a {unit}" in caplog.text
+    assert f"loss (nats a {unit})" in (tmp_path / "run" / training.CURVE_NAME).read_text()
+
+
+def test_a_step_holds_one_micro_batch_at_a_time(monkeypatch):
+    rows = []
+    windows = training.data._windows
+    monkeypatch.setattr(training.data, "_windows", lambda t, s, c: rows.append(len(s)) or windows(t, s, c))
+    make_trainer(None, TrainingOptions(steps=1, batch=2, accumulate=50, eval_batches=1, sample_every=0)).train()
+    assert max(rows) == 2
+    assert rows.count(2) >= 50
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks of POSIX")
+def test_lock_of_a_run_is_held_by_one(tmp_path):
+    path = tmp_path / training.LOCK_NAME
+    path.write_bytes(b"left by a process that was killed")
+    with training.locked(tmp_path):
+        with pytest.raises(RuntimeError, match="another process is training in"), training.locked(tmp_path):
+            pass
+        assert path.exists()
+    assert not path.exists()
+    with pytest.raises(Interruption), training.locked(tmp_path):
+        die()
+    assert not path.exists()
+    with training.locked(tmp_path):
+        pass
+
+
 def test_only_matrices_decay():
     groups = make_trainer(None).optimizer.param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]

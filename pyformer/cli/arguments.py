@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pyformer as pf
+from pyformer import tokenizers
+from pyformer.models import GPTConfig
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,6 +75,14 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def open_tokenizer(folder: Path, config: GPTConfig) -> tokenizers.Tokenizer:
+    """A run's tokenizer; ValueError if the run's model doesn't know all of its tokens."""
+    tokenizer = tokenizers.load(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ValueError(f"{folder}: its tokenizer has {tokenizer.vocab_size} tokens, its model {config.vocab_size}")
+    return tokenizer
+
+
 class _Handler(logging.Handler):
     """Writes above the progress bar instead of through it."""
 
@@ -87,6 +99,15 @@ def say(text: str) -> None:
     """Prints a line on stderr, if the process has one."""
     if sys.stderr is not None:
         print(text, file=sys.stderr)
+
+
+def say_above_bar(text: str) -> None:
+    """`say`, where a progress bar may be; from a signal handler it may be lost, if stderr is being written to."""
+    if sys.stderr is not None:
+        from tqdm import tqdm
+
+        with contextlib.suppress(RuntimeError, OSError, ValueError):
+            tqdm.write(text, file=sys.stderr)
 
 
 def show_messages() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import models, tokenizers
-from pyformer.cli.arguments import add_common, device, real, whole
+from pyformer.cli.arguments import add_common, device, open_tokenizer, real, whole
 
 
 def add_command(commands: Any) -> None:
@@ -38,11 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
-    tokenizer = tokenizers.load(args.folder)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise ValueError(
-            f"{args.folder}: its tokenizer has {tokenizer.vocab_size} tokens, its model {model.config.vocab_size}"
-        )
+    tokenizer = open_tokenizer(args.folder, model.config)
     if args.device != "cpu":
         model.to(args.device)
     model.eval()

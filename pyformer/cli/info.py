@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pyformer as pf
 from pyformer import files, tokenizers, training
-from pyformer.cli.arguments import add_common
+from pyformer.cli.arguments import add_common, open_tokenizer
+from pyformer.cli.memory import size_text
 from pyformer.models import GPTConfig
+from pyformer.models.gpt import match_entries
 
 
 def add_command(commands: Any) -> None:
@@ -38,12 +41,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_run(folder: Path) -> list[tuple[str, str]]:
-    """(name, text) of what is known about a run; OSError or ValueError if it is damaged."""
+    """(name, text) of what is known about a run; OSError, ValueError or TypeError if it is damaged
+    or its files don't fit together."""
     config = GPTConfig.from_hf(files.read_config(folder))
     entries, _ = files.read_header(folder / files.WEIGHTS_NAME)
+    match_entries(folder / files.WEIGHTS_NAME, config, entries)
     lines = [("run", files.display_name(folder)), ("model", _architecture(config)), *_sizes(config, entries)]
     if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer = tokenizers.load(folder)
+        tokenizer = open_tokenizer(folder, config)
         lines.append(("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"))
     return lines + _progress(folder)
 
@@ -57,15 +62,15 @@ def _architecture(config: GPTConfig) -> str:
 
 
 def _sizes(config: GPTConfig, entries: dict[str, files.Entry]) -> list[tuple[str, str]]:
-    count = sum(_product(entry.shape) for entry in entries.values())
+    count = sum(math.prod(entry.shape) for entry in entries.values())
     stored = sum(entry.end - entry.begin for entry in entries.values())
     cache = 2 * 4 * config.num_layers * config.context_length * config.embed_dim
     return [
         ("parameters", f"{count:,}"),
         (
             "memory",
-            f"weights {_bytes(stored)}; cache of a full context {_bytes(cache)}; weights, "
-            f"gradients and optimiser in training {_bytes(16 * count)}",
+            f"weights {size_text(stored)}; cache of a full context {size_text(cache)}; weights, "
+            f"gradients and optimiser in training {size_text(16 * count)}",
         ),
     ]
 
@@ -90,19 +95,3 @@ def _checkpoint_step(path: Path) -> int:
         return int(json.loads(metadata["state"])["step"])
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         raise ValueError(f"{path}: not the checkpoint of a training run") from None
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for extent in shape:
-        result *= extent
-    return result
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -18,9 +18,18 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import data, files, tokenizers
-from pyformer.cli.arguments import add_common, device, real, say, show_messages, whole
+from pyformer.cli.arguments import add_common, device, real, say, say_above_bar, show_messages, whole
+from pyformer.cli.memory import check_training_fits
 from pyformer.models import GPT, GPTConfig
-from pyformer.training import CHECKPOINT_NAME, METRICS_NAME, Trainer, TrainingOptions, remove_leftovers
+from pyformer.training import (
+    CHECKPOINT_NAME,
+    LOCK_NAME,
+    METRICS_NAME,
+    Trainer,
+    TrainingOptions,
+    locked,
+    remove_leftovers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +143,9 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     given = {name: getattr(args, name) for name in vars(args) if _is_setting(name)}
-    trainer, open_folder = _resumed(args, given) if args.resume else _started(args, given)
-    with _stop_on_signals(trainer.request_stop) as received:
+    with contextlib.ExitStack() as stack:
+        trainer, open_folder = (_resumed if args.resume else _started)(args, given, stack)
+        received = stack.enter_context(_stop_on_signals(trainer.request_stop))
         folder = open_folder()
         finished = trainer.train(progress=not args.quiet)
     if not finished:
@@ -150,13 +160,16 @@ def _is_setting(name: str) -> bool:
     return name in MODEL_DEFAULTS or name in TRAINING_NAMES
 
 
-def _started(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Trainer, Callable[[], Path]]:
+def _started(
+    args: argparse.Namespace, given: dict[str, Any], stack: contextlib.ExitStack
+) -> tuple[Trainer, Callable[[], Path]]:
     """A new run; the function makes its folder, once everything else is known to be right."""
     if args.out is not None:
         _check_free(args.out)
     settings = {**MODEL_DEFAULTS, **TrainingOptions().to_dict(), **given}
     options = _training_options(settings)
     _check_heads(settings)
+    _check_memory(settings)
     text = _read_text(args.files)
     tokenizer = _make_tokenizer(settings, text)
     trainer = _prepare(settings, options, text, tokenizer)
@@ -164,6 +177,8 @@ def _started(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Trainer, 
 
     def open_folder() -> Path:
         trainer.run = folder = _make_folder(args)
+        stack.enter_context(locked(folder))
+        _check_free(folder)
         # The record first: with it, --resume can make all the rest again.
         Record(names, _digest(text), settings).save(folder)
         tokenizer.save(folder)
@@ -172,18 +187,23 @@ def _started(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Trainer, 
     return trainer, open_folder
 
 
-def _resumed(args: argparse.Namespace, given: dict[str, Any]) -> tuple[Trainer, Callable[[], Path]]:
+def _resumed(
+    args: argparse.Namespace, given: dict[str, Any], stack: contextlib.ExitStack
+) -> tuple[Trainer, Callable[[], Path]]:
     """The run in --out, or the latest one; the function takes it to its checkpoint."""
     folder = args.out or _latest_run()
     unstarted = _is_unstarted(folder)
     if not unstarted and not (folder / CHECKPOINT_NAME).is_file():
         raise ValueError(f"{folder}: has no checkpoint ({CHECKPOINT_NAME}) to go on from")
+    stack.enter_context(locked(folder))
     record = Record.load(folder)
     _check_contradictions(folder, record.settings, given)
     changed = given != {name: record.settings[name] for name in given}
     record.settings.update(given)
     options = _training_options(record.settings)
     device(record.settings["device"])
+    _check_heads(record.settings)
+    _check_memory(record.settings)
     text = _read_text(args.files or record.files)
     if _digest(text) != record.text_sha256:
         raise ValueError(f"{folder}: its text has changed since the run was started")
@@ -220,14 +240,7 @@ def _prepare(
     """Model, tokens and trainer, which has no folder yet."""
     context = settings["context"]
     train_tokens, validation_tokens = data.split(tokenizer.encode(text), context)
-    config = GPTConfig(
-        vocab_size=tokenizer.vocab_size,
-        context_length=context,
-        num_layers=settings["layers"],
-        num_heads=settings["heads"],
-        embed_dim=settings["embed"],
-        dropout=settings["dropout"],
-    )
+    config = _model_config(settings, tokenizer.vocab_size)
     pf.manual_seed(options.seed)
     model = GPT(config)
     if settings["device"] != "cpu":
@@ -239,6 +252,24 @@ def _prepare(
         settings["device"],
     )
     return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
+
+
+def _model_config(settings: dict[str, Any], vocab_size: int) -> GPTConfig:
+    return GPTConfig(
+        vocab_size=vocab_size,
+        context_length=settings["context"],
+        num_layers=settings["layers"],
+        num_heads=settings["heads"],
+        embed_dim=settings["embed"],
+        dropout=settings["dropout"],
+    )
+
+
+def _check_memory(settings: dict[str, Any]) -> None:
+    """With the smallest vocabulary that the tokenizer may have: the text is not read yet."""
+    if settings["device"] == "cpu":
+        config = _model_config(settings, 1 if settings["tokenizer"] == "char" else 256)
+        check_training_fits(config, settings["batch"])
 
 
 def _training_options(settings: dict[str, Any]) -> TrainingOptions:
@@ -291,8 +322,8 @@ def _make_tokenizer(settings: dict[str, Any], text: str) -> tokenizers.Tokenizer
 
 def _check_free(folder: Path) -> None:
     if folder.is_dir():
-        # A process killed at its start may have left a part of the record.
-        if any(not path.match(f".{RECORD_NAME}.*.tmp") for path in folder.iterdir()):
+        # A process killed at its start may have left its lock and a part of the record.
+        if any(not (path.match(f".{RECORD_NAME}.*.tmp") or path.name == LOCK_NAME) for path in folder.iterdir()):
             raise ValueError(f"{folder}: exists and is not empty; use --resume to go on with it, or another --out")
     elif folder.exists():
         raise ValueError(f"{folder}: is a file, expected the folder of a run")
@@ -339,6 +370,7 @@ def _stop_on_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
         request_stop()
         for each in before:
             signal.signal(each, signal.SIG_DFL)
+        say_above_bar("stopping after this step to save; press Ctrl-C again to end at once without saving")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, handle) for number in numbers}
