@@ -4,7 +4,7 @@
 // Up to 1 MiB: classes of multiples of 64 bytes up to 512, then eight per power of two: at most an eighth is wasted.
 // Larger blocks are multiples of 64 KiB, cut from mapped ranges (huge pages advised) of which free neighbours join:
 // what activations held serves gradients and the optimiser's state (with classes alone these took a fifth more memory).
-// Cached plus live memory is held below twice what was ever live at once (plus 64 MiB).
+// Cached plus live memory is held below 1.1 times what was ever live at once (plus 64 MiB).
 // PYFORMER_ALLOCATOR=system: no classes and no cache, every block of its exact size from the C library.
 #pragma once
 #include <cstdint>
