@@ -113,6 +113,7 @@ PYBIND11_MODULE(_core, core) {
   bind_optim(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
   bind_attention(ops);
+  bind_convolution(ops);
   bind_elementwise(ops);
   bind_matmul(core, ops);
   bind_normalization(ops);

@@ -8,6 +8,7 @@
 #include "pyformer/ops/attention/attention.h"
 #include "pyformer/ops/cache_append/cache_append.h"
 #include "pyformer/ops/cast/cast.h"
+#include "pyformer/ops/conv/conv.h"
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 #include "pyformer/ops/dropout/dropout.h"
 #include "pyformer/ops/elementwise/elementwise.h"
