@@ -1,6 +1,7 @@
 // Convolutions and pooling.
 #include "bindings.h"
 #include "pyformer/ops/conv/conv.h"
+#include "pyformer/ops/pool/pool.h"
 
 namespace pyformer::bindings {
 
@@ -45,6 +46,42 @@ static Tensor conv_transpose2d_of(const Tensor& x, const Tensor& weight, const s
   return conv_transpose2d(x, weight, or_absent(bias), options);
 }
 
+template <Tensor (*pool)(const Tensor&, const PoolOptions&)>
+static Tensor pool_of(const char* op, const Tensor& x, const py::object& kernel, const py::object& stride,
+                      const py::object& padding) {
+  PoolOptions options;
+  read_pair(op, "kernel", kernel, options.kernel);
+  read_pair(op, "stride", stride.is_none() ? kernel : stride, options.stride);
+  read_pair(op, "padding", padding, options.padding);
+  ReleaseGil release;
+  return pool(x, options);
+}
+
+static void bind_pooling(py::module_& ops) {
+  ops.def(
+      "max_pool2d",
+      [](const Tensor& x, const py::object& kernel, const py::object& stride, const py::object& padding) {
+        return pool_of<max_pool2d>("max_pool2d", x, kernel, stride, padding);
+      },
+      py::arg("x"), py::arg("kernel"), py::arg("stride") = py::none(), py::arg("padding") = 0,
+      R"(The largest element of each window of a picture; NaN wins, of equal elements the first gets the gradient.
+
+x: (N, C, H, W), float32 or float64. kernel, stride (None: the kernel), padding (at most half the kernel): an int, or a
+pair (rows, columns). Returns (N, C, (H + 2 padding - KH) // stride + 1, ...).
+Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
+  ops.def(
+      "avg_pool2d",
+      [](const Tensor& x, const py::object& kernel, const py::object& stride, const py::object& padding) {
+        return pool_of<avg_pool2d>("avg_pool2d", x, kernel, stride, padding);
+      },
+      py::arg("x"), py::arg("kernel"), py::arg("stride") = py::none(), py::arg("padding") = 0,
+      R"(The mean of each window of a picture; what lies in the padding counts as 0 and is counted.
+
+x: (N, C, H, W), float32 or float64. kernel, stride (None: the kernel), padding (at most half the kernel): an int, or a
+pair (rows, columns). Returns (N, C, (H + 2 padding - KH) // stride + 1, ...).
+Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
+}
+
 void bind_convolution(py::module_& ops) {
   ops.def(
       "conv1d", &conv1d_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = 1,
@@ -72,6 +109,7 @@ x: (N, C, H, W), weight: (C, O / groups, KH, KW), bias: (O,) or None, float32 or
 stride, padding, output_padding, dilation: an int, or a pair (rows, columns).
 Returns (N, O, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
 Raises ValueError where shapes do not fit or nothing is left, TypeError for a wrong dtype.)");
+  bind_pooling(ops);
 }
 
 }  // namespace pyformer::bindings

@@ -2,10 +2,13 @@
 #include <variant>
 
 #include "bindings.h"
+#include "pyformer/ops/bce_with_logits/bce_with_logits.h"
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
+#include "pyformer/ops/mse_loss/mse_loss.h"
 #include "pyformer/ops/reduce/reduce.h"
 #include "pyformer/ops/softmax/softmax.h"
+#include "pyformer/ops/topk/topk.h"
 
 namespace pyformer::bindings {
 
@@ -95,12 +98,43 @@ Raises ValueError for a wrong shape or option, TypeError for a wrong dtype, Inde
 
 x: (..., C), weight: (V, C), bias: (V,) or None, float32 or float64 all; targets: (...), int64 or int32.
 Arguments, results and errors otherwise are those of cross_entropy.)");
+  ops.def(
+      "mse_loss",
+      [](const Tensor& x, const Tensor& target, const std::string& reduction) {
+        return mse_loss(x, target, reduction_from_name("mse_loss", reduction));
+      },
+      py::arg("x"), py::arg("target"), py::arg("reduction") = "mean", NoGil(),
+      R"((x - target)^2, averaged, summed or listed.
+
+x, target: one shape, float32 or float64 alike. reduction: "mean", "sum" -> (); "none" -> x's shape.
+Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
+  ops.def(
+      "bce_with_logits",
+      [](const Tensor& x, const Tensor& target, const std::string& reduction) {
+        return bce_with_logits(x, target, reduction_from_name("bce_with_logits", reduction));
+      },
+      py::arg("x"), py::arg("target"), py::arg("reduction") = "mean", NoGil(),
+      R"(-target log(p) - (1 - target) log(1 - p) with p = sigmoid(x), averaged, summed or listed.
+
+x, target: one shape, float32 or float64 alike; targets from 0 to 1. reduction: "mean", "sum" -> (); "none" -> x's shape.
+Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
 }
 
 void bind_reduce(py::module_& ops) {
   define_reductions(ops, {py::arg("x")});
   ops.def("cumsum", &cumsum, py::arg("x"), py::arg("axis"), NoGil(),
           "Running sums along axis. Integers and booleans sum to int64.");
+  ops.def(
+      "topk",
+      [](const Tensor& x, int64_t k, int64_t axis) {
+        TopkTensors r = topk(x, k, axis);
+        return std::pair(r.values, r.indices);
+      },
+      py::arg("x"), py::arg("k"), py::arg("axis") = -1, NoGil(),
+      R"((values, indices) of the k largest elements along axis, largest first.
+
+NaN is larger than anything; of equal elements the lower index comes first. indices are int64 and have no gradient.
+Raises ValueError unless 0 <= k <= the axis' extent, TypeError for a dtype that is not float32, float64 or an integer.)");
   bind_losses(ops);
 }
 

@@ -1,6 +1,15 @@
 """Modules: layers with parameters, and what holds them together."""
 
 from pyformer.nn import init
+from pyformer.nn.convolution import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    GroupNorm,
+    MaxPool2d,
+)
 from pyformer.nn.layers import (
     GELU,
     Dropout,
@@ -21,10 +30,17 @@ from pyformer.nn.transformer import MLP, MultiHeadAttention, TransformerBlock
 __all__ = [
     "GELU",
     "MLP",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Embedding",
+    "GroupNorm",
     "LayerNorm",
     "Linear",
+    "MaxPool2d",
     "Module",
     "ModuleList",
     "MultiHeadAttention",

@@ -15,7 +15,7 @@ namespace pyformer {
 
 namespace {
 
-constexpr int64_t kScratchBytes = 256 << 10;  // gathered terms should stay in a core's own cache
+constexpr int64_t kScratchBytes = 384 << 10;  // gathered terms should stay in a core's own cache
 constexpr int64_t kTaskProducts = 1 << 19;    // multiply-adds below which handing out costs more than it gains
 constexpr int64_t kImageRanges = 8;
 

@@ -22,23 +22,30 @@ static void copy_row(const T* from, int64_t start, int64_t step, int64_t limit, 
   constexpr int64_t width = Vec<T>::width;
   int64_t j = 0;
   for (; j < count && start + j * step < 0; ++j) to[j] = T(0);
+  const int64_t end = start >= limit ? 0 : step == 1 ? limit - start : (limit - 1 - start) / step + 1;
+  const int64_t stop = end < count ? end : count;
+  from += start;
   if (step == 1) {
-    const int64_t stop = limit - start < count ? limit - start : count;
-    for (; j + width <= stop; j += width) Vec<T>::load(from + start + j).store(to + j);
-    if (j < stop) {
-      Vec<T>::load_partial(from + start + j, stop - j).store_partial(to + j, stop - j);
-      j = stop;
-    }
+    for (; j + width <= stop; j += width) Vec<T>::load(from + j).store(to + j);
+    if (j < stop) Vec<T>::load_partial(from + j, stop - j).store_partial(to + j, stop - j);
+  } else if (step == 2) {
+    for (int64_t i = j; i < stop; ++i) to[i] = from[2 * i];
   } else {
-    for (; j < count && start + j * step < limit; ++j) to[j] = from[start + j * step];
+    for (int64_t i = j; i < stop; ++i) to[i] = from[i * step];
   }
-  for (; j < count; ++j) to[j] = T(0);
+  for (j = j < stop ? stop : j; j < count; ++j) to[j] = T(0);
 }
 
-// One slot: the rows of one channel's plane, its columns shifted by dx.
+// One slot: `count` rows of one channel's plane from y on, its columns shifted by dx.
 template <class T>
 static void gather_slot(const ConvWindow& w, const T* plane, int64_t dx, int64_t y, int64_t count, T* to) {
-  if (w.width == 1 && w.cols == 1 && dx == 0) return copy_row(plane, y, w.step_y, w.height, count, to);
+  if (w.cols == w.width && w.step_x == 1 && (w.step_y == 1 || w.width == 1)) {  // all rows at once, then the margins
+    copy_row(plane, y * w.width + dx, w.step_y, w.height * w.width, count * w.cols, to);
+    for (int64_t j = 0; j < w.cols; ++j)
+      if (j + dx < 0 || j + dx >= w.width)
+        for (int64_t r = 0; r < count; ++r) to[r * w.cols + j] = T(0);
+    return;
+  }
   for (int64_t r = 0; r < count; ++r, y += w.step_y) {
     const bool inside = y >= 0 && y < w.height;
     copy_row(inside ? plane + y * w.width : plane, dx, w.step_x, inside ? w.width : 0, w.cols, to + r * w.cols);
@@ -123,12 +130,11 @@ static void store_sums(const ConvSum& a, const T* tile, const T* bias, int64_t r
     }
     if (contiguous) continue;
     int64_t row = first + p / a.window.cols, col = p % a.window.cols;
-    for (int64_t v = 0; v < count; ++v) {
-      out[row * a.out_row + col * a.out_col] = line[v];
-      if (++col == a.window.cols) {
-        col = 0;
-        ++row;
-      }
+    for (int64_t v = 0; v < count; ++row, col = 0) {
+      const int64_t run = a.window.cols - col < count - v ? a.window.cols - col : count - v;
+      T* to = out + row * a.out_row + col * a.out_col;
+      for (int64_t j = 0; j < run; ++j) to[j * a.out_col] = line[v + j];
+      v += run;
     }
   }
 }

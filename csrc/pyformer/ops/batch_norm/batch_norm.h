@@ -1,0 +1,36 @@
+// batch_norm: normalises each channel over all images and positions, then scales and shifts it (Ioffe, Szegedy 2015,
+// algorithms 1 and 2).
+//
+//   out = (x - mean) * rstd * weight + bias,  rstd = 1 / sqrt(var + eps), of each channel of x (N, C, ...)
+//
+// In training mean and var are those of x, and the running statistics, where given, are written in place:
+// running = (1 - momentum) * running + momentum * new, the new variance divided by count - 1. Else mean and var are the
+// running statistics. weight, bias, running_mean, running_var are (C,). float32 or float64. Saved: x, weight, mean,
+// rstd. Order of sums: the row-reduction rule over the positions of an image; images are added in index order.
+#pragma once
+#include "pyformer/core/tensor.h"
+
+namespace pyformer {
+
+struct BatchNormOptions {
+  bool training = false;
+  double momentum = 0.1, eps = 1e-5;
+};
+
+struct BatchNormResult {
+  Array out, mean, rstd;  // mean, rstd: (C,)
+};
+BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, const Array& running_var,
+                                   const Array& weight, const Array& bias, const BatchNormOptions& options);
+
+struct BatchNormGradient {
+  Array dx, dweight, dbias;  // undefined where not wanted
+};
+BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& mean,
+                                      const Array& rstd, bool training, bool need_dx, bool need_dweight,
+                                      bool need_dbias);
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                  const Tensor& bias, const BatchNormOptions& options);
+
+}  // namespace pyformer

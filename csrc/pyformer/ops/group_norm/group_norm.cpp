@@ -1,0 +1,45 @@
+#include "pyformer/ops/group_norm/group_norm.h"
+
+#include "pyformer/core/partials.h"
+#include "pyformer/ops/group_norm/norm_planes.h"
+
+namespace pyformer {
+
+static NormSets sets_of(const Array& x, int64_t groups) {
+  const int64_t planes = x.dim(1) / groups, size = x.shape().inner(1);
+  return {"group_norm", x.dim(0) * groups, planes, size, planes * size, size, groups, planes, true};
+}
+
+GroupNormResult group_norm_forward(const Array& x, int64_t groups, const Array& weight, const Array& bias, double eps) {
+  check_norm("group_norm", x, weight, bias, eps);
+  if (groups < 1 || x.dim(1) == 0 || x.dim(1) % groups)
+    throw ValueError(
+        cat("group_norm: groups must divide the ", x.dim(1), " channels of x ", x.shape().str(), ", got ", groups));
+  const NormSets n = sets_of(x, groups);
+  const NormStatistics s = norm_statistics(n, x);
+  const Array rstd = reciprocal_deviation(s.var, eps);
+  return {norm_apply(n, x, s.mean, rstd, weight, bias), s.mean, rstd};
+}
+
+// With xhat = (x - mean) * rstd, g = dout * weight and means over a group
+//   (1) dx = rstd * (g - mean(g) - xhat * mean(g * xhat))   (2) dweight = sum dout * xhat   (3) dbias = sum dout
+GroupNormGradient group_norm_backward(const Array& dout, const Array& x, int64_t groups, const Array& weight,
+                                      const Array& mean, const Array& rstd, bool need_dx, bool need_dweight,
+                                      bool need_dbias) {
+  const NormGradient g = norm_gradient(sets_of(x, groups), dout, x, mean, rstd, weight, false, need_dx);
+  const auto over_images = [&](const Array& sums) { return sum_partials(sums.reshape({x.dim(0), x.dim(1)})); };
+  return {g.dx, need_dweight ? over_images(g.sum_product) : Array(), need_dbias ? over_images(g.sum) : Array()};
+}
+
+Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
+  GroupNormResult r = group_norm_forward(x.array(), groups, weight.array(), bias.array(), eps);
+  return record("group_norm", {x, weight, bias}, r.out,
+                [x = save(x), weight = save(weight), groups, mean = r.mean, rstd = r.rstd](
+                    const Array& dout, const Needs& need) -> Gradients {
+                  GroupNormGradient g =
+                      group_norm_backward(dout, x(), groups, weight(), mean, rstd, need[0], need[1], need[2]);
+                  return {g.dx, g.dweight, g.dbias};
+                });
+}
+
+}  // namespace pyformer

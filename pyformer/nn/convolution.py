@@ -1,0 +1,215 @@
+"""Layers for pictures and series: convolutions, pooling, and the norms that go with them. dtype None means float32."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyformer as pf
+from pyformer import ops
+from pyformer.nn import init
+from pyformer.nn.layers import check_eps, check_sizes
+from pyformer.nn.module import Module
+
+Pair = tuple[int, int]
+
+
+def _pair(owner: str, name: str, value: int | Pair) -> Pair:
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in pair):
+        raise TypeError(f"{owner}: {name} must be an int or a pair of ints, got {value!r}")
+    return pair
+
+
+class _Conv(Module):
+    """What convolutions share: channels, groups, and parameters drawn from +-1 / sqrt(terms of an output)."""
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        check_sizes(owner, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{owner}: groups must divide in_channels and out_channels, got {groups} for {in_channels} and "
+                f"{out_channels}"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+
+    def _make_parameters(self, *weight_shape: int, bias: bool, dtype: Any) -> None:
+        bound = 1.0 / math.sqrt(math.prod(weight_shape[1:]))
+        self.weight = init.uniform(*weight_shape, bound=bound, dtype=dtype)
+        self.bias = init.uniform(self.out_channels, bound=bound, dtype=dtype) if bias else None
+
+    def extra_repr(self) -> str:
+        kernel = tuple(self.weight.shape[2:])
+        return f"{self.in_channels}, {self.out_channels}, kernel={kernel}, groups={self.groups}"
+
+
+class Conv1d(_Conv):
+    """Convolution over time: (N, in, T) -> (N, out, T'). `weight` is (out, in / groups, kernel)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, groups)
+        check_sizes("Conv1d", kernel=kernel, stride=stride, dilation=dilation)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self._make_parameters(out_channels, in_channels // groups, kernel, bias=bias, dtype=dtype)
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return ops.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv2d(_Conv):
+    """Convolution over pictures: (N, in, H, W) -> (N, out, H', W'). `weight` is (out, in / groups, *kernel)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, groups)
+        rows, columns = _pair("Conv2d", "kernel", kernel)
+        check_sizes("Conv2d", kernel=min(rows, columns))
+        self.stride = _pair("Conv2d", "stride", stride)
+        self.padding = _pair("Conv2d", "padding", padding)
+        self.dilation = _pair("Conv2d", "dilation", dilation)
+        self._make_parameters(out_channels, in_channels // groups, rows, columns, bias=bias, dtype=dtype)
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(_Conv):
+    """The transpose of Conv2d: (N, in, H, W) -> (N, out, H', W'). `weight` is (in, out / groups, *kernel)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        output_padding: int | Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Pair = 1,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, groups)
+        rows, columns = _pair("ConvTranspose2d", "kernel", kernel)
+        check_sizes("ConvTranspose2d", kernel=min(rows, columns))
+        self.stride = _pair("ConvTranspose2d", "stride", stride)
+        self.padding = _pair("ConvTranspose2d", "padding", padding)
+        self.output_padding = _pair("ConvTranspose2d", "output_padding", output_padding)
+        self.dilation = _pair("ConvTranspose2d", "dilation", dilation)
+        self._make_parameters(in_channels, out_channels // groups, rows, columns, bias=bias, dtype=dtype)
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return ops.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+class _Pool2d(Module):
+    def __init__(self, kernel: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        self.kernel = _pair(owner, "kernel", kernel)
+        self.stride = self.kernel if stride is None else _pair(owner, "stride", stride)
+        self.padding = _pair(owner, "padding", padding)
+
+    def extra_repr(self) -> str:
+        return f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool2d(_Pool2d):
+    """The largest element of each window: (N, C, H, W) -> (N, C, H', W'). stride None means the kernel."""
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return ops.max_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+class AvgPool2d(_Pool2d):
+    """The mean of each window, padding counting as 0: (N, C, H, W) -> (N, C, H', W'). stride None means the kernel."""
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return ops.avg_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+class GroupNorm(Module):
+    """Normalises `channels` channels in `groups` groups, each image by itself: (N, C, ...) -> (N, C, ...)."""
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, dtype: Any = None) -> None:
+        super().__init__()
+        check_sizes("GroupNorm", groups=groups, channels=channels)
+        if channels % groups:
+            raise ValueError(f"GroupNorm: groups must divide channels, got {groups} for {channels}")
+        self.groups, self.channels, self.eps = groups, channels, check_eps("GroupNorm", eps)
+        self.weight = init.ones(channels, dtype=dtype)
+        self.bias = init.zeros(channels, dtype=dtype)
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return ops.group_norm(x, self.groups, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.groups}, {self.channels}, eps={self.eps}"
+
+
+class BatchNorm2d(Module):
+    """Normalises each channel over the batch: (N, C, H, W) -> (N, C, H, W).
+
+    In training with the batch's own statistics, which also move the buffers `running_mean` and `running_var` by
+    `momentum`; in evaluation with these.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = None) -> None:
+        super().__init__()
+        check_sizes("BatchNorm2d", channels=channels)
+        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0.0 <= momentum <= 1.0:
+            raise ValueError(f"BatchNorm2d: momentum must be a number from 0 to 1, got {momentum!r}")
+        self.channels, self.eps, self.momentum = channels, check_eps("BatchNorm2d", eps), float(momentum)
+        self.weight = init.ones(channels, dtype=dtype)
+        self.bias = init.zeros(channels, dtype=dtype)
+        self.register_buffer("running_mean", pf.zeros(channels, dtype=dtype))
+        self.register_buffer("running_var", pf.ones(channels, dtype=dtype))
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        if x.ndim != 4:
+            raise ValueError(f"BatchNorm2d: x must be (N, C, H, W), got {tuple(x.shape)}")
+        return ops.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=self.training,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"

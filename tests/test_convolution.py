@@ -1,0 +1,167 @@
+"""Layers for pictures against torch's, running statistics, refusals, and bits that do not depend on the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tolerance import assert_close, bound, same_bits
+
+import pyformer as pf
+from pyformer import nn, ops
+
+LAYERS = {
+    "conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1, groups=2), lambda: torch.nn.Conv1d(4, 6, 3, padding=1, groups=2)),
+    "conv2d": (
+        lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0)),
+        lambda: torch.nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0)),
+    ),
+    "conv2d_plain": (lambda: nn.Conv2d(4, 6, 3, bias=False), lambda: torch.nn.Conv2d(4, 6, 3, bias=False)),
+    "conv_transpose2d": (
+        lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        lambda: torch.nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+    ),
+    "max_pool2d": (lambda: nn.MaxPool2d(2), lambda: torch.nn.MaxPool2d(2)),
+    "avg_pool2d": (lambda: nn.AvgPool2d(3, 1, 1), lambda: torch.nn.AvgPool2d(3, 1, 1)),
+    "group_norm": (lambda: nn.GroupNorm(2, 4), lambda: torch.nn.GroupNorm(2, 4)),
+    "batch_norm2d": (lambda: nn.BatchNorm2d(4), lambda: torch.nn.BatchNorm2d(4)),
+    "batch_norm2d_eval": (lambda: nn.BatchNorm2d(4).eval(), lambda: torch.nn.BatchNorm2d(4).eval()),
+}
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def twins(name):
+    make, make_twin = LAYERS[name]
+    module, twin = make().to(pf.float64), make_twin().double()
+    twin.load_state_dict({k: torch.tensor(v.numpy().copy()) for k, v in module.state_dict().items()}, strict=False)
+    return module, twin
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_equals_torch(name):
+    module, twin = twins(name)
+    x = random(3, 4, 9) if name == "conv1d" else random(3, 4, 9, 8)
+    ours, theirs = pf.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    for _ in range(2):  # running statistics move twice
+        out, expected = module(ours), twin(theirs)
+    assert_close(out.numpy(), expected.detach().numpy(), bound("float64", 200, 10.0), name)
+    projection = random(*out.shape, seed=1)
+    out.backward(pf.tensor(projection))
+    expected.backward(torch.tensor(projection))
+    assert_close(ours.grad.numpy(), theirs.grad.numpy(), bound("float64", 200, 10.0), name)
+    for parameter, other in zip(module.parameters(), twin.parameters(), strict=True):
+        assert_close(parameter.grad.numpy(), other.grad.numpy(), bound("float64", 200, 99.0), name)
+    for key, buffer in module.named_buffers():
+        assert_close(buffer.numpy(), twin.state_dict()[key].numpy(), bound("float64", 200, 10.0), key)
+
+
+def test_running_statistics_are_saved_moved_and_not_trained():
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    module(pf.randn(4, 1, 8, 8)).sum().backward()
+    state = module.state_dict()
+    assert {"1.running_mean", "1.running_var"} <= set(state)
+    assert not any("running" in name for name, _ in module.named_parameters())
+    other = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    other.load_state_dict(state)
+    x = pf.randn(2, 1, 8, 8)
+    np.testing.assert_array_equal(other.eval()(x).numpy(), module.eval()(x).numpy())
+    assert module.to(pf.float64)(x.to(pf.float64)).dtype == pf.float64
+
+
+def test_backward_after_the_running_statistics_moved():
+    x, mean, var = pf.tensor(random(3, 2, 4), requires_grad=True), pf.tensor(random(2)), pf.tensor(np.ones(2))
+    evaluated = ops.batch_norm(x, mean, var)
+    ops.batch_norm(x, mean, var, training=True, momentum=1.0)
+    evaluated.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 1 / np.sqrt(1 + 1e-5))
+    np.testing.assert_allclose(mean.numpy(), x.numpy().mean((0, 2)))
+    np.testing.assert_allclose(var.numpy(), x.numpy().var((0, 2), ddof=1))
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv_transpose2d"])
+def test_an_image_does_not_see_its_neighbours(op):
+    x, weight = pf.tensor(random(5, 32, 15, 14).astype("float32")), pf.tensor(random(32, 32, 3, 3).astype("float32"))
+    bias = pf.tensor(random(32).astype("float32"))
+    convolve = getattr(ops, op)
+    together = convolve(x, weight, bias, stride=2, padding=1).numpy()
+    for i in range(5):
+        assert same_bits(together[i : i + 1], convolve(x[i : i + 1], weight, bias, stride=2, padding=1).numpy())
+
+
+def test_what_lies_outside_counts_as_zero():
+    weight = pf.tensor(np.full((1, 1, 3, 3), np.inf, "float32"))
+    out = ops.conv2d(pf.ones(1, 1, 3, 3), weight, padding=1).numpy()
+    assert np.isinf(out[0, 0, 1, 1])
+    assert np.isnan(np.delete(out.ravel(), 4)).all()
+
+
+def test_topk_takes_the_lower_index_first():
+    values, indices = ops.topk(pf.tensor([[1.0, 3.0, 3.0, 1.0, 3.0]]), 4)
+    np.testing.assert_array_equal(values.numpy(), [[3.0, 3.0, 3.0, 1.0]])
+    np.testing.assert_array_equal(indices.numpy(), [[1, 2, 4, 0]])
+    np.testing.assert_array_equal(ops.topk(pf.tensor([5, 9, 7]), 2)[0].numpy(), [9, 7])
+
+
+X = pf.ones(2, 4, 5, 5)
+W = pf.ones(6, 4, 3, 3)
+REFUSED = [
+    (lambda: ops.conv2d(pf.ones(4, 5, 5), W), ValueError, "conv2d: x must be"),
+    (lambda: ops.conv2d(X, pf.ones(6, 4)), ValueError, "conv2d: weight must be"),
+    (lambda: ops.conv2d(X, pf.ones(6, 3, 3, 3)), ValueError, "conv2d: x .* 4 channels"),
+    (lambda: ops.conv2d(X, W, groups=4), ValueError, "conv2d: .* groups"),
+    (lambda: ops.conv2d(X, W, groups=0), ValueError, "conv2d: groups"),
+    (lambda: ops.conv2d(X, W, pf.ones(4)), ValueError, r"conv2d: bias must be \(6,\)"),
+    (lambda: ops.conv2d(X, W, stride=0), ValueError, "conv2d: stride"),
+    (lambda: ops.conv2d(X, W, padding=-1), ValueError, "conv2d: padding"),
+    (lambda: ops.conv2d(X, W, padding=2**62), ValueError, "conv2d: padding"),
+    (lambda: ops.conv2d(X, W, dilation=(1, 0)), ValueError, "conv2d: dilation"),
+    (lambda: ops.conv2d(X, W, dilation=5), ValueError, "conv2d: nothing is left"),
+    (lambda: ops.conv2d(X, W, stride="2"), TypeError, "conv2d: expected an int or a pair"),
+    (lambda: ops.conv2d(X, W, stride=(1, 2, 3)), TypeError, "conv2d: expected an int or a pair"),
+    (lambda: ops.conv2d(X, W.to(pf.float64)), TypeError, "conv2d: weight must be float32"),
+    (lambda: ops.conv2d(X.to(pf.int64), W), TypeError, "conv2d"),
+    (lambda: ops.conv2d(X, pf.ones(6, 4, 0, 3)), ValueError, "conv2d: an empty kernel"),
+    (lambda: ops.conv1d(X, W), ValueError, "conv1d: x must be"),
+    (lambda: ops.conv1d(pf.ones(1, 2, 3), pf.ones(1, 2, 4)), ValueError, "conv1d: nothing is left"),
+    (lambda: ops.conv_transpose2d(X, W), ValueError, "conv_transpose2d: x .* 4 channels"),
+    (lambda: ops.conv_transpose2d(X, pf.ones(4, 2, 1, 1), padding=3), ValueError, "conv_transpose2d: nothing is left"),
+    (lambda: ops.conv_transpose2d(X, pf.ones(4, 2, 3, 3), output_padding=1), ValueError, "output_padding must be"),
+    (lambda: ops.max_pool2d(X, 2, padding=2), ValueError, "max_pool2d: padding"),
+    (lambda: ops.max_pool2d(X, 6), ValueError, "max_pool2d: the kernel"),
+    (lambda: ops.max_pool2d(pf.ones(1, 1, 0, 4), 2, padding=1), ValueError, "max_pool2d: the kernel"),
+    (lambda: ops.avg_pool2d(X, 0), ValueError, "avg_pool2d: kernel"),
+    (lambda: ops.avg_pool2d(X, 2, stride=0), ValueError, "avg_pool2d: stride"),
+    (lambda: ops.avg_pool2d(pf.ones(5, 5), 2), ValueError, "avg_pool2d: x must be"),
+    (lambda: ops.group_norm(X, 3), ValueError, "group_norm: groups must divide"),
+    (lambda: ops.group_norm(X, 0), ValueError, "group_norm: groups must divide"),
+    (lambda: ops.group_norm(pf.ones(3), 1), ValueError, "group_norm: x must be"),
+    (lambda: ops.group_norm(X, 2, pf.ones(3)), ValueError, "group_norm: weight must be"),
+    (lambda: ops.group_norm(X, 2, eps=-1.0), ValueError, "group_norm: eps"),
+    (lambda: ops.batch_norm(X), ValueError, "batch_norm: without training"),
+    (lambda: ops.batch_norm(X, pf.ones(4), training=True), ValueError, "batch_norm: expected both"),
+    (lambda: ops.batch_norm(pf.ones(1, 4), training=True), ValueError, "batch_norm: training needs"),
+    (lambda: ops.batch_norm(X, training=True, momentum=2.0), ValueError, "batch_norm: momentum"),
+    (lambda: ops.batch_norm(X, pf.ones(4, requires_grad=True), pf.ones(4)), ValueError, "running statistics"),
+    (lambda: ops.mse_loss(pf.ones(2), pf.ones(2, 1)), ValueError, "mse_loss: target must be"),
+    (lambda: ops.mse_loss(pf.ones(2), pf.ones(2), reduction="all"), ValueError, "mse_loss: reduction"),
+    (lambda: ops.bce_with_logits(pf.ones(2), pf.ones(3)), ValueError, "bce_with_logits: target must be"),
+    (lambda: ops.bce_with_logits(pf.ones(2), pf.tensor([1, 0])), TypeError, "bce_with_logits: target must be"),
+    (lambda: ops.topk(pf.ones(3), 4), ValueError, "topk: k must be"),
+    (lambda: ops.topk(pf.ones(3), 1, 1), IndexError, "topk: axis"),
+    (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d: groups must divide"),
+    (lambda: nn.Conv2d(3, 4, (3, 3, 3)), TypeError, "Conv2d: kernel must be"),
+    (lambda: nn.Conv2d(3, 4, 0), ValueError, "Conv2d: kernel must be"),
+    (lambda: nn.MaxPool2d("2"), TypeError, "MaxPool2d: kernel must be"),
+    (lambda: nn.GroupNorm(3, 4), ValueError, "GroupNorm: groups must divide"),
+    (lambda: nn.BatchNorm2d(4, momentum=None), ValueError, "BatchNorm2d: momentum"),
+    (lambda: nn.BatchNorm2d(4)(pf.ones(2, 4)), ValueError, "BatchNorm2d: x must be"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
