@@ -125,6 +125,7 @@ void bind_elementwise(py::module_& ops);
 void bind_matmul(py::module_& core, py::module_& ops);
 void bind_normalization(py::module_& ops);
 void bind_reduce(py::module_& ops);
+void bind_sequence(py::module_& ops);
 void bind_shape(py::module_& ops);
 
 // The methods and operators of Tensor that are operations.

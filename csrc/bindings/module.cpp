@@ -118,6 +118,7 @@ PYBIND11_MODULE(_core, core) {
   bind_matmul(core, ops);
   bind_normalization(ops);
   bind_reduce(ops);
+  bind_sequence(ops);
   bind_shape(ops);
   for (const py::object& scope : {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
                                   core.attr("PackedLinear").cast<py::object>()})
