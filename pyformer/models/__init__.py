@@ -7,13 +7,36 @@ from typing import Any
 
 from pyformer import files
 from pyformer.models.gpt import GPT, GPTConfig
+from pyformer.models.kan import KAN, KANConfig, KANTransformer, KANTransformerConfig
+from pyformer.models.liquid import Liquid, LiquidConfig, LiquidNetwork, LiquidNetworkConfig
+from pyformer.models.lstm import LSTM, LSTMConfig
+from pyformer.models.retnet import RetNet, RetNetConfig
 
-__all__ = ["GPT", "GPTConfig", "from_pretrained"]
+__all__ = [
+    "GPT",
+    "KAN",
+    "LSTM",
+    "GPTConfig",
+    "KANConfig",
+    "KANTransformer",
+    "KANTransformerConfig",
+    "LSTMConfig",
+    "Liquid",
+    "LiquidConfig",
+    "LiquidNetwork",
+    "LiquidNetworkConfig",
+    "RetNet",
+    "RetNetConfig",
+    "from_pretrained",
+]
 
-_BY_TYPE = {"gpt2": GPT}
+_BY_TYPE = {
+    "gpt2": GPT,
+    **{model.model_type: model for model in (KAN, KANTransformer, LSTM, Liquid, LiquidNetwork, RetNet)},
+}
 
 
-def from_pretrained(folder: str | os.PathLike, **options: Any) -> GPT:
+def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """Opens a saved model; the class comes from `model_type` in config.json.
 
     Raises:

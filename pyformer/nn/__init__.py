@@ -10,6 +10,7 @@ from pyformer.nn.convolution import (
     GroupNorm,
     MaxPool2d,
 )
+from pyformer.nn.kan import KANLayer
 from pyformer.nn.layers import (
     GELU,
     Dropout,
@@ -25,10 +26,14 @@ from pyformer.nn.layers import (
     Tanh,
 )
 from pyformer.nn.module import Module, Parameter
+from pyformer.nn.recurrent import GRU, LSTM, CfC
+from pyformer.nn.retention import MultiScaleRetention
 from pyformer.nn.transformer import MLP, MultiHeadAttention, TransformerBlock
 
 __all__ = [
     "GELU",
+    "GRU",
+    "LSTM",
     "MLP",
     "AvgPool2d",
     "BatchNorm2d",
@@ -38,12 +43,17 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GroupNorm",
+    "CfC",
+    "Dropout",
+    "Embedding",
+    "KANLayer",
     "LayerNorm",
     "Linear",
     "MaxPool2d",
     "Module",
     "ModuleList",
     "MultiHeadAttention",
+    "MultiScaleRetention",
     "Parameter",
     "RMSNorm",
     "ReLU",

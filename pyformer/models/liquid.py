@@ -1,0 +1,124 @@
+"""Liquid networks: closed-form continuous-time cells on text, and on observations at uneven times.
+
+Source: Hasani et al. 2022, "Closed-form continuous-time neural networks".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pyformer as pf
+from pyformer import _core, nn
+from pyformer.models.language import LanguageModel
+from pyformer.models.pretrained import Pretrained
+from pyformer.nn.layers import check_probability, check_sizes
+
+
+@dataclass(frozen=True)
+class LiquidConfig:
+    """The shape of a liquid language model; embedding and state are both `embed_dim` wide.
+
+    Raises TypeError or ValueError for values that make no model.
+    """
+
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    embed_dim: int
+    dropout: float = 0.0
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "context_length", "num_layers", "embed_dim")
+        check_sizes("LiquidConfig", **{name: getattr(self, name) for name in sizes})
+        check_probability("LiquidConfig", "dropout", self.dropout)
+
+    def least_parameters(self) -> int:
+        return self.embed_dim * (self.vocab_size + self.num_layers * self.embed_dim)
+
+
+class Liquid(LanguageModel):
+    """Embedding, CfC layers one time unit a token, and the embedding again as the last projection.
+
+    Freshly initialised from `pf.manual_seed`'s stream, float32.
+    """
+
+    model_type = "liquid"
+    config_class = LiquidConfig
+
+    def __init__(self, config: LiquidConfig) -> None:
+        super().__init__(config)
+        width = config.embed_dim
+        self.wte = nn.Embedding(config.vocab_size, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(nn.CfC(width, width) for _ in range(config.num_layers))
+        if not nn.init.skipped():
+            with pf.no_grad():
+                _core.copy_([self.wte.weight], [self.wte.weight / math.sqrt(width)])
+
+    def advance(
+        self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
+    ) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        """As `LanguageModel.advance`; the states are each layer's h, (B, C)."""
+        x, ends = self.dropout(self.wte(ids)), []
+        for index, layer in enumerate(self.layers):
+            start = None if states is None else states[index].reshape(1, *states[index].shape)
+            x, end = layer(x, start)
+            x = self.dropout(x)
+            ends.append(end[0])
+        return x, ends
+
+
+@dataclass(frozen=True)
+class LiquidNetworkConfig:
+    """The shape of a liquid network on series of numbers.
+
+    Raises TypeError or ValueError for values that make no model.
+    """
+
+    input_dim: int
+    hidden_dim: int
+    output_dim: int
+    num_layers: int = 1
+
+    def __post_init__(self) -> None:
+        names = ("input_dim", "hidden_dim", "output_dim", "num_layers")
+        check_sizes("LiquidNetworkConfig", **{name: getattr(self, name) for name in names})
+
+    def least_parameters(self) -> int:
+        return self.hidden_dim * (self.input_dim + self.output_dim + self.num_layers * self.hidden_dim)
+
+
+class LiquidNetwork(Pretrained):
+    """CfC layers and a linear map: (B, T, inputs) observed at uneven times -> (B, T, outputs)."""
+
+    model_type = "liquid_network"
+    config_class = LiquidNetworkConfig
+
+    def __init__(self, config: LiquidNetworkConfig) -> None:
+        super().__init__()
+        if not isinstance(config, LiquidNetworkConfig):
+            raise TypeError(f"LiquidNetwork: expected a LiquidNetworkConfig, got {type(config).__name__}")
+        self.config = config
+        self.cells = nn.CfC(config.input_dim, config.hidden_dim, config.num_layers)
+        self.head = nn.Linear(config.hidden_dim, config.output_dim)
+
+    def forward(self, x: Any, elapsed: Any = None) -> pf.Tensor:
+        """(B, T, outputs) of x (B, T, inputs) and the time since the observation before, elapsed (B, T); ones by
+        default. Both are Tensors or arrays of the parameters' dtype.
+
+        Raises:
+            ValueError: a shape doesn't fit.
+            TypeError: a dtype doesn't fit.
+        """
+        elapsed = None if elapsed is None else pf.asarray(elapsed)
+        return self.head(self.cells(pf.asarray(x), elapsed=elapsed)[0])
+
+    def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
+        """Mean squared error against targets (B, T, outputs), a scalar."""
+        out, targets = self(x, elapsed), pf.asarray(targets)
+        if tuple(targets.shape) != tuple(out.shape):
+            raise ValueError(f"LiquidNetwork: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
+        return (out - targets).square().mean()

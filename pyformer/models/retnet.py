@@ -1,0 +1,106 @@
+"""RetNet: Sun et al. 2023, "Retentive Network: A Successor to Transformer for Large Language Models".
+
+A pre-norm transformer whose attention is retention. It trains in chunks (or all at once), generates from a state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import nn
+from pyformer.models.language import LanguageModel, initialise
+from pyformer.nn.layers import check_probability, check_sizes
+
+
+@dataclass(frozen=True)
+class RetNetConfig:
+    """The shape of a RetNet. A block has as many weights as a transformer's of the same `embed_dim`: values are
+    twice as wide, the feed-forward half as wide.
+
+    Raises TypeError or ValueError for values that make no model.
+    """
+
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    num_heads: int
+    embed_dim: int
+    dropout: float = 0.0
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
+        check_sizes("RetNetConfig", **{name: getattr(self, name) for name in sizes})
+        if self.embed_dim % (2 * self.num_heads):
+            raise ValueError(
+                f"RetNetConfig: twice num_heads ({self.num_heads}) must divide embed_dim ({self.embed_dim})"
+            )
+        check_probability("RetNetConfig", "dropout", self.dropout)
+
+    def least_parameters(self) -> int:
+        return self.embed_dim * (self.vocab_size + 12 * self.num_layers * self.embed_dim)
+
+
+class Block(nn.Module):
+    """x + retention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: RetNetConfig) -> None:
+        super().__init__()
+        self.retention_norm = nn.LayerNorm(config.embed_dim)
+        self.retention = nn.MultiScaleRetention(config.embed_dim, config.num_heads)
+        self.mlp_norm = nn.LayerNorm(config.embed_dim)
+        self.mlp = nn.MLP(config.embed_dim, 2 * config.embed_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: pf.Tensor, state: pf.Tensor | None, positions: pf.Tensor, form: str
+    ) -> tuple[pf.Tensor, pf.Tensor | None]:
+        """(B, T, C) and the state before -> (B, T, C) and the state after."""
+        mixed, state = self.retention(self.retention_norm(x), state, positions, form)
+        x = x + self.dropout(mixed)
+        return x + self.dropout(self.mlp(self.mlp_norm(x))), state
+
+
+class RetNet(LanguageModel):
+    """A RetNet language model, freshly initialised from `pf.manual_seed`'s stream, float32.
+
+    `form` is how retention is computed: "chunked", "parallel" or "recurrent"; all give the same to rounding, and
+    generation always carries a state.
+    """
+
+    model_type = "retnet"
+    config_class = RetNetConfig
+
+    def __init__(self, config: RetNetConfig, *, form: str = "chunked") -> None:
+        super().__init__(config)
+        self.form = form
+        with nn.init.skip():
+            self.wte = nn.Embedding(config.vocab_size, config.embed_dim)
+            self.dropout = nn.Dropout(config.dropout)
+            self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+            self.norm = nn.LayerNorm(config.embed_dim)
+        if not nn.init.skipped():
+            initialise(self, config.num_layers, ("out_proj.weight", "down.weight"))
+
+    def advance(
+        self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
+    ) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        """As `LanguageModel.advance`; the states are each block's (B, H, D, Dv)."""
+        return self._run(ids, states, positions, "chunked")
+
+    def hidden(self, ids: Any) -> pf.Tensor:
+        """What the last projection sees, (B, T, C), computed in the model's `form`."""
+        ids = self.read_ids(ids)
+        return self._run(ids, None, self.to_device(np.zeros(ids.shape[0], np.int64)), self.form)[0]
+
+    def _run(self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor, form: str) -> tuple:
+        places = positions.reshape(-1, 1) + self.to_device(np.arange(ids.shape[1], dtype=np.int64))
+        x, ends = self.dropout(self.wte(ids)), []
+        for index, block in enumerate(self.blocks):
+            x, end = block(x, states[index] if states else None, places, form)
+            ends.append(end)
+        return self.norm(x), ends

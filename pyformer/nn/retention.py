@@ -1,0 +1,102 @@
+"""Multi-scale retention, RetNet's replacement of attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import ops
+from pyformer.nn.layers import Linear, check_sizes
+from pyformer.nn.module import Module
+
+FORMS = ("chunked", "parallel", "recurrent")
+
+
+class MultiScaleRetention(Module):
+    """out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t in each head, each head with a decay of its own.
+
+    Queries and keys are turned by their positions, the heads normalised one by one and gated with silu(x W_g).
+    Values are `value_factor` times as wide as keys. Head h has decay 1 - 2^(-5 - h).
+    Source: Sun et al. 2023, "Retentive Network", eq. 5 to 8.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, value_factor: int = 2, dtype: Any = None) -> None:
+        super().__init__()
+        check_sizes("MultiScaleRetention", embed_dim=embed_dim, num_heads=num_heads, value_factor=value_factor)
+        if embed_dim % (2 * num_heads):
+            raise ValueError(
+                f"MultiScaleRetention: twice num_heads ({num_heads}) must divide embed_dim ({embed_dim}): "
+                "positions turn pairs of a head's elements"
+            )
+        self.num_heads, self.head_dim = num_heads, embed_dim // num_heads
+        value_dim = value_factor * embed_dim
+        self.q_proj = Linear(embed_dim, embed_dim, bias=False, dtype=dtype)
+        self.k_proj = Linear(embed_dim, embed_dim, bias=False, dtype=dtype)
+        self.v_proj = Linear(embed_dim, value_dim, bias=False, dtype=dtype)
+        self.g_proj = Linear(embed_dim, value_dim, bias=False, dtype=dtype)
+        self.out_proj = Linear(value_dim, embed_dim, bias=False, dtype=dtype)
+        pairs = self.head_dim // 2
+        self.decay = 1.0 - 2.0 ** (-5.0 - np.arange(num_heads))
+        self.frequencies = 10000.0 ** (-np.arange(pairs) / pairs)
+
+    def forward(
+        self,
+        x: pf.Tensor,
+        state: pf.Tensor | None = None,
+        positions: pf.Tensor | None = None,
+        form: str = "chunked",
+    ) -> tuple[pf.Tensor, pf.Tensor | None]:
+        """(out (B, T, C), state (B, H, D, Dv) after the last token) of x (B, T, C).
+
+        Args:
+            state: what an earlier call returned; None starts with zeros.
+            positions: integers (T,) or (B, T), where the tokens stand; 0 ... T - 1 by default.
+            form: "chunked" (the op), "parallel" (all scores at once, for sequences without a state before
+                or after) or "recurrent" (token by token). All three compute the same.
+
+        Raises:
+            ValueError: a shape doesn't fit, `form` is not known, or a state comes with "parallel".
+        """
+        if form not in FORMS:
+            raise ValueError(f"MultiScaleRetention: form must be one of {FORMS}, got {form!r}")
+        if x.ndim != 3:
+            raise ValueError(f"MultiScaleRetention: x must be (B, T, C), got {tuple(x.shape)}")
+        if positions is None:
+            positions = pf.tensor(np.arange(x.shape[1], dtype=np.int64), device=x.device)
+        frequencies = pf.tensor(self.frequencies, device=x.device)
+        q = ops.rope(self._heads(self.q_proj(x)), positions, frequencies)
+        k = ops.rope(self._heads(self.k_proj(x)), positions, frequencies) * self.head_dim**-0.5
+        v = self._heads(self.v_proj(x))
+        mixed, state = getattr(self, f"_{form}")(q, k, v, state)
+        normalised = ops.layer_norm(mixed).reshape(*x.shape[:2], -1)
+        return self.out_proj(self.g_proj(x, activation="silu") * normalised), state
+
+    def _heads(self, x: pf.Tensor) -> pf.Tensor:
+        return x.reshape(*x.shape[:2], self.num_heads, -1)
+
+    def _chunked(self, q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, state: pf.Tensor | None) -> tuple:
+        return ops.retention(q, k, v, self._decay_like(q), state)
+
+    def _decay_like(self, q: pf.Tensor) -> pf.Tensor:
+        return pf.tensor(self.decay, dtype=q.dtype, device=q.device)
+
+    def _recurrent(self, q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, state: pf.Tensor | None) -> tuple:
+        outs, decay = [], self._decay_like(q)
+        for t in range(q.shape[1]):
+            token = slice(t, t + 1)
+            out, state = ops.retention(q[:, token], k[:, token], v[:, token], decay, state)
+            outs.append(out)
+        return ops.concat(outs, axis=1), state
+
+    def _parallel(self, q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, state: pf.Tensor | None) -> tuple:
+        if state is not None:
+            raise ValueError("MultiScaleRetention: the parallel form starts without a state, got one")
+        tokens = q.shape[1]
+        distance = np.arange(tokens)[:, None] - np.arange(tokens)
+        powers = self.decay[:, None, None] ** np.maximum(distance, 0)
+        decays = pf.tensor(np.where(distance >= 0, powers, 0.0), dtype=q.dtype, device=q.device)
+        q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
+        scores = ops.matmul(q, k, transpose_b=True) * decays
+        return ops.matmul(scores, v).transpose(0, 2, 1, 3), None

@@ -1,0 +1,142 @@
+"""LSTM, GRU, CfC, MultiScaleRetention and KANLayer beside their torch twins: values and all gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tolerance import assert_close, bound, same_bits
+from torch_twins import bspline, cfc_layer, retention
+
+import pyformer as pf
+from pyformer import nn
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def randomised(module):
+    rng = np.random.default_rng(4)
+    module.to(pf.float64)
+    module.load_state_dict({name: rng.standard_normal(t.shape) * 0.3 for name, t in module.state_dict().items()})
+    return module
+
+
+def torch_parameters(module):
+    return {name: torch.tensor(t.numpy(), requires_grad=True) for name, t in module.state_dict().items()}
+
+
+def compare(ours, theirs, parameters, twins, inputs):
+    """Outputs, and the gradients of a random projection of all of them."""
+    for i, (one, two) in enumerate(zip(ours, theirs, strict=True)):
+        assert_close(one.numpy(), two.detach().numpy(), bound("float64", 64, 9.0), f"output {i}")
+    projections = [random(*one.shape, seed=20 + i) for i, one in enumerate(ours)]
+    total = sum((one * pf.tensor(p)).sum() for one, p in zip(ours, projections, strict=True))
+    total.backward()
+    sum((two * torch.tensor(p)).sum() for two, p in zip(theirs, projections, strict=True)).backward()
+    for name, parameter in parameters.items():
+        expected = twins[name].grad.numpy()
+        assert_close(parameter.grad.numpy(), expected, bound("float64", 256, 9.0 + np.abs(expected).max()), name)
+    for one, two in inputs:
+        assert_close(one.grad.numpy(), two.grad.numpy(), bound("float64", 256, 20.0), "input")
+
+
+def both(array):
+    return pf.tensor(array, requires_grad=True), torch.tensor(array, requires_grad=True)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_recurrent_layer_equals_torch(kind, bidirectional, bias):
+    module = randomised(getattr(nn, kind)(7, 9, 2, bidirectional=bidirectional, bias=bias))
+    twin = getattr(torch.nn, kind)(7, 9, 2, bidirectional=bidirectional, bias=bias, batch_first=True)
+    twin.to(torch.float64).load_state_dict({k: torch.tensor(v.numpy()) for k, v in module.state_dict().items()})
+    count = 4 if bidirectional else 2
+    pairs = [both(random(3, 6, 7)), *(both(random(count, 3, 9, seed=i)) for i in range(2 if kind == "LSTM" else 1))]
+    (x, *state), (tx, *tstate) = zip(*pairs, strict=True)
+    out, last = module(x, tuple(state) if kind == "LSTM" else state[0])
+    expected, tlast = twin(tx, tuple(tstate) if kind == "LSTM" else tstate[0])
+    ours = (out, *(last if kind == "LSTM" else (last,)))
+    theirs = (expected, *(tlast if kind == "LSTM" else (tlast,)))
+    compare(ours, theirs, dict(module.named_parameters()), dict(twin.named_parameters()), pairs)
+    assert same_bits(module(x)[0].numpy(), module(x)[0].numpy())
+
+
+def test_cfc_equals_its_twin():
+    module = randomised(nn.CfC(7, 9, 2))
+    twins = torch_parameters(module)
+    x, tx = both(random(3, 6, 7))
+    elapsed = np.abs(random(3, 6, seed=2))
+    out, last = module(x, elapsed=pf.tensor(elapsed))
+    first, end = cfc_layer(tx, twins, "l0", torch.tensor(elapsed))
+    second, end2 = cfc_layer(first, twins, "l1", torch.tensor(elapsed))
+    theirs = (second, torch.stack([end, end2]))
+    compare((out, last), theirs, dict(module.named_parameters()), twins, [(x, tx)])
+
+
+def test_kan_layer_equals_its_twin():
+    module = randomised(nn.KANLayer(5, 4, intervals=6, order=3, low=-2.0, high=2.0))
+    twins = torch_parameters(module)
+    x, tx = both(random(3, 7, 5))
+    bases = bspline(tx, -2.0, 2.0, 6, 3).flatten(-2)
+    expected = torch.nn.functional.silu(tx) @ twins["base_weight"].T + bases @ twins["spline_weight"].T
+    compare((module(x),), (expected,), dict(module.named_parameters()), twins, [(x, tx)])
+
+
+@pytest.mark.parametrize("form", ["chunked", "parallel", "recurrent"])
+def test_retention_equals_its_twin(form):
+    module = randomised(nn.MultiScaleRetention(16, 2))
+    twins = torch_parameters(module)
+    x, tx = both(random(2, 70, 16))
+    expected = retention(tx, twins, "", 2)
+    compare((module(x, form=form)[0],), (expected,), dict(module.named_parameters()), twins, [(x, tx)])
+
+
+def test_reverse_layer_is_the_second_direction():
+    whole, back = randomised(nn.LSTM(5, 4, bidirectional=True)), nn.LSTM(5, 4, reverse=True).to(pf.float64)
+    back.load_state_dict({k.removesuffix("_reverse"): v for k, v in whole.state_dict().items() if "reverse" in k})
+    x = pf.tensor(random(2, 6, 5))
+    assert same_bits(whole(x)[0].numpy()[..., 4:], back(x)[0].numpy())
+
+
+def test_first_values_are_torchs():
+    pf.manual_seed(0)
+    for name, parameter in nn.GRU(30, 100).named_parameters():
+        values = parameter.numpy()
+        assert np.abs(values).max() <= 0.1, name
+        assert abs(values.std() / (0.1 / np.sqrt(3)) - 1) < 0.1, name
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn.LSTM(0, 3), ValueError, "LSTM: input_dim must be at least 1"),
+        (lambda: nn.GRU(3, 2.0), TypeError, "GRU: hidden_dim must be an int"),
+        (lambda: nn.CfC(3, 4, bidirectional=True, reverse=True), ValueError, "CfC: expected bidirectional or reverse"),
+        (lambda: nn.LSTM(3, 4)(pf.zeros(2, 5, 4)), ValueError, r"LSTM: x must be \(B, T, 3\), got \(2, 5, 4\)"),
+        (lambda: nn.GRU(3, 4)(pf.zeros(5, 3)), ValueError, r"GRU: x must be \(B, T, 3\), got \(5, 3\)"),
+        (
+            lambda: nn.GRU(3, 4, 2)(pf.zeros(2, 5, 3), pf.zeros(1, 2, 4)),
+            ValueError,
+            r"GRU: each state must be \(2, 2, 4\), got \(1, 2, 4\)",
+        ),
+        (lambda: nn.MultiScaleRetention(12, 4), ValueError, "MultiScaleRetention: twice num_heads"),
+        (
+            lambda: nn.MultiScaleRetention(8, 2)(pf.zeros(1, 2, 8), form="serial"),
+            ValueError,
+            "MultiScaleRetention: form must be one of",
+        ),
+        (
+            lambda: nn.MultiScaleRetention(8, 2)(pf.zeros(1, 2, 8), pf.zeros(1, 2, 4, 8), form="parallel"),
+            ValueError,
+            "MultiScaleRetention: the parallel form starts without a state",
+        ),
+        (lambda: nn.MultiScaleRetention(8, 2)(pf.zeros(2, 8)), ValueError, r"MultiScaleRetention: x must be \(B, T"),
+        (lambda: nn.KANLayer(3, 4, intervals=0), ValueError, "KANLayer: intervals must be at least 1"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()

@@ -1,0 +1,115 @@
+"""Sequence models written out in torch, on parameters by name: the twins of pyformer's."""
+
+from __future__ import annotations
+
+import torch
+from case_tables.bspline import _torch as _bspline
+from case_tables.recurrent import _torch_cell
+from case_tables.retention import _torch as _retention
+
+F = torch.nn.functional
+
+
+def bspline(x, low, high, intervals, order):
+    return _bspline(low, high, intervals, order)(torch, x)
+
+
+def cfc_layer(x, p, suffix, elapsed=None):
+    """(out, last h) of the layer whose names end in _{suffix}."""
+    weights = [p[f"{kind}_{suffix}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    return _torch_cell(torch, x, *weights, x.new_zeros((x.shape[0], weights[1].shape[1])), elapsed)
+
+
+def recurrent_layer(op, x, p, prefix):
+    """out of torch's lstm or gru with the weights {prefix}weight_ih_l0 and so on."""
+    weights = [p[f"{prefix}{kind}_l0"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    h = x.new_zeros((1, x.shape[0], weights[1].shape[1]))
+    return getattr(torch, op)(x, (h, h) if op == "lstm" else h, weights, True, 1, 0.0, False, False, True)[0]
+
+
+def turn(x):
+    """Rotary positions of x (B, T, H, D), pairs (i, i + D / 2)."""
+    half = x.shape[-1] // 2
+    frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.arange(x.shape[1], dtype=torch.float64)[:, None] * frequencies
+    cos, sin = (f(angles).to(x.dtype)[None, :, None] for f in (torch.cos, torch.sin))
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def retention(x, p, prefix, heads):
+    """Multi-scale retention of x (B, T, C) in the parallel form."""
+    q, k, v, gate = (x @ p[f"{prefix}{name}_proj.weight"].T for name in "qkvg")
+    q, k, v = (y.unflatten(-1, (heads, -1)) for y in (q, k, v))
+    decay = (1 - 2.0 ** (-5.0 - torch.arange(heads, dtype=torch.float64))).to(x.dtype)
+    out, _ = _retention(torch, turn(q), turn(k) * q.shape[-1] ** -0.5, v, decay)
+    out = F.layer_norm(out, out.shape[-1:]).flatten(-2)
+    return (F.silu(gate) * out) @ p[f"{prefix}out_proj.weight"].T
+
+
+def layer_norm(x, p, prefix):
+    return F.layer_norm(x, x.shape[-1:], p[f"{prefix}.weight"], p[f"{prefix}.bias"])
+
+
+def linear(x, p, prefix):
+    return F.linear(x, p[f"{prefix}.weight"], p[f"{prefix}.bias"])
+
+
+def retnet(p, ids, config):
+    x = F.embedding(ids, p["wte.weight"])
+    for i in range(config.num_layers):
+        x = x + retention(layer_norm(x, p, f"blocks.{i}.retention_norm"), p, f"blocks.{i}.retention.", config.num_heads)
+        h = F.gelu(linear(layer_norm(x, p, f"blocks.{i}.mlp_norm"), p, f"blocks.{i}.mlp.up"))
+        x = x + linear(h, p, f"blocks.{i}.mlp.down")
+    return layer_norm(x, p, "norm") @ p["wte.weight"].T
+
+
+def lstm(p, ids, config, layers="layers"):
+    x = F.embedding(ids, p["wte.weight"])
+    for i in range(config.num_layers):
+        x = recurrent_layer(config.cell, x, p, f"{layers}.{i}.")
+    return x @ p["wte.weight"].T
+
+
+def liquid(p, ids, config):
+    x = F.embedding(ids, p["wte.weight"])
+    for i in range(config.num_layers):
+        prefix = f"layers.{i}."
+        x = cfc_layer(x, {k.removeprefix(prefix): v for k, v in p.items() if k.startswith(prefix)}, "l0")[0]
+    return x @ p["wte.weight"].T
+
+
+def kan_layer(x, p, prefix, config):
+    bases = bspline(x, config.low, config.high, config.intervals, config.order).flatten(-2)
+    return F.silu(x) @ p[f"{prefix}.base_weight"].T + bases @ p[f"{prefix}.spline_weight"].T
+
+
+def kan(p, x, config):
+    for i in range(len(config.sizes) - 1):
+        x = kan_layer(x, p, f"layers.{i}", config)
+    return x
+
+
+def kan_transformer(p, ids, config):
+    tokens = ids.shape[1]
+    x = F.embedding(ids, p["wte.weight"]) + p["wpe.weight"][:tokens]
+    for i in range(config.num_layers):
+        h = layer_norm(x, p, f"blocks.{i}.attention_norm")
+        q, k, v = (
+            linear(h, p, f"blocks.{i}.attention.{name}_proj").unflatten(-1, (config.num_heads, -1)).transpose(1, 2)
+            for name in "qkv"
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(-2)
+        x = x + linear(mixed, p, f"blocks.{i}.attention.out_proj")
+        x = x + kan_layer(layer_norm(x, p, f"blocks.{i}.mlp_norm"), p, f"blocks.{i}.mlp", config)
+    return layer_norm(x, p, "norm") @ p["wte.weight"].T
+
+
+def cross_entropy(logits, targets):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def backward_loss(p, ids, config):
+    """The loss of a bidirectional model's backward stack: each token from those after it."""
+    logits = lstm(p, ids[:, 1:].flip(1), config, layers="backward_layers").flip(1)
+    return cross_entropy(logits, ids[:, :-1])
