@@ -312,6 +312,7 @@ def test_missing_and_cut_weights(tmp_path):
         ([[1.0, 2.0]], TypeError, "ids must be integers"),
         ([[1, VOCAB]], IndexError, str(VOCAB)),
         ([[-1]], IndexError, "-1"),
+        (np.full((1, 1), 2**63, np.uint64), IndexError, "doesn't fit in int64"),
     ],
 )
 @pytest.mark.parametrize("name", LANGUAGE)

@@ -41,6 +41,26 @@ def test_a_sequence_in_two_parts_has_the_same_bits(op):
 
 
 @pytest.mark.parametrize("op", GATES)
+def test_long_walks_over_threads(op):
+    """Long enough for a walk to be cut into several pieces."""
+    x, (w_ih, w_hh) = normal(20, 300, 6), weights(op, hidden=160)
+    results = []
+    for threads in (1, 2, 5):
+        pf.set_num_threads(threads)
+        tensors = [pf.tensor(t, requires_grad=True) for t in (x, w_ih.numpy(), w_hh.numpy())]
+        out = getattr(ops, op)(*tensors)[0]
+        out.backward(pf.tensor(normal(20, 300, 160, seed=3)))
+        results.append([out.numpy().tobytes(), *(t.grad.numpy().tobytes() for t in tensors)])
+    assert all(r == results[0] for r in results[1:])
+
+
+def test_empty_retention_of_absurd_extent():
+    empty = pf.zeros(2**31, 0, 2**30, 0)
+    with pytest.raises((MemoryError, ValueError)):
+        ops.retention(empty, empty, empty, pf.ones(2, dtype=pf.float32))
+
+
+@pytest.mark.parametrize("op", GATES)
 def test_a_row_does_not_see_its_neighbours(op):
     x, (w_ih, w_hh) = normal(33, 5, 6), weights(op)
     run = getattr(ops, op)
@@ -86,6 +106,7 @@ def test_a_saved_output_that_was_changed_is_noticed():
         ({"x": np.zeros((2, 3, 6), np.int64)}, TypeError, "expected float32 or float64, got int64"),
         ({"x": normal(2, 3, 5)}, ValueError, r"w_ih must be \(. H, C\) = \(.0, 5\), got \(.0, 6\)"),
         ({"w_hh": normal(11, 10)}, ValueError, r"w_hh must be \(. H, H\) with H >= 1, got \(11, 10\)"),
+        ({"w_hh": np.zeros((0, 2**61), "f")}, ValueError, r"w_hh must be \(. H, H\) with H >= 1"),
         ({"w_hh": normal(10)}, ValueError, r"w_hh must be \(. H, H\) with H >= 1, got \(10,\)"),
         ({"w_ih": normal(40, 6, dtype="float64")}, TypeError, "w_ih must be float32 as x is, got float64"),
         ({"b_ih": normal(7)}, ValueError, r"b_ih must be \(. H,\) = \(.0,\), got \(7,\)"),

@@ -140,6 +140,8 @@ class LanguageModel(Pretrained):
             raise ValueError(f"{type(self).__name__}: rows of {what} differ in length") from error
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(f"{type(self).__name__}: {what} must be integers, got {array.dtype}")
+        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise IndexError(f"{type(self).__name__}: {what} hold {array.max()}, which doesn't fit in int64")
         return array.astype(np.int64)
 
     def to_device(self, array: np.ndarray) -> pf.Tensor:

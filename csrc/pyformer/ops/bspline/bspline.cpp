@@ -15,7 +15,11 @@ static const KernelSets<BsplineKernels>& sets() {
 
 static constexpr int64_t kGrain = int64_t(1) << 11;
 
-static double per_width(const SplineGrid& grid) { return double(grid.intervals) / (grid.high - grid.low); }
+static double per_width(const SplineGrid& grid) {
+  double cells = 0;
+  in_default_float_mode([&] { cells = double(grid.intervals) / (grid.high - grid.low); });
+  return cells;
+}
 
 static void check(const Array& x, const SplineGrid& grid) {
   constexpr int64_t kMostIntervals = int64_t(1) << 20;

@@ -85,8 +85,8 @@ static void bspline_backward_rows(const BsplineBackward& a, int64_t begin, int64
     store_strip(s.cell, cells, kStrip<V>);
     for (int64_t lane = 0; lane < n; ++lane) {
       const BasisRange<T> range(cells[lane], a.intervals, a.order);
-      const T* row = dout + (i + lane) * count + range.cell;
-      for (int64_t r = range.begin; r < range.end; ++r) gathered[r][lane] = row[r];
+      const T* row = dout + (i + lane) * count;
+      for (int64_t r = range.begin; r < range.end; ++r) gathered[r][lane] = row[range.cell + r];
     }
     V sum = zero;
     for (int64_t r = 0; r <= a.order; ++r) {

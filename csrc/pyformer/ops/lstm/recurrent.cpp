@@ -23,7 +23,8 @@ RecurrentShape check_recurrent(const char* op, const RecurrentOperands& in, int6
   float_index(op, in.x.dtype());
   if (in.x.ndim() != 3 || in.x.dim(1) == 0)
     throw ValueError(cat(op, ": x must be (B, T, C) with T >= 1, got ", in.x.shape().str()));
-  if (in.w_hh.ndim() != 2 || in.w_hh.dim(1) == 0 || in.w_hh.dim(0) != gates * in.w_hh.dim(1))
+  const bool fits = in.w_hh.ndim() == 2 && in.w_hh.dim(1) > 0 && in.w_hh.dim(0) % gates == 0;
+  if (!fits || in.w_hh.dim(0) / gates != in.w_hh.dim(1))
     throw ValueError(cat(op, ": w_hh must be (", gates, " H, H) with H >= 1, got ", in.w_hh.shape().str()));
   const int64_t hidden = in.w_hh.dim(1), width = gates * hidden;
   check_operand(op, "w_hh", "", in.w_hh, in.w_hh.shape(), in.x);

@@ -5,7 +5,7 @@
 //   h_t        cell(inputs_t, recurrent)
 //
 // x (B, T, C), w_ih (G H, C), w_hh (G H, H), b_ih and b_hh (G H,) or absent, h0 (B, H) or absent: zeros.
-// Rows are independent: a task walks all steps with some of them, so threads never wait for each other.
+// Rows are independent: a task walks many steps with some of them, so threads seldom wait for each other.
 // dw_hh is one product over all rows and steps with h_{t-1}; sums are matmul's and linear's.
 #pragma once
 #include <algorithm>
@@ -54,12 +54,17 @@ class RecurrentWeight {
   std::optional<PackedMatrix> packed_;
 };
 
-// Calls walk(begin, end) for chunks of rows.
+// Calls walk(begin, end, first, last) for pieces of the work: rows [begin, end) at the steps [first, last) of the walk,
+// few enough steps that a busy neighbour or Ctrl-C waits some milliseconds.
 template <class Walk>
-void for_row_chunks(int64_t rows, const Walk& walk) {
-  constexpr int64_t kLeast = 8;  // fewer rows read the weights as often and use less of each read
-  const int64_t chunk = std::max(kLeast, (rows + num_threads() - 1) / num_threads());
-  parallel_for(rows, chunk, [&](int64_t begin, int64_t end) { walk(begin, end); });
+void for_pieces(const RecurrentShape& s, const Walk& walk) {
+  constexpr int64_t kLeastRows = 8;  // fewer rows read the weights as often and use less of each read
+  constexpr int64_t kProducts = int64_t(1) << 28;
+  const int64_t rows = std::max(kLeastRows, (s.batch + num_threads() - 1) / num_threads());
+  const int64_t steps = std::max<int64_t>(1, kProducts / (rows * s.gates * s.hidden * s.hidden));
+  for (int64_t first = 0; first < s.steps; first += steps)
+    parallel_for(s.batch, rows,
+                 [&](int64_t begin, int64_t end) { walk(begin, end, first, std::min(s.steps, first + steps)); });
 }
 
 // Forward: cell(t, h_{t-1}, recurrent (B, G H), begin, end) writes step t of out.
@@ -69,8 +74,8 @@ void recur(const RecurrentShape& s, const Array& out, const Array& h0, const Arr
   const RecurrentWeight weight(w_hh, true, s.steps);
   const Array recurrent = Array::empty({s.batch, s.gates * s.hidden}, out.dtype());
   const StepRows first = {h0.raw(), s.hidden};
-  for_row_chunks(s.batch, [&](int64_t begin, int64_t end) {
-    for (int64_t step = 0; step < s.steps; ++step) {
+  for_pieces(s, [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
+    for (int64_t step = from; step < to; ++step) {
       const StepRows previous = step ? step_rows(out, s.time(step - 1)) : first;
       weight.multiply(previous, begin, end, b_hh, recurrent, false);
       cell(s.time(step), previous, recurrent, begin, end);
@@ -84,8 +89,8 @@ template <class Cell>
 void recur_backward(const RecurrentShape& s, const Array& dgates, const Array& w_hh, const Array& dh, bool carries,
                     const Cell& cell) {
   const RecurrentWeight weight(w_hh, false, s.steps);
-  for_row_chunks(s.batch, [&](int64_t begin, int64_t end) {
-    for (int64_t step = s.steps - 1; step >= 0; --step) {
+  for_pieces(s, [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
+    for (int64_t step = s.steps - 1 - from; step > s.steps - 1 - to; --step) {
       const int64_t t = s.time(step);
       cell(t, step, begin, end);
       weight.multiply(step_rows(dgates, t), begin, end, {}, dh, carries);

@@ -32,7 +32,7 @@ Sizes check(const Array& q, const Array& k, const Array& v, const Array& decay, 
   check_float("state", state, q);
   if (q.ndim() != 4) throw ValueError(cat("retention: q must be (B, T, H, D), got ", q.shape().str()));
   if (v.ndim() != 4) throw ValueError(cat("retention: v must be (B, T, H, Dv), got ", v.shape().str()));
-  const Sizes s = {q.dim(0), q.dim(1), q.dim(2), q.dim(3), v.dim(3), (q.dim(1) + L - 1) / L};
+  const Sizes s = {q.dim(0), q.dim(1), q.dim(2), q.dim(3), v.dim(3), q.dim(1) / L + (q.dim(1) % L != 0)};
   check_shape("k", "(B, T, H, D)", k, q.shape());
   check_shape("v", "(B, T, H, Dv)", v, {s.B, s.T, s.H, s.Dv});
   check_shape("decay", "(H,)", decay, {s.H});
@@ -45,12 +45,14 @@ template <class T>
 Array powers_of(const Array& decay) {
   const int64_t H = decay.size();
   const Array powers = Array::empty({H, L + 1}, decay.dtype());
-  for (int64_t h = 0; h < H; ++h) {
-    const double g = double(decay.data<T>()[h]);
-    if (!(g > 0 && g <= 1)) throw ValueError(cat("retention: decay must be in (0, 1], got ", g, " for head ", h));
-    double power = 1;
-    for (int64_t i = 0; i <= L; ++i, power *= g) powers.data<T>()[h * (L + 1) + i] = T(power);
-  }
+  in_default_float_mode([&] {
+    for (int64_t h = 0; h < H; ++h) {
+      const double g = double(decay.data<T>()[h]);
+      if (!(g > 0 && g <= 1)) throw ValueError(cat("retention: decay must be in (0, 1], got ", g, " for head ", h));
+      double power = 1;
+      for (int64_t i = 0; i <= L; ++i, power *= g) powers.data<T>()[h * (L + 1) + i] = T(power);
+    }
+  });
   return powers;
 }
 
@@ -126,7 +128,7 @@ Matrix<T> scratch(Array& memory, int64_t rows, int64_t cols) {
 
 template <class T, class Body>
 void for_each_head(const Sizes& s, const Body& body) {
-  parallel_for(s.B * s.H, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(checked_multiply(s.B, s.H), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(Head<T>{s, i / s.H, i % s.H});
   });
 }
@@ -134,6 +136,7 @@ void for_each_head(const Sizes& s, const Body& body) {
 template <class T>
 void forward(const Sizes& s, const Array& q, const Array& k, const Array& v, const Array& powers_of_heads,
              const Array& state, const RetentionResult& r) {
+  if (r.out.size() == 0 && r.state.size() == 0) return;
   for_each_head<T>(s, [&](const Head<T>& head) {
     Array memory[2];
     const Matrix<T> scores = scratch<T>(memory[0], L, L), scaled = scratch<T>(memory[1], L, s.D);
@@ -166,6 +169,7 @@ void forward(const Sizes& s, const Array& q, const Array& k, const Array& v, con
 template <class T>
 void backward(const Sizes& s, const Array& dout, const Array& dstate, const Array& q, const Array& k, const Array& v,
               const Array& powers_of_heads, const Array& states, const RetentionGradient& g) {
+  if (g.dq.size() == 0 && g.dv.size() == 0 && g.dstate.size() == 0) return;
   for_each_head<T>(s, [&](const Head<T>& head) {
     Array memory[4];
     const Matrix<T> a = scratch<T>(memory[0], L, L), da = scratch<T>(memory[1], L, L);
