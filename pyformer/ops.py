@@ -1,6 +1,53 @@
 """Differentiable operations on tensors; each has its contract in its docstring."""
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pyformer import _core
 from pyformer._core import ops as _ops
 from pyformer._core.ops import *  # noqa: F403
 
-__all__ = [name for name in dir(_ops) if not name.startswith("_")]
+
+def rope_frequencies(dim: int, base: float = 10000.0, scaling: Mapping[str, Any] | None = None) -> _core.Tensor:
+    """float64 (dim / 2,): the angles a position turns each pair by, base^(-2 i / dim), for `rope`.
+
+    `scaling` stretches them for longer texts, in Hugging Face's words: {"rope_type": "linear", "factor": f}, or
+    "llama3" with "factor", "low_freq_factor", "high_freq_factor" and "original_max_position_embeddings".
+
+    Raises:
+        ValueError: `dim` is odd or below 2, `base` is not above 0, or the scaling is not known or lacks a number.
+    """
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2 or dim % 2:
+        raise ValueError(f"rope_frequencies: dim must be an even number above 0, got {dim!r}")
+    if not 0.0 < base < math.inf:
+        raise ValueError(f"rope_frequencies: base must be above 0, got {base}")
+    frequencies = base ** (-np.arange(0, dim, 2) / dim)
+    return _core.tensor(frequencies if scaling is None else _scaled(frequencies, scaling))
+
+
+def _scaled(frequencies: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
+    kind = scaling.get("rope_type", scaling.get("type"))
+    names = {
+        "default": (),
+        "linear": ("factor",),
+        "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    }.get(kind)
+    if names is None:
+        raise ValueError(f"rope_frequencies: rope_type must be 'default', 'linear' or 'llama3', got {kind!r}")
+    values = [scaling.get(name) for name in names]
+    if not all(isinstance(value, (int, float)) and value > 0 for value in values):
+        raise ValueError(f"rope_frequencies: {kind} needs numbers above 0 for {names}, got {values}")
+    if kind == "default":
+        return frequencies
+    if kind == "linear":
+        return frequencies / values[0]
+    factor, low, high, length = values
+    # Waves shorter than length / high stay, those longer than length / low are stretched, between both a mixture.
+    kept = np.clip((length * frequencies / (2.0 * math.pi) - low) / (high - low), 0.0, 1.0)
+    return frequencies * (kept + (1.0 - kept) / factor)
+
+
+__all__ = ["rope_frequencies", *(name for name in dir(_ops) if not name.startswith("_"))]

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,12 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, files, nn, ops
-from pyformer.models import generation
+from pyformer.models.language_model import LanguageModel
 from pyformer.nn.layers import check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
 
 log = logging.getLogger(__name__)
 
-IGNORED = -100
-MAX_INT64 = 2**63 - 1
 # Packing the weights reads and writes each of them once, as much as a few tokens do.
 PACK_FROM_TOKENS = 4
 
@@ -234,11 +232,18 @@ class Block(nn.Module):
         x: pf.Tensor,
         lengths: pf.Tensor | None = None,
         offsets: pf.Tensor | None = None,
+        weights: list[pf.Tensor] | None = None,
     ) -> pf.Tensor:
-        """(B, T, C) -> (B, T, C). Keys of row b end at lengths[b]; offsets are then zeros (B,)."""
+        """(B, T, C) -> (B, T, C). Keys of row b end at lengths[b]; offsets are then zeros (B,).
+
+        Attention weights (B, H, T, T) are appended to the list `weights`.
+        """
         norm, into, out = self.ln_1, self.attn.c_attn, self.attn.c_proj
         qkv = self._heads(ops.norm_linear(x, norm.weight, norm.bias, into.weight, into.bias, eps=norm.eps))
-        mixed = ops.attention_packed(qkv, causal=True, key_lengths=lengths, query_offset=offsets)
+        where = {"causal": True, "key_lengths": lengths, "query_offset": offsets}
+        mixed = ops.attention_packed(qkv, **where)
+        if weights is not None:
+            weights.append(nn.attention_weights(qkv[:, :, 0], qkv[:, :, 1], **where))
         x = self._add(x, partial(out, mixed.reshape(*x.shape)))
         return self._add(x, partial(self.mlp, x, self.ln_2, self.activation))
 
@@ -275,7 +280,7 @@ class Block(nn.Module):
         return branch(residual=x)
 
 
-class GPT(nn.Module):
+class GPT(LanguageModel):
     """A GPT-2 language model, freshly initialised from `pf.manual_seed`'s stream, float32.
 
     bfloat16 and float16, by `to` or a file, are for storage only on the CPU: such a model can be saved, loaded and
@@ -314,119 +319,26 @@ class GPT(nn.Module):
                     values = pf.randn(*parameter.shape, dtype=parameter.dtype) * std
                     _core.copy_([parameter], [values])
 
-    def forward(self, ids: Any, lengths: Any = None) -> pf.Tensor:
-        """Logits (B, T, V) of the token after each position.
+    @property
+    def head_weight(self) -> pf.Tensor:
+        """The last projection, (V, C): the embedding's matrix."""
+        return self.wte.weight
 
-        Args:
-            ids: integers (B, T): a Tensor, NumPy array or nested list.
-            lengths: tokens of each row that count, (B,); the rest is padding on the right, whose
-                logits mean nothing.
+    def decoder(self, rows: int, length: int, new_tokens: int) -> CachedGPT:
+        """A `generation.Decoder` for `rows` prompts."""
+        return CachedGPT(self, rows, length, new_tokens)
 
-        Raises:
-            ValueError: T is 0 or exceeds the context length, or a shape is wrong.
-            TypeError: ids are not integers.
-            IndexError: an id is not in [0, V).
-        """
-        return ops.linear(self.hidden(ids, lengths), self.wte.weight)
-
-    def hidden(self, ids: Any, lengths: Any = None) -> pf.Tensor:
-        """What the last projection sees, (B, T, C), from the arguments of `forward`."""
-        self._check_computable()
-        ids = self._read_ids(ids)
-        batch, tokens = ids.shape
-        offsets = None
-        if lengths is not None:
-            lengths = self._to_device(_read_lengths(lengths, batch, tokens))
-            offsets = self._to_device(np.zeros(batch, np.int64))
-        x = self.wte(ids) + self.wpe(self._to_device(np.arange(tokens, dtype=np.int64)))
+    def hidden(self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None) -> pf.Tensor:
+        """What the last projection sees, (B, T, C); each layer appends its attention weights to `weights`."""
+        ids, lengths, offsets = self.read_inputs(ids, lengths)
+        x = self.wte(ids) + self.wpe(self.on_device(np.arange(ids.shape[1], dtype=np.int64)))
         x = self.dropout(x)
         for block in self.h:
-            if self.recompute and self.training:
+            if self.recompute and self.training and weights is None:
                 x = pf.checkpoint(partial(block, lengths=lengths, offsets=offsets), x)
             else:
-                x = block(x, lengths, offsets)
+                x = block(x, lengths, offsets, weights)
         return self.ln_f(x)
-
-    def loss(self, ids: Any, targets: Any, lengths: Any = None) -> pf.Tensor:
-        """Mean cross-entropy in nats, a scalar; the logits are never held whole.
-
-        Args:
-            ids: integers (B, T), as in `forward`.
-            targets: integers (B, T), the token to predict at each position; -100 is ignored, as
-                is what lies beyond `lengths`.
-            lengths: as in `forward`.
-
-        Raises as `forward` does.
-        """
-        ids = self._read_ids(ids)
-        shape = tuple(ids.shape)
-        targets = _read_int64("targets", targets)
-        if targets.shape != shape:
-            raise ValueError(f"GPT: targets must be {shape} as ids are, got {targets.shape}")
-        hidden = self.hidden(ids, lengths)
-        if lengths is not None:
-            ends = _read_lengths(lengths, *shape)
-            targets = np.where(np.arange(shape[1]) < ends[:, None], targets, IGNORED)
-        return ops.linear_cross_entropy(
-            hidden.reshape(-1, self.config.embed_dim),
-            self.wte.weight,
-            self._to_device(targets.reshape(-1)),
-            ignore_index=IGNORED,
-        )
-
-    def generate(
-        self,
-        ids: Any,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-        stream: Callable[[int, int], Any] | None = None,
-        stop: int | Iterable[int] | None = None,
-        pad_id: int = 0,
-        overflow: str = "error",
-    ) -> pf.Tensor | list[list[int]]:
-        """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
-
-        Args:
-            ids: prompts: integers (B, T), or a list of prompts of different lengths.
-            max_new_tokens: how many tokens to add.
-            temperature: divides the logits; 0 takes the likeliest, of equals the lowest id.
-            top_k: sample from the k likeliest only.
-            top_p: sample from the fewest likeliest that hold this much probability.
-            seed: row i samples from seed + i whatever its neighbours; None draws a seed from
-                `pf.manual_seed`'s stream.
-            stream: called as stream(row, token) for each token as it comes.
-            stop: a token or tokens that end a row; they are part of the result.
-            pad_id: fills rows that stopped early.
-            overflow: "error", or "slide" to keep the last half of the context when it is full.
-
-        Returns:
-            int64 (B, T + max_new_tokens), prompts included; for prompts of different lengths a
-            list of lists of ids, each ending where its row stopped.
-
-        Raises:
-            ValueError: an empty prompt, prompt and new tokens past the context length (unless
-                sliding), or a setting out of range.
-            IndexError: an id is not in [0, V).
-            TypeError: ids are not integers, or a setting has the wrong type.
-        """
-        return generation.generate(
-            lambda rows, length, tokens: CachedGPT(self, rows, length, tokens),
-            ids,
-            max_new_tokens,
-            vocab_size=self.config.vocab_size,
-            context_length=self.config.context_length,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stream=stream,
-            stop=stop,
-            pad_id=pad_id,
-            overflow=overflow,
-        )
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, which `transformers`' GPT2LMHeadModel opens.
@@ -471,26 +383,6 @@ class GPT(nn.Module):
         model.eval()
         return model
 
-    def _check_computable(self) -> None:
-        dtype = self.wte.weight.dtype
-        if dtype in (pf.bfloat16, pf.float16):
-            raise TypeError(
-                f"GPT: the model is {dtype}, which is for storage only on the CPU (to save and load); "
-                "use model.to(pf.float32) before running it"
-            )
-
-    def _read_ids(self, ids: Any) -> pf.Tensor:
-        if not (isinstance(ids, pf.Tensor) and ids.dtype == pf.int64):
-            ids = self._to_device(_read_int64("ids", ids))
-        if ids.ndim != 2 or ids.shape[1] == 0:
-            raise ValueError(f"GPT: ids must be (B, T) with T at least 1, got shape {tuple(ids.shape)}")
-        if ids.shape[1] > self.config.context_length:
-            raise ValueError(f"GPT: {ids.shape[1]} tokens exceed the context length {self.config.context_length}")
-        return ids
-
-    def _to_device(self, array: np.ndarray) -> pf.Tensor:
-        return pf.tensor(array, device=self.wte.weight.device)
-
 
 @dataclass(frozen=True)
 class CachedLayer:
@@ -508,7 +400,7 @@ class CachedGPT:
     """A `generation.Decoder` over a GPT. All state of a generation is here, none in the model."""
 
     def __init__(self, model: GPT, rows: int, length: int, new_tokens: int) -> None:
-        model._check_computable()
+        model.check_computable()
         self.model = model
         weight = model.wte.weight
         pack = _core.PackedLinear if new_tokens >= PACK_FROM_TOKENS else _unpacked
@@ -532,42 +424,19 @@ class CachedGPT:
         model = self.model
         rows, tokens = ids.shape
         places = positions[:, None] + np.arange(tokens)
-        x = model.wte(model._to_device(ids)) + model.wpe(model._to_device(places))
-        starts, ends = model._to_device(positions), model._to_device(lengths)
+        x = model.wte(model.on_device(ids)) + model.wpe(model.on_device(places))
+        starts, ends = model.on_device(positions), model.on_device(lengths)
         for block, layer in zip(model.h, self.layers, strict=True):
             x = block.extend(x, layer, starts, ends)
         x = x.reshape(rows * tokens, -1)
         if tokens > 1:
             last = np.arange(rows) * tokens + (lengths - positions - 1)
-            x = ops.embedding(model._to_device(last), x)
+            x = ops.embedding(model.on_device(last), x)
         return self.head(model.ln_f(x)).to("cpu").numpy()
 
 
 def _unpacked(weight: pf.Tensor, bias: pf.Tensor | None = None) -> Callable:
     return partial(ops.linear, weight=weight, bias=bias)
-
-
-def _read_int64(name: str, values: Any) -> np.ndarray:
-    if isinstance(values, pf.Tensor):
-        values = values.to("cpu").numpy()
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"GPT: rows of {name} differ in length; pad them and pass lengths=") from error
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"GPT: {name} must be integers, got {array.dtype}")
-    if array.dtype == np.uint64 and array.size and array.max() > MAX_INT64:
-        raise IndexError(f"GPT: {name} hold {array.max()}, which doesn't fit in int64")
-    return array.astype(np.int64)
-
-
-def _read_lengths(lengths: Any, batch: int, tokens: int) -> np.ndarray:
-    lengths = _read_int64("lengths", lengths)
-    if lengths.shape != (batch,):
-        raise ValueError(f"GPT: lengths must be ({batch},), got {lengths.shape}")
-    if batch and (lengths.min() < 1 or lengths.max() > tokens):
-        raise ValueError(f"GPT: lengths must be in [1, {tokens}], got {lengths.tolist()}")
-    return lengths
 
 
 def _stored(name: str, tensor: pf.Tensor) -> pf.Tensor:

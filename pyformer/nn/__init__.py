@@ -11,6 +11,7 @@ from pyformer.nn.convolution import (
     MaxPool2d,
 )
 from pyformer.nn.kan import KANLayer
+from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions
 from pyformer.nn.layers import (
     GELU,
     Dropout,
@@ -60,5 +61,9 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "TransformerBlock",
+    "alibi_bias",
+    "alibi_slopes",
+    "attention_weights",
     "init",
+    "sinusoidal_positions",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pyformer as pf
 from pyformer import ops
+from pyformer.nn.attention import attention_weights
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, RMSNorm, check_sizes
 from pyformer.nn.module import Module
 
@@ -65,11 +67,13 @@ class MultiHeadAttention(Module):
         key_lengths: pf.Tensor | None = None,
         mask: pf.Tensor | None = None,
         residual: pf.Tensor | None = None,
-    ) -> pf.Tensor:
+        return_weights: bool = False,
+    ) -> pf.Tensor | tuple[pf.Tensor, pf.Tensor]:
         """(B, Tq, C), attending to `context` (B, Tk, C) or to x itself -> (B, Tq, C).
 
         `key_lengths` (B,) int64 says where the keys of each row end; `mask` is as in
-        `ops.attention`; `residual` (B, Tq, C) is added to the result.
+        `ops.attention`; `residual` (B, Tq, C) is added to the result. With `return_weights` the
+        attention weights (B, H, Tq, Tk) come as a second result.
 
         Raises:
             ValueError: x or context is not three-dimensional, or a shape doesn't fit.
@@ -85,16 +89,10 @@ class MultiHeadAttention(Module):
         v = self._heads(self.v_proj(keys), self.num_kv_heads)
         # Rows are padded on the right: query i stands at position i whatever the row's length.
         offset = None if key_lengths is None else pf.zeros(batch, dtype=pf.int64, device=x.device)
-        out = ops.attention(
-            q,
-            k,
-            v,
-            mask=mask,
-            causal=self.causal,
-            key_lengths=key_lengths,
-            query_offset=offset,
-        )
-        return self.out_proj(out.reshape(batch, tokens, -1), residual=residual)
+        where = {"mask": mask, "causal": self.causal, "key_lengths": key_lengths, "query_offset": offset}
+        mixed = ops.attention(q, k, v, **where)
+        out = self.out_proj(mixed.reshape(batch, tokens, -1), residual=residual)
+        return (out, attention_weights(q, k, **where)) if return_weights else out
 
     def _heads(self, x: pf.Tensor, num_heads: int) -> pf.Tensor:
         return x.reshape(x.shape[0], x.shape[1], num_heads, self.head_dim)
@@ -124,10 +122,9 @@ class MLP(Module):
 
 
 class TransformerBlock(Module):
-    """A pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
+    """x + attention(norm(x)), then x + mlp(norm(x)); with `norm_first=False` norm(x + attention(x)) and so on.
 
-    With `cross_attention`, x + attention(norm(x), context) stands between the two.
-    `norm` is "layer" or "rms".
+    With `cross_attention`, one to a context stands between the two. `norm` is "layer" or "rms".
     """
 
     def __init__(
@@ -141,6 +138,8 @@ class TransformerBlock(Module):
         cross_attention: bool = False,
         activation: str = "gelu",
         norm: str = "layer",
+        norm_first: bool = True,
+        eps: float | None = None,
         dropout: float = 0.0,
         bias: bool = True,
         dtype: Any = None,
@@ -148,14 +147,16 @@ class TransformerBlock(Module):
         super().__init__()
         if norm not in ("layer", "rms"):
             raise ValueError(f"TransformerBlock: norm must be 'layer' or 'rms', got {norm!r}")
-        make_norm = LayerNorm if norm == "layer" else RMSNorm
-        self.attention_norm = make_norm(embed_dim, dtype=dtype)
+        options = {"dtype": dtype} if eps is None else {"dtype": dtype, "eps": eps}
+        make_norm = partial(LayerNorm if norm == "layer" else RMSNorm, embed_dim, **options)
+        self.norm_first = bool(norm_first)
+        self.attention_norm = make_norm()
         self.attention = MultiHeadAttention(embed_dim, num_heads, num_kv_heads, causal=causal, bias=bias, dtype=dtype)
-        self.cross_norm = make_norm(embed_dim, dtype=dtype) if cross_attention else None
+        self.cross_norm = make_norm() if cross_attention else None
         self.cross = None
         if cross_attention:
             self.cross = MultiHeadAttention(embed_dim, num_heads, num_kv_heads, bias=bias, dtype=dtype)
-        self.mlp_norm = make_norm(embed_dim, dtype=dtype)
+        self.mlp_norm = make_norm()
         self.mlp = MLP(embed_dim, hidden_dim, activation, bias, dtype)
         self.dropout = Dropout(dropout)
 
@@ -167,10 +168,12 @@ class TransformerBlock(Module):
         key_lengths: pf.Tensor | None = None,
         context_lengths: pf.Tensor | None = None,
         mask: pf.Tensor | None = None,
-    ) -> pf.Tensor:
+        return_weights: bool = False,
+    ) -> pf.Tensor | tuple[pf.Tensor, ...]:
         """(B, T, C) -> (B, T, C).
 
-        `key_lengths` and `mask` concern x, `context_lengths` the rows of `context`.
+        `key_lengths` and `mask` concern x, `context_lengths` the rows of `context`. With
+        `return_weights` the attention weights (B, H, T, T) follow, and those to the context.
 
         Raises:
             ValueError: `context` is given to a block without cross-attention, or not given to
@@ -179,13 +182,19 @@ class TransformerBlock(Module):
         if (self.cross is None) != (context is None):
             need = "no context" if self.cross is None else "a context"
             raise ValueError(f"TransformerBlock: expected {need} for this block")
-        h = self.attention_norm(x)
-        x = self._add(x, self.attention, h, key_lengths=key_lengths, mask=mask)
+        want = {"return_weights": return_weights}
+        x, *weights = self.sublayer(x, self.attention_norm, self.attention, key_lengths=key_lengths, mask=mask, **want)
         if self.cross is not None:
-            x = self._add(x, self.cross, self.cross_norm(x), context, key_lengths=context_lengths)
-        return self._add(x, self.mlp, self.mlp_norm(x))
+            where = {"context": context, "key_lengths": context_lengths, **want}
+            x, *more = self.sublayer(x, self.cross_norm, self.cross, **where)
+            weights += more
+        (x,) = self.sublayer(x, self.mlp_norm, self.mlp)
+        return (x, *weights) if return_weights else x
 
-    def _add(self, x: pf.Tensor, layer: Module, *args: Any, **kwargs: Any) -> pf.Tensor:
-        if self.training and self.dropout.p > 0.0:
-            return x + self.dropout(layer(*args, **kwargs))
-        return layer(*args, residual=x, **kwargs)
+    def sublayer(self, x: pf.Tensor, norm: Module, layer: Any, **options: Any) -> tuple[pf.Tensor, ...]:
+        """(x + layer, normalised before or after, and what else the layer gives)."""
+        fused = not (self.training and self.dropout.p > 0.0)
+        out = layer(norm(x) if self.norm_first else x, residual=x if fused else None, **options)
+        out, *rest = out if isinstance(out, tuple) else (out,)
+        x = out if fused else x + self.dropout(out)
+        return (x if self.norm_first else norm(x), *rest)

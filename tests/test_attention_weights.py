@@ -1,0 +1,167 @@
+"""Attention weights: what the fused operation adds its values up by, whatever the options; models give them too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tolerance import assert_close, bound
+
+import pyformer as pf
+from pyformer import nn, ops
+from pyformer.models import GPT, GPTConfig
+
+B, TQ, TK, H, HKV, D = 2, 5, 7, 4, 2, 8
+
+
+def tensors(seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = ((B, TQ, H, D), (B, TK, HKV, D), (B, TK, HKV, D))
+    return [pf.tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
+
+
+def masks():
+    rng = np.random.default_rng(1)
+    keep = rng.random((B, 1, TQ, TK)) < 0.6
+    keep[0, 0, 2] = False
+    return keep, np.where(keep, rng.standard_normal(keep.shape), -np.inf)
+
+
+OPTIONS = {
+    "plain": {},
+    "scale": {"scale": 0.3},
+    "causal": {"causal": True},
+    "window": {"causal": True, "window": 2},
+    "lengths": {"key_lengths": pf.tensor([4, 7])},
+    "padded": {"causal": True, "key_lengths": pf.tensor([4, 7]), "query_offset": pf.tensor([0, 0])},
+    "offset": {"causal": True, "query_offset": pf.tensor([0, 2])},
+    "mask": {"mask": pf.tensor(masks()[0])},
+    "bias": {"mask": pf.tensor(masks()[1]), "causal": True},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_weights_times_values_are_the_fused_result(name):
+    q, k, v = tensors()
+    weights = nn.attention_weights(q, k, **OPTIONS[name])
+    assert weights.shape == (B, H, TQ, TK)
+    sums = weights.numpy().sum(-1)
+    assert np.all((np.abs(sums - 1) < 1e-12) | (sums == 0))
+    values = np.repeat(v.numpy(), H // HKV, axis=2).transpose(0, 2, 1, 3)
+    expected = ops.attention(q, k, v, **OPTIONS[name]).numpy()
+    assert_close((weights.numpy() @ values).transpose(0, 2, 1, 3), expected, bound("float64", TK, 4.0))
+
+
+def test_gradient_of_weights():
+    q, k, _ = tensors()
+    coefficients = np.random.default_rng(2).standard_normal((B, H, TQ, TK))
+    bias = masks()[1]
+    (nn.attention_weights(q, k, mask=pf.tensor(bias)) * pf.tensor(coefficients)).sum().backward()
+    theirs = [torch.tensor(t.numpy(), requires_grad=True) for t in (q, k)]
+    repeated = theirs[1].repeat_interleave(H // HKV, dim=2)
+    scores = torch.einsum("bqhd,bkhd->bhqk", theirs[0], repeated) / D**0.5 + torch.tensor(bias)
+    empty = torch.isinf(scores).all(-1, keepdim=True)
+    weights = torch.softmax(torch.where(empty, torch.zeros(()), scores), -1) * ~empty
+    (weights * torch.tensor(coefficients)).sum().backward()
+    for ours, other in zip((q, k), theirs, strict=True):
+        assert_close(ours.grad.numpy(), other.grad.numpy(), bound("float64", TK * D, 4.0))
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_layers_give_weights_and_the_same_bits(norm_first):
+    pf.manual_seed(0)
+    block = nn.TransformerBlock(16, 4, cross_attention=True, causal=True, norm_first=norm_first)
+    x, context = pf.randn(2, 5, 16), pf.randn(2, 3, 16)
+    lengths = pf.tensor([2, 3])
+    out, own, cross = block(x, context, context_lengths=lengths, return_weights=True)
+    np.testing.assert_array_equal(out.numpy(), block(x, context, context_lengths=lengths).numpy())
+    assert own.shape == (2, 4, 5, 5)
+    assert cross.shape == (2, 4, 5, 3)
+    assert not np.triu(own.numpy(), 1).any()
+    assert not cross.numpy()[0, :, :, 2].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_post_norm_block_equals_torch(dtype):
+    pf.manual_seed(0)
+    block = nn.TransformerBlock(16, 4, hidden_dim=24, norm_first=False, dtype=dtype)
+    twin = torch.nn.TransformerEncoderLayer(
+        16, 4, 24, dropout=0.0, activation="gelu", batch_first=True, dtype=getattr(torch, dtype)
+    )
+    state = {name: torch.tensor(t.numpy()) for name, t in block.state_dict().items()}
+    packed = {
+        f"self_attn.in_proj_{kind}": torch.cat([state[f"attention.{p}_proj.{kind}"] for p in "qkv"])
+        for kind in ("weight", "bias")
+    }
+    names = {"attention.out_proj": "self_attn.out_proj", "mlp.up": "linear1", "mlp.down": "linear2"}
+    names |= {"attention_norm": "norm1", "mlp_norm": "norm2"}
+    others = {f"{t}.{kind}": state[f"{o}.{kind}"] for o, t in names.items() for kind in ("weight", "bias")}
+    twin.load_state_dict(packed | others)
+    x = np.random.default_rng(0).standard_normal((2, 5, 16)).astype(dtype)
+    assert_close(block(pf.tensor(x)).numpy(), twin(torch.tensor(x)).detach().numpy(), bound(dtype, 24, 4.0))
+
+
+def test_gpt_gives_weights_and_the_same_bits():
+    pf.manual_seed(0)
+    model = GPT(GPTConfig(31, 12, 3, 2, 8))
+    ids = np.random.default_rng(0).integers(0, 31, (2, 9))
+    for lengths in (None, [4, 9]):
+        logits, weights = model(ids, lengths=lengths, return_weights=True)
+        np.testing.assert_array_equal(logits.numpy(), model(ids, lengths=lengths).numpy())
+        assert [w.shape for w in weights] == [(2, 2, 9, 9)] * 3
+        assert_close(weights[0].numpy().sum(-1), np.ones((2, 2, 9)), 1e-5)
+
+
+def test_positions():
+    table = nn.sinusoidal_positions(50, 8)
+    assert table.shape == (50, 8)
+    assert table[3, 0] == pytest.approx(np.sin(3.0))
+    assert table[3, 3] == pytest.approx(np.cos(3.0 / 10000 ** (2 / 8)))
+    with pytest.raises(ValueError, match="even"):
+        nn.sinusoidal_positions(5, 7)
+    np.testing.assert_allclose(nn.alibi_slopes(8), 0.5 ** np.arange(1, 9))
+    # The slopes of the paper's own code for 12 heads.
+    np.testing.assert_allclose(nn.alibi_slopes(12), [*0.5 ** np.arange(1, 9), *0.5 ** np.arange(0.5, 4.0, 1.0)])
+    bias = nn.alibi_bias(np.array([0.5, 2.0]), np.array([[3, 4]]), 6)
+    assert bias.shape == (1, 2, 2, 6)
+    assert bias[0, 1, 0, 1] == -4.0
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        None,
+        {"rope_type": "linear", "factor": 4.0},
+        {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 256,
+        },
+    ],
+)
+def test_rope_frequencies_equal_transformers(scaling):
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    parameters = {"rope_theta": 5000.0, **(scaling or {"rope_type": "default"})}
+    config = LlamaConfig(hidden_size=64, num_attention_heads=2, rope_parameters=parameters)
+    got = ops.rope_frequencies(32, 5000.0, scaling)
+    assert got.dtype == pf.float64
+    assert_close(got.numpy(), LlamaRotaryEmbedding(config).inv_freq.double().numpy(), 2e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((7,), "dim must be an even"),
+        ((0,), "dim must be an even"),
+        ((8, -1.0), "base"),
+        ((8, 1e4, {"rope_type": "yarn"}), "rope_type"),
+        ((8, 1e4, {"rope_type": "linear"}), "factor"),
+    ],
+)
+def test_bad_rope_frequencies(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ops.rope_frequencies(*arguments)
