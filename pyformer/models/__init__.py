@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pyformer import files
+from pyformer import files, nn
+from pyformer.models import bert
+from pyformer.models.bert import BERT, BertClassifier, BertConfig
+from pyformer.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.gpt import GPT, GPTConfig
 from pyformer.models.kan import KAN, KANConfig, KANTransformer, KANTransformerConfig
 from pyformer.models.liquid import Liquid, LiquidConfig, LiquidNetwork, LiquidNetworkConfig
+from pyformer.models.llama import Llama, LlamaConfig
 from pyformer.models.lstm import LSTM, LSTMConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
 
 __all__ = [
+    "BERT",
     "GPT",
     "KAN",
     "LSTM",
+    "BertClassifier",
+    "BertConfig",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
     "GPTConfig",
     "KANConfig",
     "KANTransformer",
@@ -25,18 +34,25 @@ __all__ = [
     "LiquidConfig",
     "LiquidNetwork",
     "LiquidNetworkConfig",
+    "Llama",
+    "LlamaConfig",
     "RetNet",
     "RetNetConfig",
     "from_pretrained",
 ]
 
 _BY_TYPE = {
-    "gpt2": GPT,
-    **{model.model_type: model for model in (KAN, KANTransformer, LSTM, Liquid, LiquidNetwork, RetNet)},
+    "bert": bert.from_pretrained,
+    "gpt2": GPT.from_pretrained,
+    "llama": Llama.from_pretrained,
+    "mistral": Llama.from_pretrained,
+    "pyformer_encoder_decoder": EncoderDecoder.from_pretrained,
+    "pyformer_llama": Llama.from_pretrained,
+    **{model.model_type: model.from_pretrained for model in (KAN, KANTransformer, LSTM, Liquid, LiquidNetwork, RetNet)},
 }
 
 
-def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
+def from_pretrained(folder: str | os.PathLike, **options: Any) -> nn.Module:
     """Opens a saved model; the class comes from `model_type` in config.json.
 
     Raises:
@@ -46,4 +62,4 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     kind = files.read_config(folder).get("model_type")
     if not isinstance(kind, str) or kind not in _BY_TYPE:
         raise ValueError(f"from_pretrained: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
-    return _BY_TYPE[kind].from_pretrained(folder, **options)
+    return _BY_TYPE[kind](folder, **options)

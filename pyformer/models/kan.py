@@ -15,7 +15,7 @@ import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models import generation
 from pyformer.models.language import LanguageModel, initialise
-from pyformer.models.pretrained import Pretrained
+from pyformer.models.own_layout import Pretrained
 from pyformer.nn.layers import check_probability, check_sizes
 
 MAX_ORDER = 8  # of ops.bspline

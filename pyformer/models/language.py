@@ -12,7 +12,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, nn, ops
 from pyformer.models import generation
-from pyformer.models.pretrained import Pretrained
+from pyformer.models.own_layout import Pretrained
 
 IGNORED = -100
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, nn
 from pyformer.models.language import LanguageModel
-from pyformer.models.pretrained import Pretrained
+from pyformer.models.own_layout import Pretrained
 from pyformer.nn.layers import check_probability, check_sizes
 
 
