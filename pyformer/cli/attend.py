@@ -1,0 +1,172 @@
+"""`pyformer attend`: draws what each word of a text attends to, as a page and as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import files, models, tokenizers
+from pyformer.cli.arguments import add_common, device, say
+
+PAGE = Path(__file__).with_name("attend.html")
+# A page holds every weight: this many tokens are megabytes already.
+MAX_TOKENS = 1024
+LABELLED_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Attention of one kind: weights float (L, H, Tq, Tk) and the words that queries and keys stand for."""
+
+    name: str
+    queries: list[str]
+    keys: list[str]
+    weights: np.ndarray
+
+
+def add_command(commands: Any) -> None:
+    """Adds `attend` to the command line."""
+    parser = commands.add_parser(
+        "attend",
+        help="draw what each word of a text attends to",
+        description="Draw what each word of a text attends to: a page to open in a browser, and a picture (PNG).",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
+    parser.add_argument("text", metavar="TEXT", help="the text to look at")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page; the picture beside it (RUN/attention.html)")
+    parser.add_argument("--device", type=device, default="cpu", help="cpu (default) or cuda")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the page, and the picture where matplotlib is; 0."""
+    if args.threads:
+        pf.set_num_threads(args.threads)
+    out = args.out or args.folder / "attention.html"
+    model, tokenizer = models.from_pretrained(args.folder), tokenizers.load(args.folder)
+    if args.device != "cpu":
+        model.to(args.device)
+    panels = read_attention(model, tokenizer, args.text)
+    title = f"What {files.display_name(args.folder.name)} attends to"
+    files.write_bytes_atomic(out, page(title, panels).encode("utf-8"))
+    print(f"saved {files.display_name(out)}")
+    try:
+        drawn = picture(title, panels)
+    except ImportError as error:
+        say(str(error))
+        return 0
+    files.write_bytes_atomic(out.with_suffix(".png"), drawn)
+    print(f"saved {files.display_name(out.with_suffix('.png'))}")
+    return 0
+
+
+def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> list[Panel]:
+    """The panels of a model that reads `text`; an EncoderDecoder also translates it, greedily.
+
+    ValueError if the text is empty, too long for the model, or the model has no attention.
+    """
+    ids = tokenizer.encode(text).tolist()
+    if isinstance(model, models.BERT | models.BertClassifier) and model.config.vocab_size > tokenizer.vocab_size:
+        ids = [tokenizer.vocab_size, *ids]
+    if not ids:
+        raise ValueError("attend: expected a text, got an empty one")
+    limit = min(MAX_TOKENS, getattr(model.config, "context_length", 0))
+    if len(ids) > limit:
+        raise ValueError(f"attend: the text is {len(ids)} tokens long, expected at most {limit}")
+    words = [_word(tokenizer, token) for token in ids]
+    with pf.no_grad():
+        if isinstance(model, models.EncoderDecoder):
+            return _translated(model, tokenizer, ids, words)
+        if not isinstance(model, models.GPT | models.Llama | models.BERT | models.BertClassifier):
+            raise ValueError(f"attend: {type(model).__name__} has no attention to look at")
+        _, weights = model([ids], return_weights=True)
+    return [Panel("attention", words, words, _stacked(weights))]
+
+
+def _translated(
+    model: models.EncoderDecoder, tokenizer: tokenizers.Tokenizer, ids: list[int], words: list[str]
+) -> list[Panel]:
+    target = [model.config.bos_id, *model.translate([ids])[0]][: model.config.context_length]
+    _, weights = model([ids], [target], return_weights=True)
+    written = ["[start]", *(_word(tokenizer, token) for token in target[1:])]
+    return [
+        Panel("target to source", written, words, _stacked(weights["cross"])),
+        Panel("source to itself", words, words, _stacked(weights["encoder"])),
+        Panel("target to itself", written, written, _stacked(weights["decoder"])),
+    ]
+
+
+def _stacked(weights: list[pf.Tensor]) -> np.ndarray:
+    return np.stack([layer.to("cpu").numpy()[0] for layer in weights])
+
+
+def _word(tokenizer: tokenizers.Tokenizer, token: int) -> str:
+    """A token as it is shown; one that the tokenizer doesn't have is the model's own mark of a start."""
+    if token >= tokenizer.vocab_size:
+        return "[start]"
+    return tokenizer.decode([token]).replace("\n", "\u23ce")
+
+
+def page(title: str, panels: list[Panel]) -> str:
+    """One HTML page that needs nothing else: a grid of layers and heads, and the text, to hover over."""
+    content = [
+        {
+            "name": panel.name,
+            "queries": panel.queries,
+            "keys": panel.keys,
+            "layers": panel.weights.shape[0],
+            "heads": panel.weights.shape[1],
+            "weights": base64.b64encode(np.rint(panel.weights * 255).astype(np.uint8).tobytes()).decode("ascii"),
+        }
+        for panel in panels
+    ]
+    # No word of the text may end the script element that carries it.
+    data = json.dumps({"title": title, "panels": content}).replace("<", "\\u003c")
+    return PAGE.read_text(encoding="utf-8").replace("DATA", data, 1)
+
+
+def picture(title: str, panels: list[Panel]) -> bytes:
+    """The first panel as a PNG: layers from top to bottom, heads from left to right.
+
+    ImportError, saying what to install, without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("attend: no picture without matplotlib: pip install 'pyformer[plot]'") from None
+    panel = panels[0]
+    layers, heads, queries, keys = panel.weights.shape
+    labelled = max(queries, keys) <= LABELLED_TOKENS
+    size = 3.2 if labelled else 2.2
+    figure = Figure(figsize=(size * heads, size * layers + 0.5), layout="constrained")
+    figure.suptitle(_drawable(title))
+    axes = figure.subplots(layers, heads, squeeze=False)
+    for layer in range(layers):
+        for head in range(heads):
+            ax = axes[layer, head]
+            ax.imshow(panel.weights[layer, head], cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+            ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
+            ax.set_xticks(range(keys) if labelled else [], _labels(panel.keys) if labelled else [], rotation=90)
+            ax.set_yticks(range(queries) if labelled else [], _labels(panel.queries) if labelled else [])
+            ax.tick_params(labelsize=6)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=100)
+    return out.getvalue()
+
+
+def _labels(words: list[str]) -> list[str]:
+    return [_drawable(word) for word in words]
+
+
+def _drawable(text: str) -> str:
+    """`text` without what matplotlib would read as mathematics or its fonts lack."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text).replace("$", r"\$")

@@ -1,0 +1,146 @@
+"""`pyformer attend`: the page holds the right weights, needs nothing else and works; the picture is one."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer.cli import attend, main
+from pyformer.models import (
+    GPT,
+    BertClassifier,
+    BertConfig,
+    EncoderDecoder,
+    EncoderDecoderConfig,
+    GPTConfig,
+    Llama,
+    LlamaConfig,
+)
+from pyformer.tokenizers import ByteTokenizer, CharTokenizer
+
+TEXT = "</script> a\nb & 'c' é"
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    pf.manual_seed(0)
+    GPT(GPTConfig(256, 64, 2, 3, 12)).save_pretrained(folder)
+    ByteTokenizer().save(folder)
+    return folder
+
+
+def read_page(path):
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return text, json.loads(found.group(1))
+
+
+def test_page_holds_the_models_weights_and_no_address(run, capsys):
+    assert main(["attend", str(run), TEXT]) == 0
+    text, data = read_page(run / "attention.html")
+    assert not re.search(
+        r"(https?:|//|src=|href=|@import|fetch\(|XMLHttp)", re.sub(r"^\s*// .*$", "", text, flags=re.M)
+    )
+    assert "default-src 'none'" in text
+    (panel,) = data["panels"]
+    ids = ByteTokenizer().encode(TEXT)
+    assert panel["keys"] == panel["queries"]
+    assert len(panel["keys"]) == ids.size
+    assert panel["keys"][:2] == ["<", "/"]
+    assert "\u23ce" in panel["keys"]
+    stored = np.frombuffer(base64.b64decode(panel["weights"]), np.uint8).reshape(2, 3, ids.size, ids.size) / 255
+    _, weights = pf.from_pretrained(run)([ids.tolist()], return_weights=True)
+    assert np.abs(stored - np.stack([w.numpy()[0] for w in weights])).max() <= 0.5 / 255 + 1e-6
+    assert "saved" in capsys.readouterr().out
+
+
+def test_page_is_well_formed(run):
+    main(["attend", str(run), TEXT])
+    opened = []
+
+    class Parser(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta",):
+                opened.append(tag)
+
+        def handle_endtag(self, tag):
+            assert opened.pop() == tag
+
+    Parser().feed((run / "attention.html").read_text(encoding="utf-8"))
+    assert opened == []
+
+
+FAKE_BROWSER = Path(__file__).with_name("fake_browser.js")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not here to run the page's script")
+def test_script_draws_hovers_and_clicks(run):
+    main(["attend", str(run), "abc"])
+    done = subprocess.run(
+        ["node", str(FAKE_BROWSER), str(run / "attention.html")], capture_output=True, encoding="utf-8", timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    _, weights = pf.from_pretrained(run)([ByteTokenizer().encode("abc").tolist()], return_weights=True)
+    weights = np.stack([w.numpy()[0] for w in weights])
+    assert seen["canvases"] == 6
+    assert seen["pixels"] == 6 * 9
+    assert seen["words"] == ["a", "b", "c"]
+    percent = [[float(p.rstrip("%")) for p in seen[name]] for name in ("mean", "one")]
+    np.testing.assert_allclose(percent[0], 100 * weights.mean((0, 1))[2], atol=0.3)
+    np.testing.assert_allclose(percent[1], 100 * weights[1, 2, 2], atol=0.3)
+    assert seen["chosen"] == "layer 2, head 3"
+    assert seen["again"] == "mean of all heads"
+
+
+def test_picture(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "x.html"
+    assert main(["attend", str(run), "a $^{$ b", "--out", str(out)]) == 0
+    data = out.with_suffix(".png").read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert len(data) > 5000
+
+
+def test_without_matplotlib_the_page_is_still_made(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["attend", str(run), "abc"]) == 0
+    assert "pip install 'pyformer[plot]'" in capsys.readouterr().err
+    assert (run / "attention.html").exists()
+    assert not (run / "attention.png").exists()
+
+
+def test_every_model_with_attention():
+    pf.manual_seed(0)
+    tokenizer = CharTokenizer("abc")
+    llama = Llama(LlamaConfig(3, 8, 2, 2, 8))
+    (panel,) = attend.read_attention(llama.eval(), tokenizer, "abca")
+    assert panel.weights.shape == (2, 2, 4, 4)
+    bert = BertClassifier(BertConfig(4, 8, 2, 2, 8))
+    (panel,) = attend.read_attention(bert.eval(), tokenizer, "abca")
+    assert panel.keys == ["[start]", "a", "b", "c", "a"]
+    model = EncoderDecoder(EncoderDecoderConfig(5, 8, 2, 2, 8, bos_id=3, eos_id=4))
+    panels = attend.read_attention(model.eval(), tokenizer, "abca")
+    assert [panel.name for panel in panels] == ["target to source", "source to itself", "target to itself"]
+    cross = panels[0]
+    assert cross.weights.shape == (2, 2, len(cross.queries), 4)
+    np.testing.assert_allclose(cross.weights.sum(-1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "empty"), ("a" * 65, "at most 64")])
+def test_bad_text(run, capsys, text, words):
+    assert main(["attend", str(run), text]) == 2
+    assert words in capsys.readouterr().err
+    assert not (run / "attention.html").exists()
