@@ -1,6 +1,7 @@
 """Modules: layers with parameters, and what holds them together."""
 
 from pyformer.nn import init
+from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions
 from pyformer.nn.convolution import (
     AvgPool2d,
     BatchNorm2d,
@@ -11,7 +12,6 @@ from pyformer.nn.convolution import (
     MaxPool2d,
 )
 from pyformer.nn.kan import KANLayer
-from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions
 from pyformer.nn.layers import (
     GELU,
     Dropout,
