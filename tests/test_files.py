@@ -170,7 +170,7 @@ def test_damaged_config(folder, name):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"model_type": "llama"}, ValueError, "model_type"),
+        ({"model_type": "t5"}, ValueError, "model_type"),
         ({"model_type": ...}, ValueError, "model_type"),
         ({"model_type": ["gpt2"]}, ValueError, "model_type"),
         ({"n_layer": ...}, ValueError, "lacks n_layer"),
