@@ -14,8 +14,8 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models import generation
-from pyformer.models.language import LanguageModel, initialise
 from pyformer.models.own_layout import Pretrained
+from pyformer.models.state_model import StateModel, initialise
 from pyformer.nn.layers import check_probability, check_sizes
 
 MAX_ORDER = 8  # of ops.bspline
@@ -126,7 +126,7 @@ class KANTransformerConfig:
         return self.embed_dim * (embeddings + edges)
 
 
-class KANTransformer(LanguageModel):
+class KANTransformer(StateModel):
     """A GPT whose MLPs are one KANLayer each: learned positions, pre-norm blocks, a tied last projection.
 
     One KANLayer from C to C with the default grid has 10 C^2 numbers; the MLP that it stands for has 8 C^2.

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core, nn
-from pyformer.models.language import LanguageModel
 from pyformer.models.own_layout import Pretrained
+from pyformer.models.state_model import StateModel
 from pyformer.nn.layers import check_probability, check_sizes
 
 
@@ -39,7 +39,7 @@ class LiquidConfig:
         return self.embed_dim * (self.vocab_size + self.num_layers * self.embed_dim)
 
 
-class Liquid(LanguageModel):
+class Liquid(StateModel):
     """Embedding, CfC layers one time unit a token, and the embedding again as the last projection.
 
     Freshly initialised from `pf.manual_seed`'s stream, float32.
@@ -61,7 +61,7 @@ class Liquid(LanguageModel):
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
     ) -> tuple[pf.Tensor, list[pf.Tensor]]:
-        """As `LanguageModel.advance`; the states are each layer's h, (B, C)."""
+        """As `StateModel.advance`; the states are each layer's h, (B, C)."""
         x, ends = self.dropout(self.wte(ids)), []
         for index, layer in enumerate(self.layers):
             start = None if states is None else states[index].reshape(1, *states[index].shape)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core, nn, ops
-from pyformer.models.language import LanguageModel
+from pyformer.models.state_model import StateModel
 from pyformer.nn.layers import check_probability, check_sizes
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -45,7 +45,7 @@ class LSTMConfig:
         return self.embed_dim * (self.vocab_size + self.num_layers * self.embed_dim)
 
 
-class LSTM(LanguageModel):
+class LSTM(StateModel):
     """Embedding, layers, and the embedding again as the last projection.
 
     With `bidirectional` a second stack reads from the last token to the first and predicts the token before; the two
@@ -81,7 +81,7 @@ class LSTM(LanguageModel):
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
     ) -> tuple[pf.Tensor, list[pf.Tensor]]:
-        """As `LanguageModel.advance`; the states are h, for LSTM h and c, of each layer, (B, C)."""
+        """As `StateModel.advance`; the states are h, for LSTM h and c, of each layer, (B, C)."""
         x, ends = self.dropout(self.wte(ids)), []
         per_layer = len(states) // len(self.layers) if states else 0
         for index, layer in enumerate(self.layers):
@@ -109,7 +109,7 @@ class LSTM(LanguageModel):
         return ops.concat([self.hidden(ids), self.backward_hidden(ids)], axis=-1)
 
     def loss(self, ids: Any, targets: Any) -> pf.Tensor:
-        """As `LanguageModel.loss`; with `bidirectional` the mean of that and of the backward stack's loss, which
+        """As `StateModel.loss`; with `bidirectional` the mean of that and of the backward stack's loss, which
         predicts each token of `ids` from those after it."""
         forward = super().loss(ids, targets)
         ids = self.read_ids(ids)

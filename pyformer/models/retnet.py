@@ -12,7 +12,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
-from pyformer.models.language import LanguageModel, initialise
+from pyformer.models.state_model import StateModel, initialise
 from pyformer.nn.layers import check_probability, check_sizes
 
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x))), state
 
 
-class RetNet(LanguageModel):
+class RetNet(StateModel):
     """A RetNet language model, freshly initialised from `pf.manual_seed`'s stream, float32.
 
     `form` is how retention is computed: "chunked", "parallel" or "recurrent"; all give the same to rounding, and
@@ -89,7 +89,7 @@ class RetNet(LanguageModel):
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
     ) -> tuple[pf.Tensor, list[pf.Tensor]]:
-        """As `LanguageModel.advance`; the states are each block's (B, H, D, Dv)."""
+        """As `StateModel.advance`; the states are each block's (B, H, D, Dv)."""
         return self._run(ids, states, positions, "chunked")
 
     def hidden(self, ids: Any) -> pf.Tensor:

@@ -1,4 +1,4 @@
-"""What the language models beside GPT share: ids in, logits out, the loss, and generation from a state."""
+"""Language models whose past is a state of fixed size: ids in, logits out, the loss, generation from the state."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, nn, ops
-from pyformer.models import generation
+from pyformer.models import generation, inputs
 from pyformer.models.own_layout import Pretrained
 
 IGNORED = -100
 
 
-class LanguageModel(Pretrained):
+class StateModel(Pretrained):
     """A model of the next token whose past is a state of fixed size.
 
     A subclass has `wte`, an Embedding that is also the last projection, and `advance`. Neither `forward` nor
@@ -117,32 +117,14 @@ class LanguageModel(Pretrained):
 
     def read_ids(self, ids: Any) -> pf.Tensor:
         """Ids of any accepted form as int64 (B, T)."""
-        if not (isinstance(ids, pf.Tensor) and ids.dtype == pf.int64):
-            ids = self.to_device(self._read_int64("ids", ids))
-        if ids.ndim != 2 or ids.shape[1] == 0:
-            name = type(self).__name__
-            raise ValueError(f"{name}: ids must be (B, T) with T at least 1, got shape {tuple(ids.shape)}")
-        return ids
+        return inputs.read_ids(type(self).__name__, ids, sys.maxsize, self.wte.weight.device)
 
     def read_targets(self, targets: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Targets of any accepted form as an int64 array of `shape`."""
-        targets = self._read_int64("targets", targets)
+        targets = inputs.read_int64(type(self).__name__, "targets", targets)
         if targets.shape != shape:
             raise ValueError(f"{type(self).__name__}: targets must be {shape} as ids are, got {targets.shape}")
         return targets
-
-    def _read_int64(self, what: str, values: Any) -> np.ndarray:
-        if isinstance(values, pf.Tensor):
-            values = values.to("cpu").numpy()
-        try:
-            array = np.asarray(values)
-        except ValueError as error:
-            raise ValueError(f"{type(self).__name__}: rows of {what} differ in length") from error
-        if array.size and array.dtype.kind not in "iu":
-            raise TypeError(f"{type(self).__name__}: {what} must be integers, got {array.dtype}")
-        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-            raise IndexError(f"{type(self).__name__}: {what} hold {array.max()}, which doesn't fit in int64")
-        return array.astype(np.int64)
 
     def to_device(self, array: np.ndarray) -> pf.Tensor:
         """An array as a Tensor where the model's parameters are."""
@@ -150,9 +132,9 @@ class LanguageModel(Pretrained):
 
 
 class StateDecoder:
-    """A `generation.Decoder` over a LanguageModel. All state of a generation is here, none in the model."""
+    """A `generation.Decoder` over a StateModel. All state of a generation is here, none in the model."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: StateModel) -> None:
         self.model = model
         self.states: list[pf.Tensor] = []
 
