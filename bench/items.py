@@ -27,6 +27,7 @@ def all_items(quick: bool) -> dict[str, Item]:
     items["startup/import"] = startup.run_import
     items["startup/size"] = startup.run_size
     items["startup/overhead"] = startup.run_overhead
+    items["op/adamw"] = ops.run_adamw
     items |= {f"op/{op}": partial(ops.run_op, op) for op in ops.cases_by_op(quick)}
     return items
 

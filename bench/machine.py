@@ -44,6 +44,7 @@ def measure_limits(threads: int) -> dict[str, float]:
     return {
         "fma_peak_gflops": _core.fma_peak_gflops(_core.DType.float32, threads),
         "read_bandwidth_gbps": _core.read_bandwidth_gbps(threads),
+        "copy_bandwidth_gbps": _core.copy_bandwidth_gbps(threads),
     }
 
 

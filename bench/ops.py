@@ -14,8 +14,7 @@ import pyformer as pf
 from bench.measure import Row, Settings, check_close, timed_row
 from pyformer import _core
 
-# Work of forward and backward together, as a multiple of forward's: two more products; about as much traffic again
-# and a half (a norm reads x and writes out; its backward reads dout and x and writes dx).
+# Work of forward and backward together, as a multiple of forward's: two more products, and bytes as case.py says.
 BOTH_FLOPS, BOTH_BYTES = 3.0, 2.5
 # float32 with sums in another order; gradients of weights are sums over thousands of rows.
 TOLERANCE = 2e-3
@@ -132,8 +131,44 @@ def _row(case: Case, arrays: dict[str, np.ndarray], douts: list[np.ndarray] | No
         steps,
         settings,
         flops=case.flops * (1.0 if forward else BOTH_FLOPS),
-        bytes=case.bytes * (1.0 if forward else BOTH_BYTES),
+        bytes=case.bytes if forward else case.bytes_both or BOTH_BYTES * case.bytes,
+        memory="copy",
     )
+
+
+# GPT-2 124M: its parameters and their number of each shape.
+ADAMW_SHAPES = {
+    (50_257, 768): 1,
+    (1024, 768): 1,
+    (768, 2304): 12,
+    (768, 768): 12,
+    (768, 3072): 24,
+    (3072,): 12,
+    (2304,): 12,
+    (768,): 62,
+}
+
+
+def run_adamw(settings: Settings) -> Iterator[Row]:
+    """One step over the parameters of GPT-2 124M; torch's optimiser is its fused one."""
+    shapes = {(17, 5): 2} if settings.quick else ADAMW_SHAPES
+    rng = np.random.default_rng(3)
+    values = [rng.standard_normal(shape, np.float32) for shape, count in shapes.items() for _ in range(count)]
+    ours = [pf.tensor(v, requires_grad=True) for v in values]
+    theirs = [torch.tensor(v, requires_grad=True) for v in values]
+    for mine, rival, value in zip(ours, theirs, values, strict=True):
+        mine.grad, rival.grad = pf.tensor(value), torch.tensor(value)
+    options = {"lr": 1e-4, "weight_decay": 0.1}
+    steps = {
+        "pyformer": pf.optim.AdamW(ours, **options).step,
+        "torch": torch.optim.AdamW(theirs, fused=True, **options).step,
+    }
+    for step in steps.values():
+        step()
+    check_close("adamw", ours[-1].detach().numpy(), theirs[-1].detach().numpy(), TOLERANCE)
+    size = sum(v.size for v in values)
+    # Reads parameter, gradient and both averages; writes all but the gradient.
+    yield timed_row("operations", f"adamw {size / 1e6:.0f}M", steps, settings, bytes=28.0 * size, memory="copy")
 
 
 def run_op(op: str, settings: Settings) -> Iterator[Row]:

@@ -65,12 +65,12 @@ def _compare(row: dict[str, Any], limits: dict[str, float]) -> Iterable[Comparis
 
 
 def _share(row: dict[str, Any], limits: dict[str, float]) -> str:
-    """The share of the limit that binds: arithmetic or reading memory."""
+    """The share of the limit that binds: arithmetic or memory."""
     if not row["seconds"]:
         return ""
     fma = row["flops"] / (1e9 * limits["fma_peak_gflops"]) / row["seconds"]
-    read = row["bytes"] / (1e9 * limits["read_bandwidth_gbps"]) / row["seconds"]
-    share, of = max((fma, "FMA peak"), (read, "read bandwidth"))
+    memory = row["bytes"] / (1e9 * limits[f"{row['memory']}_bandwidth_gbps"]) / row["seconds"]
+    share, of = max((fma, "FMA peak"), (memory, f"{row['memory']} bandwidth"))
     return f"{share:.0%} {of}" if share else ""
 
 
@@ -91,7 +91,8 @@ def _about(data: dict[str, Any]) -> list[str]:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}; {data['threads']} threads, float32; "
         f"load {machine['load_average']:.1f} at the start.",
         f"Limits measured in the same run: fused multiply-add {limits['fma_peak_gflops']:.0f} GFLOP/s, "
-        f"memory read {limits['read_bandwidth_gbps']:.1f} GB/s.",
+        f"memory read {limits['read_bandwidth_gbps']:.1f} GB/s, copy {limits['copy_bandwidth_gbps']:.1f} GB/s "
+        "(read and written together).",
         f"{machine['date']}, commit {machine['commit']}; {versions}; {data['repetitions']} interleaved repetitions.",
     ]
 
@@ -136,7 +137,7 @@ def markdown(data: dict[str, Any]) -> str:
         "",
         "Made by `python -m bench` and `python -m bench.report`; not edited by hand.",
         "A ratio above 1 says how many times faster, or smaller, pyformer is. Figures are medians; best beside them.",
-        "The limit is arithmetic or reading memory, whichever binds; data that fits a cache may exceed the latter.",
+        "The limit is arithmetic or memory, whichever binds; data that fits a cache may exceed the latter.",
         "",
         *(f"- {line}" for line in _about(data)),
         "",

@@ -23,7 +23,7 @@ def report():
 def row(name, ours, rivals, **changes):
     values = {who: {"median": m, "best": m} for who, m in {"pyformer": ours, **rivals}.items()}
     plain = {"section": "operations", "unit": "ms", "higher_is_better": False}
-    work = {"flops": 0.0, "bytes": 0.0, "seconds": 0.0, "errors": {}}
+    work = {"flops": 0.0, "bytes": 0.0, "memory": "read", "seconds": 0.0, "errors": {}}
     return {**plain, **work, "name": name, "values": values, **changes}
 
 
@@ -33,7 +33,7 @@ def data(*rows, **changes):
         "machine": {**machine, "commit": "abc", "versions": {"torch": "1", "transformers": None}},
         "threads": 2,
         "repetitions": 7,
-        "limits": {"fma_peak_gflops": 100.0, "read_bandwidth_gbps": 10.0},
+        "limits": {"fma_peak_gflops": 100.0, "read_bandwidth_gbps": 10.0, "copy_bandwidth_gbps": 20.0},
         "failures": {},
     }
     return {**plain, "rows": list(rows), **changes}
@@ -53,8 +53,9 @@ def test_ratio_is_above_one_where_pyformer_leads(report):
 def test_share_is_of_the_limit_that_binds(report):
     compute = row("compute", 1.0, {}, flops=50e9, bytes=1e9, seconds=1.0)
     memory = row("memory", 1.0, {}, flops=1e9, bytes=9e9, seconds=1.0)
-    shares = [c.share for c in report.comparisons(data(compute, memory))]
-    assert shares == ["50% FMA peak", "90% read bandwidth"]
+    copy = row("copy", 1.0, {}, flops=1e9, bytes=9e9, memory="copy", seconds=1.0)
+    shares = [c.share for c in report.comparisons(data(compute, memory, copy))]
+    assert shares == ["50% FMA peak", "90% read bandwidth", "45% copy bandwidth"]
 
 
 def test_markdown_sorts_and_says_where_it_trails(report):

@@ -142,3 +142,39 @@ def test_alignment_does_not_matter():
     even = pf.tensor(base[1:].reshape(64, 48))
     for op in (lambda x: pf.ops.linear(x, w), pf.ops.softmax, pf.ops.layer_norm, pf.ops.gelu):
         assert same_bits(op(odd).numpy(), op(even).numpy())
+
+
+LARGE = {  # outputs from 8 MiB on are written past the caches, in another loop
+    "softmax": lambda x, w: pf.ops.softmax(x),
+    "softmax-axis-0": lambda x, w: pf.ops.softmax(x, 0),
+    "log_softmax": lambda x, w: pf.ops.log_softmax(x),
+    "log_softmax-axis-0": lambda x, w: pf.ops.log_softmax(x, 0),
+    "layer_norm": lambda x, w: pf.ops.layer_norm(x, w, w),
+    "rms_norm": lambda x, w: pf.ops.rms_norm(x, w),
+    "gelu": lambda x, w: pf.ops.gelu(x),
+    "gelu-tanh": lambda x, w: pf.ops.gelu(x, "tanh"),
+    "exp": lambda x, w: pf.ops.exp(x),
+    "multiply": lambda x, w: x * w,
+    "maximum": lambda x, w: pf.ops.maximum(x, w),
+    "cross_entropy": lambda x, w: pf.ops.cross_entropy(x, pf.tensor(np.arange(1101) % 1999)),
+    "sum": lambda x, w: pf.ops.sum(x, 1),
+    "mean-of-all": lambda x, w: pf.ops.mean(x),
+    "mean-axis-0": lambda x, w: pf.ops.mean(x, 0),
+    "max-of-all": lambda x, w: pf.ops.max(x),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_outputs_equal_the_reference(name):
+    rng = np.random.default_rng(4)
+    arrays = [rng.standard_normal(shape, np.float32) for shape in ((1101, 1999), (1999,))]
+    results = []
+    for isa in ["ref", *ISAS]:
+        _core.set_isa(isa)
+        x, w = (pf.tensor(a, requires_grad=True) for a in arrays)
+        out = LARGE[name](x, w)
+        _core.backward_many([out], [pf.tensor(np.random.default_rng(5).standard_normal(out.shape).astype(np.float32))])
+        results.append([out.detach().numpy(), x.grad.numpy(), None if w.grad is None else w.grad.numpy()])
+    for values in results[1:]:
+        for got, expected in zip(values, results[0], strict=True):
+            assert got is expected or same_bits(got, expected)

@@ -20,3 +20,5 @@ def test_bad_arguments():
         _core.fma_peak_gflops(pf.float32, 0)
     with pytest.raises(ValueError, match="read_bandwidth_gbps: threads must be 1 to 1024, got 1025"):
         _core.read_bandwidth_gbps(1025)
+    with pytest.raises(ValueError, match="copy_bandwidth_gbps: threads must be 1 to 1024, got 0"):
+        _core.copy_bandwidth_gbps(0)

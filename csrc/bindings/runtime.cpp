@@ -58,6 +58,8 @@ void bind_runtime(py::module_& core) {
       "This machine's fused multiply-add peak in float32 or float64, GFLOP/s, measured now.");
   core.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("threads"), NoGil(),
            "This machine's memory read bandwidth, GB/s, measured now.");
+  core.def("copy_bandwidth_gbps", &copy_bandwidth_gbps, py::arg("threads"), NoGil(),
+           "This machine's bandwidth copying memory, GB/s read and written together, measured now.");
 }
 
 }  // namespace pyformer::bindings

@@ -19,7 +19,8 @@ class Case:
     each returns a tensor or a tuple of tensors.
     grads: the inputs that get a gradient. reduction: the longest sum behind one output element.
     finite: False where inputs hold infinities, NaN or extremes, so that differences prove nothing.
-    bench: True for sizes that only benchmarks run. flops and bytes count one forward.
+    bench: True for sizes that only benchmarks run. flops and bytes count one forward; bytes_both counts forward and
+    backward, where 0 stands for 2.5 times forward's: read x, write out; read x and dout, write dx.
     """
 
     op: str
@@ -31,6 +32,7 @@ class Case:
     reduction: int = 1
     flops: float = 0.0
     bytes: float = 0.0
+    bytes_both: float = 0.0
     finite: bool = True
     bench: bool = False
 

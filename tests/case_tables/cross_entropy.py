@@ -32,6 +32,7 @@ def _case(rows: int, classes: int, *, ignored=0.0, scale=2.0, name="", bench=Fal
         reduction=max(rows, classes),
         flops=20.0 * rows * classes,
         bytes=4.0 * rows * classes,
+        bytes_both=12.0 * rows * classes,
         finite=finite,
         bench=bench,
     )
@@ -108,6 +109,7 @@ CASES = [
     _fused(600, 9, 19, bias=True, ignored=0.2, reduction="none"),
     _fused(300, 9, 40, label_smoothing=0.1),
     _case(768, 65, bench=True),
+    _case(4096, 768, bench=True),
     _case(1024, 50_257, bench=True),
     _fused(768, 128, 65, bench=True),
     _fused(1024, 768, 50_257, bench=True),

@@ -57,5 +57,6 @@ CASES = [
         reduction=19,
     ),
     _case(4096, 768, bench=True),
+    _case(16_384, 768, bench=True),
     _case(1024, 768, bench=True),
 ]

@@ -29,6 +29,7 @@ def _sum_like(op: str, shape, axis, keepdims: bool = False, *, bench: bool = Fal
         reduction=_reduced(shape, axis),
         flops=math.prod(shape),
         bytes=4.0 * math.prod(shape),
+        bytes_both=8.0 * math.prod(shape),
         bench=bench,
     )
 
@@ -46,6 +47,7 @@ def _extreme(op: str, shape, axis, keepdims: bool = False, *, bench: bool = Fals
         grads=("x",),
         flops=math.prod(shape),
         bytes=4.0 * math.prod(shape),
+        bytes_both=8.0 * math.prod(shape),
         bench=bench,
     )
 
@@ -116,6 +118,14 @@ CASES = [
     ),
     Case(
         op="max",
+        name="long-rows",
+        inputs=lambda rng: {"x": rng.integers(0, 99, (2, 70_001)).astype(float)},
+        run=lambda pf, x: (pf.ops.max(x, -1), pf.ops.argmax(x, -1), pf.ops.argmin(x, -1), pf.ops.min(x)),
+        torch=lambda torch, x: (x.amax(-1), x.argmax(-1), x.argmin(-1), x.min()),
+        finite=False,
+    ),
+    Case(
+        op="max",
         name="signed-zeros",
         inputs=lambda rng: {"x": rng.choice([-0.0, 0.0], (9, 70))},
         run=lambda pf, x: (pf.ops.max(x, -1), pf.ops.min(x, -1), pf.ops.max(x, 0), pf.ops.min(x, 0)),
@@ -158,4 +168,5 @@ CASES = [
     _sum_like("sum", (4096, 768), None, bench=True),
     _extreme("max", (4096, 768), -1, bench=True),
     _extreme("max", (4096, 768), 0, bench=True),
+    _extreme("max", (4096, 768), None, bench=True),
 ]

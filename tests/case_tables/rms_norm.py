@@ -37,5 +37,6 @@ CASES = [
         reduction=19,
     ),
     _case(4096, 768, bench=True),
+    _case(16_384, 768, bench=True),
     _case(4096, 576, bench=True),
 ]

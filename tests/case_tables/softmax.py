@@ -41,7 +41,8 @@ CASES = [
         *(_case(op, (3, n)) for n in (1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 257, 1031)),
         *(_case(op, shape) for shape in ((0, 5), (2, 4096), (2, 4097), (1, 12_500), (2, 3, 4, 5))),
         *(_case(op, (3, 33, 35), axis) for axis in (0, 1)),
-        _case(op, (70, 2), 0),
+        *(_case(op, shape, 0) for shape in ((70, 2), (5, 150), (4097, 3), (12_500, 2))),
+        _case(op, (2, 5, 64, 3), 1),
         _case(op, (6, 40), scale=1e5, name="logits-of-1e5"),
         Case(
             op=op,
@@ -52,7 +53,9 @@ CASES = [
             reduction=37,
             finite=False,
         ),
-        _case(op, (4096, 1024), bench=True),
-        _case(op, (256, 50_257), bench=True),
+        _case(op, (4096, 768), bench=True),
+        _case(op, (1024, 50_257), bench=True),
+        _case(op, (4096, 768), 0, bench=True),
+        _case(op, (16, 256, 768), 1, bench=True),
     )
 ]

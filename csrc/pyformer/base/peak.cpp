@@ -59,25 +59,42 @@ double fma_peak_gflops(DType dtype, int threads) {
   return 1e-9 * double(flops_a_round * rounds) * threads / best_s;
 }
 
-double read_bandwidth_gbps(int threads) {
-  constexpr int64_t kBytes = int64_t(512) << 20, kBlocks = kBytes / ReadSum::kBlockBytes;
+constexpr int64_t kMemoryBytes = int64_t(512) << 20;
+
+// kMemoryBytes of the kind that Arrays live in, over the best of several passes of body(thread, buffer).
+template <class Body>
+static double gbps_over_memory(int threads, const Body& body) {
+  constexpr int64_t bytes = kMemoryBytes;
   constexpr int kPasses = 5;
-  check_threads("read_bandwidth_gbps", threads);
-  const PeakKernels& kernels = best_kernels();
   const auto free_buffer = [](float* p) {
-    deallocate(p, kBytes);
+    deallocate(p, bytes);
     empty_cache();
   };
-  const std::unique_ptr<float, decltype(free_buffer)> buffer(static_cast<float*>(allocate(kBytes)), free_buffer);
-  std::fill_n(buffer.get(), kBytes / int64_t(sizeof(float)), 1.0f);
-  std::vector<Sink> sinks(threads);
+  const std::unique_ptr<float, decltype(free_buffer)> buffer(static_cast<float*>(allocate(bytes)), free_buffer);
+  std::fill_n(buffer.get(), bytes / int64_t(sizeof(float)), 1.0f);
   double best_s = 1e300;
   for (int pass = 0; pass < kPasses; ++pass)
-    best_s = std::min(best_s, seconds_of(threads, [&](int thread) {
-                        kernels.read_sum({buffer.get(), reinterpret_cast<float*>(&sinks[thread].value)},
-                                         kBlocks * thread / threads, kBlocks * (thread + 1) / threads);
-                      }));
-  return 1e-9 * double(kBytes) / best_s;
+    best_s = std::min(best_s, seconds_of(threads, [&](int thread) { body(thread, buffer.get()); }));
+  return 1e-9 * double(bytes) / best_s;
+}
+
+double read_bandwidth_gbps(int threads) {
+  constexpr int64_t kBlocks = kMemoryBytes / ReadSum::kBlockBytes;
+  check_threads("read_bandwidth_gbps", threads);
+  std::vector<Sink> sinks(threads);
+  return gbps_over_memory(threads, [&](int thread, float* buffer) {
+    best_kernels().read_sum({buffer, reinterpret_cast<float*>(&sinks[thread].value)}, kBlocks * thread / threads,
+                            kBlocks * (thread + 1) / threads);
+  });
+}
+
+double copy_bandwidth_gbps(int threads) {
+  check_threads("copy_bandwidth_gbps", threads);
+  constexpr int64_t kBlocks = kMemoryBytes / 2 / CopyBlocks::kBlockBytes;
+  return gbps_over_memory(threads, [&](int thread, float* buffer) {
+    best_kernels().copy_blocks({buffer, buffer + kMemoryBytes / 2 / int64_t(sizeof(float))}, kBlocks * thread / threads,
+                               kBlocks * (thread + 1) / threads);
+  });
 }
 
 }  // namespace pyformer

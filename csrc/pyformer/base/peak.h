@@ -13,4 +13,7 @@ double fma_peak_gflops(DType dtype, int threads);
 // ValueError unless 1 <= threads <= 1024, OutOfMemory if there is no room for the buffer.
 double read_bandwidth_gbps(int threads);
 
+// 10^9 bytes a second, read and written together, copying 256 MiB from one such buffer to another; errors as above.
+double copy_bandwidth_gbps(int threads);
+
 }  // namespace pyformer

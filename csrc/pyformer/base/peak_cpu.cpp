@@ -1,6 +1,6 @@
 // The loops that measure the machine, for one instruction set.
 #include "pyformer/base/peak_kernels.h"
-#include "pyformer/base/vec.h"
+#include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
 
@@ -32,13 +32,23 @@ static void read_sum(const ReadSum& a, int64_t begin, int64_t end) {
   *a.out = sum[0].r[0];
 }
 
+static void copy_blocks(const CopyBlocks& a, int64_t begin, int64_t end) {
+  constexpr int64_t block = CopyBlocks::kBlockBytes / int64_t(sizeof(float));
+  const float* x = a.x + begin * block;
+  write_row(a.out + begin * block, (end - begin) * block, true,
+            [&](int64_t i, int64_t n) { return load_vec(x + i, n); });
+  stream_fence();
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
 const PeakKernels& peak_kernels<PF_ISA::kIsa>() {
-  static constexpr PeakKernels kernels = {
-      PF_ISA::kVectorBytes, {PF_ISA::fma_chains<float>, PF_ISA::fma_chains<double>}, PF_ISA::read_sum};
+  static constexpr PeakKernels kernels = {PF_ISA::kVectorBytes,
+                                          {PF_ISA::fma_chains<float>, PF_ISA::fma_chains<double>},
+                                          PF_ISA::read_sum,
+                                          PF_ISA::copy_blocks};
   return kernels;
 }
 }  // namespace pyformer

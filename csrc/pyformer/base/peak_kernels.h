@@ -18,10 +18,18 @@ struct ReadSum {
   float* out;  // as above
 };
 
+// Work item: one block of kBlockBytes, written past the caches.
+struct CopyBlocks {
+  static constexpr int64_t kBlockBytes = 4096;
+  const float* x;
+  float* out;
+};
+
 struct PeakKernels {
   int64_t register_bytes;
   Kernel<FmaChains> fma_chains[2];  // indexed [float32, float64]
   Kernel<ReadSum> read_sum;
+  Kernel<CopyBlocks> copy_blocks;
 };
 template <Isa>
 const PeakKernels& peak_kernels();  // specialised per set in peak_cpu.cpp; there is none for ref

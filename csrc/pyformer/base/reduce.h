@@ -17,7 +17,7 @@ class BlockTree {
     ++count_;
   }
   PF_INLINE T total() const {
-    T sum = T(0);
+    T sum = splat<T>(0);
     bool any = false;
     for (int level = 0; level < 63 && (count_ >> level); ++level)
       if ((count_ >> level) & 1) {
@@ -64,7 +64,9 @@ PF_INLINE T lanes_reduce(int64_t n, const Accumulate& accumulate) {
   for (int64_t start = 0; start < n; start += kReduceBlock) {
     const int64_t stop = start + kReduceBlock < n ? start + kReduceBlock : n;
     Lanes<T> lanes = Lanes<T>::zero();
-    for (int64_t i = start; i < stop; i += kLanes) lanes = accumulate(i, stop - i < kLanes ? stop - i : kLanes, lanes);
+    int64_t i = start;
+    for (; i + kLanes <= stop; i += kLanes) lanes = accumulate(i, kLanes, lanes);
+    if (i < stop) lanes = accumulate(i, stop - i, lanes);
     tree.add(sum_lanes(lanes));
   }
   return tree.total();

@@ -69,6 +69,9 @@ struct Vec {
   static PF_INLINE Vec broadcast(T x) { return {x - FloatRegister<T>{}}; }  // x - (+0) is x, also for -0
   static PF_INLINE Vec load(const T* p) { return {*reinterpret_cast<const typename Register<T>::Unaligned*>(p)}; }
   PF_INLINE void store(T* p) const { *reinterpret_cast<typename Register<T>::Unaligned*>(p) = r; }
+  // Past the caches where the set can: p must be aligned to kVectorBytes, and other threads may read it only after this
+  // one's stream_fence().
+  PF_INLINE void stream(T* p) const { store(p); }
 
   // The first n elements (0 <= n <= width), the others `fill`. Never touches memory past p + n.
   static PF_INLINE Vec load_partial(const T* p, int64_t n, T fill = T(0)) {
@@ -163,6 +166,14 @@ template <>
 PF_INLINE void Vec<double>::store_partial(double* p, int64_t n) const {
   _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1u), r);
 }
+template <>
+PF_INLINE void Vec<float>::stream(float* p) const {
+  _mm512_stream_ps(p, r);
+}
+template <>
+PF_INLINE void Vec<double>::stream(double* p) const {
+  _mm512_stream_pd(p, r);
+}
 PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {_mm512_fmadd_ps(a.r, b.r, c.r)}; }
 PF_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return {_mm512_fmadd_pd(a.r, b.r, c.r)}; }
 PF_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm512_max_ps(a.r, b.r)}; }
@@ -204,6 +215,14 @@ template <>
 PF_INLINE void Vec<double>::store_partial(double* p, int64_t n) const {
   _mm256_maskstore_pd(p, first_64(n), r);
 }
+template <>
+PF_INLINE void Vec<float>::stream(float* p) const {
+  _mm256_stream_ps(p, r);
+}
+template <>
+PF_INLINE void Vec<double>::stream(double* p) const {
+  _mm256_stream_pd(p, r);
+}
 PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {_mm256_fmadd_ps(a.r, b.r, c.r)}; }
 PF_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return {_mm256_fmadd_pd(a.r, b.r, c.r)}; }
 PF_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return {_mm256_max_ps(a.r, b.r)}; }
@@ -237,6 +256,12 @@ PF_INLINE Vec<T> sqrt(Vec<T> a) {
   return a;
 }
 #endif
+
+PF_INLINE void stream_fence() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
 
 // ---- scalars under the same names -----------------------------------------------------------------------------
 
@@ -607,11 +632,31 @@ PF_INLINE T sum_lanes(const T* lane) {
     for (int64_t i = 0; i < half; ++i) s[i] = s[i] + s[i + half];
   return s[0];
 }
+// The same tree with f, halving registers: stored lanes that are read back in other sizes wait for the store.
+template <class R, class F>
+PF_INLINE auto tree_of_register(R r, const F& f) {
+  if constexpr (sizeof(r) / sizeof(r[0]) == 16)
+    return tree_of_register(f(__builtin_shufflevector(r, r, 0, 1, 2, 3, 4, 5, 6, 7),
+                              __builtin_shufflevector(r, r, 8, 9, 10, 11, 12, 13, 14, 15)),
+                            f);
+  else if constexpr (sizeof(r) / sizeof(r[0]) == 8)
+    return tree_of_register(f(__builtin_shufflevector(r, r, 0, 1, 2, 3), __builtin_shufflevector(r, r, 4, 5, 6, 7)), f);
+  else if constexpr (sizeof(r) / sizeof(r[0]) == 4)
+    return f(f(r[0], r[2]), f(r[1], r[3]));
+  else
+    return f(r[0], r[1]);
+}
+template <class T, class F>
+PF_INLINE T tree_of_lanes(Lanes<T> l, const F& f) {
+#pragma GCC unroll 4
+  for (int64_t half = Lanes<T>::count / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < half; ++i) l.v[i].r = f(l.v[i].r, l.v[i + half].r);
+  return tree_of_register(l.v[0].r, f);
+}
 template <class T>
 PF_INLINE T sum_lanes(const Lanes<T>& l) {
-  T lane[kLanes];
-  l.store(lane);
-  return sum_lanes(lane);
+  return tree_of_lanes(l, [](auto a, auto b) { return a + b; });
 }
 template <class T>
 PF_INLINE T max_lanes(const T* lane) {
@@ -623,9 +668,7 @@ PF_INLINE T max_lanes(const T* lane) {
 }
 template <class T>
 PF_INLINE T max_lanes(const Lanes<T>& l) {
-  T lane[kLanes];
-  l.store(lane);
-  return max_lanes(lane);
+  return tree_of_lanes(l, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 }  // namespace pyformer::PF_ISA

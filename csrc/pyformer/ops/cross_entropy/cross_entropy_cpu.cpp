@@ -3,6 +3,7 @@
 #include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
 
 #include "pyformer/base/math.h"
+#include "pyformer/base/write.h"
 #include "pyformer/ops/softmax/softmax_rows.h"
 
 namespace pyformer::PF_ISA {
@@ -58,15 +59,15 @@ static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) 
     const T m = static_cast<const T*>(a.max)[row], log_sum = static_cast<const T*>(a.log_sum)[row];
     const T scale = static_cast<const T*>(a.dout)[row * a.dout_stride] / T(a.divisor);
     const T at_target = scale * (exp_flush((x[target] - m) - log_sum) - uniform - rest);
-    const Lanes<T> m_lanes = Lanes<T>::broadcast(m), log_sum_lanes = Lanes<T>::broadcast(log_sum);
-    const Lanes<T> scale_lanes = Lanes<T>::broadcast(scale), uniform_lanes = Lanes<T>::broadcast(uniform);
-    for (int64_t i = 0; i < V; i += kLanes) {
-      const int64_t n = V - i < kLanes ? V - i : kLanes;
-      const Lanes<T> p = exp_flush((load_lanes(x + i, n) - m_lanes) - log_sum_lanes);
-      store_lanes(scale_lanes * (p - uniform_lanes), dx + i, n);
-    }
+    const Vec<T> m_vec = Vec<T>::broadcast(m), log_sum_vec = Vec<T>::broadcast(log_sum);
+    const Vec<T> scale_vec = Vec<T>::broadcast(scale), uniform_vec = Vec<T>::broadcast(uniform);
+    write_row(dx, V, a.streams, [&](int64_t i, int64_t n) {
+      const Vec<T> p = exp_flush((load_vec(x + i, n) - m_vec) - log_sum_vec);
+      return scale_vec * (p - uniform_vec);
+    });
     dx[target] = at_target;
   }
+  if (a.streams) stream_fence();
 }
 
 }  // namespace pyformer::PF_ISA

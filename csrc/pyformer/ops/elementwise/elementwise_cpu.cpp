@@ -1,5 +1,6 @@
 // Elementwise ops, vector loops over the formulas of elementwise_functions.h. Sums in the order of elementwise_ref.cpp.
 #include "pyformer/base/reduce.h"
+#include "pyformer/base/write.h"
 #include "pyformer/ops/elementwise/elementwise_functions.h"
 
 namespace pyformer::PF_ISA::elementwise {
@@ -13,34 +14,29 @@ struct Reader {
   explicit PF_INLINE Reader(const T* from) : p(from), fixed(Vec<T>::zero()) {
     if constexpr (!steps) fixed = Vec<T>::broadcast(*from);
   }
-  PF_INLINE Vec<T> at(int64_t i) const {
-    if constexpr (steps) return Vec<T>::load(p + i);
-    return fixed;
-  }
-  PF_INLINE Vec<T> partial(int64_t i, int64_t n) const {
-    if constexpr (steps) return Vec<T>::load_partial(p + i, n);
+  PF_INLINE Vec<T> at(int64_t i, int64_t n) const {
+    if constexpr (steps) return load_vec(p + i, n);
     return fixed;
   }
 };
 
 // out[i] = f(readers...[i])
 template <class T, class F, class... R>
-static PF_INLINE void fill_row(T* out, int64_t n, const F& f, const R&... readers) {
-  int64_t i = 0;
-  for (; i + Vec<T>::width <= n; i += Vec<T>::width) f(readers.at(i)...).store(out + i);
-  if (i < n) f(readers.partial(i, n - i)...).store_partial(out + i, n - i);
+static PF_INLINE void fill_row(T* out, int64_t size, bool streams, const F& f, const R&... readers) {
+  write_row(out, size, streams, [&](int64_t i, int64_t n) { return f(readers.at(i, n)...); });
 }
 
 template <class F, class T, bool steps_a, bool steps_b>
-static void binary_row(T* out, const T* a, const T* b, int64_t n) {
-  fill_row(out, n, [](Vec<T> x, Vec<T> y) { return F::at(x, y); }, Reader<T, steps_a>(a), Reader<T, steps_b>(b));
-}
-
-template <class F, class T, bool steps_a, bool steps_b>
-static void gradient_row(T* out, const T* dout, const T* a, const T* b, int64_t n) {
+static void binary_row(T* out, bool streams, const T* a, const T* b, int64_t n) {
   fill_row(
-      out, n, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout), Reader<T, steps_a>(a),
-      Reader<T, steps_b>(b));
+      out, n, streams, [](Vec<T> x, Vec<T> y) { return F::at(x, y); }, Reader<T, steps_a>(a), Reader<T, steps_b>(b));
+}
+
+template <class F, class T, bool steps_a, bool steps_b>
+static void gradient_row(T* out, bool streams, const T* dout, const T* a, const T* b, int64_t n) {
+  fill_row(
+      out, n, streams, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout),
+      Reader<T, steps_a>(a), Reader<T, steps_b>(b));
 }
 
 // One strip of columns of one matrix (length, inner); partial: fewer than kStrip columns.
@@ -76,16 +72,18 @@ struct Loops {
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {
     fill_row(
-        static_cast<T*>(a.out) + begin, end - begin, [](Vec<T> x) { return F::at(x); },
+        static_cast<T*>(a.out) + begin, end - begin, a.streams, [](Vec<T> x) { return F::at(x); },
         Reader<T, true>(static_cast<const T*>(a.x) + begin));
+    if (a.streams) stream_fence();
   }
 
   template <class F, class T>
   static void unary_gradient(const UnaryGradient& a, int64_t begin, int64_t end) {
     fill_row(
-        static_cast<T*>(a.dx) + begin, end - begin, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
+        static_cast<T*>(a.dx) + begin, end - begin, a.streams, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
         Reader<T, true>(static_cast<const T*>(a.dout) + begin),
         Reader<T, true>(static_cast<const T*>(a.saved) + begin));
+    if (a.streams) stream_fence();
   }
 
   // Operands never both stay in place along a row: axes of extent 1 are dropped.
@@ -95,9 +93,10 @@ struct Loops {
                      : args.in.steps[0]                   ? binary_row<F, T, true, false>
                                                           : binary_row<F, T, false, true>;
     walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-      row(static_cast<T*>(args.out) + start, static_cast<const T*>(args.in.data[0]) + at[0],
+      row(static_cast<T*>(args.out) + start, args.streams, static_cast<const T*>(args.in.data[0]) + at[0],
           static_cast<const T*>(args.in.data[1]) + at[1], n);
     });
+    if (args.streams) stream_fence();
   }
 
   template <class F, class T>
@@ -106,9 +105,10 @@ struct Loops {
                      : args.in.steps[1]                   ? gradient_row<F, T, true, false>
                                                           : gradient_row<F, T, false, true>;
     walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-      row(static_cast<T*>(args.out) + start, static_cast<const T*>(args.in.data[0]) + at[0],
+      row(static_cast<T*>(args.out) + start, args.streams, static_cast<const T*>(args.in.data[0]) + at[0],
           static_cast<const T*>(args.in.data[1]) + at[1], static_cast<const T*>(args.in.data[2]) + at[2], n);
     });
+    if (args.streams) stream_fence();
   }
 
   template <class T>

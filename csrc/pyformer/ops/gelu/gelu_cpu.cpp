@@ -2,6 +2,7 @@
 #include "pyformer/ops/gelu/gelu_kernels.h"
 
 #include "pyformer/base/math.h"
+#include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
 
@@ -22,24 +23,19 @@ static PF_INLINE Vec<T> derivative(Vec<T> x) {
 
 template <class T, bool tanh>
 static void forward(const GeluForward& a, int64_t begin, int64_t end) {
-  const T* x = static_cast<const T*>(a.x);
-  T* out = static_cast<T*>(a.out);
-  int64_t i = begin;
-  for (; i + Vec<T>::width <= end; i += Vec<T>::width) value<tanh>(Vec<T>::load(x + i)).store(out + i);
-  if (i < end) value<tanh>(Vec<T>::load_partial(x + i, end - i)).store_partial(out + i, end - i);
+  const T* x = static_cast<const T*>(a.x) + begin;
+  write_row(static_cast<T*>(a.out) + begin, end - begin, a.streams,
+            [&](int64_t i, int64_t n) { return value<tanh>(load_vec(x + i, n)); });
+  if (a.streams) stream_fence();
 }
 
 template <class T, bool tanh>
 static void backward(const GeluBackward& a, int64_t begin, int64_t end) {
-  const T* dout = static_cast<const T*>(a.dout);
-  const T* x = static_cast<const T*>(a.x);
-  T* dx = static_cast<T*>(a.dx);
-  int64_t i = begin;
-  for (; i + Vec<T>::width <= end; i += Vec<T>::width)
-    (Vec<T>::load(dout + i) * derivative<tanh>(Vec<T>::load(x + i))).store(dx + i);
-  if (i < end)
-    (Vec<T>::load_partial(dout + i, end - i) * derivative<tanh>(Vec<T>::load_partial(x + i, end - i)))
-        .store_partial(dx + i, end - i);
+  const T* dout = static_cast<const T*>(a.dout) + begin;
+  const T* x = static_cast<const T*>(a.x) + begin;
+  write_row(static_cast<T*>(a.dx) + begin, end - begin, a.streams,
+            [&](int64_t i, int64_t n) { return load_vec(dout + i, n) * derivative<tanh>(load_vec(x + i, n)); });
+  if (a.streams) stream_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -3,6 +3,7 @@
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 
 #include "pyformer/base/reduce.h"
+#include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
 
@@ -27,21 +28,22 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
                                   }) /
                   T(C);
     const T rstd = reciprocal_root(var + T(a.eps));
-    const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
-    for (int64_t i = 0; i < C; i += kLanes) {
-      const int64_t n = C - i < kLanes ? C - i : kLanes;
-      Lanes<T> value = (load_lanes(x + i, n) - mean_lanes) * rstd_lanes;
+    const Vec<T> mean_vec = Vec<T>::broadcast(mean), rstd_vec = Vec<T>::broadcast(rstd);
+    write_row(out, C, a.streams, [&](int64_t i, int64_t n) {
+      const Vec<T> xhat = (load_vec(x + i, n) - mean_vec) * rstd_vec;
       if constexpr (has_weight && has_bias)
-        value = fma(value, load_lanes(weight + i, n), load_lanes(bias + i, n));
+        return fma(xhat, load_vec(weight + i, n), load_vec(bias + i, n));
       else if constexpr (has_weight)
-        value = value * load_lanes(weight + i, n);
+        return xhat * load_vec(weight + i, n);
       else if constexpr (has_bias)
-        value = value + load_lanes(bias + i, n);
-      store_lanes(value, out + i, n);
-    }
+        return xhat + load_vec(bias + i, n);
+      else
+        return xhat;
+    });
     static_cast<T*>(a.mean)[row] = mean;
     static_cast<T*>(a.rstd)[row] = rstd;
   }
+  if (a.streams) stream_fence();
 }
 
 template <class T>
@@ -80,15 +82,15 @@ static void backward_row(const LayerNormBackward& a, int64_t row, T* dweight, T*
   }
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
-  const Lanes<T> mean_g = Lanes<T>::broadcast(sum_g.total() / T(C));
-  const Lanes<T> mean_gx = Lanes<T>::broadcast(sum_gx.total() / T(C));
-  for (int64_t i = 0; i < C; i += kLanes) {
-    const int64_t n = C - i < kLanes ? C - i : kLanes;
-    const Lanes<T> d = load_lanes(dout + i, n);
-    const Lanes<T> xhat = (load_lanes(x + i, n) - mean) * rstd;
-    const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
-    store_lanes(rstd * ((g - mean_g) - xhat * mean_gx), dx + i, n);  // (1)
-  }
+  const Vec<T> mean_g = Vec<T>::broadcast(sum_g.total() / T(C));
+  const Vec<T> mean_gx = Vec<T>::broadcast(sum_gx.total() / T(C));
+  const Vec<T> mean_vec = mean.v[0], rstd_vec = rstd.v[0];
+  write_row(dx, C, a.streams, [&](int64_t i, int64_t n) {
+    const Vec<T> d = load_vec(dout + i, n);
+    const Vec<T> xhat = (load_vec(x + i, n) - mean_vec) * rstd_vec;
+    const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
+    return rstd_vec * ((g - mean_g) - xhat * mean_gx);  // (1)
+  });
 }
 
 template <class T>
@@ -104,6 +106,7 @@ static void backward(const LayerNormBackward& a, int64_t begin, int64_t end) {
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
     for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight, dbias);
   }
+  if (a.streams) stream_fence();
 }
 
 }  // namespace pyformer::PF_ISA

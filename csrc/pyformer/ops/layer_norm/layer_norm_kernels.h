@@ -12,6 +12,7 @@ struct LayerNormForward {
   const void* weight;  // (C,) or null: ones
   const void* bias;    // (C,) or null: zeros
   void* out;           // (rows, C)
+  bool streams;        // out goes past the caches
   void* mean;          // (rows,)
   void* rstd;          // (rows,)
 };
@@ -26,6 +27,7 @@ struct LayerNormBackward {
   const void* mean;    // (rows,)
   const void* rstd;    // (rows,)
   void* dx;            // (rows, C) or null: not wanted
+  bool streams;        // dx goes past the caches
   void* dweight;       // (chunks, C) or null
   void* dbias;         // (chunks, C) or null
 };

@@ -121,7 +121,8 @@ class ChunkLoop {
                                            targets,
                                            max_.raw(),
                                            log_sum_.raw(),
-                                           logits_.raw()};
+                                           logits_.raw(),
+                                           false};
     const bool wants_gradient = need_.dx || need_.dweight || need_.dbias;
     parallel_for(rows, grain_of_rows(V_), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {

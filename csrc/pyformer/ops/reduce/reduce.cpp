@@ -161,27 +161,13 @@ Array sum_forward(const Array& x, const Axes& axes, bool keepdims) {
   return out;
 }
 
-template <class T>
-static void spread_rows(const Array& dout, View v, double divisor, const Array& dx) {
-  const T* in = dout.data<T>();
-  T* out = dx.data<T>();
-  parallel_for(v.outer * v.n, grain_of_rows(v.inner), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const T* from = in + row / v.n * v.inner;
-      T* to = out + row * v.inner;
-      for (int64_t c = 0; c < v.inner; ++c) to[c] = from[c] / T(divisor);
-    }
-  });
-}
-
 // The gradient of sum_view: dout / divisor for every element that went into a sum.
 static Array spread(const Array& dout, View v, double divisor, const Shape& shape) {
+  const auto kernel = find_kernel("sum", sets(), &ReduceKernels::spread, dout.dtype());
   Array dx = Array::empty(shape, dout.dtype());
   if (dx.size() == 0) return dx;
-  if (dout.dtype() == DType::float64)
-    spread_rows<double>(dout, v, divisor, dx);
-  else
-    spread_rows<float>(dout, v, divisor, dx);
+  const Spread args = {v.n, v.inner, divisor, dout.raw(), dx.raw(), is_streamed(dx.bytes())};
+  parallel_for(v.outer * v.n, grain_of_rows(v.inner), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return dx;
 }
 
@@ -223,6 +209,28 @@ static void extreme_floats(const char* op, const Array& x, View v, bool minimum,
                [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
+// Rows so long that several threads share one: the extreme of each part, then the extreme of those.
+static void extreme_parts(const char* op, const Array& x, View v, bool minimum, const ExtremeResult& r) {
+  constexpr int64_t kPart = int64_t(1) << 15;
+  const auto kernel = find_kernel(op, sets(), &ReduceKernels::extreme_rows, x.dtype());
+  const int64_t parts = (v.n + kPart - 1) / kPart, item_size = item_bytes(x.dtype());
+  const ExtremeResult part = {Array::empty({v.outer, parts}, x.dtype()), Array::empty({v.outer, parts}, DType::int64)};
+  parallel_for(v.outer * parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t start = item % parts * kPart, n = std::min(kPart, v.n - start);
+      const char* from = static_cast<const char*>(x.raw()) + (item / parts * v.n + start) * item_size;
+      char* to = static_cast<char*>(part.out.raw()) + item * item_size;
+      kernel({n, 1, 1, minimum, from, to, part.index.data<int64_t>() + item}, 0, 1);
+    }
+  });
+  int64_t* index = r.index.data<int64_t>();
+  parallel_for(v.outer, grain_of_rows(parts), [&](int64_t begin, int64_t end) {
+    kernel({parts, 1, 1, minimum, part.out.raw(), r.out.raw(), index}, begin, end);
+    for (int64_t row = begin; row < end; ++row)
+      index[row] = index[row] * kPart + part.index.data<int64_t>()[row * parts + index[row]];
+  });
+}
+
 template <class T>
 static void extreme_integers(const Array& x, View v, bool minimum, const ExtremeResult& r) {
   const T* in = x.data<T>();
@@ -262,7 +270,10 @@ ExtremeResult extreme_forward(const char* op, const Array& x, int axis, int axis
       extreme_integers<bool>(x, v, minimum, r);
       break;
     default:
-      extreme_floats(op, x, v, minimum, r);
+      if (v.inner == 1 && v.n >= int64_t(1) << 16)
+        extreme_parts(op, x, v, minimum, r);
+      else
+        extreme_floats(op, x, v, minimum, r);
   }
   return r;
 }

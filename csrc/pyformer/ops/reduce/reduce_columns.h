@@ -17,7 +17,12 @@ static void sum_chains(const SumChains& a, int64_t begin, int64_t end) {
     T* sums = static_cast<T*>(a.sums) + (outer * a.chains + chain) * a.inner + first;
     T sum[SumChains::kColumns];
     for (int64_t c = 0; c < count; ++c) sum[c] = T(0);
-    for (int64_t i = start; i < stop; ++i) {
+    int64_t i = start;
+    for (; i + 4 <= stop; i += 4) {  // four rows a pass over the sums
+      const T *r0 = x + i * a.inner, *r1 = r0 + a.inner, *r2 = r1 + a.inner, *r3 = r2 + a.inner;
+      for (int64_t c = 0; c < count; ++c) sum[c] = (((sum[c] + r0[c]) + r1[c]) + r2[c]) + r3[c];
+    }
+    for (; i < stop; ++i) {
       const T* row = x + i * a.inner;
       for (int64_t c = 0; c < count; ++c) sum[c] = sum[c] + row[c];
     }

@@ -1,5 +1,6 @@
 // reduce, vector code for one instruction set; values and order are those of reduce_ref.cpp.
 #include "pyformer/base/reduce.h"
+#include "pyformer/base/write.h"
 
 #include "pyformer/ops/reduce/reduce_columns.h"
 
@@ -66,6 +67,27 @@ static void extreme_rows(const Extreme& a, int64_t begin, int64_t end) {
   }
 }
 
+template <class T>
+static void spread(const Spread& a, int64_t begin, int64_t end) {
+  const T* dout = static_cast<const T*>(a.dout);
+  const Vec<T> divisor = Vec<T>::broadcast(T(a.divisor));
+  for (int64_t row = begin; row < end;) {
+    const int64_t outer = row / a.n;
+    T* dx = static_cast<T*>(a.dx) + row * a.inner;
+    if (a.inner == 1) {  // the rest of an outer index is one value
+      const int64_t count = ((outer + 1) * a.n < end ? (outer + 1) * a.n : end) - row;
+      const Vec<T> value = Vec<T>::broadcast(dout[outer] / T(a.divisor));
+      write_row(dx, count, a.streams, [&](int64_t, int64_t) { return value; });
+      row += count;
+    } else {
+      const T* from = dout + outer * a.inner;
+      write_row(dx, a.inner, a.streams, [&](int64_t i, int64_t n) { return load_vec(from + i, n) / divisor; });
+      ++row;
+    }
+  }
+  if (a.streams) stream_fence();
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
@@ -76,7 +98,8 @@ const ReduceKernels& reduce_kernels<PF_ISA::kIsa>() {
                                             {nullptr, nullptr},  // a tree of a few sums: the plain loop serves
                                             {sum_chains<float>, sum_chains<double>},
                                             {extreme_rows<float>, extreme_rows<double>},
-                                            {extreme_columns<float>, extreme_columns<double>}};
+                                            {extreme_columns<float>, extreme_columns<double>},
+                                            {spread<float>, spread<double>}};
   return kernels;
 }
 }  // namespace pyformer

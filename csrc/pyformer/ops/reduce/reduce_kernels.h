@@ -39,12 +39,22 @@ struct Extreme {
   int64_t* index;  // (outer, inner)
 };
 
+// The gradient of a sum. Work item: one of outer * n rows of inner elements, dout / divisor of its outer index.
+struct Spread {
+  int64_t n, inner;
+  double divisor;
+  const void* dout;  // (outer, inner)
+  void* dx;          // (outer, n, inner)
+  bool streams;      // dx goes past the caches
+};
+
 struct ReduceKernels {  // each indexed [float32, float64]
   Kernel<SumBlocks> sum_blocks[2];
   Kernel<SumTree> sum_tree[2];
   Kernel<SumChains> sum_chains[2];
   Kernel<Extreme> extreme_rows[2];  // inner = 1
   Kernel<Extreme> extreme_columns[2];
+  Kernel<Spread> spread[2];
 };
 template <Isa>
 const ReduceKernels& reduce_kernels();  // specialised in reduce_ref.cpp and, per set, reduce_cpu.cpp

@@ -36,17 +36,23 @@ static void extreme_rows(const Extreme& a, int64_t begin, int64_t end) {
   }
 }
 
+template <class T>
+static void spread(const Spread& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row)
+    for (int64_t c = 0; c < a.inner; ++c)
+      static_cast<T*>(a.dx)[row * a.inner + c] = static_cast<const T*>(a.dout)[row / a.n * a.inner + c] / T(a.divisor);
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
 const ReduceKernels& reduce_kernels<PF_ISA::kIsa>() {
   using namespace PF_ISA;
-  static constexpr ReduceKernels kernels = {{sum_blocks<float>, sum_blocks<double>},
-                                            {sum_tree<float>, sum_tree<double>},
-                                            {sum_chains<float>, sum_chains<double>},
-                                            {extreme_rows<float>, extreme_rows<double>},
-                                            {extreme_columns<float>, extreme_columns<double>}};
+  static constexpr ReduceKernels kernels = {
+      {sum_blocks<float>, sum_blocks<double>},           {sum_tree<float>, sum_tree<double>},
+      {sum_chains<float>, sum_chains<double>},           {extreme_rows<float>, extreme_rows<double>},
+      {extreme_columns<float>, extreme_columns<double>}, {spread<float>, spread<double>}};
   return kernels;
 }
 }  // namespace pyformer

@@ -3,6 +3,7 @@
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
 #include "pyformer/base/reduce.h"
+#include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
 
@@ -20,17 +21,17 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
                                      }) /
                      T(C);
     const T rstd = reciprocal_root(square + T(a.eps));
-    const Lanes<T> rstd_lanes = Lanes<T>::broadcast(rstd);
-    for (int64_t i = 0; i < C; i += kLanes) {
-      const int64_t n = C - i < kLanes ? C - i : kLanes;
-      const Lanes<T> xhat = load_lanes(x + i, n) * rstd_lanes;
+    const Vec<T> rstd_vec = Vec<T>::broadcast(rstd);
+    write_row(out, C, a.streams, [&](int64_t i, int64_t n) {
+      const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
       if constexpr (has_weight)
-        store_lanes(xhat * load_lanes(weight + i, n), out + i, n);
+        return xhat * load_vec(weight + i, n);
       else
-        store_lanes(xhat, out + i, n);
-    }
+        return xhat;
+    });
     static_cast<T*>(a.rstd)[row] = rstd;
   }
+  if (a.streams) stream_fence();
 }
 
 template <class T>
@@ -60,14 +61,13 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
                     T(C);
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
-  const Lanes<T> mean = Lanes<T>::broadcast(mean_gx);
-  for (int64_t i = 0; i < C; i += kLanes) {
-    const int64_t n = C - i < kLanes ? C - i : kLanes;
-    const Lanes<T> d = load_lanes(dout + i, n);
-    const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
-    const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
-    store_lanes(rstd * (g - xhat * mean), dx + i, n);  // (1)
-  }
+  const Vec<T> mean = Vec<T>::broadcast(mean_gx), rstd_vec = rstd.v[0];
+  write_row(dx, C, a.streams, [&](int64_t i, int64_t n) {
+    const Vec<T> d = load_vec(dout + i, n);
+    const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
+    const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
+    return rstd_vec * (g - xhat * mean);  // (1)
+  });
 }
 
 template <class T>
@@ -79,6 +79,7 @@ static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
     for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight);
   }
+  if (a.streams) stream_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -3,7 +3,6 @@
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/partials.h"
-#include "pyformer/core/strided_copy.h"
 #include "pyformer/ops/softmax/softmax_kernels.h"
 
 namespace pyformer {
@@ -13,23 +12,28 @@ static const KernelSets<SoftmaxKernels>& sets() {
   return sets;
 }
 
-// (outer, n, inner) -> (outer, inner, n): rows for an axis that is not the last.
-static Array swapped(const Array& x, int64_t outer, int64_t n, int64_t inner) {
-  const Array out = Array::empty({outer, inner, n}, x.dtype());
-  strided_copy(out.shape(), item_bytes(x.dtype()), region_of(out), {x.raw(), {n * inner, 1, inner}});
-  return out.reshape(x.shape());
+// Rows a task should take; down columns, a whole strip of them.
+static int64_t grain_of(int64_t n, int64_t inner) {
+  constexpr int64_t kStrip = 64;
+  return inner == 1 ? grain_of_rows(n) : std::max(kStrip, grain_of_rows(n));
 }
 
-static Array forward(const char* op, const Array& x, int64_t axis, Kernel<SoftmaxForward> (SoftmaxKernels::*row)[2]) {
+static Array forward(const char* op, const Array& x, int64_t axis, Kernel<SoftmaxForward> (SoftmaxKernels::*row)[2],
+                     bool needs_scratch) {
   const auto kernel = find_kernel(op, sets(), row, x.dtype());
   const int at = normalize_axis(op, axis, x.ndim());
   const int64_t n = x.dim(at), outer = x.shape().outer(at), inner = x.shape().inner(at);
-  if (x.size() == 0) return Array::empty(x.shape(), x.dtype());
-  const Array rows = inner == 1 ? x : swapped(x, outer, n, inner);
   const Array out = Array::empty(x.shape(), x.dtype());
-  const SoftmaxForward args = {n, rows.raw(), out.raw()};
-  parallel_for(outer * inner, grain_of_rows(n), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
-  return inner == 1 ? out : swapped(out, outer, inner, n);
+  if (x.size() == 0) return out;
+  const SoftmaxForward args = {n, inner, x.raw(), out.raw(), is_streamed(out.bytes()), nullptr};
+  needs_scratch = needs_scratch && args.streams && inner == 1;
+  parallel_for(outer * inner, grain_of(n, inner), [&](int64_t begin, int64_t end) {
+    const Array scratch = needs_scratch ? Array::empty({n}, x.dtype()) : Array();
+    SoftmaxForward own = args;
+    own.scratch = scratch.raw();
+    kernel(own, begin, end);
+  });
+  return out;
 }
 
 static Array backward(const char* op, const Array& dout, const Array& out, int64_t axis,
@@ -37,23 +41,21 @@ static Array backward(const char* op, const Array& dout, const Array& out, int64
   const auto kernel = find_kernel(op, sets(), row, out.dtype());
   const int at = normalize_axis(op, axis, out.ndim());
   const int64_t n = out.dim(at), outer = out.shape().outer(at), inner = out.shape().inner(at);
-  if (out.size() == 0) return Array::empty(out.shape(), out.dtype());
-  const Array dout_rows = inner == 1 ? dout : swapped(dout, outer, n, inner);
-  const Array out_rows = inner == 1 ? out : swapped(out, outer, n, inner);
   const Array dx = Array::empty(out.shape(), out.dtype());
-  const SoftmaxBackward args = {n, dout_rows.raw(), out_rows.raw(), dx.raw()};
-  parallel_for(outer * inner, grain_of_rows(n), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
-  return inner == 1 ? dx : swapped(dx, outer, inner, n);
+  if (out.size() == 0) return dx;
+  const SoftmaxBackward args = {n, inner, dout.raw(), out.raw(), dx.raw(), is_streamed(dx.bytes())};
+  parallel_for(outer * inner, grain_of(n, inner), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  return dx;
 }
 
 Array softmax_forward(const Array& x, int64_t axis) {
-  return forward("softmax", x, axis, &SoftmaxKernels::softmax_forward);
+  return forward("softmax", x, axis, &SoftmaxKernels::softmax_forward, true);
 }
 Array softmax_backward(const Array& dout, const Array& out, int64_t axis) {
   return backward("softmax", dout, out, axis, &SoftmaxKernels::softmax_backward);
 }
 Array log_softmax_forward(const Array& x, int64_t axis) {
-  return forward("log_softmax", x, axis, &SoftmaxKernels::log_softmax_forward);
+  return forward("log_softmax", x, axis, &SoftmaxKernels::log_softmax_forward, false);
 }
 Array log_softmax_backward(const Array& dout, const Array& out, int64_t axis) {
   return backward("log_softmax", dout, out, axis, &SoftmaxKernels::log_softmax_backward);

@@ -3,49 +3,52 @@
 #include "pyformer/ops/softmax/softmax_kernels.h"
 
 #include "pyformer/base/math.h"
+#include "pyformer/base/write.h"
+#include "pyformer/ops/softmax/softmax_columns.h"
 #include "pyformer/ops/softmax/softmax_rows.h"
 
 namespace pyformer::PF_ISA {
 
 template <class T>
 static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end) {
+  if (a.inner > 1) return softmax_forward_columns<T>(a, begin, end);
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
+    T* exps = a.scratch ? static_cast<T*>(a.scratch) : out;
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
     const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
       const Lanes<T> e = exp_flush(load_logits(x + i, n) - m);
-      store_lanes(e, out + i, n);
+      store_lanes(e, exps + i, n);
       return lanes + e;
     });
-    const Lanes<T> inverse = Lanes<T>::broadcast(T(1) / sum);
-    for (int64_t i = 0; i < C; i += kLanes) {
-      const int64_t n = C - i < kLanes ? C - i : kLanes;
-      store_lanes(load_lanes(out + i, n) * inverse, out + i, n);
-    }
+    const Vec<T> inverse = Vec<T>::broadcast(T(1) / sum);
+    write_row(out, C, a.streams, [&](int64_t i, int64_t n) { return load_vec(exps + i, n) * inverse; });
   }
+  if (a.streams) stream_fence();
 }
 
 template <class T>
 static void softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t end) {
+  if (a.inner > 1) return softmax_backward_columns<T>(a, begin, end);
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* dout = static_cast<const T*>(a.dout) + row * C;
     const T* out = static_cast<const T*>(a.out) + row * C;
     T* dx = static_cast<T*>(a.dx) + row * C;
-    const Lanes<T> dot = Lanes<T>::broadcast(lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+    const Vec<T> dot = Vec<T>::broadcast(lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
       return fma(load_lanes(dout + i, n), load_lanes(out + i, n), lanes);
     }));
-    for (int64_t i = 0; i < C; i += kLanes) {
-      const int64_t n = C - i < kLanes ? C - i : kLanes;
-      store_lanes(load_lanes(out + i, n) * (load_lanes(dout + i, n) - dot), dx + i, n);
-    }
+    write_row(dx, C, a.streams,
+              [&](int64_t i, int64_t n) { return load_vec(out + i, n) * (load_vec(dout + i, n) - dot); });
   }
+  if (a.streams) stream_fence();
 }
 
 template <class T>
 static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end) {
+  if (a.inner > 1) return log_softmax_forward_columns<T>(a, begin, end);
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
@@ -53,16 +56,15 @@ static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t 
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
     const T sum = lanes_reduce<T>(
         C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + exp_flush(load_logits(x + i, n) - m); });
-    const Lanes<T> log_sum = Lanes<T>::broadcast(log(sum));
-    for (int64_t i = 0; i < C; i += kLanes) {
-      const int64_t n = C - i < kLanes ? C - i : kLanes;
-      store_lanes((load_lanes(x + i, n) - m) - log_sum, out + i, n);
-    }
+    const Vec<T> m_vec = m.v[0], log_sum = Vec<T>::broadcast(log(sum));
+    write_row(out, C, a.streams, [&](int64_t i, int64_t n) { return (load_vec(x + i, n) - m_vec) - log_sum; });
   }
+  if (a.streams) stream_fence();
 }
 
 template <class T>
 static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t end) {
+  if (a.inner > 1) return log_softmax_backward_columns<T>(a, begin, end);
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* dout = static_cast<const T*>(a.dout) + row * C;
@@ -70,12 +72,12 @@ static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_
     T* dx = static_cast<T*>(a.dx) + row * C;
     const T sum = lanes_reduce<T>(
         C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + load_lanes(dout + i, n); });
-    const Lanes<T> minus_sum = Lanes<T>::broadcast(-sum);
-    for (int64_t i = 0; i < C; i += kLanes) {
-      const int64_t n = C - i < kLanes ? C - i : kLanes;
-      store_lanes(fma(exp_flush(load_lanes(out + i, n)), minus_sum, load_lanes(dout + i, n)), dx + i, n);
-    }
+    const Vec<T> minus_sum = Vec<T>::broadcast(-sum);
+    write_row(dx, C, a.streams, [&](int64_t i, int64_t n) {
+      return fma(exp_flush(load_vec(out + i, n)), minus_sum, load_vec(dout + i, n));
+    });
   }
+  if (a.streams) stream_fence();
 }
 
 }  // namespace pyformer::PF_ISA

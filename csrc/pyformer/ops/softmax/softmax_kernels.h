@@ -1,20 +1,24 @@
-// What softmax's kernels see. Work item: one row.
+// What softmax's kernels see. An array is (outer, cols, inner); work item: one of its outer * inner rows of cols
+// elements, which lie inner apart.
 #pragma once
 #include "pyformer/base/kernel.h"
 
 namespace pyformer {
 
 struct SoftmaxForward {
-  int64_t cols;
-  const void* x;  // (rows, cols)
-  void* out;      // (rows, cols)
+  int64_t cols, inner;
+  const void* x;
+  void* out;
+  bool streams;   // out goes past the caches
+  void* scratch;  // (cols,) for a row's exp, or null where out serves
 };
 
 struct SoftmaxBackward {
-  int64_t cols;
-  const void* dout;  // (rows, cols)
-  const void* out;   // (rows, cols)
-  void* dx;          // (rows, cols)
+  int64_t cols, inner;
+  const void* dout;
+  const void* out;
+  void* dx;
+  bool streams;  // dx goes past the caches
 };
 
 struct SoftmaxKernels {  // each indexed [float32, float64]

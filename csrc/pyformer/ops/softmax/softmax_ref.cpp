@@ -9,9 +9,20 @@
 
 namespace pyformer::PF_ISA {
 
+// Element c of a row.
+template <class T>
+struct Row {
+  T* first;
+  int64_t step;
+  template <class Void, class Args>
+  Row(Void* array, const Args& a, int64_t row)
+      : first(static_cast<T*>(array) + row / a.inner * a.cols * a.inner + row % a.inner), step(a.inner) {}
+  T& operator[](int64_t c) const { return first[c * step]; }
+};
+
 // NaN never wins; it comes back through the sum.
 template <class T>
-static T row_max(const T* x, int64_t n) {
+static T row_max(const Row<const T>& x, int64_t n) {
   T m = -T(__builtin_inf());
   for (int64_t i = 0; i < n; ++i) m = max(x[i], m);
   return m;
@@ -20,8 +31,8 @@ static T row_max(const T* x, int64_t n) {
 template <class T>
 static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const T* x = static_cast<const T*>(a.x) + row * a.cols;
-    T* out = static_cast<T*>(a.out) + row * a.cols;
+    const Row<const T> x(a.x, a, row);
+    const Row<T> out(a.out, a, row);
     const T m = row_max(x, a.cols);
     const T inverse = T(1) / row_sum<T>(a.cols, [&](int64_t c) { return exp_flush(x[c] - m); });
     for (int64_t c = 0; c < a.cols; ++c) out[c] = exp_flush(x[c] - m) * inverse;
@@ -31,9 +42,8 @@ static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end)
 template <class T>
 static void softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const T* dout = static_cast<const T*>(a.dout) + row * a.cols;
-    const T* out = static_cast<const T*>(a.out) + row * a.cols;
-    T* dx = static_cast<T*>(a.dx) + row * a.cols;
+    const Row<const T> dout(a.dout, a, row), out(a.out, a, row);
+    const Row<T> dx(a.dx, a, row);
     const T dot = row_dot<T>(a.cols, [&](int64_t c) { return dout[c]; }, [&](int64_t c) { return out[c]; });
     for (int64_t c = 0; c < a.cols; ++c) dx[c] = out[c] * (dout[c] - dot);
   }
@@ -42,8 +52,8 @@ static void softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t en
 template <class T>
 static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const T* x = static_cast<const T*>(a.x) + row * a.cols;
-    T* out = static_cast<T*>(a.out) + row * a.cols;
+    const Row<const T> x(a.x, a, row);
+    const Row<T> out(a.out, a, row);
     const T m = row_max(x, a.cols);
     const T log_sum = log(row_sum<T>(a.cols, [&](int64_t c) { return exp_flush(x[c] - m); }));
     for (int64_t c = 0; c < a.cols; ++c) out[c] = (x[c] - m) - log_sum;
@@ -53,9 +63,8 @@ static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t 
 template <class T>
 static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const T* dout = static_cast<const T*>(a.dout) + row * a.cols;
-    const T* out = static_cast<const T*>(a.out) + row * a.cols;
-    T* dx = static_cast<T*>(a.dx) + row * a.cols;
+    const Row<const T> dout(a.dout, a, row), out(a.out, a, row);
+    const Row<T> dx(a.dx, a, row);
     const T sum = row_sum<T>(a.cols, [&](int64_t c) { return dout[c]; });
     for (int64_t c = 0; c < a.cols; ++c) dx[c] = fma(exp_flush(out[c]), -sum, dout[c]);
   }

@@ -1,0 +1,36 @@
+// Writing a row of results in vector code.
+#pragma once
+#include "pyformer/base/vec.h"
+
+namespace pyformer::PF_ISA {
+
+// Loads a register, or its first n elements with zeros after them.
+template <class T>
+PF_INLINE Vec<T> load_vec(const T* p, int64_t n) {
+  return n == Vec<T>::width ? Vec<T>::load(p) : Vec<T>::load_partial(p, n);
+}
+
+template <class T>
+PF_INLINE void store_vec(Vec<T> v, T* p, int64_t n) {
+  n == Vec<T>::width ? v.store(p) : v.store_partial(p, n);
+}
+
+// out[i .. i + n) = f(i, n) over a row; n is a register's width except at the ends. Where streams is set it is written
+// past the caches: the caller must call stream_fence() when it has written all it writes.
+template <class T, class F>
+PF_INLINE void write_row(T* out, int64_t size, bool streams, const F& f) {
+  constexpr int64_t width = Vec<T>::width;
+  int64_t i = 0;
+  if (streams) {
+    const int64_t to_aligned = int64_t((-reinterpret_cast<uint64_t>(out) & (kVectorBytes - 1)) / sizeof(T));
+    i = to_aligned < size ? to_aligned : size;
+    if (i > 0) f(0, i).store_partial(out, i);
+  }
+  for (; i + width <= size; i += width) {
+    const Vec<T> value = f(i, width);
+    streams ? value.stream(out + i) : value.store(out + i);
+  }
+  if (i < size) f(i, size - i).store_partial(out + i, size - i);
+}
+
+}  // namespace pyformer::PF_ISA
