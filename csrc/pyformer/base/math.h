@@ -238,35 +238,56 @@ PF_INLINE V softplus(V x) {
 
 // ---- erf ------------------------------------------------------------------------------------------------------
 
-// Odd. At most 2 ulp (float), 4 ulp (double) wrong, also near 0.
+// erf(t) = base + s p(s), s = t - centre, for |t - k / 1.75| <= 0.29, k = 0 ... 7: 2^-24.3 of erf. Centres lie where
+// erf is close to a float, which is base; for k = 0 base is t, for k = 7, which ends at 4, it is 1.
+struct ErfPieces {
+  static constexpr float scale = 1.75f, last = 4.0f;
+  static constexpr float centre[8] = {
+      0, 0x1.249ff8p-1f, 0x1.2492d6p0f, 0x1.b6e26cp0f, 0x1.247c4ep1f, 0x1.6db97cp1f, 0x1.b6c3fep1f, 0x1p2f};
+  static constexpr float base[8] = {
+      0, 0x1.29814ep-1f, 0x1.c9b542p-1f, 0x1.f826d4p-1f, 0x1.ff5e9ep-1f, 0x1.fff904p-1f, 0x1.ffffd6p-1f, 0x1p0f};
+  static constexpr float p[6][8] = {{0x1.06eba8p-3f, 0x1.a0bceap-1f, 0x1.38f8d8p-2f, 0x1.e91742p-5f, 0x1.8f4c78p-8f,
+                                     0x1.510174p-12f, 0x1.2aa5bcp-17f, 0x1.109b86p-23f},
+                                    {-0x1.1c54acp-20f, -0x1.dc5be6p-2f, -0x1.65af9p-2f, -0x1.a33fb6p-4f,
+                                     -0x1.c83462p-7f, -0x1.e16a1ap-11f, -0x1.f61c68p-16f, -0x1.121888p-21f},
+                                    {-0x1.8118c8p-2f, -0x1.8185d4p-4f, 0x1.504cf6p-3f, 0x1.8dcceep-4f, 0x1.3a403ep-6f,
+                                     0x1.ad9704p-10f, 0x1.1781p-14f, 0x1.50e33ep-20f},
+                                    {-0x1.dee324p-11f, 0x1.74976p-3f, 0x1.72fe94p-6f, -0x1.9248e2p-5f, -0x1.1b189p-6f,
+                                     -0x1.0b28cap-9f, -0x1.00193ep-13f, -0x1.95a8b4p-19f},
+                                    {0x1.e91484p-4f, -0x1.867726p-7f, -0x1.de3128p-5f, 0x1.e1b11p-9f, 0x1.46b6d6p-7f,
+                                     0x1.f6407cp-10f, 0x1.109b1p-13f, 0x1.989884p-21f},
+                                    {-0x1.612efap-6f, -0x1.71412ap-5f, 0x1.fc2166p-7f, 0x1.5aaa5ap-7f, -0x1.79a926p-9f,
+                                     -0x1.427e8ep-10f, 0x1.781f2ap-16f, -0x1.58795cp-17f}};
+};
+
+// Odd. At most 1.5 ulp (float), 4 ulp (double) wrong, also near 0.
+template <Real V>
+  requires kIsFloat<V>
+PF_INLINE V erf(V x) {
+  using K = ErfPieces;
+  const V t = min(splat<V>(K::last), abs(x)), magic = splat<V>(ExpConstants<float>::magic);
+  const V piece = fma(t, splat<V>(K::scale), magic);
+  const V s = t - lookup(K::centre, piece);
+  V p = lookup(K::p[5], piece);
+#pragma GCC unroll 5
+  for (int i = 4; i >= 0; --i) p = fma(p, s, lookup(K::p[i], piece));
+  return copysign(fma(s, p, select(piece == magic, t, lookup(K::base, piece))), x);
+}
 template <Real V>
 PF_INLINE V erf(V x) {
-  using T = Element<V>;
-  const V t = min(splat<V>(T(kIsFloat<V> ? 4 : 6)), abs(x));  // from here on erf rounds to 1
-  const V one = splat<V>(1);
-  V small, large;
-  if constexpr (kIsFloat<V>) {
-    // erf(x) / x - 1 in x^2 on [0, 1]: 2^-24.5 of erf
-    small = polynomial<V>(t * t, 0x1.06eba2p-3f, -0x1.81267p-2f, 0x1.ce089p-4f, -0x1.b59a94p-6f, 0x1.421a9ap-8f,
-                          -0x1.26a5e6p-11f);
-    // 1 - erf(x) in x - 2.5 on [1, 4]: 2^-24.6, and a quarter of that from 3.9 on, where it must round to 0 next to 1
-    large = one - polynomial<V>(t - splat<V>(2.5f), 0x1.aaaefp-12f, -0x1.1d7e76p-9f, 0x1.64fd26p-8f, -0x1.11aecap-7f,
-                                0x1.1a31bcp-7f, -0x1.904e2cp-8f, 0x1.725d2cp-9f, -0x1.2646cp-11f, -0x1.3409bap-12f,
-                                0x1.1c25acp-12f, -0x1.ec2becp-15f, -0x1.2a8094p-16f, 0x1.206192p-17f, -0x1.0f7708p-21f);
-  } else {
-    // erf(x) / x - 1 in x^2 on [0, 1]: 2^-56.0 of erf
-    small =
-        polynomial<V>(t * t, 0x1.06eba8214db68p-3, -0x1.812746b03799dp-2, 0x1.ce2f21a03f8b2p-4, -0x1.b82ce311a93c8p-6,
-                      0x1.565bcceecca86p-8, -0x1.c02daeb427af2p-11, 0x1.f9a2965ba94adp-14, -0x1.f4c828712ad87p-17,
-                      0x1.b96b0a747b5dbp-20, -0x1.5b8a4bb59664dp-23, 0x1.d3cd0000aa1b6p-27, -0x1.a206b2baf671ap-31);
-    // e^(x^2) (1 - erf(x)) in 1 / (x + 2) - 1/4 on x in [1, 6]: 2^-57.3 beside erf
-    const V w = one / (t + splat<V>(2)) - splat<V>(0.25);
-    const V scaled = polynomial<V>(w, 0x1.058671b52c776p-2, 0x1.b57034efd3f56p0, 0x1.eeea7dc8a790dp1,
-                                   0x1.437f0b68ccc24p2, 0x1.e947158adada2p-1, -0x1.ca95ed8632e4cp2,
-                                   -0x1.bc258dc5fc783p1, 0x1.016b536f2ec13p4, 0x1.6d35354edad76p1, -0x1.6d826919b6c15p5,
-                                   0x1.cf704d10ae34p4, 0x1.be787b70786c8p6, -0x1.a845b9894540fp7);
-    large = fma(-scaled, exp_flush(-(t * t)), one);
-  }
+  const V t = min(splat<V>(6), abs(x)), one = splat<V>(1);  // from here on erf rounds to 1
+  // erf(x) / x - 1 in x^2 on [0, 1]: 2^-56.0 of erf
+  const V small =
+      polynomial<V>(t * t, 0x1.06eba8214db68p-3, -0x1.812746b03799dp-2, 0x1.ce2f21a03f8b2p-4, -0x1.b82ce311a93c8p-6,
+                    0x1.565bcceecca86p-8, -0x1.c02daeb427af2p-11, 0x1.f9a2965ba94adp-14, -0x1.f4c828712ad87p-17,
+                    0x1.b96b0a747b5dbp-20, -0x1.5b8a4bb59664dp-23, 0x1.d3cd0000aa1b6p-27, -0x1.a206b2baf671ap-31);
+  // e^(x^2) (1 - erf(x)) in 1 / (x + 2) - 1/4 on x in [1, 6]: 2^-57.3 beside erf
+  const V w = one / (t + splat<V>(2)) - splat<V>(0.25);
+  const V scaled = polynomial<V>(w, 0x1.058671b52c776p-2, 0x1.b57034efd3f56p0, 0x1.eeea7dc8a790dp1, 0x1.437f0b68ccc24p2,
+                                 0x1.e947158adada2p-1, -0x1.ca95ed8632e4cp2, -0x1.bc258dc5fc783p1, 0x1.016b536f2ec13p4,
+                                 0x1.6d35354edad76p1, -0x1.6d826919b6c15p5, 0x1.cf704d10ae34p4, 0x1.be787b70786c8p6,
+                                 -0x1.a845b9894540fp7);
+  const V large = fma(-scaled, exp_flush(-(t * t)), one);
   return copysign(select(t < one, fma(small, t, t), large), x);
 }
 

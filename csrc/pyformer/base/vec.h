@@ -427,6 +427,24 @@ PF_INLINE V copysign(V x, V s) {
   return bits_or(abs(x), bits_and(sign_bit<V>(), s));
 }
 
+// table[i] with i the low three bits of index, for floats: a permutation of one register.
+PF_INLINE float lookup(const float* table, float index) { return table[to_bits(index) & 7]; }
+#if defined(__AVX512F__)
+PF_INLINE Vec<float> lookup(const float* table, Vec<float> index) {
+  const __m512 twice = _mm512_broadcast_f32x8(_mm256_loadu_ps(table));
+  return {_mm512_permutexvar_ps(_mm512_castps_si512(index.r), twice)};
+}
+#elif defined(__AVX2__)
+PF_INLINE Vec<float> lookup(const float* table, Vec<float> index) {
+  return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), _mm256_castps_si256(index.r))};
+}
+#else
+PF_INLINE Vec<float> lookup(const float* table, Vec<float> index) {
+  for (int64_t i = 0; i < Vec<float>::width; ++i) index.r[i] = lookup(table, index.r[i]);
+  return index;
+}
+#endif
+
 // 2^23 or 2^52, from where on every value is an integer.
 template <class T>
 constexpr T kFirstIntegerOnly = T(sizeof(T) == 4 ? 0x1p23 : 0x1p52);

@@ -15,6 +15,14 @@ PF_INLINE void store_vec(Vec<T> v, T* p, int64_t n) {
   n == Vec<T>::width ? v.store(p) : v.store_partial(p, n);
 }
 
+// Asks for what a later row's first pass will read, from within a pass that computes: memory would rest meanwhile.
+// p may lie outside of any array.
+template <class T>
+PF_INLINE void prefetch_lanes(const T* p) {
+  constexpr int64_t kLine = 64;
+  for (int64_t i = 0; i < kLanes; i += kLine / int64_t(sizeof(T))) __builtin_prefetch(p + i, 0, 2);
+}
+
 // out[i .. i + n) = f(i, n) over a row; n is a register's width except at the ends. Where streams is set it is written
 // past the caches: the caller must call stream_fence() when it has written all it writes.
 template <class T, class F>

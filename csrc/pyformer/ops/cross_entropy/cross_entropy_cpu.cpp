@@ -30,6 +30,7 @@ static void forward(const CrossEntropyForward& a, int64_t begin, int64_t end) {
       m = row_max(x, V);
       const Lanes<T> m_lanes = Lanes<T>::broadcast(m);
       log_sum = log(lanes_reduce<T>(V, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+        prefetch_lanes(x + V + i);
         return lanes + exp_flush(load_logits(x + i, n) - m_lanes);
       }));
       loss = log_sum - (x[target] - m);

@@ -34,12 +34,11 @@ static T extreme_value(const T* x, int64_t n) {
     for (int64_t j = 0; j < 4; ++j) best[j] = winner<T, minimum>(Lanes<T>::load(x + i + j * kLanes), best[j]);
   for (; i < n; i += kLanes)
     best[0] = winner<T, minimum>(Lanes<T>::load_partial(x + i, n - i < kLanes ? n - i : kLanes, worst), best[0]);
-  T lane[4 * kLanes];
-  for (int64_t j = 0; j < 4; ++j) best[j].store(lane + j * kLanes);
-  T value = lane[0];
-  for (T l : lane)
-    if (wins<T, minimum>(l, value)) value = l;
-  return value;
+  best[0] = winner<T, minimum>(winner<T, minimum>(best[0], best[1]), winner<T, minimum>(best[2], best[3]));
+  return tree_of_lanes(best[0], [](auto a, auto b) {
+    const auto better = minimum ? (a < b ? a : b) : (a > b ? a : b);
+    return a != a ? a : better;  // NaN in b is better's already
+  });
 }
 
 // The first i with x[i] == value, or the first NaN where value is one.

@@ -19,6 +19,7 @@ static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end)
     T* exps = a.scratch ? static_cast<T*>(a.scratch) : out;
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
     const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+      prefetch_lanes(x + C + i);
       const Lanes<T> e = exp_flush(load_logits(x + i, n) - m);
       store_lanes(e, exps + i, n);
       return lanes + e;
@@ -54,8 +55,10 @@ static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t 
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
-    const T sum = lanes_reduce<T>(
-        C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + exp_flush(load_logits(x + i, n) - m); });
+    const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+      prefetch_lanes(x + C + i);
+      return lanes + exp_flush(load_logits(x + i, n) - m);
+    });
     const Vec<T> m_vec = m.v[0], log_sum = Vec<T>::broadcast(log(sum));
     write_row(out, C, a.streams, [&](int64_t i, int64_t n) { return (load_vec(x + i, n) - m_vec) - log_sum; });
   }
