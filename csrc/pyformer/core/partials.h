@@ -15,8 +15,9 @@ inline int64_t grain_of_rows(int64_t cols) {
   return std::max<int64_t>(1, (int64_t(1) << 14) / std::max<int64_t>(1, cols));
 }
 
-// Whether an output of so many bytes is written past the caches: little of it would still be there for its reader, and
-// a line that is stored in a cache is read from memory first.
-inline bool is_streamed(int64_t bytes) { return bytes >= int64_t(8) << 20; }
+// From how many bytes on an output is written past the caches: a line that is stored in a cache is read from memory
+// first. Of what a product reads next that is 8 MiB, as products hide their reads behind arithmetic; of what anything
+// may read next, only what no cache would hold until then.
+constexpr int64_t kStreamedToProducts = int64_t(8) << 20, kStreamedToAll = int64_t(32) << 20;
 
 }  // namespace pyformer

@@ -35,7 +35,7 @@ LayerNormResult layer_norm_forward(const Array& x, const Array& weight, const Ar
   LayerNormResult r = {Array::empty(x.shape(), x.dtype()), Array::empty({rows}, x.dtype()),
                        Array::empty({rows}, x.dtype())};
   const LayerNormForward args = {
-      cols,         eps,         x.raw(), weight.raw(), bias.raw(), r.out.raw(), is_streamed(r.out.bytes()),
+      cols,         eps,         x.raw(), weight.raw(), bias.raw(), r.out.raw(), r.out.bytes() >= kStreamedToProducts,
       r.mean.raw(), r.rstd.raw()};
   parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return r;
@@ -51,7 +51,7 @@ LayerNormGradient layer_norm_backward(const Array& dout, const Array& x, const A
   Array dweight = partials(need_dweight), dbias = partials(need_dbias);
   const LayerNormBackward args = {rows,          cols,         dout.raw(),
                                   x.raw(),       weight.raw(), mean.raw(),
-                                  rstd.raw(),    dx.raw(),     is_streamed(dx.bytes()),
+                                  rstd.raw(),    dx.raw(),     dx.bytes() >= kStreamedToProducts,
                                   dweight.raw(), dbias.raw()};
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return {dx, need_dweight ? sum_partials(dweight) : Array(), need_dbias ? sum_partials(dbias) : Array()};

@@ -30,7 +30,8 @@ RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps) 
   check_weight(weight, x);
   const int64_t rows = rows_of(x), cols = x.shape().back();
   RmsNormResult r = {Array::empty(x.shape(), x.dtype()), Array::empty({rows}, x.dtype())};
-  const RmsNormForward args = {cols, eps, x.raw(), weight.raw(), r.out.raw(), is_streamed(r.out.bytes()), r.rstd.raw()};
+  const RmsNormForward args = {
+      cols, eps, x.raw(), weight.raw(), r.out.raw(), r.out.bytes() >= kStreamedToProducts, r.rstd.raw()};
   parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return r;
 }
@@ -42,8 +43,9 @@ RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array
   const int64_t chunks = (rows + RmsNormBackward::kRowChunk - 1) / RmsNormBackward::kRowChunk;
   const Array dx = need_dx ? Array::empty(x.shape(), x.dtype()) : Array();
   const Array dweight = need_dweight ? Array::empty({chunks, cols}, x.dtype()) : Array();
-  const RmsNormBackward args = {
-      rows, cols, dout.raw(), x.raw(), weight.raw(), rstd.raw(), dx.raw(), is_streamed(dx.bytes()), dweight.raw()};
+  const RmsNormBackward args = {rows,         cols,       dout.raw(), x.raw(),
+                                weight.raw(), rstd.raw(), dx.raw(),   dx.bytes() >= kStreamedToProducts,
+                                dweight.raw()};
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return {dx, need_dweight ? sum_partials(dweight) : Array()};
 }

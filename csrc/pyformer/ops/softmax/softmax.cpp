@@ -14,8 +14,7 @@ static const KernelSets<SoftmaxKernels>& sets() {
 
 // Rows a task should take; down columns, a whole strip of them.
 static int64_t grain_of(int64_t n, int64_t inner) {
-  constexpr int64_t kStrip = 64;
-  return inner == 1 ? grain_of_rows(n) : std::max(kStrip, grain_of_rows(n));
+  return inner == 1 ? grain_of_rows(n) : std::max(kSoftmaxStrip, grain_of_rows(n));
 }
 
 static Array forward(const char* op, const Array& x, int64_t axis, Kernel<SoftmaxForward> (SoftmaxKernels::*row)[2],
@@ -25,10 +24,11 @@ static Array forward(const char* op, const Array& x, int64_t axis, Kernel<Softma
   const int64_t n = x.dim(at), outer = x.shape().outer(at), inner = x.shape().inner(at);
   const Array out = Array::empty(x.shape(), x.dtype());
   if (x.size() == 0) return out;
-  const SoftmaxForward args = {n, inner, x.raw(), out.raw(), is_streamed(out.bytes()), nullptr};
-  needs_scratch = needs_scratch && args.streams && inner == 1;
+  const SoftmaxForward args = {n, inner, x.raw(), out.raw(), out.bytes() >= kStreamedToProducts, nullptr};
+  const Shape scratch_shape = inner > 1 ? Shape{n, kSoftmaxStrip} : Shape{n > kReduceBlock ? n : 0};
+  needs_scratch = needs_scratch && args.streams && scratch_shape.size() > 0;
   parallel_for(outer * inner, grain_of(n, inner), [&](int64_t begin, int64_t end) {
-    const Array scratch = needs_scratch ? Array::empty({n}, x.dtype()) : Array();
+    const Array scratch = needs_scratch ? Array::empty(scratch_shape, x.dtype()) : Array();
     SoftmaxForward own = args;
     own.scratch = scratch.raw();
     kernel(own, begin, end);
@@ -43,7 +43,7 @@ static Array backward(const char* op, const Array& dout, const Array& out, int64
   const int64_t n = out.dim(at), outer = out.shape().outer(at), inner = out.shape().inner(at);
   const Array dx = Array::empty(out.shape(), out.dtype());
   if (out.size() == 0) return dx;
-  const SoftmaxBackward args = {n, inner, dout.raw(), out.raw(), dx.raw(), is_streamed(dx.bytes())};
+  const SoftmaxBackward args = {n, inner, dout.raw(), out.raw(), dx.raw(), dx.bytes() >= kStreamedToProducts};
   parallel_for(outer * inner, grain_of(n, inner), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return dx;
 }

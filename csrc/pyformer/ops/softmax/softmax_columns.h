@@ -8,7 +8,9 @@
 
 namespace pyformer::PF_ISA {
 
-constexpr int64_t kStrip = 64;
+constexpr int64_t kStrip = kSoftmaxStrip;
+// Rows that the first read of a strip asks ahead for: they lie too far apart for the processor to guess.
+constexpr int64_t kRowsAhead = 8;
 
 template <class T>
 struct alignas(64) Strip {  // one number a column
@@ -65,6 +67,7 @@ PF_INLINE void column_max(const T* x, int64_t rows, int64_t step, int64_t count,
   for (T& value : m.value) value = -T(__builtin_inf());
   for (int64_t i = 0; i < rows; ++i)
     for_each_register<T>(count, [&](int64_t c, int64_t n) {
+      __builtin_prefetch(x + (i + kRowsAhead) * step + c);
       max(load_vec(x + i * step + c, n), Vec<T>::load(m.value + c)).store(m.value + c);
     });
 }
@@ -74,20 +77,22 @@ static void softmax_forward_columns(const SoftmaxForward& a, int64_t begin, int6
   for_each_strip(a, begin, end, [&](int64_t first, int64_t count) {
     const T* x = static_cast<const T*>(a.x) + first;
     T* out = static_cast<T*>(a.out) + first;
+    T* exps = a.streams ? static_cast<T*>(a.scratch) : out;
+    const int64_t exps_step = a.streams ? kStrip : a.inner;
     Strip<T> m, sum;
     column_max(x, a.cols, a.inner, count, m);
     reduce_columns(a.cols, count, sum, [&](int64_t i, int64_t c, int64_t n, Vec<T> lane) {
       const Vec<T> e = exp_flush(load_vec(x + i * a.inner + c, n) - Vec<T>::load(m.value + c));
-      store_vec(e, out + i * a.inner + c, n);
+      store_vec(e, exps + i * exps_step + c, n);
       return lane + e;
     });
     for (T& value : sum.value) value = T(1) / value;
     for (int64_t i = 0; i < a.cols; ++i)
-      for_each_register<T>(count, [&](int64_t c, int64_t n) {
-        T* to = out + i * a.inner + c;
-        store_vec(load_vec(to, n) * Vec<T>::load(sum.value + c), to, n);
+      write_row(out + i * a.inner, count, a.streams, [&](int64_t c, int64_t n) {
+        return load_vec(exps + i * exps_step + c, n) * load_vec(sum.value + c, n);
       });
   });
+  if (a.streams) stream_fence();
 }
 
 template <class T>
@@ -98,6 +103,8 @@ static void softmax_backward_columns(const SoftmaxBackward& a, int64_t begin, in
     T* dx = static_cast<T*>(a.dx) + first;
     Strip<T> dot;
     reduce_columns(a.cols, count, dot, [&](int64_t i, int64_t c, int64_t n, Vec<T> lane) {
+      __builtin_prefetch(dout + (i + kRowsAhead) * a.inner + c);
+      __builtin_prefetch(out + (i + kRowsAhead) * a.inner + c);
       return fma(load_vec(dout + i * a.inner + c, n), load_vec(out + i * a.inner + c, n), lane);
     });
     for (int64_t i = 0; i < a.cols; ++i)
@@ -136,6 +143,7 @@ static void log_softmax_backward_columns(const SoftmaxBackward& a, int64_t begin
     T* dx = static_cast<T*>(a.dx) + first;
     Strip<T> sum;
     reduce_columns(a.cols, count, sum, [&](int64_t i, int64_t c, int64_t n, Vec<T> lane) {
+      __builtin_prefetch(dout + (i + kRowsAhead) * a.inner + c);
       return lane + load_vec(dout + i * a.inner + c, n);
     });
     for (int64_t i = 0; i < a.cols; ++i)

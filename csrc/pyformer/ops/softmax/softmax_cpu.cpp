@@ -12,11 +12,12 @@ namespace pyformer::PF_ISA {
 template <class T>
 static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end) {
   if (a.inner > 1) return softmax_forward_columns<T>(a, begin, end);
+  alignas(64) T local[kReduceBlock];  // the allocator's would move between threads
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
-    T* exps = a.scratch ? static_cast<T*>(a.scratch) : out;
+    T* exps = a.streams ? (C <= kReduceBlock ? local : static_cast<T*>(a.scratch)) : out;
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
     const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
       prefetch_lanes(x + C + i);

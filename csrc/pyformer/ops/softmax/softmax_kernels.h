@@ -5,12 +5,15 @@
 
 namespace pyformer {
 
+// Columns that are done together where inner > 1.
+constexpr int64_t kSoftmaxStrip = 64;
+
 struct SoftmaxForward {
   int64_t cols, inner;
   const void* x;
   void* out;
   bool streams;   // out goes past the caches
-  void* scratch;  // (cols,) for a row's exp, or null where out serves
+  void* scratch;  // where it streams, for exp: (cols, kSoftmaxStrip), or (cols,) where inner = 1 and cols > 4,096
 };
 
 struct SoftmaxBackward {
