@@ -12,7 +12,7 @@ static const KernelSets<GeluKernels>& sets() {
   return sets;
 }
 
-static constexpr int64_t kGrain = int64_t(1) << 13;
+static constexpr int64_t kGrain = int64_t(1) << 14;
 
 GeluApproximate gelu_approximate_from_name(const std::string& name) {
   if (name == "none") return GeluApproximate::none;

@@ -6,15 +6,43 @@
 
 namespace pyformer::PF_ISA {
 
+// Sums of blocks of one size, side by side: each is a chain of additions, whose latency the others fill.
+template <class T, int blocks>
+static PF_INLINE void sum_together(const T* x, int64_t apart, int64_t size, double divisor, T* sums) {
+  Lanes<T> sum[blocks];
+#pragma GCC unroll 4
+  for (int b = 0; b < blocks; ++b) sum[b] = Lanes<T>::zero();
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; ++b) sum[b] = sum[b] + Lanes<T>::load(x + b * apart + i);
+  }
+#pragma GCC unroll 4
+  for (int b = 0; b < blocks; ++b) {
+    if (i < size) sum[b] = sum[b] + Lanes<T>::load_partial(x + b * apart + i, size - i);
+    sums[b] = sum_lanes(sum[b]) / T(divisor);
+  }
+}
+
+// Whole blocks of a row, and rows of one block, lie at equal distances.
 template <class T>
 static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = item / a.blocks, start = item % a.blocks * kReduceBlock;
-    const int64_t count = start + kReduceBlock < a.n ? kReduceBlock : a.n - start;
-    const T* x = static_cast<const T*>(a.x) + row * a.n + start;
-    const T sum = lanes_reduce<T>(
-        count, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + load_lanes(x + i, n); });
-    static_cast<T*>(a.sums)[item] = sum / T(a.divisor);
+  constexpr int kTogether = 2;
+  const auto size_of = [&](int64_t item) {
+    const int64_t start = item % a.blocks * kReduceBlock;
+    return start + kReduceBlock < a.n ? kReduceBlock : a.n - start;
+  };
+  T* sums = static_cast<T*>(a.sums);
+  for (int64_t item = begin; item < end;) {
+    const int64_t size = size_of(item), last = item + kTogether - 1;
+    const T* x = static_cast<const T*>(a.x) + item / a.blocks * a.n + item % a.blocks * kReduceBlock;
+    if (last < end && (a.blocks == 1 || (size_of(last) == kReduceBlock && item % a.blocks < last % a.blocks))) {
+      sum_together<T, kTogether>(x, size, size, a.divisor, sums + item);
+      item += kTogether;
+    } else {
+      sum_together<T, 1>(x, 0, size, a.divisor, sums + item);
+      ++item;
+    }
   }
 }
 
