@@ -89,7 +89,7 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
     constexpr int rows = decltype(count)::value;
     const Columns wanted = wanted_columns<rows>(allow + i);
     for (int64_t j = i; j < i + rows; ++j) columns[j] = wanted;
-    scores<T, rows>(task.q + (r + i) * D_padded, D_padded, task.k, D, T(in.scale), wanted, task.p + i * kBlock);
+    scores<T, rows>(task.q + (r + i) * D_padded, D_padded, task.k, D, wanted, task.p + i * kBlock);
   });
   for (int64_t i = 0; i < n; ++i) {
     if (allow[i] != ~uint64_t(0) || in.mask_added)
@@ -135,13 +135,19 @@ static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_
 }
 
 template <class T>
+static PF_INLINE T* result_row(const AttentionForward& a, const ForwardTask<T>& task, int64_t r) {
+  return at<T>(a.out, a.out_strides, task.b, task.row[r].query, task.row[r].head);
+}
+
+template <class T>
 static void store_result(const AttentionForward& a, const ForwardTask<T>& task, int64_t r) {
   const AttentionInput& in = a.in;
   const int64_t D = in.head_dim, query = task.row[r].query, head = task.row[r].head;
   const int64_t row = (task.b * in.heads + head) * in.queries + query;
   const T l = total_of_lanes(Lanes<T>::load(task.l + r * kLanes));
   const T* o = task.o + r * padded<T>(D);
-  T* out = at<T>(a.out, a.out_strides, task.b, query, head);
+  T* out = result_row(a, task, r);
+  if (r + kRowsAhead < task.rows) fetch_row_to_write(result_row(a, task, r + kRowsAhead), D);
   const Vec<T> divisor = Vec<T>::broadcast(l);
   for (int64_t d = 0; d < D; d += Vec<T>::width) {
     const Vec<T> value = l == T(0) ? Vec<T>::zero() : Vec<T>::load(o + d) / divisor;
@@ -162,8 +168,8 @@ static void forward_task(const AttentionForward& a, ForwardTask<T>& task) {
       first_key = least(first_key, range.begin);
       last_key = range.end > last_key ? range.end : last_key;
     }
-    if (r + kStripRows < task.rows) prefetch_rows(task.query_row(r + kStripRows), 0, 1, D);
-    copy_row(task.query_row(r), D, task.q + r * D_padded);
+    if (r + kRowsAhead < task.rows) fetch_row(task.query_row(r + kRowsAhead), D);
+    copy_row(task.query_row(r), D, T(in.scale), task.q + r * D_padded);
     for (int64_t d = 0; d < D_padded; ++d) task.o[r * D_padded + d] = T(0);
     for (int64_t c = 0; c < kLanes; ++c) task.l[r * kLanes + c] = T(0);
     task.m[r] = -kInfinity<T>;
@@ -219,16 +225,16 @@ struct BackwardTask {
 
   const AttentionBackward& a;
   int64_t b, head, key_head, chunk, start, stop;
-  T *k, *kt, *vt, *dk, *dv, *p, *ds;          // blocks of 64 keys; dk and dv are sums over the queries so far
-  T *q, *dout, *dq, *base, *inverse, *delta;  // of the chunk's queries
+  T *k, *kt, *v, *vt, *dk, *dv, *p, *ds;      // blocks of 64 keys; dk and dv are sums over the queries so far
+  T *q, *dout, *dq, *base, *inverse, *delta;  // of the chunk's queries; q * scale and dout / l
   KeyRange block_range[kAttentionQueryChunk / kBlock];
 };
 
-// dot(dout, out) by the row-reduction rule.
+// dot(x, y) by the row-reduction rule.
 template <class T>
-static PF_INLINE T row_delta(const T* dout, const T* out, int64_t D) {
+static PF_INLINE T row_dot_lanes(const T* x, const T* y, int64_t D) {
   const auto add = [&](int64_t d, int64_t n, const Lanes<T>& sum) {
-    return fma(load_lanes(dout + d, n), load_lanes(out + d, n), sum);
+    return fma(load_lanes(x + d, n), load_lanes(y + d, n), sum);
   };
   if (D > kReduceBlock) return lanes_reduce<T>(D, add);
   Lanes<T> sum = Lanes<T>::zero();
@@ -236,7 +242,8 @@ static PF_INLINE T row_delta(const T* dout, const T* out, int64_t D) {
   return total_of_lanes(sum);
 }
 
-// Copies q and dout. Per row: base, 1 / l and delta; and the range of keys each query block attends to at most.
+// Copies q * scale and dout / l. Per row: base, 1 / l and delta; and the range of keys each query block attends to at
+// most.
 template <class T>
 static void prepare_rows(BackwardTask<T>& task) {
   const AttentionBackward& a = task.a;
@@ -245,13 +252,19 @@ static void prepare_rows(BackwardTask<T>& task) {
   for (int64_t i = task.start; i < task.stop; ++i) {
     const int64_t r = i - task.start, row = (task.b * in.heads + task.head) * in.queries + i;
     const T m = static_cast<const T*>(a.row_max)[row], l = static_cast<const T*>(a.row_sum)[row];
+    const T* q = at<T>(in.q, in.q_strides, task.b, i, task.head);
     const T* dout = at<T>(a.dout, a.dout_strides, task.b, i, task.head);
     const T* out = at<T>(a.out, a.out_strides, task.b, i, task.head);
+    if (i + kRowsAhead < task.stop) {
+      fetch_row(q + kRowsAhead * in.q_strides.token, D);
+      fetch_row(dout + kRowsAhead * a.dout_strides.token, D);
+      fetch_row(out + kRowsAhead * a.out_strides.token, D);
+    }
     task.base[r] = m == -kInfinity<T> ? T(0) : m;
     task.inverse[r] = l == T(0) ? T(0) : T(1) / l;  // 0: the row takes no part
-    task.delta[r] = row_delta(dout, out, D);
-    copy_row(dout, D, task.dout + r * D_padded);
-    copy_row(at<T>(in.q, in.q_strides, task.b, i, task.head), D, task.q + r * D_padded);
+    copy_row(q, D, T(in.scale), task.q + r * D_padded);
+    copy_row(dout, D, task.inverse[r], task.dout + r * D_padded);
+    task.delta[r] = row_dot_lanes(task.dout + r * D_padded, out, D);
     for (int64_t d = 0; d < D_padded; ++d) task.dq[r * D_padded + d] = T(0);
     KeyRange& range = task.block_range[r / kBlock];
     if (r % kBlock == 0) range = {in.keys, 0};
@@ -262,16 +275,40 @@ static void prepare_rows(BackwardTask<T>& task) {
   }
 }
 
-// p and ds of a tile of rows, from its scores in p and dot(dout, v) in ds.
+// e and ds of a row, from its scores in p and dot(dout / l, v) in ds.
 template <class T>
-static PF_INLINE void probabilities(const BackwardTask<T>& task, int64_t r, Columns columns, T* p, T* ds) {
-  const Vec<T> base = Vec<T>::broadcast(task.base[r]), inverse = Vec<T>::broadcast(task.inverse[r]);
-  const Vec<T> delta = Vec<T>::broadcast(task.delta[r]), scale = Vec<T>::broadcast(T(task.a.in.scale));
+static PF_INLINE void exponentials(const BackwardTask<T>& task, int64_t r, Columns columns, T* p, T* ds) {
+  const Vec<T> base = Vec<T>::broadcast(task.base[r]), delta = Vec<T>::broadcast(task.delta[r]);
   for (int64_t c = columns.begin; c < columns.end; c += Vec<T>::width) {
-    const Vec<T> value = exp_flush(Vec<T>::load(p + c) - base) * inverse;
-    value.store(p + c);
-    ((value * (Vec<T>::load(ds + c) - delta)) * scale).store(ds + c);  // (2)
+    const Vec<T> e = exp_flush(Vec<T>::load(p + c) - base);
+    e.store(p + c);
+    (e * (Vec<T>::load(ds + c) - delta)).store(ds + c);  // (2)
   }
+}
+
+// e and ds of strip rows [i, i + n) of the queries from r on.
+template <class T>
+static void backward_strip(const BackwardTask<T>& task, int64_t r, int64_t i, int64_t n, const uint64_t* allow,
+                           const int64_t* mask_row) {
+  const AttentionInput& in = task.a.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  const auto scores_with = [&](const T* rows_data, const T* transposed, T* out) {
+    for_row_tiles(n, [&](auto count, int64_t j) {
+      constexpr int rows = decltype(count)::value;
+      scores<T, rows>(rows_data + (r + i + j) * D_padded, D_padded, transposed, D, wanted_columns<rows>(allow + i + j),
+                      out + (i + j) * kBlock);
+    });
+  };
+  scores_with(task.q, task.kt, task.p);
+  scores_with(task.dout, task.vt, task.ds);
+  for_row_tiles(n, [&](auto count, int64_t j) {
+    constexpr int rows = decltype(count)::value;
+    const Columns wanted = wanted_columns<rows>(allow + i + j);
+    for (int64_t k = i + j; k < i + j + rows; ++k) {
+      if (in.mask_added) finish_scores(in, allow[k], wanted, mask_row[k], task.p + k * kBlock);
+      exponentials(task, r + k, wanted, task.p + k * kBlock, task.ds + k * kBlock);
+    }
+  });
 }
 
 // Queries [start + r, start + r + n) against the block of keys at `key`.
@@ -279,7 +316,7 @@ template <class T>
 static void backward_pair(const BackwardTask<T>& task, int64_t r, int64_t n, int64_t block) {
   const AttentionBackward& a = task.a;
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  const int64_t D_padded = padded<T>(in.head_dim);
   const bool masked = in.mask_allowed || in.mask_added;
   uint64_t allow[kBlock] = {}, any = 0, all = ~uint64_t(0);
   int64_t mask_row[kBlock];
@@ -294,23 +331,13 @@ static void backward_pair(const BackwardTask<T>& task, int64_t r, int64_t n, int
     all &= allow[i];
   }
   if (!any) return;
-  const T *q = task.q + r * D_padded, *dout = task.dout + r * D_padded;
-  for_row_tiles(n, [&](auto count, int64_t i) {
-    constexpr int rows = decltype(count)::value;
-    const Columns wanted = wanted_columns<rows>(allow + i);
-    T *p = task.p + i * kBlock, *ds = task.ds + i * kBlock;
-    scores<T, rows>(q + i * D_padded, D_padded, task.kt, D, T(in.scale), wanted, p);
-    scores<T, rows>(dout + i * D_padded, D_padded, task.vt, D, T(1), wanted, ds);
-    for (int64_t j = 0; j < rows; ++j) {
-      if (in.mask_added) finish_scores(in, allow[i + j], wanted, mask_row[i + j], p + j * kBlock);
-      probabilities(task, r + i + j, wanted, p + j * kBlock, ds + j * kBlock);
-    }
-  });
+  for (int64_t i = 0; i < n; i += kStripRows) backward_strip(task, r, i, least(kStripRows, n - i), allow, mask_row);
   if (a.dq)  // (4)
     weighted_sums<T, false>(n, task.ds, allow, task.k, D_padded, {task.dq + r * D_padded, D_padded, nullptr});
   if (!a.dk) return;
   if (any != ~uint64_t(0) || all != any || n < kBlock) transpose_bits(allow);
   const int64_t keys = 64 - __builtin_clzll(any);
+  const T *q = task.q + r * D_padded, *dout = task.dout + r * D_padded;
   weighted_sums<T, true>(keys, task.p, allow, dout, D_padded, {task.dv, D_padded, nullptr});  // (1)
   weighted_sums<T, true>(keys, task.ds, allow, q, D_padded, {task.dk, D_padded, nullptr});    // (3)
 }
@@ -325,7 +352,7 @@ static void store_partial_sums(const BackwardTask<T>& task, const T* from, void*
       (task.b * in.key_heads + task.key_head) * partials + task.head % group * attention_query_chunks(in) + task.chunk;
   T* to =
       partials == 1 ? at<T>(data, s, task.b, key, task.head) : static_cast<T*>(data) + (partial * in.keys + key) * D;
-  store_rows(from, n, D, to, partials == 1 ? s.token : D);
+  store_rows(from, n, D, T(1), to, partials == 1 ? s.token : D);
 }
 
 template <class T>
@@ -344,8 +371,10 @@ static void backward_task(BackwardTask<T>& task) {
       if (!copied) {
         const T* k = at<T>(in.k, in.k_strides, task.b, key, task.key_head);
         copy_rows(k, in.k_strides.token, n, D, task.k);
-        copy_transposed(k, in.k_strides.token, n, D, task.kt);
-        copy_transposed(at<T>(in.v, in.v_strides, task.b, key, task.key_head), in.v_strides.token, n, D, task.vt);
+        copy_transposed(task.k, D_padded, n, D, task.kt);
+        const T* v = at<T>(in.v, in.v_strides, task.b, key, task.key_head);
+        copy_rows(v, in.v_strides.token, n, D, task.v);
+        copy_transposed(task.v, D_padded, n, D, task.vt);
         copied = true;
       }
       backward_pair(task, r, least(kBlock, queries - r), block);
@@ -355,7 +384,8 @@ static void backward_task(BackwardTask<T>& task) {
     store_partial_sums(task, task.dv, a.dv, a.dv_strides, key, n);
   }
   if (a.dq)
-    store_rows(task.dq, queries, D, at<T>(a.dq, a.dq_strides, task.b, task.start, task.head), a.dq_strides.token);
+    store_rows(task.dq, queries, D, T(in.scale), at<T>(a.dq, a.dq_strides, task.b, task.start, task.head),
+               a.dq_strides.token);
 }
 
 template <class T>
@@ -372,7 +402,7 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
     task.start = task.chunk * kAttentionQueryChunk;
     task.stop = least(in.queries, task.start + kAttentionQueryChunk);
     T* space = static_cast<T*>(a.workspace);
-    T** const blocks[] = {&task.k, &task.kt, &task.vt, &task.dk, &task.dv};
+    T** const blocks[] = {&task.k, &task.kt, &task.v, &task.vt, &task.dk, &task.dv};
     for (T** part : blocks) *part = space, space += kBlock * D_padded;
     T** const wholes[] = {&task.q, &task.dout, &task.dq};
     for (T** part : wholes) *part = space, space += capacity * D_padded;

@@ -89,7 +89,7 @@ static inline int64_t attention_forward_workspace(const AttentionInput& in, int6
 }
 static inline int64_t attention_backward_workspace(const AttentionInput& in) {
   const int64_t chunk = in.queries < kAttentionQueryChunk ? in.queries : kAttentionQueryChunk;
-  return attention_padded_dim(in) * (5 * kAttentionBlock + 3 * chunk) + 2 * kAttentionBlock * kAttentionBlock +
+  return attention_padded_dim(in) * (6 * kAttentionBlock + 3 * chunk) + 2 * kAttentionBlock * kAttentionBlock +
          3 * chunk;
 }
 

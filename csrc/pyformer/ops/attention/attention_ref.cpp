@@ -1,6 +1,6 @@
 // attention, plain loops. What they define, for one query (row) of one head, and keys in blocks of 64 from key 0:
 //
-//   s_j   = dot(q, k_j) * scale (+ mask_j)     one FMA chain from +0 over d; chains of 256 added in order where D > 256
+//   s_j   = dot(q * scale, k_j) (+ mask_j)     one FMA chain from +0 over d; chains of 256 added in order where D > 256
 //   m'    = max(m, max_j s_j)                  over the block's attended keys; a NaN is ignored here, not below
 //   alpha = exp(m - m'),  p_j = exp(s_j - m')  with m' = 0 where no score was above -inf yet
 //   l     = l * alpha + sum_j p_j              in 16 lanes: lane c takes j = c, c + 16, c + 32, c + 48 of the block in
@@ -28,12 +28,13 @@ static T* at(void* data, AttentionStrides s, int64_t b, int64_t t, int64_t head)
   return static_cast<T*>(data) + b * s.batch + t * s.token + head * s.head;
 }
 
+// dot(x * factor, y)
 template <class T>
-static T chain_dot(const T* x, const T* y, int64_t n) {
+static T chain_dot(const T* x, T factor, const T* y, int64_t n) {
   T total = T(0);
   for (int64_t start = 0; start < n; start += kChainLength) {
     T chain = T(0);
-    for (int64_t d = start; d < n && d < start + kChainLength; ++d) chain = fma(x[d], y[d], chain);
+    for (int64_t d = start; d < n && d < start + kChainLength; ++d) chain = fma(x[d] * factor, y[d], chain);
     total = start ? total + chain : chain;
   }
   return total;
@@ -50,7 +51,7 @@ static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int
   for (int64_t j = 0; j < kAttentionBlock; ++j) {
     if (!bit(bits, j)) continue;
     const T* k = at<T>(in.k, in.k_strides, b, block * kAttentionBlock + j, head / (in.heads / in.key_heads));
-    s[j] = chain_dot(q, k, in.head_dim) * T(in.scale);
+    s[j] = chain_dot(q, T(in.scale), k, in.head_dim);
     if (in.mask_added) s[j] = s[j] + static_cast<const T*>(in.mask_added)[start + j * in.mask_key];
   }
   return bits;
@@ -113,11 +114,12 @@ static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
   }
 }
 
-// With base as above, p_ij = exp(s_ij - base_i) * (1 / l_i) and delta_i = dot(dout_i, out_i) (row-reduction rule):
-//   (1) dv_j = sum_i p_ij dout_i
-//   (2) ds_ij = (p_ij * (dot(dout_i, v_j) - delta_i)) * scale       the dot as in the forward pass
-//   (3) dk_j = sum_i ds_ij q_i
-//   (4) dq_i = sum_j ds_ij k_j
+// With base as above, e_ij = exp(s_ij - base_i), r_i = dout_i * (1 / l_i), t_i = q_i * scale, and
+// delta_i = dot(r_i, out_i) (row-reduction rule):
+//   (1) dv_j = sum_i e_ij r_i
+//   (2) ds_ij = e_ij * (dot(r_i, v_j) - delta_i)      the dot as in the forward pass
+//   (3) dk_j = sum_i ds_ij t_i
+//   (4) dq_i = (sum_j ds_ij k_j) * scale
 // Sums over queries: one partial a (head, chunk of 2,048 queries), partials added by head, then chunk. In a partial:
 // an FMA chain from +0 over the attending queries of each block of 64, block sums added in order to +0, blocks in
 // which no query attends to the key left out. Sums over keys: the same over blocks of 64 keys, without partials.
@@ -128,22 +130,24 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
   const AttentionInput& in = a.in;
   const int64_t D = in.head_dim, key_head = head / (in.heads / in.key_heads);
   uint64_t bits[kAttentionBlock];
-  T p[kAttentionBlock][kAttentionBlock], ds[kAttentionBlock][kAttentionBlock];
+  T inverse[kAttentionBlock];
+  T e[kAttentionBlock][kAttentionBlock], ds[kAttentionBlock][kAttentionBlock];
   for (int64_t i = first; i < last; ++i) {
     const int64_t row = (b * in.heads + head) * in.queries + i, r = i - first;
     const T m = static_cast<const T*>(a.row_max)[row], l = static_cast<const T*>(a.row_sum)[row];
-    bits[r] = block_scores(in, b, i, head, block, p[r]);
+    bits[r] = block_scores(in, b, i, head, block, e[r]);
     if (l == T(0)) bits[r] = 0;
     if (!bits[r]) continue;
-    const T base = m == -kInfinity<T> ? T(0) : m, inverse = T(1) / l;
+    const T base = m == -kInfinity<T> ? T(0) : m, factor = T(1) / l;
+    inverse[r] = factor;
     const T* dout = at<T>(a.dout, a.dout_strides, b, i, head);
     const T* out = at<T>(a.out, a.out_strides, b, i, head);
-    const T delta = row_dot<T>(D, [&](int64_t d) { return dout[d]; }, [&](int64_t d) { return out[d]; });
+    const T delta = row_dot<T>(D, [&](int64_t d) { return dout[d] * factor; }, [&](int64_t d) { return out[d]; });
     for (int64_t j = 0; j < kAttentionBlock; ++j) {
       if (!bit(bits[r], j)) continue;
-      const T dp = chain_dot(dout, at<T>(in.v, in.v_strides, b, block * kAttentionBlock + j, key_head), D);
-      p[r][j] = exp_flush(p[r][j] - base) * inverse;
-      ds[r][j] = (p[r][j] * (dp - delta)) * T(in.scale);  // (2)
+      const T* v = at<T>(in.v, in.v_strides, b, block * kAttentionBlock + j, key_head);
+      e[r][j] = exp_flush(e[r][j] - base);
+      ds[r][j] = e[r][j] * (chain_dot(dout, factor, v, D) - delta);  // (2)
     }
     if (!a.dq) continue;
     T* dq = at<T>(a.dq, a.dq_strides, b, i, head);
@@ -163,8 +167,10 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
       T chain_v = T(0), chain_k = T(0);
       for (int64_t r = 0; r < last - first; ++r) {
         if (!bit(bits[r], j)) continue;
-        chain_v = fma(p[r][j], at<T>(a.dout, a.dout_strides, b, first + r, head)[d], chain_v);  // (1)
-        chain_k = fma(ds[r][j], at<T>(in.q, in.q_strides, b, first + r, head)[d], chain_k);     // (3)
+        const T dout = at<T>(a.dout, a.dout_strides, b, first + r, head)[d] * inverse[r];
+        const T q = at<T>(in.q, in.q_strides, b, first + r, head)[d] * T(in.scale);
+        chain_v = fma(e[r][j], dout, chain_v);  // (1)
+        chain_k = fma(ds[r][j], q, chain_k);    // (3)
       }
       dv_block[j * D + d] = dv_block[j * D + d] + chain_v;
       dk_block[j * D + d] = dk_block[j * D + d] + chain_k;
@@ -207,6 +213,11 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
           partial_at<T>(in, a.dv, a.dv_strides, b, head, chunk, key)[d] = dv_block[j * D + d];
         }
     }
+    for (int64_t i = start; a.dq && i < stop; ++i)
+      for (int64_t d = 0; d < D; ++d) {
+        T* dq = at<T>(a.dq, a.dq_strides, b, i, head) + d;
+        *dq = *dq * T(in.scale);
+      }
   }
 }
 

@@ -57,10 +57,10 @@ static PF_INLINE void for_vector_tiles(int64_t vectors, const Tile& tile) {
 
 // ---- matrix kernels -------------------------------------------------------------------------------------------
 
-// out[r][c] = (sum_d a[r][d] * b[d][c]) * scale for `rows` rows and N registers of columns; out and b have kBlock
+// out[r][c] = sum_d a[r][d] * b[d][c] for `rows` rows and N registers of columns; out and b have kBlock
 // columns.
 template <class T, int rows, int N>
-static void scores_tile(const T* __restrict__ a, int64_t a_stride, const T* __restrict__ b, int64_t D, T scale,
+static void scores_tile(const T* __restrict__ a, int64_t a_stride, const T* __restrict__ b, int64_t D,
                         T* __restrict__ out) {
   constexpr int64_t W = Vec<T>::width;
   for (int64_t start = 0; start < D; start += kChainLength) {
@@ -81,14 +81,12 @@ static void scores_tile(const T* __restrict__ a, int64_t a_stride, const T* __re
         for (int n = 0; n < N; ++n) sum[r][n] = fma(x, column[n], sum[r][n]);
       }
     }
-    const Vec<T> factor = Vec<T>::broadcast(scale);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
         T* to = out + r * kBlock + n * W;
-        const Vec<T> total = start ? Vec<T>::load(to) + sum[r][n] : sum[r][n];
-        (stop == D ? total * factor : total).store(to);
+        (start ? Vec<T>::load(to) + sum[r][n] : sum[r][n]).store(to);
       }
   }
 }
@@ -106,11 +104,11 @@ static PF_INLINE Columns wanted_columns(const uint64_t* allow) {
 }
 
 template <class T, int rows>
-static PF_INLINE void scores(const T* a, int64_t a_stride, const T* b, int64_t D, T scale, Columns columns, T* out) {
+static PF_INLINE void scores(const T* a, int64_t a_stride, const T* b, int64_t D, Columns columns, T* out) {
   constexpr int64_t W = Vec<T>::width;
   for_vector_tiles((columns.end - columns.begin) / W, [&](auto count, int64_t v) {
     const int64_t c = columns.begin + v * W;
-    scores_tile<T, rows, decltype(count)::value>(a, a_stride, b + c, D, scale, out + c);
+    scores_tile<T, rows, decltype(count)::value>(a, a_stride, b + c, D, out + c);
   });
 }
 
@@ -206,27 +204,46 @@ static void weighted_sums(int64_t rows, const T* a, const uint64_t* allow, const
 
 // ---- copies ---------------------------------------------------------------------------------------------------
 
-// to[r][d] = from[r][d], with zeros up to the padded width.
+constexpr int64_t kRowsAhead = 8;  // rows of one head are far apart: the processor does not fetch them by itself
+
 template <class T>
-static void copy_row(const T* from, int64_t D, T* to) {
-  constexpr int64_t W = Vec<T>::width;
-  int64_t d = 0;
-  for (; d + W <= D; d += W) Vec<T>::load(from + d).store(to + d);
-  if (d < D) Vec<T>::load_partial(from + d, D - d).store(to + d);
+static PF_INLINE void fetch_row(const T* row, int64_t D) {
+  for (int64_t d = 0; d < D; d += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + d);
 }
-// to[r][d] = from[r][d] from rows of the padded width.
 template <class T>
-static void store_rows(const T* from, int64_t rows, int64_t D, T* to, int64_t stride) {
+static PF_INLINE void fetch_row_to_write(T* row, int64_t D) {
+  for (int64_t d = 0; d < D; d += 64 / int64_t(sizeof(T))) __builtin_prefetch(row + d, 1);
+}
+
+// to[d] = from[d] * factor, with zeros up to the padded width.
+template <class T>
+static PF_INLINE void copy_row(const T* from, int64_t D, T factor, T* to) {
   constexpr int64_t W = Vec<T>::width;
-  for (int64_t r = 0; r < rows; ++r)
+  const Vec<T> factors = Vec<T>::broadcast(factor);
+  int64_t d = 0;
+  for (; d + W <= D; d += W) (Vec<T>::load(from + d) * factors).store(to + d);
+  if (d < D) (Vec<T>::load_partial(from + d, D - d) * factors).store(to + d);
+}
+// to[r][d] = from[r][d] * factor from rows of the padded width.
+template <class T>
+static void store_rows(const T* from, int64_t rows, int64_t D, T factor, T* to, int64_t stride) {
+  constexpr int64_t W = Vec<T>::width;
+  const Vec<T> factors = Vec<T>::broadcast(factor);
+  for (int64_t r = 0; r < least(kRowsAhead, rows); ++r) fetch_row_to_write(to + r * stride, D);
+  for (int64_t r = 0; r < rows; ++r) {
+    if (r + kRowsAhead < rows) fetch_row_to_write(to + (r + kRowsAhead) * stride, D);
     for (int64_t d = 0; d < D; d += W) {
-      const Vec<T> x = Vec<T>::load(from + r * padded<T>(D) + d);
+      const Vec<T> x = Vec<T>::load(from + r * padded<T>(D) + d) * factors;
       D - d >= W ? x.store(to + r * stride + d) : x.store_partial(to + r * stride + d, D - d);
     }
+  }
 }
 template <class T>
 static void copy_rows(const T* from, int64_t stride, int64_t rows, int64_t D, T* to) {
-  for (int64_t r = 0; r < rows; ++r) copy_row(from + r * stride, D, to + r * padded<T>(D));
+  for (int64_t r = 0; r < rows; ++r) {
+    if (r + kRowsAhead < rows) fetch_row(from + (r + kRowsAhead) * stride, D);
+    copy_row(from + r * stride, D, T(1), to + r * padded<T>(D));
+  }
 }
 
 #if defined(__clang__)
@@ -314,8 +331,7 @@ static void copy_transposed(const T* from, int64_t stride, int64_t n, int64_t D,
 
 template <class T>
 static void prefetch_rows(const T* from, int64_t stride, int64_t rows, int64_t D) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t d = 0; d < D; d += 64 / int64_t(sizeof(T))) __builtin_prefetch(from + r * stride + d);
+  for (int64_t r = 0; r < rows; ++r) fetch_row(from + r * stride, D);
 }
 
 // ---- lanes and masks ------------------------------------------------------------------------------------------
