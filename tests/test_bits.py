@@ -134,6 +134,21 @@ def test_long_sequences_over_threads():
     assert all(r == results[0] for r in results[1:])
 
 
+@pytest.mark.parametrize("queries", [1, 2, 3, 4, 5])
+def test_the_last_queries_alone_are_rows_of_the_whole(queries):
+    rng = np.random.default_rng(5)
+    q, k, v = (rng.standard_normal((2, 600, 3, 24)).astype("f") for _ in range(3))
+    whole = pf.ops.attention(pf.tensor(q), pf.tensor(k), pf.tensor(v), causal=True).numpy()
+    for keys in (5, 64, 255, 256, 257, 512, 513, 600):
+        last = slice(keys - queries, keys)
+        alone = pf.ops.attention(pf.tensor(q[:, last]), pf.tensor(k[:, :keys]), pf.tensor(v[:, :keys]), causal=True)
+        assert same_bits(alone.numpy(), whole[:, last])
+        cached = pf.ops.attention(
+            pf.tensor(q[:, last]), pf.tensor(k), pf.tensor(v), causal=True, key_lengths=pf.tensor(np.full(2, keys))
+        )
+        assert same_bits(cached.numpy(), whole[:, last])
+
+
 def test_alignment_does_not_matter():
     rng = np.random.default_rng(4)
     base = rng.standard_normal(1 + 64 * 48).astype("f")

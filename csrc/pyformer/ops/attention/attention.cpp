@@ -186,11 +186,24 @@ static void run(Kernel<Args> kernel, const Args& args, int64_t items, int64_t gr
   });
 }
 
-// Key heads of a forward task: several where each has few rows, as in decoding, but two tasks a thread if there are.
-static int64_t heads_per_task(const AttentionInput& in) {
+// Where a key head has few rows, as in decoding, tasks take a key range each, and as many key heads as leave two
+// tasks a thread.
+static bool split_by_keys(const AttentionInput& in, int64_t key_ranges) {
+  return key_ranges > 1 && in.queries * (in.heads / in.key_heads) <= kAttentionFewRows;
+}
+
+static int64_t heads_per_task(const AttentionInput& in, int64_t key_ranges) {
   const int64_t rows = std::max<int64_t>(1, in.queries * (in.heads / in.key_heads));
-  const int64_t share = in.batch * in.key_heads / (2 * num_threads());
-  return std::max<int64_t>(1, std::min({in.key_heads, kAttentionRowBlock / rows, share}));
+  const int64_t pieces = in.batch * in.key_heads * (split_by_keys(in, key_ranges) ? key_ranges : 1);
+  const int64_t most = std::min({in.key_heads, kAttentionRowBlock / rows, pieces / (2 * num_threads())});
+  const int64_t tasks = (in.key_heads + std::max<int64_t>(1, most) - 1) / std::max<int64_t>(1, most);
+  return (in.key_heads + tasks - 1) / tasks;
+}
+
+static int64_t key_ranges_in_use(const AttentionInput& in) {
+  int64_t longest = in.key_lengths ? 0 : in.keys;
+  for (int64_t b = 0; in.key_lengths && b < in.batch; ++b) longest = std::max(longest, in.key_lengths[b]);
+  return (longest + kAttentionKeyRange - 1) / kAttentionKeyRange;
 }
 
 static AttentionResult run_forward(const Operands& o, const AttentionOptions& options) {
@@ -200,11 +213,22 @@ static AttentionResult run_forward(const Operands& o, const AttentionOptions& op
                              Array::empty({o.batch, o.heads, o.queries}, o.dtype)};
   const Heads out = heads_of(r.out);
   const AttentionInput in = kernel_input(o, options);
-  const int64_t heads = heads_per_task(in);
-  const AttentionForward args = {in, heads, out.data, out.strides, r.row_max.raw(), r.row_sum.raw(), nullptr};
+  const int64_t key_ranges = key_ranges_in_use(in), heads = heads_per_task(in, key_ranges);
+  AttentionForward args = {in, heads, 0, out.data, out.strides, r.row_max.raw(), r.row_sum.raw(), nullptr, nullptr};
+  Array partial;
+  if (split_by_keys(in, key_ranges)) {
+    args.task_ranges = key_ranges;
+    partial = Array::empty({o.batch, o.heads, o.queries, key_ranges, o.head_dim + 2}, o.dtype);
+    args.partial = partial.raw();
+  }
   const int64_t rows = std::min(o.queries * (o.heads / o.key_heads), kAttentionRowBlock) * heads;
-  run(kernel, args, attention_forward_items(in, heads), grain_of_items(rows, o.keys, o.head_dim),
+  const int64_t task_keys = args.task_ranges ? kAttentionKeyRange : o.keys;
+  run(kernel, args, attention_forward_items(in, heads, args.task_ranges), grain_of_items(rows, task_keys, o.head_dim),
       checked_multiply(attention_forward_workspace(in, heads), item_bytes(o.dtype)));
+  if (!args.task_ranges) return r;
+  const auto join = find_kernel("attention", sets(), &AttentionKernels::join, o.dtype);
+  parallel_for(o.batch * o.heads * o.queries, grain_of_rows(key_ranges * o.head_dim),
+               [&](int64_t begin, int64_t end) { join(args, begin, end); });
   return r;
 }
 

@@ -1,9 +1,10 @@
 // attention, vector code for one instruction set. Formulas and orders of sums are those of attention_ref.cpp.
 //
 // Forward: a task keeps q, o, m, l of up to 256 rows and walks the key blocks; heads that share a key head are rows
-// of the same task. Backward: a task keeps q, dout, dq of its queries and walks key blocks, inside them its query
-// blocks; dk and dv of the key block are kept until it is done. Everything a tile reads is a contiguous copy, so the
-// strides of the caller's arrays matter little.
+// of the same task. Where rows are few, as in decoding, a task takes several key heads and one key range, so that it
+// reads whole tokens in order. Backward: a task keeps q, dout, dq of its queries and walks key blocks, inside them its
+// query blocks; dk and dv of the key block are kept until it is done. Everything a tile reads is a contiguous copy, so
+// the strides of the caller's arrays matter little.
 #include "pyformer/base/math.h"
 #include "pyformer/ops/attention/attention_tiles.h"
 
@@ -24,9 +25,13 @@ struct ForwardTask {
 
   const AttentionInput& in;
   int64_t b, first_head, heads, head_rows, rows;  // rows = heads * head_rows
-  T *q, *o, *k, *v, *p, *m, *l;  // (rows, D), (rows, D), (D, 64), (64, D), (64, 64), (rows,), (rows, 16)
+  KeyRange keys;                                  // what any of them attends to in this task
+  T *q, *k, *v, *p;                               // (rows, D), (D, 64), (64, D), (64, 64)
+  T *o, *m, *l;                                   // of the key range: (rows, D), (rows,), (rows, 16)
+  T *total, *total_m, *total_l;                   // of the ranges so far: (rows, D), (rows,), (rows,)
   Row row[kAttentionRowBlock];
 
+  bool few() const { return head_rows <= kAttentionFewRows; }  // then k and v are read in place
   const T* query_row(int64_t r) const { return at<T>(in.q, in.q_strides, b, row[r].query, row[r].head); }
 };
 
@@ -89,7 +94,7 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
     constexpr int rows = decltype(count)::value;
     const Columns wanted = wanted_columns<rows>(allow + i);
     for (int64_t j = i; j < i + rows; ++j) columns[j] = wanted;
-    scores<T, rows>(task.q + (r + i) * D_padded, D_padded, task.k, D, wanted, task.p + i * kBlock);
+    if (!task.few()) scores<T, rows>(task.q + (r + i) * D_padded, D_padded, task.k, D, wanted, task.p + i * kBlock);
   });
   for (int64_t i = 0; i < n; ++i) {
     if (allow[i] != ~uint64_t(0) || in.mask_added)
@@ -111,98 +116,228 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
   weighted_sums<T, false>(n, task.p, allow, v, v_stride, {task.o + r * D_padded, D_padded, alpha});
 }
 
-// What a block's keys add to the rows of the task's h-th key head. The next block is fetched meanwhile: line by
-// line where few rows leave little to compute, between strips of rows otherwise.
+// What a block's keys add to the rows of the task's h-th key head, if those are few.
 template <class T>
-static void forward_block(ForwardTask<T>& task, int64_t h, int64_t block, int64_t last_key) {
+static void forward_block_of_few(const ForwardTask<T>& task, int64_t h, int64_t block, const T* k, const T* v,
+                                 int64_t n) {
+  constexpr decltype(&scores_in_place<T, 1>) scores_of[] = {scores_in_place<T, 1>, scores_in_place<T, 2>,
+                                                            scores_in_place<T, 3>, scores_in_place<T, 4>};
   const AttentionInput& in = task.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D), key = block * kBlock, n = least(kBlock, last_key - key);
-  const int64_t next = least(kBlock, last_key - key - n), first = h * task.head_rows;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D), first = h * task.head_rows;
+  const bool whole = D == D_padded;
+  scores_of[task.head_rows - 1](task.q + first * D_padded, D_padded, k, in.k_strides.token, n, D, task.p);
+  if (!whole) copy_rows(v, in.v_strides.token, n, D, task.v);
+  forward_strip(task, first, task.head_rows, block, whole ? v : task.v, whole ? in.v_strides.token : D_padded);
+}
+
+// The same for many rows. The next block is fetched between strips of rows.
+template <class T>
+static void forward_block(const ForwardTask<T>& task, int64_t h, int64_t block, const T* k, const T* v, int64_t n) {
+  const AttentionInput& in = task.in;
+  const int64_t D = in.head_dim, D_padded = padded<T>(D), first = h * task.head_rows;
+  const int64_t next = least(kBlock, task.keys.end - block * kBlock - n);
   const int64_t k_stride = in.k_strides.token, v_stride = in.v_strides.token;
-  const T* k = at<T>(in.k, in.k_strides, task.b, key, task.first_head + h);
-  const T* v = at<T>(in.v, in.v_strides, task.b, key, task.first_head + h);
-  const bool few = task.head_rows <= 12,
-             copy = !few || D != D_padded;  // few: reading v in place costs less than a copy
-  copy_transposed(k, k_stride, n, D, task.k, few);
-  if (copy) copy_rows(v, v_stride, n, D, task.v);
+  copy_transposed(k, k_stride, n, D, task.k);
+  copy_rows(v, v_stride, n, D, task.v);
   for (int64_t r = 0; r < task.head_rows; r += kStripRows) {
     const int64_t rows = least(kStripRows, task.head_rows - r);
     const int64_t from = next * r / task.head_rows, to = next * (r + rows) / task.head_rows;
-    if (!few) prefetch_rows(k + (n + from) * k_stride, k_stride, to - from, D);
-    if (!few) prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, D);
-    forward_strip(task, first + r, rows, block, copy ? task.v : v, copy ? D_padded : v_stride);
+    prefetch_rows(k + (n + from) * k_stride, k_stride, to - from, D);
+    prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, D);
+    forward_strip(task, first + r, rows, block, task.v, D_padded);
   }
 }
 
+// What a block's keys add to all rows of the task.
 template <class T>
-static PF_INLINE T* result_row(const AttentionForward& a, const ForwardTask<T>& task, int64_t r) {
-  return at<T>(a.out, a.out_strides, task.b, task.row[r].query, task.row[r].head);
-}
-
-template <class T>
-static void store_result(const AttentionForward& a, const ForwardTask<T>& task, int64_t r) {
-  const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, query = task.row[r].query, head = task.row[r].head;
-  const int64_t row = (task.b * in.heads + head) * in.queries + query;
-  const T l = total_of_lanes(Lanes<T>::load(task.l + r * kLanes));
-  const T* o = task.o + r * padded<T>(D);
-  T* out = result_row(a, task, r);
-  if (r + kRowsAhead < task.rows) fetch_row_to_write(result_row(a, task, r + kRowsAhead), D);
-  const Vec<T> divisor = Vec<T>::broadcast(l);
-  for (int64_t d = 0; d < D; d += Vec<T>::width) {
-    const Vec<T> value = l == T(0) ? Vec<T>::zero() : Vec<T>::load(o + d) / divisor;
-    D - d >= Vec<T>::width ? value.store(out + d) : value.store_partial(out + d, D - d);
+static void forward_heads(const ForwardTask<T>& task, int64_t block) {
+  const AttentionInput& in = task.in;
+  const int64_t key = block * kBlock, n = least(kBlock, task.keys.end - key);
+  const T* k = at<T>(in.k, in.k_strides, task.b, key, task.first_head);
+  const T* v = at<T>(in.v, in.v_strides, task.b, key, task.first_head);
+  if (task.heads > 1) {
+    touch_rows(k, in.k_strides.token, n, task.heads * in.head_dim);
+    touch_rows(v, in.v_strides.token, n, task.heads * in.head_dim);
   }
-  static_cast<T*>(a.row_max)[row] = task.m[r];
-  static_cast<T*>(a.row_sum)[row] = l;
+  for (int64_t h = 0; h < task.heads; ++h) {
+    const T *k_head = k + h * in.k_strides.head, *v_head = v + h * in.v_strides.head;
+    if (task.few())
+      forward_block_of_few(task, h, block, k_head, v_head, n);
+    else
+      forward_block(task, h, block, k_head, v_head, n);
+  }
 }
 
+// Copies q * scale and finds out which keys the task is about.
 template <class T>
-static void forward_task(const AttentionForward& a, ForwardTask<T>& task) {
-  const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D);
-  int64_t first_key = in.keys, last_key = 0;
+static void start_rows(ForwardTask<T>& task) {
+  const int64_t D = task.in.head_dim, D_padded = padded<T>(D);
+  task.keys = {task.in.keys, 0};
   for (int64_t r = 0; r < task.rows; ++r) {
     const KeyRange range = task.row[r].range;
     if (range.begin < range.end) {
-      first_key = least(first_key, range.begin);
-      last_key = range.end > last_key ? range.end : last_key;
+      task.keys.begin = least(task.keys.begin, range.begin);
+      task.keys.end = range.end > task.keys.end ? range.end : task.keys.end;
     }
     if (r + kRowsAhead < task.rows) fetch_row(task.query_row(r + kRowsAhead), D);
-    copy_row(task.query_row(r), D, T(in.scale), task.q + r * D_padded);
-    for (int64_t d = 0; d < D_padded; ++d) task.o[r * D_padded + d] = T(0);
-    for (int64_t c = 0; c < kLanes; ++c) task.l[r * kLanes + c] = T(0);
-    task.m[r] = -kInfinity<T>;
+    copy_row(task.query_row(r), D, T(task.in.scale), task.q + r * D_padded);
+    task.total_m[r] = -kInfinity<T>;
+    task.total_l[r] = T(0);
   }
+}
+
+template <class T>
+static void start_range(ForwardTask<T>& task) {
+  const int64_t D_padded = padded<T>(task.in.head_dim);
+  for (int64_t e = 0; e < task.rows * D_padded; ++e) task.o[e] = T(0);
+  for (int64_t e = 0; e < task.rows * kLanes; ++e) task.l[e] = T(0);
+  for (int64_t r = 0; r < task.rows; ++r) task.m[r] = -kInfinity<T>;
+}
+
+// Adds the range to the totals.
+template <class T>
+static void end_range(ForwardTask<T>& task) {
+  constexpr int64_t W = Vec<T>::width;
+  const int64_t D_padded = padded<T>(task.in.head_dim);
+  for (int64_t first = 0; first < task.rows; first += W) {
+    const int64_t n = least(W, task.rows - first);
+    const Rebase<Vec<T>> rebase(Vec<T>::load_partial(task.m + first, n), Vec<T>::load_partial(task.total_m + first, n));
+    T raised[W], alpha[W], beta[W];
+    rebase.raised.store(raised), rebase.alpha.store(alpha), rebase.beta.store(beta);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t r = first + i;
+      const T l = total_of_lanes(Lanes<T>::load(task.l + r * kLanes));
+      if (l == T(0)) continue;
+      const T* o = task.o + r * D_padded;
+      T* total = task.total + r * D_padded;
+      const bool is_first = task.total_l[r] == T(0);
+      if (is_first)
+        copy_row(o, D_padded, T(1), total);
+      else
+        join_sums(o, alpha[i], beta[i], D_padded, total);
+      task.total_m[r] = is_first ? task.m[r] : raised[i];
+      task.total_l[r] = is_first ? l : fma(task.total_l[r], alpha[i], l * beta[i]);
+    }
+  }
+}
+
+static int64_t row_number(const AttentionInput& in, int64_t b, const Row& row) {
+  return (b * in.heads + row.head) * in.queries + row.query;
+}
+
+template <class T>
+static void store_result(const AttentionForward& a, const ForwardTask<T>& task) {
+  const int64_t D = a.in.head_dim;
+  const auto out = [&](int64_t r) { return at<T>(a.out, a.out_strides, task.b, task.row[r].query, task.row[r].head); };
+  for (int64_t r = 0; r < task.rows; ++r) {
+    if (r + kRowsAhead < task.rows) fetch_row_to_write(out(r + kRowsAhead), D);
+    divide_row(task.total + r * padded<T>(D), task.total_l[r], D, out(r));
+    const int64_t row = row_number(a.in, task.b, task.row[r]);
+    static_cast<T*>(a.row_max)[row] = task.total_m[r];
+    static_cast<T*>(a.row_sum)[row] = task.total_l[r];
+  }
+}
+
+template <class T>
+static T* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
+  return static_cast<T*>(a.partial) + (row * a.task_ranges + range) * (a.in.head_dim + 2);
+}
+
+template <class T>
+static void store_partial(const AttentionForward& a, const ForwardTask<T>& task, int64_t range) {
+  const int64_t D = a.in.head_dim;
+  for (int64_t r = 0; r < task.rows; ++r) {
+    T* partial = partial_of<T>(a, row_number(a.in, task.b, task.row[r]), range);
+    if (task.total_l[r] != T(0)) store_rows(task.total + r * padded<T>(D), 1, D, T(1), partial, D);
+    partial[D] = task.total_m[r];
+    partial[D + 1] = task.total_l[r];
+  }
+}
+
+// Keys [begin, end) of a range.
+template <class T>
+static void forward_range(ForwardTask<T>& task, int64_t begin, int64_t end) {
+  start_range(task);
   // Heads inside blocks: what several heads read of one token lies together.
-  for (int64_t block = first_key / kBlock; block * kBlock < last_key; ++block)
-    for (int64_t h = 0; h < task.heads; ++h) forward_block(task, h, block, last_key);
-  for (int64_t r = 0; r < task.rows; ++r) store_result(a, task, r);
+  for (int64_t block = begin / kBlock; block * kBlock < end; ++block) forward_heads(task, block);
+  end_range(task);
+}
+
+// One key range if `only` is not negative, else all.
+template <class T>
+static void forward_task(ForwardTask<T>& task, int64_t only) {
+  start_rows(task);
+  const int64_t first = only < 0 ? task.keys.begin / kAttentionKeyRange : only;
+  const int64_t last = only < 0 ? (task.keys.end + kAttentionKeyRange - 1) / kAttentionKeyRange : only + 1;
+  for (int64_t range = first; range < last; ++range) {
+    const int64_t begin = range * kAttentionKeyRange, end = least(begin + kAttentionKeyRange, task.keys.end);
+    const int64_t from = begin < task.keys.begin ? task.keys.begin : begin;
+    if (from < end) forward_range(task, from, end);
+  }
+}
+
+template <class T>
+static void place_in_workspace(const AttentionForward& a, ForwardTask<T>& task) {
+  const AttentionInput& in = a.in;
+  const int64_t D_padded = padded<T>(in.head_dim), all_rows = in.queries * (in.heads / in.key_heads);
+  const int64_t capacity = least(kAttentionRowBlock, all_rows * a.task_heads);
+  T* space = static_cast<T*>(a.workspace);
+  const auto take = [&](int64_t elements) {
+    T* part = space;
+    space += elements;
+    return part;
+  };
+  task.k = take(kBlock * D_padded), task.v = take(kBlock * D_padded), task.p = take(kBlock * kBlock);
+  task.q = take(capacity * D_padded), task.o = take(capacity * D_padded), task.total = take(capacity * D_padded);
+  task.l = take(capacity * kLanes), task.m = take(capacity);
+  task.total_l = take(capacity), task.total_m = take(capacity);
 }
 
 template <class T>
 static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const int64_t D_padded = padded<T>(in.head_dim), all_rows = in.queries * (in.heads / in.key_heads);
-  const int64_t blocks = attention_row_blocks(in), capacity = least(kAttentionRowBlock, all_rows * a.task_heads);
-  const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads;
+  const int64_t all_rows = in.queries * (in.heads / in.key_heads), blocks = attention_row_blocks(in);
+  const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads, tasks = in.batch * head_tasks;
   for (int64_t item = begin; item < end; ++item) {
     ForwardTask<T> task(in);
-    task.b = item / blocks / head_tasks;
-    task.first_head = item / blocks % head_tasks * a.task_heads;
+    task.b = item % tasks / head_tasks;
+    task.first_head = item % tasks % head_tasks * a.task_heads;
     task.heads = least(a.task_heads, in.key_heads - task.first_head);
-    const int64_t first = item % blocks * kAttentionRowBlock;
+    const int64_t first = a.task_ranges ? 0 : (blocks - 1 - item / tasks) * kAttentionRowBlock;
     task.head_rows = least(kAttentionRowBlock, all_rows - first);
     task.rows = task.heads * task.head_rows;
     find_rows(task, first);
-    task.q = static_cast<T*>(a.workspace);
-    task.o = task.q + capacity * D_padded;
-    task.k = task.o + capacity * D_padded;
-    task.v = task.k + kBlock * D_padded;
-    task.p = task.v + kBlock * D_padded;
-    task.l = task.p + kBlock * kBlock;
-    task.m = task.l + capacity * kLanes;
-    forward_task(a, task);
+    place_in_workspace(a, task);
+    forward_task(task, a.task_ranges ? item / tasks : -1);
+    if (a.task_ranges)
+      store_partial(a, task, item / tasks);
+    else
+      store_result(a, task);
+  }
+}
+
+template <class T>
+static void join(const AttentionForward& a, int64_t begin, int64_t end) {
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim;
+  for (int64_t row = begin; row < end; ++row) {
+    T* total = partial_of<T>(a, row, 0);  // the sums so far, m and l behind them
+    for (int64_t range = 1; range < a.task_ranges; ++range) {
+      T* next = partial_of<T>(a, row, range);
+      if (next[D + 1] == T(0)) continue;
+      if (total[D + 1] != T(0)) {
+        const Rebase<T> rebase(next[D], total[D]);
+        join_sums(next, rebase.alpha, rebase.beta, D, total);
+        total[D] = rebase.raised;
+        total[D + 1] = fma(total[D + 1], rebase.alpha, next[D + 1] * rebase.beta);
+      } else {
+        total = next;
+      }
+    }
+    divide_row(total, total[D + 1], D,
+               at<T>(a.out, a.out_strides, row / in.queries / in.heads, row % in.queries, row / in.queries % in.heads));
+    static_cast<T*>(a.row_max)[row] = total[D];
+    static_cast<T*>(a.row_sum)[row] = total[D + 1];
   }
 }
 
@@ -391,14 +526,14 @@ static void backward_task(BackwardTask<T>& task) {
 template <class T>
 static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const int64_t chunks = attention_query_chunks(in), D_padded = padded<T>(in.head_dim);
+  const int64_t chunks = attention_query_chunks(in), heads = in.batch * in.heads, D_padded = padded<T>(in.head_dim);
   const int64_t capacity = least(kAttentionQueryChunk, in.queries);
   for (int64_t item = begin; item < end; ++item) {
     BackwardTask<T> task(a);
-    task.b = item / chunks / in.heads;
-    task.head = item / chunks % in.heads;
+    task.b = item % heads / in.heads;
+    task.head = item % in.heads;
     task.key_head = task.head / (in.heads / in.key_heads);
-    task.chunk = item % chunks;
+    task.chunk = chunks - 1 - item / heads;
     task.start = task.chunk * kAttentionQueryChunk;
     task.stop = least(in.queries, task.start + kAttentionQueryChunk);
     T* space = static_cast<T*>(a.workspace);
@@ -437,6 +572,7 @@ namespace pyformer {
 template <>
 const AttentionKernels& attention_kernels<PF_ISA::kIsa>() {
   static constexpr AttentionKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
+                                               {PF_ISA::join<float>, PF_ISA::join<double>},
                                                {PF_ISA::backward<float>, PF_ISA::backward<double>},
                                                {PF_ISA::sum<float>, PF_ISA::sum<double>}};
   return kernels;

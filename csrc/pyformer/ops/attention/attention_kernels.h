@@ -4,12 +4,14 @@
 
 namespace pyformer {
 
-// Part of the order of sums: keys and (backward) queries are taken in blocks of 64 from index 0, and the sums over
-// queries for dk and dv are split after every 2,048 queries.
+// Part of the order of sums: keys and (backward) queries are taken in blocks of 64 from index 0, the forward sums are
+// split after every 256 keys, and the sums over queries for dk and dv after every 2,048 queries.
 constexpr int64_t kAttentionBlock = 64;
+constexpr int64_t kAttentionKeyRange = 256;
 constexpr int64_t kAttentionQueryChunk = 2048;
-// How many rows a forward task takes; no influence on results.
+// How many rows a forward task takes, and up to how many of a key head count as few; no influence on results.
 constexpr int64_t kAttentionRowBlock = 256;
+constexpr int64_t kAttentionFewRows = 4;
 
 // In elements; the D elements of one token's head are contiguous.
 struct AttentionStrides {
@@ -32,20 +34,22 @@ struct AttentionInput {
   int64_t mask_batch, mask_head, mask_query, mask_key;
 };
 
-// Work item: task_heads key heads of a batch row (the last item has what is left), and a block of kAttentionRowBlock of
-// the Tq * group rows (query-major) that each of them has. task_heads is no influence on results, and 1 unless all rows
-// of the task are at most kAttentionRowBlock.
+// Work item: task_heads key heads of a batch row (the last of them what is left), and a block of kAttentionRowBlock of
+// the Tq * group rows (query-major) that each has; blocks from the last to the first, as causal ones differ in work.
+// task_heads is no influence on results, and 1 unless all rows of the task are at most kAttentionRowBlock.
+// With task_ranges > 0 there is one block, and an item is one of so many key ranges of it: its sums go to `partial`.
 struct AttentionForward {
   AttentionInput in;
-  int64_t task_heads;
+  int64_t task_heads, task_ranges;
   void* out;  // (B, Tq, H, D)
   AttentionStrides out_strides;
   void* row_max;    // (B, H, Tq)
   void* row_sum;    // (B, H, Tq)
+  void* partial;    // (B, H, Tq, task_ranges, D + 2): o, m, l; where l is 0 there is no o
   void* workspace;  // one thread's, attention_forward_workspace() elements
 };
 
-// Work item: a query head of a batch row and a chunk of kAttentionQueryChunk queries.
+// Work item: a query head of a batch row and a chunk of kAttentionQueryChunk queries, the last chunks first.
 struct AttentionBackward {
   AttentionInput in;
   const void* dout;  // (B, Tq, H, D)
@@ -78,14 +82,15 @@ static inline int64_t attention_partials(const AttentionInput& in) {
   return in.heads / in.key_heads * attention_query_chunks(in);
 }
 static inline int64_t attention_padded_dim(const AttentionInput& in) { return (in.head_dim + 15) / 16 * 16; }
-static inline int64_t attention_forward_items(const AttentionInput& in, int64_t task_heads) {
-  return in.batch * ((in.key_heads + task_heads - 1) / task_heads) * attention_row_blocks(in);
+static inline int64_t attention_forward_items(const AttentionInput& in, int64_t task_heads, int64_t task_ranges) {
+  const int64_t tasks = in.batch * ((in.key_heads + task_heads - 1) / task_heads);
+  return tasks * (task_ranges ? task_ranges : attention_row_blocks(in));
 }
 static inline int64_t attention_forward_workspace(const AttentionInput& in, int64_t task_heads) {
   const int64_t rows = in.queries * (in.heads / in.key_heads) * task_heads;
   const int64_t block = rows < kAttentionRowBlock ? rows : kAttentionRowBlock;
-  return attention_padded_dim(in) * 2 * (block + kAttentionBlock) + kAttentionBlock * kAttentionBlock +
-         block * (kLanes + 1);
+  return attention_padded_dim(in) * (3 * block + 2 * kAttentionBlock) + kAttentionBlock * kAttentionBlock +
+         block * (kLanes + 3);
 }
 static inline int64_t attention_backward_workspace(const AttentionInput& in) {
   const int64_t chunk = in.queries < kAttentionQueryChunk ? in.queries : kAttentionQueryChunk;
@@ -95,6 +100,7 @@ static inline int64_t attention_backward_workspace(const AttentionInput& in) {
 
 struct AttentionKernels {  // each indexed [float32, float64]
   Kernel<AttentionForward> forward[2];
+  Kernel<AttentionForward> join[2];  // adds the partials. Work item: one of the B * H * Tq rows
   Kernel<AttentionBackward> backward[2];
   Kernel<AttentionSum> sum[2];
 };

@@ -1,4 +1,5 @@
-// attention, plain loops. What they define, for one query (row) of one head, and keys in blocks of 64 from key 0:
+// attention, plain loops. What they define, for one query (row) of one head. Keys are taken in ranges of 256 from key
+// 0; in a range, from m = -inf, l = 0, o = 0, in blocks of 64:
 //
 //   s_j   = dot(q * scale, k_j) (+ mask_j)     one FMA chain from +0 over d; chains of 256 added in order where D > 256
 //   m'    = max(m, max_j s_j)                  over the block's attended keys; a NaN is ignored here, not below
@@ -6,6 +7,11 @@
 //   l     = l * alpha + sum_j p_j              in 16 lanes: lane c takes j = c, c + 16, c + 32, c + 48 of the block in
 //                                              order from +0, then one FMA; lanes meet in a binary tree at the end
 //   o     = o * alpha + sum_j p_j v_j          one FMA chain from +0 over the block's attended keys, then one FMA
+//
+// Ranges with l = 0 are left out. The others are joined in order, the first taken as it is:
+//
+//   m'    = max(m, m_range)                    0 below where it is -inf
+//   l     = l * exp(m - m') + (l_range * exp(m_range - m')), an FMA; o likewise
 //   out   = o / l                              zeros where l is 0: nothing attended, or scores of -inf only
 //
 // alpha is 1, and multiplies nothing away, where a block does not raise the row's maximum. Keys that a row does not
@@ -57,17 +63,23 @@ static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int
   return bits;
 }
 
+// What some keys give a row: o has D elements.
 template <class T>
-static void forward_row(const AttentionForward& a, int64_t b, int64_t i, int64_t head) {
+struct RowSums {
+  T m, l;
+  T* o;
+};
+
+template <class T>
+static RowSums<T> range_sums(const AttentionForward& a, int64_t b, int64_t i, int64_t head, int64_t range, T* o) {
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim;
-  T* out = at<T>(a.out, a.out_strides, b, i, head);
+  const int64_t D = in.head_dim, end = (range + 1) * kAttentionKeyRange;
   T m = -kInfinity<T>;
   T lane[kLanes] = {};
-  for (int64_t d = 0; d < D; ++d) out[d] = T(0);
-  for (int64_t block = 0; block * kAttentionBlock < in.keys; ++block) {
+  for (int64_t d = 0; d < D; ++d) o[d] = T(0);
+  for (int64_t first = range * kAttentionKeyRange; first < in.keys && first < end; first += kAttentionBlock) {
     T s[kAttentionBlock];
-    const uint64_t bits = block_scores(in, b, i, head, block, s);
+    const uint64_t bits = block_scores(in, b, i, head, first / kAttentionBlock, s);
     if (!bits) continue;
     T highest[kLanes], sum[kLanes] = {};
     for (int64_t c = 0; c < kLanes; ++c) highest[c] = -kInfinity<T>;
@@ -86,31 +98,83 @@ static void forward_row(const AttentionForward& a, int64_t b, int64_t i, int64_t
       T chain = T(0);
       for (int64_t j = 0; j < kAttentionBlock; ++j) {
         if (!bit(bits, j)) continue;
-        const int64_t key = block * kAttentionBlock + j;
-        chain = fma(s[j], at<T>(in.v, in.v_strides, b, key, head / (in.heads / in.key_heads))[d], chain);
+        chain = fma(s[j], at<T>(in.v, in.v_strides, b, first + j, head / (in.heads / in.key_heads))[d], chain);
       }
-      out[d] = fma(out[d], alpha, chain);
+      o[d] = fma(o[d], alpha, chain);
     }
     m = raised;
   }
-  const T l = sum_lanes(lane);
-  for (int64_t d = 0; d < D; ++d) out[d] = l == T(0) ? T(0) : out[d] / l;
-  const int64_t row = (b * in.heads + head) * in.queries + i;
-  static_cast<T*>(a.row_max)[row] = m;
-  static_cast<T*>(a.row_sum)[row] = l;
+  return {m, sum_lanes(lane), o};
+}
+
+// total is all zeros, with m = -inf, before the first range.
+template <class T>
+static void join_range(const RowSums<T>& range, int64_t D, RowSums<T>& total) {
+  if (range.l == T(0)) return;
+  if (total.l == T(0)) {
+    total.m = range.m, total.l = range.l;
+    for (int64_t d = 0; d < D; ++d) total.o[d] = range.o[d];
+    return;
+  }
+  const T raised = max(range.m, total.m);
+  const T base = raised == -kInfinity<T> ? T(0) : raised;
+  const T alpha = exp_flush(total.m - base), beta = exp_flush(range.m - base);
+  total.m = raised, total.l = fma(total.l, alpha, range.l * beta);
+  for (int64_t d = 0; d < D; ++d) total.o[d] = fma(total.o[d], alpha, range.o[d] * beta);
+}
+
+// row = (b * H + head) * Tq + i
+template <class T>
+static T* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
+  return static_cast<T*>(a.partial) + (row * a.task_ranges + range) * (a.in.head_dim + 2);
+}
+
+// A row from its ranges: given(range) returns the sums of one.
+template <class T, class Given>
+static void join_row(const AttentionForward& a, int64_t b, int64_t head, int64_t i, int64_t ranges,
+                     const Given& given) {
+  const AttentionInput& in = a.in;
+  const int64_t D = in.head_dim, row = (b * in.heads + head) * in.queries + i;
+  T* out = at<T>(a.out, a.out_strides, b, i, head);
+  RowSums<T> total = {-kInfinity<T>, T(0), out};
+  for (int64_t range = 0; range < ranges; ++range) join_range(given(range), D, total);
+  for (int64_t d = 0; d < D; ++d) out[d] = total.l == T(0) ? T(0) : out[d] / total.l;
+  static_cast<T*>(a.row_max)[row] = total.m;
+  static_cast<T*>(a.row_sum)[row] = total.l;
+}
+
+template <class T>
+static void join(const AttentionForward& a, int64_t begin, int64_t end) {
+  const int64_t heads = a.in.heads, queries = a.in.queries, D = a.in.head_dim;
+  for (int64_t row = begin; row < end; ++row)
+    join_row<T>(a, row / queries / heads, row / queries % heads, row % queries, a.task_ranges, [&](int64_t range) {
+      T* o = partial_of<T>(a, row, range);
+      return RowSums<T>{o[D], o[D + 1], o};
+    });
 }
 
 template <class T>
 static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const int64_t group = in.heads / in.key_heads, rows = in.queries * group, blocks = attention_row_blocks(in);
-  const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads;
+  const int64_t group = in.heads / in.key_heads, rows = in.queries * group, D = in.head_dim;
+  const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads, tasks = in.batch * head_tasks;
+  const int64_t ranges = (in.keys + kAttentionKeyRange - 1) / kAttentionKeyRange;
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t b = item / blocks / head_tasks, first_head = item / blocks % head_tasks * a.task_heads;
-    const int64_t first = item % blocks * kAttentionRowBlock;
-    for (int64_t head = first_head; head < in.key_heads && head < first_head + a.task_heads; ++head)
-      for (int64_t row = first; row < rows && row < first + kAttentionRowBlock; ++row)
-        forward_row<T>(a, b, row / group, head * group + row % group);
+    const int64_t b = item % tasks / head_tasks, first_head = item % tasks % head_tasks * a.task_heads;
+    const int64_t first = a.task_ranges ? 0 : (attention_row_blocks(in) - 1 - item / tasks) * kAttentionRowBlock;
+    for (int64_t key_head = first_head; key_head < in.key_heads && key_head < first_head + a.task_heads; ++key_head)
+      for (int64_t r = first; r < rows && r < first + kAttentionRowBlock; ++r) {
+        const int64_t i = r / group, head = key_head * group + r % group;
+        const auto range_of = [&](int64_t range, T* o) { return range_sums<T>(a, b, i, head, range, o); };
+        if (!a.task_ranges) {
+          join_row<T>(a, b, head, i, ranges,
+                      [&](int64_t range) { return range_of(range, static_cast<T*>(a.workspace)); });
+          continue;
+        }
+        T* partial = partial_of<T>(a, (b * in.heads + head) * in.queries + i, item / tasks);
+        const RowSums<T> sums = range_of(item / tasks, partial);
+        partial[D] = sums.m, partial[D + 1] = sums.l;
+      }
   }
 }
 
@@ -196,7 +260,8 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   T* dk_block = static_cast<T*>(a.workspace);
   T* dv_block = dk_block + kAttentionBlock * D;
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t b = item / chunks / in.heads, head = item / chunks % in.heads, chunk = item % chunks;
+    const int64_t heads = in.batch * in.heads, chunk = chunks - 1 - item / heads;
+    const int64_t b = item % heads / in.heads, head = item % in.heads;
     const int64_t start = chunk * kAttentionQueryChunk;
     const int64_t stop = start + kAttentionQueryChunk < in.queries ? start + kAttentionQueryChunk : in.queries;
     for (int64_t i = start; a.dq && i < stop; ++i)
@@ -242,6 +307,7 @@ namespace pyformer {
 template <>
 const AttentionKernels& attention_kernels<PF_ISA::kIsa>() {
   static constexpr AttentionKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
+                                               {PF_ISA::join<float>, PF_ISA::join<double>},
                                                {PF_ISA::backward<float>, PF_ISA::backward<double>},
                                                {PF_ISA::sum<float>, PF_ISA::sum<double>}};
   return kernels;

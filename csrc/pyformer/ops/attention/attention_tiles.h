@@ -1,9 +1,10 @@
-// What attention_cpu.cpp is made of: two small matrix kernels, copies into their layouts, and lanes.
+// What attention_cpu.cpp is made of: two small matrix kernels, copies into their layouts, lanes, and sums of ranges.
 //
 // scores_tile: six rows of q (or dout) against a block of 64 keys, keys along the lanes, from a transposed copy of the
 // block. weighted_tile: six rows of sums over a block, D along the lanes; the bits in `allow` say which terms a row
 // has, so that tiles on the edge of a causal or windowed range cost no more than their attended part.
 #pragma once
+#include "pyformer/base/math.h"
 #include "pyformer/base/reduce.h"
 #include "pyformer/ops/attention/attention_rows.h"
 
@@ -15,6 +16,8 @@ constexpr int64_t kTileVectors = 4;  // of 32 registers, six rows of them hold s
 #else
 constexpr int64_t kTileVectors = 2;
 #endif
+
+static_assert(kAttentionFewRows == 4);  // as many as forward_block_of_few knows
 
 template <class T>
 static PF_INLINE const T* at(const void* data, AttentionStrides s, int64_t b, int64_t t, int64_t head) {
@@ -173,10 +176,7 @@ static void weighted_tile(const T* __restrict__ a, const uint64_t* allow, const 
   for (int64_t k = full; k < full_end; ++k) {
     Vec<T> row[N];
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      row[n] = Vec<T>::load(b + k * b_stride + n * W);
-      if constexpr (rows <= 2 && !transposed) __builtin_prefetch(b + (k + kBlock) * b_stride + n * W);  // decoding
-    }
+    for (int n = 0; n < N; ++n) row[n] = Vec<T>::load(b + k * b_stride + n * W);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
       const Vec<T> x = Vec<T>::broadcast(a[r * row_step + k * step]);
@@ -304,24 +304,29 @@ static PF_INLINE void transpose(Vec<T>* rows) {
   }
 }
 
-// to[d][j] = from[j][d] for n <= kBlock rows j; zeros in the columns after them. May fetch the rows that come next.
+// square[r][c] = from[r][c] for r < rows and c < columns, zeros elsewhere.
 template <class T>
-static void copy_transposed(const T* from, int64_t stride, int64_t n, int64_t D, T* to, bool fetch_next = false) {
+static PF_INLINE void load_square(const T* from, int64_t stride, int64_t rows, int64_t columns, Vec<T>* square) {
+  constexpr int64_t W = Vec<T>::width;
+  if (rows >= W && columns == W) {
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < W; ++r) square[r] = Vec<T>::load(from + r * stride);
+  } else {
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < W; ++r)
+      square[r] = r < rows ? Vec<T>::load_partial(from + r * stride, columns) : Vec<T>::zero();
+  }
+}
+
+// to[d][j] = from[j][d] for n <= kBlock rows j; zeros in the columns after them.
+template <class T>
+static void copy_transposed(const T* from, int64_t stride, int64_t n, int64_t D, T* to) {
   constexpr int64_t W = Vec<T>::width;
   for (int64_t j = 0; j < kBlock; j += W)
     for (int64_t d = 0; d < D; d += W) {
       Vec<T> square[W];
       const int64_t columns = least(W, D - d);
-      if (fetch_next)
-        for (int64_t r = 0; r < W; ++r) __builtin_prefetch(from + (j + r + kBlock) * stride + d);
-      if (j + W <= n && columns == W) {
-#pragma GCC unroll 16
-        for (int64_t r = 0; r < W; ++r) square[r] = Vec<T>::load(from + (j + r) * stride + d);
-      } else {
-#pragma GCC unroll 16
-        for (int64_t r = 0; r < W; ++r)
-          square[r] = j + r < n ? Vec<T>::load_partial(from + (j + r) * stride + d, columns) : Vec<T>::zero();
-      }
+      load_square(from + j * stride + d, stride, n - j, columns, square);
       transpose(square);
 #pragma GCC unroll 16
       for (int64_t r = 0; r < W; ++r)
@@ -329,9 +334,44 @@ static void copy_transposed(const T* from, int64_t stride, int64_t n, int64_t D,
     }
 }
 
+// The scores of `rows` rows as scores_tile gives them, against n <= kBlock rows of k, which are transposed in registers
+// only.
+template <class T, int rows>
+static void scores_in_place(const T* a, int64_t a_stride, const T* k, int64_t k_stride, int64_t n, int64_t D, T* out) {
+  constexpr int64_t W = Vec<T>::width;
+  for (int64_t j = 0; j < n; j += W)
+    for (int64_t start = 0; start < D; start += kChainLength) {
+      Vec<T> sum[rows];
+      for (int r = 0; r < rows; ++r) sum[r] = Vec<T>::zero();
+      for (int64_t d = start; d < least(D, start + kChainLength); d += W) {
+        const int64_t columns = least(W, D - d);
+        Vec<T> square[W];
+        load_square(k + j * k_stride + d, k_stride, n - j, columns, square);
+        transpose(square);
+#pragma GCC unroll 16
+        for (int64_t c = 0; c < W; ++c)
+          for (int r = 0; r < rows && c < columns; ++r)
+            sum[r] = fma(Vec<T>::broadcast(a[r * a_stride + d + c]), square[c], sum[r]);
+      }
+      for (int r = 0; r < rows; ++r) {
+        T* to = out + r * kBlock + j;
+        (start ? Vec<T>::load(to) + sum[r] : sum[r]).store(to);
+      }
+    }
+}
+
 template <class T>
 static void prefetch_rows(const T* from, int64_t stride, int64_t rows, int64_t D) {
   for (int64_t r = 0; r < rows; ++r) fetch_row(from + r * stride, D);
+}
+
+// Reads rows in the order of their addresses, so that the processor's own prefetching runs at full speed; they are then
+// near for code that reads them in another order. Measured on Zen 4: 39 GB/s for two cores, 25 with prefetches instead.
+template <class T>
+static void touch_rows(const T* from, int64_t stride, int64_t rows, int64_t elements) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t e = 0; e < elements; e += 64 / int64_t(sizeof(T)))
+      static_cast<void>(*static_cast<const volatile T*>(from + r * stride + e));
 }
 
 // ---- lanes and masks ------------------------------------------------------------------------------------------
@@ -387,6 +427,41 @@ static PF_INLINE void finish_scores(const AttentionInput& in, uint64_t allow, Co
   }
   for (int64_t c = columns.begin; c < columns.end; c += Vec<T>::width)
     keep(allow >> c, Vec<T>::load(s + c)).store(s + c);
+}
+
+// ---- joining key ranges ---------------------------------------------------------------------------------------
+
+// total = total * alpha + (o * beta)
+template <class T>
+static PF_INLINE void join_sums(const T* o, T alpha, T beta, int64_t D, T* total) {
+  const Vec<T> alphas = Vec<T>::broadcast(alpha), betas = Vec<T>::broadcast(beta);
+  for (int64_t d = 0; d < D; d += Vec<T>::width) {
+    const int64_t n = least(Vec<T>::width, D - d);
+    const Vec<T> sum = fma(Vec<T>::load_partial(total + d, n), alphas, Vec<T>::load_partial(o + d, n) * betas);
+    sum.store_partial(total + d, n);
+  }
+}
+
+// What exponentials below m and below total_m are multiplied with once the higher of both is their base.
+template <class V>
+struct Rebase {
+  V raised, alpha, beta;
+  PF_INLINE Rebase(V m, V total_m) {
+    raised = max(m, total_m);
+    const V base = select(raised == splat<V>(-kInfinity<Element<V>>), splat<V>(0), raised);
+    alpha = exp_flush(total_m - base);
+    beta = exp_flush(m - base);
+  }
+};
+
+template <class T>
+static void divide_row(const T* o, T l, int64_t D, T* out) {
+  const Vec<T> divisor = Vec<T>::broadcast(l);
+  for (int64_t d = 0; d < D; d += Vec<T>::width) {
+    const int64_t n = least(Vec<T>::width, D - d);
+    const Vec<T> value = l == T(0) ? Vec<T>::zero() : Vec<T>::load_partial(o + d, n) / divisor;
+    value.store_partial(out + d, n);
+  }
 }
 
 }  // namespace pyformer::PF_ISA
