@@ -7,13 +7,27 @@ import math
 from case_tables.case import Case
 
 
+def _positions(x, weight, options) -> int:
+    """How many positions of a convolution's result."""
+
+    def option(name, axis, default):
+        value = options.get(name, default)
+        return value[axis] if isinstance(value, tuple) else value
+
+    total = 1
+    for axis, (size, kernel) in enumerate(zip(x[2:], weight[2:], strict=True)):
+        span = option("dilation", axis, 1) * (kernel - 1) + 1
+        total *= (size + 2 * option("padding", axis, 0) - span) // option("stride", axis, 1) + 1
+    return total
+
+
 def _conv(x, weight, name="", *, op="conv2d", bias=True, bench=False, **options) -> Case:
     """x and weight are shapes; options go to both libraries."""
     groups = options.get("groups", 1)
     transposed = op == "conv_transpose2d"
     out_channels = weight[1] * groups if transposed else weight[0]
     tags = [f"{k}{v}".replace(" ", "") for k, v in options.items()]
-    positions = math.prod(x[2:])
+    positions = math.prod(x[2:]) if transposed else _positions(x, weight, options)
 
     def inputs(rng):
         arrays = {"x": rng.standard_normal(x), "weight": rng.standard_normal(weight)}
@@ -28,7 +42,7 @@ def _conv(x, weight, name="", *, op="conv2d", bias=True, bench=False, **options)
         run=lambda pf, **tensors: getattr(pf.ops, op)(**tensors, **options),
         torch=lambda torch, x, **others: getattr(torch.nn.functional, op)(x, **others, **options),
         grads=("x", "weight", "bias") if bias else ("x", "weight"),
-        reduction=max(math.prod(weight[1:]), math.prod(weight) // weight[1], x[0] * positions),
+        reduction=max(math.prod(weight[1:]), math.prod(weight) // weight[1], x[0] * math.prod(x[2:])),
         flops=2.0 * x[0] * positions * math.prod(weight),
         bytes=4.0 * (math.prod(x) + x[0] * out_channels * positions),
         bench=bench,
