@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from pyformer import tokenizers, training
+from pyformer import _core, tokenizers, training
 from pyformer.cli import memory
 from pyformer.cli.train import _stop_on_signals
-from pyformer.models import GPTConfig
+from pyformer.models import GPT, GPTConfig
 
 TINY = "--layers 1 --heads 2 --embed 16 --context 8 --batch 2 --eval-batches 2 --sample-every 0"
 TINY = [*TINY.split(), "--threads", "1"]
@@ -235,6 +236,16 @@ def test_checkpoints_that_are_no_checkpoints(trained, tmp_path):
         done = run(tmp_path, "train", "text.txt", "--resume", "--out", "run", "--quiet", code=2)
         one_line(done, "state.safetensors")
         assert path.read_bytes() == content
+
+
+def test_no_more_memory_is_asked_for_than_training_takes():
+    config = GPTConfig(vocab_size=256, context_length=128, num_layers=16, num_heads=4, embed_dim=128)
+    model, ids = GPT(config).train(), np.zeros((4, 128), np.int64)
+    before = _core.memory_stats()["live_bytes"]
+    loss = model.loss(ids, ids)
+    kept = _core.memory_stats()["live_bytes"] - before
+    assert memory.KEPT_BYTES * ids.size * config.embed_dim * config.num_layers <= kept
+    assert loss.item() > 0
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
