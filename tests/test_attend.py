@@ -104,6 +104,29 @@ def test_script_draws_hovers_and_clicks(run):
     assert seen["again"] == "mean of all heads"
 
 
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
+def test_page_works_in_a_browser(run, tmp_path):
+    main(["attend", str(run), "abc"])
+    page = (run / "attention.html").read_text(encoding="utf-8")
+    hover = """<script>
+    document.getElementById("queries").children[2].dispatchEvent(new PointerEvent("pointerenter"));
+    document.querySelectorAll("canvas")[4].click();
+    </script></html>"""
+    (tmp_path / "hover.html").write_text(page.replace("</html>", hover), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    done = subprocess.run(
+        [BROWSER, *options, f"file://{tmp_path / 'hover.html'}"], capture_output=True, encoding="utf-8", timeout=60
+    )
+    _, weights = pf.from_pretrained(run)([ByteTokenizer().encode("abc").tolist()], return_weights=True)
+    shown = [float(value) for value in re.findall(r'title="([\d.]+)%"', done.stdout)]
+    np.testing.assert_allclose(shown, 100 * weights[1].numpy()[0, 1, 2], atol=0.3)
+    assert '<span class="from">c</span>' in done.stdout
+    assert '<div id="chosen">layer 2, head 2</div>' in done.stdout
+
+
 def test_picture(run, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "x.html"

@@ -6,6 +6,7 @@ import argparse
 import base64
 import io
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import files, models, tokenizers
-from pyformer.cli.arguments import add_common, device, say
+from pyformer.cli.arguments import add_common, device, open_tokenizer, say
 
 PAGE = Path(__file__).with_name("attend.html")
 # A page holds every weight: this many tokens are megabytes already.
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     out = args.out or args.folder / "attention.html"
-    model, tokenizer = models.from_pretrained(args.folder), tokenizers.load(args.folder)
+    model = models.from_pretrained(args.folder)
+    tokenizer = open_tokenizer(args.folder, model.config)
     if args.device != "cpu":
         model.to(args.device)
     panels = read_attention(model, tokenizer, args.text)
@@ -159,7 +161,10 @@ def picture(title: str, panels: list[Panel]) -> bytes:
             ax.set_yticks(range(queries) if labelled else [], _labels(panel.queries) if labelled else [])
             ax.tick_params(labelsize=6)
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100)
+    with warnings.catch_warnings():
+        # A character that the font lacks becomes a box.
+        warnings.simplefilter("ignore", UserWarning)
+        figure.savefig(out, format="png", dpi=100)
     return out.getvalue()
 
 
@@ -168,5 +173,5 @@ def _labels(words: list[str]) -> list[str]:
 
 
 def _drawable(text: str) -> str:
-    """`text` without what matplotlib would read as mathematics or its fonts lack."""
+    """`text` without what matplotlib would read as mathematics or can't print."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text).replace("$", r"\$")

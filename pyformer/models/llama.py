@@ -339,6 +339,7 @@ class CachedLlama:
     """A `generation.Decoder` over a Llama. All state of a generation is here, none in the model."""
 
     def __init__(self, model: Llama, rows: int, length: int, new_tokens: int) -> None:
+        model.check_computable()
         self.model = model
         config, weight = model.config, model.head_weight
         shape = (rows, length, config.num_kv_heads, config.head_dim)
