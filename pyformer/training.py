@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -119,18 +119,29 @@ class Trainer:
         run: str | os.PathLike[str] | None = None,
         tokenizer: Tokenizer | None = None,
     ) -> None:
-        self.model, self.options, self.tokenizer = model, options, tokenizer
-        self.run = None if run is None else Path(run)
         self.context_length = model.config.context_length
         self.train_tokens = train_tokens
-        self.validation = data.validation_batches(
+        validation = data.validation_batches(
             validation_tokens,
             batch=options.batch,
             context_length=self.context_length,
             count=options.eval_batches,
         )
-        if train_tokens.size <= self.context_length or not self.validation:
+        if train_tokens.size <= self.context_length or not validation:
             raise ValueError("Trainer: expected more tokens than the context length in both parts")
+        self._set_up(model, validation, options, run, tokenizer)
+
+    def _set_up(
+        self,
+        model: Any,
+        validation: list[tuple[np.ndarray, ...]],
+        options: TrainingOptions,
+        run: str | os.PathLike[str] | None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        self.model, self.options, self.tokenizer = model, options, tokenizer
+        self.run = None if run is None else Path(run)
+        self.validation = validation
         self.step = 0
         self.saved_step: int | None = None
         self._exported_step: int | None = None
@@ -200,15 +211,7 @@ class Trainer:
         o, total = self.options, 0.0
         random_state = _core.rng_state()
         for index in range(o.accumulate):
-            ids, targets = data.sample_batch(
-                self.train_tokens,
-                seed=o.seed,
-                step=self.step,
-                batch=o.batch,
-                context_length=self.context_length,
-                first=index * o.batch,
-            )
-            loss = self.model.loss(ids, targets)
+            loss = self._training_loss(*self._micro_batch(index))
             total += loss.item() / o.accumulate
             (loss * (1.0 / o.accumulate) if o.accumulate > 1 else loss).backward()
             if self._stop:
@@ -223,6 +226,20 @@ class Trainer:
         self.optimizer.zero_grad()
         self.step += 1
         return total
+
+    def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
+        """Micro-batch `index` of this step: the arguments of the model's loss."""
+        return data.sample_batch(
+            self.train_tokens,
+            seed=self.options.seed,
+            step=self.step,
+            batch=self.options.batch,
+            context_length=self.context_length,
+            first=index * self.options.batch,
+        )
+
+    def _training_loss(self, *batch: np.ndarray) -> pf.Tensor:
+        return self.model.loss(*batch)
 
     def _check_finite(self, name: str, value: float, step: int) -> None:
         if math.isfinite(value):
@@ -282,9 +299,10 @@ class Trainer:
         """Mean loss a token over the fixed validation batches, without dropout."""
         total = tokens = 0.0
         with self._evaluation():
-            for ids, targets in self.validation:
-                total += self.model.loss(ids, targets).item() * ids.size
-                tokens += ids.size
+            for batch in self.validation:
+                targets = batch[1]
+                total += self.model.loss(*batch).item() * targets.size
+                tokens += targets.size
         return total / tokens
 
     def sample(self) -> str:
@@ -386,6 +404,47 @@ class Trainer:
             dynamic_ncols=True,
         ) as bar:
             yield bar
+
+
+class TaskTrainer(Trainer):
+    """Trains on anything: `batch_of(step)` gives the arguments of `loss`, by default the model's own.
+
+    It must be a function of the step alone, so that a resumed run sees what a straight one would have.
+    `validation` is a list of such batches, for the model's own loss, weighed by the size of their second array, the
+    targets. `unit` is what a target is: losses are in nats a unit. ValueError if `validation` is empty or the options
+    ask for accumulation.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch_of: Callable[[int], tuple[np.ndarray, ...]],
+        validation: list[tuple[np.ndarray, ...]],
+        options: TrainingOptions,
+        run: str | os.PathLike[str] | None = None,
+        loss: Callable[..., pf.Tensor] | None = None,
+        unit: str = "token",
+    ) -> None:
+        if not validation or options.accumulate != 1:
+            raise ValueError("TaskTrainer: expected batches to validate on, and accumulate=1")
+        self.batch_of, self.loss, self._size, self._unit = batch_of, loss or model.loss, 0, unit
+        self._set_up(model, validation, options, run)
+
+    @property
+    def unit(self) -> str:
+        return self._unit
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self._size
+
+    def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
+        batch = self.batch_of(self.step)
+        self._size = batch[0].size
+        return batch
+
+    def _training_loss(self, *batch: np.ndarray) -> pf.Tensor:
+        return self.loss(*batch)
 
 
 class _Metrics:
