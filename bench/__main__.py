@@ -14,16 +14,26 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT
+from bench import ROOT, rivals
 
-RIVALS = ("torch", "transformers")
+ALWAYS = ("torch", "transformers")
+
+
+def rivals_found() -> str:
+    """A line for a person."""
+    versions = rivals.versions()
+    found = [f"{name} {version}" for name, version in versions.items()]
+    absent = [name for name in rivals.RIVALS if name not in versions]
+    return f"Rivals beside {' and '.join(ALWAYS)}: {', '.join(found) or 'none'}; absent: {', '.join(absent) or 'none'}."
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Compare pyformer with PyTorch.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Compare pyformer with PyTorch and others.", epilog=rivals_found()
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only items whose name contains one of these")
-    parser.add_argument("--list", action="store_true", help="print the names of the items")
+    parser.add_argument("--list", action="store_true", help="print the names of the items and the rivals found")
     parser.add_argument("--quick", action="store_true", help="a smoke test: tiny sizes, once, all in one process")
     parser.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
     parser.add_argument("--repetitions", type=int, default=7, help="interleaved samples of each contender (default 7)")
@@ -108,7 +118,7 @@ def default_file(machine: dict[str, Any]) -> Path:
 def main() -> int:
     """Exit code 0, 1 if an item failed, 2 if it could not start."""
     args = parse_arguments()
-    if any(importlib.util.find_spec(rival) is None for rival in RIVALS):
+    if any(importlib.util.find_spec(rival) is None for rival in ALWAYS):
         print('bench: needs torch and transformers: pip install ".[bench]"', file=sys.stderr)
         return 2
     from bench.items import all_items
@@ -120,7 +130,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     if args.list:
-        print("\n".join(names))
+        print("\n".join([*names, "", rivals_found()]))
         return 0
     data = run_all(names, args)
     print(text_table(data))

@@ -1,15 +1,17 @@
-"""Greedy decoding with a key-value cache, against `transformers` on the same files."""
+"""Greedy decoding with a key-value cache, against `transformers` on the same files and the rivals there are."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 
 import pyformer as pf
+from bench import rivals
 from bench.measure import Row, Settings, check_close, interleave
 from bench.training import gpt2_config
 
@@ -62,7 +64,9 @@ def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
     answers = {who: work().numpy() for who, work in contenders.items()}
     assert answers["pyformer"].shape == answers["transformers"].shape, "decoding: not the same number of tokens"
     _verify(ours, theirs, ids, answers["pyformer"])
-    samples = interleave(contenders, settings)
+    verify = partial(_verify, ours, theirs, ids)
+    with rivals.decoding(ours, ids, verify, settings, new_tokens=new) as (others, errors):
+        samples = interleave({**contenders, **others}, settings)
     yield Row(
         "decoding",
         f"decode {'2x32' if settings.quick else 'gpt2-124M'} greedy batch {batch}, {prompt}+{new} tokens",
@@ -71,4 +75,5 @@ def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
         higher_is_better=True,
         bytes=new * _weight_bytes(config),
         seconds=statistics.median(samples["pyformer"]),
+        errors=errors,
     )

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT
+from bench import ROOT, rivals
 from pyformer import _core
 
 
@@ -63,5 +63,6 @@ def describe() -> dict[str, Any]:
             "python": platform.python_version(),
             "pyformer": _core.__version__,
             **{name: _version(name) for name in names},
+            **rivals.versions(),
         },
     }

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from bench import ROOT
+from bench import ROOT, rivals
 from bench.measure import Row, Settings, check_close, timed_row
 
 LEARNING_RATE, CLIP = 3e-4, 1.0
@@ -124,15 +124,22 @@ def run_training(name: str, settings: Settings) -> Iterator[Row]:
     twin = twin_of(model)
     optimizer = torch_adamw(twin)
     steps = {"pyformer": our_step(model, shape), "torch": torch_step(twin, optimizer, shape)}
+    losses = []
     for number in (1, 2, 3):  # the second sees the first's gradients and update, the third the optimiser's state
-        check_close(f"{name}: loss of step {number}", steps["pyformer"](), steps["torch"](), 1e-4)
+        losses.append(steps["pyformer"]())
+        check_close(f"{name}: loss of step {number}", losses[-1], steps["torch"](), 1e-4)
     errors = {}
     if not settings.quick:
         try:
             steps["torch.compile"] = _compiled_step(twin, optimizer, shape)
         except Exception as error:  # no C++ toolchain, or a version that can't
             errors["torch.compile"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-    yield timed_row("training step", f"training step {name}", steps, settings, flops=shape.flops, errors=errors)
+    hyper = {"learning_rate": LEARNING_RATE, "clip": CLIP}
+    with rivals.training(_model(shape), _batch(shape), losses, settings, **hyper) as (others, failed):
+        contenders, errors = {**steps, **others}, {**errors, **failed}
+        yield timed_row(
+            "training step", f"training step {name}", contenders, settings, flops=shape.flops, errors=errors
+        )
 
 
 def _compiled_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
