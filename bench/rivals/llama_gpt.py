@@ -1,7 +1,7 @@
 """`python -m bench.rivals.llama_gpt JOB`: greedy decoding of GPT-2 in llama.cpp, float32 weights and cache.
 
 The weights go through a GGUF file without a vocabulary; tokens are given and taken as ids. All rows of a batch are
-sequences of one context and go through `llama_decode` together.
+sequences of one context and go through `llama_decode` together. Loading and repacking the weights is not timed.
 """
 
 from __future__ import annotations
