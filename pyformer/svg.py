@@ -1,4 +1,4 @@
-"""A small line chart as SVG text."""
+"""Small line and bar charts as SVG text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from html import escape
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 60, 16, 40, 44
+NAME_WIDTH, BAR_HEIGHT, NUMBER_WIDTH = 130, 20, 48
 COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5")
 
 Points = Sequence[tuple[float, float]]
@@ -48,6 +49,30 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>')
         style = f'fill="{color}" font-weight="bold"'
         parts.append(_text(WIDTH - RIGHT - 8, TOP + 16 * (index + 1), name, style, anchor="end"))
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def bar_chart(title: str, names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> str:
+    """Returns an SVG with a row for each name and panels side by side, a bar from 0 in each row; None has no bar."""
+    height = TOP + BAR_HEIGHT * (len(names) + 1) + 10
+    width = (WIDTH - NAME_WIDTH - RIGHT) / len(panels)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="sans-serif" font-size="12" fill="#333">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        _text(WIDTH / 2, 22, title, 'font-size="15"'),
+    ]
+    rows = [TOP + BAR_HEIGHT * (row + 1) for row in range(len(names))]
+    parts += [_text(NAME_WIDTH - 8, y + 14, name, anchor="end") for y, name in zip(rows, names, strict=True)]
+    for index, (panel, values) in enumerate(panels.items()):
+        left, color = NAME_WIDTH + index * width, COLORS[index % len(COLORS)]
+        parts.append(_text(left, TOP + 12, panel, 'font-weight="bold"', anchor="start"))
+        scale = (width - NUMBER_WIDTH) / (max((v for v in values if v is not None), default=0.0) or 1.0)
+        for y, value in zip(rows, values, strict=True):
+            if value is not None and math.isfinite(value):
+                bar = f'width="{value * scale:.1f}" height="{BAR_HEIGHT - 6}" fill="{color}"'
+                parts.append(f'<rect x="{left:.1f}" y="{y + 3}" {bar}/>')
+                parts.append(_text(left + value * scale + 4, y + 14, f"{value:.3g}", anchor="start"))
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -1,0 +1,156 @@
+"""`pyformer derive`: trains the ladder from convolution to transformer, one rung after the other."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyformer as pf
+from pyformer import datasets, files, ladder, ladder_report
+from pyformer.cli.arguments import add_common, real, say, whole
+
+DEFAULT_FOLDER = Path("runs") / "derive"
+RECORD_NAME, TABLE_NAME = "results.json", "table.md"
+DEFAULTS: dict[str, Any] = {"steps": 300, "seconds": None, "seed": 0}
+PICTURE_TESTS = 2000
+INTERRUPTED = 130
+
+
+def add_command(commands: Any) -> None:
+    """Adds `derive` to the command line."""
+    parser = commands.add_parser(
+        "derive",
+        help="train the ladder from convolution to transformer",
+        description="Train each rung from convolution to transformer on the same budget, and measure what each step "
+        "mends: about five minutes on two cores. docs/derivation.md explains the rungs.",
+    )
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder (default runs/derive)")
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=whole(1), metavar="N", help="training steps a rung (default 300)")
+    budget.add_argument("--seconds", type=real(0.0, above=True), metavar="S", help="training time a rung instead")
+    parser.add_argument("--seed", type=whole(0, 2**63 - 2), metavar="N", help="of weights and batches (default 0)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains all rungs that have no result yet, prints and draws the results; 0, or 130 when interrupted."""
+    if args.threads:
+        pf.set_num_threads(args.threads)
+    record = _resumed(args) if args.resume else _started(args)
+    settings = record["settings"]
+    budget = ladder.Budget(settings["steps"], settings["seconds"])
+    jobs = ladder.make_jobs(_load_tasks(settings["seed"]), budget, settings["seed"])
+    args.out.mkdir(parents=True, exist_ok=True)
+    _save(args.out, record)
+    try:
+        _work(args, jobs, record)
+    except KeyboardInterrupt:
+        command = f"pyformer derive --resume --out {shlex.quote(files.display_name(args.out))}"
+        say(f"stopped; {len(record['results'])} results are saved. Go on with: {command}")
+        return INTERRUPTED
+    results = record["results"]
+    text = ladder_report.table(results)
+    files.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
+    for name, picture in ladder_report.drawings(results).items():
+        files.write_bytes_atomic(args.out / name, picture.encode())
+    print(f"{text}\n{ladder_report.probes(results)}\nsaved in {files.display_name(args.out)}")
+    return 0
+
+
+def _started(args: argparse.Namespace) -> dict[str, Any]:
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ValueError(f"{args.out}: exists and is not empty; use --resume to go on with it, or another --out")
+    settings = {**DEFAULTS, **_given(args)}
+    if args.seconds is not None:
+        settings["steps"] = None
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs"
+    date = time.strftime("%Y-%m-%d")
+    return {"pyformer": pf.__version__, "machine": machine, "date": date, "settings": settings, "results": {}}
+
+
+def _resumed(args: argparse.Namespace) -> dict[str, Any]:
+    path = args.out / RECORD_NAME
+    record = files.read_json(path)
+    settings, results = record.get("settings"), record.get("results")
+    if not isinstance(settings, dict) or set(settings) != set(DEFAULTS) or not isinstance(results, dict):
+        raise ValueError(f"{path}: not the record of `pyformer derive`")
+    for name, value in _given(args).items():
+        if settings[name] != value:
+            raise ValueError(f"{args.out}: --{name} {value} contradicts the run, which has {settings[name]}")
+    return record
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
+
+
+def _load_tasks(seed: int) -> dict[str, ladder.Task]:
+    """The tasks whose data is here or can be fetched; a line on stderr for each other."""
+
+    def pictures() -> ladder.Task:
+        images, labels, test_images, test_labels = datasets.fashion_mnist()
+        tests = slice(0, PICTURE_TESTS)
+        return ladder.pictures_task(images, labels, test_images[tests], test_labels[tests], seed)
+
+    loaders: dict[str, Callable[[], ladder.Task]] = {
+        ladder.PICTURES: pictures,
+        ladder.SENTIMENT: lambda: ladder.sentiment_task(*datasets.movie_snippets(), seed=seed),
+        ladder.NEXT_WORD: lambda: ladder.next_word_task(datasets.shakespeare(), seed),
+    }
+    tasks = {}
+    for name, load in loaders.items():
+        try:
+            tasks[name] = load()
+        except datasets.DataUnavailable as error:
+            say(f"pyformer derive: without the task {name!r}: {error}")
+    return tasks
+
+
+def _work(args: argparse.Namespace, jobs: dict[str, ladder.Job], record: dict[str, Any]) -> None:
+    results = record["results"]
+    with _Bar(len(jobs), hidden=args.quiet or sys.stderr is None) as bar:
+        for number, (name, job) in enumerate(jobs.items()):
+            if name not in results:
+                results[name] = job(bar.reporter(number, name))
+                _save(args.out, record)
+
+
+def _save(folder: Path, record: dict[str, Any]) -> None:
+    files.write_json_atomic(folder / RECORD_NAME, record)
+
+
+class _Bar:
+    """A bar over all jobs, which also moves inside a job."""
+
+    def __init__(self, total: int, hidden: bool) -> None:
+        from tqdm import tqdm
+
+        interval = 0.1 if sys.stderr is not None and sys.stderr.isatty() else 10.0
+        form = "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
+        self.bar = tqdm(total=total, mininterval=interval, dynamic_ncols=True, bar_format=form, disable=hidden)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.close()
+
+    def reporter(self, number: int, name: str) -> Callable[[float, str], None]:
+        """The function that the job `number` reports to."""
+
+        def report(done: float, text: str) -> None:
+            self.bar.set_description_str(name, refresh=False)
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update(number + done - self.bar.n)
+
+        return report

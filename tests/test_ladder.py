@@ -1,0 +1,219 @@
+"""The ladder's tasks, training, command and report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer import ladder, ladder_report, svg
+from pyformer.models.derivation import WORD_RUNGS, make_rung
+
+TEXT = "the cat sat on the mat . the dog ate the cat ' s food , didn't it ? " * 40
+SENTENCES = ["good fine good film", "bad poor bad film", "good good", "poor"] * 40
+LABELS = np.array([1, 0, 1, 0] * 40)
+PICTURES = np.random.default_rng(0).integers(0, 256, (64, 28, 28), np.uint8)
+
+
+def silent(done, text):
+    assert 0.0 <= done <= 1.0
+
+
+def tasks():
+    labels = (PICTURES[:, 3, 3] > 127).astype(np.int64)
+    return {
+        ladder.PICTURES: ladder.pictures_task(PICTURES, labels, PICTURES[:40], labels[:40]),
+        ladder.SENTIMENT: ladder.sentiment_task(SENTENCES, LABELS),
+        ladder.NEXT_WORD: ladder.next_word_task(TEXT),
+    }
+
+
+def test_words():
+    assert ladder.words_of("The dog's 2nd bone, isn't it?") == ["the", "dog's", "2nd", "bone", ",", "isn't", "it", "?"]
+    ids = ladder.vocabulary(ladder.words_of("b a b c a b"), 4)
+    assert ids == {"b": 2, "a": 3}
+    assert ladder.encode(["a", "zebra", "b"], ids).tolist() == [3, ladder.RARE, 2]
+
+
+def test_sentiment_task_cuts_pads_and_splits():
+    task = ladder.sentiment_task(["good " * 50, "bad", "", *SENTENCES], np.array([1, 0, 0, *LABELS]))
+    (ids, lengths), targets = task.draw(0)
+    assert ids.shape == (ladder.BATCH, ladder.LENGTH)
+    assert targets.shape == (ladder.BATCH,)
+    for row, length in zip(ids, lengths, strict=True):
+        assert (row[length:] == ladder.PADDING).all()
+        assert (row[:length] != ladder.PADDING).all()
+    assert sum(len(t) for _, t in task.held_out) == round(0.2 * (len(SENTENCES) + 3))
+
+
+def test_next_word_targets_are_one_place_on():
+    (ids,), targets = ladder.next_word_task(TEXT).draw(3)
+    np.testing.assert_array_equal(ids[:, 1:], targets[:, :-1])
+
+
+def test_order_targets():
+    (ids,), targets = ladder.order_task().draw(0)
+    for row, target in zip(ids.tolist(), targets, strict=True):
+        assert row.count(0) == row.count(1) == 1
+        assert (row.index(0) < row.index(1)) == target
+
+
+@pytest.mark.parametrize("distance", [1, 5, 31])
+def test_distance_targets(distance):
+    (ids,), targets = ladder.distance_task([distance]).draw(0)
+    np.testing.assert_array_equal(ids[:, -1 - distance], targets[:, -1])
+    assert (targets[:, :-1] == ladder.IGNORED).all()
+    assert ((ids < 16).sum(axis=1) == 1).all()
+
+
+def test_lookup_targets():
+    (ids,), targets = ladder.lookup_task(8).draw(0)
+    places = ids[:, -1] - 16
+    np.testing.assert_array_equal(ids[np.arange(len(ids)), places], targets[:, -1])
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    one, two, other = ladder.order_task(1), ladder.order_task(1), ladder.order_task(2)
+    np.testing.assert_array_equal(one.draw(5)[0][0], two.draw(5)[0][0])
+    assert (one.draw(5)[0][0] != one.draw(6)[0][0]).any()
+    assert (one.draw(5)[0][0] != other.draw(5)[0][0]).any()
+
+
+def test_budgets():
+    task = ladder.sentiment_task(SENTENCES, LABELS)
+    for budget, steps in ((ladder.Budget(steps=3), 3), (ladder.Budget(seconds=1e-9), 1)):
+        assert ladder.fit(make_rung("attention", task.size), task, budget, silent)["steps"] == steps
+    assert ladder.Budget(steps=3).times(2) == ladder.Budget(steps=6)
+
+
+def test_every_rung_learns_a_simple_task():
+    task = ladder.sentiment_task(SENTENCES, LABELS)
+    for name in WORD_RUNGS:
+        pf.manual_seed(0)
+        result = ladder.fit(make_rung(name, task.size), task, ladder.Budget(steps=40), silent)
+        assert result["accuracy"] == 1.0, name
+        assert 0 < result["peak_mb"] < 100, name
+
+
+def test_the_same_steps_give_the_same_result():
+    task = ladder.next_word_task(TEXT)
+    losses = []
+    for _ in range(2):
+        pf.manual_seed(0)
+        losses.append(ladder.fit(make_rung("transformer", task.size), task, ladder.Budget(steps=3), silent)["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_a_diverged_run_is_a_result():
+    class Broken(pf.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = pf.nn.Parameter([1.0, 2.0])
+
+        def forward(self, ids, lengths):
+            return self.weight * float("nan") + pf.zeros(len(ids), 2)
+
+    result = ladder.fit(Broken(), tasks()[ladder.SENTIMENT], ladder.Budget(steps=5), silent)
+    assert (result["steps"], result["loss"]) == (1, None)
+    assert "diverged" in ladder_report.table({"next word/sum": result})
+
+
+def test_growth_of_pairs_and_attention():
+    pairs, attention = (ladder.measure_growth(name, silent, repeats=1) for name in ("sum", "attention"))
+    assert pairs["mb_power"] > 1.6
+    assert pairs["mb"][-1] > 5 * attention["mb"][-1]
+    assert ladder.measure_growth(ladder.PAIRS_OF_PAIRS, silent, repeats=1)["mb_power"] > 3.5
+
+
+def test_all_jobs_and_their_report():
+    jobs = ladder.make_jobs(tasks(), ladder.Budget(steps=1))
+    kinds = {name.split("/")[0] for name in jobs}
+    assert kinds == {"pictures", "sentiment", "next word", "order", "distance", "lookup", "rate", "growth"}
+    chosen = ("pictures", "sentiment/s", "next word/a", "distance/attention", "order/sum", "rate/norm/0.01", "growth/p")
+    names = [name for name in jobs if name.startswith(chosen) or name.endswith("/4")]
+    results = {name: jobs[name](silent) for name in names}
+    results = json.loads(json.dumps(results))
+    table = ladder_report.table(results).splitlines()
+    assert len({line.count("|") for line in table}) == 1
+    assert sum(line.startswith("| sum") for line in table) == 5
+    assert "distance, attention: 1: " in ladder_report.probes(results)
+    pictures = ladder_report.drawings(results)
+    assert set(pictures) == {"ladder.svg", "distance.svg", "lookup.svg", "rate.svg"}
+    for picture in pictures.values():
+        ET.fromstring(picture)
+
+
+def test_report_of_nothing():
+    assert ladder_report.table({}).count("\n") == 2
+    assert ladder_report.probes({}) == ""
+    assert ladder_report.drawings({}) == {}
+
+
+def test_bars():
+    picture = svg.bar_chart("a < b", ["one", "two"], {"x": [1.0, None], "y": [0.0, float("nan")], "z": [None, None]})
+    bars = [e for e in ET.fromstring(picture).iter() if e.tag.endswith("rect")]
+    assert len(bars) == 1 + 2
+
+
+def offline(folder):
+    """An environment in which no data can be had."""
+    return {**os.environ, "PYFORMER_CACHE": str(folder / "cache"), "PATH": "", "PIP_NO_INDEX": "1"}
+
+
+def derive(folder, *args):
+    return [sys.executable, "-m", "pyformer", "derive", "--threads", "1", "--out", folder / "run", *map(str, args)]
+
+
+def run(folder, *args, code=0):
+    done = subprocess.run(
+        derive(folder, *args), capture_output=True, timeout=300, encoding="utf-8", env=offline(folder)
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def read(folder):
+    return json.loads((folder / "run" / "results.json").read_text())["results"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_stopped_ladder_goes_on_and_says_what_is_missing(tmp_path):
+    process = subprocess.Popen(
+        derive(tmp_path, "--steps", 2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=offline(tmp_path)
+    )
+    deadline = time.monotonic() + 120
+    while not ((tmp_path / "run" / "results.json").exists() and len(read(tmp_path)) > 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert b"pyformer derive --resume --out" in stderr
+    assert b"Traceback" not in stderr
+    before = read(tmp_path)
+    assert "contradicts" in run(tmp_path, "--resume", "--steps", 3, code=2).stderr
+    assert "not empty" in run(tmp_path, code=2).stderr
+    done = run(tmp_path, "--resume")
+    after = read(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert len(after) > len(before)
+    assert "| transformer |" in done.stdout
+    for name in ("pictures", "sentiment", "next word"):
+        assert f"without the task '{name}'" in done.stderr
+    made = {path.name for path in (tmp_path / "run").iterdir()}
+    assert made == {"results.json", "table.md", "distance.svg", "lookup.svg", "growth.svg"}
+
+
+def test_a_record_that_is_none(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text("{}")
+    assert "not the record" in run(tmp_path, "--resume", code=2).stderr
