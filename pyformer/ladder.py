@@ -18,7 +18,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, data, datasets, nn, ops, optim
-from pyformer.models.derivation import WORD_RUNGS, PairNetwork, PictureConvolution, Size, make_rung
+from pyformer.models.derivation import WORD_RUNGS, PairNetwork, PictureConvolution, Size, Words, make_rung
 
 LENGTH, VOCAB, BATCH = 32, 2000, 32
 LEARNING_RATE, WEIGHT_DECAY, CLIP = 3e-3, 0.01, 1.0
@@ -292,7 +292,7 @@ class PairsOfPairs(nn.Module):
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        self.words = nn.Embedding(size.vocab, size.width)
+        self.words = Words(size.vocab, size.width)
         self.first = PairNetwork(size.width, size.width)
         self.second = PairNetwork(size.width, size.width)
         self.head = nn.Linear(size.width, size.outputs)

@@ -217,3 +217,19 @@ def test_a_record_that_is_none(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.json").write_text("{}")
     assert "not the record" in run(tmp_path, "--resume", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--steps", 0], "--steps"),
+        (["--seconds", 0], "--seconds"),
+        (["--steps", 1, "--seconds", 1], "not allowed"),
+        (["--resume"], "results.json"),
+    ],
+)
+def test_bad_options_are_one_line(tmp_path, args, words):
+    error = run(tmp_path, *args, code=2).stderr
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()

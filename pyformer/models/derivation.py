@@ -20,6 +20,9 @@ from pyformer import nn, ops
 from pyformer.nn.layers import check_sizes
 
 KERNEL = 3
+# Standard deviation of fresh vectors of words and places. Large ones of rare words stay random: 1.0 costs sentiment six
+# points. Small ones make products of q and k too small to start from.
+SPREAD = 0.3
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,17 @@ class OneHot(nn.Module):
 
     def forward(self, ids: pf.Tensor) -> pf.Tensor:
         return ops.embedding(ids, self.eye)
+
+
+class Words(nn.Module):
+    """A table with a vector for each word: ids (B, n) -> (B, n, C)."""
+
+    def __init__(self, vocab: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.init.normal(vocab, width, std=SPREAD)
+
+    def forward(self, ids: pf.Tensor) -> pf.Tensor:
+        return ops.embedding(ids, self.table)
 
 
 class Convolution(nn.Module):
@@ -264,13 +278,13 @@ class OneHotPosition(nn.Module):
 
 
 class SinusoidalPosition(nn.Module):
-    """x plus sines and cosines of the place, of wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, 3.5)."""
+    """x plus sines and cosines of the place, wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, 3.5)."""
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
         angles = np.arange(length)[:, None] * frequencies(width)
         waves = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(length, -1)
-        self.register_buffer("waves", pf.tensor(waves.astype(np.float32)), persistent=False)
+        self.register_buffer("waves", pf.tensor(SPREAD * waves.astype(np.float32)), persistent=False)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         return x + self.waves[: x.shape[1]]
@@ -281,10 +295,10 @@ class LearnedPosition(nn.Module):
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        self.places = nn.Embedding(length, width)
+        self.places = nn.init.normal(length, width, std=SPREAD)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
-        return x + self.places(pf.arange(x.shape[1]))
+        return x + self.places[: x.shape[1]]
 
 
 class RotaryPosition(nn.Module):
@@ -360,7 +374,7 @@ def make_rung(name: str, size: Size) -> WordModel:
         return WordModel(
             OneHot(size.vocab), [Convolution(a, b, size.causal) for a, b in itertools.pairwise(widths)], size
         )
-    words: list[nn.Module] = [nn.Embedding(size.vocab, size.width)]
+    words: list[nn.Module] = [Words(size.vocab, size.width)]
     if position is not None:
         words.append(POSITIONS[position](size.length, size.width))
     options = {"heads": size.heads} if layer is Transformer else {}
