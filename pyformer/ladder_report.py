@@ -10,6 +10,9 @@ from pyformer.models.derivation import WORD_RUNGS
 
 Results = dict[str, dict[str, Any]]
 
+# Between lines that stay high and lines that stay low.
+NAMES_FROM = 0.5
+
 COLUMNS = (
     "rung",
     "sentiment, accuracy",
@@ -110,7 +113,7 @@ def _draw_distance(results: Results) -> str:
         for key, result in _of(results, ladder.DISTANCE)
     }
     title = "Which key word came so many words ago?"
-    return svg.line_chart(title, "distance (words)", "accuracy", lines) if lines else ""
+    return svg.line_chart(title, "distance (words)", "accuracy", lines, NAMES_FROM) if lines else ""
 
 
 def _draw_series(results: Results, kind: str, title: str, x_label: str, y_label: str, value: str) -> str:
@@ -120,7 +123,7 @@ def _draw_series(results: Results, kind: str, title: str, x_label: str, y_label:
         _, name, number = key.split("/")
         if result[value] is not None:
             lines.setdefault(name, []).append((float(number), result[value]))
-    return svg.line_chart(title, x_label, y_label, lines) if lines else ""
+    return svg.line_chart(title, x_label, y_label, lines, NAMES_FROM) if lines else ""
 
 
 def _draw_growth(results: Results) -> str:
@@ -130,7 +133,7 @@ def _draw_growth(results: Results) -> str:
         if result:
             lines[name] = list(zip(map(float, result["n"]), result["ms"], strict=True))
     title = "Forward and backward of two sentences"
-    return svg.line_chart(title, "words in a sentence", "ms", lines) if lines else ""
+    return svg.line_chart(title, "words in a sentence", "ms", lines, NAMES_FROM) if lines else ""
 
 
 def _of(results: Results, kind: str) -> Iterable[tuple[str, dict[str, Any]]]:

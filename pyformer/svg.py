@@ -14,8 +14,11 @@ COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5")
 Points = Sequence[tuple[float, float]]
 
 
-def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Points]) -> str:
-    """Returns an SVG of the named lines, each (x, y) points; those not finite are left out."""
+def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Points], names_from: float = 0.0) -> str:
+    """Returns an SVG of the named lines, each (x, y) points; those not finite are left out.
+
+    The names stand at the right, from the part `names_from` of the height downwards.
+    """
     finite = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in lines.items()}
     x_ticks = _ticks([x for points in finite.values() for x, _ in points])
     y_ticks = _ticks([y for points in finite.values() for _, y in points])
@@ -48,7 +51,8 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
             x, y = place(*points[0])
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>')
         style = f'fill="{color}" font-weight="bold"'
-        parts.append(_text(WIDTH - RIGHT - 8, TOP + 16 * (index + 1), name, style, anchor="end"))
+        y = TOP + names_from * (HEIGHT - TOP - BOTTOM) + 16 * (index + 1)
+        parts.append(_text(WIDTH - RIGHT - 8, y, name, style, anchor="end"))
     return "\n".join([*parts, "</svg>", ""])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import ladder, ladder_report, svg
+from pyformer import _core, ladder, ladder_report, svg
 from pyformer.models.derivation import WORD_RUNGS, make_rung
 
 TEXT = "the cat sat on the mat . the dog ate the cat ' s food , didn't it ? " * 40
@@ -103,12 +103,15 @@ def test_every_rung_learns_a_simple_task():
         assert 0 < result["peak_mb"] < 100, name
 
 
-def test_the_same_steps_give_the_same_result():
+@pytest.mark.parametrize("name", ["convolution", "importance", "transformer"])
+def test_the_same_steps_give_the_same_result(name):
     task = ladder.next_word_task(TEXT)
     losses = []
-    for _ in range(2):
+    for threads, isa in ((2, _core.isa()), (1, "portable")):
+        pf.set_num_threads(threads)
+        _core.set_isa(isa)
         pf.manual_seed(0)
-        losses.append(ladder.fit(make_rung("transformer", task.size), task, ladder.Budget(steps=3), silent)["loss"])
+        losses.append(ladder.fit(make_rung(name, task.size), task, ladder.Budget(steps=3), silent)["loss"])
     assert losses[0] == losses[1]
 
 

@@ -1,0 +1,118 @@
+"""docs/derivation.md: its code is the library's, its table and claims are those of the run it shows."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import textwrap
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from pyformer import ladder, ladder_report
+from pyformer.models.derivation import POSITIONS, WORD_RUNGS
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "derivation.md").read_text()
+RECORD = json.loads((DOCS / "derivation" / "results.json").read_text())
+RESULTS = RECORD["results"]
+MARKED = re.findall(r"<!-- code: (\S+) -->\n```python\n(.*?)```\n", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "code"), MARKED, ids=[name for name, _ in MARKED])
+def test_code_on_the_page_is_the_code_that_runs(name, code):
+    shown = importlib.import_module("pyformer.models.derivation")
+    for part in name.split("."):
+        shown = getattr(shown, part)
+    assert code == textwrap.dedent(inspect.getsource(shown))
+
+
+def test_every_rung_and_place_is_on_the_page():
+    names = {name.split(".")[0] for name, _ in MARKED}
+    for layer in (*(layer for layer, _ in WORD_RUNGS.values()), *POSITIONS.values()):
+        assert layer.__name__ in names
+    assert PAGE.count("```python") == len(MARKED)
+
+
+def test_table_and_drawings_are_those_of_the_run():
+    assert ladder_report.table(RESULTS) in PAGE
+    assert ladder_report.probes(RESULTS) in PAGE
+    assert RECORD["date"] in PAGE
+    for name, picture in ladder_report.drawings(RESULTS).items():
+        assert f"(derivation/{name})" in PAGE
+        assert (DOCS / "derivation" / name).read_text() == picture
+        ET.fromstring(picture)
+
+
+def accuracy(kind, name):
+    return RESULTS[f"{kind}/{name}"]["accuracy"]
+
+
+def test_the_run_was_whole():
+    everything = {ladder.PICTURES, ladder.SENTIMENT, ladder.NEXT_WORD}
+    assert {name.split("/")[0] for name in RESULTS} > everything
+
+
+def test_far_words_defeat_the_convolution():
+    near_end = 2 * 2
+    by_distance = {
+        name: RESULTS[f"distance/{name}"]["by_distance"] for name in ("convolution", "attention", "transformer")
+    }
+    for distance in ladder.DISTANCES:
+        at = str(distance)
+        if distance > near_end:
+            # Chance is 1 in 16.
+            assert by_distance["convolution"][at] < 0.15
+        else:
+            assert by_distance["convolution"][at] > 0.9
+        assert by_distance["attention"][at] > 0.95
+        assert by_distance["transformer"][at] > 0.95
+
+
+def test_a_sum_loses_order_without_places():
+    assert abs(accuracy("order", "sum") - 0.5) < 0.1
+    for position in POSITIONS:
+        assert accuracy("order", f"sum + {position}") > 0.85
+
+
+def test_plain_sums_blur():
+    plain = [accuracy("lookup", f"sum + learned/{n}") for n in ladder.LOOKUP_LENGTHS]
+    assert plain == sorted(plain, reverse=True)
+    assert plain[-1] < 0.2
+    for n in (4, 8, 16):
+        assert accuracy("lookup", f"importance/{n}") > 0.9
+    for n in ladder.LOOKUP_LENGTHS:
+        assert accuracy("lookup", f"transformer/{n}") > 0.95
+
+
+def test_linear_scores_save_time_and_cost_little():
+    pairs, linear = RESULTS["sentiment/importance"], RESULTS["sentiment/attention"]
+    assert linear["step_ms"] < pairs["step_ms"] / 4
+    assert linear["peak_mb"] < pairs["peak_mb"] / 4
+    assert linear["accuracy"] > pairs["accuracy"] - 0.04
+    for n in (4, 8, 16):
+        assert accuracy("lookup", f"attention/{n}") > accuracy("lookup", f"importance/{n}") - 0.02
+
+
+def test_residuals_give_the_next_word_back():
+    losses = {name: RESULTS[f"next word/{name}"]["loss"] for name in WORD_RUNGS}
+    assert losses["attention"] > losses["importance"]
+    assert losses["residual"] < losses["mlp"] - 0.5
+    assert min(losses, key=losses.get) == "transformer"
+
+
+def test_normalisation_bears_a_large_learning_rate():
+    loss = {
+        key: RESULTS[f"rate/{key}"]["loss"] for key in ("residual/0.003", "residual/0.03", "norm/0.003", "norm/0.03")
+    }
+    assert abs(loss["residual/0.003"] - loss["norm/0.003"]) < 0.05
+    assert loss["residual/0.03"] > 5.0
+    assert loss["norm/0.03"] < loss["norm/0.003"]
+
+
+def test_pairs_of_pairs_grow_with_the_fourth_power():
+    assert RESULTS["growth/pairs of pairs"]["mb_power"] > 3.5
+    assert RESULTS["growth/sum"]["mb_power"] < 2.1
