@@ -163,10 +163,9 @@ def test_a_word_sees_no_later_word(name):
     assert np.abs(one[:, 4:] - two[:, 4:]).max() > 1e-7
 
 
-@pytest.mark.parametrize("name", WORD_RUNGS)
+# The convolution's window reaches into the padding.
+@pytest.mark.parametrize("name", [name for name in WORD_RUNGS if name != "convolution"])
 def test_a_short_sentence_is_what_it_is_alone(name):
-    if name == "convolution":
-        pytest.skip("its window reaches into the padding")
     model = make(name)
     scores = model(IDS, LENGTHS).numpy()
     for row, length in enumerate(LENGTHS):

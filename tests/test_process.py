@@ -166,7 +166,17 @@ def test_live_arrays_return_to_base():
     assert _core.memory_stats()["live_arrays"] == base
 
 
-@pytest.mark.parametrize("work", ["a @ a", "a[1:] + pf.asarray(np.ones(400, np.float32))", "pf.full((400, 400), 2.0)"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        "a @ a",
+        "a[1:] + pf.asarray(np.ones(400, np.float32))",
+        "pf.full((400, 400), 2.0)",
+        "pf.tensor(np.ones((400, 400), np.float16), dtype=pf.float64)",
+        "a[np.arange(100)[::-1]]",
+        "repr(a)",
+    ],
+)
 def test_exit_while_daemon_threads_are_inside_an_op(work):
     script = f"""
         import threading, time

@@ -63,12 +63,19 @@ void let_go_with_gil(Function function) {
   function();
 }
 
-// callable(*args) where C++ frames with destructors lie below: Python may end the thread inside.
-inline py::object call_or_park(const py::object& callable, const py::tuple& args) {
+// callable(*args, **kwargs) where C++ frames with destructors lie below: Python may end the thread inside. Whatever
+// runs Python code or lets go of the GIL (NumPy's copies) is called through here.
+inline py::object call_or_park(const py::object& callable, const py::tuple& args, const py::dict& kwargs = {}) {
   PyObject* result = nullptr;
-  or_park([&] { result = PyObject_CallObject(callable.ptr(), args.ptr()); });
+  or_park([&] { result = PyObject_Call(callable.ptr(), args.ptr(), kwargs.ptr()); });
   if (!result) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(result);
+}
+
+// owner.name(*args), as call_or_park calls.
+template <class... Args>
+py::object call_method(const py::object& owner, const char* name, const Args&... args) {
+  return call_or_park(owner.attr(name), py::make_tuple(args...));
 }
 
 // A tp_new for classes with a constructor. Python lets nobody call the inherited Class.__new__(Class), which would give
@@ -132,7 +139,6 @@ void bind_shape(py::module_& ops);
 void bind_tensor_matmul(py::class_<Tensor>& cls);
 // + - * / // ** and unary -, comparisons, & and ~ and the like on bool, their reflected forms, and exp, log, sqrt, ...
 // as methods. Foreign operands give NotImplemented. == compares elements; tensors hash by identity.
-void bind_tensor_operators(py::class_<Tensor>& cls);
 void bind_tensor_operators(py::class_<Tensor>& cls);
 void bind_tensor_reductions(py::class_<Tensor>& cls);
 void bind_tensor_shape(py::class_<Tensor>& cls);

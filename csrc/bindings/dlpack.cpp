@@ -126,10 +126,11 @@ static Array take_capsule(PyObject* capsule, const char* name, const char* used_
 Array array_from_dlpack(const py::object& data) {
   py::object capsule;
   try {
-    capsule = data.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    const py::dict version(py::arg("max_version") = py::make_tuple(1, 0));
+    capsule = call_or_park(data.attr("__dlpack__"), py::tuple(), version);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
-    capsule = data.attr("__dlpack__")();  // an exporter from before version 1.0
+    capsule = call_method(data, "__dlpack__");  // an exporter from before version 1.0
   }
   PyObject* c = capsule.ptr();
   if (PyCapsule_IsValid(c, "dltensor_versioned")) {

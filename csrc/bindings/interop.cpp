@@ -24,6 +24,12 @@ static std::optional<DType> dtype_named(const std::string& wanted) {
   return std::nullopt;
 }
 
+// A NumPy dtype's name, which NumPy's Python code makes.
+static std::string name_of(const py::object& dtype) {
+  const py::object getattr = py::module_::import("builtins").attr("getattr");
+  return call_or_park(getattr, py::make_tuple(dtype, "name")).cast<std::string>();
+}
+
 DType dtype_from(const py::object& dtype) {
   const char* expected = "dtype: expected float32, float64, bfloat16, float16, int64, int32 or bool, got ";
   if (dtype.is_none()) throw TypeError(cat(expected, "None"));  // NumPy's default would be float64
@@ -34,7 +40,7 @@ DType dtype_from(const py::object& dtype) {
   }
   if (py::isinstance<py::str>(dtype))  // NumPy does not know bfloat16
     if (const auto found = dtype_named(dtype.cast<std::string>())) return *found;
-  const std::string wanted = py::str(py::dtype::from_args(dtype).attr("name"));
+  const std::string wanted = name_of(py::dtype::from_args(dtype));
   if (const auto found = dtype_named(wanted)) return *found;
   throw TypeError(cat(expected, wanted));
 }
@@ -90,21 +96,21 @@ static py::array readable_array(const py::object& data, DType* dtype, bool to_wa
   const py::module_ numpy = py::module_::import("numpy");
   py::object array;
   try {
-    array = numpy.attr("asarray")(data);
+    array = call_method(numpy, "asarray", data);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_ValueError)) throw;
     throw ValueError(cat("tensor: cannot read the data as an array: ", py::str(error.value()).cast<std::string>()));
   }
   if (!array.attr("dtype").attr("isnative").cast<bool>())
-    array = array.attr("astype")(array.attr("dtype").attr("newbyteorder")("="));
-  std::string name = py::str(array.attr("dtype").attr("name"));
+    array = call_method(array, "astype", call_method(array.attr("dtype"), "newbyteorder", "="));
+  std::string name = name_of(array.attr("dtype"));
   const auto narrow = to_wanted ? std::nullopt : narrowed(data);
   if (narrow && name.rfind("float", 0) == 0) {
     name = numpy_name(*narrow);
-    array = array.attr("astype")(name);
+    array = call_method(array, "astype", name);
   }
   if (const char* wide = widened(name)) {
-    array = array.attr("astype")(wide);
+    array = call_method(array, "astype", wide);
     name = wide;
   }
   const auto found = dtype_named(name);
@@ -112,7 +118,7 @@ static py::array readable_array(const py::object& data, DType* dtype, bool to_wa
     throw ValueError("tensor: expected numbers and integers that fit in int64, got something else among them");
   if (!found) throw TypeError(cat("tensor: expected numbers or booleans, got an array of ", name));
   *dtype = *found;
-  if (*found == DType::bfloat16) array = numpy.attr("ascontiguousarray")(array).attr("view")("uint16");
+  if (*found == DType::bfloat16) array = call_method(call_method(numpy, "ascontiguousarray", array), "view", "uint16");
   return py::array(array);
 }
 
@@ -134,7 +140,7 @@ static Array copy_of(const py::object& data, bool to_wanted = false) {
   const py::capsule keep(&out, [](void*) {});
   const py::array target(source.dtype(), std::vector<py::ssize_t>(source.shape(), source.shape() + source.ndim()),
                          out.raw(), keep);
-  py::module_::import("numpy").attr("copyto")(target, source);
+  call_method(py::module_::import("numpy"), "copyto", target, source);
   return out;
 }
 

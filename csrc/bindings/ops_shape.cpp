@@ -83,15 +83,15 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   py::list indices;
   for (const py::handle& k : key) {
     const bool is_list = py::isinstance<py::list>(k) || py::isinstance<py::tuple>(k);
-    py::array array = numpy.attr("asarray")(k);
+    py::array array = call_method(numpy, "asarray", k);
     const char kind = array.dtype().kind();
     if (kind == 'b') {
       check_mask(array, int(indices.size()), shape);
-      for (const py::handle& axis_indices : array.attr("nonzero")()) indices.append(axis_indices);
+      for (const py::handle& axis_indices : call_method(array, "nonzero")) indices.append(axis_indices);
     } else if (kind == 'i' || kind == 'u' || (is_list && array.size() == 0)) {
       if (kind == 'u' && array.itemsize() == 8)  // what int64 cannot hold stays out of range
-        array = numpy.attr("minimum")(array, std::numeric_limits<int64_t>::max());
-      indices.append(array.attr("astype")("int64"));
+        array = call_method(numpy, "minimum", array, std::numeric_limits<int64_t>::max());
+      indices.append(call_method(array, "astype", "int64"));
     } else {
       throw IndexError("index: expected integers, slices, '...', None, or leading integer or boolean arrays");
     }
@@ -111,14 +111,15 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   for (int i = 0; i < leading; ++i) {
     const int64_t extent = x.dim(i);
     const py::object index = indices[size_t(i)];
-    if (py::len(index.attr("ravel")()) &&
-        (index.attr("min")().cast<int64_t>() < -extent || index.attr("max")().cast<int64_t>() >= extent))
+    if (index.attr("size").cast<int64_t>() != 0 &&
+        (call_method(index, "min").cast<int64_t>() < -extent || call_method(index, "max").cast<int64_t>() >= extent))
       throw IndexError(cat("index: an index array is out of range for axis ", i, " of ", x.shape().str()));
     extents[size_t(i)] = extent;
-    wrapped.append(numpy.attr("where")(index.attr("__lt__")(0), index.attr("__add__")(extent), index));
+    wrapped.append(
+        call_method(numpy, "where", call_method(index, "__lt__", 0), call_method(index, "__add__", extent), index));
   }
-  const py::object linear = numpy.attr("ravel_multi_index")(py::tuple(wrapped), extents).attr("astype")("int64");
-  const Tensor ids = tensor_from(numpy.attr("asarray")(linear), py::none(), "cpu", false);
+  const py::object linear = call_method(numpy, "ravel_multi_index", py::tuple(wrapped), extents);
+  const Tensor ids = tensor_from(call_method(numpy, "asarray", linear, "int64"), py::none(), "cpu", false);
   ReleaseGil release;
   std::vector<int64_t> rest(x.shape().begin() + leading, x.shape().end());
   int64_t rows = 1, columns = 1;

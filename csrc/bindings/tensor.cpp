@@ -61,8 +61,9 @@ static py::object item(const Tensor& t) {
 static std::string repr(const Tensor& t) {
   std::string tail = cat(", dtype=", name(t.dtype()), t.requires_grad() ? ", requires_grad=True)" : ")");
   if (t.dtype() == DType::bfloat16) return cat("tensor(shape=", t.shape().str(), tail);
-  const py::object text = py::module_::import("numpy").attr("array2string")(
-      numpy_of(t.array()), py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
+  const py::dict layout(py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
+  const py::object array2string = py::module_::import("numpy").attr("array2string");
+  const py::object text = call_or_park(array2string, py::make_tuple(numpy_of(t.array())), layout);
   return cat("tensor(", text.cast<std::string>(), tail);
 }
 
@@ -124,8 +125,9 @@ Writes through it are not seen by the check that what backward needs is unchange
           [](const Tensor& t, const py::object& dtype, const py::object& copy) {
             py::object array = numpy_of(t.array());
             const bool copied = !copy.is_none() && argument<bool>("__array__", "copy to be None or a bool", copy);
-            if (!dtype.is_none()) array = array.attr("astype")(dtype, py::arg("copy") = false);
-            return copied ? array.attr("copy")() : array;
+            const py::dict keep(py::arg("copy") = false);
+            if (!dtype.is_none()) array = call_or_park(array.attr("astype"), py::make_tuple(dtype), keep);
+            return copied ? call_method(array, "copy") : array;
           },
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(

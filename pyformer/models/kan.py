@@ -166,18 +166,14 @@ class KANTransformer(StateModel):
             x = block(x)
         return self.norm(x)
 
-    def generate(self, ids: Any, max_new_tokens: int, *args: Any, **options: Any) -> pf.Tensor | list[list[int]]:
-        """Continues each prompt by up to `max_new_tokens`: arguments, result and errors as those of `GPT.generate`."""
-        names = ("temperature", "top_k", "top_p", "seed", "stream", "stop", "pad_id", "overflow")
-        options = {**dict(zip(names, args, strict=False)), **options}
-        return generation.generate(
-            lambda rows, length, tokens: WindowDecoder(self, rows, length),
-            ids,
-            max_new_tokens,
-            vocab_size=self.config.vocab_size,
-            context_length=self.config.context_length,
-            **options,
-        )
+    @property
+    def longest(self) -> int:
+        """Positions are learned: the context length is the end."""
+        return self.config.context_length
+
+    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
+        """Computes all tokens so far again for each new one."""
+        return WindowDecoder(self, rows, length)
 
 
 class WindowDecoder:

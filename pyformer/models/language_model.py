@@ -15,13 +15,77 @@ from pyformer.models.inputs import read_ids, read_int64, read_lengths
 IGNORED = -100
 
 
-class LanguageModel(nn.Module):
-    """Logits, loss and text from a model that defines `hidden`, `head_weight` and `decoder`.
-
-    `config` has `vocab_size` and `context_length`.
-    """
+class TextGenerator(nn.Module):
+    """`generate` for a model that defines `decoder`; `config` has `vocab_size` and `context_length`."""
 
     config: Any
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a sequence, its prompt included."""
+        return self.config.context_length
+
+    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
+        """What generates for `rows` prompts: `length` tokens at most, about `new_tokens` of them one by one."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        ids: Any,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stream: Callable[[int, int], Any] | None = None,
+        stop: int | Iterable[int] | None = None,
+        pad_id: int = 0,
+        overflow: str = "error",
+    ) -> pf.Tensor | list[list[int]]:
+        """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
+
+        Args:
+            ids: prompts: integers (B, T), or a list of prompts of different lengths.
+            max_new_tokens: how many tokens to add.
+            temperature: divides the logits; 0 takes the likeliest, of equals the lowest id.
+            top_k: sample from the k likeliest only.
+            top_p: sample from the fewest likeliest that hold this much probability.
+            seed: row i samples from seed + i whatever its neighbours; None draws a seed from
+                `pf.manual_seed`'s stream.
+            stream: called as stream(row, token) for each token as it comes.
+            stop: a token or tokens that end a row; they are part of the result.
+            pad_id: fills rows that stopped early.
+            overflow: "error", or "slide" to keep the last half of the context when it is full.
+
+        Returns:
+            int64 (B, T + max_new_tokens), prompts included; for prompts of different lengths a
+            list of lists of ids, each ending where its row stopped.
+
+        Raises:
+            ValueError: an empty prompt, prompt and new tokens past the context length (unless
+                sliding), or a setting out of range.
+            IndexError: an id is not in [0, V).
+            TypeError: ids are not integers, or a setting has the wrong type.
+        """
+        return generation.generate(
+            self.decoder,
+            ids,
+            max_new_tokens,
+            vocab_size=self.config.vocab_size,
+            context_length=self.longest,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            stream=stream,
+            stop=stop,
+            pad_id=pad_id,
+            overflow=overflow,
+        )
+
+
+class LanguageModel(TextGenerator):
+    """Logits, loss and text from a model that defines `hidden`, `head_weight` and `decoder`."""
 
     @property
     def head_weight(self) -> pf.Tensor:
@@ -30,10 +94,6 @@ class LanguageModel(nn.Module):
 
     def hidden(self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None) -> pf.Tensor:
         """What the last projection sees, (B, T, C); each layer appends its attention weights to `weights`."""
-        raise NotImplementedError
-
-    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
-        """What generates for `rows` prompts: `length` tokens at most, about `new_tokens` of them one by one."""
         raise NotImplementedError
 
     def forward(self, ids: Any, lengths: Any = None, *, return_weights: bool = False) -> Any:
@@ -79,60 +139,6 @@ class LanguageModel(nn.Module):
             self.head_weight,
             self.on_device(targets.reshape(-1)),
             ignore_index=IGNORED,
-        )
-
-    def generate(
-        self,
-        ids: Any,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-        stream: Callable[[int, int], Any] | None = None,
-        stop: int | Iterable[int] | None = None,
-        pad_id: int = 0,
-        overflow: str = "error",
-    ) -> pf.Tensor | list[list[int]]:
-        """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
-
-        Args:
-            ids: prompts: integers (B, T), or a list of prompts of different lengths.
-            max_new_tokens: how many tokens to add.
-            temperature: divides the logits; 0 takes the likeliest, of equals the lowest id.
-            top_k: sample from the k likeliest only.
-            top_p: sample from the fewest likeliest that hold this much probability.
-            seed: row i samples from seed + i whatever its neighbours; None draws a seed from
-                `pf.manual_seed`'s stream.
-            stream: called as stream(row, token) for each token as it comes.
-            stop: a token or tokens that end a row; they are part of the result.
-            pad_id: fills rows that stopped early.
-            overflow: "error", or "slide" to keep the last half of the context when it is full.
-
-        Returns:
-            int64 (B, T + max_new_tokens), prompts included; for prompts of different lengths a
-            list of lists of ids, each ending where its row stopped.
-
-        Raises:
-            ValueError: an empty prompt, prompt and new tokens past the context length (unless
-                sliding), or a setting out of range.
-            IndexError: an id is not in [0, V).
-            TypeError: ids are not integers, or a setting has the wrong type.
-        """
-        return generation.generate(
-            self.decoder,
-            ids,
-            max_new_tokens,
-            vocab_size=self.config.vocab_size,
-            context_length=self.config.context_length,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stream=stream,
-            stop=stop,
-            pad_id=pad_id,
-            overflow=overflow,
         )
 
     def check_computable(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, nn, ops
 from pyformer.models import generation, inputs
+from pyformer.models.language_model import IGNORED, TextGenerator
 from pyformer.models.own_layout import Pretrained
 
-IGNORED = -100
 
-
-class StateModel(Pretrained):
+class StateModel(Pretrained, TextGenerator):
     """A model of the next token whose past is a state of fixed size.
 
     A subclass has `wte`, an Embedding that is also the last projection, and `advance`. Neither `forward` nor
@@ -82,38 +80,14 @@ class StateModel(Pretrained):
             ignore_index=IGNORED,
         )
 
-    def generate(
-        self,
-        ids: Any,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-        stream: Callable[[int, int], Any] | None = None,
-        stop: int | Iterable[int] | None = None,
-        pad_id: int = 0,
-        overflow: str = "error",
-    ) -> pf.Tensor | list[list[int]]:
-        """Continues each prompt by up to `max_new_tokens`: arguments and result as those of `GPT.generate`.
+    @property
+    def longest(self) -> int:
+        """No end: the past is a state, so a token costs the same however many came before."""
+        return sys.maxsize
 
-        The past is a state, so a token costs the same however many came before, and nothing can overflow.
-        """
-        return generation.generate(
-            lambda rows, length, tokens: StateDecoder(self),
-            ids,
-            max_new_tokens,
-            vocab_size=self.config.vocab_size,
-            context_length=sys.maxsize,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stream=stream,
-            stop=stop,
-            pad_id=pad_id,
-            overflow=overflow,
-        )
+    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
+        """Reads prompts into states and goes on from them."""
+        return StateDecoder(self)
 
     def read_ids(self, ids: Any) -> pf.Tensor:
         """Ids of any accepted form as int64 (B, T)."""
