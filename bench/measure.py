@@ -14,6 +14,7 @@ import numpy as np
 
 OURS = "pyformer"
 SHORT_S = 0.5  # work that what ran before it can disturb noticeably
+REST_S = 0.03  # longer than any contender's idle threads spin
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def _seconds(work: Callable[[], Any], calls: int) -> float:
 def interleave(contenders: dict[str, Callable[[], Any]], settings: Settings) -> dict[str, list[float]]:
     """Seconds a call of each contender, A B A B ..., after a warm-up that also decides the calls in a sample.
 
-    Threads of one contender may spin for a while after its last call, and the caches are full of its data, so a call
-    that is not timed stands before each sample of short work.
+    Threads of one contender may spin for a while after its last call, and the caches are full of its data, so a rest
+    and a call that is not timed stand before each sample of short work.
     """
     calls, is_short = {}, {}
     for who, work in contenders.items():
@@ -95,6 +96,7 @@ def interleave(contenders: dict[str, Callable[[], Any]], settings: Settings) -> 
         for _ in range(settings.repetitions):
             for who, work in contenders.items():
                 if is_short[who]:
+                    time.sleep(REST_S)
                     work()
                 samples[who].append(_seconds(work, calls[who]))
     return samples

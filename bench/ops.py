@@ -55,10 +55,12 @@ def _linear(rows: int, width: int, out: int) -> Case:
 
 
 GPT2_LAYERS = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
+SMOLLM2_LAYERS = ((576, 576), (576, 192), (576, 1536), (1536, 576))
 EXTRA = [
     *(_matmul(n, n, n) for n in (512, 768, 1024, 2048)),
-    *(_linear(rows, *layer) for rows in (256, 1024) for layer in GPT2_LAYERS),
+    *(_linear(rows, *layer) for rows in (256, 1024) for layer in (*GPT2_LAYERS, *SMOLLM2_LAYERS)),
     _linear(256, 768, 50_257),
+    _linear(256, 576, 49_152),
 ]
 
 
