@@ -72,10 +72,10 @@ class Optimizer:
 
     def _state_of(self, p: pf.Tensor, names: tuple[str, ...]) -> dict[str, Any]:
         """The state of p; tensors that it lacks of those named start as zeros."""
-        state = self.state.get(id(p), {"step": 0})
-        kind = {"dtype": _state_dtype(p), "device": p.device}
-        state.update({name: pf.zeros(tuple(p.shape), **kind) for name in names if name not in state})
-        self.state[id(p)] = state
+        state = self.state.setdefault(id(p), {"step": 0})
+        for name in names:
+            if name not in state:
+                state[name] = pf.zeros(tuple(p.shape), dtype=_state_dtype(p), device=p.device)
         return state
 
     def zero_grad(self) -> None:
