@@ -210,6 +210,8 @@ class Trainer:
         """One optimiser step; its mean loss, or None if it was dropped because of a stop."""
         o, total = self.options, 0.0
         random_state = _core.rng_state()
+        # Batch norms move theirs in the forward pass.
+        buffers = [(buffer, pf.tensor(buffer)) for _, buffer in self.model.named_buffers()]
         for index in range(o.accumulate):
             loss = self._training_loss(*self._micro_batch(index))
             total += loss.item() / o.accumulate
@@ -217,6 +219,8 @@ class Trainer:
             if self._stop:
                 self.optimizer.zero_grad()
                 _core.set_rng_state(*random_state)
+                for buffer, before in buffers:
+                    _core.copy_([buffer], [before])
                 return None
         self._check_finite("the loss", total, self.step + 1)
         norm = optim.clip_grad_norm_(self.model.parameters(), o.clip)

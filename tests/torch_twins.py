@@ -113,3 +113,86 @@ def backward_loss(p, ids, config):
     """The loss of a bidirectional model's backward stack: each token from those after it."""
     logits = lstm(p, ids[:, 1:].flip(1), config, layers="backward_layers").flip(1)
     return cross_entropy(logits, ids[:, :-1])
+
+
+def batch_norm(x, p, prefix, training):
+    weight, bias = p[f"{prefix}.weight"], p[f"{prefix}.bias"]
+    if training:
+        return F.batch_norm(x, None, None, weight, bias, True)
+    mean, variance = p[f"{prefix}.running_mean"].detach(), p[f"{prefix}.running_var"].detach()
+    return F.batch_norm(x, mean, variance, weight, bias)
+
+
+def convnet(p, x, config, training=True):
+    for i in range(len(config.widths)):
+        x = F.max_pool2d(x, 2) if i else x
+        for j in (1, 2):
+            x = F.conv2d(x, p[f"stages.{i}.conv{j}.weight"], padding=1)
+            x = F.relu(batch_norm(x, p, f"stages.{i}.norm{j}", training))
+    return linear(x.mean((2, 3)), p, "head")
+
+
+def autoencoder(p, x, config):
+    layers = range(len(config.widths))
+    for i in layers:
+        x = F.relu(F.conv2d(x, p[f"down.{i}.weight"], p[f"down.{i}.bias"], stride=2, padding=1))
+    inner = x.shape[1:]
+    x = linear(linear(x.flatten(1), p, "to_code"), p, "from_code").unflatten(1, inner)
+    for i in layers:
+        x = F.conv_transpose2d(F.relu(x), p[f"up.{i}.weight"], p[f"up.{i}.bias"], stride=2, padding=1)
+    return x.sigmoid()
+
+
+def generator(p, noise, labels, config, training=True):
+    x = torch.cat([noise, p["generator.classes.weight"][labels]], 1) @ p["generator.start.weight"].T
+    size = config.image_size // 2 ** len(config.widths)
+    x = x.unflatten(1, (config.widths[-1], size, size))
+    for i in range(len(config.widths)):
+        x = F.relu(batch_norm(x, p, f"generator.norms.{i}", training))
+        x = F.conv_transpose2d(x, p[f"generator.up.{i}.weight"], p.get(f"generator.up.{i}.bias"), stride=2, padding=1)
+    return x.tanh()
+
+
+def discriminator(p, x, labels, config):
+    for i, width in enumerate(config.widths):
+        at = f"discriminator.down.{i}"
+        x = F.conv2d(x, p[f"{at}.weight"], p[f"{at}.bias"], stride=2, padding=1)
+        if i:
+            at = f"discriminator.norms.{i - 1}"
+            x = F.group_norm(x, width // 8, p[f"{at}.weight"], p[f"{at}.bias"])
+        x = F.leaky_relu(x, 0.2)
+    x = x.flatten(1)
+    return linear(x, p, "discriminator.head")[:, 0] + (x * p["discriminator.classes.weight"][labels]).sum(1)
+
+
+def dit(p, x, times, labels, config):
+    side, patch, width = config.image_size // config.patch_size, config.patch_size, config.embed_dim
+    dtype = x.dtype
+
+    def modulated(x, shift, scale):
+        return F.layer_norm(x, (width,), eps=1e-6) * (1 + scale) + shift
+
+    frequencies = 10000.0 ** (-torch.arange(128, dtype=torch.float64) / 128)
+    angles = 1000.0 * times.double()[:, None] * frequencies
+    waves = torch.cat([angles.cos(), angles.sin()], 1).to(dtype)
+    condition = linear(F.silu(linear(waves, p, "time_in")), p, "time_out") + p["classes.weight"][labels]
+    condition = F.silu(condition)[:, None]
+    half = width // 2
+    angles = torch.arange(side, dtype=torch.float64)[:, None] / 10000 ** (torch.arange(0, half, 2) / half)
+    waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1).to(dtype)
+    places = torch.cat([waves[:, None].expand(-1, side, -1), waves.expand(side, -1, -1)], -1).flatten(0, 1)
+    x = linear(F.unfold(x, patch, stride=patch).mT, p, "patches") + places
+    for i in range(config.num_layers):
+        at = f"blocks.{i}"
+        shift, scale, gate, shift2, scale2, gate2 = linear(condition, p, f"{at}.modulation").chunk(6, -1)
+        h = modulated(x, shift, scale)
+        q, k, v = (
+            linear(h, p, f"{at}.attention.{name}_proj").unflatten(-1, (config.num_heads, -1)).transpose(1, 2)
+            for name in "qkv"
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+        x = x + gate * linear(mixed, p, f"{at}.attention.out_proj")
+        h = F.gelu(linear(modulated(x, shift2, scale2), p, f"{at}.mlp.up"), approximate="tanh")
+        x = x + gate2 * linear(h, p, f"{at}.mlp.down")
+    x = linear(modulated(x, *linear(condition, p, "modulation").chunk(2, -1)), p, "head")
+    return F.fold(x.mT, config.image_size, patch, stride=patch)

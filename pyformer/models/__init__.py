@@ -7,24 +7,37 @@ from typing import Any
 
 from pyformer import files, nn
 from pyformer.models import bert
+from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
+from pyformer.models.convnet import ConvNet, ConvNetConfig
+from pyformer.models.dit import DiT, DiTConfig
 from pyformer.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from pyformer.models.gan import GAN, GANConfig
 from pyformer.models.gpt import GPT, GPTConfig
 from pyformer.models.kan import KAN, KANConfig, KANTransformer, KANTransformerConfig
 from pyformer.models.liquid import Liquid, LiquidConfig, LiquidNetwork, LiquidNetworkConfig
 from pyformer.models.llama import Llama, LlamaConfig
 from pyformer.models.lstm import LSTM, LSTMConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
+from pyformer.models.vit import ViT, ViTConfig
 
 __all__ = [
     "BERT",
+    "GAN",
     "GPT",
     "KAN",
     "LSTM",
+    "Autoencoder",
+    "AutoencoderConfig",
     "BertClassifier",
     "BertConfig",
+    "ConvNet",
+    "ConvNetConfig",
+    "DiT",
+    "DiTConfig",
     "EncoderDecoder",
     "EncoderDecoderConfig",
+    "GANConfig",
     "GPTConfig",
     "KANConfig",
     "KANTransformer",
@@ -38,9 +51,12 @@ __all__ = [
     "LlamaConfig",
     "RetNet",
     "RetNetConfig",
+    "ViT",
+    "ViTConfig",
     "from_pretrained",
 ]
 
+_OWN_LAYOUT = (Autoencoder, ConvNet, DiT, GAN, KAN, KANTransformer, LSTM, Liquid, LiquidNetwork, RetNet)
 _BY_TYPE = {
     "bert": bert.from_pretrained,
     "gpt2": GPT.from_pretrained,
@@ -48,7 +64,8 @@ _BY_TYPE = {
     "mistral": Llama.from_pretrained,
     "pyformer_encoder_decoder": EncoderDecoder.from_pretrained,
     "pyformer_llama": Llama.from_pretrained,
-    **{model.model_type: model.from_pretrained for model in (KAN, KANTransformer, LSTM, Liquid, LiquidNetwork, RetNet)},
+    "vit": ViT.from_pretrained,
+    **{model.model_type: model.from_pretrained for model in _OWN_LAYOUT},
 }
 
 

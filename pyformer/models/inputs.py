@@ -51,3 +51,40 @@ def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = 
     if batch and (lengths.min() < 1 or lengths.max() > tokens):
         raise ValueError(f"{owner}: {name} must be in [1, {tokens}], got {lengths.tolist()}")
     return lengths
+
+
+def read_pictures(
+    owner: str, pictures: Any, shape: tuple[int, ...], like: pf.Tensor, name: str = "pictures"
+) -> pf.Tensor:
+    """`pictures`, a Tensor, array or nested list, as a Tensor (B, *shape) on the device of `like`.
+
+    Any number may be in it: a NaN makes what is computed from its picture NaN.
+
+    Raises:
+        ValueError: the shape is another, or B is 0.
+        TypeError: the dtype is not that of `like`.
+    """
+    dtype = getattr(pictures, "dtype", None)
+    pictures = pf.asarray(pictures)
+    if pictures.dtype != like.dtype:
+        raise TypeError(f"{owner}: {name} must be {like.dtype.name}, got {dtype or pictures.dtype.name}")
+    if pictures.ndim != len(shape) + 1 or tuple(pictures.shape[1:]) != shape or pictures.shape[0] == 0:
+        wanted = "".join(f", {extent}" for extent in shape) or ","
+        raise ValueError(f"{owner}: {name} must be (B{wanted}) with B at least 1, got {tuple(pictures.shape)}")
+    return pictures.to(like.device)
+
+
+def read_labels(owner: str, labels: Any, batch: int, classes: int, device: str) -> pf.Tensor:
+    """`labels` as int64 (B,) on `device`; ValueError for another shape, IndexError unless each is in [0, classes)."""
+    labels = read_int64(owner, "labels", labels)
+    if labels.shape != (batch,):
+        raise ValueError(f"{owner}: labels must be ({batch},), got {labels.shape}")
+    if batch and (labels.min() < 0 or labels.max() >= classes):
+        raise IndexError(f"{owner}: labels must be in [0, {classes}), got {labels.min()} to {labels.max()}")
+    return pf.tensor(labels, device=device)
+
+
+def noise_rows(seed: int, count: int, shape: tuple[int, ...], like: pf.Tensor) -> pf.Tensor:
+    """(count, *shape) normal numbers in the dtype and on the device of `like`; row i is that of seed + i alone."""
+    rows = [np.random.Generator(np.random.Philox(seed + i)).standard_normal(shape) for i in range(count)]
+    return pf.tensor(np.stack(rows), dtype=like.dtype, device=like.device)

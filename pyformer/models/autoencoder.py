@@ -1,0 +1,118 @@
+"""A convolutional autoencoder: a picture through a few numbers and back.
+
+Sources: Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks"; Vincent et al. 2008,
+"Extracting and composing robust features with denoising autoencoders" (`loss` with `targets`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyformer as pf
+from pyformer import nn, ops
+from pyformer.models.convnet import check_halvings, check_widths
+from pyformer.models.inputs import read_pictures
+from pyformer.models.own_layout import Pretrained
+from pyformer.nn.layers import check_sizes
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The shape of an Autoencoder: channels at each half of the size in `widths`, `code_dim` numbers in between.
+
+    Raises TypeError or ValueError.
+    """
+
+    image_size: int = 28
+    num_channels: int = 1
+    code_dim: int = 32
+    widths: tuple[int, ...] = (16, 32)
+
+    def __post_init__(self) -> None:
+        names = ("image_size", "num_channels", "code_dim")
+        check_sizes("AutoencoderConfig", **{name: getattr(self, name) for name in names})
+        object.__setattr__(self, "widths", check_widths("AutoencoderConfig", self.widths))
+        check_halvings("AutoencoderConfig", self.image_size, len(self.widths))
+
+    @property
+    def inner_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what the code is read from."""
+        size = self.image_size // 2 ** len(self.widths)
+        return self.widths[-1], size, size
+
+    def least_parameters(self) -> int:
+        channels, height, width = self.inner_shape
+        inner = sum(a * b for a, b in zip(self.widths, self.widths[1:], strict=False))
+        return 2 * (channels * height * width * self.code_dim + 9 * (inner + self.num_channels * self.widths[0]))
+
+
+class Autoencoder(Pretrained):
+    """Strided convolutions and a linear map to the code; a linear map and transposed convolutions back.
+
+    Pictures hold numbers from 0 to 1. Freshly initialised from `pf.manual_seed`'s stream, float32.
+    """
+
+    model_type = "autoencoder"
+    config_class = AutoencoderConfig
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        if not isinstance(config, AutoencoderConfig):
+            raise TypeError(f"Autoencoder: expected an AutoencoderConfig, got {type(config).__name__}")
+        self.config = config
+        channels = (config.num_channels, *config.widths)
+        pairs = list(zip(channels, config.widths, strict=False))
+        inner, height, width = config.inner_shape
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
+        self.to_code = nn.Linear(inner * height * width, config.code_dim)
+        self.from_code = nn.Linear(config.code_dim, inner * height * width)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in reversed(pairs))
+
+    def encode(self, pictures: Any) -> pf.Tensor:
+        """The code (B, code_dim) of each picture.
+
+        Args:
+            pictures: (B, num_channels, image_size, image_size) in the dtype of the parameters, a Tensor or array.
+
+        Raises:
+            ValueError: the shape is another.
+            TypeError: the dtype is another.
+        """
+        x = self._read(pictures, "pictures")
+        for layer in self.down:
+            x = ops.relu(layer(x))
+        return self.to_code(x.reshape(x.shape[0], -1))
+
+    def decode(self, codes: Any) -> pf.Tensor:
+        """The picture (B, num_channels, image_size, image_size), numbers from 0 to 1, of each code (B, code_dim).
+
+        Raises as `encode` does.
+        """
+        codes = read_pictures("Autoencoder", codes, (self.config.code_dim,), self.from_code.weight, "codes")
+        x = ops.relu(self.from_code(codes)).reshape(-1, *self.config.inner_shape)
+        for i, layer in enumerate(self.up):
+            x = layer(ops.relu(x) if i else x)
+        return ops.sigmoid(x)
+
+    def reconstruct(self, pictures: Any) -> pf.Tensor:
+        """decode(encode(pictures)), of the shape of `pictures`; raises as `encode` does."""
+        return self.decode(self.encode(pictures))
+
+    def forward(self, pictures: Any) -> pf.Tensor:
+        return self.reconstruct(pictures)
+
+    def loss(self, pictures: Any, targets: Any = None) -> pf.Tensor:
+        """Mean squared error of a number of the reconstruction, a scalar.
+
+        `targets` are the pictures that should come out, by default those that went in. Raises as `encode` does.
+        """
+        targets = self._read(pictures if targets is None else targets, "targets")
+        out = self.reconstruct(pictures)
+        if out.shape != targets.shape:
+            raise ValueError(f"Autoencoder: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
+        return ops.mse_loss(out, targets)
+
+    def _read(self, pictures: Any, name: str) -> pf.Tensor:
+        size = self.config.image_size
+        return read_pictures("Autoencoder", pictures, (self.config.num_channels, size, size), self.to_code.weight, name)
