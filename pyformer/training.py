@@ -110,6 +110,9 @@ class Trainer:
     return. A run that goes on from a checkpoint gives exactly the weights of one that never stopped.
     """
 
+    measure = "nats"
+    counted = "tokens"
+
     def __init__(
         self,
         model: Any,
@@ -285,7 +288,7 @@ class Trainer:
             self.save()
 
     def _postfix(self, loss: float, clock: _Clock) -> str:
-        text = f"loss {loss:.3f}, {clock.tokens_per_second():,.0f} tokens/s"
+        text = f"loss {loss:.3f}, {clock.tokens_per_second():,.0f} {self.counted}/s"
         if self.validation_loss is not None:
             text += f", validation {self.validation_loss:.3f}"
         return text
@@ -295,9 +298,10 @@ class Trainer:
         self._check_finite("the validation loss", loss, self.step)
         self.validation_loss, self._evaluated_step = loss, self.step
         metrics.write(step=self.step, validation_loss=self.validation_loss)
-        log.info("step %d: validation loss %.4f nats a %s", self.step, self.validation_loss, self.unit)
+        measure = f"{self.measure} a {self.unit}"
+        log.info("step %d: validation loss %.4f %s", self.step, self.validation_loss, measure)
         if self.run is not None:
-            write_loss_curve(self.run, self.unit)
+            write_loss_curve(self.run, self.unit, self.measure)
 
     def evaluate(self) -> float:
         """Mean loss a token over the fixed validation batches, without dropout."""
@@ -357,7 +361,7 @@ class Trainer:
         if self.run is None:
             return
         self.model.save_pretrained(self.run)
-        write_loss_curve(self.run, self.unit)
+        write_loss_curve(self.run, self.unit, self.measure)
         self._exported_step = self.step
 
     def restore(self) -> None:
@@ -415,8 +419,8 @@ class TaskTrainer(Trainer):
 
     It must be a function of the step alone, so that a resumed run sees what a straight one would have.
     `validation` is a list of such batches, for the model's own loss, weighed by the size of their second array, the
-    targets. `unit` is what a target is: losses are in nats a unit. ValueError if `validation` is empty or the options
-    ask for accumulation.
+    targets. `unit` is what a target is: losses are in nats, or another `measure`, a unit. ValueError if `validation`
+    is empty or the options ask for accumulation.
     """
 
     def __init__(
@@ -428,10 +432,12 @@ class TaskTrainer(Trainer):
         run: str | os.PathLike[str] | None = None,
         loss: Callable[..., pf.Tensor] | None = None,
         unit: str = "token",
+        measure: str = "nats",
     ) -> None:
         if not validation or options.accumulate != 1:
             raise ValueError("TaskTrainer: expected batches to validate on, and accumulate=1")
         self.batch_of, self.loss, self._size, self._unit = batch_of, loss or model.loss, 0, unit
+        self.measure = measure
         self._set_up(model, validation, options, run)
 
     @property
@@ -444,7 +450,9 @@ class TaskTrainer(Trainer):
 
     def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
         batch = self.batch_of(self.step)
-        self._size = batch[0].size
+        # Of pictures and the like, floats, each counts as one.
+        tokens = batch[0].dtype.kind in "iu"
+        self._size, self.counted = (batch[0].size, "tokens") if tokens else (len(batch[0]), "rows")
         return batch
 
     def _training_loss(self, *batch: np.ndarray) -> pf.Tensor:
@@ -524,15 +532,15 @@ def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, f
     return [(float(s), float(v)) for s, v in values if _is_number(v) and _is_finite(v)]
 
 
-def write_loss_curve(run: str | os.PathLike[str], unit: str = "token") -> None:
-    """Draws the run's metrics into loss_curve.svg; losses are in nats a `unit`."""
+def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: str = "nats") -> None:
+    """Draws the run's metrics into loss_curve.svg; losses are so many `measure` a `unit`."""
     entries = read_metrics(Path(run) / METRICS_NAME)
     lines = {
         "training": loss_points(entries, "loss"),
         "validation": loss_points(entries, "validation_loss"),
     }
     title = _printable(files.display_name(Path(run).name))
-    picture = svg.line_chart(title, "step", f"loss (nats a {unit})", lines)
+    picture = svg.line_chart(title, "step", f"loss ({measure} a {unit})", lines)
     files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +113,95 @@ def test_translation(tmp_path):
         assert right >= 15, (found, expected)
     pytest.importorskip("sacrebleu")
     assert translation.bleu(expected, expected) == pytest.approx(100.0)
+
+
+def made_pictures(pictures):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 28, 28)).astype(np.uint8), rng.integers(0, 10, 60)
+    return pictures.Pictures(images[:40], labels[:40], images[40:], labels[40:])
+
+
+def short(pictures, name, steps=4):
+    fixed = {"steps": steps, "batch": 4, "save_every": 3, "warmup": 2, "eval_every": 100, "sample_every": 0}
+    return TrainingOptions(**{**pictures.TASKS[name].options, **fixed})
+
+
+def test_pictures(tmp_path, monkeypatch):
+    pictures = load("pictures")
+    monkeypatch.setattr(pictures, "SAMPLES", 10)
+    monkeypatch.setattr(pictures, "SAMPLE_STEPS", 2)
+    data, judge = made_pictures(pictures), None
+    for name in pictures.TASKS:
+        trainer = pictures.make_trainer(name, data, short(pictures, name), tmp_path / name)
+        pictures.train(trainer)
+        model = pf.from_pretrained(tmp_path / name)
+        for one, two in zip(model.state_dict().values(), trainer.model.state_dict().values(), strict=True):
+            np.testing.assert_array_equal(one.numpy(), two.numpy())
+        scores = pictures.report(model, data, judge, tmp_path / name)
+        assert scores
+        assert all(0.0 <= score <= 1.0 for score in scores.values())
+        judge = model if name == "convnet" else judge
+        # A finished run is only judged again.
+        again = pictures.make_trainer(name, data, short(pictures, name), tmp_path / name)
+        assert again.step == 4
+        pictures.train(again)
+        assert pictures.report(again.model.eval(), data, judge, tmp_path / name).items() >= scores.items()
+    assert pictures.report(model, data, None, tmp_path / "dit") == {}
+
+
+def test_a_stopped_gan_goes_on_with_the_same_bits(tmp_path):
+    pictures = load("pictures")
+    data, options = made_pictures(pictures), short(pictures, "gan", steps=5)
+    straight = pictures.make_trainer("gan", data, options, tmp_path / "straight")
+    pictures.train(straight)
+    stopped = pictures.make_trainer("gan", data, options, tmp_path / "stopped")
+    batch_at = stopped.batch_of
+
+    def stop_at_one(step):
+        if step == 1:
+            stopped.request_stop()
+        return batch_at(step)
+
+    stopped.batch_of = stop_at_one
+    with pytest.raises(SystemExit, match="stopped at step 2"):
+        pictures.train(stopped)
+    resumed = pictures.make_trainer("gan", data, options, tmp_path / "stopped")
+    pictures.train(resumed)
+    for (name, one), two in zip(straight.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy(), err_msg=name)
+    assert all(parameter.requires_grad for parameter in resumed.model.parameters())
+
+
+def test_variations_and_pngs_of_pictures():
+    pictures = load("pictures")
+    data = made_pictures(pictures).train
+    same = pictures.varied(data, 0, np.random.default_rng(0))
+    mirrored = [np.array_equal(a[:, ::-1], b) for a, b in zip(data, same, strict=True)]
+    kept = [np.array_equal(a, b) for a, b in zip(data, same, strict=True)]
+    assert any(mirrored)
+    assert any(kept)
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
+    moved = pictures.varied(data, 2, np.random.default_rng(0))
+    assert moved.shape == data.shape
+    places = [(a[5:9, 5:9] == w).all() for a, b in zip(data, moved, strict=True) for w in windows(b)]
+    assert sum(places) > 0
+    pixels = pictures.grid(data[:6] / 255, 3)
+    assert pixels.shape == (2 * 58, 3 * 58)
+    np.testing.assert_array_equal(pixels[59:115:2, 1:57:2], data[3])
+    content = pictures.png(pixels)
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(content):
+        (size,), kind = struct.unpack(">I", content[at : at + 4]), content[at + 4 : at + 8]
+        chunks[kind] = content[at + 8 : at + 8 + size]
+        assert struct.unpack(">I", content[at + 8 + size : at + 12 + size])[0] == zlib.crc32(kind + chunks[kind])
+        at += 12 + size
+    assert struct.unpack(">II", chunks[b"IHDR"][:8]) == (174, 116)
+    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(116, 175)
+    assert not lines[:, 0].any()
+    np.testing.assert_array_equal(lines[:, 1:], pixels)
+
+
+def windows(picture):
+    """The four by four pixels that may have come to where they are from (5, 5)."""
+    return [picture[top : top + 4, left : left + 4] for top in range(3, 8) for left in range(3, 8)]

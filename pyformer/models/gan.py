@@ -164,6 +164,13 @@ class GAN(Pretrained):
         """
         return _nats_of(self.score(fakes, labels), 1.0)
 
+    def loss(self, pictures: Any, labels: Any, noise: Any) -> pf.Tensor:
+        """The discriminator's loss on pictures and on fakes made of `noise`, both of classes `labels`, a scalar.
+
+        Its gradient does not reach the generator. Raises as `forward` does.
+        """
+        return self.discriminator_loss(pictures, labels, self(noise, labels).detach())
+
     def sample(self, labels: Any, seed: int = 0) -> pf.Tensor:
         """Pictures of the classes `labels` (B,), in evaluation mode: picture i is made of seed + i and its label alone.
 
