@@ -182,7 +182,7 @@ def test_vit_equals_the_transformers_model_and_goes_back(dtype, tmp_path):
     model.save_pretrained(tmp_path / "ours")
     again = ViTForImageClassification.from_pretrained(tmp_path / "ours", dtype=getattr(torch, dtype))
     repeated = again(torch.tensor(pictures)).logits.detach().numpy()
-    np.testing.assert_array_equal(repeated, expected.logits.detach().numpy())
+    assert_close(repeated, expected.logits.detach().numpy(), bound(dtype, 64, 1.0), "logits after the way back")
     # Its names in memory differ from version to version, those of its files don't: gradients travel in a file.
     with torch.no_grad():
         for parameter in twin.parameters():
