@@ -351,10 +351,18 @@ class Trainer:
             "random_state": list(_core.rng_state()),
             "recent_losses": self._recent,
             "validation_loss": self.validation_loss,
+            **self._more_state(),
         }
         files.save_state(path, state)
         self.saved_step = self.step
         self.export()
+
+    def _more_state(self) -> dict[str, Any]:
+        """What a subclass keeps in the checkpoint besides, JSON values by name."""
+        return {}
+
+    def _restore_more(self, state: dict[str, Any]) -> None:
+        """Takes from a checkpoint what `_more_state` gave."""
 
     def export(self) -> None:
         """Writes the model for use elsewhere, and the loss curve."""
@@ -377,6 +385,7 @@ class Trainer:
             seed, stream = (int(x) for x in state["random_state"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self._restore_more(state)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
         _core.set_rng_state(seed, stream)

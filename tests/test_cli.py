@@ -15,7 +15,7 @@ import pytest
 
 from pyformer import _core, tokenizers, training
 from pyformer.cli import memory
-from pyformer.cli.train import _stop_on_signals
+from pyformer.cli.train import stop_on_signals
 from pyformer.models import GPT, GPTConfig
 
 TINY = "--layers 1 --heads 2 --embed 16 --context 8 --batch 2 --eval-batches 2 --sample-every 0"
@@ -363,7 +363,7 @@ def test_training_without_stderr(text, tmp_path):
 def test_second_interrupt_has_its_default_effect():
     before = signal.getsignal(signal.SIGINT)
     asked = []
-    with _stop_on_signals(lambda: asked.append(True)) as received:
+    with stop_on_signals(lambda: asked.append(True)) as received:
         os.kill(os.getpid(), signal.SIGINT)
         assert received == [signal.SIGINT]
         assert asked == [True]

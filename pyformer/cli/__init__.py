@@ -1,4 +1,4 @@
-"""The command line: `pyformer train | generate | attend | derive | info | bench`.
+"""The command line: `pyformer train | generate | attend | derive | compare | info | bench`.
 
 An error is one line on stderr and exit code 2; `--debug` shows the traceback instead.
 """
@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 import pyformer as pf
-from pyformer.cli import attend, bench, derive, generate, info, train
+from pyformer.cli import attend, bench, compare, derive, generate, info, train
 from pyformer.cli.arguments import Parser, say
 
 ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="pyformer", description="Train and run transformers.")
     parser.add_argument("--version", action="version", version=f"pyformer {pf.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (train, generate, attend, derive, info, bench):
+    for module in (train, generate, attend, derive, compare, info, bench):
         module.add_command(commands)
     return parser
 

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 import pyformer as pf
 from pyformer import tokenizers
-from pyformer.models import GPTConfig
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,10 +74,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def open_tokenizer(folder: Path, config: GPTConfig) -> tokenizers.Tokenizer:
-    """A run's tokenizer; ValueError if the run's model doesn't know all of its tokens."""
+def open_tokenizer(folder: Path, config: Any) -> tokenizers.Tokenizer:
+    """A run's tokenizer; ValueError if the model of that config doesn't know all of its tokens."""
     tokenizer = tokenizers.load(folder)
-    if tokenizer.vocab_size > config.vocab_size:
+    if tokenizer.vocab_size > getattr(config, "vocab_size", math.inf):
         raise ValueError(f"{folder}: its tokenizer has {tokenizer.vocab_size} tokens, its model {config.vocab_size}")
     return tokenizer
 

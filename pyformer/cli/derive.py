@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import datasets, files, ladder, ladder_report
 from pyformer.cli.arguments import add_common, real, say, whole
+from pyformer.cli.jobs import JobBar, check_free, new_record
 
 DEFAULT_FOLDER = Path("runs") / "derive"
 RECORD_NAME, TABLE_NAME = "results.json", "table.md"
@@ -68,14 +66,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _started(args: argparse.Namespace) -> dict[str, Any]:
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise ValueError(f"{args.out}: exists and is not empty; use --resume to go on with it, or another --out")
+    check_free(args.out)
     settings = {**DEFAULTS, **_given(args)}
     if args.seconds is not None:
         settings["steps"] = None
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs"
-    date = time.strftime("%Y-%m-%d")
-    return {"pyformer": pf.__version__, "machine": machine, "date": date, "settings": settings, "results": {}}
+    return new_record(settings)
 
 
 def _resumed(args: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +113,7 @@ def _load_tasks(seed: int) -> dict[str, ladder.Task]:
 
 def _work(args: argparse.Namespace, jobs: dict[str, ladder.Job], record: dict[str, Any]) -> None:
     results = record["results"]
-    with _Bar(len(jobs), hidden=args.quiet or sys.stderr is None) as bar:
+    with JobBar(len(jobs), hidden=args.quiet or sys.stderr is None) as bar:
         for number, (name, job) in enumerate(jobs.items()):
             if name not in results:
                 results[name] = job(bar.reporter(number, name))
@@ -127,30 +122,3 @@ def _work(args: argparse.Namespace, jobs: dict[str, ladder.Job], record: dict[st
 
 def _save(folder: Path, record: dict[str, Any]) -> None:
     files.write_json_atomic(folder / RECORD_NAME, record)
-
-
-class _Bar:
-    """A bar over all jobs, which also moves inside a job."""
-
-    def __init__(self, total: int, hidden: bool) -> None:
-        from tqdm import tqdm
-
-        interval = 0.1 if sys.stderr is not None and sys.stderr.isatty() else 10.0
-        form = "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
-        self.bar = tqdm(total=total, mininterval=interval, dynamic_ncols=True, bar_format=form, disable=hidden)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.bar.close()
-
-    def reporter(self, number: int, name: str) -> Callable[[float, str], None]:
-        """The function that the job `number` reports to."""
-
-        def report(done: float, text: str) -> None:
-            self.bar.set_description_str(name, refresh=False)
-            self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update(number + done - self.bar.n)
-
-        return report

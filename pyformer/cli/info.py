@@ -1,29 +1,40 @@
-"""`pyformer info`: what this build is, and what a run holds."""
+"""`pyformer info`: what this build is, and what a run or a saved model holds."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import files, tokenizers, training
+from pyformer import files, models, tokenizers, training
 from pyformer.cli.arguments import add_common, open_tokenizer
 from pyformer.cli.memory import size_text
-from pyformer.models import GPTConfig
-from pyformer.models.gpt import match_entries
+from pyformer.models import LlamaConfig
+from pyformer.models.language_model import LanguageModel
+
+_WORDS = {
+    "num_layers": "{} layers",
+    "embed_dim": "{} wide",
+    "num_heads": "{} heads",
+    "context_length": "context {:,}",
+    "vocab_size": "vocabulary {:,}",
+    "dropout": "dropout {:g}",
+}
+_ORDER = {name: place for place, name in enumerate(_WORDS)}
 
 
 def add_command(commands: Any) -> None:
     """Adds `info` to the command line."""
     parser = commands.add_parser(
         "info",
-        help="show this build, or a run",
-        description="Show this build: version, instruction set, threads, devices; and a run.",
+        help="show this build, or a run or model",
+        description="Show this build: version, instruction set, threads, devices; or a run, or a saved model.",
     )
-    parser.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="folder of a run")
+    parser.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="folder of a run or a model")
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -41,38 +52,51 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_run(folder: Path) -> list[tuple[str, str]]:
-    """(name, text) of what is known about a run; OSError, ValueError or TypeError if it is damaged
-    or its files don't fit together."""
-    config = GPTConfig.from_hf(files.read_config(folder))
+    """(name, text) of what is known about a run or a saved model of any kind; OSError, ValueError or TypeError if it
+    is damaged or its files don't fit together."""
+    model = models.from_pretrained(folder)
     entries, _ = files.read_header(folder / files.WEIGHTS_NAME)
-    match_entries(folder / files.WEIGHTS_NAME, config, entries)
-    lines = [("run", files.display_name(folder)), ("model", _architecture(config)), *_sizes(config, entries)]
+    lines = [("run", files.display_name(folder)), ("model", _architecture(model)), *_sizes(model, entries)]
     if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer = open_tokenizer(folder, config)
+        tokenizer = open_tokenizer(folder, model.config)
         lines.append(("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"))
     return lines + _progress(folder)
 
 
-def _architecture(config: GPTConfig) -> str:
-    return (
-        f"GPT, {config.num_layers} layers, {config.embed_dim} wide, {config.num_heads} heads, "
-        f"context {config.context_length:,}, vocabulary {config.vocab_size:,}, "
-        f"dropout {config.dropout:g}"
-    )
+def _architecture(model: Any) -> str:
+    """The class and its config; what is not set or off is left out."""
+    values = {field.name: getattr(model.config, field.name) for field in fields(model.config)}
+    shown = [
+        _WORDS.get(name, name.replace("_", " ") + " {}").format(value)
+        for name, value in sorted(values.items(), key=lambda item: _ORDER.get(item[0], len(_ORDER)))
+        if value is not None and value is not False
+    ]
+    return ", ".join([type(model).__name__, *shown])
 
 
-def _sizes(config: GPTConfig, entries: dict[str, files.Entry]) -> list[tuple[str, str]]:
+def _sizes(model: Any, entries: dict[str, files.Entry]) -> list[tuple[str, str]]:
     count = sum(math.prod(entry.shape) for entry in entries.values())
     stored = sum(entry.end - entry.begin for entry in entries.values())
-    cache = 2 * 4 * config.num_layers * config.context_length * config.embed_dim
     return [
         ("parameters", f"{count:,}"),
         (
             "memory",
-            f"weights {size_text(stored)}; cache of a full context {size_text(cache)}; weights, "
-            f"gradients and optimiser in training {size_text(16 * count)}",
+            f"weights {size_text(stored)}; {_cache(model)}weights, gradients and optimiser in training "
+            f"{size_text(16 * count)}",
         ),
     ]
+
+
+def _cache(model: Any) -> str:
+    """How much a generation holds besides, of models that keep keys and values."""
+    if not isinstance(model, LanguageModel):
+        return ""
+    config = model.config
+    width = config.embed_dim
+    if isinstance(config, LlamaConfig):
+        width = config.num_kv_heads * config.head_dim
+    size = 2 * 4 * config.num_layers * config.context_length * width
+    return f"cache of a full context {size_text(size)}; "
 
 
 def _progress(folder: Path) -> list[tuple[str, str]]:

@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in vars(args) if _is_setting(name)}
     with contextlib.ExitStack() as stack:
         trainer, open_folder = (_resumed if args.resume else _started)(args, given, stack)
-        received = stack.enter_context(_stop_on_signals(trainer.request_stop))
+        received = stack.enter_context(stop_on_signals(trainer.request_stop))
         folder = open_folder()
         finished = trainer.train(progress=not args.quiet)
     if not finished:
@@ -355,7 +355,7 @@ def _latest_run() -> Path:
 
 
 @contextlib.contextmanager
-def _stop_on_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
+def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM asks training to stop, the next one ends the process.
 
     Yields a list that the number of the first signal is put into.

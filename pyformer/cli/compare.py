@@ -1,0 +1,197 @@
+"""`pyformer compare`: trains models of equal size on one task, with equal budgets, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyformer as pf
+from pyformer import comparison, comparison_report, comparison_tasks, files
+from pyformer.cli.arguments import add_common, real, say, whole
+from pyformer.cli.jobs import JobBar, check_free, new_record
+from pyformer.cli.train import stop_on_signals
+from pyformer.comparison_report import RECORD_NAME
+from pyformer.training import CHECKPOINT_NAME, locked
+
+RUNS = Path("runs")
+TABLE_NAME = "table.md"
+SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed")
+RECORD_KEYS = {"pyformer", "machine", "date", "settings", "results", "unit", "loss_name", "logarithmic", "data_sha256"}
+
+
+def add_command(commands: Any) -> None:
+    """Adds `compare` to the command line."""
+    parser = commands.add_parser(
+        "compare",
+        help="train models of equal size on one task, and compare them",
+        description="Train models of equal size on one task, with the same budget each, and draw their losses against "
+        "time and against what they have seen. text: the next character of Shakespeare, or of FILEs; function: "
+        "formulas of physics; series: a swing kicked at uneven times; sentiment: sentences of film reviews.",
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text for --task text (default: Shakespeare)")
+    parser.add_argument("--task", choices=comparison_tasks.TASKS, help="default text")
+    parser.add_argument("--models", type=_names, metavar="A,B", help="which models (default: all of the task)")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--seconds", type=real(0.0, above=True), metavar="S", help="training time a model")
+    budget.add_argument("--steps", type=whole(1), metavar="N", help="training steps a model, instead")
+    parser.add_argument("--parameters", type=whole(1, 10**8), metavar="N", help="of each model, within 2%%")
+    parser.add_argument("--seed", type=whole(0, 2**63 - 2), metavar="N", help="of weights and batches (default 0)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default runs/compare-TASK)")
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the results into this Markdown page too")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains what has no result yet, prints and draws the results; 0, or 128 + signal when stopped."""
+    if args.threads:
+        pf.set_num_threads(args.threads)
+    args.out = args.out or RUNS / f"compare-{args.task or comparison_tasks.TEXT}"
+    record, task = (_resumed if args.resume else _started)(args)
+    settings = record["settings"]
+    sizes = {
+        name: comparison.find_size(name, task.entrants[name], settings["parameters"]) for name in settings["models"]
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    with locked(args.out):
+        _save(args.out, record)
+        stopped = _work(args, task, sizes, record)
+        if stopped:
+            command = f"pyformer compare --resume --out {shlex.quote(files.display_name(args.out))}"
+            say(f"stopped; everything is saved. Go on with: {command}")
+            return 128 + stopped
+        _report(args, record)
+    return 0
+
+
+def _started(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]:
+    check_free(args.out)
+    name, seed = args.task or comparison_tasks.TEXT, args.seed or 0
+    paths = [str(Path(path).resolve()) for path in args.files]
+    if paths and name != comparison_tasks.TEXT:
+        raise ValueError(f"--task {name} takes no FILE, got {args.files[0]}")
+    task = comparison_tasks.load_task(name, paths, seed)
+    models = args.models or list(task.entrants)
+    unknown = [model for model in models if model not in task.entrants]
+    if unknown:
+        raise ValueError(f"--models: --task {name} has {', '.join(task.entrants)}, got {', '.join(unknown)}")
+    settings = {
+        "task": name,
+        "files": paths,
+        "models": models,
+        "steps": args.steps,
+        "seconds": None if args.steps else args.seconds or task.seconds,
+        "parameters": args.parameters or task.parameters,
+        "seed": seed,
+    }
+    about = {"unit": task.unit, "loss_name": task.loss_name, "logarithmic": task.logarithmic}
+    return {**new_record(settings), **about, "data_sha256": _digest(task)}, task
+
+
+def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]:
+    path = args.out / RECORD_NAME
+    record = files.read_json(path)
+    settings, results = record.get("settings"), record.get("results")
+    if set(record) != RECORD_KEYS or not isinstance(settings, dict) or set(settings) != set(SETTINGS):
+        raise ValueError(f"{path}: not the record of `pyformer compare`")
+    if settings["task"] not in comparison_tasks.TASKS or not isinstance(results, dict):
+        raise ValueError(f"{path}: not the record of `pyformer compare`")
+    for name in SETTINGS:
+        given = getattr(args, name)
+        if name != "files" and given is not None and given != settings[name]:
+            raise ValueError(f"{args.out}: --{name} {given} contradicts the run, which has {settings[name]}")
+    task = comparison_tasks.load_task(settings["task"], args.files or settings["files"], settings["seed"])
+    if _digest(task) != record["data_sha256"] or not set(settings["models"]) <= set(task.entrants):
+        raise ValueError(f"{args.out}: its data or models have changed since the run was started")
+    return record, task
+
+
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return names
+
+
+def _digest(task: comparison.Task) -> str:
+    """Of what the models are judged on, which tells of all that the data depends on."""
+    digest = hashlib.sha256()
+    for array in (*task.batch_of(0), *(array for batch in task.validation for array in batch)):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _work(
+    args: argparse.Namespace, task: comparison.Task, sizes: dict[str, comparison.Size], record: dict[str, Any]
+) -> int:
+    """Runs what has no result; the number of the signal that stopped it, or 0."""
+    races: list[comparison.Race] = []
+
+    def stop() -> None:
+        for race in races:
+            race.request_stop()
+
+    with JobBar(len(sizes), hidden=args.quiet or sys.stderr is None) as bar, stop_on_signals(stop) as received:
+        for number, (name, size) in enumerate(sizes.items()):
+            if name in record["results"]:
+                continue
+            races[:] = [race] = [_prepare(args.out / name, task, name, size, record["settings"])]
+            race.report = bar.reporter(number, name)
+            result = None if received else _result(race, task, name, size)
+            if result is None:
+                return received[0] if received else 1
+            record["results"][name] = result
+            _save(args.out, record)
+    return 0
+
+
+def _prepare(
+    folder: Path, task: comparison.Task, name: str, size: comparison.Size, settings: dict[str, Any]
+) -> comparison.Race:
+    """A model's race, taken to its checkpoint if there is one."""
+    entrant, seed = task.entrants[name], settings["seed"]
+    budget = comparison.Budget(settings["steps"], settings["seconds"])
+    model = comparison.make_model(entrant, size, seed)
+    folder.mkdir(exist_ok=True)
+    if task.tokenizer is not None:
+        task.tokenizer.save(folder)
+    race = comparison.Race(model, task, entrant.rate, budget, seed, folder)
+    if (folder / CHECKPOINT_NAME).is_file():
+        race.restore()
+    return race
+
+
+def _result(race: comparison.Race, task: comparison.Task, name: str, size: comparison.Size) -> dict[str, Any] | None:
+    """What came out, or None if it was stopped."""
+    entrant, more = task.entrants[name], {}
+    try:
+        if not race.race():
+            return None
+        if task.measure is not None:
+            more = task.measure(race.model.eval())
+    except FloatingPointError as error:
+        say(f"{name}: {error}")
+        more = {"loss": None}
+    shape = {"knob": entrant.knob, "choice": size.choice, "width": size.width}
+    return {**shape, **race.result(), **more}
+
+
+def _save(folder: Path, record: dict[str, Any]) -> None:
+    files.write_json_atomic(folder / RECORD_NAME, record)
+
+
+def _report(args: argparse.Namespace, record: dict[str, Any]) -> None:
+    text = comparison_report.table(record)
+    files.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
+    for name, picture in comparison_report.drawings(record).items():
+        files.write_bytes_atomic(args.out / name, picture.encode())
+    print(f"{text}\nsaved in {files.display_name(args.out)}")
+    if args.page is not None:
+        comparison_report.write_page(args.page, record)
+        print(f"and in {files.display_name(args.page)}")

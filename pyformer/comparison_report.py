@@ -1,0 +1,115 @@
+"""The table, the drawings and the page of a comparison's record."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyformer import files, svg
+
+Record = dict[str, Any]
+
+RECORD_NAME = "results.json"
+BY_TIME, BY_TOKENS = "loss_by_time.svg", "loss_by_tokens.svg"
+
+
+def table(record: Record) -> str:
+    """A Markdown table, a row for each model that has a result."""
+    unit, loss = record["unit"], record["loss_name"]
+    columns: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("size", _size),
+        ("parameters", lambda r: f"{r['parameters']:,}"),
+        ("learning rate", lambda r: f"{r['learning_rate']:g}"),
+        (f"{loss}, at the end", lambda r: _loss(r["loss"])),
+        ("best", lambda r: _loss(r["best_loss"])),
+        ("accuracy", lambda r: f"{r['accuracy']:.1%}" if "accuracy" in r else ""),
+        (f"{unit}s seen", lambda r: f"{r['seen']:,}"),
+        (f"{unit}s/s", lambda r: f"{r['per_second']:,}"),
+        ("peak MB", lambda r: f"{r['peak_mb']:.1f}"),
+        ("seconds", lambda r: f"{r['seconds']:.1f}"),
+    ]
+    results = record["results"]
+    rows = {name: [show(result) for _, show in columns] for name, result in results.items()}
+    shown = [i for i in range(len(columns)) if any(row[i] for row in rows.values())]
+    lines = [["model", *(columns[i][0] for i in shown)], ["---", *["---:"] * len(shown)]]
+    lines += [[name, *(row[i] for i in shown)] for name, row in rows.items()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _size(result: dict[str, Any]) -> str:
+    knob = result["knob"].removesuffix("s") if result["choice"] == 1 else result["knob"]
+    return f"{result['choice']} {knob}, {result['width']} wide"
+
+
+def _loss(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.4g}"
+
+
+def drawings(record: Record) -> dict[str, str]:
+    """SVG texts by file name: validation loss against time and against targets seen."""
+    logarithmic, unit = record["logarithmic"], record["unit"]
+    y_label = f"log10 of {record['loss_name']}" if logarithmic else f"validation loss ({record['loss_name']})"
+    title = f"{record['settings']['task']}: {record['settings']['parameters']:,} parameters each"
+
+    def draw(column: int, x_label: str) -> str:
+        lines = {}
+        for name, result in record["results"].items():
+            points = [(float(point[column]), float(point[3])) for point in result["points"]]
+            lines[name] = [(x, math.log10(max(y, 1e-30)) if logarithmic else y) for x, y in points]
+        return svg.line_chart(title, x_label, y_label, lines)
+
+    return {BY_TIME: draw(1, "seconds of training"), BY_TOKENS: draw(2, f"{unit}s seen in training")}
+
+
+def command(record: Record) -> str:
+    """The command line that makes this record."""
+    settings = record["settings"]
+    words = ["pyformer", "compare", *(Path(name).name for name in settings["files"])]
+    words += ["--task", settings["task"], "--models", ",".join(settings["models"])]
+    budget = "steps" if settings["steps"] else "seconds"
+    for name in (budget, "parameters", "seed"):
+        words += [f"--{name}", f"{settings[name]:g}" if name == "seconds" else str(settings[name])]
+    return shlex.join(words)
+
+
+def block(record: Record, folder: str) -> str:
+    """The part of a page that a record makes, with its marks; the drawings are in `folder`, as the page sees it."""
+    start, end = _marks(record["settings"]["task"])
+    made = f"Made on {record['date']} on {record['machine']}, with pyformer {record['pyformer']}:"
+    pictures = "\n\n".join(
+        f"![{name.partition('.')[0].replace('_', ' ')}]({folder}/{name})" for name in drawings(record)
+    )
+    return f"{start}\n{made}\n\n```sh\n{command(record)}\n```\n\n{table(record)}\n{pictures}\n{end}\n"
+
+
+def write_page(page: Path, record: Record) -> None:
+    """Puts a record's part into a page, where its marks are, else at the end; a page that isn't there is made.
+
+    Record and drawings go into the folder PAGE/TASK beside it, PAGE without its suffix.
+
+    Raises:
+        ValueError: the page has the first mark without the second.
+        OSError: a file can't be read or written.
+    """
+    task = record["settings"]["task"]
+    start, end = _marks(task)
+    text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
+    before, found, rest = text.partition(f"{start}\n")
+    _, closed, after = rest.partition(f"{end}\n")
+    if found and not closed:
+        raise ValueError(f"{page}: has {start!r} without {end!r}")
+    new = block(record, f"{page.stem}/{task}")
+    text = before + new + after if found else f"{text.rstrip()}\n\n{new}"
+    folder = page.parent / page.stem / task
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in drawings(record).items():
+        files.write_bytes_atomic(folder / name, picture.encode())
+    files.write_json_atomic(folder / RECORD_NAME, record)
+    files.write_bytes_atomic(page, text.encode())
+
+
+def _marks(task: str) -> tuple[str, str]:
+    return f"<!-- compare: {task} -->", f"<!-- end of {task} -->"

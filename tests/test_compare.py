@@ -1,0 +1,407 @@
+"""The comparison's sizes, tasks, races, report and command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from tolerance import same_bits
+
+import pyformer as pf
+from pyformer import comparison, comparison_report, comparison_tasks, nn
+from pyformer.comparison import Budget, Entrant, Race
+
+TEXT = "The quick brown fox jumps over the lazy dog; 42 others don't.\n" * 60
+SENTENCES = ["good fine good film", "bad poor bad film", "good good", "poor"] * 40
+LABELS = np.array([1, 0, 1, 0] * 40)
+SMALL = {"text": 20_000, "function": 2_200, "series": 2_000, "sentiment": 4_000}
+
+
+def tasks():
+    return {
+        "text": comparison_tasks.text_task(TEXT),
+        "function": comparison_tasks.function_task(),
+        "series": comparison_tasks.series_task(),
+        "sentiment": comparison_tasks.sentiment_task(SENTENCES, LABELS),
+    }
+
+
+ALL = [(task.name, model) for task in tasks().values() for model in task.entrants]
+
+
+def start(task, name, budget, seed=0, run=None, **options):
+    entrant = task.entrants[name]
+    size = comparison.find_size(name, entrant, SMALL[task.name])
+    return Race(comparison.make_model(entrant, size, seed), task, entrant.rate, budget, seed, run, **options)
+
+
+@pytest.mark.parametrize("name", comparison_tasks.TASKS)
+def test_models_are_of_equal_size(name):
+    task = tasks()[name]
+    for model, entrant in task.entrants.items():
+        size = comparison.find_size(model, entrant, task.parameters)
+        assert abs(size.parameters / task.parameters - 1) <= comparison.TOLERANCE, model
+        assert comparison.make_model(entrant, size, 0).num_parameters() == size.parameters
+        assert size.width % entrant.unit == 0
+
+
+def test_size_is_the_best_of_the_first_choice_that_fits():
+    entrant = Entrant(lambda layers, width: nn.Linear(layers * width, 10, bias=False), 1e-3, (3, 2, 1), unit=4)
+    assert comparison.find_size("a", entrant, 361) == comparison.Size(3, 12, 360)
+    assert comparison.find_size("a", entrant, 320) == comparison.Size(2, 16, 320)
+    assert comparison.find_size("a", entrant, 41) == comparison.Size(1, 4, 40)
+    with pytest.raises(ValueError, match=r"^a: no width gives 20 parameters, the nearest gives 40"):
+        comparison.find_size("a", entrant, 20)
+
+
+@pytest.mark.parametrize(("task", "model"), ALL, ids=["-".join(pair) for pair in ALL])
+def test_steps_and_seed_decide_the_result(task, model):
+    results = []
+    for seed, threads in ((0, 1), (0, 2), (1, 2)):
+        pf.set_num_threads(threads)
+        race = start(tasks()[task], model, Budget(steps=2), seed)
+        assert race.race()
+        results.append([(step, seen, loss) for step, _, seen, loss in race.points])
+    assert results[0] == results[1] != results[2]
+    assert [step for step, *_ in results[0]] == [1, 2]
+
+
+@pytest.mark.parametrize(("task", "model"), [("text", "lstm"), ("series", "mlp"), ("sentiment", "bilstm")])
+def test_a_stopped_race_goes_on_as_if_it_never_stopped(task, model, tmp_path):
+    task = tasks()[task]
+    straight = start(task, model, Budget(steps=8))
+    assert straight.race()
+    first = start(task, model, Budget(steps=8), run=tmp_path, report=lambda done, text: stop(done))
+
+    def stop(done):
+        if done >= 3 / 8:
+            first.request_stop()
+
+    assert not first.race()
+    assert first.step == 3
+    second = start(task, model, Budget(steps=8), run=tmp_path)
+    second.restore()
+    assert second.seconds == first.seconds
+    assert second.points == first.points
+    assert second.race()
+    assert [(p[0], *p[2:]) for p in second.points] == [(p[0], *p[2:]) for p in straight.points]
+    for one, two in zip(straight.model.parameters(), second.model.parameters(), strict=True):
+        assert same_bits(one.numpy(), two.numpy())
+    third = start(task, model, Budget(steps=8), run=tmp_path)
+    third.restore()
+    assert third.race()
+    without_peak = {**second.result(), "peak_mb": 0}
+    assert {**third.result(), "peak_mb": 0} == without_peak
+
+
+def test_time_is_spent_by_training_alone():
+    task = tasks()["function"]
+    race = start(task, "mlp", Budget(seconds=0.2))
+    evaluate = race.evaluate
+    race.evaluate = lambda: (time.sleep(0.05), evaluate())[1]
+    began = time.perf_counter()
+    assert race.race()
+    spent = time.perf_counter() - began
+    assert 0.2 <= race.seconds < 0.6
+    assert spent > race.seconds + 0.05 * len(race.points)
+    assert race.points[-1][1] == round(race.seconds, 3)
+    assert 8 < len(race.points) <= len(comparison.EVALUATE_AT)
+    assert race.result()["per_second"] == round(race.seen / race.seconds)
+
+
+def test_losses_are_taken_at_parts_of_the_budget():
+    race = start(tasks()["function"], "kan", Budget(steps=64))
+    assert race.race()
+    assert [step for step, *_ in race.points] == [1, 2, *range(4, 65, 4)]
+    seen = comparison_tasks.SAMPLES * len(comparison_tasks.FORMULAS)
+    assert all(point[2] == point[0] * seen for point in race.points)
+
+
+def test_a_diverged_race_says_so():
+    task = tasks()["function"]
+    entrant = task.entrants["mlp"]
+    size = comparison.find_size("mlp", entrant, SMALL["function"])
+    race = Race(comparison.make_model(entrant, size, 0), task, 1e30, Budget(steps=20), 0)
+    with pytest.raises(FloatingPointError):
+        race.race()
+
+
+def test_function_values_are_scaled_and_fresh():
+    task = tasks()["function"]
+    x, y = task.validation[0]
+    assert np.abs(y.mean(axis=0)).max() < 0.05
+    assert np.abs(y.std(axis=0) - 1).max() < 0.05
+    assert np.abs(x).max() <= 1
+    assert not np.array_equal(task.batch_of(0)[0], task.batch_of(1)[0])
+    assert np.array_equal(task.batch_of(1)[0], tasks()["function"].batch_of(1)[0])
+    assert not np.isin(task.batch_of(0)[0], x).any()
+
+
+def test_formulas_at_known_places():
+    one, zero = np.array([1.0]), np.array([0.0])
+    velocities, density, interference, refraction = comparison_tasks.FORMULAS
+    assert velocities(one, one)[0] == pytest.approx(1.8 / 1.81)
+    assert density(zero, -one / 3)[0] == pytest.approx(0.3989422804)
+    assert interference(one, zero)[0] == pytest.approx(4.0)
+    assert interference(one, one)[0] == pytest.approx(0.0)
+    assert np.sin(refraction(one, one))[0] == pytest.approx(0.9)
+
+
+def test_the_swing_follows_its_equation():
+    """Against many small steps of x'' = -2 d x' - w^2 x."""
+    x, states, gaps = comparison_tasks.oscillator(np.random.default_rng(0), 2)
+    scale = np.sqrt(4 * comparison_tasks.DAMPING)
+    position, speed = np.zeros(2), np.zeros(2)
+    for t in range(6):
+        dt = gaps[:, t] / 20_000
+        for _ in range(20_000):
+            speed = speed - dt * (2 * comparison_tasks.DAMPING * speed + comparison_tasks.FREQUENCY**2 * position)
+            position = position + dt * speed
+        speed = speed + x[:, t, 0]
+        np.testing.assert_allclose(states[:, t], scale * np.stack([position, speed], axis=1), atol=2e-3)
+    assert np.array_equal(x[:, :, 1], gaps)
+
+
+def test_a_window_sees_no_later_observation():
+    model = comparison_tasks.WindowMLP(2, 8, 2, 2)
+    x = np.random.default_rng(0).standard_normal((1, 40, 2)).astype("f")
+    changed = x.copy()
+    changed[:, 20] += 1
+    same = (model(x).numpy() == model(changed).numpy()).all(axis=(0, 2))
+    assert same[:20].all()
+    assert not same[20 : 20 + comparison_tasks.WINDOW].any()
+    assert same[20 + comparison_tasks.WINDOW :].all()
+
+
+def test_padding_does_not_count_in_a_sentence():
+    model = comparison_tasks.RecurrentClassifier(nn.GRU, 9, 8, 1, False).eval()
+    ids = np.array([[3, 4, 5, 0, 0]])
+    assert same_bits(model(ids, np.array([3])).numpy(), model(ids[:, :3], np.array([3])).numpy())
+
+
+@pytest.mark.parametrize(("task", "model"), ALL, ids=["-".join(pair) for pair in ALL])
+def test_every_model_learns(task, model):
+    task = tasks()[task]
+    race = start(task, model, Budget(steps=40))
+    assert race.race()
+    losses = [loss for *_, loss in race.points]
+    assert losses[-1] < 0.9 * losses[0]
+    if task.measure:
+        assert task.measure(race.model.eval())["accuracy"] > 0.9
+
+
+def record_of(name, models, steps=1):
+    task = tasks()[name]
+    results = {}
+    for model in models:
+        race = start(task, model, Budget(steps=steps))
+        race.race()
+        results[model] = {"knob": "layers", "choice": 1, "width": 4, **race.result()}
+    settings = {"task": name, "files": ["/home/me/a b.txt"], "models": models, "steps": None, "seconds": 2.5}
+    about = {"unit": task.unit, "loss_name": task.loss_name, "logarithmic": task.logarithmic}
+    return json.loads(
+        json.dumps(
+            {
+                "pyformer": "1",
+                "date": "2026-01-01",
+                "machine": "m",
+                "settings": {**settings, "parameters": 2000, "seed": 0},
+                "results": results,
+                **about,
+            }
+        )
+    )
+
+
+def test_table_and_drawings():
+    record = record_of("function", ["kan", "mlp"])
+    record["results"]["mlp"]["loss"] = None
+    lines = comparison_report.table(record).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| kan", "| mlp"]
+    assert "diverged" in lines[3]
+    assert "1 layer, 4 wide" in lines[2]
+    assert "accuracy" not in lines[0]
+    for picture in comparison_report.drawings(record).values():
+        ET.fromstring(picture)
+    command = "pyformer compare 'a b.txt' --task function --models kan,mlp --seconds 2.5 --parameters 2000 --seed 0"
+    assert comparison_report.command(record) == command
+
+
+def test_a_page_keeps_what_is_around_a_record(tmp_path):
+    page = tmp_path / "page.md"
+    function, series = record_of("function", ["mlp"]), record_of("series", ["mlp"])
+    comparison_report.write_page(page, function)
+    comparison_report.write_page(page, series)
+    page.write_text("before\n" + page.read_text().replace("<!-- compare: series", "between\n<!-- compare: series"))
+    before = page.read_text()
+    comparison_report.write_page(page, series)
+    assert page.read_text() == before
+    function["date"] = "2027-02-02"
+    comparison_report.write_page(page, function)
+    assert page.read_text() == before.replace("2026-01-01", "2027-02-02", 1)
+    assert json.loads((tmp_path / "page" / "function" / "results.json").read_text()) == function
+    page.write_text(before.replace("<!-- end of series -->", ""))
+    with pytest.raises(ValueError, match="end of series"):
+        comparison_report.write_page(page, series)
+
+
+def compare(*args):
+    return [sys.executable, "-m", "pyformer", *map(str, args)]
+
+
+def run(folder, *args, code=0):
+    done = subprocess.run(compare(*args), cwd=folder, capture_output=True, timeout=300, encoding="utf-8")
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def losses(folder):
+    results = json.loads((folder / "results.json").read_text())["results"]
+    return {name: [(p[0], *p[2:]) for p in result["points"]] for name, result in results.items()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_stopped_comparison_goes_on_to_the_same_losses(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    args = ["text.txt", "--models", "gru,gpt", "--parameters", 20_000, "--steps", 60, "--threads", 1]
+    run(tmp_path, "compare", *args, "--out", "straight", "--quiet")
+    command = compare("compare", *args, "--out", "stopped")
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    metrics = tmp_path / "stopped" / "gpt" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("validation") > 1):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert b"pyformer compare --resume --out stopped" in stderr
+    assert b"Traceback" not in stderr
+    before = (tmp_path / "stopped" / "results.json").read_text()
+    assert list(json.loads(before)["results"]) == ["gru"]
+    assert "contradicts" in run(tmp_path, "compare", "--resume", "--out", "stopped", "--steps", 9, code=2).stderr
+    assert "not empty" in run(tmp_path, "compare", "text.txt", "--out", "stopped", code=2).stderr
+    done = run(tmp_path, "compare", "--resume", "--out", "stopped", "--page", "page.md")
+    assert "| gpt |" in done.stdout
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "straight")
+    after = json.loads((tmp_path / "stopped" / "results.json").read_text())
+    assert after["results"]["gru"] == json.loads(before)["results"]["gru"]
+    made = {path.name for path in (tmp_path / "stopped").iterdir()}
+    assert made == {"results.json", "table.md", "loss_by_time.svg", "loss_by_tokens.svg", "gru", "gpt"}
+    assert comparison_report.block(after, "page/text") in (tmp_path / "page.md").read_text()
+    (tmp_path / "text.txt").write_text(TEXT.replace("fox", "cat"))
+    assert "changed" in run(tmp_path, "compare", "--resume", "--out", "stopped", code=2).stderr
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family")
+    (folder / "text.txt").write_text(TEXT)
+    run(folder, "compare", "text.txt", "--parameters", 20_000, "--steps", 2, "--out", "run", "--threads", 1)
+    return folder
+
+
+@pytest.mark.parametrize("model", tasks()["text"].entrants)
+def test_every_language_model_can_be_described_and_continues_texts(family, model):
+    about = run(family, "info", f"run/{model}").stdout
+    for words in ("layers", "context 64", "parameters", "char, ", "2 steps", "validation"):
+        assert words in about
+    made = run(family, "generate", f"run/{model}", "--prompt", "The quick", "--tokens", 80, "--seed", 1)
+    assert made.stdout.startswith("The quick")
+    assert made.stderr == ""
+
+
+def test_results_of_a_run(family):
+    record = json.loads((family / "run" / "results.json").read_text())
+    assert list(record["results"]) == list(tasks()["text"].entrants)
+    for name, result in record["results"].items():
+        assert abs(result["parameters"] / 20_000 - 1) <= comparison.MAX_DIFFERENCE, name
+        assert result["steps"] == 2
+        assert result["seen"] == 2 * comparison_tasks.TEXT_BATCH * comparison_tasks.CONTEXT
+        assert result["peak_mb"] > 0
+        weights = pf.from_pretrained(family / "run" / name)
+        assert weights.num_parameters() == result["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--steps", 0], "--steps"),
+        (["--seconds", 0], "--seconds"),
+        (["--steps", 1, "--seconds", 1], "not allowed"),
+        (["--parameters", 0], "--parameters"),
+        (["--parameters", 3, "--task", "series"], "no width gives 3 parameters"),
+        (["--task", "chess"], "chess"),
+        (["--models", "gpt,bert", "text.txt"], "has gpt, llama, lstm, gru, retnet, kan, liquid, got bert"),
+        (["--models", "gpt,,lstm"], "commas"),
+        (["--task", "series", "text.txt"], "takes no FILE"),
+        (["none.txt"], "none.txt"),
+        (["short.txt"], "too short"),
+        (["--resume"], "results.json"),
+        (["--resume", "--out", "other"], "not the record"),
+    ],
+)
+def test_bad_options_are_one_line(tmp_path, args, words):
+    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "short.txt").write_text("short")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "results.json").write_text("{}")
+    error = run(tmp_path, "compare", *args, code=2).stderr
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_models_that_are_no_language_models(tmp_path):
+    series = tasks()["series"]
+    model = series.entrants["liquid"].make(1, 8)
+    model.save_pretrained(tmp_path / "liquid")
+    assert "LiquidNetwork, 1 layers" in run(tmp_path, "info", "liquid").stdout
+    error = run(tmp_path, "generate", "liquid", code=2).stderr
+    assert error.count("\n") == 1
+    assert "holds a LiquidNetwork, which does not continue texts" in error
+
+
+def test_info_opens_every_kind(tmp_path, capsys):
+    from pyformer import cli, models
+
+    vocab = (23, 16, 2, 2, 16)
+    saved = {
+        "bert": models.BERT(models.BertConfig(*vocab)),
+        "classifier": models.BertClassifier(models.BertConfig(*vocab)),
+        "gpt": models.GPT(models.GPTConfig(*vocab)),
+        "llama": models.Llama(models.LlamaConfig(*vocab, num_kv_heads=1)),
+        "mistral": models.Llama(models.LlamaConfig(*vocab, window=4)),
+        "alibi": models.Llama(models.LlamaConfig(*vocab, positions="alibi")),
+        "encoder_decoder": models.EncoderDecoder(models.EncoderDecoderConfig(*vocab)),
+        "kan": models.KAN(models.KANConfig((2, 5, 1))),
+        "kan_transformer": models.KANTransformer(models.KANTransformerConfig(*vocab)),
+        "lstm": models.LSTM(models.LSTMConfig(23, 16, 2, 16, bidirectional=True)),
+        "liquid": models.Liquid(models.LiquidConfig(23, 16, 2, 16)),
+        "liquid_network": models.LiquidNetwork(models.LiquidNetworkConfig(2, 4, 1)),
+        "retnet": models.RetNet(models.RetNetConfig(*vocab)),
+    }
+    kinds = set()
+    for name, model in saved.items():
+        model.save_pretrained(tmp_path / name)
+        kinds.add(json.loads((tmp_path / name / "config.json").read_text())["model_type"])
+        assert cli.main(["info", str(tmp_path / name)]) == 0
+        out = capsys.readouterr().out
+        assert f" {type(model).__name__}, " in out
+        assert f"{model.num_parameters():,}" in out
+    assert kinds == set(models._BY_TYPE)
+
+
+def test_an_odd_size_is_refused_before_anything_is_written(tmp_path):
+    error = run(tmp_path, "compare", "--task", "function", "--parameters", 5, "--out", "run", code=2).stderr
+    assert "no width gives" in error
+    assert not (tmp_path / "run").exists()
