@@ -14,26 +14,8 @@ import numpy as np
 import pyformer as pf
 from pyformer import data, datasets, ladder, nn, ops
 from pyformer.comparison import Batch, Entrant, Task
-from pyformer.models import (
-    GPT,
-    KAN,
-    LSTM,
-    BertClassifier,
-    BertConfig,
-    GPTConfig,
-    KANConfig,
-    KANTransformer,
-    KANTransformerConfig,
-    Liquid,
-    LiquidConfig,
-    LiquidNetwork,
-    LiquidNetworkConfig,
-    Llama,
-    LlamaConfig,
-    LSTMConfig,
-    RetNet,
-    RetNetConfig,
-)
+from pyformer.models import KAN, BertClassifier, BertConfig, KANConfig, LiquidNetwork, LiquidNetworkConfig
+from pyformer.models.by_name import language_config, language_model
 from pyformer.tokenizers import CharTokenizer
 
 TEXT, FUNCTION, SERIES, SENTIMENT = "text", "function", "series", "sentiment"
@@ -57,24 +39,12 @@ def text_task(text: str, seed: int = 0) -> Task:
     vocab = tokenizer.vocab_size
     train, held_out = data.split(tokenizer.encode(text), CONTEXT)
 
-    def gpt(layers: int, width: int) -> nn.Module:
-        return GPT(GPTConfig(vocab, CONTEXT, layers, HEADS, width))
+    def entrant(name: str, rate: float, choices: tuple[int, ...], unit: int = 1) -> Entrant:
+        def make(layers: int, width: int) -> nn.Module:
+            sizes = {"vocab_size": vocab, "context_length": CONTEXT, "num_layers": layers, "embed_dim": width}
+            return language_model(name, language_config(name, num_heads=HEADS, **sizes))
 
-    def llama(layers: int, width: int) -> nn.Module:
-        sizes = {"num_kv_heads": HEADS // 2, "hidden_dim": 3 * width}
-        return Llama(LlamaConfig(vocab, CONTEXT, layers, HEADS, width, **sizes, tied=True))
-
-    def recurrent(cell: str) -> Callable[[int, int], nn.Module]:
-        return lambda layers, width: LSTM(LSTMConfig(vocab, CONTEXT, layers, width, cell))
-
-    def retnet(layers: int, width: int) -> nn.Module:
-        return RetNet(RetNetConfig(vocab, CONTEXT, layers, HEADS, width))
-
-    def kan(layers: int, width: int) -> nn.Module:
-        return KANTransformer(KANTransformerConfig(vocab, CONTEXT, layers, HEADS, width))
-
-    def liquid(layers: int, width: int) -> nn.Module:
-        return Liquid(LiquidConfig(vocab, CONTEXT, layers, width))
+        return Entrant(make, rate, choices, unit)
 
     def batch_of(step: int) -> Batch:
         return data.sample_batch(train, seed=seed, step=step, batch=TEXT_BATCH, context_length=CONTEXT)
@@ -86,13 +56,13 @@ def text_task(text: str, seed: int = 0) -> Task:
         batch_of=batch_of,
         validation=data.validation_batches(held_out, batch=TEXT_BATCH, context_length=CONTEXT, count=TEXT_EVALUATIONS),
         entrants={
-            "gpt": Entrant(gpt, 3e-3, TRANSFORMER_LAYERS, HEADS),
-            "llama": Entrant(llama, 3e-3, TRANSFORMER_LAYERS, 2 * HEADS),
-            "lstm": Entrant(recurrent("lstm"), 5e-3, RECURRENT_LAYERS),
-            "gru": Entrant(recurrent("gru"), 3e-3, RECURRENT_LAYERS),
-            "retnet": Entrant(retnet, 3e-3, TRANSFORMER_LAYERS, 2 * HEADS),
-            "kan": Entrant(kan, 3e-3, TRANSFORMER_LAYERS, HEADS),
-            "liquid": Entrant(liquid, 3e-3, RECURRENT_LAYERS),
+            "gpt": entrant("gpt", 3e-3, TRANSFORMER_LAYERS, HEADS),
+            "llama": entrant("llama", 3e-3, TRANSFORMER_LAYERS, 2 * HEADS),
+            "lstm": entrant("lstm", 5e-3, RECURRENT_LAYERS),
+            "gru": entrant("gru", 3e-3, RECURRENT_LAYERS),
+            "retnet": entrant("retnet", 3e-3, TRANSFORMER_LAYERS, 2 * HEADS),
+            "kan": entrant("kan", 3e-3, TRANSFORMER_LAYERS, HEADS),
+            "liquid": entrant("liquid", 3e-3, RECURRENT_LAYERS),
         },
         parameters=800_000,
         seconds=120.0,
@@ -253,7 +223,7 @@ def oscillator(rng: np.random.Generator, rows: int) -> Batch:
         position = moved
         states[:, t, 0], states[:, t, 1] = position, speed
     x, gaps = np.stack([kicks, gaps], axis=2).astype(np.float32), gaps.astype(np.float32)
-    # In the long run both have a variance of 1 / (4 damping).
+    # In the long run both have a variance of about 1 / (4 damping).
     return x, (states * np.sqrt(4.0 * DAMPING)).astype(np.float32), gaps
 
 

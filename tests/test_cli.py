@@ -79,6 +79,9 @@ def one_line(done, *words):
         ("train --context 2000000000", ["out of memory", "--context"]),
         ("train --device cuda:77", ["cuda:77"]),
         ("train --device tpu", ["tpu"]),
+        ("train --model rnn", ["--model", "rnn", "lstm"]),
+        ("train --model retnet --embed 12", ["RetNetConfig", "twice num_heads"]),
+        ("train --model lstm --embed 65536 --layers 10000", ["out of memory", "parameters", "TiB", "--layers"]),
         ("train --tokenizer word", ["word"]),
         ("train --step 5", ["--step"]),
         ("train --out full --steps 1", ["full", "not empty", "--resume"]),
@@ -136,6 +139,26 @@ def test_resume_keeps_the_options(trained):
     one_line(run(trained, *args, "--steps", "10", code=2), "--steps 10", "20")
     one_line(run(trained, *args, "--tokenizer", "char", code=2), "char", "byte")
     assert "step 20 of 20" in run(trained, *args, "--steps", "20", "--lr", "0.002").stderr
+
+
+@pytest.mark.parametrize("model", ["lstm", "llama", "kan"])
+def test_other_models_train_and_resume(text, tmp_path, model):
+    args = [text, "--model", model, "--steps", 2, *TINY]
+    run(tmp_path, "train", *args, "--out", "run")
+    run(tmp_path, "train", "--resume", "--out", "run", "--steps", 3)
+    one_line(run(tmp_path, "train", "--resume", "--out", "run", "--model", "gpt", code=2), "--model gpt", model)
+    assert "3 steps" in run(tmp_path, "info", "run").stdout
+    assert run(tmp_path, "generate", "run", "--tokens", 20, "--prompt", "the").stdout.startswith("the")
+
+
+def test_a_record_without_a_model_is_of_a_gpt(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    shutil.copy(trained / "text.txt", tmp_path)
+    path = tmp_path / "run" / "training.json"
+    content = json.loads(path.read_text())
+    assert content["settings"].pop("model") == "gpt"
+    path.write_text(json.dumps(content))
+    assert "step 20 of 20" in run(tmp_path, "train", "text.txt", "--resume", "--out", "run").stderr
 
 
 def test_resume_notices_a_changed_text(text, tmp_path):

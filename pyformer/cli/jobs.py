@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
+from pyformer import _core
 
 
 def check_free(folder: Path) -> None:
@@ -21,7 +22,7 @@ def check_free(folder: Path) -> None:
 
 def new_record(settings: dict[str, Any]) -> dict[str, Any]:
     """What is known of a run before it starts: version, machine, date, `settings`, and no results."""
-    machine = f"{platform.machine()}, {os.cpu_count()} CPUs"
+    machine = f"{platform.machine()} ({_core.isa()}), {pf.get_num_threads()} threads on {os.cpu_count()} CPUs"
     date = time.strftime("%Y-%m-%d")
     return {"pyformer": pf.__version__, "machine": machine, "date": date, "settings": settings, "results": {}}
 

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pyformer.models import GPTConfig
 
@@ -15,10 +16,16 @@ WEIGHT_BYTES, GRADIENT_BYTES = 12, 4
 KEPT_BYTES = 8 * 4
 
 
-def check_training_fits(config: GPTConfig, batch: int) -> None:
-    """MemoryError if training with `batch` rows surely needs more memory than there is; unknown sizes pass."""
-    parameters = sum(math.prod(shape) for _, shape in config.parameter_shapes())
-    kept = KEPT_BYTES * batch * config.context_length * config.embed_dim * config.num_layers
+def check_training_fits(config: Any, batch: int) -> None:
+    """MemoryError if training with `batch` rows surely needs more memory than there is; unknown sizes pass.
+
+    `config` is that of any language model; only for a GPT is it known what forward keeps.
+    """
+    if isinstance(config, GPTConfig):
+        parameters = sum(math.prod(shape) for _, shape in config.parameter_shapes())
+        kept = KEPT_BYTES * batch * config.context_length * config.embed_dim * config.num_layers
+    else:
+        parameters, kept = config.embed_dim * (config.vocab_size + config.num_layers * config.embed_dim), 0
     needed, available = WEIGHT_BYTES * parameters + max(GRADIENT_BYTES * parameters, kept), available_bytes()
     if available is not None and needed > available:
         raise MemoryError(

@@ -20,7 +20,7 @@ import pyformer as pf
 from pyformer import data, files, tokenizers
 from pyformer.cli.arguments import add_common, device, real, say, say_above_bar, show_messages, whole
 from pyformer.cli.memory import check_training_fits
-from pyformer.models import GPT, GPTConfig
+from pyformer.models import by_name
 from pyformer.training import (
     CHECKPOINT_NAME,
     LOCK_NAME,
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 RUNS = Path("runs")
 RECORD_NAME = "training.json"
 MODEL_DEFAULTS: dict[str, Any] = {
+    "model": "gpt",
     "tokenizer": "byte",
     "vocab": 2048,
     "layers": 4,
@@ -100,6 +101,9 @@ class Record:
         content = files.read_json(path)
         names, digest = content.get("files"), content.get("text_sha256")
         settings = content.get("settings")
+        if isinstance(settings, dict):
+            # Records from before there was a choice.
+            settings.setdefault("model", MODEL_DEFAULTS["model"])
         if (
             not isinstance(names, list)
             or not all(isinstance(name, str) for name in names)
@@ -115,8 +119,9 @@ def add_command(commands: Any) -> None:
     """Adds `train` to the command line."""
     parser = commands.add_parser(
         "train",
-        help="train a GPT on text",
-        description="Train a GPT on text files (UTF-8), or on Python's own manual with no FILE.",
+        help="train a language model on text",
+        description="Train a GPT, or another language model, on text files (UTF-8), or on Python's own manual with no "
+        "FILE.",
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="text to train on")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (runs/NAME)")
@@ -124,6 +129,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
     # Absent options stay absent, so a resumed run knows which ones were given.
     absent = argparse.SUPPRESS
+    parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="default gpt")
     parser.add_argument("--tokenizer", choices=["byte", "char", "bpe"], default=absent, help="default byte")
     parser.add_argument("--device", type=device, default=absent, help="cpu (default) or cuda")
     defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}
@@ -242,7 +248,7 @@ def _prepare(
     train_tokens, validation_tokens = data.split(tokenizer.encode(text), context)
     config = _model_config(settings, tokenizer.vocab_size)
     pf.manual_seed(options.seed)
-    model = GPT(config)
+    model = by_name.language_model(settings["model"], config)
     if settings["device"] != "cpu":
         model.to(settings["device"])
     log.info(
@@ -254,8 +260,9 @@ def _prepare(
     return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
 
 
-def _model_config(settings: dict[str, Any], vocab_size: int) -> GPTConfig:
-    return GPTConfig(
+def _model_config(settings: dict[str, Any], vocab_size: int) -> Any:
+    return by_name.language_config(
+        settings["model"],
         vocab_size=vocab_size,
         context_length=settings["context"],
         num_layers=settings["layers"],
@@ -278,7 +285,7 @@ def _training_options(settings: dict[str, Any]) -> TrainingOptions:
 
 def _check_heads(settings: dict[str, Any]) -> None:
     embed, heads = settings["embed"], settings["heads"]
-    if embed % heads:
+    if by_name.has_heads(settings["model"]) and embed % heads:
         raise ValueError(f"--embed {embed} must be a multiple of --heads {heads}")
 
 
