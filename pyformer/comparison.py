@@ -192,7 +192,7 @@ class Race(TaskTrainer):
             metrics.write(step=self.step, loss=sum(self._recent) / len(self._recent))
             self._recent = []
             self._evaluate_and_report(metrics)
-            self.points.append((self.step, round(self.seconds, 3), self.seen, float(f"{self.validation_loss:.6g}")))
+            self.points.append((self.step, round(self.seconds, 6), self.seen, float(f"{self.validation_loss:.6g}")))
             self.save()
         self.report(self.done, f"loss {loss:.3g}, {self.seen / self.seconds:,.0f} {self.unit}s/s")
         if self.done >= 1.0:

