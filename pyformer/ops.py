@@ -24,7 +24,8 @@ def rope_frequencies(dim: int, base: float = 10000.0, scaling: Mapping[str, Any]
         raise ValueError(f"rope_frequencies: dim must be an even number above 0, got {dim!r}")
     if not 0.0 < base < math.inf:
         raise ValueError(f"rope_frequencies: base must be above 0, got {base}")
-    frequencies = base ** (-np.arange(0, dim, 2) / dim)
+    # NumPy's own powers differ from one instruction set to another.
+    frequencies = _ops.power(float(base), _core.tensor(-np.arange(0, dim, 2) / dim)).numpy()
     return _core.tensor(frequencies if scaling is None else _scaled(frequencies, scaling))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from tolerance import same_bits
@@ -194,3 +198,34 @@ def test_large_outputs_equal_the_reference(name):
     for values in results[1:]:
         for got, expected in zip(values, results[0], strict=True):
             assert got is expected or same_bits(got, expected)
+
+
+TABLES = """
+import hashlib
+import numpy as np
+import pyformer as pf
+from pyformer import nn
+from pyformer.models import derivation
+from pyformer.models.generation import Chooser
+
+pf.manual_seed(0)
+retention = nn.MultiScaleRetention(48, 3)
+drawn = Chooser(1, seed=0)
+logits = np.random.default_rng(0).standard_normal(50_000)
+tables = [pf.ops.rope_frequencies(dim, base).numpy() for dim in (64, 128) for base in (1e4, 5e5)]
+tables += [nn.sinusoidal_positions(512, 64), nn.alibi_slopes(12), retention.decay, retention.frequencies]
+tables += [retention(pf.ones(1, 40, 48), form="parallel")[0].numpy(), derivation.frequencies(96)]
+tables += [np.array([drawn([logits], [0])[0] for _ in range(20)])]
+print([hashlib.sha256(table.tobytes()).hexdigest() for table in tables])
+"""
+
+
+def test_tables_do_not_depend_on_numpys_instruction_set():
+    """NumPy's power, sin and exp give other last bits with AVX-512 than without."""
+    found = set()
+    for disabled in ("", "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"):
+        environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": disabled}
+        command = [sys.executable, "-W", "ignore", "-c", TABLES]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1

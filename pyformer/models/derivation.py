@@ -282,8 +282,8 @@ class SinusoidalPosition(nn.Module):
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        angles = np.arange(length)[:, None] * frequencies(width)
-        waves = np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(length, -1)
+        angles = pf.tensor(np.arange(length)[:, None] * frequencies(width))
+        waves = np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=2).reshape(length, -1)
         self.register_buffer("waves", pf.tensor(SPREAD * waves.astype(np.float32)), persistent=False)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
@@ -332,7 +332,7 @@ def importance(scores: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
 
 def frequencies(width: int, base: float = 10000.0) -> np.ndarray:
     """base^(-2r / C) for r from 0 to C / 2 - 1, float64."""
-    return base ** (-2.0 * np.arange(width // 2) / width)
+    return ops.power(base, pf.tensor(-2.0 * np.arange(width // 2) / width)).numpy()
 
 
 POSITIONS: dict[str, type] = {

@@ -326,9 +326,7 @@ class CachedDecoder:
             (x,) = block.sublayer(x, block.mlp_norm, block.mlp)
         self.step += 1
         logits = ops.linear(model.final(x).reshape(self.rows, -1), model.tokens.weight)
-        logits = logits.to("cpu").numpy().astype(np.float64)
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
 
 
 @dataclass(frozen=True)

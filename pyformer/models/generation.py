@@ -157,7 +157,8 @@ class Chooser:
         with np.errstate(over="ignore"):
             scores /= self.temperature
         ids = None if self.top_k is None else _highest(scores, self.top_k)
-        weights = np.exp(scores if ids is None else scores[ids])
+        # NumPy's own exp differs from one instruction set to another.
+        weights = pf.ops.exp(pf.asarray(scores if ids is None else scores[ids])).numpy()
         if self.top_p is not None and self.top_p < 1.0:
             kept = _nucleus(weights, self.top_p)
             ids = kept if ids is None else ids[kept]

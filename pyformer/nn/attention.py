@@ -73,8 +73,13 @@ def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.nda
     """
     if dim % 2:
         raise ValueError(f"sinusoidal_positions: dim must be even, got {dim}")
-    angles = np.arange(length)[:, None] / base ** (np.arange(0, dim, 2) / dim)
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, dim)
+    angles = pf.tensor(np.arange(length)[:, None] / _powers(base, np.arange(0, dim, 2) / dim))
+    return np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=-1).reshape(length, dim)
+
+
+def _powers(base: float, exponents: np.ndarray) -> np.ndarray:
+    """base ** exponents, float64: NumPy's own differ from one instruction set to another."""
+    return ops.power(float(base), pf.tensor(exponents)).numpy()
 
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
@@ -84,8 +89,8 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
     one above. Source: Press et al. (2022).
     """
     below = 2 ** int(math.log2(num_heads))
-    slopes = 2.0 ** (-8.0 / below * np.arange(1, below + 1))
-    between = 2.0 ** (-4.0 / below * np.arange(1, 2 * below + 1, 2))
+    slopes = _powers(2.0, -8.0 / below * np.arange(1, below + 1))
+    between = _powers(2.0, -4.0 / below * np.arange(1, 2 * below + 1, 2))
     return np.concatenate([slopes, between[: num_heads - below]])
 
 

@@ -37,9 +37,8 @@ class MultiScaleRetention(Module):
         self.v_proj = Linear(embed_dim, value_dim, bias=False, dtype=dtype)
         self.g_proj = Linear(embed_dim, value_dim, bias=False, dtype=dtype)
         self.out_proj = Linear(value_dim, embed_dim, bias=False, dtype=dtype)
-        pairs = self.head_dim // 2
-        self.decay = 1.0 - 2.0 ** (-5.0 - np.arange(num_heads))
-        self.frequencies = 10000.0 ** (-np.arange(pairs) / pairs)
+        self.decay = 1.0 - np.ldexp(1.0, -5 - np.arange(num_heads))
+        self.frequencies = ops.rope_frequencies(self.head_dim).numpy()
 
     def forward(
         self,
@@ -95,7 +94,8 @@ class MultiScaleRetention(Module):
             raise ValueError("MultiScaleRetention: the parallel form starts without a state, got one")
         tokens = q.shape[1]
         distance = np.arange(tokens)[:, None] - np.arange(tokens)
-        powers = self.decay[:, None, None] ** np.maximum(distance, 0)
+        exponents = pf.tensor(np.maximum(distance, 0).astype(np.float64))
+        powers = ops.power(pf.tensor(self.decay[:, None, None]), exponents).numpy()
         decays = pf.tensor(np.where(distance >= 0, powers, 0.0), dtype=q.dtype, device=q.device)
         q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
         scores = ops.matmul(q, k, transpose_b=True) * decays
