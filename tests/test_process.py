@@ -175,6 +175,7 @@ def test_live_arrays_return_to_base():
         "pf.tensor(np.ones((400, 400), np.float16), dtype=pf.float64)",
         "a[np.arange(100)[::-1]]",
         "repr(a)",
+        "a[:, ::2] = np.ones((400, 200), np.float32)",
     ],
 )
 def test_exit_while_daemon_threads_are_inside_an_op(work):

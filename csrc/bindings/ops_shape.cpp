@@ -152,8 +152,7 @@ static void set_item(const Tensor& x, const py::object& key, const py::object& v
       throw TypeError(cat("x[i] = v: expected v of dtype ", name(x.dtype()), ", got ", name(v.dtype())));
     source = numpy_of(v.array());
   }
-  py::object target = numpy_of(x.array());
-  target[key] = source;
+  call_method(py::module_::import("operator"), "setitem", numpy_of(x.array()), key, source);
   x.array().storage().written();
 }
 
