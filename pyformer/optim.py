@@ -40,6 +40,8 @@ class Optimizer:
             raise ValueError(f"{self._name}: a parameter is given twice")
 
     def _group(self, group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"{self._name}: a group must be a dict with 'params', got {type(group).__name__}")
         unknown = sorted(set(group) - set(defaults) - {"params"})
         if unknown:
             raise ValueError(f"{self._name}: unknown options {unknown}, known {sorted(defaults)}")

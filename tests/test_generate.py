@@ -212,6 +212,7 @@ def test_extreme_logits():
         ([[1]], {"top_p": 1.5}, ValueError, "top_p"),
         ([[1]], {"seed": -1}, ValueError, "seed"),
         ([[1]], {"stop": ["x"]}, TypeError, "stop"),
+        ([[1]], {"pad_id": 2**63}, ValueError, "pad_id must fit in int64"),
         ([[1]], {"overflow": "wrap"}, ValueError, "overflow"),
     ],
 )

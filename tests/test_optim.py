@@ -214,6 +214,8 @@ def test_momentum_can_be_set_later():
         (lambda p: optim.AdamW([p], lr=math.nan), ValueError),
         (lambda p: optim.AdamW([p], betas=(0.9, 1.0)), ValueError),
         (lambda p: optim.AdamW([{"params": [p], "speed": 1}]), ValueError),
+        (lambda p: optim.AdamW([{"lr": 1.0}]), TypeError),
+        (lambda p: optim.AdamW([{"params": [p]}, p]), TypeError),
         (lambda p: optim.SGD([p], nesterov=True), ValueError),
         (lambda p: optim.clip_grad_norm_([p], 0.0), ValueError),
     ],

@@ -46,6 +46,8 @@ def generate(
     choose = Chooser(len(prompts), temperature, top_k, top_p, seed)
     stops = _read_stops(stop)
     _check_int("pad_id", pad_id, None)
+    if not -(2**63) <= pad_id < 2**63:
+        raise ValueError(f"generate: pad_id must fit in int64, got {pad_id}")
     _check_room(prompts, max_new_tokens, context_length, overflow)
     with pf.no_grad():
         rows = _run(start, prompts, max_new_tokens, context_length, choose, stops, stream or _ignore)
