@@ -154,7 +154,8 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
 
     fn must be a pure function of its tensor arguments and of parameters it closes over; dropout inside draws the
     same numbers again, whatever other threads draw. Gradients reach the arguments and the parameters as without it,
-    bit for bit. RuntimeError in backward if fn then draws more often.
+    bit for bit. RuntimeError in backward if fn then draws more or less often. A parameter or a mode that has changed in
+    between is not noticed otherwise.
     """
     if not _core.grad_enabled():
         return fn(*args)

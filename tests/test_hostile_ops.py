@@ -82,6 +82,8 @@ def test_totals_beyond_64_bits_are_refused():
         ops.concat([x, x, x], axis=0)
     with pytest.raises(ValueError, match="split"):
         ops.split(x, [2**62, 2**62, 2**62], axis=0)
+    with pytest.raises(MemoryError, match="split"):
+        ops.split(pf.zeros(2**40, 0), 2)
 
 
 def test_cumsum_of_integers_wraps_around():
@@ -296,6 +298,8 @@ def test_interrupted_packing_leaves_no_memory_behind(alarms):
         lambda x: ops.concat([x, x[:3]], axis=0),
         lambda x: ops.gather(x, pf.zeros(1 << 23, dtype=pf.int64), axis=0),
         lambda x: pf.zeros(1 << 26),
+        lambda x: pf.arange(1 << 26),
+        lambda x: pf.arange(0, 1 << 25, 0.5),
     ],
 )
 def test_long_moves_notice_signals(work, alarms):

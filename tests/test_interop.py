@@ -115,6 +115,9 @@ def test_buffer_protocol_and_array_protocol():
     np.testing.assert_array_equal(pf.tensor(memoryview(array.array("i", [3, 4]))).numpy(), [3, 4])
     np.testing.assert_array_equal(np.asarray(pf.tensor([1.0, 2.0])), np.float32([1, 2]))
     assert np.asarray(pf.tensor([1.0]), dtype=np.float64).dtype == np.float64
+    assert pf.tensor([1.0]).__array__(np.float32, copy=False).dtype == np.float32
+    with pytest.raises(ValueError, match="copy=False"):
+        pf.tensor([1.0]).__array__(np.float64, copy=False)
 
     class Foreign:
         def __array__(self, dtype=None, copy=None):
@@ -152,6 +155,8 @@ def test_dlpack_refuses_what_it_cannot_carry():
         pf.from_dlpack(torch.zeros(2, dtype=torch.complex64))
     with pytest.raises(AttributeError):
         pf.from_dlpack(3)
+    with pytest.raises(BufferError, match="CPU memory"):
+        pf.ones(2).__dlpack__(dl_device=(2, 0))
 
 
 def test_capsule_that_nobody_takes_is_freed():
@@ -277,6 +282,7 @@ def test_item_len_repr_bool():
     with pytest.raises(TypeError):
         len(pf.tensor(1.0))
     assert "float32" in repr(pf.zeros(2))
+    assert repr(pf.float32) == "pyformer.float32"
     assert "requires_grad" in repr(pf.zeros(2, requires_grad=True))
     assert bool(pf.tensor(1.0))
     assert float(pf.tensor(2)) == 2.0

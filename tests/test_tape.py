@@ -47,6 +47,10 @@ def test_assigned_gradients_are_checked():
         x.grad = pf.ones(4)
     with pytest.raises(TypeError, match="float32"):
         x.grad = pf.ones(3, dtype=pf.float64)
+    with pytest.raises(TypeError, match=r"^grad: expected a Tensor or None, got"):
+        x.grad = [1.0, 2.0, 3.0]
+    with pytest.raises(TypeError, match=r"^requires_grad: expected a bool, got"):
+        x.requires_grad = "yes"
 
 
 def test_errors_of_backward():
@@ -268,14 +272,15 @@ def test_nested_checkpoints_draw_as_without():
     assert results[0] == results[1]
 
 
-def test_checkpoint_that_draws_more_in_backward_is_refused():
-    rates = [0.5, 0.5, 0.0]
+@pytest.mark.parametrize(("rates", "message"), [([0.5, 0.0], "draws more often"), ([0.0, 0.5], "draws less often")])
+def test_checkpoint_that_draws_otherwise_in_backward_is_refused(rates, message):
+    rates = [*rates]
 
     def block(h):
         return pf.ops.dropout(pf.ops.dropout(h, rates.pop()), 0.5)
 
     out = pf.checkpoint(block, pf.ones(4, requires_grad=True))
-    with pytest.raises(RuntimeError, match="draws more often"):
+    with pytest.raises(RuntimeError, match=message):
         out.sum().backward()
 
 

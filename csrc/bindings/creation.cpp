@@ -27,11 +27,13 @@ Shape shape_from(const char* op, const py::args& args) {
   return shape;
 }
 
+static constexpr int64_t kFillGrain = 1 << 18;
+
 template <class T>
 static Array filled(const Shape& shape, T value) {
   Array a = Array::empty(shape, DTypeOf<T>::value);
   T* data = a.data<T>();
-  parallel_for(a.size(), 1 << 18, [&](int64_t begin, int64_t end) { std::fill(data + begin, data + end, value); });
+  parallel_for(a.size(), kFillGrain, [&](int64_t begin, int64_t end) { std::fill(data + begin, data + end, value); });
   return a;
 }
 
@@ -112,7 +114,10 @@ static Array whole_range(int64_t start, int64_t stop, int64_t step) {
   const uint64_t count = empty ? 0 : (span - 1) / stride + 1;
   if (count > uint64_t(1) << 53) throw OutOfMemory(cat("arange: ", count, " elements"));
   const Array values = Array::empty({int64_t(count)}, DType::int64);
-  for (uint64_t i = 0; i < count; ++i) values.data<int64_t>()[i] = int64_t(uint64_t(start) + i * uint64_t(step));
+  int64_t* const data = values.data<int64_t>();
+  parallel_for(values.size(), kFillGrain, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) data[i] = int64_t(uint64_t(start) + uint64_t(i) * uint64_t(step));
+  });
   return values;
 }
 
@@ -120,7 +125,10 @@ static Array real_range(double start, double stop, double step) {
   const double count = std::max(0.0, std::ceil((stop - start) / step));
   if (count > 0x1p53) throw OutOfMemory(cat("arange: ", count, " elements"));
   const Array values = Array::empty({int64_t(count)}, DType::float64);
-  for (int64_t i = 0; i < values.size(); ++i) values.data<double>()[i] = start + double(i) * step;
+  double* const data = values.data<double>();
+  parallel_for(values.size(), kFillGrain, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) data[i] = start + double(i) * step;
+  });
   return values;
 }
 

@@ -36,7 +36,10 @@ static py::object replay_streams(const std::vector<StreamNumbers>& streams, cons
   std::vector<RandomStream> again;
   for (const auto& [seed, stream] : streams) again.push_back({seed, stream});
   const StreamScope scope(std::move(again));
-  return call_or_park(function, args);
+  py::object result = call_or_park(function, args);
+  if (!scope.gave_all())
+    throw std::runtime_error("random: a recomputation draws less often than the computation it repeats");
+  return result;
 }
 
 void bind_random(py::module_& core) {

@@ -180,9 +180,10 @@ static std::vector<int64_t> part_sizes(const Tensor& x, const py::object& sizes,
   if (!PyIndex_Check(sizes.ptr())) return argument<std::vector<int64_t>>("split", expected, sizes);
   const int64_t size = argument<int64_t>("split", expected, sizes);
   if (size <= 0) throw ValueError(cat("split: the size of a part must be positive, got ", size));
+  const int64_t extent = x.dim(normalize_axis("split", wanted_axis, x.ndim()));
+  if (extent / size > int64_t(1) << 28) throw OutOfMemory(cat("split: ", extent / size, " parts"));
   std::vector<int64_t> parts;
-  for (int64_t left = x.dim(normalize_axis("split", wanted_axis, x.ndim())); left > 0; left -= size)
-    parts.push_back(std::min(left, size));
+  for (int64_t left = extent; left > 0; left -= size) parts.push_back(std::min(left, size));
   return parts;
 }
 

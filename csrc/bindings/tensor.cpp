@@ -22,7 +22,8 @@ void bind_dtypes(py::module_& core) {
       .value("int32", DType::int32)
       .value("bool", DType::boolean)
       .def_property_readonly("itemsize", &item_bytes, "Bytes an element.")
-      .def("__repr__", [](DType d) { return cat("pyformer.", name(d)); })
+      .def(
+          "__repr__", [](DType d) { return cat("pyformer.", name(d)); }, py::prepend())
       .def(py::init([](const py::int_& value) { return dtype_numbered(value); }), py::prepend(), py::arg("value"))
       .def("__reduce__", [](const py::object& self) {
         return py::make_tuple(py::type::of(self), py::make_tuple(self.attr("value")));
@@ -100,7 +101,9 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
       .def_property_readonly("device", [](const Tensor& t) { return name(t.array().device()); })
       .def_property_readonly("ndim", &Tensor::ndim)
       .def_property_readonly("size", [](const Tensor& t) { return t.array().size(); })
-      .def_property("requires_grad", &Tensor::requires_grad, &Tensor::set_requires_grad)
+      .def_property(
+          "requires_grad", &Tensor::requires_grad,
+          [](Tensor& t, const py::object& on) { t.set_requires_grad(argument<bool>("requires_grad", "a bool", on)); })
       .def_property_readonly("is_leaf", &Tensor::is_leaf)
       .def_property(
           "grad",
@@ -111,9 +114,10 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
             }();
             return grad.defined() ? py::cast(Tensor(grad)) : py::none();
           },
-          [](Tensor& t, const std::optional<Tensor>& grad) {
+          [](Tensor& t, const py::object& value) {
+            const Array grad = or_absent(argument<std::optional<Tensor>>("grad", "a Tensor or None", value)).array();
             const ReleaseGil release;
-            t.set_grad(or_absent(grad).array());
+            t.set_grad(grad);
           })
       .def(
           "numpy", [](const Tensor& t) { return numpy_of(t.array()); },
@@ -126,14 +130,21 @@ Writes through it are not seen by the check that what backward needs is unchange
             py::object array = numpy_of(t.array());
             const bool copied = !copy.is_none() && argument<bool>("__array__", "copy to be None or a bool", copy);
             const py::dict keep(py::arg("copy") = false);
+            const py::object own = array;
             if (!dtype.is_none()) array = call_or_park(array.attr("astype"), py::make_tuple(dtype), keep);
+            if (!copy.is_none() && !copied && !array.is(own))
+              throw ValueError("__array__: this dtype needs a copy, and copy=False refuses one");
             return copied ? call_method(array, "copy") : array;
           },
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def(
           "__dlpack__",
-          [](const Tensor& t, const py::object&, const py::object& max_version, const py::object&,
+          [](const Tensor& t, const py::object&, const py::object& max_version, const py::object& dl_device,
              const py::object& copy) {
+            using Place = std::pair<int, int>;
+            if (!dl_device.is_none() &&
+                argument<Place>("__dlpack__", "dl_device to be two integers", dl_device).first != 1)
+              throw py::buffer_error("__dlpack__: this tensor is in CPU memory, which is device type 1");
             if (t.requires_grad()) throw TypeError("__dlpack__: a tensor that requires grad; use detach() first");
             return dlpack_of(t.array(), max_version, copy);
           },

@@ -27,6 +27,7 @@ class StreamScope {
   ~StreamScope();
   StreamScope(const StreamScope&) = delete;
   const std::vector<RandomStream>& streams() const { return streams_; }
+  bool gave_all() const { return next_ == streams_.size(); }
 
   static RandomStream draw(StreamScope* scope);  // from the scope, or from the process if there is none
   static bool is_replaying();
