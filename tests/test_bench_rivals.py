@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from cases import BENCH_CASES
 
 import pyformer as pf
 
@@ -142,3 +144,19 @@ def test_the_command_line_names_the_rivals(rivals, install, capsys):
     with pytest.raises(SystemExit):
         parse_arguments(["--help"])
     assert "none; absent: training, decoding." in " ".join(capsys.readouterr().out.split())
+
+
+def test_attention_is_set_against_torchs_fused_one(monkeypatch):
+    fused, calls = torch.nn.functional.scaled_dot_product_attention, []
+
+    def counted(*args, **options):
+        calls.append(options)
+        return fused(*args, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    cases = [case for case in BENCH_CASES if case.op.startswith("attention")]
+    assert cases
+    for case in cases:
+        del calls[:]
+        case.torch(torch, torch.zeros(1, 2, 3, 2, 8))
+        assert calls == [{"is_causal": True}], case.id
