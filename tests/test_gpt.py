@@ -234,6 +234,7 @@ def test_bad_targets():
         ({"dropout": 1.0}, ValueError),
         ({"layer_norm_epsilon": 0.0}, ValueError),
         ({"layer_norm_epsilon": float("nan")}, ValueError),
+        ({"layer_norm_epsilon": 10**400}, ValueError),
         ({"activation": "tanh"}, ValueError),
         ({"eos_token_id": "x"}, TypeError),
     ],

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -87,8 +88,8 @@ class GPTConfig:
         epsilon = self.layer_norm_epsilon
         if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
             raise TypeError(f"GPTConfig: layer_norm_epsilon must be a number, got {type(epsilon).__name__}")
-        if not 0.0 < epsilon < math.inf:
-            raise ValueError(f"GPTConfig: layer_norm_epsilon must be above 0, got {epsilon}")
+        if not 0.0 < epsilon <= sys.float_info.max:
+            raise ValueError(f"GPTConfig: layer_norm_epsilon must be above 0 and finite, got {epsilon}")
         check_activation("GPTConfig", self.activation)
         for name in ("bos_token_id", "eos_token_id"):
             token = getattr(self, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -34,7 +35,7 @@ def check_eps(owner: str, eps: float) -> float:
     """`eps` as a float; ValueError unless it is finite and at least 0."""
     if isinstance(eps, bool) or not isinstance(eps, (int, float)):
         raise TypeError(f"{owner}: eps must be a number, got {type(eps).__name__}")
-    if not 0.0 <= eps < math.inf:
+    if not 0.0 <= eps <= sys.float_info.max:
         raise ValueError(f"{owner}: eps must be >= 0 and finite, got {eps}")
     return float(eps)
 
