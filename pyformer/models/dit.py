@@ -220,10 +220,9 @@ def _read_times(times: Any, pictures: pf.Tensor) -> pf.Tensor:
 
 def _time_waves(times: pf.Tensor) -> pf.Tensor:
     """(B, 2 TIME_WAVES): cos and sin of each time at TIME_WAVES frequencies."""
-    frequencies = np.exp(-math.log(10000.0) * np.arange(TIME_WAVES) / TIME_WAVES)
-    angles = TIME_SCALE * times.detach().to("cpu").numpy().astype(np.float64)[:, None] * frequencies
-    waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
-    return pf.tensor(waves, dtype=times.dtype, device=times.device)
+    frequencies = ops.exp(pf.tensor(-math.log(10000.0) * np.arange(TIME_WAVES) / TIME_WAVES))
+    angles = times.detach().to("cpu").to(pf.float64).reshape(-1, 1) * TIME_SCALE * frequencies
+    return ops.concat([ops.cos(angles), ops.sin(angles)], axis=1).to(times.dtype).to(times.device)
 
 
 def _initialise(model: DiT) -> None:
