@@ -389,6 +389,11 @@ def test_info_opens_every_kind(tmp_path, capsys):
         "liquid": models.Liquid(models.LiquidConfig(23, 16, 2, 16)),
         "liquid_network": models.LiquidNetwork(models.LiquidNetworkConfig(2, 4, 1)),
         "retnet": models.RetNet(models.RetNetConfig(*vocab)),
+        "convnet": models.ConvNet(models.ConvNetConfig(widths=(4, 8))),
+        "vit": models.ViT(models.ViTConfig(embed_dim=8, num_layers=1, num_heads=2)),
+        "autoencoder": models.Autoencoder(models.AutoencoderConfig(widths=(4, 8))),
+        "gan": models.GAN(models.GANConfig(widths=(4, 8))),
+        "dit": models.DiT(models.DiTConfig(embed_dim=8, num_layers=1, num_heads=2)),
     }
     kinds = set()
     for name, model in saved.items():

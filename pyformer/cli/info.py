@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def _architecture(model: Any) -> str:
 
 
 def _sizes(model: Any, entries: dict[str, files.Entry]) -> list[tuple[str, str]]:
-    count = sum(math.prod(entry.shape) for entry in entries.values())
+    count = model.num_parameters()
     stored = sum(entry.end - entry.begin for entry in entries.values())
     return [
         ("parameters", f"{count:,}"),
