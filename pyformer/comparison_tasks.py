@@ -1,6 +1,7 @@
 """The tasks of `pyformer compare`, and the models that take part.
 
-Learning rates and batches were chosen once, by short runs, and are the same at all sizes and budgets.
+Learning rates and batches are of a size usual for each kind of model, not searched for, and the same at all sizes and
+budgets.
 """
 
 from __future__ import annotations

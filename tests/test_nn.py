@@ -261,6 +261,11 @@ def test_block_drops_only_in_training():
     ("make", "error", "message"),
     [
         (lambda: nn.Linear(0, 3), ValueError, "in_features must be at least 1"),
+        (
+            lambda: pf.models.GPTConfig(8, 8, 2**40, 1, 8),
+            ValueError,
+            "num_layers must be at most 10000, got 1099511627776",
+        ),
         (lambda: nn.Linear(3.0, 3), TypeError, "in_features must be an int"),
         (lambda: nn.MultiHeadAttention(10, 3), ValueError, "must divide embed_dim"),
         (lambda: nn.MultiHeadAttention(12, 6, num_kv_heads=4), ValueError, "must divide"),
