@@ -94,6 +94,7 @@ def _about(data: dict[str, Any]) -> list[str]:
         f"memory read {limits['read_bandwidth_gbps']:.1f} GB/s, copy {limits['copy_bandwidth_gbps']:.1f} GB/s "
         "(read and written together).",
         f"{machine['date']}, commit {machine['commit']}; {versions}; {data['repetitions']} interleaved repetitions.",
+        *data.get("notes", []),
     ]
 
 

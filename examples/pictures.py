@@ -137,7 +137,7 @@ TASKS = {
     "vit": Task(
         lambda: ViT(ViTConfig(embed_dim=64, num_layers=4, num_heads=2)),
         partial(to_classify, shift=1),
-        {"steps": 4500, "batch": 128, "lr": 2e-3, "final_lr": 0.01, "weight_decay": 0.05, "beta2": 0.999},
+        {"steps": 3000, "batch": 128, "lr": 2e-3, "final_lr": 0.01, "weight_decay": 0.05, "beta2": 0.999},
     ),
     "autoencoder": Task(
         lambda: Autoencoder(AutoencoderConfig()),
@@ -149,12 +149,12 @@ TASKS = {
     "gan": Task(
         lambda: GAN(GANConfig(widths=(32, 64))),
         to_imitate,
-        {"steps": 6000, "batch": 64, "lr": 5e-4, "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.999, "clip": 10.0},
+        {"steps": 6000, "batch": 64, "lr": 2e-4, "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.999, "clip": 10.0},
     ),
     "dit": Task(
         lambda: DiT(DiTConfig(embed_dim=96, num_layers=4, num_heads=3)),
         to_denoise,
-        {"steps": 5000, "batch": 128, "lr": 2e-3, "final_lr": 0.01, "weight_decay": 0.0, "beta2": 0.99},
+        {"steps": 2500, "batch": 128, "lr": 2e-3, "final_lr": 0.01, "weight_decay": 0.0, "beta2": 0.99},
         measure="squared error",
     ),
 }

@@ -87,3 +87,9 @@ def test_a_busy_machine_is_named(report):
     busy["machine"]["load_average"] = 1.5
     assert "BUSY" not in report.markdown(quiet)
     assert "BUSY" in report.markdown(busy)
+
+
+def test_notes_of_a_run_are_shown(report):
+    noted = data(row("any", 1.0, {}), notes=["One row was measured again."])
+    assert "One row was measured again." in report.text_table(noted)
+    assert "- One row was measured again." in report.markdown(noted)

@@ -270,7 +270,8 @@ def edit(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"num_layers": 10**9}, ValueError, "config.json means"),
+        ({"num_layers": 10**9}, ValueError, "num_layers must be at most"),
+        ({"num_layers": 10_000}, ValueError, "config.json means"),
         ({"embed_dim": 10**7}, ValueError, "config.json means"),
         ({"num_layers": 3}, ValueError, "missing tensors"),
         ({"num_layers": 1}, ValueError, "unexpected"),
