@@ -280,6 +280,8 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
 
     Returns the norm before. A norm that is not finite is returned and changes nothing.
     """
+    if not hasattr(max_norm, "__float__"):
+        raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")
     if not max_norm > 0.0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
     parameters = [parameters] if isinstance(parameters, pf.Tensor) else parameters

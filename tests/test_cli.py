@@ -323,7 +323,7 @@ def straight(tmp_path_factory):
 def test_an_interrupted_run_goes_on_exactly(straight, text, tmp_path, name, code):
     returned, stderr = interrupted(tmp_path, getattr(signal, name), *LONG, "--out", "run")
     assert returned == code
-    assert ("stopping after this step" in stderr) == (name != "SIGKILL")
+    assert ("stopping to save" in stderr) == (name != "SIGKILL")
     if name != "SIGKILL":
         assert "pyformer train --resume --out run" in stderr
         assert "Traceback" not in stderr

@@ -218,6 +218,7 @@ def test_momentum_can_be_set_later():
         (lambda p: optim.AdamW([{"params": [p]}, p]), TypeError),
         (lambda p: optim.SGD([p], nesterov=True), ValueError),
         (lambda p: optim.clip_grad_norm_([p], 0.0), ValueError),
+        (lambda p: optim.clip_grad_norm_([p], None), TypeError),
     ],
 )
 def test_bad_arguments(make, error):

@@ -377,7 +377,7 @@ def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
         request_stop()
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        say_above_bar("stopping after this step to save; press Ctrl-C again to end at once without saving")
+        say_above_bar("stopping to save; press Ctrl-C again to end at once without saving")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, handle) for number in numbers}
