@@ -1,0 +1,62 @@
+"""docs/family.md: its tables and drawings are those of the records beside it, and every number of a run is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from pyformer import comparison, comparison_report, comparison_tasks
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "family.md").read_text()
+RECORDS = {task: json.loads((DOCS / "family" / task / "results.json").read_text()) for task in comparison_tasks.TASKS}
+BLOCK = re.compile(r"<!-- compare: (\w+) -->\n.*?<!-- end of \1 -->\n", re.DOTALL)
+
+
+@pytest.mark.parametrize("task", RECORDS)
+def test_a_part_is_that_of_its_record(task):
+    record = RECORDS[task]
+    assert record["settings"]["task"] == task
+    assert comparison_report.block(record, f"family/{task}") in PAGE
+    for name, picture in comparison_report.drawings(record).items():
+        assert (DOCS / "family" / task / name).read_text() == picture
+        ET.fromstring(picture)
+
+
+def test_there_is_one_part_for_each_task():
+    assert sorted(match.group(1) for match in BLOCK.finditer(PAGE)) == sorted(RECORDS)
+
+
+@pytest.mark.parametrize("task", RECORDS)
+def test_models_were_equal_in_size_and_budget(task):
+    settings, results = RECORDS[task]["settings"], RECORDS[task]["results"]
+    assert list(results) == settings["models"]
+    for result in results.values():
+        assert abs(result["parameters"] / settings["parameters"] - 1) <= comparison.TOLERANCE
+        if settings["steps"]:
+            assert result["steps"] == settings["steps"]
+        else:
+            # The last step may end a little later.
+            assert settings["seconds"] <= result["seconds"] <= 1.1 * settings["seconds"] + 0.5
+
+
+def test_the_prose_names_every_model_and_measures_nothing():
+    prose = BLOCK.sub("", PAGE)
+    for record in RECORDS.values():
+        for name in record["results"]:
+            assert f"`{name}`" in prose
+    assert not re.search(r"\d (nats|MB|ms|GB)\b|\d (characters|values|sentences|tokens)/s", prose)
+    assert f"windows of {comparison_tasks.CONTEXT}" in prose
+    assert f"series of {comparison_tasks.OBSERVATIONS} kicks" in prose
+    assert f"the last {comparison_tasks.WINDOW} kicks" in prose
+
+
+def test_files_that_the_page_names_exist():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGE)
+    assert len(links) > 10
+    for link in links:
+        assert (DOCS / link).exists(), link
