@@ -170,7 +170,7 @@ class Race(TaskTrainer):
             "peak_mb": round(self.peak_bytes / 1e6, 2),
             "loss": losses[-1] if losses else None,
             "best_loss": min(losses, default=None),
-            "points": [list(point) for point in self.points],
+            "points": [[step, round(seconds, 6), seen, loss] for step, seconds, seen, loss in self.points],
         }
 
     def _micro_batch(self, index: int) -> Batch:
@@ -192,7 +192,7 @@ class Race(TaskTrainer):
             metrics.write(step=self.step, loss=sum(self._recent) / len(self._recent))
             self._recent = []
             self._evaluate_and_report(metrics)
-            self.points.append((self.step, round(self.seconds, 6), self.seen, float(f"{self.validation_loss:.6g}")))
+            self.points.append((self.step, self.seconds, self.seen, float(f"{self.validation_loss:.6g}")))
             self.save()
         self.report(self.done, f"loss {loss:.3g}, {self.seen / self.seconds:,.0f} {self.unit}s/s")
         if self.done >= 1.0:

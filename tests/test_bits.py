@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from case_runner import make_inputs, run_pyformer
+from cases import BENCH_CASES
 from tolerance import same_bits
 
 import pyformer as pf
@@ -230,3 +232,14 @@ def test_tables_do_not_depend_on_numpys_instruction_set():
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         found.add(done.stdout)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("case", [c for c in BENCH_CASES if c.bytes < 5e7 and c.flops < 2e9], ids=lambda case: case.id)
+def test_work_large_enough_to_split_over_threads(case):
+    arrays = make_inputs(case, "float32")
+    results = []
+    for threads in (1, 2, 7):
+        pf.set_num_threads(threads)
+        values, grads = run_pyformer(case, arrays)
+        results.append([*(v.tobytes() for v in values), *(g.tobytes() for g in grads.values())])
+    assert all(r == results[0] for r in results[1:])

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import _core, ladder, ladder_report, svg
+from pyformer import _core, datasets, ladder, ladder_report, svg
 from pyformer.models.derivation import WORD_RUNGS, make_rung
 
 TEXT = "the cat sat on the mat . the dog ate the cat ' s food , didn't it ? " * 40
@@ -167,7 +168,7 @@ def test_bars():
 
 
 def offline(folder):
-    """An environment in which no data can be had."""
+    """An environment in which no data can be fetched."""
     return {**os.environ, "PYFORMER_CACHE": str(folder / "cache"), "PATH": "", "PIP_NO_INDEX": "1"}
 
 
@@ -210,7 +211,8 @@ def test_a_stopped_ladder_goes_on_and_says_what_is_missing(tmp_path):
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
     assert "| transformer |" in done.stdout
-    for name in ("pictures", "sentiment", "next word"):
+    installed = Path("/", datasets._FASHION.folder).exists()  # a system's own copy needs no network
+    for name in ("sentiment", "next word") if installed else ("pictures", "sentiment", "next word"):
         assert f"without the task '{name}'" in done.stderr
     made = {path.name for path in (tmp_path / "run").iterdir()}
     assert made == {"results.json", "table.md", "distance.svg", "lookup.svg", "growth.svg"}
