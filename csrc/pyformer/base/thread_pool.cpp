@@ -33,7 +33,6 @@ constexpr int kMaxThreads = 1024;
 constexpr int64_t kPollInterval_ns = 50'000'000;
 constexpr int64_t kIdleSpin_ns = 50'000;
 constexpr int64_t kOwnerSpin_ns = 20'000;
-constexpr int64_t kCrowdedSpin_ns = 2'000;  // with more threads than CPUs a spinning thread keeps a working one waiting
 
 // ---- small tools ----------------------------------------------------------------------------------------------
 
@@ -113,15 +112,19 @@ int positive_integer(const char* text, bool list_allowed) {
   return complete && value >= 1 && value <= kMaxThreads ? static_cast<int>(value) : 0;
 }
 
-int usable_cpus() {
+}  // namespace
+
+int detail::usable_cpus() {
   int cpus = static_cast<int>(std::thread::hardware_concurrency());
 #ifdef __linux__
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+  if (sched_getaffinity(getpid(), sizeof set, &set) == 0) cpus = CPU_COUNT(&set);  // not of a thread of its own
 #endif
   if (const int quota = detail::cgroup_cpus("")) cpus = std::min(cpus, quota);
   return std::clamp(cpus, 1, kMaxThreads);
 }
+
+namespace {
 
 int default_threads() {
   if (const char* text = std::getenv("PYFORMER_NUM_THREADS"); text && *text) {
@@ -130,7 +133,7 @@ int default_threads() {
   }
   if (const char* text = std::getenv("OMP_NUM_THREADS"); text && *text)
     if (const int count = positive_integer(text, true)) return count;
-  return usable_cpus();
+  return detail::usable_cpus();
 }
 
 // ---- interrupts -----------------------------------------------------------------------------------------------
@@ -246,11 +249,6 @@ class Pool {
     if (open_.load(std::memory_order_relaxed) & bit(index)) open_.fetch_and(~bit(index));
   }
 
-  // How long to spin where a thread that has a CPU to itself would spin for `alone_ns`.
-  int64_t spin_ns(int64_t alone_ns) const {
-    return thread_count.load(std::memory_order_relaxed) > cpus_ ? kCrowdedSpin_ns : alone_ns;
-  }
-
   // Starts workers until there are `wanted`. If another thread is at it, this one goes on with what there is.
   void grow(int wanted) {
     if (started_.load(std::memory_order_relaxed) >= wanted || refused_.load(std::memory_order_relaxed)) return;
@@ -269,6 +267,9 @@ class Pool {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
+
+  // How many threads work on a job that has pieces for `wanted`: more than there are CPUs only push each other aside.
+  int workforce(int64_t wanted) const { return static_cast<int>(std::min<int64_t>({wanted, num_threads(), cpus_})); }
 
   void thread_count_changed() {
     refused_.store(false);
@@ -325,7 +326,7 @@ class Pool {
   bool idle(int worker) {
     const auto wanted = [&] { return open_.load(std::memory_order_relaxed) != 0 || surplus(worker); };
     spinning_.fetch_add(1);
-    const bool found = spin_until(spin_ns(kIdleSpin_ns), wanted);
+    const bool found = spin_until(kIdleSpin_ns, wanted);
     spinning_.fetch_sub(1);
     if (found) return false;
     // All sequentially consistent: either publish() sees this sleeper or the sleeper sees the job.
@@ -350,7 +351,7 @@ class Pool {
     wake_sleepers(wake_, std::min(count, 2));
   }
 
-  const int cpus_ = usable_cpus();
+  const int cpus_ = detail::usable_cpus();
   alignas(128) std::atomic<uint64_t> open_{0};  // jobs that may have pieces left; what idle workers watch
   alignas(128) std::atomic<uint64_t> taken_{0};
   alignas(128) std::atomic<int> spinning_{0};
@@ -387,7 +388,7 @@ class OwnedJob {
     if (index_ < 0 || forked()) return;
     job_.cancel();
     pool_.withdraw(index_);
-    job_.close(pool_.spin_ns(kOwnerSpin_ns));
+    job_.close(kOwnerSpin_ns);
     error_ = std::move(job_.error);
     job_.error = nullptr;
     pool_.release_job(index_);
@@ -444,15 +445,14 @@ void run_pieces(int64_t count, int64_t grain, PieceFunction function, const void
   if (count <= 0) return;
   if (this_thread.inside) return run_serially(count, grain, function, body);
   const int64_t pieces = (count - 1) / grain + 1;
-  const int threads = pieces == 1 ? 1 : num_threads();
+  const int threads = pieces == 1 ? 1 : pool().workforce(pieces);
   if (threads == 1) return run_inline(count, grain, function, body);
 
   if (interrupted()) throw Interrupted("interrupted");
   Pool& p = pool();
   const int index = p.take_job();
   if (index < 0) return run_inline(count, grain, function, body);
-  const int helpers = static_cast<int>(std::min<int64_t>(threads, pieces)) - 1;
-  p.grow(helpers);
+  p.grow(threads - 1);
 
   Job& job = p.job(index);
   job.function = function;
@@ -465,7 +465,7 @@ void run_pieces(int64_t count, int64_t grain, PieceFunction function, const void
 
   OwnedJob owned(p, index);
   const DefaultFloatMode mode;
-  p.publish(index, helpers);
+  p.publish(index, threads - 1);
   for (bool more = true; more;) {
     {
       const InsidePiece inside;

@@ -15,6 +15,7 @@ namespace pyformer {
 // up); decided at the first call. ValueError if PYFORMER_NUM_THREADS is not a number from 1 to 1024.
 int num_threads();
 // Any thread may call it at any time; loops that already run keep their workers. ValueError unless 1 <= count <= 1024.
+// Work is cut for that many threads, but no more of them run at once than this process had CPUs at its first loop.
 void set_num_threads(int count);
 
 // Returns true to stop. The outermost caller of a loop polls it between pieces, at most every 50 ms, on whichever
@@ -35,6 +36,8 @@ class DeferInterrupts {
 namespace detail {
 using PieceFunction = void (*)(const void* body, int64_t begin, int64_t end);
 void run_pieces(int64_t count, int64_t grain, PieceFunction function, const void* body);
+// The CPUs that this process may use by affinity and quotas, at least 1.
+int usable_cpus();
 // The CPUs that cgroup quotas leave (rounded up, at least 1), or 0 if there is none. root stands before /proc, /sys.
 int cgroup_cpus(const std::string& root);
 }  // namespace detail
