@@ -6,14 +6,14 @@
 
 void test_allocator();
 void test_core();
+void test_cpu_placement();
 void test_math();
 void test_thread_pool();
 
 int main() {
   const std::pair<const char*, void (*)()> tests[] = {
-      {"allocator", test_allocator},
-      {"core", test_core},
-      {"math", test_math},
+      {"allocator", test_allocator},         {"core", test_core},
+      {"cpu placement", test_cpu_placement}, {"math", test_math},
       {"thread pool", test_thread_pool},
   };
   int failed = 0;

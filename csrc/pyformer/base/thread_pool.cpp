@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "pyformer/base/cgroup.h"
+#include "pyformer/base/cpu_placement.h"
 #include "pyformer/base/error.h"
 
 #ifdef __linux__
@@ -33,6 +34,7 @@ constexpr int kMaxThreads = 1024;
 constexpr int64_t kPollInterval_ns = 50'000'000;
 constexpr int64_t kIdleSpin_ns = 50'000;
 constexpr int64_t kOwnerSpin_ns = 20'000;
+constexpr int64_t kStall_ns = 30'000;  // a thread with work that did not run for so long waits for a CPU
 
 // ---- small tools ----------------------------------------------------------------------------------------------
 
@@ -78,6 +80,15 @@ bool spin_until(int64_t limit_ns, const Done& done) {
     }
   } while (now_ns() < stop_ns);
   return false;
+}
+
+// Waits for done() a little longer; if the thread that it depends on did not run meanwhile, gives it this CPU.
+template <class Done>
+bool wait_or_make_way(int thread, const Done& done) {
+  const int64_t before_ns = run_time_ns(thread);
+  if (spin_until(kStall_ns, done)) return true;
+  if (before_ns >= 0 && run_time_ns(thread) - before_ns < kStall_ns / 8) move_to_current_cpu(thread);
+  return done();
 }
 
 // Round to nearest, denormals kept, no traps; gives the caller's mode back.
@@ -142,6 +153,7 @@ struct ThreadState {
   int64_t last_poll_ns = 0;
   int deferred = 0;
   bool inside = false;  // runs a piece
+  int id = 0;           // 0: not asked for yet
 };
 thread_local ThreadState this_thread;
 
@@ -154,6 +166,11 @@ bool interrupted() {
   if (now - this_thread.last_poll_ns < kPollInterval_ns) return false;
   this_thread.last_poll_ns = now;
   return callback();
+}
+
+int this_thread_id() {
+  if (!this_thread.id) this_thread.id = thread_id();
+  return this_thread.id;
 }
 
 class InsidePiece {
@@ -176,6 +193,8 @@ struct alignas(128) Job {
   int64_t count = 0, grain = 0, pieces = 0;
   std::atomic<bool> failed{false};
   std::exception_ptr error;
+  int owner_cpu = -1;            // where the owner began
+  std::atomic<int> owner_id{0};  // its thread; read by workers outside too
   alignas(64) std::atomic<int64_t> next{0};
 
   bool has_pieces() const { return next.load(std::memory_order_relaxed) < pieces; }
@@ -211,11 +230,11 @@ struct alignas(128) Job {
     if ((seen & kInside) == 1 && (seen & kOwnerSleeps)) wake_sleepers(state, 1);
   }
 
-  // Lets nobody in any more and waits for those inside.
-  void close(int64_t spin_ns) {
-    state.fetch_and(~kOpen, std::memory_order_acq_rel);
-    const auto empty = [&] { return (state.load(std::memory_order_acquire) & kInside) == 0; };
-    if (spin_until(spin_ns, empty)) return;
+  bool empty() const { return (state.load(std::memory_order_acquire) & kInside) == 0; }
+  void close() { state.fetch_and(~kOpen, std::memory_order_acq_rel); }
+
+  // Sleeps until a closed job is empty.
+  void sleep_until_empty() {
     uint32_t seen = state.fetch_or(kOwnerSleeps, std::memory_order_acq_rel) | kOwnerSleeps;
     while (seen & kInside) {
       sleep_while(state, seen);
@@ -247,6 +266,19 @@ class Pool {
   // Workers no longer look at the job. Only its owner, or a worker inside it, may call this.
   void withdraw(int index) {
     if (open_.load(std::memory_order_relaxed) & bit(index)) open_.fetch_and(~bit(index));
+  }
+
+  // Lets nobody into the job any more and waits for those inside.
+  void close(int index) {
+    Job& job = jobs_[index];
+    job.close();
+    const auto empty = [&] { return job.empty(); };
+    if (spin_until(kOwnerSpin_ns, empty)) return;
+    for (int worker = 0; worker < started_.load(std::memory_order_relaxed); ++worker)
+      if (workers_[worker].job.load(std::memory_order_relaxed) == index &&
+          wait_or_make_way(workers_[worker].id.load(std::memory_order_relaxed), empty))
+        return;
+    job.sleep_until_empty();
   }
 
   // Starts workers until there are `wanted`. If another thread is at it, this one goes on with what there is.
@@ -287,13 +319,17 @@ class Pool {
   void work(int worker) {
     const DefaultFloatMode mode;
     this_thread.inside = true;
+    workers_[worker].id.store(this_thread_id(), std::memory_order_relaxed);
     bool woken = false;
     for (;;) {
       if (surplus(worker)) park(worker);
       const int index = join_any(worker);
       if (index >= 0) {
         if (woken && jobs_[index].has_pieces()) wake(2);  // sleepers wake each other: no caller wakes them all
+        leave_cpu(jobs_[index].owner_cpu);
+        workers_[worker].job.store(index, std::memory_order_relaxed);
         help(index);
+        workers_[worker].job.store(-1, std::memory_order_relaxed);
       }
       woken = index < 0 && idle(worker);
     }
@@ -326,7 +362,7 @@ class Pool {
   bool idle(int worker) {
     const auto wanted = [&] { return open_.load(std::memory_order_relaxed) != 0 || surplus(worker); };
     spinning_.fetch_add(1);
-    const bool found = spin_until(kIdleSpin_ns, wanted);
+    const bool found = spin_until(kIdleSpin_ns, wanted) || wait_for_owner(wanted);
     spinning_.fetch_sub(1);
     if (found) return false;
     // All sequentially consistent: either publish() sees this sleeper or the sleeper sees the job.
@@ -335,6 +371,14 @@ class Pool {
     if (open_.load() == 0 && !surplus(worker)) sleep_while(wake_, seen);
     sleeping_.fetch_sub(1);
     return true;
+  }
+
+  // An owner that others wait for, at the last piece of its job, may itself wait for a CPU.
+  template <class Wanted>
+  bool wait_for_owner(const Wanted& wanted) {
+    const uint64_t taken = taken_.load(std::memory_order_acquire);
+    if (!taken) return false;
+    return wait_or_make_way(jobs_[__builtin_ctzll(taken)].owner_id.load(std::memory_order_relaxed), wanted);
   }
 
   void park(int worker) {
@@ -361,12 +405,18 @@ class Pool {
   std::atomic<bool> refused_{false};
   std::mutex start_mutex_;
   Job jobs_[kJobs];
+  struct Worker {
+    std::atomic<int> id{0}, job{-1};  // its thread, and the job that it is inside of
+  };
+  Worker workers_[kMaxThreads];
 };
 
 // Never freed: workers may use it until the process ends. A forked child has no workers and begins a new one.
 std::atomic<Pool*> current_pool{nullptr};
-[[maybe_unused]] const int fork_handler =
-    pthread_atfork(nullptr, nullptr, [] { current_pool.store(nullptr, std::memory_order_relaxed); });
+[[maybe_unused]] const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
+  current_pool.store(nullptr, std::memory_order_relaxed);
+  this_thread.id = 0;
+});
 
 Pool& pool() {
   Pool* found = current_pool.load(std::memory_order_acquire);
@@ -388,7 +438,7 @@ class OwnedJob {
     if (index_ < 0 || forked()) return;
     job_.cancel();
     pool_.withdraw(index_);
-    job_.close(kOwnerSpin_ns);
+    pool_.close(index_);
     error_ = std::move(job_.error);
     job_.error = nullptr;
     pool_.release_job(index_);
@@ -460,6 +510,8 @@ void run_pieces(int64_t count, int64_t grain, PieceFunction function, const void
   job.count = count;
   job.grain = grain;
   job.pieces = pieces;
+  job.owner_cpu = current_cpu();
+  job.owner_id.store(this_thread_id(), std::memory_order_relaxed);
   job.failed.store(false, std::memory_order_relaxed);
   job.next.store(0, std::memory_order_relaxed);
 
