@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 
 import pyformer as pf
 from bench import rivals
-from bench.measure import Row, Settings, check_close, interleave
+from bench.measure import REST_S, Row, Settings, check_close, interleave
 from bench.training import gpt2_config
 
 PROMPT, NEW = 32, 64
@@ -39,8 +41,37 @@ def _verify(ours: pf.models.GPT, theirs: torch.nn.Module, ids: np.ndarray, token
     check_close("decoding: scores of the chosen tokens", chosen, scores.max(axis=-1), 1e-3)
 
 
+class _Clock:
+    """When tokens came; `put` and `end` are what `transformers` calls."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, tokens: object) -> None:
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        pass
+
+    def token_seconds(self) -> float:
+        """Median time between two tokens."""
+        return statistics.median(later - earlier for earlier, later in itertools.pairwise(self.times))
+
+
+def _steady(contenders: dict[str, Callable[[_Clock], object]], settings: Settings) -> dict[str, list[float]]:
+    """Seconds a token, once the prompt is read and the weights are packed."""
+    samples: dict[str, list[float]] = {who: [] for who in contenders}
+    for _ in range(settings.repetitions):
+        for who, work in contenders.items():
+            time.sleep(0.0 if settings.quick else REST_S)
+            clock = _Clock()
+            work(clock)
+            samples[who].append(clock.token_seconds())
+    return samples
+
+
 def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
-    """Tokens a second over a whole call: prompt, packing of weights and all new tokens."""
+    """Tokens a second over a whole call (prompt, packing of weights and all new tokens), and after the first token."""
     from transformers import GPT2LMHeadModel
     from transformers.utils import logging
 
@@ -67,13 +98,28 @@ def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
     verify = partial(_verify, ours, theirs, ids)
     with rivals.decoding(ours, ids, verify, settings, new_tokens=new) as (others, errors):
         samples = interleave({**contenders, **others}, settings)
-    yield Row(
+    name = f"decode {'2x32' if settings.quick else 'gpt2-124M'} greedy batch {batch}, {prompt}+{new} tokens"
+    yield _row(name, batch * new, new * _weight_bytes(config), samples, errors)
+    streamed = {
+        "pyformer": lambda clock: ours.generate(
+            ids, new, temperature=0, stream=lambda row, token: clock.put(token) if row == 0 else None
+        ),
+        "transformers": lambda clock: theirs.generate(
+            torch_ids, attention_mask=torch.ones_like(torch_ids), streamer=clock, **options
+        ),
+    }
+    if batch == 1:  # `transformers` streams no more than one row
+        yield _row(f"{name}, after the first", 1, _weight_bytes(config), _steady(streamed, settings), {})
+
+
+def _row(name: str, tokens: int, weight_bytes: float, samples: dict[str, list[float]], errors: dict[str, str]) -> Row:
+    return Row(
         "decoding",
-        f"decode {'2x32' if settings.quick else 'gpt2-124M'} greedy batch {batch}, {prompt}+{new} tokens",
+        name,
         "tok/s",
-        {who: [batch * new / s for s in times] for who, times in samples.items()},
+        {who: [tokens / s for s in times] for who, times in samples.items()},
         higher_is_better=True,
-        bytes=new * _weight_bytes(config),
+        bytes=weight_bytes,
         seconds=statistics.median(samples["pyformer"]),
         errors=errors,
     )
