@@ -16,6 +16,7 @@ constexpr int64_t kSharedBytes = 4 << 20;
 constexpr int64_t kDepth = 1024;            // longest block of k, a multiple of kChainLength
 constexpr int64_t kTaskProducts = 1 << 19;  // multiply-adds below which handing out costs more than it gains
 constexpr int64_t kTaskElements = 1 << 16;  // the same for elements moved
+constexpr int64_t kPackElements = 1 << 13;  // elements packed for all, while all wait
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -126,7 +127,7 @@ class PackedProduct {
   }
 
   void run_block(int64_t shared_first, int64_t shared_panels, int64_t start, int64_t k, void* shared) {
-    const int64_t pack_grain = std::max<int64_t>(1, kTaskElements / (std::max<int64_t>(1, k) * shared_.tile));
+    const int64_t pack_grain = std::max<int64_t>(1, kPackElements / (std::max<int64_t>(1, k) * shared_.tile));
     if (!is_packed(shared_))
       parallel_for(shared_panels, pack_grain, [&](int64_t begin, int64_t end) {
         pack(shared_, tasks_own_cols_, shared_first, shared_first + begin, shared_first + end, start, k, shared);
