@@ -16,9 +16,11 @@ import pyformer as pf
 from bench import rivals
 from bench.measure import REST_S, Row, Settings, check_close, interleave
 from bench.training import gpt2_config
+from pyformer import _core
 
 PROMPT, NEW = 32, 64
 QUICK_PROMPT, QUICK_NEW = 4, 4
+READING = "reading the weights"
 
 
 def _quick_config() -> pf.models.GPTConfig:
@@ -58,10 +60,17 @@ class _Clock:
         return statistics.median(later - earlier for earlier, later in itertools.pairwise(self.times))
 
 
-def _steady(contenders: dict[str, Callable[[_Clock], object]], settings: Settings) -> dict[str, list[float]]:
-    """Seconds a token, once the prompt is read and the weights are packed."""
-    samples: dict[str, list[float]] = {who: [] for who in contenders}
+def _steady(
+    contenders: dict[str, Callable[[_Clock], object]], weight_bytes: float, settings: Settings
+) -> dict[str, list[float]]:
+    """Seconds a token, once the prompt is read and the weights are packed.
+
+    Beside them what a token's weights would take at the read bandwidth of that moment: on a machine that is shared
+    it changes from one minute to the next.
+    """
+    samples: dict[str, list[float]] = {who: [] for who in (*contenders, READING)}
     for _ in range(settings.repetitions):
+        samples[READING].append(weight_bytes / (1e9 * _core.read_bandwidth_gbps(settings.threads)))
         for who, work in contenders.items():
             time.sleep(0.0 if settings.quick else REST_S)
             clock = _Clock()
@@ -109,7 +118,8 @@ def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
         ),
     }
     if batch == 1:  # `transformers` streams no more than one row
-        yield _row(f"{name}, after the first", 1, _weight_bytes(config), _steady(streamed, settings), {})
+        samples = _steady(streamed, _weight_bytes(config), settings)
+        yield _row(f"{name}, after the first", 1, _weight_bytes(config), samples, {})
 
 
 def _row(name: str, tokens: int, weight_bytes: float, samples: dict[str, list[float]], errors: dict[str, str]) -> Row:
