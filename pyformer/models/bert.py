@@ -8,7 +8,6 @@ BertForSequenceClassification.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -260,14 +259,7 @@ def _open(folder: str | os.PathLike) -> tuple[BertConfig, pretrained.Weights]:
 
 def _file_name(name: str) -> str:
     """The name in a file, without `bert.`, of a parameter here."""
-    name = name.removeprefix("bert.")
-    layer = re.match(r"layers\.(\d+)\.", name)
-    start, parts = (layer.group(), _HF_LAYER_PARTS) if layer else ("", _HF_PARTS)
-    rest = name[len(start) :]
-    for ours, theirs in parts.items():
-        if rest.startswith(ours):
-            return (f"encoder.layer.{layer.group(1)}." if layer else "") + theirs + rest[len(ours) :]
-    return name
+    return pretrained.encoder_name(name.removeprefix("bert."), _HF_PARTS, _HF_LAYER_PARTS)
 
 
 def _prefix_of(name: str) -> str:

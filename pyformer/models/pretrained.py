@@ -55,6 +55,17 @@ def save(
     files.save_model(folder, {**config, "torch_dtype": name}, {file_name(n): t for n, t in state.items()})
 
 
+def encoder_name(name: str, parts: Mapping[str, str], layer_parts: Mapping[str, str]) -> str:
+    """The name that `transformers`' encoders give to a parameter of ours: `parts` are beginnings and what stands for
+    them there, `layer_parts` the same after `layers.N.`, which becomes `encoder.layer.N.`."""
+    layer = re.match(r"layers\.(\d+)\.", name)
+    rest = name[layer.end() :] if layer else name
+    for ours, theirs in (layer_parts if layer else parts).items():
+        if rest.startswith(ours):
+            return (f"encoder.layer.{layer.group(1)}." if layer else "") + theirs + rest[len(ours) :]
+    return name
+
+
 class Weights:
     """What a model's file holds, by names without `prefix`, checked before memory is taken for it.
 

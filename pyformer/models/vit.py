@@ -7,7 +7,6 @@ of Hugging Face's ViTForImageClassification.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -210,13 +209,7 @@ class ViT(nn.Module):
 
 def _file_name(name: str) -> str:
     """The name in a file, without `vit.`, of a parameter here."""
-    layer = re.match(r"layers\.(\d+)\.", name)
-    start, parts = (layer.group(), _HF_LAYER_PARTS) if layer else ("", _HF_PARTS)
-    rest = name[len(start) :]
-    for ours, theirs in parts.items():
-        if rest.startswith(ours):
-            return (f"encoder.layer.{layer.group(1)}." if layer else "") + theirs + rest[len(ours) :]
-    return name
+    return pretrained.encoder_name(name, _HF_PARTS, _HF_LAYER_PARTS)
 
 
 def _prefix_of(name: str) -> str:
