@@ -39,6 +39,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=7, help="interleaved samples of each contender (default 7)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where results go; without it a whole run, neither "
                         "--only nor --quick, goes to bench/results/DATE-CPU.json")  # fmt: skip
+    parser.add_argument("--into", type=Path, metavar="FILE", help="put the rows measured in the place of those of an "
+                        "earlier run, each with the limits of its own run")  # fmt: skip
     args = parser.parse_args(arguments)
     if args.threads < 1 or args.repetitions < 1:
         parser.error("--threads and --repetitions must be at least 1")
@@ -122,7 +124,7 @@ def main() -> int:
         print('bench: needs torch and transformers: pip install ".[bench]"', file=sys.stderr)
         return 2
     from bench.items import all_items
-    from bench.report import text_table
+    from bench.report import put_into, text_table
 
     try:
         names = select(list(all_items(args.quick)), args.only)
@@ -134,7 +136,9 @@ def main() -> int:
         return 0
     data = run_all(names, args)
     print(text_table(data))
-    file = args.json or (None if args.quick or args.only else default_file(data["machine"]))
+    if args.into:
+        data = put_into(json.loads(args.into.read_text()), data)
+    file = args.json or args.into or (None if args.quick or args.only else default_file(data["machine"]))
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(data, indent=1) + "\n")

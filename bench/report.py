@@ -40,7 +40,7 @@ class Comparison:
 
 def comparisons(data: dict[str, Any]) -> list[Comparison]:
     """One a rival of each row, or one without a rival."""
-    return [c for row in data["rows"] for c in _compare(row, data["limits"])]
+    return [c for row in data["rows"] for c in _compare(row, row.get("limits", data["limits"]))]
 
 
 def _compare(row: dict[str, Any], limits: dict[str, float]) -> Iterable[Comparison]:
@@ -72,6 +72,27 @@ def _share(row: dict[str, Any], limits: dict[str, float]) -> str:
     memory = row["bytes"] / (1e9 * limits[f"{row['memory']}_bandwidth_gbps"]) / row["seconds"]
     share, of = max((fma, "FMA peak"), (memory, f"{row['memory']} bandwidth"))
     return f"{share:.0%} {of}" if share else ""
+
+
+def put_into(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The earlier run with the rows of the new one, in the order of the earlier, and a note of what comes from where."""
+    rows = {row["name"]: row for row in earlier["rows"]}
+    for row in new["rows"]:
+        rows[row["name"]] = {**row, "limits": new["limits"]}
+    sections = list(dict.fromkeys(row["section"] for row in [*earlier["rows"], *new["rows"]]))
+    machine, limits = new["machine"], new["limits"]
+    note = (
+        f"{len(new['rows'])} rows are of a later run ({machine['date']}, commit {machine['commit']}, load "
+        f"{machine['load_average']:.1f} at the start, {new['repetitions']} repetitions; fused multiply-add "
+        f"{limits['fma_peak_gflops']:.0f} GFLOP/s, read {limits['read_bandwidth_gbps']:.1f} GB/s): "
+        f"{', '.join(dict.fromkeys(row['section'] for row in new['rows']))}."
+    )
+    return {
+        **earlier,
+        "rows": sorted(rows.values(), key=lambda row: sections.index(row["section"])),
+        "failures": {**earlier["failures"], **new["failures"]},
+        "notes": [*earlier.get("notes", []), note],
+    }
 
 
 def text_table(data: dict[str, Any]) -> str:

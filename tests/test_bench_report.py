@@ -93,3 +93,19 @@ def test_notes_of_a_run_are_shown(report):
     noted = data(row("any", 1.0, {}), notes=["One row was measured again."])
     assert "One row was measured again." in report.text_table(noted)
     assert "- One row was measured again." in report.markdown(noted)
+
+
+def test_rows_of_a_later_run_keep_its_limits(report):
+    earlier = data(
+        row("slow", 4.0, {"torch": 2.0}, flops=50e9, seconds=1.0), row("kept", 1.0, {}, flops=1e9, seconds=1.0)
+    )
+    later = data(row("slow", 1.0, {"torch": 2.0}, flops=50e9, seconds=1.0), row("new", 1.0, {}))
+    later["limits"] = {**later["limits"], "fma_peak_gflops": 200.0}
+    merged = report.put_into(earlier, later)
+    assert [(c.work, c.ratio, c.share) for c in report.comparisons(merged)] == [
+        ("slow", 2.0, "25% FMA peak"),
+        ("kept", None, "1% FMA peak"),
+        ("new", None, ""),
+    ]
+    assert "2 rows are of a later run" in report.markdown(merged)
+    assert "limits" not in earlier["rows"][0]
