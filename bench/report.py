@@ -75,7 +75,7 @@ def _share(row: dict[str, Any], limits: dict[str, float]) -> str:
 
 
 def put_into(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The earlier run with the rows of the new one, in the order of the earlier, and a note of what comes from where."""
+    """The earlier run with the rows of the new one, in the order of the earlier, and a note of what is from where."""
     rows = {row["name"]: row for row in earlier["rows"]}
     for row in new["rows"]:
         rows[row["name"]] = {**row, "limits": new["limits"]}
