@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
 from tolerance import assert_close, bound
 
 import pyformer as pf
-from pyformer import nn, ops
+from pyformer import models, nn, ops
 from pyformer.models import GPT, GPTConfig
 
 B, TQ, TK, H, HKV, D = 2, 5, 7, 4, 2, 8
@@ -110,6 +112,17 @@ def test_gpt_gives_weights_and_the_same_bits():
         np.testing.assert_array_equal(logits.numpy(), model(ids, lengths=lengths).numpy())
         assert [w.shape for w in weights] == [(2, 2, 9, 9)] * 3
         assert_close(weights[0].numpy().sum(-1), np.ones((2, 2, 9)), 1e-5)
+
+
+# Models in which no word looks at another.
+WITHOUT_ATTENTION = ["GAN", "KAN", "LSTM", "Autoencoder", "ConvNet", "Liquid", "LiquidNetwork", "RetNet"]
+
+
+def test_every_model_that_attends_gives_its_weights():
+    classes = {name: getattr(models, name) for name in models.__all__ if name[0].isupper()}
+    kinds = {name: cls for name, cls in classes.items() if issubclass(cls, nn.Module)}
+    giving = {name for name, cls in kinds.items() if "return_weights" in inspect.signature(cls.forward).parameters}
+    assert giving == set(kinds) - set(WITHOUT_ATTENTION)
 
 
 def test_positions():

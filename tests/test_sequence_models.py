@@ -176,6 +176,15 @@ def test_kan_transformer_keeps_to_its_context():
         model(np.zeros((1, 91), np.int64))
 
 
+def test_weights_of_a_kan_transformer_come_along():
+    model, (ids, _) = make("kan_transformer").eval(), batch()
+    logits, weights = model(ids, return_weights=True)
+    assert same_bits(logits.numpy(), model(ids).numpy())
+    assert [w.shape for w in weights] == [(3, 2, 70, 70)] * 2
+    assert not np.triu(weights[1].numpy(), 1).any()
+    np.testing.assert_allclose(weights[1].numpy().sum(-1), 1.0, rtol=1e-5)
+
+
 def test_representations_of_both_directions():
     model, (ids, _) = make("elmo").eval(), batch()
     both = model.representations(ids).numpy()

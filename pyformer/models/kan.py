@@ -151,11 +151,17 @@ class KANTransformer(StateModel):
         if not nn.init.skipped():
             initialise(self, config.num_layers, ("out_proj.weight", "base_weight", "spline_weight"))
 
-    def hidden(self, ids: Any) -> pf.Tensor:
-        """What the last projection sees, (B, T, C), from the arguments of `forward`.
+    def forward(self, ids: Any, *, return_weights: bool = False) -> Any:
+        """As `StateModel.forward`; `return_weights` gives (logits, list of each block's weights (B, H, T, T)).
 
-        Raises ValueError past the context length, else as `forward` does.
+        Raises ValueError past the context length, too.
         """
+        weights: list[pf.Tensor] | None = [] if return_weights else None
+        logits = ops.linear(self.hidden(ids, weights), self.wte.weight)
+        return (logits, weights) if return_weights else logits
+
+    def hidden(self, ids: Any, weights: list[pf.Tensor] | None = None) -> pf.Tensor:
+        """What the last projection sees, (B, T, C); each block appends its attention weights to `weights`."""
         ids = self.read_ids(ids)
         tokens = ids.shape[1]
         if tokens > self.config.context_length:
@@ -163,7 +169,10 @@ class KANTransformer(StateModel):
         x = self.wte(ids) + self.wpe(self.to_device(np.arange(tokens, dtype=np.int64)))
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, return_weights=weights is not None)
+            if weights is not None:
+                x, of_block = x
+                weights.append(of_block)
         return self.norm(x)
 
     @property
