@@ -21,8 +21,6 @@ from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.nn.layers import check_eps, check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
 
-_HF_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
-_OUR_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
 # config.json's name of each field that both have.
 _HF_FIELDS = {
     "vocab_size": "vocab_size",
@@ -91,7 +89,7 @@ class BertConfig:
         return {
             "model_type": "bert",
             **{theirs: getattr(self, ours) for ours, theirs in _HF_FIELDS.items()},
-            "hidden_act": _OUR_ACTIVATIONS[self.activation],
+            "hidden_act": pretrained.OUR_ACTIVATIONS[self.activation],
             "attention_probs_dropout_prob": 0.0,
             "id2label": {str(i): f"LABEL_{i}" for i in range(self.num_labels)},
             "label2id": {f"LABEL_{i}": i for i in range(self.num_labels)},
@@ -104,12 +102,10 @@ class BertConfig:
         required = ("vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size")
         known = {*_HF_FIELDS.values(), *_HF_KNOWN}
         pretrained.check_config("BERT", config, fixed=fixed, required=required, known=known)
-        activation = config.get("hidden_act", "gelu")
-        if activation not in _HF_ACTIVATIONS:
-            raise ValueError(f"BERT: hidden_act must be one of {sorted(_HF_ACTIVATIONS)}, got {activation!r}")
+        activation = pretrained.read_activation("BERT", "hidden_act", config.get("hidden_act", "gelu"))
         values = {ours: config[theirs] for ours, theirs in _HF_FIELDS.items() if theirs in config}
         labels = config.get("id2label") or (0, 1)
-        return cls(**values, activation=_HF_ACTIVATIONS[activation], num_labels=len(labels))
+        return cls(**values, activation=activation, num_labels=len(labels))
 
 
 class BERT(nn.Module):

@@ -23,6 +23,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, files, nn, ops
 from pyformer.models.language_model import LanguageModel
+from pyformer.models.pretrained import OUR_ACTIVATIONS, read_activation
 from pyformer.nn.layers import check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
 
@@ -31,15 +32,6 @@ log = logging.getLogger(__name__)
 # Packing the weights reads and writes each of them once, as much as a few tokens do.
 PACK_FROM_TOKENS = 4
 
-_HF_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-_OUR_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
 # Settings that change the computation, with the only value that is implemented.
 _HF_FIXED = {
     "scale_attn_weights": True,
@@ -106,7 +98,7 @@ class GPTConfig:
             "n_embd": self.embed_dim,
             "n_layer": self.num_layers,
             "n_head": self.num_heads,
-            "activation_function": _OUR_ACTIVATIONS[self.activation],
+            "activation_function": OUR_ACTIVATIONS[self.activation],
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "resid_pdrop": self.dropout,
             "embd_pdrop": self.dropout,
@@ -141,7 +133,7 @@ class GPTConfig:
             *(config[name] for name in names),
             dropout=config.get("resid_pdrop", 0.0),
             layer_norm_epsilon=config.get("layer_norm_epsilon", 1e-5),
-            activation=_read_activation(config.get("activation_function", "gelu_new")),
+            activation=read_activation("GPT", "activation_function", config.get("activation_function", "gelu_new")),
             bos_token_id=config.get("bos_token_id"),
             eos_token_id=config.get("eos_token_id"),
         )
@@ -172,12 +164,6 @@ class GPTConfig:
                 yield f"h.{layer}.{name}", shape
         yield "ln_f.weight", (width,)
         yield "ln_f.bias", (width,)
-
-
-def _read_activation(name: Any) -> str:
-    if not isinstance(name, str) or name not in _HF_ACTIVATIONS:
-        raise ValueError(f"GPT: activation_function must be one of {sorted(_HF_ACTIVATIONS)}, got {name!r}")
-    return _HF_ACTIVATIONS[name]
 
 
 class Attention(nn.Module):

@@ -24,6 +24,23 @@ IGNORED_KEYS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"),
 }
 
+HF_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+OUR_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+
+
+def read_activation(owner: str, key: str, name: Any) -> str:
+    """Our name of an activation in config.json; ValueError, naming the `key`, for one that isn't here."""
+    if not isinstance(name, str) or name not in HF_ACTIVATIONS:
+        raise ValueError(f"{owner}: {key} must be one of {sorted(HF_ACTIVATIONS)}, got {name!r}")
+    return HF_ACTIVATIONS[name]
+
 
 def check_config(
     owner: str,

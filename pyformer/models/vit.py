@@ -18,8 +18,6 @@ from pyformer.models.inputs import read_labels, read_pictures
 from pyformer.nn.layers import check_eps, check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
 
-_HF_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
-_OUR_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "silu": "silu"}
 # config.json's name of each field that both have.
 _HF_FIELDS = {
     "image_size": "image_size",
@@ -92,7 +90,7 @@ class ViTConfig:
             "architectures": ["ViTForImageClassification"],
             "model_type": "vit",
             **{theirs: getattr(self, ours) for ours, theirs in _HF_FIELDS.items()},
-            "hidden_act": _OUR_ACTIVATIONS[self.activation],
+            "hidden_act": pretrained.OUR_ACTIVATIONS[self.activation],
             "attention_probs_dropout_prob": 0.0,
             "qkv_bias": True,
             "id2label": {str(i): f"LABEL_{i}" for i in range(self.num_classes)},
@@ -106,12 +104,10 @@ class ViTConfig:
         required = ("image_size", "patch_size", "num_channels", "num_hidden_layers", "num_attention_heads")
         known = {*_HF_FIELDS.values(), *_HF_KNOWN}
         pretrained.check_config("ViT", config, fixed=fixed, required=(*required, "hidden_size"), known=known)
-        activation = config.get("hidden_act", "gelu")
-        if activation not in _HF_ACTIVATIONS:
-            raise ValueError(f"ViT: hidden_act must be one of {sorted(_HF_ACTIVATIONS)}, got {activation!r}")
+        activation = pretrained.read_activation("ViT", "hidden_act", config.get("hidden_act", "gelu"))
         values = {ours: config[theirs] for ours, theirs in _HF_FIELDS.items() if theirs in config}
         labels = config.get("id2label") or (0, 1)
-        return cls(**values, activation=_HF_ACTIVATIONS[activation], num_classes=len(labels))
+        return cls(**values, activation=activation, num_classes=len(labels))
 
 
 class ViT(nn.Module):
