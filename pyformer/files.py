@@ -7,6 +7,7 @@ disk leaves the last good file as it was. What is read is checked before memory 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -47,9 +48,13 @@ def atomic_files(*paths: PathLike) -> Iterator[list[BinaryIO]]:
     If the block, a write or a renaming fails, no path changes and no temporary file stays.
 
     Raises:
-        OSError: naming the path, when the disk is full or the path can't be written.
+        OSError: naming the path, when the disk is full, the path can't be written, or a device is there.
     """
     finals = [Path(os.path.realpath(path)) for path in paths]
+    for final, path in zip(finals, paths, strict=True):
+        # The renaming would take the place of a device or pipe, /dev/null say.
+        if final.exists() and not (final.is_file() or final.is_dir()):
+            raise OSError(errno.EINVAL, "saving failed: not a regular file", os.fspath(path))
     temps = [_temporary(final) for final in finals]
     files: list[BinaryIO] = []
     try:

@@ -19,8 +19,8 @@ from tolerance import assert_close, bound
 from transformers import GPT2LMHeadModel
 
 import pyformer as pf
-from pyformer import files
-from pyformer.models import GPT, GPTConfig
+from pyformer import files, nn
+from pyformer.models import GPT, BertClassifier, BertConfig, GPTConfig, ViT, ViTConfig
 
 CONFIG = GPTConfig(vocab_size=61, context_length=24, num_layers=2, num_heads=4, embed_dim=32)
 IDS = np.random.default_rng(0).integers(0, 61, (2, 9))
@@ -475,6 +475,34 @@ def test_folder_that_cannot_be_made(model, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(OSError, match="taken"):
         model.save_pretrained(tmp_path / "taken")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="named pipes of POSIX")
+def test_a_pipe_or_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="not a regular file") as error:
+            files.write_bytes_atomic(tmp_path / name, b"x")
+        assert error.value.filename == str(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
+
+
+@pytest.mark.parametrize("activation", nn.transformer.ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        (GPT, {"vocab_size": 9, "context_length": 8, "num_layers": 1, "num_heads": 1, "embed_dim": 4}),
+        (BertClassifier, {"vocab_size": 9, "context_length": 8, "num_layers": 1, "num_heads": 1, "embed_dim": 4}),
+        (ViT, {"image_size": 8, "num_layers": 1, "num_heads": 1, "embed_dim": 4}),
+    ],
+)
+def test_every_activation_can_be_saved_and_opened(model, config, activation, tmp_path):
+    kinds = {GPT: GPTConfig, BertClassifier: BertConfig, ViT: ViTConfig}
+    saved = model(kinds[model](**config, activation=activation))
+    saved.save_pretrained(tmp_path)
+    assert pf.from_pretrained(tmp_path).config == saved.config
 
 
 def test_saving_through_a_link_keeps_the_link(tmp_path):
