@@ -39,13 +39,15 @@ def _scaled(frequencies: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
     if names is None:
         raise ValueError(f"rope_frequencies: rope_type must be 'default', 'linear' or 'llama3', got {kind!r}")
     values = [scaling.get(name) for name in names]
-    if not all(isinstance(value, (int, float)) and value > 0 for value in values):
+    if not all(isinstance(value, (int, float)) and 0 < value < math.inf for value in values):
         raise ValueError(f"rope_frequencies: {kind} needs numbers above 0 for {names}, got {values}")
     if kind == "default":
         return frequencies
     if kind == "linear":
         return frequencies / values[0]
     factor, low, high, length = values
+    if low >= high:
+        raise ValueError(f"rope_frequencies: low_freq_factor must be below high_freq_factor, got {low} and {high}")
     # Waves shorter than length / high stay, those longer than length / low are stretched, between both a mixture.
     kept = np.clip((length * frequencies / (2.0 * math.pi) - low) / (high - low), 0.0, 1.0)
     return frequencies * (kept + (1.0 - kept) / factor)

@@ -1,4 +1,4 @@
-"""Llama against the transformers models it shares its files with, and its other positions against themselves."""
+"""Llama against the transformers models it shares its files with; other positions against a twin in torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch_twins
 from tolerance import assert_close, bound
 from transformers import LlamaConfig as TheirConfig
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
@@ -33,8 +34,15 @@ VARIANTS = {
 }
 
 
-ALL = {**VARIANTS, "alibi": {"positions": "alibi"}, "sinusoidal": {"positions": "sinusoidal"}}
-ALL |= {"learned": {"positions": "learned"}, "none": {"positions": "none"}}
+OTHERS = {
+    "alibi": {"positions": "alibi"},
+    "alibi-of-six": {"positions": "alibi", "num_heads": 6, "num_kv_heads": 3, "embed_dim": 48},
+    "alibi-window": {"positions": "alibi", "window": 5},
+    "sinusoidal": {"positions": "sinusoidal"},
+    "learned": {"positions": "learned", "tied": True},
+    "none": {"positions": "none"},
+}
+ALL = {**VARIANTS, **OTHERS}
 
 
 def config_of(variant):
@@ -111,8 +119,24 @@ def test_logits_loss_and_all_gradients_equal_the_twin(variant, dtype):
     model = make(config, dtype)
     theirs = {name.removeprefix("model."): p for name, p in twin.named_parameters()}
     model.load_state_dict({name: p.detach().numpy() for name, p in theirs.items()})
+    assert_same(model, theirs, lambda ids: twin(ids).logits, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("variant", OTHERS)
+def test_other_positions_equal_the_twin(variant, dtype):
+    model = make(config_of(variant), dtype)
+    rng = np.random.default_rng(1)
+    state = {name: t.numpy() + 0.1 * rng.standard_normal(t.shape) for name, t in model.state_dict().items()}
+    model.load_state_dict(state)
+    theirs = {name: torch.tensor(t.numpy(), requires_grad=True) for name, t in model.state_dict().items()}
+    assert_same(model, theirs, lambda ids: torch_twins.llama(theirs, ids, model.config), dtype)
+
+
+def assert_same(model, theirs, twin, dtype):
+    """Logits, loss and all gradients of `model` are those of twin(ids), whose parameters are `theirs`."""
     ids, targets = batch()
-    logits = twin(torch.tensor(ids)).logits
+    logits = twin(torch.tensor(ids))
     assert_close(model(ids).numpy(), logits.detach().numpy(), 8 * bound(dtype, 128, 8.0), "logits")
     other = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
     loss = model.loss(ids, targets)
@@ -165,7 +189,7 @@ def test_padding_changes_no_bits_and_weights_come_along(variant):
     lengths = [11, 4, 7]
     logits, weights = model(ids, lengths=lengths, return_weights=True)
     np.testing.assert_array_equal(logits.numpy(), model(ids, lengths=lengths).numpy())
-    assert [w.shape for w in weights] == [(3, 4, 11, 11)] * 2
+    assert [w.shape for w in weights] == [(3, model.config.num_heads, 11, 11)] * 2
     for row, length in enumerate(lengths):
         alone = model(ids[row : row + 1, :length]).numpy()
         np.testing.assert_array_equal(logits.numpy()[row, :length], alone[0])
@@ -191,6 +215,23 @@ def test_learned_positions_learn():
     assert not grad[11:].any()
 
 
+def test_no_size_in_a_config_costs_memory_before_it_is_needed():
+    ids, _ = batch()
+    model = make(dataclasses.replace(CONFIG, window=2**70))
+    np.testing.assert_array_equal(model(ids).numpy(), make()(ids).numpy())
+    long = make(dataclasses.replace(CONFIG, positions="sinusoidal", context_length=10**12))
+    short = make(dataclasses.replace(CONFIG, positions="sinusoidal"))
+    np.testing.assert_array_equal(long(ids).numpy(), short(ids).numpy())
+    LlamaConfig(**SIZES, head_dim=2**40)
+
+
+def test_a_dropout_is_saved(tmp_path):
+    config = dataclasses.replace(CONFIG, dropout=0.25)
+    make(config).save_pretrained(tmp_path)
+    assert pf.from_pretrained(tmp_path).config == config
+    LlamaForCausalLM.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -198,8 +239,10 @@ def test_learned_positions_learn():
         ({"num_heads": 5, "num_kv_heads": 5}, ValueError, "num_heads"),
         ({"positions": "polar"}, ValueError, "positions"),
         ({"window": 0}, ValueError, "window"),
-        ({"head_dim": 7}, ValueError, "dim must be an even"),
+        ({"head_dim": 7}, ValueError, "head_dim must be even"),
         ({"rope_scaling": {"rope_type": "yarn"}}, ValueError, "rope_type"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": float("inf")}}, ValueError, "factor"),
+        ({"rope_scaling": {**LLAMA3, "low_freq_factor": 4.0}}, ValueError, "must be below high_freq_factor"),
         ({"vocab_size": True}, TypeError, "vocab_size"),
         ({"dropout": 1.0}, ValueError, "dropout"),
     ],

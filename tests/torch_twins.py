@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from case_tables.bspline import _torch as _bspline
 from case_tables.recurrent import _torch_cell
@@ -77,6 +79,49 @@ def liquid(p, ids, config):
         prefix = f"layers.{i}."
         x = cfc_layer(x, {k.removeprefix(prefix): v for k, v in p.items() if k.startswith(prefix)}, "l0")[0]
     return x @ p["wte.weight"].T
+
+
+def alibi_slopes(heads):
+    """As in the code of the paper: for no power of two, every other slope of the next one."""
+
+    def of_power(n):
+        return [2.0 ** (-8.0 / n * (i + 1)) for i in range(n)]
+
+    below = 2 ** math.floor(math.log2(heads))
+    return torch.tensor((of_power(below) + of_power(2 * below)[::2])[:heads], dtype=torch.float64)
+
+
+def llama(p, ids, config):
+    """A Llama whose positions are not rotary."""
+    places = torch.arange(ids.shape[1])
+    x = F.embedding(ids, p["embed_tokens.weight"])
+    distance = places[:, None] - places
+    seen = (distance >= 0) & (distance < (config.window or len(places)))
+    bias = torch.zeros(distance.shape, dtype=torch.float64)
+    if config.positions == "learned":
+        x = x + p["embed_positions.weight"][places]
+    elif config.positions == "sinusoidal":
+        angles = places[:, None] / 10000 ** (torch.arange(0, config.embed_dim, 2).double() / config.embed_dim)
+        x = x + torch.stack([angles.sin(), angles.cos()], -1).flatten(1).to(x.dtype)
+    elif config.positions == "alibi":
+        bias = -alibi_slopes(config.num_heads)[:, None, None] * distance
+    bias = bias.masked_fill(~seen, -torch.inf).to(x.dtype)
+
+    def norm(x, name):
+        return F.rms_norm(x, x.shape[-1:], p[f"{name}.weight"], config.norm_epsilon)
+
+    for i in range(config.num_layers):
+        at = f"layers.{i}"
+        h = norm(x, f"{at}.input_layernorm")
+        q, k, v = (h @ p[f"{at}.self_attn.{name}_proj.weight"].T for name in "qkv")
+        q, k, v = (y.unflatten(-1, (-1, config.head_dim)).transpose(1, 2) for y in (q, k, v))
+        k, v = (y.repeat_interleave(config.num_heads // config.num_kv_heads, 1) for y in (k, v))
+        weights = (q @ k.mT / config.head_dim**0.5 + bias).softmax(-1)
+        x = x + (weights @ v).transpose(1, 2).flatten(2) @ p[f"{at}.self_attn.o_proj.weight"].T
+        h = norm(x, f"{at}.post_attention_layernorm")
+        gate, up = (h @ p[f"{at}.mlp.{name}_proj.weight"].T for name in ("gate", "up"))
+        x = x + (F.silu(gate) * up) @ p[f"{at}.mlp.down_proj.weight"].T
+    return norm(x, "norm") @ p["embed_tokens.weight" if config.tied else "lm_head.weight"].T
 
 
 def kan_layer(x, p, prefix, config):

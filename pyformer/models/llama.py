@@ -37,6 +37,7 @@ _HF_FIELDS = {
     "window": "sliding_window",
     "tied": "tie_word_embeddings",
     "norm_epsilon": "rms_norm_eps",
+    "dropout": "dropout",
     "bos_token_id": "bos_token_id",
     "eos_token_id": "eos_token_id",
 }
@@ -90,7 +91,9 @@ class LlamaConfig:
         if self.positions not in POSITIONS:
             raise ValueError(f"LlamaConfig: positions must be one of {POSITIONS}, got {self.positions!r}")
         if self.positions == "rotary":
-            ops.rope_frequencies(self.head_dim, self.rope_base, self.rope_scaling)
+            if self.head_dim % 2:
+                raise ValueError(f"LlamaConfig: head_dim must be even for rotary positions, got {self.head_dim}")
+            ops.rope_frequencies(2, self.rope_base, self.rope_scaling)
         if self.positions == "sinusoidal" and self.embed_dim % 2:
             raise ValueError(f"LlamaConfig: embed_dim must be even for sinusoidal positions, got {self.embed_dim}")
         check_eps("LlamaConfig", self.norm_epsilon)
@@ -282,14 +285,14 @@ class Llama(LanguageModel):
         if self.config.positions == "learned":
             x = x + self.embed_positions(self.on_device(positions))
         elif self.config.positions == "sinusoidal":
-            table = nn.sinusoidal_positions(self.config.context_length, self.config.embed_dim)
-            x = x + self.on_device(table[positions]).to(x.dtype)
+            x = x + self.on_device(nn.sinusoids(positions, self.config.embed_dim)).to(x.dtype)
         return x
 
     def places(self, positions: np.ndarray, keys: int, lengths: pf.Tensor | None, offsets: pf.Tensor | None) -> Places:
         """What blocks are told of queries at positions (B or 1, T) and their `keys` keys."""
         config = self.config
-        attention = {"causal": True, "window": config.window, "key_lengths": lengths, "query_offset": offsets}
+        window = None if config.window is None else min(config.window, keys)
+        attention = {"causal": True, "window": window, "key_lengths": lengths, "query_offset": offsets}
         rotary = None
         if config.positions == "rotary":
             frequencies = ops.rope_frequencies(config.head_dim, config.rope_base, config.rope_scaling)

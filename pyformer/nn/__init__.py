@@ -1,7 +1,7 @@
 """Modules: layers with parameters, and what holds them together."""
 
 from pyformer.nn import init
-from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions
+from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions, sinusoids
 from pyformer.nn.convolution import (
     AvgPool2d,
     BatchNorm2d,
@@ -66,4 +66,5 @@ __all__ = [
     "attention_weights",
     "init",
     "sinusoidal_positions",
+    "sinusoids",
 ]

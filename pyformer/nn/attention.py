@@ -71,10 +71,15 @@ def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.nda
 
     Source: Vaswani et al. (2017), section 3.5. ValueError unless `dim` is even.
     """
+    return sinusoids(np.arange(length), dim, base)
+
+
+def sinusoids(positions: np.ndarray, dim: int, base: float = 10000.0) -> np.ndarray:
+    """float64 (..., dim): the rows of `sinusoidal_positions` for positions (...), without those between them."""
     if dim % 2:
-        raise ValueError(f"sinusoidal_positions: dim must be even, got {dim}")
-    angles = pf.tensor(np.arange(length)[:, None] / _powers(base, np.arange(0, dim, 2) / dim))
-    return np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=-1).reshape(length, dim)
+        raise ValueError(f"sinusoids: dim must be even, got {dim}")
+    angles = pf.tensor(positions[..., None] / _powers(base, np.arange(0, dim, 2) / dim))
+    return np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=-1).reshape(*positions.shape, dim)
 
 
 def _powers(base: float, exponents: np.ndarray) -> np.ndarray:
