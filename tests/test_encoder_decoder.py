@@ -219,6 +219,20 @@ def test_saved_and_opened_again(tmp_path):
     np.testing.assert_array_equal(again(source, target).numpy(), model(source, target).numpy())
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_model_that_diverged_does_not_translate(beams):
+    model = make()
+    model.load_state_dict({name: t.numpy() * np.nan for name, t in model.state_dict().items()})
+    with pytest.raises(ValueError, match="the logits of row 0 hold nan"):
+        model.translate(batch()[0], beams=beams)
+
+
+def test_a_long_context_costs_memory_only_where_it_is_used():
+    source, target, _, _ = batch()
+    long = make(dataclasses.replace(CONFIG, context_length=10**12))
+    np.testing.assert_array_equal(long(source, target).numpy(), make()(source, target).numpy())
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

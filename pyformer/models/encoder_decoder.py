@@ -184,9 +184,8 @@ class EncoderDecoder(nn.Module):
     def embed(self, ids: pf.Tensor, positions: np.ndarray) -> pf.Tensor:
         """sqrt(C) times the tokens' rows, plus their positions' sines and cosines: ids (B, T), positions (T,)."""
         width = self.config.embed_dim
-        table = nn.sinusoidal_positions(self.config.context_length, width)[positions]
         x = self.tokens(ids) * math.sqrt(width)
-        return x + pf.tensor(table, device=x.device).to(x.dtype)
+        return x + pf.tensor(nn.sinusoids(positions, width), device=x.device).to(x.dtype)
 
     def final(self, x: pf.Tensor) -> pf.Tensor:
         """The last normalisation, where there is one."""
@@ -315,7 +314,7 @@ class CachedDecoder:
                 cache[:] = [tensor[origins] for tensor in cache]
 
     def extend(self, tokens: np.ndarray) -> np.ndarray:
-        """Log-probabilities (B * beams, V), float64, of the token after `tokens` (B * beams,)."""
+        """Log-probabilities (B * beams, V), float64, of the token after `tokens` (B * beams,); ValueError for a NaN."""
         model = self.model
         device = model.tokens.weight.device
         starts = pf.tensor(np.full(self.rows, self.step, np.int64), device=device)
@@ -326,7 +325,11 @@ class CachedDecoder:
             (x,) = block.sublayer(x, block.mlp_norm, block.mlp)
         self.step += 1
         logits = ops.linear(model.final(x).reshape(self.rows, -1), model.tokens.weight)
-        return ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
+        log_probabilities = ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
+        if np.isnan(log_probabilities).any():
+            row = int(np.isnan(log_probabilities).any(axis=1).argmax()) // self.beams
+            raise ValueError(f"EncoderDecoder: the logits of row {row} hold nan")
+        return log_probabilities
 
 
 @dataclass(frozen=True)
