@@ -18,13 +18,19 @@ import pyformer as pf
 from pyformer.cli import attend, main
 from pyformer.models import (
     GPT,
+    LSTM,
     BertClassifier,
     BertConfig,
     EncoderDecoder,
     EncoderDecoderConfig,
     GPTConfig,
+    KANTransformer,
+    KANTransformerConfig,
     Llama,
     LlamaConfig,
+    LSTMConfig,
+    ViT,
+    ViTConfig,
 )
 from pyformer.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -96,6 +102,7 @@ def test_script_draws_hovers_and_clicks(run):
     weights = np.stack([w.numpy()[0] for w in weights])
     assert seen["canvases"] == 6
     assert seen["pixels"] == 6 * 9
+    np.testing.assert_allclose((np.array(seen["depths"]) / 255) ** 2, weights[1, 2].reshape(-1), atol=7e-3)
     assert seen["words"] == ["a", "b", "c"]
     percent = [[float(p.rstrip("%")) for p in seen[name]] for name in ("mean", "one")]
     np.testing.assert_allclose(percent[0], 100 * weights.mean((0, 1))[2], atol=0.3)
@@ -160,6 +167,45 @@ def test_every_model_with_attention():
     cross = panels[0]
     assert cross.weights.shape == (2, 2, len(cross.queries), 4)
     np.testing.assert_allclose(cross.weights.sum(-1), 1.0, atol=1e-5)
+
+
+def test_a_kan_transformer_is_looked_at_too():
+    model = KANTransformer(KANTransformerConfig(3, 8, 2, 2, 8))
+    (panel,) = attend.read_attention(model.eval(), CharTokenizer("abc"), "abca")
+    assert panel.weights.shape == (2, 2, 4, 4)
+
+
+def test_a_text_is_as_long_as_a_page_can_hold(run, monkeypatch):
+    monkeypatch.setattr(attend, "MAX_WEIGHTS", 6 * 10**2)
+    model = pf.from_pretrained(run)
+    assert attend.read_attention(model, ByteTokenizer(), "a" * 10)[0].weights.shape == (2, 3, 10, 10)
+    with pytest.raises(ValueError, match="11 tokens long, expected at most 10"):
+        attend.read_attention(model, ByteTokenizer(), "a" * 11)
+    pf.manual_seed(4)  # a model that doesn't end
+    model = EncoderDecoder(EncoderDecoderConfig(5, 64, 2, 3, 12, bos_id=3, eos_id=4)).eval()
+    cross, _, own = attend.read_attention(model, CharTokenizer("abc"), "abca")
+    assert cross.weights.shape == (2, 3, 10, 4)
+    assert own.weights.shape == (2, 3, 10, 10)
+
+
+def test_every_token_can_be_seen():
+    tokenizer = CharTokenizer("a\n\t\r\x7f\u200b")
+    model = GPT(GPTConfig(6, 8, 1, 1, 4))
+    (panel,) = attend.read_attention(model, tokenizer, "a\n\t\r\x7f\u200b")
+    assert panel.keys == ["a", "\u23ce", "\u2409", "\u240d", "\\x7f", "\\u200b"]
+
+
+def test_the_page_is_no_picture(run, capsys):
+    assert main(["attend", str(run), "abc", "--out", str(run / "x.png")]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert not (run / "x.png").exists()
+
+
+@pytest.mark.parametrize("model", [LSTM(LSTMConfig(256, 8, 1, 4)), ViT(ViTConfig(8, 4, embed_dim=4, num_heads=1))])
+def test_a_model_in_which_no_word_attends(model, tmp_path, capsys):
+    model.save_pretrained(tmp_path)
+    assert main(["attend", str(tmp_path), "abc"]) == 2
+    assert f"in a {type(model).__name__} no word attends to another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "empty"), ("a" * 65, "at most 64")])

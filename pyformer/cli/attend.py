@@ -6,6 +6,7 @@ import argparse
 import base64
 import io
 import json
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,12 @@ from pyformer import files, models, tokenizers
 from pyformer.cli.arguments import add_common, device, open_tokenizer, say
 
 PAGE = Path(__file__).with_name("attend.html")
-# A page holds every weight: this many tokens are megabytes already.
-MAX_TOKENS = 1024
+# A page holds every weight, a byte each: browsers are slow with more, and eyes find nothing.
+MAX_WEIGHTS, MAX_TOKENS = 1 << 25, 1024
 LABELLED_TOKENS = 48
+ATTENDING = (models.GPT, models.Llama, models.KANTransformer, models.BERT, models.BertClassifier, models.EncoderDecoder)
+# Visible signs for what takes no place: C0 controls as Unicode's pictures of them, a newline as a key's arrow.
+CONTROLS = {**{code: 0x2400 + code for code in range(32)}, ord("\n"): 0x23CE}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     out = args.out or args.folder / "attention.html"
+    if out.suffix == ".png":
+        raise ValueError(f"--out {files.display_name(out)}: is for the page; the picture goes beside it, as .png")
     model = models.from_pretrained(args.folder)
+    if not isinstance(model, ATTENDING):
+        raise ValueError(f"{files.display_name(args.folder)}: in a {type(model).__name__} no word attends to another")
     tokenizer = open_tokenizer(args.folder, model.config)
     if args.device != "cpu":
         model.to(args.device)
@@ -72,32 +80,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> list[Panel]:
-    """The panels of a model that reads `text`; an EncoderDecoder also translates it, greedily.
+    """The panels of a model, one of ATTENDING, that reads `text`; an EncoderDecoder also translates it, greedily.
 
-    ValueError if the text is empty, too long for the model, or the model has no attention.
+    ValueError if the text is empty, or too long for the model or a page.
     """
     ids = tokenizer.encode(text).tolist()
     if isinstance(model, models.BERT | models.BertClassifier) and model.config.vocab_size > tokenizer.vocab_size:
         ids = [tokenizer.vocab_size, *ids]
     if not ids:
         raise ValueError("attend: expected a text, got an empty one")
-    limit = min(MAX_TOKENS, getattr(model.config, "context_length", 0))
+    config = model.config
+    room = math.isqrt(MAX_WEIGHTS // (config.num_layers * config.num_heads))
+    limit = min(MAX_TOKENS, config.context_length, room)
     if len(ids) > limit:
         raise ValueError(f"attend: the text is {len(ids)} tokens long, expected at most {limit}")
     words = [_word(tokenizer, token) for token in ids]
     with pf.no_grad():
         if isinstance(model, models.EncoderDecoder):
-            return _translated(model, tokenizer, ids, words)
-        if not isinstance(model, models.GPT | models.Llama | models.BERT | models.BertClassifier):
-            raise ValueError(f"attend: {type(model).__name__} has no attention to look at")
+            return _translated(model, tokenizer, ids, words, limit)
         _, weights = model([ids], return_weights=True)
     return [Panel("attention", words, words, _stacked(weights))]
 
 
 def _translated(
-    model: models.EncoderDecoder, tokenizer: tokenizers.Tokenizer, ids: list[int], words: list[str]
+    model: models.EncoderDecoder, tokenizer: tokenizers.Tokenizer, ids: list[int], words: list[str], limit: int
 ) -> list[Panel]:
-    target = [model.config.bos_id, *model.translate([ids])[0]][: model.config.context_length]
+    target = [model.config.bos_id, *model.translate([ids], max_new_tokens=limit)[0]][:limit]
     _, weights = model([ids], [target], return_weights=True)
     written = ["[start]", *(_word(tokenizer, token) for token in target[1:])]
     return [
@@ -115,7 +123,8 @@ def _word(tokenizer: tokenizers.Tokenizer, token: int) -> str:
     """A token as it is shown; one that the tokenizer doesn't have is the model's own mark of a start."""
     if token >= tokenizer.vocab_size:
         return "[start]"
-    return tokenizer.decode([token]).replace("\n", "\u23ce")
+    text = tokenizer.decode([token]).translate(CONTROLS)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def page(title: str, panels: list[Panel]) -> str:
@@ -137,7 +146,7 @@ def page(title: str, panels: list[Panel]) -> str:
 
 
 def picture(title: str, panels: list[Panel]) -> bytes:
-    """The first panel as a PNG: layers from top to bottom, heads from left to right.
+    """The first panel as a PNG: layers from top to bottom, heads from left to right, in the depths of the page.
 
     ImportError, saying what to install, without matplotlib.
     """
@@ -151,11 +160,13 @@ def picture(title: str, panels: list[Panel]) -> bytes:
     size = 3.2 if labelled else 2.2
     figure = Figure(figsize=(size * heads, size * layers + 0.5), layout="constrained")
     figure.suptitle(_drawable(title))
+    figure.supxlabel("what is attended to", fontsize=8)
+    figure.supylabel("from", fontsize=8)
     axes = figure.subplots(layers, heads, squeeze=False)
     for layer in range(layers):
         for head in range(heads):
             ax = axes[layer, head]
-            ax.imshow(panel.weights[layer, head], cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+            ax.imshow(np.sqrt(panel.weights[layer, head]), cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
             ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
             ax.set_xticks(range(keys) if labelled else [], _labels(panel.keys) if labelled else [], rotation=90)
             ax.set_yticks(range(queries) if labelled else [], _labels(panel.queries) if labelled else [])
