@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 60, 16, 40, 44
+LEFT, RIGHT, TOP, BOTTOM = 68, 26, 40, 44
 NAME_WIDTH, BAR_HEIGHT, NUMBER_WIDTH = 130, 20, 48
 COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#b7791f", "#0b7285", "#4a5568")
 
@@ -36,12 +36,12 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
         _text(WIDTH / 2, HEIGHT - 8, x_label),
         _text(0, 0, y_label, f'transform="translate(14 {HEIGHT / 2}) rotate(-90)"'),
     ]
-    for tick in x_ticks:
+    for tick, label in zip(x_ticks, _labels(x_ticks), strict=True):
         x, y = place(tick, y_ticks[0])
-        parts += [_line(x, y, x, TOP), _text(x, y + 16, f"{tick:g}")]
-    for tick in y_ticks:
+        parts += [_line(x, y, x, TOP), _text(x, y + 16, label)]
+    for tick, label in zip(y_ticks, _labels(y_ticks), strict=True):
         x, y = place(x_ticks[0], tick)
-        parts += [_line(x, y, WIDTH - RIGHT, y), _text(x - 6, y + 4, f"{tick:g}", anchor="end")]
+        parts += [_line(x, y, WIDTH - RIGHT, y), _text(x - 6, y + 4, label, anchor="end")]
     for index, (name, points) in enumerate(finite.items()):
         color = COLORS[index % len(COLORS)]
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
@@ -76,7 +76,8 @@ def bar_chart(title: str, names: Sequence[str], panels: Mapping[str, Sequence[fl
             if value is not None and math.isfinite(value):
                 bar = f'width="{value * scale:.1f}" height="{BAR_HEIGHT - 6}" fill="{color}"'
                 parts.append(f'<rect x="{left:.1f}" y="{y + 3}" {bar}/>')
-                parts.append(_text(left + value * scale + 4, y + 14, f"{value:.3g}", anchor="start"))
+                number = f"{value:#.3g}".rstrip(".") if value < 999.5 else f"{value:.0f}"
+                parts.append(_text(left + value * scale + 4, y + 14, number, anchor="start"))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -89,6 +90,14 @@ def _ticks(values: Sequence[float]) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first, last = math.floor(low / step), math.ceil(high / step)
     return [i * step for i in range(first, last + 1)]
+
+
+def _labels(ticks: Sequence[float]) -> list[str]:
+    """The ticks of an axis, large ones in thousands (k), millions (M) or billions (G), all in the same."""
+    largest = max(map(abs, ticks))
+    units = ((1e13, 1.0, ""), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"), (0.0, 1.0, ""))
+    size, sign = next((size, sign) for start, size, sign in units if largest >= start)
+    return [f"{tick / size:.10g}{sign}" if tick else "0" for tick in ticks]
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

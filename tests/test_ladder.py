@@ -166,6 +166,50 @@ def test_bars():
     bars = [e for e in ET.fromstring(picture).iter() if e.tag.endswith("rect")]
     assert len(bars) == 1 + 2
 
+    numbers = svg.bar_chart("", ["a", "b", "c", "d"], {"x": [22.0, 0.72, 999.9, 12345.6]})
+    for number in (">22.0<", ">0.720<", ">1000<", ">12346<"):
+        assert number in numbers
+
+
+def boxes_of(picture):
+    """(left, top, right, bottom) of every text that isn't turned, by how wide letters are at most."""
+    for element in ET.fromstring(picture).iter():
+        if element.tag.endswith("text") and "transform" not in element.attrib:
+            size = float(element.attrib.get("font-size", 12))
+            width = 0.58 * size * len(element.text)
+            x, y = float(element.attrib["x"]), float(element.attrib["y"])
+            left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[element.attrib["text-anchor"]] * width
+            yield left, y - 0.8 * size, left + width, y + 0.2 * size
+
+
+@pytest.mark.parametrize("x", [24.7e6, 249_000, 9_999, 31, 0.03, 2.1e-4, 3.3e9])
+@pytest.mark.parametrize("y", [(0.0, 1.0), (1.64201, 1.64304), (-7.0, -0.3), (2e5, 3e6)])
+def test_nothing_in_a_drawing_is_cut_or_covered(x, y):
+    picture = svg.line_chart("title", "x", "y", {"a": [(0.0, y[0]), (x, y[1])], "b": [(x / 2, y[0])]})
+    boxes = list(boxes_of(picture))
+    for left, top, right, bottom in boxes:
+        assert 20 <= left < right <= svg.WIDTH, "beside it stands the name of the axis"
+        assert 0 <= top < bottom <= svg.HEIGHT
+    for i, a in enumerate(boxes):
+        for b in boxes[:i]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "labels"),
+    [
+        ([0, 5e6, 1e7], ["0", "5M", "10M"]),
+        ([0, 500_000, 1_000_000, 1_500_000], ["0", "0.5M", "1M", "1.5M"]),
+        ([0, 50_000, 100_000], ["0", "50k", "100k"]),
+        ([0, 2000, 4000], ["0", "2000", "4000"]),
+        ([-0.2, -0.1, 0.0, 0.1 + 0.2], ["-0.2", "-0.1", "0", "0.3"]),
+        ([-2e9, 0], ["-2G", "0"]),
+        ([1e20, 2e20], ["1e+20", "2e+20"]),
+    ],
+)
+def test_labels_of_ticks(ticks, labels):
+    assert svg._labels(ticks) == labels
+
 
 def offline(folder):
     """An environment in which no data can be fetched."""
