@@ -105,11 +105,18 @@ def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]
     for name in SETTINGS:
         given = getattr(args, name)
         if name != "files" and given is not None and given != settings[name]:
-            raise ValueError(f"{args.out}: --{name} {given} contradicts the run, which has {settings[name]}")
+            raise ValueError(
+                f"{args.out}: --{name} {_word(given)} contradicts the run, which has {_word(settings[name])}"
+            )
     task = comparison_tasks.load_task(settings["task"], args.files or settings["files"], settings["seed"])
     if _digest(task) != record["data_sha256"] or not set(settings["models"]) <= set(task.entrants):
         raise ValueError(f"{args.out}: its data or models have changed since the run was started")
     return record, task
+
+
+def _word(setting: Any) -> str:
+    """A setting as the command line has it."""
+    return ",".join(map(str, setting)) if isinstance(setting, list) else str(setting)
 
 
 def _names(text: str) -> list[str]:

@@ -13,6 +13,7 @@ import pyformer as pf
 from pyformer import datasets, files, ladder, ladder_report
 from pyformer.cli.arguments import add_common, real, say, whole
 from pyformer.cli.jobs import JobBar, check_free, new_record
+from pyformer.training import locked
 
 DEFAULT_FOLDER = Path("runs") / "derive"
 RECORD_NAME, TABLE_NAME = "results.json", "table.md"
@@ -49,20 +50,24 @@ def run(args: argparse.Namespace) -> int:
     budget = ladder.Budget(settings["steps"], settings["seconds"])
     jobs = ladder.make_jobs(_load_tasks(settings["seed"]), budget, settings["seed"])
     args.out.mkdir(parents=True, exist_ok=True)
-    _save(args.out, record)
-    try:
-        _work(args, jobs, record)
-    except KeyboardInterrupt:
-        command = f"pyformer derive --resume --out {shlex.quote(files.display_name(args.out))}"
-        say(f"stopped; {len(record['results'])} results are saved. Go on with: {command}")
-        return INTERRUPTED
-    results = record["results"]
-    text = ladder_report.table(results)
-    files.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
-    for name, picture in ladder_report.drawings(results).items():
-        files.write_bytes_atomic(args.out / name, picture.encode())
-    print(f"{text}\n{ladder_report.probes(results)}\nsaved in {files.display_name(args.out)}")
+    with locked(args.out):
+        _save(args.out, record)
+        try:
+            _work(args, jobs, record)
+        except KeyboardInterrupt:
+            command = f"pyformer derive --resume --out {shlex.quote(files.display_name(args.out))}"
+            say(f"stopped; {len(record['results'])} results are saved. Go on with: {command}")
+            return INTERRUPTED
+        _report(args.out, record["results"])
     return 0
+
+
+def _report(folder: Path, results: dict[str, Any]) -> None:
+    text = ladder_report.table(results)
+    files.write_bytes_atomic(folder / TABLE_NAME, text.encode())
+    for name, picture in ladder_report.drawings(results).items():
+        files.write_bytes_atomic(folder / name, picture.encode())
+    print(f"{text}\n{ladder_report.probes(results)}\nsaved in {files.display_name(folder)}")
 
 
 def _started(args: argparse.Namespace) -> dict[str, Any]:
