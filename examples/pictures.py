@@ -322,4 +322,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except datasets.DataUnavailable as error:
+        raise SystemExit(str(error)) from None

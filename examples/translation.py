@@ -11,6 +11,7 @@ import argparse
 import logging
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -134,13 +135,18 @@ def translate(model: EncoderDecoder, corpus: Corpus, pairs: list[Pair], beams: i
     return texts
 
 
-def bleu(found: list[str], expected: list[str]) -> float:
-    """BLEU of a corpus, by sacrebleu. ImportError, saying what to install, without it."""
+def load_sacrebleu() -> Any:
+    """The module; ImportError, saying what to install, without it."""
     try:
         import sacrebleu
     except ImportError:
         raise ImportError("translation: BLEU needs sacrebleu: pip install 'pyformer[translation]'") from None
-    return float(sacrebleu.corpus_bleu(found, [expected]).score)
+    return sacrebleu
+
+
+def bleu(found: list[str], expected: list[str]) -> float:
+    """BLEU of a corpus, by sacrebleu."""
+    return float(load_sacrebleu().corpus_bleu(found, [expected]).score)
 
 
 def main() -> None:
@@ -160,6 +166,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    load_sacrebleu()  # now, not after the training
     pairs = datasets.verses()
     corpus = Corpus(pairs, args.vocab)
     trainer = make_trainer(corpus, args)
@@ -181,4 +188,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except datasets.DataUnavailable as error:
+        raise SystemExit(str(error)) from None

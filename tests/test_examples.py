@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import runpy
 import struct
 import sys
 import zlib
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
+from pyformer import datasets
 from pyformer.models import BertClassifier, BertConfig
 from pyformer.training import TaskTrainer, TrainingOptions
 
@@ -27,6 +29,21 @@ def load(name):
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("name", ["pictures", "sentiment", "translation"])
+def test_without_data_a_line_says_what_is_missing(name, monkeypatch, tmp_path):
+    def missing():
+        raise datasets.DataUnavailable("not here; install it with a network")
+
+    for source in ("fashion_mnist", "movie_snippets", "verses"):
+        monkeypatch.setattr(datasets, source, missing)
+    arguments = [name, *(["convnet"] if name == "pictures" else []), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert stop.value.code == "not here; install it with a network"
+    assert not (tmp_path / "run").exists()
 
 
 def batch_of(step):
