@@ -155,6 +155,9 @@ class Race(TaskTrainer):
             _core.reset_peak_memory()
             self.train()
             self._note_peak()
+        elif self._exported_step != self.step:
+            # The process before this one may have died between its last checkpoint and the export.
+            self.export()
         return self.done >= 1.0
 
     def result(self) -> Result:

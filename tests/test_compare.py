@@ -101,6 +101,26 @@ def test_a_stopped_race_goes_on_as_if_it_never_stopped(task, model, tmp_path):
     assert {**third.result(), "peak_mb": 0} == without_peak
 
 
+def test_a_race_killed_before_its_last_export_exports(tmp_path):
+    task = tasks()["text"]
+    first = start(task, "gru", Budget(steps=3), run=tmp_path)
+    export = first.export
+
+    def die_at_the_end():
+        if first.step == 3:
+            raise KeyboardInterrupt
+        export()
+
+    first.export = die_at_the_end
+    with pytest.raises(KeyboardInterrupt):
+        first.race()
+    second = start(task, "gru", Budget(steps=3), run=tmp_path)
+    second.restore()
+    assert second.race()
+    for one, two in zip(pf.from_pretrained(tmp_path).parameters(), first.model.parameters(), strict=True):
+        assert same_bits(one.numpy(), two.numpy())
+
+
 def test_time_is_spent_by_training_alone():
     task = tasks()["function"]
     race = start(task, "mlp", Budget(seconds=0.2))
@@ -289,6 +309,8 @@ def test_a_stopped_comparison_goes_on_to_the_same_losses(tmp_path):
     before = (tmp_path / "stopped" / "results.json").read_text()
     assert list(json.loads(before)["results"]) == ["gru"]
     assert "contradicts" in run(tmp_path, "compare", "--resume", "--out", "stopped", "--steps", 9, code=2).stderr
+    other = run(tmp_path, "compare", "--resume", "--out", "stopped", "--models", "kan,gru", code=2).stderr
+    assert "--models kan,gru contradicts the run, which has gru,gpt" in other
     assert "not empty" in run(tmp_path, "compare", "text.txt", "--out", "stopped", code=2).stderr
     done = run(tmp_path, "compare", "--resume", "--out", "stopped", "--page", "page.md")
     assert "| gpt |" in done.stdout

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import _core, datasets, ladder, ladder_report, svg
+from pyformer import _core, datasets, ladder, ladder_report, svg, training
 from pyformer.models.derivation import WORD_RUNGS, make_rung
 
 TEXT = "the cat sat on the mat . the dog ate the cat ' s food , didn't it ? " * 40
@@ -250,6 +250,8 @@ def test_a_stopped_ladder_goes_on_and_says_what_is_missing(tmp_path):
     before = read(tmp_path)
     assert "contradicts" in run(tmp_path, "--resume", "--steps", 3, code=2).stderr
     assert "not empty" in run(tmp_path, code=2).stderr
+    with training.locked(tmp_path / "run"):
+        assert "another process" in run(tmp_path, "--resume", code=2).stderr
     done = run(tmp_path, "--resume")
     after = read(tmp_path)
     assert {name: after[name] for name in before} == before

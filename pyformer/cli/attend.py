@@ -159,7 +159,7 @@ def picture(title: str, panels: list[Panel]) -> bytes:
     labelled = max(queries, keys) <= LABELLED_TOKENS
     size = 3.2 if labelled else 2.2
     figure = Figure(figsize=(size * heads, size * layers + 0.5), layout="constrained")
-    figure.suptitle(_drawable(title))
+    figure.suptitle(_drawable(title if len(panels) == 1 else f"{title}, {panel.name}"))
     figure.supxlabel("what is attended to", fontsize=8)
     figure.supylabel("from", fontsize=8)
     axes = figure.subplots(layers, heads, squeeze=False)
