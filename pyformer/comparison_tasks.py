@@ -263,9 +263,10 @@ class RecurrentClassifier(nn.Module):
         self.head = nn.Linear(width * (2 if bidirectional else 1), 2)
 
     def forward(self, ids: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
-        there = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float32)[:, :, None]
-        x = self.dropout(self.words(pf.tensor(ids))) * pf.tensor(there)
-        mean = (self.cells(x)[0] * pf.tensor(there / lengths[:, None, None].astype(np.float32))).sum(axis=1)
+        there = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float64)[:, :, None]
+        x = self.dropout(self.words(pf.tensor(ids)))
+        x = x * pf.tensor(there, dtype=x.dtype)
+        mean = (self.cells(x)[0] * pf.tensor(there / lengths[:, None, None], dtype=x.dtype)).sum(axis=1)
         return self.head(self.dropout(mean))
 
     def loss(self, ids: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
