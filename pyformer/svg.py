@@ -9,7 +9,7 @@ from html import escape
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 68, 26, 40, 44
 NAME_WIDTH, BAR_HEIGHT, NUMBER_WIDTH = 130, 20, 48
-COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#b7791f", "#0b7285", "#4a5568")
+COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#744210", "#12a5b5", "#4a5568")
 
 Points = Sequence[tuple[float, float]]
 
