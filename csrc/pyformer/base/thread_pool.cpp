@@ -195,15 +195,49 @@ struct alignas(128) Job {
   std::exception_ptr error;
   int owner_cpu = -1;            // where the owner began
   std::atomic<int> owner_id{0};  // its thread; read by workers outside too
-  alignas(64) std::atomic<int64_t> next{0};
+  // Each thread has a part of the pieces of its own, the same one in all jobs of that size: what it wrote in one loop
+  // it finds in its own caches in the next. Who is done with its part helps with the others'.
+  struct alignas(64) Part {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+    bool is_left() const { return next.load(std::memory_order_relaxed) < end; }
+  };
+  static constexpr int kParts = 64;
+  Part parts[kParts];
+  int part_count = 0;
 
-  bool has_pieces() const { return next.load(std::memory_order_relaxed) < pieces; }
-  void cancel() { next.store(pieces, std::memory_order_relaxed); }
+  void divide(int64_t wanted_pieces, int threads) {
+    pieces = wanted_pieces;
+    part_count = std::min(threads, kParts);
+    const int64_t each = pieces / part_count, more = pieces % part_count;
+    for (int64_t p = 0; p < part_count; ++p) {
+      parts[p].next.store(p * each + std::min(p, more), std::memory_order_relaxed);
+      parts[p].end = (p + 1) * each + std::min(p + 1, more);
+    }
+  }
+
+  bool has_pieces() const {
+    return std::any_of(parts, parts + part_count, [](const Part& part) { return part.is_left(); });
+  }
+  void cancel() {
+    for (int p = 0; p < part_count; ++p) parts[p].next.store(parts[p].end, std::memory_order_relaxed);
+  }
+
+  // The next piece for the thread whose part is `own`, or -1.
+  int64_t take(int own) {
+    for (int tried = 0; tried < part_count; ++tried) {
+      Part& part = parts[(own + tried) % part_count];
+      if (!part.is_left()) continue;
+      const int64_t piece = part.next.fetch_add(1, std::memory_order_relaxed);
+      if (piece < part.end) return piece;
+    }
+    return -1;
+  }
 
   // Runs one piece; false if none is left.
-  bool run_next() {
-    const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-    if (i >= pieces) return false;
+  bool run_next(int own) {
+    const int64_t i = take(own);
+    if (i < 0) return false;
     try {
       function(body, i * grain, i + 1 < pieces ? (i + 1) * grain : count);
     } catch (...) {
@@ -328,7 +362,7 @@ class Pool {
         if (woken && jobs_[index].has_pieces()) wake(2);  // sleepers wake each other: no caller wakes them all
         leave_cpu(jobs_[index].owner_cpu);
         workers_[worker].job.store(index, std::memory_order_relaxed);
-        help(index);
+        help(worker, index);
         workers_[worker].job.store(-1, std::memory_order_relaxed);
       }
       woken = index < 0 && idle(worker);
@@ -348,10 +382,10 @@ class Pool {
     return -1;
   }
 
-  void help(int index) {
+  void help(int worker, int index) {
     {
       const DefaultFloatMode mode;
-      while (jobs_[index].run_next()) {
+      while (jobs_[index].run_next(worker + 1)) {
       }
     }
     withdraw(index);
@@ -509,11 +543,10 @@ void run_pieces(int64_t count, int64_t grain, PieceFunction function, const void
   job.body = body;
   job.count = count;
   job.grain = grain;
-  job.pieces = pieces;
+  job.divide(pieces, threads);
   job.owner_cpu = current_cpu();
   job.owner_id.store(this_thread_id(), std::memory_order_relaxed);
   job.failed.store(false, std::memory_order_relaxed);
-  job.next.store(0, std::memory_order_relaxed);
 
   OwnedJob owned(p, index);
   const DefaultFloatMode mode;
@@ -521,7 +554,7 @@ void run_pieces(int64_t count, int64_t grain, PieceFunction function, const void
   for (bool more = true; more;) {
     {
       const InsidePiece inside;
-      more = job.run_next();
+      more = job.run_next(0);
     }
     if (more && interrupted()) {
       owned.finish();

@@ -42,9 +42,10 @@ int usable_cpus();
 int cgroup_cpus(const std::string& root);
 }  // namespace detail
 
-// Calls body(begin, end) for pieces [i * grain, min((i + 1) * grain, count)), in increasing order of i as threads
-// become free, and returns when all are done. The first exception out of a piece is rethrown here and pieces not yet
-// started are dropped. Inside a piece, and for one piece or one thread, the loop is serial in the calling thread.
+// Calls body(begin, end) for pieces [i * grain, min((i + 1) * grain, count)) and returns when all are done. Each thread
+// has a contiguous part of them, walks it in increasing order, and then helps with the parts of others. The first
+// exception out of a piece is rethrown here and pieces not yet started are dropped. Inside a piece, and for one piece
+// or one thread, the loop is serial in the calling thread.
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, const Body& body) {
   detail::run_pieces(
