@@ -113,7 +113,7 @@ class MeanBert(BertClassifier):
         """Scores (B, 2) of ids (B, T), of which the first lengths[b] count."""
         hidden = self.bert(ids, segments, lengths)
         there = np.arange(hidden.shape[1]) < lengths[:, None]
-        shares = pf.tensor((there / lengths[:, None]).astype(np.float32))
+        shares = pf.tensor(there / lengths[:, None], dtype=hidden.dtype)
         mean = (hidden * shares.reshape(*there.shape, 1)).sum(axis=1)
         return self.classifier(self.dropout(self.bert.pool(mean.reshape(len(lengths), 1, -1))))
 

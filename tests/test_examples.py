@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from tolerance import assert_close, bound
+from transformers import BertModel
 
 import pyformer as pf
 from pyformer import datasets
-from pyformer.models import BertClassifier, BertConfig
+from pyformer.models import BertClassifier, BertConfig, bert
 from pyformer.training import TaskTrainer, TrainingOptions
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -105,6 +108,39 @@ def test_sentiment(tmp_path):
     assert sentiment.train_bert(split, options, out=tmp_path / "run", **sizes) > 0.9
     rows = [sentiment.shuffled(10, 3, step, 0) for step in range(3)]
     assert len({int(i) for row in rows for i in row}) == 9
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_bert_of_sentiment_equals_its_twin(dtype, tmp_path):
+    """Scores, loss and all gradients: the encoder and pooler of transformers, the mean between them."""
+    pf.manual_seed(0)
+    model = load("sentiment").MeanBert(BertConfig(19, 12, 2, 4, 16, dropout=0.0)).to(getattr(pf, dtype))
+    rng = np.random.default_rng(0)
+    model.load_state_dict({n: t.numpy() + 0.1 * rng.standard_normal(t.shape) for n, t in model.state_dict().items()})
+    model.save_pretrained(tmp_path)
+    twin = BertModel.from_pretrained(tmp_path, dtype=getattr(torch, dtype), attn_implementation="eager").eval()
+    head = [torch.tensor(p.numpy(), requires_grad=True) for p in (model.classifier.weight, model.classifier.bias)]
+    # transformers gives the row of id 0, its padding, no gradient.
+    ids, lengths, labels = rng.integers(1, 19, (4, 9)), np.array([9, 1, 4, 7]), np.array([1, 0, 0, 1])
+    there = torch.tensor(np.arange(9) < lengths[:, None])
+    hidden = twin(torch.tensor(ids), attention_mask=there.long()).last_hidden_state
+    mean = (hidden * there[:, :, None]).sum(1) / torch.tensor(lengths)[:, None]
+    expected = torch.nn.functional.linear(torch.tanh(twin.pooler.dense(mean)), *head)
+    other = torch.nn.functional.cross_entropy(expected, torch.tensor(labels))
+    loss = model.loss(ids, labels, lengths)
+    scores = model(ids, lengths=lengths).numpy()
+    assert_close(scores, expected.detach().numpy(), 16 * bound(dtype, 64, 4.0), "scores")
+    assert_close(loss.numpy(), other.detach().numpy(), 16 * bound(dtype, 64, 4.0), "loss")
+    loss.backward()
+    other.backward()
+    gradients = {name: p.grad for name, p in twin.named_parameters()}
+    gradients |= {"classifier.weight": head[0].grad, "classifier.bias": head[1].grad}
+    names = {bert._file_name(name): p for name, p in model.named_parameters()}
+    assert names.keys() == gradients.keys()
+    for name, parameter in names.items():
+        wanted = gradients[name].numpy()
+        scale = max(1e-2, float(np.abs(wanted).max()))
+        assert_close(parameter.grad.numpy(), wanted, 16 * bound(dtype, 128, scale), name)
 
 
 def test_translation(tmp_path):
