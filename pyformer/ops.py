@@ -1,6 +1,7 @@
 """Differentiable operations on tensors; each has its contract in its docstring."""
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +20,16 @@ def rope_frequencies(dim: int, base: float = 10000.0, scaling: Mapping[str, Any]
 
     Raises:
         ValueError: `dim` is odd or below 2, `base` is not above 0, or the scaling is not known or lacks a number.
+        TypeError: `base` is no number, or `scaling` no mapping.
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2 or dim % 2:
         raise ValueError(f"rope_frequencies: dim must be an even number above 0, got {dim!r}")
-    if not 0.0 < base < math.inf:
-        raise ValueError(f"rope_frequencies: base must be above 0, got {base}")
+    if isinstance(base, bool) or not isinstance(base, (int, float, np.number)):
+        raise TypeError(f"rope_frequencies: base must be a number, got {type(base).__name__}")
+    if scaling is not None and not isinstance(scaling, Mapping):
+        raise TypeError(f"rope_frequencies: scaling must be a mapping, got {type(scaling).__name__}")
+    if not 0.0 < base <= sys.float_info.max:
+        raise ValueError(f"rope_frequencies: base must be above 0 and finite, got {base}")
     # NumPy's own powers differ from one instruction set to another.
     frequencies = _ops.power(float(base), _core.tensor(-np.arange(0, dim, 2) / dim)).numpy()
     return _core.tensor(frequencies if scaling is None else _scaled(frequencies, scaling))
@@ -39,8 +45,8 @@ def _scaled(frequencies: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
     if names is None:
         raise ValueError(f"rope_frequencies: rope_type must be 'default', 'linear' or 'llama3', got {kind!r}")
     values = [scaling.get(name) for name in names]
-    if not all(isinstance(value, (int, float)) and 0 < value < math.inf for value in values):
-        raise ValueError(f"rope_frequencies: {kind} needs numbers above 0 for {names}, got {values}")
+    if not all(isinstance(value, (int, float)) and 0 < value <= sys.float_info.max for value in values):
+        raise ValueError(f"rope_frequencies: {kind} needs finite numbers above 0 for {names}, got {values}")
     if kind == "default":
         return frequencies
     if kind == "linear":

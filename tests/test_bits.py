@@ -202,6 +202,71 @@ def test_large_outputs_equal_the_reference(name):
             assert got is expected or same_bits(got, expected)
 
 
+ROWS_BEYOND_A_BLOCK = {  # a row does not fit in the memory that kernels keep for one, and outputs are streamed
+    "softmax": lambda x, w: pf.ops.softmax(x),
+    "log_softmax": lambda x, w: pf.ops.log_softmax(x),
+    "layer_norm": lambda x, w: pf.ops.layer_norm(x, w, w),
+    "rms_norm": lambda x, w: pf.ops.rms_norm(x, w),
+    "cross_entropy": lambda x, w: pf.ops.cross_entropy(x, pf.tensor(np.arange(x.shape[0])), reduction="none"),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("name", ROWS_BEYOND_A_BLOCK)
+def test_long_streamed_rows_are_those_computed_alone(name, isa):
+    rng = np.random.default_rng(4)
+    arrays = [rng.standard_normal(shape, np.float32) for shape in ((240, 9001), (9001,))]
+    dout = rng.standard_normal((240, 9001), np.float32)
+
+    def run(rows):
+        x, w = (pf.tensor(a, requires_grad=True) for a in (arrays[0][rows], arrays[1]))
+        out = ROWS_BEYOND_A_BLOCK[name](x, w)
+        out.backward(pf.tensor(dout[rows] if out.ndim == 2 else np.ones(out.shape, np.float32)))
+        return out.detach().numpy(), x.grad.numpy()
+
+    _core.set_isa(isa)
+    whole, dx = run(slice(None))
+    assert dx.nbytes > 8 << 20
+    for row in (0, 1, 2):  # targets of cross_entropy count from the first row
+        alone, dx_alone = run(slice(0, row + 1))
+        assert same_bits(whole[: row + 1], alone)
+        assert same_bits(dx[: row + 1], dx_alone)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("m", "n"), [(600, 700), (700, 600)])
+def test_products_beyond_the_shared_cache(m, n, isa):
+    """Both operands are packed in parts, k in two blocks: the bits of products that are packed whole."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(m)
+    a, b = rng.standard_normal((m, 1030)), rng.standard_normal((n, 1030))
+    at, bt = pf.tensor(a), pf.tensor(b)
+    whole = pf.ops.linear(at, bt).numpy()
+    assert same_bits(_core.PackedLinear(bt)(at).numpy(), whole)
+    assert same_bits(pf.ops.matmul(pf.tensor(a.T.copy()), pf.tensor(b.T.copy()), transpose_a=True).numpy(), whole)
+    for i in range(0, m, 100):
+        for j in range(0, n, 100):
+            part = pf.ops.linear(pf.tensor(a[i : i + 100]), pf.tensor(b[j : j + 100])).numpy()
+            assert same_bits(whole[i : i + 100, j : j + 100], part)
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru"])
+def test_recurrences_wider_than_a_block_of_k(op):
+    """Sums that are added to what is there wait in memory of their own between blocks of k."""
+    gates, hidden = {"lstm": 4, "gru": 3}[op], 1100
+    rng = np.random.default_rng(6)
+    shapes = ((16, 2, 3), (gates * hidden, 3), (gates * hidden, hidden))
+    arrays = [rng.standard_normal(shape, np.float32) * 0.1 for shape in shapes]
+    results = []
+    for isa in ("ref", *ISAS):
+        _core.set_isa(isa)
+        tensors = [pf.tensor(a, requires_grad=True) for a in arrays]
+        out = getattr(pf.ops, op)(*tensors)[0]
+        out.backward(pf.tensor(np.random.default_rng(7).standard_normal(out.shape, np.float32)))
+        results.append([out.numpy().tobytes(), *(t.grad.numpy().tobytes() for t in tensors)])
+    assert all(r == results[0] for r in results[1:])
+
+
 TABLES = """
 import hashlib
 import numpy as np

@@ -6,6 +6,7 @@ import _thread
 import copy
 import ctypes
 import ctypes.util
+import decimal
 import math
 import pickle
 import platform
@@ -252,6 +253,101 @@ def test_arguments_that_are_no_tensors_are_named(call, expected):
     assert "incompatible" not in str(raised.value)
     assert "_core" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("scalar", [np.longdouble(2), np.float16(2), np.int8(2), np.uint64(2)])
+def test_numpy_numbers_take_the_dtype_of_the_tensor(scalar):
+    x = pf.ones(3, requires_grad=True)
+    for result in (x * scalar, scalar * x, ops.multiply(scalar, x), ops.where(pf.tensor([True]), scalar, x) * x):
+        assert (result.dtype, result.requires_grad) == (pf.float32, True)
+        assert result.detach().numpy().tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [np.clongdouble(1), np.complex64(1), np.datetime64("2020"), np.timedelta64(5, "ns"), np.void(b"abc"), np.str_("1")],
+)
+def test_numpy_scalars_that_are_no_numbers_are_refused(foreign):
+    x = pf.ones(3)
+    for call in (lambda: x + foreign, lambda: ops.add(x, foreign), lambda: x * foreign, lambda: x == foreign):
+        with pytest.raises(TypeError, match="expected a tensor or a number, got numpy"):
+            call()
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**5000)], ids=["400-digits", "5000-digits"])
+@pytest.mark.parametrize("x", [pf.ones(3), pf.ones(3, dtype=pf.int32)])
+def test_numbers_too_large_for_a_dtype_are_named(x, number):
+    with pytest.raises(ValueError, match=r"^add: .* does not fit in"):
+        x + number
+
+
+@pytest.mark.parametrize("half", [np.float32(1.5), np.float16(1.5), decimal.Decimal("1.5"), pf.tensor(1.5), 1.5, "1"])
+def test_what_is_no_integer_is_not_cut_to_one(half):
+    x = pf.ones(2, 3)
+    q = pf.ones(1, 2, 1, 2)
+    for call in (
+        lambda: ops.softmax(x, half),
+        lambda: ops.topk(x, half),
+        lambda: ops.sum(x, half),
+        lambda: x.mean((half,)),
+        lambda: ops.reshape(x, [half, 6]),
+        lambda: x.transpose(half, 0),
+        lambda: ops.attention(q, q, q, window=half),
+        lambda: ops.conv1d(pf.ones(1, 1, 3), pf.ones(1, 1, 1), stride=half),
+        lambda: ops.pad(x, [(half, 0), (0, 0)]),
+        lambda: ops.cross_entropy(x, pf.tensor([0, 0]), ignore_index=half),
+        lambda: pf.manual_seed(half),
+        lambda: pf.set_num_threads(half),
+    ):
+        with pytest.raises(TypeError, match="expected"):
+            call()
+
+
+def test_seeds_out_of_range_are_named():
+    for seed in (-1, 2**64, 10**5000):
+        with pytest.raises(ValueError, match="manual_seed: expected a seed from 0 to"):
+            pf.manual_seed(seed)
+
+
+@pytest.mark.parametrize("x", [pf.ones(()), pf.zeros(2**50, 0), np.ones(())])
+def test_lists_that_cannot_be_read_are_named(x):
+    for name, call in (
+        ("reshape", lambda: ops.reshape(pf.ones(2), x)),
+        ("sum", lambda: pf.ones(2).sum(x)),
+        ("transpose", lambda: ops.transpose(pf.ones(2), x)),
+        ("concat", lambda: ops.concat(x)),
+    ):
+        with pytest.raises(TypeError, match=f"^{name}: expected"):
+            call()
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"base": None}, "base must be a number"),
+        ({"base": pf.ones(2)}, "base must be a number"),
+        ({"scaling": "linear"}, "scaling must be a mapping"),
+        ({"scaling": [1]}, "scaling must be a mapping"),
+        ({"dim": 4.0}, "dim must be an even number"),
+        ({"base": 10**400}, "base must be above 0 and finite"),
+        ({"base": math.nan}, "base must be above 0 and finite"),
+        ({"scaling": {"rope_type": "linear", "factor": 10**400}}, "linear needs finite numbers"),
+        ({"scaling": {"rope_type": "linear", "factor": math.inf}}, "linear needs finite numbers"),
+        ({"scaling": LLAMA3 | {"high_freq_factor": 1.0}}, "low_freq_factor must be below"),
+    ],
+)
+def test_rope_frequencies_names_what_it_cannot_read(arguments, expected):
+    with pytest.raises((TypeError, ValueError), match=f"^rope_frequencies: {expected}"):
+        ops.rope_frequencies(**{"dim": 4, **arguments})
 
 
 class Alarm(Exception):

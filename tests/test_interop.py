@@ -140,6 +140,29 @@ def test_dlpack_with_torch_both_ways(dtype):
     assert back.sum() == 0
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_buffer_protocol_outward_shares_memory(dtype):
+    t = pf.tensor(np.arange(6).reshape(2, 3).astype(dtype))
+    view = memoryview(t)
+    assert (view.shape, view.readonly, view.nbytes) == ((2, 3), False, t.numpy().nbytes)
+    assert np.shares_memory(np.asarray(view), t.numpy())
+    assert np.asarray(view).dtype == dtype
+    del t
+    gc.collect()
+    np.testing.assert_array_equal(view, np.arange(6).reshape(2, 3).astype(dtype))
+    assert memoryview(pf.tensor(2.5)).tolist() == 2.5
+    with pytest.raises(BufferError):
+        memoryview(pf.ones(2).to(pf.bfloat16))
+
+
+def test_masked_arrays_are_refused():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for read in (pf.tensor, pf.asarray):
+        with pytest.raises(TypeError, match="MaskedArray"):
+            read(masked)
+        assert read(masked.filled(0.0)).numpy().tolist() == [1.0, 0.0]
+
+
 def test_dlpack_with_numpy_and_strides():
     t = pf.from_dlpack(np.arange(12.0).reshape(3, 4))
     np.testing.assert_array_equal(np.from_dlpack(t), np.arange(12.0).reshape(3, 4))
@@ -153,7 +176,7 @@ def test_dlpack_refuses_what_it_cannot_carry():
         torch.from_dlpack(pf.tensor([1.0], requires_grad=True))
     with pytest.raises(TypeError, match="from_dlpack"):
         pf.from_dlpack(torch.zeros(2, dtype=torch.complex64))
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match=r"from_dlpack: expected .* got int"):
         pf.from_dlpack(3)
     with pytest.raises(BufferError, match="CPU memory"):
         pf.ones(2).__dlpack__(dl_device=(2, 0))
@@ -285,6 +308,8 @@ def test_item_len_repr_bool():
     assert repr(pf.float32) == "pyformer.float32"
     assert "requires_grad" in repr(pf.zeros(2, requires_grad=True))
     assert bool(pf.tensor(1.0))
+    assert type(int(pf.tensor(True))) is int
+    assert int(pf.tensor(-1.7)) == -1
     assert float(pf.tensor(2)) == 2.0
 
 
@@ -332,6 +357,8 @@ def test_integers_stay_exact():
         lambda: pf.full(2, float("nan"), dtype=pf.int32),
         lambda: pf.tensor([2**31], dtype=pf.int32),
         lambda: pf.tensor([2**63]),
+        lambda: pf.tensor([1, 2**63]),
+        lambda: pf.tensor([[True, -1], [0, 2**63]]),
         lambda: pf.tensor([1.5], dtype=pf.int64),
         lambda: pf.tensor([float("inf")], dtype=pf.int64),
         lambda: pf.tensor(1e30, dtype=pf.int64),
@@ -370,6 +397,8 @@ def test_index_arrays():
     assert y[np.array([False, True])].numpy().tolist() == [[3, 4, 5]]
     with pytest.raises(IndexError, match="range"):
         x[np.array([2**64 - 1], np.uint64)]
+    with pytest.raises(IndexError, match="index: expected"):
+        x[[0, [1]]]
 
 
 def test_written_values_keep_to_the_dtype():
@@ -382,6 +411,14 @@ def test_written_values_keep_to_the_dtype():
     with pf.no_grad():
         x[:1] = v
     x[1] = pf.tensor(7)
+    assert x.numpy().tolist() == [2, 7, 0]
+    for value in (None, "3", [1, None], 1j, np.array([1j]), [10**30]):
+        with pytest.raises(TypeError, match=r"x\[i\] = v: expected numbers"):
+            x[0] = value
+    refused = ((0, [1, 2], ValueError), (5, 1, IndexError), ("a", 1, IndexError), (0, [[1], 2], ValueError))
+    for key, value, error in refused:
+        with pytest.raises(error, match=r"^x\[i\] = v: "):
+            x[key] = value
     assert x.numpy().tolist() == [2, 7, 0]
 
 
@@ -402,6 +439,11 @@ def test_iteration():
         ("arange", lambda x: pf.arange(0, "a")),
         ("arange", lambda x: pf.arange(0, 1, None)),
         ("full", lambda x: pf.full(2, "a")),
+        ("pad", lambda x: pf.ops.pad(x, pf.zeros(2**50, 0))),
+        ("split", lambda x: pf.ops.split(x, 10**5000)),
+        ("dtype", lambda x: pf.zeros(1, dtype="float31")),
+        ("dtype", lambda x: pf.ops.cast(x, x)),
+        ("dtype", lambda x: x.to([None])),
         ("__dlpack__", lambda x: x.__dlpack__(max_version=1)),
     ],
 )

@@ -12,6 +12,60 @@
 
 namespace py = pybind11;
 
+namespace pybind11::detail {
+
+// Integers are what has __index__: pybind11's own casters cut np.float32(2.7) or a tensor of 2.7 to 2.
+template <class T>
+struct integer_caster {
+  PYBIND11_TYPE_CASTER(T, const_name("int"));
+  bool load(handle source, bool) {
+    if (!source || !PyIndex_Check(source.ptr())) return false;
+    const object integer = reinterpret_steal<object>(PyNumber_Index(source.ptr()));
+    const auto number = integer ? as_wide(integer.ptr()) : 0;
+    if (PyErr_Occurred()) {
+      PyErr_Clear();
+      return false;
+    }
+    value = T(number);
+    return value == number;
+  }
+  static handle cast(T number, return_value_policy, handle) {
+    return std::is_signed_v<T> ? PyLong_FromLongLong(int64_t(number)) : PyLong_FromUnsignedLongLong(uint64_t(number));
+  }
+
+ private:
+  static auto as_wide(PyObject* integer) {
+    if constexpr (std::is_signed_v<T>)
+      return PyLong_AsLongLong(integer);
+    else
+      return PyLong_AsUnsignedLongLong(integer);
+  }
+};
+template <>
+struct type_caster<int> : integer_caster<int> {};
+template <>
+struct type_caster<int64_t> : integer_caster<int64_t> {};
+template <>
+struct type_caster<uint64_t> : integer_caster<uint64_t> {};
+
+// A sequence that cannot be read, or is too long for memory, is an argument of the wrong kind.
+template <class T>
+struct careful_list_caster : list_caster<std::vector<T>, T> {
+  bool load(handle source, bool convert) {
+    try {
+      return list_caster<std::vector<T>, T>::load(source, convert);
+    } catch (const std::exception&) {
+      return false;
+    }
+  }
+};
+template <>
+struct type_caster<std::vector<int64_t>> : careful_list_caster<int64_t> {};
+template <>
+struct type_caster<std::vector<pyformer::Tensor>> : careful_list_caster<pyformer::Tensor> {};
+
+}  // namespace pybind11::detail
+
 namespace pyformer::bindings {
 
 // Python ends a daemon thread that asks for the GIL of an interpreter on its way out with pthread_exit, which unwinds
@@ -93,13 +147,16 @@ inline std::shared_ptr<py::object> owned(py::object object) {
                                      [](py::object* o) { let_go_with_gil([o] { delete o; }); });
 }
 
+// repr(value), or its type where that raises, as it does for integers of thousands of digits.
+std::string shown(py::handle value);
+
 // value as a T; a TypeError that starts with the op's name where it is none.
 template <class T>
 T argument(const char* op, const char* expected, py::handle value) {
   try {
     return value.cast<T>();
-  } catch (const py::cast_error&) {
-    throw TypeError(cat(op, ": expected ", expected, ", got ", py::repr(value).cast<std::string>()));
+  } catch (const std::exception&) {  // pybind11's, what reading a sequence raised, or no memory for its length
+    throw TypeError(cat(op, ": expected ", expected, ", got ", shown(value)));
   }
 }
 

@@ -17,9 +17,9 @@ Shape shape_from(const char* op, const py::args& args) {
       const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError);
       PyErr_Clear();
       if (too_large && py::int_(0) < py::reinterpret_borrow<py::object>(dim))
-        throw OutOfMemory(cat(op, ": dimension ", py::repr(dim).cast<std::string>()));
+        throw OutOfMemory(cat(op, ": dimension ", shown(dim)));
       if (too_large) throw ValueError(cat(op, ": dimensions must not be negative"));
-      throw TypeError(cat(op, ": the shape must be integers, got ", py::repr(dim).cast<std::string>()));
+      throw TypeError(cat(op, ": the shape must be integers, got ", shown(dim)));
     }
     if (extent < 0) throw ValueError(cat(op, ": dimensions must not be negative, got ", extent));
     shape.push_back(extent);
@@ -48,7 +48,7 @@ static Number number_from(const char* op, const py::object& value) {
   Number number;
   const auto refuse = [&](const char* expected) {
     PyErr_Clear();
-    throw TypeError(cat(op, ": expected ", expected, ", got ", py::repr(value).cast<std::string>()));
+    throw TypeError(cat(op, ": expected ", expected, ", got ", shown(value)));
   };
   number.real = PyFloat_AsDouble(value.ptr());
   const bool failed = number.real == -1 && PyErr_Occurred();
@@ -176,9 +176,8 @@ void bind_creation(py::module_& core) {
       "full",
       [](const py::object& shape, const py::object& value, const py::object& dtype, const DeviceName& device,
          bool grad) {
-        const py::args extents(PyIndex_Check(shape.ptr()) ? py::make_tuple(shape) : py::tuple(shape));
-        return made(device, shape_from("full", extents), number_from("full", value), dtype_or(dtype, DType::float32),
-                    grad);
+        return made(device, shape_from("full", py::args(py::make_tuple(shape))), number_from("full", value),
+                    dtype_or(dtype, DType::float32), grad);
       },
       py::arg("shape"), py::arg("value"), py::kw_only(), dtype, device, requires_grad,
       "A tensor of one value; float32 by default.");

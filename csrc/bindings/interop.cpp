@@ -40,7 +40,12 @@ DType dtype_from(const py::object& dtype) {
   }
   if (py::isinstance<py::str>(dtype))  // NumPy does not know bfloat16
     if (const auto found = dtype_named(dtype.cast<std::string>())) return *found;
-  const std::string wanted = name_of(py::dtype::from_args(dtype));
+  std::string wanted;
+  try {
+    wanted = name_of(py::dtype::from_args(dtype));
+  } catch (const py::error_already_set&) {  // none of NumPy's either
+    wanted = shown(dtype);
+  }
   if (const auto found = dtype_named(wanted)) return *found;
   throw TypeError(cat(expected, wanted));
 }
@@ -54,31 +59,40 @@ static bool is_python_number(py::object data) {
   return PyFloat_CheckExact(data.ptr()) || PyLong_Check(data.ptr());
 }
 
-// What a nest of lists holds: the dtype that all its Tensors have, and whether there are Python floats.
+// What a nest of lists holds: the dtype that all its Tensors have, and whether there are Python floats, integers, ...
 struct Leaves {
   std::optional<DType> tensors;
-  bool floats = false;
+  bool floats = false, integers = false, others = false;
 
   void note(const py::handle& data) {
     if (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
       for (const py::handle& item : py::reinterpret_borrow<py::sequence>(data)) note(item);
     } else if (PyFloat_CheckExact(data.ptr())) {
       floats = true;
-    } else if (!PyLong_Check(data.ptr()) && py::isinstance<Tensor>(data)) {
+    } else if (PyLong_Check(data.ptr())) {
+      integers = true;
+    } else if (py::isinstance<Tensor>(data)) {
       const DType dtype = data.cast<const Tensor&>().dtype();
       if (tensors && *tensors != dtype)
         throw TypeError(cat("tensor: expected Tensors of one dtype in a list, got ", name(*tensors), " and ",
                             name(dtype), "; give dtype="));
       tensors = dtype;
+    } else {
+      others = true;
     }
   }
 };
+
+[[noreturn]] static void refuse_numbers() {
+  throw ValueError("tensor: expected numbers and integers that fit in int64, got something else among them");
+}
 
 // The dtype that a nest of lists has here if NumPy makes floats of it: Python's are float64 there and widen the rest.
 static std::optional<DType> narrowed(const py::object& data) {
   Leaves leaves;
   leaves.note(data);
   if (leaves.tensors && is_float(*leaves.tensors)) return leaves.tensors;
+  if (leaves.integers && !leaves.floats && !leaves.others && !leaves.tensors) refuse_numbers();
   const bool plain = leaves.tensors ? leaves.floats : is_python_number(data);
   return plain ? std::optional(DType::float32) : std::nullopt;
 }
@@ -90,10 +104,18 @@ static const char* widened(const std::string& dtype) {
   return nullptr;
 }
 
+// NumPy's own conversion would pass off what is masked as data.
+static void refuse_masked(const py::object& data) {
+  const auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("numpy.ma").ptr()));
+  if (module && py::isinstance(data, module.attr("MaskedArray")))
+    throw TypeError("tensor: expected an array without a mask, got a MaskedArray; use its filled(value)");
+}
+
 // data as a NumPy array of a dtype that has a counterpart (bfloat16 as its bits in uint16). Python floats are float32
 // unless they are on their way to a wanted dtype.
 static py::array readable_array(const py::object& data, DType* dtype, bool to_wanted = false) {
   const py::module_ numpy = py::module_::import("numpy");
+  refuse_masked(data);
   py::object array;
   try {
     array = call_method(numpy, "asarray", data);
@@ -104,8 +126,7 @@ static py::array readable_array(const py::object& data, DType* dtype, bool to_wa
   if (!array.attr("dtype").attr("isnative").cast<bool>())
     array = call_method(array, "astype", call_method(array.attr("dtype"), "newbyteorder", "="));
   std::string name = name_of(array.attr("dtype"));
-  const auto narrow = to_wanted ? std::nullopt : narrowed(data);
-  if (narrow && name.rfind("float", 0) == 0) {
+  if (const auto narrow = to_wanted || name.rfind("float", 0) != 0 ? std::nullopt : narrowed(data)) {
     name = numpy_name(*narrow);
     array = call_method(array, "astype", name);
   }
@@ -114,8 +135,7 @@ static py::array readable_array(const py::object& data, DType* dtype, bool to_wa
     name = wide;
   }
   const auto found = dtype_named(name);
-  if ((name == "object" || name == "uint64") && is_python_number(data))
-    throw ValueError("tensor: expected numbers and integers that fit in int64, got something else among them");
+  if ((name == "object" || name == "uint64") && is_python_number(data)) refuse_numbers();
   if (!found) throw TypeError(cat("tensor: expected numbers or booleans, got an array of ", name));
   *dtype = *found;
   if (*found == DType::bfloat16) array = call_method(call_method(numpy, "ascontiguousarray", array), "view", "uint16");

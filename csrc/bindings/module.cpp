@@ -5,6 +5,17 @@ namespace pyformer::bindings {
 
 PyObject* new_for_call(PyTypeObject* type, PyObject*, PyObject*) { return py::detail::make_new_instance(type); }
 
+std::string shown(py::handle value) {
+  constexpr size_t kLongest = 200;
+  try {
+    const py::object repr = py::module_::import("builtins").attr("repr");
+    const std::string text = call_or_park(repr, py::make_tuple(value)).cast<std::string>();
+    if (text.size() <= kLongest) return text;
+  } catch (const py::error_already_set&) {  // its type must do
+  }
+  return cat("a value of type ", Py_TYPE(value.ptr())->tp_name);
+}
+
 static void translate_exceptions() {
   py::register_exception_translator([](std::exception_ptr pointer) {
     if (!pointer) return;

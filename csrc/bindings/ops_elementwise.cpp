@@ -43,7 +43,10 @@ static Tensor float_scalar(const char* op, double value, DType dtype) {
 static Tensor integer_scalar(const char* op, py::handle number, DType dtype) {
   if (is_float(dtype)) {
     const double value = PyLong_AsDouble(number.ptr());
-    if (value == -1.0 && PyErr_Occurred()) throw py::error_already_set();
+    if (value == -1.0 && PyErr_Occurred()) {
+      PyErr_Clear();
+      throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
+    }
     return float_scalar(op, value, dtype);
   }
   if (dtype == DType::boolean) throw TypeError(cat(op, ": expected a bool to go with bool, got an integer"));
@@ -51,13 +54,25 @@ static Tensor integer_scalar(const char* op, py::handle number, DType dtype) {
   const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
   const bool fits = !overflow && (dtype == DType::int64 || (value >= std::numeric_limits<int32_t>::min() &&
                                                             value <= std::numeric_limits<int32_t>::max()));
-  if (!fits) throw ValueError(cat(op, ": ", py::str(number).cast<std::string>(), " does not fit in ", name(dtype)));
+  if (!fits) throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
   return dtype == DType::int64 ? filled(int64_t(value)) : filled(int32_t(value));
+}
+
+static TypeError foreign_operand(const char* op, py::handle other) {
+  return TypeError(cat(op, ": expected a tensor or a number, got ", Py_TYPE(other.ptr())->tp_name));
 }
 
 static py::handle numpy_generic;  // set when the module is made
 
 static bool is_numpy_scalar(py::handle object) { return py::isinstance(object, numpy_generic); }
+
+// As the Python number it stands for. NumPy's item() of a longdouble is a longdouble again, of a date an integer.
+static Tensor numpy_scalar(const char* op, py::handle scalar, const Tensor& like) {
+  const char kind = py::dtype(scalar.attr("dtype")).kind();
+  if (kind == 'f') return float_scalar(op, PyFloat_AsDouble(scalar.ptr()), like.dtype());
+  if (kind != 'b' && kind != 'i' && kind != 'u') throw foreign_operand(op, scalar);
+  return *binary_operand(op, py::object(scalar.attr("item")()), like);
+}
 
 std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
@@ -65,21 +80,17 @@ std::optional<Tensor> binary_operand(const char* op, py::handle other, const Ten
   if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean) return filled(other.ptr() == Py_True);
   if (PyLong_Check(other.ptr())) return integer_scalar(op, other, like.dtype());
   if (py::isinstance<py::array>(other)) return tensor_sharing(py::reinterpret_borrow<py::object>(other));
-  if (is_numpy_scalar(other)) return binary_operand(op, py::object(other.attr("item")()), like);
+  if (is_numpy_scalar(other)) return numpy_scalar(op, other, like);
   return std::nullopt;
 }
 
 std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::handle b) {
   const auto is_array = [](py::handle h) { return py::isinstance<Tensor>(h) || py::isinstance<py::array>(h); };
-  const auto foreign = [&](py::handle h) {
-    return TypeError(cat(op, ": expected a tensor or a number, got ",
-                         py::str(py::type::handle_of(h).attr("__name__")).cast<std::string>()));
-  };
   if (!is_array(a) && !is_array(b)) throw TypeError(cat(op, ": expected at least one tensor"));
   const bool a_leads = is_array(a);
   const Tensor lead = *binary_operand(op, a_leads ? a : b, Tensor());
   const std::optional<Tensor> other = binary_operand(op, a_leads ? b : a, lead);
-  if (!other) throw foreign(a_leads ? b : a);
+  if (!other) throw foreign_operand(op, a_leads ? b : a);
   return a_leads ? std::pair(lead, *other) : std::pair(*other, lead);
 }
 

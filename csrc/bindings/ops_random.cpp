@@ -43,8 +43,18 @@ static py::object replay_streams(const std::vector<StreamNumbers>& streams, cons
 }
 
 void bind_random(py::module_& core) {
-  core.def("manual_seed", &manual_seed, py::arg("seed"),
-           "Seeds all random numbers: the same seed gives the same numbers on any number of threads, on every CPU.");
+  core.def(
+      "manual_seed",
+      [](const py::int_& seed) {
+        const uint64_t number = PyLong_AsUnsignedLongLong(seed.ptr());
+        if (PyErr_Occurred()) {
+          PyErr_Clear();
+          throw ValueError(cat("manual_seed: expected a seed from 0 to 2**64 - 1, got ", shown(seed)));
+        }
+        manual_seed(number);
+      },
+      py::arg("seed"),
+      "Seeds all random numbers: the same seed gives the same numbers on any number of threads, on every CPU.");
   core.def(
       "rng_state",
       [] {

@@ -83,7 +83,13 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   py::list indices;
   for (const py::handle& k : key) {
     const bool is_list = py::isinstance<py::list>(k) || py::isinstance<py::tuple>(k);
-    py::array array = call_method(numpy, "asarray", k);
+    py::array array;
+    try {
+      array = call_method(numpy, "asarray", k);
+    } catch (const py::error_already_set& error) {
+      if (!error.matches(PyExc_ValueError)) throw;
+      throw IndexError(cat("index: expected an array of integers or booleans, got ", shown(k)));
+    }
     const char kind = array.dtype().kind();
     if (kind == 'b') {
       check_mask(array, int(indices.size()), shape);
@@ -140,6 +146,15 @@ static Tensor get_item(const Tensor& x, const py::object& key) {
   return reshape(slice(x, index.ranges), index.shape);
 }
 
+// array[key] = value. NumPy would read None as NaN, and numbers out of text.
+static void assign(const py::array& array, const py::object& key, const py::object& value) {
+  const py::array values = call_method(py::module_::import("numpy"), "asarray", value);
+  const std::string kinds = "biuf";
+  if (kinds.find(values.dtype().kind()) == kinds.npos)
+    throw TypeError(cat("x[i] = v: expected numbers for v, got ", shown(value)));
+  call_method(py::module_::import("operator"), "setitem", array, key, value);
+}
+
 // In place, with NumPy's rules for the key and for broadcasting the value.
 static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
   check_writable("x[i] = v", x);
@@ -152,7 +167,15 @@ static void set_item(const Tensor& x, const py::object& key, const py::object& v
       throw TypeError(cat("x[i] = v: expected v of dtype ", name(x.dtype()), ", got ", name(v.dtype())));
     source = numpy_of(v.array());
   }
-  call_method(py::module_::import("operator"), "setitem", numpy_of(x.array()), key, source);
+  try {
+    assign(numpy_of(x.array()), key, source);
+  } catch (const py::error_already_set& error) {
+    const std::string text = cat("x[i] = v: ", py::str(error.value()).cast<std::string>());
+    if (error.matches(PyExc_IndexError)) throw IndexError(text);
+    if (error.matches(PyExc_ValueError) || error.matches(PyExc_OverflowError)) throw ValueError(text);
+    if (error.matches(PyExc_TypeError)) throw TypeError(text);
+    throw;
+  }
   x.array().storage().written();
 }
 

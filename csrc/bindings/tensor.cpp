@@ -59,6 +59,12 @@ static py::object item(const Tensor& t) {
   throw std::logic_error("item: unknown dtype");
 }
 
+static py::object whole_number(const py::object& number) {
+  PyObject* whole = PyNumber_Long(number.ptr());
+  if (!whole) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(whole);
+}
+
 static std::string repr(const Tensor& t) {
   std::string tail = cat(", dtype=", name(t.dtype()), t.requires_grad() ? ", requires_grad=True)" : ")");
   if (t.dtype() == DType::bfloat16) return cat("tensor(shape=", t.shape().str(), tail);
@@ -93,7 +99,8 @@ static py::object iterator(const py::object& self) {
 }
 
 void bind_tensor(py::module_& core) {
-  py::class_<Tensor> cls(core, "Tensor", R"(An n-dimensional array that remembers how it was made.
+  py::class_<Tensor> cls(core, "Tensor", py::buffer_protocol(),
+                         R"(An n-dimensional array that remembers how it was made.
 
 Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and contiguous always.)");
   cls.def_property_readonly("shape", &shape_tuple)
@@ -151,6 +158,10 @@ Writes through it are not seen by the check that what backward needs is unchange
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
           "A DLPack capsule over this tensor's memory. Writes through it are not seen by backward, as with numpy().")
+      .def_buffer([](const Tensor& t) {
+        const py::array array = numpy_of(t.array());
+        return array.request();
+      })
       .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
       .def("item", &item, "The only element as a Python number. ValueError unless there is exactly one.")
       .def("to", &converted, py::arg("dtype_or_device"),
@@ -169,7 +180,7 @@ Writes through it are not seen by the check that what backward needs is unchange
       .def("__iter__", &iterator)
       .def("__bool__", [](const Tensor& t) { return py::bool_(item(t)).cast<bool>(); })
       .def("__float__", [](const Tensor& t) { return py::float_(item(t)); })
-      .def("__int__", [](const Tensor& t) { return py::int_(item(t)); })
+      .def("__int__", [](const Tensor& t) { return whole_number(item(t)); })
       .def("__repr__", &repr);
 
   bind_tensor_matmul(cls);

@@ -110,6 +110,7 @@ class MLP(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        check_sizes("MLP", embed_dim=embed_dim)
         hidden_dim = 4 * embed_dim if hidden_dim is None else hidden_dim
         self.activation = check_activation("MLP", activation)
         self.up = Linear(embed_dim, hidden_dim, bias, dtype)

@@ -209,6 +209,18 @@ CASES = [
         16,
         extra=lambda rng: {"mask": np.arange(800).reshape(1, 1, 800) // 256 == np.arange(2).reshape(2, 1, 1) * 2},
     ),
+    _attention("query-chunks", 1, 2100, 40, 2, 1, 8),
+    _attention(
+        "query-chunks-late",  # nobody in the first chunk sees anything
+        1,
+        2100,
+        40,
+        1,
+        1,
+        8,
+        causal=True,
+        extra=lambda rng: {"query_offset": np.array([-2060])},
+    ),
     _attention("no-keys", 1, 3, 0, 1, 1, 8),
     _attention("no-queries", 1, 0, 5, 1, 1, 8),
     _attention("empty-batch", 0, 3, 5, 2, 1, 8),
