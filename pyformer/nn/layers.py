@@ -22,8 +22,6 @@ def check_sizes(owner: str, **sizes: int) -> None:
             raise TypeError(f"{owner}: {name} must be an int, got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{owner}: {name} must be at least 1, got {size}")
-        if size >= 2**63:
-            raise ValueError(f"{owner}: {name} must be below 2**63, got more")
         if name.endswith("layers") and size > MAX_LAYERS:
             raise ValueError(f"{owner}: {name} must be at most {MAX_LAYERS}, got {size}")
 
