@@ -23,6 +23,7 @@ from pyformer.training import CHECKPOINT_NAME, TaskTrainer, TrainingOptions
 
 HELD_OUT_EVERY = 20
 MAX_TOKENS = 100
+LABEL_SMOOTHING = 0.1
 # Batches are filled from this many at once, sorted by length, so that little of them is padding.
 POOL = 32
 
@@ -111,7 +112,7 @@ def make_trainer(corpus: Corpus, args: argparse.Namespace) -> TaskTrainer:
         validation,
         options,
         args.out,
-        loss=lambda *batch: model.loss(*batch, label_smoothing=0.1),
+        loss=lambda *batch: model.loss(*batch, label_smoothing=LABEL_SMOOTHING),
     )
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -149,8 +150,25 @@ def bleu(found: list[str], expected: list[str]) -> float:
     return float(load_sacrebleu().corpus_bleu(found, [expected]).score)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def judge(model: EncoderDecoder, corpus: Corpus, args: argparse.Namespace) -> None:
+    """Prints BLEU on held-out verses and some translations; into the run's folder go the scores and all of them."""
+    tests = corpus.test[: args.tests]
+    english = [corpus.decode(source) for source, _ in tests]
+    expected = [corpus.decode(target) for _, target in tests]
+    scores, found = {}, {}
+    for name, beams in (("greedy", 1), (f"beam of {args.beams}", args.beams)):
+        found[name] = translate(model, corpus, tests, beams)
+        scores[name] = bleu(found[name], expected)
+        print(f"{name}: BLEU {scores[name]:.2f} on {len(tests)} held-out verses", flush=True)
+    for source, spanish, wanted in list(zip(english, found[name], expected, strict=True))[:8]:
+        print(f"\n  {source}\n  -> {spanish}\n     ({wanted})")
+    if args.out is not None:
+        files.write_json_atomic(args.out / "result.json", scores)
+        files.write_json_atomic(args.out / "translations.json", {"english": english, "spanish": expected, **found})
+
+
+def read_arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder of the run; the same folder goes on with it")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=48)
@@ -164,27 +182,20 @@ def main() -> None:
     parser.add_argument("--beams", type=int, default=4)
     parser.add_argument("--tests", type=int, default=500, help="held-out verses to translate")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = read_arguments(__doc__)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     load_sacrebleu()  # now, not after the training
-    pairs = datasets.verses()
-    corpus = Corpus(pairs, args.vocab)
+    corpus = Corpus(datasets.verses(), args.vocab)
     trainer = make_trainer(corpus, args)
     before = signal.signal(signal.SIGINT, lambda *_: trainer.request_stop())
     if not trainer.train(progress=True):
         raise SystemExit(f"stopped at step {trainer.step}: run this again to go on")
     signal.signal(signal.SIGINT, before)
-    tests = corpus.test[: args.tests]
-    expected = [corpus.decode(target) for _, target in tests]
-    scores = {}
-    for name, beams in (("greedy", 1), (f"beam of {args.beams}", args.beams)):
-        found = translate(trainer.model, corpus, tests, beams)
-        scores[name] = bleu(found, expected)
-        print(f"{name}: BLEU {scores[name]:.2f} on {len(tests)} held-out verses", flush=True)
-    for (source, _), spanish, wanted in list(zip(tests, found, expected, strict=True))[:8]:
-        print(f"\n  {corpus.decode(source)}\n  -> {spanish}\n     ({wanted})")
-    if args.out is not None:
-        files.write_json_atomic(args.out / "result.json", scores)
+    judge(trainer.model, corpus, args)
 
 
 if __name__ == "__main__":
