@@ -1,9 +1,10 @@
 """examples/translation.py with torch: the same weights at first, the same batches and options, torch's dropout.
 
-    python -m bench.translation_twin --out runs/twin --steps 2400
+    python -m bench.translation_twin --out runs/twin --beside runs/verses
 
 takes the example's arguments. What it has learnt is copied into a pyformer model, so that both are judged by the same
-search. Run it again to go on from where it was stopped.
+search. Run it again to go on from where it was stopped. Beside a finished run of the example, comparison.json tells
+both BLEU and how far their difference can be trusted.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from tqdm import tqdm
 
 import pyformer as pf
 from bench import ROOT
-from pyformer import datasets, training
+from pyformer import datasets, files, training
 from pyformer.models import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.encoder_decoder import IGNORED
 
 CHECKPOINT_NAME = "checkpoint.pt"
+RESAMPLES = 1000
 
 
 def load_example() -> ModuleType:
@@ -236,9 +238,47 @@ class TwinTrainer:
         training.rewind_metrics(run / training.METRICS_NAME, self.step)
 
 
+def statistics(found: list[str], expected: list[str]) -> np.ndarray:
+    """What BLEU adds up over sentences: matches and totals of 1- to 4-grams, both lengths; (N, 10)."""
+    from sacrebleu import corpus_bleu
+
+    scores = [corpus_bleu([text], [[wanted]]) for text, wanted in zip(found, expected, strict=True)]
+    return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], np.float64)
+
+
+def bleu_of(sums: np.ndarray) -> np.ndarray:
+    """BLEU (...,) of summed statistics (..., 10)."""
+    precisions = np.log(sums[..., :4] / sums[..., 4:8]).mean(axis=-1)
+    return 100.0 * np.exp(precisions + np.minimum(0.0, 1.0 - sums[..., 9] / sums[..., 8]))
+
+
+def compare(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """BLEU of both, by kind of search, and 95% intervals of each and of their difference by paired bootstrap.
+
+    Source: Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation".
+    """
+    if ours["english"] != theirs["english"]:
+        raise ValueError("compare: the two have translated different verses")
+    count = len(ours["english"])
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    result = {}
+    for name in (name for name in ours if name not in ("english", "spanish")):
+        one, two = (statistics(run[name], run["spanish"]) for run in (ours, theirs))
+        resampled = [bleu_of(draws @ each) for each in (one, two)]
+        values = {"pyformer": resampled[0], "torch": resampled[1], "difference": resampled[0] - resampled[1]}
+        scores = [float(bleu_of(each.sum(axis=0))) for each in (one, two)]
+        result[name] = {
+            who: {"bleu": round(score, 2), "interval": np.percentile(values[who], [2.5, 97.5]).round(2).tolist()}
+            for who, score in zip(values, (*scores, scores[0] - scores[1]), strict=True)
+        }
+    return result
+
+
 def main() -> None:
     example = load_example()
-    args = example.read_arguments(__doc__)
+    parser = example.make_parser(__doc__)
+    parser.add_argument("--beside", type=Path, help="folder of the example's run, to compare with when both are done")
+    args = parser.parse_args()
     corpus = example.Corpus(datasets.verses(), args.vocab)
     fresh = example.make_trainer(corpus, argparse.Namespace(**{**vars(args), "out": None}))
     if args.out is not None:
@@ -252,6 +292,11 @@ def main() -> None:
     if args.out is not None:
         model.save_pretrained(args.out)
     example.judge(model, corpus, args)
+    if args.out is not None and args.beside is not None:
+        both = (files.read_json(run / example.TRANSLATIONS_NAME) for run in (args.beside, args.out))
+        result = compare(*both)
+        print(json.dumps(result, indent=2))
+        files.write_json_atomic(args.out / "comparison.json", result)
 
 
 if __name__ == "__main__":

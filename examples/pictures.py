@@ -7,9 +7,9 @@
     python examples/pictures.py dit --out runs/dit --judge runs/convnet
 
 Stop a run with Ctrl-C; the same command goes on with it. When it is done, result.json holds what was measured on the
-10,000 test pictures: accuracy of `convnet` and `vit`, mean squared error of a pixel (from 0 to 1) of `autoencoder`. Of
-1,000 pictures that `gan` or `dit` made it holds how many the judge, a finished run of `convnet`, takes for the class
-they were to be of; pictures.png shows some.
+10,000 test pictures: accuracy of `convnet` and `vit`, mean squared error of a pixel (from 0 to 1) of `autoencoder`,
+and of as many principal components. Of 1,000 pictures that `gan` or `dit` made it holds how many the judge, a finished
+run of `convnet`, takes for the class they were to be of; pictures.png shows some.
 """
 
 from __future__ import annotations
@@ -245,6 +245,14 @@ def squared_error(model: Autoencoder, pictures: np.ndarray) -> float:
     return total / len(pictures)
 
 
+def component_error(data: Pictures, count: int) -> float:
+    """The same of the best linear autoencoder of `count` numbers, the training pictures' principal components."""
+    train, test = (x.reshape(len(x), -1) / np.float32(255) for x in (data.train, data.test))
+    components = np.linalg.eigh(np.cov(train.T))[1][:, -count:].astype(np.float32)
+    centred = test - train.mean(axis=0)
+    return float(np.square(centred - centred @ components @ components.T).mean())
+
+
 def made_by(model: Any, labels: np.ndarray) -> np.ndarray:
     """Pictures (N, 1, 28, 28) from -1 to 1 that a GAN or DiT makes of classes `labels`."""
     options = {"steps": SAMPLE_STEPS, "guidance": GUIDANCE} if isinstance(model, DiT) else {}
@@ -284,7 +292,10 @@ def report(model: Any, data: Pictures, judge: ConvNet | None, out: Path) -> dict
         with pf.no_grad():
             both = np.stack([x.reshape(-1, columns, 28, 28) for x in (shown, model(shown).numpy())], axis=1)
         files.write_bytes_atomic(out / "pictures.png", png(grid(both.reshape(-1, 28, 28), columns)))
-        return {"test squared error": squared_error(model, data.test)}
+        return {
+            "test squared error": squared_error(model, data.test),
+            "test squared error of principal components": component_error(data, model.config.code_dim),
+        }
     labels = np.repeat(np.arange(CLASSES), SAMPLES)
     pictures = made_by(model, labels)[:, 0] * 0.5 + 0.5
     shown = pictures.reshape(CLASSES, SAMPLES, 28, 28)[:, :10]

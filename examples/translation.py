@@ -24,6 +24,7 @@ from pyformer.training import CHECKPOINT_NAME, TaskTrainer, TrainingOptions
 HELD_OUT_EVERY = 20
 MAX_TOKENS = 100
 LABEL_SMOOTHING = 0.1
+TRANSLATIONS_NAME = "translations.json"
 # Batches are filled from this many at once, sorted by length, so that little of them is padding.
 POOL = 32
 
@@ -164,10 +165,10 @@ def judge(model: EncoderDecoder, corpus: Corpus, args: argparse.Namespace) -> No
         print(f"\n  {source}\n  -> {spanish}\n     ({wanted})")
     if args.out is not None:
         files.write_json_atomic(args.out / "result.json", scores)
-        files.write_json_atomic(args.out / "translations.json", {"english": english, "spanish": expected, **found})
+        files.write_json_atomic(args.out / TRANSLATIONS_NAME, {"english": english, "spanish": expected, **found})
 
 
-def read_arguments(description: str) -> argparse.Namespace:
+def make_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder of the run; the same folder goes on with it")
     parser.add_argument("--steps", type=int, default=3000)
@@ -182,11 +183,11 @@ def read_arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--beams", type=int, default=4)
     parser.add_argument("--tests", type=int, default=500, help="held-out verses to translate")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
-    args = read_arguments(__doc__)
+    args = make_parser(__doc__).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     load_sacrebleu()  # now, not after the training
     corpus = Corpus(datasets.verses(), args.vocab)

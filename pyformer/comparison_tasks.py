@@ -23,7 +23,7 @@ TEXT, FUNCTION, SERIES, SENTIMENT = "text", "function", "series", "sentiment"
 
 CONTEXT, TEXT_BATCH, TEXT_EVALUATIONS = 64, 16, 24
 HEADS = 4
-TRANSFORMER_LAYERS, RECURRENT_LAYERS = (4, 3, 5, 2, 6, 1), (2, 3, 1, 4)
+TRANSFORMER_LAYERS, RECURRENT_LAYERS, MLP_LAYERS = (4, 3, 5, 2, 6, 1), (2, 3, 1, 4), (1, 2, 3)
 
 SAMPLES, TEST_SAMPLES = 256, 4096
 SERIES_BATCH, OBSERVATIONS, WINDOW = 32, 64, 16
@@ -64,6 +64,7 @@ def text_task(text: str, seed: int = 0) -> Task:
             "retnet": entrant("retnet", 3e-3, TRANSFORMER_LAYERS, 2 * HEADS),
             "kan": entrant("kan", 3e-3, TRANSFORMER_LAYERS, HEADS),
             "liquid": entrant("liquid", 3e-3, RECURRENT_LAYERS),
+            "mlp": entrant("mlp", 3e-3, MLP_LAYERS),
         },
         parameters=800_000,
         seconds=120.0,
@@ -133,6 +134,33 @@ class SideBySide(nn.Module):
         return (self(x) - pf.asarray(targets)).square().mean()
 
 
+class LSTMNetwork(nn.Module):
+    """LSTM layers and a linear map: x (B, T, inputs) -> (B, T, outputs)."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, layers: int) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(inputs, width, layers)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Any) -> pf.Tensor:
+        return self.head(self.cells(pf.asarray(x))[0])
+
+    def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
+        """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
+        return (self(x) - pf.asarray(targets)).square().mean()
+
+
+class NumberByNumber(nn.Module):
+    """A network on series that reads the numbers of a row one after the other: x (N, inputs) -> (N, outputs)."""
+
+    def __init__(self, network: LSTMNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        return self.network(x.reshape(*x.shape, 1))[:, -1]
+
+
 def function_task(seed: int = 0) -> Task:
     """What do four formulas of physics give, each of two numbers? All values are scaled to mean 0 and variance 1."""
     scales = [(y.mean(), y.std()) for y in _values(_inputs(seed, 0, 1 << 16)).T]
@@ -148,6 +176,9 @@ def function_task(seed: int = 0) -> Task:
     def mlp(layers: int, width: int) -> nn.Module:
         return SideBySide(lambda: MLP([2, *[width] * layers, 1]))
 
+    def lstm(layers: int, width: int) -> nn.Module:
+        return SideBySide(lambda: NumberByNumber(LSTMNetwork(1, width, 1, layers)))
+
     return Task(
         name=FUNCTION,
         unit="value",
@@ -157,6 +188,7 @@ def function_task(seed: int = 0) -> Task:
         entrants={
             "kan": Entrant(kan, 1e-2, (6, 5, 7, 8, 4, 9, 10, 3), knob="intervals"),
             "mlp": Entrant(mlp, 1e-2, (2, 3, 4)),
+            "lstm": Entrant(lstm, 1e-2, (1, 2, 3)),
         },
         parameters=2_200,
         seconds=20.0,
@@ -171,22 +203,6 @@ def _inputs(seed: int, step: int, count: int) -> np.ndarray:
 
 def _values(x: np.ndarray) -> np.ndarray:
     return np.stack([formula(x[:, i, 0], x[:, i, 1]) for i, formula in enumerate(FORMULAS)], axis=1)
-
-
-class LSTMNetwork(nn.Module):
-    """LSTM layers and a linear map: x (B, T, inputs) -> (B, T, outputs)."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, layers: int) -> None:
-        super().__init__()
-        self.cells = nn.LSTM(inputs, width, layers)
-        self.head = nn.Linear(width, outputs)
-
-    def forward(self, x: Any) -> pf.Tensor:
-        return self.head(self.cells(pf.asarray(x))[0])
-
-    def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
-        """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - pf.asarray(targets)).square().mean()
 
 
 class WindowMLP(nn.Module):

@@ -1,4 +1,4 @@
-"""LSTM, GRU, RetNet, KAN and liquid models: twins, forms, generation, files, bits, training."""
+"""LSTM, GRU, RetNet, KAN, liquid and MLP models: twins, forms, generation, files, bits, training."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from pyformer.models import (
     LiquidNetwork,
     LiquidNetworkConfig,
     LSTMConfig,
+    MLPLanguageModel,
+    MLPLanguageModelConfig,
     RetNet,
     RetNetConfig,
 )
@@ -36,6 +38,7 @@ LANGUAGE = {
     "elmo": (LSTM, LSTMConfig(VOCAB, 90, 2, 16, bidirectional=True), torch_twins.lstm),
     "retnet": (RetNet, RetNetConfig(VOCAB, 90, 2, 2, 16), torch_twins.retnet),
     "liquid": (Liquid, LiquidConfig(VOCAB, 90, 2, 16), torch_twins.liquid),
+    "mlp": (MLPLanguageModel, MLPLanguageModelConfig(VOCAB, 90, 2, 16, window=7), torch_twins.mlp),
     "kan_transformer": (KANTransformer, KANTransformerConfig(VOCAB, 90, 2, 2, 16), torch_twins.kan_transformer),
 }
 WITH_STATE = [name for name in LANGUAGE if name != "kan_transformer"]
@@ -346,6 +349,7 @@ def test_bad_targets(name):
     [
         (LSTMConfig, (0, 8, 1, 4), ValueError, "LSTMConfig: vocab_size"),
         (RetNetConfig, (9, 8, 1, 3, 16), ValueError, "RetNetConfig: twice num_heads"),
+        (MLPLanguageModelConfig, (9, 8, 1, 4, -1), ValueError, "MLPLanguageModelConfig: window"),
         (LiquidConfig, (9, 8, 1, 4, 1.0), ValueError, "LiquidConfig: dropout"),
         (LiquidNetworkConfig, (3, 4, True), TypeError, "LiquidNetworkConfig: output_dim"),
         (KANConfig, ((3,),), ValueError, "KANConfig: sizes"),
@@ -362,7 +366,7 @@ def test_bad_configs(cls, values, error, message):
         cls(*values)
 
 
-@pytest.mark.parametrize("cls", [KAN, LSTM, Liquid, LiquidNetwork, KANTransformer, RetNet])
+@pytest.mark.parametrize("cls", [KAN, LSTM, Liquid, LiquidNetwork, KANTransformer, MLPLanguageModel, RetNet])
 def test_a_config_of_another_kind(cls):
     with pytest.raises(TypeError, match=f"^{cls.__name__}: expected a {cls.__name__}Config, got dict"):
         cls({})

@@ -81,3 +81,29 @@ def test_a_stopped_twin_goes_on_with_the_same_bits(twin, tmp_path):
     pytest.importorskip("sacrebleu")
     twin.load_example().judge(straight.to_pyformer(), corpus, options(0.1, tmp_path / "straight"))
     assert (tmp_path / "straight" / "result.json").exists()
+
+
+def test_intervals_of_bleu(twin):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    rng = np.random.default_rng(0)
+    words = np.array([f"word{i}" for i in range(50)])
+    spanish = [" ".join(rng.choice(words, rng.integers(8, 30))) for _ in range(200)]
+
+    def spoilt(part):
+        return [" ".join(w for w in text.split() if rng.random() > part) or "a" for text in spanish]
+
+    good, bad, same = spoilt(0.1), spoilt(0.2), spoilt(0.1)
+    made = {"english": ["a"] * 200, "spanish": spanish}
+    result = twin.compare({**made, "x": good, "y": good}, {**made, "x": bad, "y": same})
+    assert result["x"]["pyformer"]["bleu"] == round(sacrebleu.corpus_bleu(good, [spanish]).score, 2)
+    assert result["x"]["torch"]["bleu"] == round(sacrebleu.corpus_bleu(bad, [spanish]).score, 2)
+    for which in result.values():
+        assert all(each["interval"][0] < each["bleu"] < each["interval"][1] for each in which.values())
+    assert result["x"]["difference"]["interval"][0] > 0
+    assert result["y"]["difference"]["interval"][0] < 0 < result["y"]["difference"]["interval"][1]
+    # sacrebleu's own bootstrap of one system.
+    score = sacrebleu.metrics.BLEU().corpus_score(good, [spanish], n_bootstrap=500)
+    low, high = result["x"]["pyformer"]["interval"]
+    assert (high - low) / 2 == pytest.approx(score._ci, rel=0.2)
+    with pytest.raises(ValueError, match="different verses"):
+        twin.compare({**made, "x": good}, {**made, "english": ["b"] * 200, "x": bad})

@@ -73,6 +73,14 @@ def lstm(p, ids, config, layers="layers"):
     return x @ p["wte.weight"].T
 
 
+def mlp(p, ids, config):
+    x = F.pad(F.embedding(ids, p["wte.weight"]), (0, 0, config.window - 1, 0))
+    h = x.unfold(1, config.window, 1).mT.flatten(2)
+    for i in range(config.num_layers):
+        h = linear(h, p, f"layers.{i}").tanh()
+    return linear(h, p, "out") @ p["wte.weight"].T
+
+
 def liquid(p, ids, config):
     x = F.embedding(ids, p["wte.weight"])
     for i in range(config.num_layers):

@@ -18,6 +18,7 @@ from pyformer.models.kan import KAN, KANConfig, KANTransformer, KANTransformerCo
 from pyformer.models.liquid import Liquid, LiquidConfig, LiquidNetwork, LiquidNetworkConfig
 from pyformer.models.llama import Llama, LlamaConfig
 from pyformer.models.lstm import LSTM, LSTMConfig
+from pyformer.models.mlp import MLPLanguageModel, MLPLanguageModelConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
 from pyformer.models.vit import ViT, ViTConfig
 
@@ -49,6 +50,8 @@ __all__ = [
     "LiquidNetworkConfig",
     "Llama",
     "LlamaConfig",
+    "MLPLanguageModel",
+    "MLPLanguageModelConfig",
     "RetNet",
     "RetNetConfig",
     "ViT",
@@ -56,7 +59,19 @@ __all__ = [
     "from_pretrained",
 ]
 
-_OWN_LAYOUT = (Autoencoder, ConvNet, DiT, GAN, KAN, KANTransformer, LSTM, Liquid, LiquidNetwork, RetNet)
+_OWN_LAYOUT = (
+    Autoencoder,
+    ConvNet,
+    DiT,
+    GAN,
+    KAN,
+    KANTransformer,
+    LSTM,
+    Liquid,
+    LiquidNetwork,
+    MLPLanguageModel,
+    RetNet,
+)
 _BY_TYPE = {
     "bert": bert.from_pretrained,
     "gpt2": GPT.from_pretrained,

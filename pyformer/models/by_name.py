@@ -11,6 +11,7 @@ from pyformer.models.language_model import TextGenerator
 from pyformer.models.liquid import Liquid, LiquidConfig
 from pyformer.models.llama import Llama, LlamaConfig
 from pyformer.models.lstm import LSTM, LSTMConfig
+from pyformer.models.mlp import MLPLanguageModel, MLPLanguageModelConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
 
 # Model, config, whether it has heads.
@@ -22,6 +23,7 @@ _KINDS: dict[str, tuple[Callable[[Any], TextGenerator], Callable[..., Any], bool
     "retnet": (RetNet, RetNetConfig, True),
     "kan": (KANTransformer, KANTransformerConfig, True),
     "liquid": (Liquid, LiquidConfig, False),
+    "mlp": (MLPLanguageModel, MLPLanguageModelConfig, False),
 }
 LANGUAGE_MODELS = tuple(_KINDS)
 
@@ -36,7 +38,7 @@ def language_config(name: str, *, num_heads: int, **sizes: Any) -> Any:
 
     Args:
         name: "gpt", "llama" (two heads of queries share one of keys and values, if their number is even), "lstm",
-            "gru", "retnet", "kan" or "liquid".
+            "gru", "retnet", "kan", "liquid" or "mlp".
         num_heads: heads of a layer.
         sizes: vocab_size, context_length, num_layers, embed_dim, dropout, as in every config.
 

@@ -1,0 +1,78 @@
+"""A language model of linear maps alone: the last tokens of a fixed window, side by side, through an MLP.
+
+Source: Bengio, Ducharme, Vincent, Jauvin 2003, "A Neural Probabilistic Language Model", section 2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pyformer as pf
+from pyformer import _core, nn, ops
+from pyformer.models.state_model import StateModel
+from pyformer.nn.layers import check_probability, check_sizes
+
+
+@dataclass(frozen=True)
+class MLPLanguageModelConfig:
+    """The shape of an MLPLanguageModel. window: how many tokens it sees. hidden_dim: 4 * embed_dim unless given.
+
+    Raises TypeError or ValueError for values that make no model.
+    """
+
+    vocab_size: int
+    context_length: int
+    num_layers: int
+    embed_dim: int
+    window: int = 16
+    hidden_dim: int = 0
+    dropout: float = 0.0
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.hidden_dim == 0 and isinstance(self.embed_dim, int):
+            object.__setattr__(self, "hidden_dim", 4 * self.embed_dim)
+        sizes = ("vocab_size", "context_length", "num_layers", "embed_dim", "window", "hidden_dim")
+        check_sizes("MLPLanguageModelConfig", **{name: getattr(self, name) for name in sizes})
+        check_probability("MLPLanguageModelConfig", "dropout", self.dropout)
+
+    def least_parameters(self) -> int:
+        inner = self.embed_dim * (self.window + 1) + (self.num_layers - 1) * self.hidden_dim
+        return self.embed_dim * self.vocab_size + self.hidden_dim * inner
+
+
+class MLPLanguageModel(StateModel):
+    """The rows of `window` tokens' embeddings end to end, `num_layers` tanh layers, and a linear map to what the
+    embedding, which is the last projection too, reads. Before the start there are zeros.
+
+    The paper has one tanh layer, a last projection of its own, and may add a linear map past the layer. Freshly
+    initialised from `pf.manual_seed`'s stream, float32.
+    """
+
+    model_type = "mlp"
+    config_class = MLPLanguageModelConfig
+
+    def __init__(self, config: MLPLanguageModelConfig) -> None:
+        super().__init__(config)
+        width, hidden = config.embed_dim, config.hidden_dim
+        self.wte = nn.Embedding(config.vocab_size, width)
+        self.dropout = nn.Dropout(config.dropout)
+        inputs = [config.window * width, *[hidden] * (config.num_layers - 1)]
+        self.layers = nn.ModuleList(nn.Linear(size, hidden) for size in inputs)
+        self.out = nn.Linear(hidden, width)
+        if not nn.init.skipped():
+            with pf.no_grad():
+                _core.copy_([self.wte.weight], [self.wte.weight / math.sqrt(width)])
+
+    def advance(
+        self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
+    ) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        """As `StateModel.advance`; the state is the embeddings of the last window - 1 tokens, (B, window - 1, C)."""
+        x, before = self.dropout(self.wte(ids)), self.config.window - 1
+        x = ops.pad(x, [(0, 0), (before, 0), (0, 0)]) if states is None else ops.concat([states[0], x], axis=1)
+        tokens = ids.shape[1]
+        h = ops.concat([x[:, i : i + tokens] for i in range(before + 1)], axis=-1)
+        for layer in self.layers:
+            h = self.dropout(ops.tanh(layer(h)))
+        return self.out(h), [x[:, tokens:]]
