@@ -135,9 +135,9 @@ TASKS = {
         {"steps": 2800, "batch": 128, "lr": 4e-3, "final_lr": 0.01, "weight_decay": 0.05, "beta2": 0.999},
     ),
     "vit": Task(
-        lambda: ViT(ViTConfig(embed_dim=64, num_layers=4, num_heads=2)),
-        partial(to_classify, shift=1),
-        {"steps": 3000, "batch": 128, "lr": 2e-3, "final_lr": 0.01, "weight_decay": 0.05, "beta2": 0.999},
+        lambda: ViT(ViTConfig(embed_dim=64, num_layers=4, num_heads=2, patch_size=7)),
+        partial(to_classify, shift=0),
+        {"steps": 12000, "batch": 64, "lr": 1.5e-3, "final_lr": 0.01, "weight_decay": 0.05, "beta2": 0.99},
     ),
     "autoencoder": Task(
         lambda: Autoencoder(AutoencoderConfig()),

@@ -115,7 +115,9 @@ def test_gpt_gives_weights_and_the_same_bits():
 
 
 # Models in which no word looks at another.
-WITHOUT_ATTENTION = ["GAN", "KAN", "LSTM", "Autoencoder", "ConvNet", "Liquid", "LiquidNetwork", "RetNet"]
+WITHOUT_ATTENTION = [
+    *("GAN", "KAN", "LSTM", "Autoencoder", "ConvNet", "Liquid", "LiquidNetwork", "MLPLanguageModel", "RetNet"),
+]
 
 
 def test_every_model_that_attends_gives_its_weights():

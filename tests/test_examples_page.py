@@ -1,0 +1,52 @@
+"""docs/examples.md: its figures are those of the runs' records beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "examples.md").read_text()
+RUNS = json.loads((DOCS / "examples" / "results.json").read_text())
+
+
+def percent(run, score):
+    return f"{RUNS[run][score]:.1%}"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"| pyformer, BLEU | {RUNS['translation']['greedy']:.2f} | {RUNS['translation']['beam of 4']:.2f} |",
+        f"| the torch twin, BLEU | {RUNS['translation-twin']['greedy']:.2f} "
+        f"| {RUNS['translation-twin']['beam of 4']:.2f} |",
+        f"| `ConvNet` | test accuracy | {percent('convnet', 'test accuracy')} |",
+        f"| `ViT` | test accuracy | {percent('vit', 'test accuracy')} |",
+        f"from 0 to 1 | {RUNS['autoencoder']['test squared error']:.5f} |",
+        f"what they were to be | {percent('gan', 'accuracy of the judge on made pictures')} |",
+        f"| `DiT` | the same | {percent('dit', 'accuracy of the judge on made pictures')} |",
+        f"| logistic regression over words | {percent('sentiment', 'bag of words')} |",
+        f"| the same, and over pairs of words | {percent('sentiment', 'bag of words and pairs')} |",
+        f"| BERT from scratch, two layers of 64 | {percent('sentiment', 'BERT from scratch')} |",
+    ],
+)
+def test_a_row_is_that_of_its_run(row):
+    assert row in PAGE
+
+
+def test_what_the_prose_concludes():
+    ours, twin, sentiment = RUNS["translation"], RUNS["translation-twin"], RUNS["sentiment"]
+    assert all(run["beam of 4"] > run["greedy"] for run in (ours, twin))
+    assert abs(ours["beam of 4"] - twin["beam of 4"]) < 1.1
+    behind = sentiment["bag of words"] - sentiment["BERT from scratch"]
+    assert f"stays {100 * behind:.1f} points below" in PAGE
+
+
+def test_files_that_the_page_names_exist():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGE)
+    assert len(links) > 10
+    for link in links:
+        assert (DOCS / link).exists(), link
