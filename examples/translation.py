@@ -189,8 +189,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 def main() -> None:
     args = make_parser(__doc__).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    load_sacrebleu()  # now, not after the training
     corpus = Corpus(datasets.verses(), args.vocab)
+    load_sacrebleu()  # now, not after the training
     trainer = make_trainer(corpus, args)
     before = signal.signal(signal.SIGINT, lambda *_: trainer.request_stop())
     if not trainer.train(progress=True):
@@ -202,5 +202,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except datasets.DataUnavailable as error:
+    except (datasets.DataUnavailable, ImportError) as error:
         raise SystemExit(str(error)) from None
