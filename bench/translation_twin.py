@@ -4,7 +4,7 @@
 
 takes the example's arguments. What it has learnt is copied into a pyformer model, so that both are judged by the same
 search. Run it again to go on from where it was stopped. Beside a finished run of the example, comparison.json tells
-both BLEU and how far their difference can be trusted.
+both BLEU and how far their difference can be trusted, and comparison.svg shows both losses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import pyformer as pf
 from bench import ROOT
-from pyformer import datasets, files, training
+from pyformer import datasets, files, svg, training
 from pyformer.models import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.encoder_decoder import IGNORED
 
@@ -274,6 +274,20 @@ def compare(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> dict[st
     return result
 
 
+def report(ours: Path, theirs: Path) -> None:
+    """Compares two finished runs; comparison.json and comparison.svg go to `theirs`."""
+    result = compare(*(files.read_json(run / load_example().TRANSLATIONS_NAME) for run in (ours, theirs)))
+    print(json.dumps(result, indent=2))
+    files.write_json_atomic(theirs / "comparison.json", result)
+    lines = {}
+    for who, run in (("pyformer", ours), ("torch", theirs)):
+        entries = training.read_metrics(run / training.METRICS_NAME)
+        for what, name in (("training", "loss"), ("validation", "validation_loss")):
+            lines[f"{who}, {what}"] = training.loss_points(entries, name)
+    picture = svg.line_chart("verses", "step", "loss (nats a token)", lines)
+    files.write_bytes_atomic(theirs / "comparison.svg", picture.encode())
+
+
 def main() -> None:
     example = load_example()
     parser = example.make_parser(__doc__)
@@ -293,10 +307,7 @@ def main() -> None:
         model.save_pretrained(args.out)
     example.judge(model, corpus, args)
     if args.out is not None and args.beside is not None:
-        both = (files.read_json(run / example.TRANSLATIONS_NAME) for run in (args.beside, args.out))
-        result = compare(*both)
-        print(json.dumps(result, indent=2))
-        files.write_json_atomic(args.out / "comparison.json", result)
+        report(args.beside, args.out)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ def percent(run, score):
         f"| `ConvNet` | test accuracy | {percent('convnet', 'test accuracy')} |",
         f"| `ViT` | test accuracy | {percent('vit', 'test accuracy')} |",
         f"from 0 to 1 | {RUNS['autoencoder']['test squared error']:.5f} |",
+        f"| as many principal components | the same "
+        f"| {RUNS['autoencoder']['test squared error of principal components']:.5f} |",
         f"what they were to be | {percent('gan', 'accuracy of the judge on made pictures')} |",
         f"| `DiT` | the same | {percent('dit', 'accuracy of the judge on made pictures')} |",
         f"| logistic regression over words | {percent('sentiment', 'bag of words')} |",
@@ -40,7 +42,13 @@ def test_a_row_is_that_of_its_run(row):
 def test_what_the_prose_concludes():
     ours, twin, sentiment = RUNS["translation"], RUNS["translation-twin"], RUNS["sentiment"]
     assert all(run["beam of 4"] > run["greedy"] for run in (ours, twin))
-    assert abs(ours["beam of 4"] - twin["beam of 4"]) < 1.1
+    beam = RUNS["comparison"]["beam of 4"]
+    assert [beam[who]["bleu"] for who in ("pyformer", "torch")] == [round(run["beam of 4"], 2) for run in (ours, twin)]
+    for who, words in (("pyformer", "from {:.2f} to {:.2f} (pyformer)"), ("torch", "from {:.2f} to {:.2f} (torch)")):
+        assert words.format(*beam[who]["interval"]) in PAGE
+    low, high = beam["difference"]["interval"]
+    assert low < 0 < high
+    assert f"their difference from {low:.2f} to {high:.2f}" in PAGE
     behind = sentiment["bag of words"] - sentiment["BERT from scratch"]
     assert f"stays {100 * behind:.1f} points below" in PAGE
 
