@@ -244,10 +244,13 @@ def test_products_beyond_the_shared_cache(m, n, isa):
     whole = pf.ops.linear(at, bt).numpy()
     assert same_bits(_core.PackedLinear(bt)(at).numpy(), whole)
     assert same_bits(pf.ops.matmul(pf.tensor(a.T.copy()), pf.tensor(b.T.copy()), transpose_a=True).numpy(), whole)
-    for i in range(0, m, 150):
-        for j in range(0, n, 150):
-            part = pf.ops.linear(pf.tensor(a[i : i + 150]), pf.tensor(b[j : j + 150])).numpy()
-            assert same_bits(whole[i : i + 150, j : j + 150], part)
+    for i in range(0, m, 152):
+        for j in range(0, n, 152):
+            a_part, b_part = a[i : i + 152], b[j : j + 152]
+            wanted = whole[i : i + 152, j : j + 152]
+            assert same_bits(pf.ops.linear(pf.tensor(a_part), pf.tensor(b_part)).numpy(), wanted)
+            at_part, bt_part = pf.tensor(a_part.T.copy()), pf.tensor(b_part.T.copy())  # small: read where they lie
+            assert same_bits(pf.ops.matmul(at_part, bt_part, transpose_a=True).numpy(), wanted)
 
 
 @pytest.mark.parametrize("isa", ISAS[-2:])

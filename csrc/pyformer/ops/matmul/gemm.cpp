@@ -54,8 +54,9 @@ struct Vectors {
 Vectors rows_of(const Operand& a) { return {a.data, a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1}; }
 Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1, b.transposed ? 1 : b.stride}; }
 
-// One product on packed panels: the smaller operand is packed for all, each task packs its own part of the larger one
-// and multiplies it with all of the smaller. Long k is cut into blocks between which sums wait in C.
+// One product on panels: the smaller operand is packed for all, each task packs its own part of the larger one and
+// multiplies it with all of the smaller. A small operand whose vectors lie across it, as both do in x^T dout, is panels
+// already and not packed. Long k is cut into blocks between which sums wait in C.
 class PackedProduct {
  public:
   PackedProduct(const Gemm& g, const MatmulKernels& kernels, int index)
@@ -80,7 +81,7 @@ class PackedProduct {
     partial_ = keeps_c ? partial.data() : g_.c;
     const int64_t most = kSharedBytes / (depth_ * shared_.tile * item_bytes_);
     const int64_t step = std::clamp<int64_t>(most, 1, shared_.panels);
-    Workspace shared(is_packed(shared_) ? 0 : packed_bytes(shared_, step, depth_));
+    Workspace shared(is_ready(shared_) ? 0 : packed_bytes(shared_, step, depth_));
     for (int64_t first = 0; first < shared_.panels; first += step)
       for (int64_t start = 0; start == 0 || start < g_.k; start += depth_)
         run_block(first, std::min(step, shared_.panels - first), start, std::min(depth_, g_.k - start), shared.data());
@@ -94,7 +95,14 @@ class PackedProduct {
 
   // Whether packed weights pass by once, for a few rows: memory is the limit then.
   bool streams_b() const { return packed_b_ && rows_.panels == 1; }
-  bool is_packed(const Side& side) const { return packed_b_ && &side == (tasks_own_cols_ ? &own_ : &shared_); }
+  bool is_rows(const Side& side) const { return &side == &rows_; }
+  bool is_packed(const Side& side) const { return packed_b_ && !is_rows(side); }
+  bool in_place(const Side& side) const {
+    if (is_packed(side) || side.vectors.stride != 1 || side.vectors.k_stride == 1) return false;
+    if (!is_rows(side) && side.count % kernels_.vector_width[index_] != 0) return false;
+    return g_.k <= kSharedBytes / std::max(item_bytes_, side.vectors.k_stride * item_bytes_);
+  }
+  bool is_ready(const Side& side) const { return is_packed(side) || in_place(side); }
   int64_t packed_bytes(const Side& side, int64_t panels, int64_t k) const {
     return checked_multiply(checked_multiply(panels * side.tile, k), item_bytes_);
   }
@@ -128,7 +136,7 @@ class PackedProduct {
 
   void run_block(int64_t shared_first, int64_t shared_panels, int64_t start, int64_t k, void* shared) {
     const int64_t pack_grain = std::max<int64_t>(1, kPackElements / (std::max<int64_t>(1, k) * shared_.tile));
-    if (!is_packed(shared_))
+    if (!is_ready(shared_))
       parallel_for(shared_panels, pack_grain, [&](int64_t begin, int64_t end) {
         pack(shared_, tasks_own_cols_, shared_first, shared_first + begin, shared_first + end, start, k, shared);
       });
@@ -151,21 +159,15 @@ class PackedProduct {
 
   void run_task(int64_t own_first, int64_t own_end, int64_t shared_first, int64_t shared_begin, int64_t shared_end,
                 int64_t start, int64_t k, const void* shared) const {
-    const bool b_is_packed = packed_b_ != nullptr;
-    Workspace own(is_packed(own_) ? 0 : packed_bytes(own_, own_end - own_first, k));
+    Workspace own(is_ready(own_) ? 0 : packed_bytes(own_, own_end - own_first, k));
     if (own.data()) pack(own_, !tasks_own_cols_, own_first, own_first, own_end, start, k, own.data());
     MatmulMultiply args = {};
     args.m = g_.m;
     args.n = g_.n;
     args.k = k;
     args.row_panels = rows_.panels;
-    args.a = tasks_own_cols_ ? shared : own.data();
-    args.a_first = tasks_own_cols_ ? shared_first : own_first;
-    args.b = b_is_packed       ? offset(packed_b_->data.get(), start * cols_.tile, item_bytes_)
-             : tasks_own_cols_ ? own.data()
-                               : shared;
-    args.b_first = b_is_packed ? 0 : tasks_own_cols_ ? own_first : shared_first;
-    args.b_stride = (b_is_packed ? g_.k : k) * cols_.tile;
+    set_a(args, start, tasks_own_cols_ ? shared : own.data(), tasks_own_cols_ ? shared_first : own_first);
+    set_b(args, start, tasks_own_cols_ ? own.data() : shared, tasks_own_cols_ ? own_first : shared_first);
     args.col_begin = tasks_own_cols_ ? own_first : shared_begin;
     args.col_end = tasks_own_cols_ ? own_end : shared_end;
     args.rows_outer = tasks_own_cols_;
@@ -176,6 +178,28 @@ class PackedProduct {
     args.c_stride = g_.c_stride;
     args.epilogue = g_.epilogue;
     kernels_.multiply[index_](args, tasks_own_cols_ ? shared_begin : own_first, tasks_own_cols_ ? shared_end : own_end);
+  }
+
+  // Where k from start on begins in an operand that lies in place.
+  const void* place(const Side& side, int64_t start) const {
+    return offset(side.vectors.data, start * side.vectors.k_stride, item_bytes_);
+  }
+
+  void set_a(MatmulMultiply& args, int64_t start, const void* packed, int64_t first) const {
+    const bool here = in_place(rows_);
+    args.a = here ? place(rows_, start) : packed;
+    args.a_first = here ? 0 : first;
+    args.a_k_stride = here ? rows_.vectors.k_stride : 0;
+  }
+
+  void set_b(MatmulMultiply& args, int64_t start, const void* packed, int64_t first) const {
+    const bool here = in_place(cols_), before = packed_b_ != nullptr;
+    args.b = here     ? place(cols_, start)
+             : before ? offset(packed_b_->data.get(), start * cols_.tile, item_bytes_)
+                      : packed;
+    args.b_first = here || before ? 0 : first;
+    args.b_stride = here ? cols_.tile : (before ? g_.k : args.k) * cols_.tile;
+    args.b_k_stride = here ? cols_.vectors.k_stride : cols_.tile;
   }
 
   const Gemm& g_;

@@ -1,6 +1,6 @@
-// matmul, vector code for one instruction set. Operands are packed into panels, a micro-kernel (matmul_tile.h) makes
-// one tile of C at a time in L1, and the epilogue writes it out. Every output is the sum of matmul_ref.cpp, chain by
-// chain. Products of few rows by row-major weights transpose the weights in registers instead.
+// matmul, vector code for one instruction set. Operands lie in panels, packed if need be, a micro-kernel
+// (matmul_tile.h) makes one tile of C at a time in L1, and the epilogue writes it out. Every output is the sum of
+// matmul_ref.cpp, chain by chain. Products of few rows by row-major weights transpose the weights in registers instead.
 #include "pyformer/ops/matmul/matmul_epilogue.h"
 #include "pyformer/ops/matmul/matmul_pack.h"
 #include "pyformer/ops/matmul/matmul_tile.h"
@@ -94,14 +94,16 @@ static void multiply_panels(const MatmulMultiply& g, int64_t row_panel, int64_t 
   const int64_t row = panel_begin(row_panel, g.row_panels, g.m);
   const int64_t rows = panel_begin(row_panel + 1, g.row_panels, g.m) - row;
   const int64_t col = col_panel * kTileCols<T>, cols = g.n - col < kTileCols<T> ? g.n - col : kTileCols<T>;
-  const T* a = static_cast<const T*>(g.a) + (row - panel_begin(g.a_first, g.row_panels, g.m)) * g.k;
+  const int64_t a_stride = g.a_k_stride ? g.a_k_stride : rows;
+  const int64_t a_row = row - panel_begin(g.a_first, g.row_panels, g.m);
+  const T* a = static_cast<const T*>(g.a) + (g.a_k_stride ? a_row : a_row * g.k);
   const T* b = static_cast<const T*>(g.b) + (col_panel - g.b_first) * g.b_stride;
   alignas(64) T tile[kTileRows<T> * kTileCols<T>];
   T* partial = static_cast<T*>(g.partial) + row * g.c_stride + col;
   prefetch_rows(g.last ? static_cast<const T*>(g.c) + row * g.c_stride + col : partial, g.c_stride, rows, cols);
   if (!g.first) load_tile(tile, partial, g.c_stride, rows, cols);
   const auto function = cols > width ? tile_function<T, kTileVectors<T>>(rows) : tile_function<T, 1>(rows);
-  function(a, b, g.k, tile, g.first);
+  function(a, a_stride, b, g.b_k_stride, g.k, tile, g.first);
   if (g.last)
     store_tile(g.epilogue, tile, kTileCols<T>, row, rows, col, cols, static_cast<T*>(g.c), g.c_stride);
   else

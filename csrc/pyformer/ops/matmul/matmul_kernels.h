@@ -38,13 +38,14 @@ struct MatmulPack {
   int64_t first;
 };
 
-// Work item: one panel of rows, multiplied with panels [col_begin, col_end) of B.
+// Work item: one panel of rows, multiplied with panels [col_begin, col_end) of B. Either operand may be read where it
+// lies instead of packed, if its vectors lie across it; B's rows must then be whole registers.
 struct MatmulMultiply {
   int64_t m, n, k, row_panels;
-  const void* a;  // packed; starts at panel a_first
-  int64_t a_first;
-  const void* b;  // packed; starts at panel b_first, panels b_stride elements apart
-  int64_t b_first, b_stride;
+  const void* a;                // starts at panel a_first
+  int64_t a_first, a_k_stride;  // 0: packed
+  const void* b;                // starts at panel b_first, panels b_stride elements apart
+  int64_t b_first, b_stride, b_k_stride;
   int64_t col_begin, col_end;
   bool rows_outer;   // loop order: the inner loop's panels stay in cache
   bool first, last;  // is this the first, the last block of k?

@@ -1,5 +1,5 @@
-// The micro-kernel: one tile of C from a panel of A, [k][rows], and a panel of B, [k][tile_cols]. Vectors run along
-// n; an element of A is broadcast. For *_cpu.cpp.
+// The micro-kernel: one tile of C from a panel of A, [k][rows], and a panel of B, [k][tile_cols], both with a stride
+// along k. Vectors run along n; an element of A is broadcast. For *_cpu.cpp.
 #pragma once
 #include "pyformer/base/vec.h"
 
@@ -17,7 +17,7 @@ constexpr int kTileRows = kVectorBytes == 64   ? 14
 
 // tile[rows][tile_cols] = or += sum over k in chains of 256; `fresh` says which. Only vectors * width columns are done.
 template <class T, int rows, int vectors>
-static void multiply_tile(const T* a, const T* b, int64_t k, T* tile, bool fresh) {
+static void multiply_tile(const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t k, T* tile, bool fresh) {
   constexpr int width = Vec<T>::width, cols = kTileCols<T>;
   do {
     const int64_t chain = k < kChainLength ? k : kChainLength;
@@ -37,8 +37,8 @@ static void multiply_tile(const T* a, const T* b, int64_t k, T* tile, bool fresh
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[i][v] = fma(av, bv[v], sum[i][v]);
       }
-      a += rows;
-      b += cols;
+      a += a_stride;
+      b += b_stride;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i)
@@ -53,7 +53,8 @@ static void multiply_tile(const T* a, const T* b, int64_t k, T* tile, bool fresh
 }
 
 template <class T>
-using TileFunction = void (*)(const T* a, const T* b, int64_t k, T* tile, bool fresh);
+using TileFunction = void (*)(const T* a, int64_t a_stride, const T* b, int64_t b_stride, int64_t k, T* tile,
+                              bool fresh);
 
 // The micro-kernel for this many rows.
 template <class T, int vectors, int rows = kTileRows<T>>
