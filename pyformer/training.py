@@ -37,7 +37,10 @@ MAX_COUNT = 2**31 - 1
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; everything here but the last four decides the weights.
+    """How to train; everything here but the last five decides the weights.
+
+    `average` is the part of the steps, the last ones, whose weights' mean becomes the model's after the last step
+    (Izmailov et al. 2018, "Averaging weights leads to wider optima"); 0 keeps the last step's weights.
 
     ValueError or TypeError names the option that is out of range.
     """
@@ -52,6 +55,7 @@ class TrainingOptions:
     beta1: float = 0.9
     beta2: float = 0.99
     clip: float = 1.0
+    average: float = 0.0
     seed: int = 0
     log_every: int = 10
     eval_every: int = 250
@@ -70,7 +74,7 @@ class TrainingOptions:
         self._check_float("lr", 0.0, math.inf, open_low=True)
         self._check_float("clip", 0.0, math.inf, open_low=True)
         self._check_float("weight_decay", 0.0, math.inf)
-        for name in ("final_lr", "beta1", "beta2"):
+        for name in ("final_lr", "beta1", "beta2", "average"):
             self._check_float(name, 0.0, 1.0)
 
     def _check_int(self, name: str, low: int, high: int) -> None:
@@ -154,6 +158,9 @@ class Trainer:
         self.schedule = optim.CosineSchedule(options.steps, options.warmup, options.final_lr)
         self._recent: list[float] = []
         self._stop = False
+        self._mean: list[pf.Tensor] = []
+        if options.average and any(True for _ in model.named_buffers()):
+            raise ValueError("Trainer: a mean of weights has no buffers of its own: average must be 0 for this model")
 
     def _make_optimizer(self) -> optim.AdamW:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -232,7 +239,24 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
+        self._average_weights()
         return total
+
+    def _average_weights(self) -> None:
+        """Takes the weights into their mean; after the last step the mean takes their place."""
+        o = self.options
+        count = self.step - (o.steps - math.ceil(o.steps * o.average))
+        if count < 1:
+            return
+        weights = list(self.model.parameters())
+        with pf.no_grad():
+            if count == 1:
+                self._mean = [pf.tensor(p) for p in weights]
+            else:
+                moved = [mean + (p - mean) * (1.0 / count) for mean, p in zip(self._mean, weights, strict=True)]
+                _core.copy_(self._mean, moved)
+            if self.step == o.steps:
+                _core.copy_(weights, self._mean)
 
     def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
         """Micro-batch `index` of this step: the arguments of the model's loss."""
@@ -347,6 +371,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "mean": self._mean,
             "step": self.step,
             "random_state": list(_core.rng_state()),
             "recent_losses": self._recent,
@@ -385,6 +410,7 @@ class Trainer:
             seed, stream = (int(x) for x in state["random_state"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self._mean = self._checked_mean(state.get("mean", []))
             self._restore_more(state)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
@@ -394,6 +420,12 @@ class Trainer:
         self._recent, self.validation_loss = recent, state.get("validation_loss")
         remove_leftovers(self.run)
         rewind_metrics(self.run / METRICS_NAME, step)
+
+    def _checked_mean(self, mean: list[pf.Tensor]) -> list[pf.Tensor]:
+        kinds = [(tuple(p.shape), p.dtype) for p in self.model.parameters()]
+        if mean and [(tuple(p.shape), p.dtype) for p in mean] != kinds:
+            raise ValueError("the mean of the weights has other shapes than the model's")
+        return mean
 
     @contextlib.contextmanager
     def _metrics_file(self) -> Iterator[_Metrics]:

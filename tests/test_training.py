@@ -1,5 +1,6 @@
 """The training loop: a stopped, killed or full-disk run goes on as if nothing had happened."""
 
+import dataclasses
 import errno
 import json
 import math
@@ -13,7 +14,7 @@ import pytest
 
 import pyformer as pf
 from pyformer import _core, files, svg, tokenizers, training
-from pyformer.models import GPT, GPTConfig
+from pyformer.models import GPT, ConvNet, ConvNetConfig, GPTConfig
 from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
 
 CONTEXT = 8
@@ -335,6 +336,53 @@ def test_lock_of_a_run_is_held_by_one(tmp_path):
         pass
 
 
+def test_the_mean_of_the_last_weights_is_kept(tmp_path):
+    options = dataclasses.replace(OPTIONS, average=0.3)  # of 12 steps the last 4
+    trainer, seen = make_trainer(tmp_path / "run", options), []
+    step = trainer.optimizer.step
+
+    def recorded():
+        step()
+        seen.append([p.numpy().astype(np.float64) for p in trainer.model.parameters()])
+
+    trainer.optimizer.step = recorded
+    assert trainer.train()
+    model = pf.from_pretrained(tmp_path / "run")
+    for p, *weights in zip(model.parameters(), *seen[-4:], strict=True):
+        np.testing.assert_allclose(p.numpy(), np.mean(weights, axis=0), rtol=0, atol=3e-7)
+    assert trainer.evaluate() == trainer.validation_loss
+
+
+@pytest.mark.parametrize("call", [9, 19, 21, 27])  # in steps 5, 9, 10 and 12
+def test_stopped_run_with_a_mean_goes_on_exactly(tmp_path, call):
+    options = dataclasses.replace(OPTIONS, average=0.3)
+    assert make_trainer(tmp_path / "straight", options).train()
+    first = make_trainer(tmp_path / "run", options)
+    at_call(first, call, first.request_stop)
+    assert not first.train()
+    second = make_trainer(tmp_path / "run", options)
+    second.restore()
+    assert second.train()
+    same_result(tmp_path / "straight", tmp_path / "run")
+
+
+def test_a_mean_of_another_model_is_refused(tmp_path):
+    options = dataclasses.replace(OPTIONS, average=1.0 - 1e-9)
+    assert make_trainer(tmp_path, options).train()
+    trainer = make_trainer(tmp_path, options)
+    state = files.load_state(tmp_path / CHECKPOINT_NAME)
+    files.save_state(tmp_path / CHECKPOINT_NAME, {**state, "mean": state["mean"][1:]})
+    with pytest.raises(ValueError, match="mean of the weights"):
+        trainer.restore()
+
+
+def test_no_mean_of_weights_with_running_statistics():
+    model = ConvNet(ConvNetConfig(widths=(4,)))
+    batch = (np.zeros((2, 1, 28, 28), np.float32), np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="average must be 0"):
+        training.TaskTrainer(model, lambda step: batch, [batch], TrainingOptions(average=0.5))
+
+
 def test_only_matrices_decay():
     groups = make_trainer(None).optimizer.param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
@@ -365,6 +413,7 @@ def test_learning_rate_warms_up_and_falls_to_a_tenth():
         ("seed", 2**63),
         ("eval_every", 0),
         ("final_lr", 2.0),
+        ("average", 1.0),
     ],
 )
 def test_options_are_checked(name, value):

@@ -70,6 +70,7 @@ MORE_OPTIONS: list[tuple[str, Any, str]] = [
     ("beta1", real(0.0, 0.999999), "AdamW's first beta"),
     ("beta2", real(0.0, 0.999999), "AdamW's second beta"),
     ("clip", real(0.0, above=True), "largest norm of the gradient"),
+    ("average", real(0.0, 0.999999), "part of the steps, the last ones, whose weights' mean is kept; 0 for the last"),
     ("log-every", whole(1), "steps between lines of metrics"),
     ("eval-every", whole(1), "steps between evaluations"),
     ("eval-batches", whole(1), "batches of an evaluation"),
@@ -104,6 +105,7 @@ class Record:
         if isinstance(settings, dict):
             # Records from before there was a choice.
             settings.setdefault("model", MODEL_DEFAULTS["model"])
+            settings.setdefault("average", 0.0)
         if (
             not isinstance(names, list)
             or not all(isinstance(name, str) for name in names)
