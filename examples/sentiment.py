@@ -144,7 +144,14 @@ def accuracy(score: object, rows: list[list[int]], labels: np.ndarray) -> float:
 
 
 def train_bert(
-    split: Split, options: TrainingOptions, *, layers: int, width: int, hide: float, out: Path | None
+    split: Split,
+    options: TrainingOptions,
+    *,
+    layers: int,
+    width: int,
+    dropout: float,
+    hide: float,
+    out: Path | None,
 ) -> float:
     """Accuracy of a BERT on the test sentences; with `out` the run can be stopped and gone on with.
 
@@ -170,7 +177,7 @@ def train_bert(
         return ids, split.test_labels[start : start + BATCH], lengths
 
     pf.manual_seed(options.seed)
-    model = MeanBert(BertConfig(mask + 1, MAX_TOKENS, layers, 4, width, dropout=0.3))
+    model = MeanBert(BertConfig(mask + 1, MAX_TOKENS, layers, 4, width, dropout=dropout))
     batches = [validation(i) for i in range(0, len(tests), BATCH)]
     trainer = TaskTrainer(model, batch_of, batches, options, out, unit="sentence")
     if out is not None:
@@ -193,8 +200,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--hide", type=float, default=0.5, help="part of the tokens hidden in training")
     parser.add_argument("--weight-decay", type=float, default=2.0)
+    parser.add_argument("--average", type=float, default=0.75, help="part of the steps whose weights' mean is judged")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--fold", type=int, choices=range(FOLDS), help="judge on this fifth of the 80%%, not on the 20%%"
@@ -212,12 +221,13 @@ def main() -> None:
         lr=args.lr,
         weight_decay=args.weight_decay,
         beta2=0.999,
+        average=args.average,
         seed=args.seed,
         eval_every=100,
         sample_every=0,
     )
-    sizes = {"layers": args.layers, "width": args.width}
-    scores["BERT from scratch"] = train_bert(split, options, hide=args.hide, out=args.out, **sizes)
+    shape = {"layers": args.layers, "width": args.width, "dropout": args.dropout}
+    scores["BERT from scratch"] = train_bert(split, options, hide=args.hide, out=args.out, **shape)
     for name, score in scores.items():
         print(f"{name}: {score:.2%} of {len(split.test_texts)} sentences")
     if args.out is not None:

@@ -102,7 +102,7 @@ def test_sentiment(tmp_path):
     for pairs in (False, True):
         assert sentiment.train_bag_of_words(split, pairs=pairs, epochs=40) > 0.95
     options = TrainingOptions(steps=400, batch=32, lr=4e-3, **OPTIONS)
-    sizes = {"layers": 1, "width": 32, "hide": 0.05}
+    sizes = {"layers": 1, "width": 32, "dropout": 0.3, "hide": 0.05}
     assert sentiment.train_bert(split, options, out=tmp_path / "run", **sizes) > 0.9
     # A finished run is only judged again.
     assert sentiment.train_bert(split, options, out=tmp_path / "run", **sizes) > 0.9
