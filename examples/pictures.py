@@ -9,7 +9,8 @@
 Stop a run with Ctrl-C; the same command goes on with it. When it is done, result.json holds what was measured on the
 10,000 test pictures: accuracy of `convnet` and `vit`, mean squared error of a pixel (from 0 to 1) of `autoencoder`,
 and of as many principal components. Of 1,000 pictures that `gan` or `dit` made it holds how many the judge, a finished
-run of `convnet`, takes for the class they were to be of; pictures.png shows some.
+run of `convnet`, takes for the class they were to be of, and how far pictures of one class differ; pictures.png shows
+some.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ MEAN, SPREAD = 0.286, 0.353  # of the training pictures' pixels, from 0 to 1
 EVAL_BATCH = 250
 CURVE_PICTURES = 2500  # test pictures whose loss the curve shows; nothing is chosen by it
 SAMPLES = 100  # pictures of each class that the judge sees
+SEEKING = 0.1  # weight of the term that keeps a GAN's pictures of one class apart
 GUIDANCE = 2.0
 SAMPLE_STEPS = 40
 HIDE = 0.1  # part of the classes that a DiT does not see in training
@@ -149,7 +151,7 @@ TASKS = {
     "gan": Task(
         lambda: GAN(GANConfig(widths=(32, 64))),
         to_imitate,
-        {"steps": 6000, "batch": 64, "lr": 2e-4, "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.999, "clip": 10.0},
+        {"steps": 8000, "batch": 64, "lr": 5e-4, "weight_decay": 0.0, "beta1": 0.5, "beta2": 0.999, "clip": 10.0},
     ),
     "dit": Task(
         lambda: DiT(DiTConfig(embed_dim=96, num_layers=4, num_heads=3)),
@@ -163,6 +165,9 @@ TASKS = {
 class GANTrainer(TaskTrainer):
     """Each step moves the discriminator, then the generator against it; the loss is the sum of both losses.
 
+    The generator is made to seek modes (Mao et al. 2019, "Mode seeking generative adversarial networks"): fakes come in
+    pairs of one class, and its loss grows where two noises that lie apart give pictures that do not.
+
     One AdamW holds the state of both, as it leaves parameters without a gradient alone. A stop waits for the end of
     the step.
     """
@@ -170,13 +175,18 @@ class GANTrainer(TaskTrainer):
     def _train_step(self) -> float:
         model: GAN = self.model
         pictures, labels, noise = self._micro_batch(0)
-        fakes = model(noise, labels)
-        loss = self._descend(model.discriminator_loss(pictures, labels, fakes.detach()))
+        half = len(labels) // 2
+        claimed, noise = np.tile(labels[:half], 2), noise[: 2 * half]
+        fakes = model(noise, claimed)
+        loss = self._descend(model.discriminator_loss(pictures, labels, fakes.detach(), claimed))
         critics = list(model.discriminator.parameters())
         for parameter in critics:
             parameter.requires_grad = False
         try:
-            loss += self._descend(model.generator_loss(fakes, labels))
+            apart = pf.tensor(np.abs(noise[:half] - noise[half:]).mean(axis=1))
+            seen_apart = (fakes[:half] - fakes[half:]).abs().mean(axis=(1, 2, 3))
+            seeking = (apart / (seen_apart + 1e-3)).mean()
+            loss += self._descend(model.generator_loss(fakes, claimed) + seeking * SEEKING)
         finally:
             for parameter in critics:
                 parameter.requires_grad = True
@@ -260,6 +270,11 @@ def made_by(model: Any, labels: np.ndarray) -> np.ndarray:
     return np.concatenate([model.sample(labels[p], seed=p.start, **options).numpy() for p in parts])
 
 
+def spread(pictures: np.ndarray, labels: np.ndarray) -> float:
+    """Standard deviation of a pixel (from 0 to 1) over the pictures of one class, the mean of pixels and classes."""
+    return float(np.mean([pictures[labels == label].std(axis=0).mean() for label in np.unique(labels)]))
+
+
 def png(pixels: np.ndarray) -> bytes:
     """A grey picture, uint8 (height, width), as a PNG file (RFC 2083)."""
     height, width = pixels.shape
@@ -305,6 +320,8 @@ def report(model: Any, data: Pictures, judge: ConvNet | None, out: Path) -> dict
     return {
         "accuracy of the judge on made pictures": accuracy(judge, normalised(pictures * 255), labels),
         "accuracy of the judge on test pictures": accuracy(judge, normalised(data.test), data.test_labels),
+        "spread of made pictures of a class": spread(pictures, labels),
+        "spread of test pictures of a class": spread(data.test / 255, data.test_labels),
     }
 
 

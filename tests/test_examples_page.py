@@ -49,6 +49,8 @@ def test_what_the_prose_concludes():
     low, high = beam["difference"]["interval"]
     assert low < 0 < high
     assert f"their difference from {low:.2f} to {high:.2f}" in PAGE
+    made, real = (RUNS["gan"][f"spread of {which} pictures of a class"] for which in ("made", "test"))
+    assert f"the deviation is {made:.3f}; over test pictures of a kind it is {real:.3f}" in PAGE
     behind = sentiment["bag of words"] - sentiment["BERT from scratch"]
     assert f"stays {100 * behind:.1f} points below" in PAGE
 
