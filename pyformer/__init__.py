@@ -38,6 +38,44 @@ from pyformer import autograd, models, nn, optim, pickling
 from pyformer.autograd import checkpoint, enable_grad, no_grad
 from pyformer.models import from_pretrained
 
+__all__ = [
+    "DType",
+    "Tensor",
+    "__version__",
+    "arange",
+    "asarray",
+    "autograd",
+    "bfloat16",
+    "bool",
+    "checkpoint",
+    "cuda",
+    "empty_cache",
+    "enable_grad",
+    "float16",
+    "float32",
+    "float64",
+    "from_dlpack",
+    "from_pretrained",
+    "full",
+    "get_num_threads",
+    "int32",
+    "int64",
+    "manual_seed",
+    "models",
+    "nn",
+    "no_grad",
+    "ones",
+    "ops",
+    "optim",
+    "pickling",
+    "rand",
+    "randn",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "zeros",
+]
+
 
 def show_config() -> str:
     """What this build is and what it uses: version, instruction set, threads, devices; one line each."""

@@ -55,6 +55,9 @@ class Context:
 
     def save_for_backward(self, *tensors: Tensor) -> None:
         """Keeps tensors for `saved_tensors`, with the number of writes that each has seen."""
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"save_for_backward: expected Tensors, got {type(tensor).__name__}")
         self._saved = tuple((t, _core.version(t)) for t in tensors)
 
     @property
@@ -89,12 +92,13 @@ class Function:
     and dtype, or None (zeros; also for arguments that are no tensors). Both run without recording.
     """
 
+    # Type checkers let a subclass name the arguments of methods that take anything.
     @staticmethod
-    def forward(ctx: Context, *args: Any) -> Any:
+    def forward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("autograd.Function: a subclass must define forward")
 
     @staticmethod
-    def backward(ctx: Context, *douts: Tensor) -> Any:
+    def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("autograd.Function: a subclass must define backward")
 
     @classmethod
@@ -154,9 +158,11 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
 
     fn must be a pure function of its tensor arguments and of parameters it closes over; dropout inside draws the
     same numbers again, whatever other threads draw. Gradients reach the arguments and the parameters as without it,
-    bit for bit. RuntimeError in backward if fn then draws more or less often. A parameter or a mode that has changed in
-    between is not noticed otherwise.
+    bit for bit. TypeError unless fn can be called; RuntimeError in backward if fn then draws more or less often. A
+    parameter or a mode that has changed in between is not noticed otherwise.
     """
+    if not callable(fn):
+        raise TypeError(f"checkpoint: expected a function, got {type(fn).__name__}")
     if not _core.grad_enabled():
         return fn(*args)
     # Parameters reach fn by closure, so its result must be recorded even if no argument requires a gradient.

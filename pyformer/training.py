@@ -128,6 +128,9 @@ class Trainer:
     ) -> None:
         self.context_length = model.config.context_length
         self.train_tokens = train_tokens
+        for tokens in (train_tokens, validation_tokens):
+            if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu" or tokens.ndim != 1:
+                raise TypeError("Trainer: expected tokens as one-dimensional NumPy arrays of integers")
         validation = data.validation_batches(
             validation_tokens,
             batch=options.batch,
@@ -244,8 +247,7 @@ class Trainer:
 
     def _average_weights(self) -> None:
         """Takes the weights into their mean; after the last step the mean takes their place."""
-        o = self.options
-        count = self.step - (o.steps - math.ceil(o.steps * o.average))
+        o, count = self.options, self.step - self._mean_start()
         if count < 1:
             return
         weights = list(self.model.parameters())
@@ -257,6 +259,11 @@ class Trainer:
                 _core.copy_(self._mean, moved)
             if self.step == o.steps:
                 _core.copy_(weights, self._mean)
+
+    def _mean_start(self) -> int:
+        """The step after which the mean of the weights begins."""
+        o = self.options
+        return o.steps - max(1, round(o.steps * o.average)) if o.average else o.steps
 
     def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
         """Micro-batch `index` of this step: the arguments of the model's loss."""
@@ -372,6 +379,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "mean": self._mean,
+            "mean_start": self._mean_start(),
             "step": self.step,
             "random_state": list(_core.rng_state()),
             "recent_losses": self._recent,
@@ -408,9 +416,12 @@ class Trainer:
         try:
             step, recent = int(state["step"]), [float(x) for x in state["recent_losses"]]
             seed, stream = (int(x) for x in state["random_state"])
+            if not 0 <= step <= self.options.steps:
+                raise ValueError(f"it is of step {step}, where the run has {self.options.steps}")
+            mean = self._checked_mean(state, step)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self._mean = self._checked_mean(state.get("mean", []))
+            self._mean = mean
             self._restore_more(state)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
@@ -421,10 +432,16 @@ class Trainer:
         remove_leftovers(self.run)
         rewind_metrics(self.run / METRICS_NAME, step)
 
-    def _checked_mean(self, mean: list[pf.Tensor]) -> list[pf.Tensor]:
-        kinds = [(tuple(p.shape), p.dtype) for p in self.model.parameters()]
-        if mean and [(tuple(p.shape), p.dtype) for p in mean] != kinds:
-            raise ValueError("the mean of the weights has other shapes than the model's")
+    def _checked_mean(self, state: dict[str, Any], step: int) -> list[pf.Tensor]:
+        mean, start = state.get("mean", []), self._mean_start()
+        if mean and state["mean_start"] != start:
+            raise ValueError(
+                f"the mean of its weights began after step {state['mean_start']}, with these options it would after "
+                f"{start}: a run whose mean has begun keeps its number of steps"
+            )
+        kinds = [(tuple(p.shape), p.dtype) for p in self.model.parameters()] if step > start else []
+        if [(tuple(p.shape), p.dtype) for p in mean] != kinds:
+            raise ValueError(f"expected the mean of the weights after step {start} in a checkpoint of step {step}")
         return mean
 
     @contextlib.contextmanager

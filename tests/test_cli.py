@@ -161,6 +161,36 @@ def test_a_record_without_a_model_is_of_a_gpt(trained, tmp_path):
     assert "step 20 of 20" in run(tmp_path, "train", "text.txt", "--resume", "--out", "run").stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("steps", "a", "steps can't be 'a'"),
+        ("heads", 0, "heads: must be from 1"),
+        ("heads", True, "heads can't be True"),
+        ("lr", -1.0, "lr: must be above 0"),
+        ("model", "x", "model must be one of"),
+        ("tokenizer", ["byte"], "tokenizer must be one of"),
+        ("device", 3, "device can't be 3"),
+        ("device", "tpu", "device: must be cpu"),
+        ("vocab", 1, "vocab: must be from 256"),
+        ("average", 1.0, "average: must be at least 0"),
+    ],
+)
+def test_a_setting_of_a_record_is_checked(trained, tmp_path, name, value, says):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    path = tmp_path / "run" / "training.json"
+    content = json.loads(path.read_text())
+    content["settings"][name] = value
+    path.write_text(json.dumps(content))
+    one_line(run(tmp_path, "train", "--resume", "--out", "run", code=2), "training.json", says)
+
+
+def test_a_mean_that_has_begun_keeps_the_run_as_long_as_it_is(text, tmp_path):
+    run(tmp_path, "train", text, "--out", "run", "--steps", 4, "--average", 0.5, *TINY)
+    done = run(tmp_path, "train", "--resume", "--out", "run", "--steps", 8, "--quiet", code=2)
+    one_line(done, "mean of its weights began after step 2")
+
+
 def test_resume_notices_a_changed_text(text, tmp_path):
     run(tmp_path, "train", text, "--out", "run", "--steps", 2, *TINY)
     text.write_text(TEXT + "more")

@@ -98,6 +98,22 @@ def test_what_lies_outside_counts_as_zero():
     assert np.isnan(np.delete(out.ravel(), 4)).all()
 
 
+@pytest.mark.parametrize("n", [65_536, 65_537, 131_073, 200_000, 400_001])
+@pytest.mark.parametrize("k", [1, 70, 65_536, 150_000])
+def test_topk_of_long_rows(n, k):
+    """Rows longer than a block: as a stable sort of the whole, ties and NaN included."""
+    k = min(k, n)
+    x = np.random.default_rng(n + k).integers(0, 50_000, (2, n)).astype(np.float32)
+    x[0, [3, n - 1]] = np.nan
+    key = np.where(np.isnan(x), np.inf, x)
+    wanted = np.argsort(-key, axis=1, kind="stable")[:, :k]
+    for axis, array in ((1, x), (0, x.T.copy())):
+        values, indices = (t.numpy() for t in ops.topk(pf.tensor(array), k, axis=axis))
+        got = indices if axis == 1 else indices.T
+        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(values if axis == 1 else values.T, np.take_along_axis(x, wanted, axis=1))
+
+
 def test_topk_takes_the_lower_index_first():
     values, indices = ops.topk(pf.tensor([[1.0, 3.0, 3.0, 1.0, 3.0]]), 4)
     np.testing.assert_array_equal(values.numpy(), [[3.0, 3.0, 3.0, 1.0]])

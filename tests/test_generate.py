@@ -101,6 +101,11 @@ def test_stream_sees_every_token_as_it_comes(model):
     assert out == [[1, 2, *seen[0]], [3, *seen[1]]]
 
 
+def test_stream_must_be_a_function(model):
+    with pytest.raises(TypeError, match="generate: stream must be a function"):
+        model.generate([[1]], 3, stream=3)
+
+
 def test_error_in_stream_passes_through(model):
     def fail(row, token):
         raise KeyError("enough")

@@ -307,6 +307,11 @@ def test_item_len_repr_bool():
     assert "float32" in repr(pf.zeros(2))
     assert repr(pf.float32) == "pyformer.float32"
     assert "requires_grad" in repr(pf.zeros(2, requires_grad=True))
+    assert "(0, 3)" in repr(pf.zeros(0, 3))
+    loss = pf.tensor(1.23456)
+    assert (f"{loss:.3f}", f"{pf.tensor([[7]]):04d}", f"{loss}") == ("1.235", "0007", repr(loss))
+    with pytest.raises((TypeError, ValueError)):
+        format(pf.zeros(2), ".3f")
     assert bool(pf.tensor(1.0))
     assert type(int(pf.tensor(True))) is int
     assert int(pf.tensor(-1.7)) == -1

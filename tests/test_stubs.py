@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyformer as pf
@@ -37,3 +40,59 @@ def test_core_stub_is_complete():
 def test_ops_stub_is_complete():
     tree = ast.parse((STUBS / "ops.pyi").read_text())
     assert defined(tree.body) == public(_core.ops)
+
+
+USERS_SCRIPT = """
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+
+
+class Net(pf.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = pf.nn.Linear(3, 2)
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        y: pf.Tensor = self.out(x)
+        return y
+
+
+class Cube(pf.autograd.Function):
+    @staticmethod
+    def forward(ctx: pf.autograd.Context, x: pf.Tensor) -> pf.Tensor:
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx: pf.autograd.Context, dout: pf.Tensor) -> pf.Tensor:
+        (x,) = ctx.saved_tensors
+        return dout * 3.0 * x * x
+
+
+net = Net()
+optimizer = pf.optim.AdamW(net.parameters(), lr=1e-3)
+x = pf.randn(4, 3, requires_grad=True)
+loss = pf.ops.mse_loss(net(Cube.apply(x)), pf.zeros(4, 2))
+loss.backward()
+pf.optim.clip_grad_norm_(net.parameters(), 1.0)
+optimizer.step()
+with pf.no_grad():
+    array: np.ndarray[Any, Any] = pf.checkpoint(net, x).numpy()
+model = pf.models.GPT(pf.models.GPTConfig(65, 16, 1, 2, 8))
+ids = model.generate([[1, 2]], 3, temperature=0).numpy()
+again = pf.from_pretrained("runs/x").generate(ids, 3)
+print(f"{loss.item():.3f}", pf.__version__, pf.get_num_threads(), pf.asarray(array).shape, pf.float32, again)
+"""
+
+
+def test_a_users_script_passes_strict_type_checking(tmp_path):
+    (tmp_path / "script.py").write_text(USERS_SCRIPT)
+    installed = "site-packages" in FOLDER.parts  # mypy knows such folders itself
+    environment = {**os.environ, **({} if installed else {"MYPYPATH": str(FOLDER.parent)})}
+    options = ["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "mypy", *options, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -371,9 +371,17 @@ def test_a_mean_of_another_model_is_refused(tmp_path):
     assert make_trainer(tmp_path, options).train()
     trainer = make_trainer(tmp_path, options)
     state = files.load_state(tmp_path / CHECKPOINT_NAME)
-    files.save_state(tmp_path / CHECKPOINT_NAME, {**state, "mean": state["mean"][1:]})
-    with pytest.raises(ValueError, match="mean of the weights"):
-        trainer.restore()
+    for change in ({"mean": state["mean"][1:]}, {"mean": []}, {"step": 13}, {"step": -1}, {"mean_start": 5}):
+        files.save_state(tmp_path / CHECKPOINT_NAME, {**state, **change})
+        with pytest.raises(ValueError, match=r"doesn't belong to this run: .*(mean of|step)"):
+            trainer.restore()
+
+
+@pytest.mark.parametrize("tokens", [[1, 2, 3] * 20, np.zeros(60), np.zeros((6, 10), np.int32), None])
+def test_tokens_must_be_an_array_of_integers(tokens):
+    model = make_trainer(None).model
+    with pytest.raises(TypeError, match="one-dimensional NumPy arrays of integers"):
+        Trainer(model, tokens, np.zeros(60, np.int32), OPTIONS)
 
 
 def test_no_mean_of_weights_with_running_statistics():

@@ -67,11 +67,18 @@ static py::object whole_number(const py::object& number) {
 
 static std::string repr(const Tensor& t) {
   std::string tail = cat(", dtype=", name(t.dtype()), t.requires_grad() ? ", requires_grad=True)" : ")");
-  if (t.dtype() == DType::bfloat16) return cat("tensor(shape=", t.shape().str(), tail);
+  if (t.dtype() == DType::bfloat16 || t.array().size() == 0) return cat("tensor(shape=", t.shape().str(), tail);
   const py::dict layout(py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
   const py::object array2string = py::module_::import("numpy").attr("array2string");
   const py::object text = call_or_park(array2string, py::make_tuple(numpy_of(t.array())), layout);
   return cat("tensor(", text.cast<std::string>(), tail);
+}
+
+// One element is formatted as a number.
+static py::object formatted(const Tensor& t, const py::str& spec) {
+  const bool is_number = t.array().size() == 1 && py::len(spec) > 0;
+  const py::object shown = is_number ? item(t) : py::object(py::str(repr(t)));
+  return shown.attr("__format__")(spec);
 }
 
 static Tensor converted(const Tensor& t, const py::object& wanted) {
@@ -181,6 +188,7 @@ Writes through it are not seen by the check that what backward needs is unchange
       .def("__bool__", [](const Tensor& t) { return py::bool_(item(t)).cast<bool>(); })
       .def("__float__", [](const Tensor& t) { return py::float_(item(t)); })
       .def("__int__", [](const Tensor& t) { return whole_number(item(t)); })
+      .def("__format__", &formatted, py::arg("spec"))
       .def("__repr__", &repr);
 
   bind_tensor_matmul(cls);

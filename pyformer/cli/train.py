@@ -77,6 +77,8 @@ MORE_OPTIONS: list[tuple[str, Any, str]] = [
     ("save-every", whole(1), "steps between checkpoints"),
     ("sample-every", whole(0), "steps between samples of text, 0 for none"),
 ]
+CHOICES = {"model": by_name.LANGUAGE_MODELS, "tokenizer": ["byte", "char", "bpe"]}
+KINDS = {name: kind for name, kind, _ in MAIN_OPTIONS + MORE_OPTIONS}
 
 
 @dataclass
@@ -114,7 +116,22 @@ class Record:
             or set(settings) != {*MODEL_DEFAULTS, *TRAINING_NAMES}
         ):
             raise ValueError(f"{path}: not the record of a training run")
-        return cls(names, digest, settings)
+        return cls(names, digest, {name: _read_setting(path, name, value) for name, value in settings.items()})
+
+
+def _read_setting(path: Path, name: str, value: Any) -> Any:
+    """A setting of a record, checked as one of the command line is; ValueError names file and setting."""
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            raise ValueError(f"{path}: {name} must be one of {', '.join(CHOICES[name])}, got {value!r}")
+        return value
+    kind = device if name == "device" else KINDS[name.replace("_", "-")]
+    if isinstance(value, bool) or not isinstance(value, str if name == "device" else (int, float)):
+        raise ValueError(f"{path}: {name} can't be {value!r}")
+    try:
+        return kind(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{path}: {name}: {error}") from None
 
 
 def add_command(commands: Any) -> None:
@@ -131,8 +148,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
     # Absent options stay absent, so a resumed run knows which ones were given.
     absent = argparse.SUPPRESS
-    parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="default gpt")
-    parser.add_argument("--tokenizer", choices=["byte", "char", "bpe"], default=absent, help="default byte")
+    parser.add_argument("--model", choices=CHOICES["model"], default=absent, help="default gpt")
+    parser.add_argument("--tokenizer", choices=CHOICES["tokenizer"], default=absent, help="default byte")
     parser.add_argument("--device", type=device, default=absent, help="cpu (default) or cuda")
     defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}
     for title, options in (("size and length", MAIN_OPTIONS), ("more", MORE_OPTIONS)):
@@ -209,7 +226,6 @@ def _resumed(
     changed = given != {name: record.settings[name] for name in given}
     record.settings.update(given)
     options = _training_options(record.settings)
-    device(record.settings["device"])
     _check_heads(record.settings)
     _check_memory(record.settings)
     text = _read_text(args.files or record.files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pyformer import files, nn
+from pyformer import files
 from pyformer.models import bert
 from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
@@ -84,8 +84,8 @@ _BY_TYPE = {
 }
 
 
-def from_pretrained(folder: str | os.PathLike, **options: Any) -> nn.Module:
-    """Opens a saved model; the class comes from `model_type` in config.json.
+def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
+    """Opens a saved model, a `pf.nn.Module`; its class comes from `model_type` in config.json.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -49,6 +49,8 @@ def generate(
     if not -(2**63) <= pad_id < 2**63:
         raise ValueError(f"generate: pad_id must fit in int64, got {pad_id}")
     _check_room(prompts, max_new_tokens, context_length, overflow)
+    if stream is not None and not callable(stream):
+        raise TypeError(f"generate: stream must be a function of (row, token), got {type(stream).__name__}")
     with pf.no_grad():
         rows = _run(start, prompts, max_new_tokens, context_length, choose, stops, stream or _ignore)
     if not rectangular:

@@ -41,7 +41,7 @@ class TextGenerator(nn.Module):
         stop: int | Iterable[int] | None = None,
         pad_id: int = 0,
         overflow: str = "error",
-    ) -> pf.Tensor | list[list[int]]:
+    ) -> Any:
         """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
 
         Args:
@@ -58,8 +58,8 @@ class TextGenerator(nn.Module):
             overflow: "error", or "slide" to keep the last half of the context when it is full.
 
         Returns:
-            int64 (B, T + max_new_tokens), prompts included; for prompts of different lengths a
-            list of lists of ids, each ending where its row stopped.
+            A Tensor, int64 (B, T + max_new_tokens), prompts included; for prompts of different
+            lengths a list of lists of ids, each ending where its row stopped.
 
         Raises:
             ValueError: an empty prompt, prompt and new tokens past the context length (unless

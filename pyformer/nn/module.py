@@ -141,8 +141,10 @@ class Module:
         Raises:
             KeyError: names are missing or unexpected, and `strict`.
             ValueError: a shape differs.
-            TypeError: a value can't be converted to the dtype here.
+            TypeError: `state` is no dict of values by name, or a value can't be converted to the dtype here.
         """
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+            raise TypeError(f"load_state_dict: expected a dict of values by name, got {type(state).__name__}")
         own = dict(self._named_tensors(PARAMETER, BUFFER))
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]

@@ -40,7 +40,12 @@ bool is_supported(Isa isa) {
 
 static Isa choose() {
   if (const char* wanted = std::getenv("PYFORMER_CPU_ISA"); wanted && *wanted) {
-    const Isa isa = isa_from_name(wanted);
+    Isa isa;
+    try {
+      isa = isa_from_name(wanted);
+    } catch (const ValueError& error) {
+      throw ValueError(cat("PYFORMER_CPU_ISA: ", error.what()));
+    }
     if (!is_supported(isa)) throw ValueError(cat("PYFORMER_CPU_ISA=", wanted, ": this CPU or build does not have it"));
     return isa;
   }

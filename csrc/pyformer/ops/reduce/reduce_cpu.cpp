@@ -72,13 +72,17 @@ static T extreme_value(const T* x, int64_t n) {
 // The first i with x[i] == value, or the first NaN where value is one.
 template <class T>
 static int64_t first_equal(const T* x, int64_t n, T value) {
-  constexpr int64_t kStep = 64;
+  constexpr int64_t width = Vec<T>::width;
+  const Vec<T> wanted = Vec<T>::broadcast(value);
   const bool is_nan = value != value;
+  const auto hits = [&](int64_t at) {
+    const Vec<T> v = Vec<T>::load(x + at);
+    return is_nan ? v != v : v == wanted;
+  };
   int64_t i = 0;
-  for (; i + kStep <= n; i += kStep) {
-    int found = 0;
-    for (int64_t j = 0; j < kStep; ++j) found |= is_nan ? x[i + j] != x[i + j] : x[i + j] == value;
-    if (found) break;
+  for (; i + 4 * width <= n; i += 4 * width) {
+    const auto first = mask_or(hits(i), hits(i + width)), second = mask_or(hits(i + 2 * width), hits(i + 3 * width));
+    if (any(mask_or(first, second))) break;
   }
   while (is_nan ? x[i] == x[i] : x[i] != value) ++i;
   return i;
