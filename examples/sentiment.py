@@ -24,6 +24,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import datasets, files, nn, ops
 from pyformer.models import BertClassifier, BertConfig
+from pyformer.tokenizers import WORD_PATTERNS, WordTokenizer
 from pyformer.training import CHECKPOINT_NAME, TaskTrainer, TrainingOptions
 
 MAX_TOKENS = 64
@@ -122,15 +123,12 @@ class MeanBert(BertClassifier):
         self.bert.save_pretrained(folder)
 
 
-def tokens_of(text: str) -> list[str]:
-    """The words and marks of a text, in order."""
-    return re.findall(r"[\w']+|[^\w\s]", text.lower())
-
-
-def make_vocabulary(texts: list[str]) -> dict[str, int]:
-    """Ids from 0 of the words that come twice or more in the texts, the most frequent first."""
-    counts = Counter(word for text in texts for word in tokens_of(text))
-    return {word: i for i, (word, count) in enumerate(counts.most_common()) if count > 1}
+def make_tokenizer(texts: list[str]) -> WordTokenizer:
+    """Words and marks that come twice or more in the texts, the most frequent first, and one token for all others."""
+    pattern = re.compile(WORD_PATTERNS["unicode"])
+    counts = Counter(word for text in texts for word in pattern.findall(text.lower()))
+    words = [word for word, count in counts.most_common() if count > 1]
+    return WordTokenizer([*words, "[unknown]"], unknown=len(words))
 
 
 def accuracy(score: object, rows: list[list[int]], labels: np.ndarray) -> float:
@@ -158,11 +156,12 @@ def train_bert(
     In training, each token is hidden with the probability `hide`: a mask stands for it. The curve shows the loss on
     the test sentences; nothing is chosen by it.
     """
-    vocabulary = make_vocabulary(split.train_texts)
-    unknown, start, mask = (len(vocabulary) + i for i in range(3))
+    tokenizer = make_tokenizer(split.train_texts)
+    start = tokenizer.vocab_size
+    mask = start + 1
 
     def encoded(texts: list[str]) -> list[list[int]]:
-        return [[start, *(vocabulary.get(word, unknown) for word in tokens_of(text))][:MAX_TOKENS] for text in texts]
+        return [[start, *tokenizer.encode(text).tolist()][:MAX_TOKENS] for text in texts]
 
     train, tests = encoded(split.train_texts), encoded(split.test_texts)
 
@@ -182,7 +181,7 @@ def train_bert(
     trainer = TaskTrainer(model, batch_of, batches, options, out, unit="sentence")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        files.write_json_atomic(out / "vocabulary.json", vocabulary)
+        tokenizer.save(out)
         if (out / CHECKPOINT_NAME).exists():
             trainer.restore()
     before = signal.signal(signal.SIGINT, lambda *_: trainer.request_stop())

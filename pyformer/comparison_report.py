@@ -95,20 +95,29 @@ def write_page(page: Path, record: Record) -> None:
         OSError: a file can't be read or written.
     """
     task = record["settings"]["task"]
-    start, end = _marks(task)
-    text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
-    before, found, rest = text.partition(f"{start}\n")
-    _, closed, after = rest.partition(f"{end}\n")
-    if found and not closed:
-        raise ValueError(f"{page}: has {start!r} without {end!r}")
+    before, found, after = check_page(page, task)
     new = block(record, f"{page.stem}/{task}")
-    text = before + new + after if found else f"{text.rstrip()}\n\n{new}"
+    text = before + new + after if found else f"{before.rstrip()}\n\n{new}"
     folder = page.parent / page.stem / task
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in drawings(record).items():
         files.write_bytes_atomic(folder / name, picture.encode())
     files.write_json_atomic(folder / RECORD_NAME, record)
     files.write_bytes_atomic(page, text.encode())
+
+
+def check_page(page: Path, task: str) -> tuple[str, bool, str]:
+    """What stands before the part of `task` in a page, whether it has that part, and what stands after it.
+
+    Raises as `write_page` does.
+    """
+    start, end = _marks(task)
+    text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
+    before, found, rest = text.partition(f"{start}\n")
+    _, closed, after = rest.partition(f"{end}\n")
+    if found and not closed:
+        raise ValueError(f"{page}: has {start!r} without {end!r}")
+    return before, bool(found), after
 
 
 def _marks(task: str) -> tuple[str, str]:

@@ -330,6 +330,7 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
         parameters=200_000,
         seconds=20.0,
         weight_decay=0.1,
+        tokenizer=sentences.tokenizer,
         measure=measure,
     )
 

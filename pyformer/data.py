@@ -91,7 +91,7 @@ def split(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarr
         raise ValueError(
             f"the text is too short: it has {tokens.size} tokens and its last tenth, kept for "
             f"validation, must hold context + 1 = {needed}; use more text (at least {10 * needed} "
-            "tokens) or a smaller context"
+            "tokens), or a shorter context where there is a choice"
         )
     return train, validation
 

@@ -19,13 +19,14 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, data, datasets, nn, ops, optim
 from pyformer.models.derivation import WORD_RUNGS, PairNetwork, PictureConvolution, Size, Words, make_rung
+from pyformer.tokenizers import WORD_PATTERNS, WordTokenizer
 
 LENGTH, VOCAB, BATCH = 32, 2000, 32
 LEARNING_RATE, WEIGHT_DECAY, CLIP = 3e-3, 0.01, 1.0
 HELD_OUT_BATCHES = 64
 PADDING, RARE = 0, 1
 IGNORED = -100
-WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[^\sa-z0-9]")
+CUT = "latin"
 
 PICTURES, SENTIMENT, NEXT_WORD = "pictures", "sentiment", "next word"
 ORDER, DISTANCE, LOOKUP, RATE, GROWTH = "order", "distance", "lookup", "rate", "growth"
@@ -68,6 +69,7 @@ class Task:
     draw: Callable[[int], Batch]
     held_out: Sequence[Batch]
     size: Size | None = None
+    tokenizer: WordTokenizer | None = None
 
 
 def fit(
@@ -128,7 +130,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
 
 def words_of(text: str) -> list[str]:
     """Lower-case words, numbers and signs."""
-    return WORD.findall(text.lower())
+    return re.findall(WORD_PATTERNS[CUT], text.lower())
 
 
 def vocabulary(words: Iterable[str], size: int) -> dict[str, int]:
@@ -177,7 +179,8 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
 
     held_out = [take(tests[i : i + BATCH]) for i in range(0, tests.size, BATCH)]
     size = Size(len(known) + 2, LENGTH, int(labels.max()) + 1, causal=False)
-    return Task(lambda step: take(random_numbers(seed, step).choice(train, BATCH)), held_out, size)
+    tokenizer = WordTokenizer(["[padding]", "[rare]", *known], RARE, CUT)
+    return Task(lambda step: take(random_numbers(seed, step).choice(train, BATCH)), held_out, size, tokenizer)
 
 
 def next_word_task(text: str, seed: int = 0) -> Task:

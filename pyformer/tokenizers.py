@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes, characters, and byte pairs through the `tokenizers` library.
+"""Text to token ids and back: bytes, characters, words, and byte pairs through the `tokenizers` library.
 
 Every tokenizer has `vocab_size`, `encode(text)` -> int32 array (n,), `decode(ids)` -> str,
 `stream_decoder()` for text that arrives token by token, and `save(folder)`. `load(folder)` opens
@@ -10,7 +10,8 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,6 +140,60 @@ class CharTokenizer:
         files.write_json_atomic(Path(folder) / FILE_NAME, content)
 
 
+# How WordTokenizer cuts text in lower case: Latin letters and digits with what follows an apostrophe, or letters of any
+# script; every other sign is a word of its own.
+WORD_PATTERNS = {"latin": r"[a-z0-9]+(?:'[a-z]+)?|[^\sa-z0-9]", "unicode": r"[\w']+|[^\w\s]"}
+
+
+class WordTokenizer:
+    """Lower-case words and signs as tokens, for models that classify: what is unknown is one token.
+
+    `words` by id, among them names for tokens that no text has; `unknown` is the id of words that are not there; `cut`
+    is a name in WORD_PATTERNS. ValueError unless all words are different and `unknown` is an id.
+    """
+
+    kind = "word"
+    unit = "word"
+
+    def __init__(self, words: Sequence[str], unknown: int, cut: str = "unicode") -> None:
+        self.words, self.unknown, self.cut = list(words), unknown, cut
+        if not all(isinstance(word, str) for word in self.words) or len(set(self.words)) != len(self.words):
+            raise ValueError("WordTokenizer: expected different words")
+        if isinstance(unknown, bool) or not isinstance(unknown, int) or not 0 <= unknown < len(self.words):
+            raise ValueError(f"WordTokenizer: unknown must be an id below {len(self.words)}, got {unknown!r}")
+        if cut not in WORD_PATTERNS:
+            raise ValueError(f"WordTokenizer: cut must be one of {', '.join(WORD_PATTERNS)}, got {cut!r}")
+        self._ids = {word: number for number, word in enumerate(self.words)}
+        self._pattern = re.compile(WORD_PATTERNS[cut])
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.words)
+
+    def split(self, text: str) -> list[str]:
+        """The words and signs of a text, in order."""
+        return self._pattern.findall(text.lower())
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns int32 (n,), n the number of words and signs. ValueError for a lone surrogate."""
+        _encode_text("WordTokenizer.encode", text, "utf-8")
+        return np.array([self._ids.get(word, self.unknown) for word in self.split(text)], np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the words of `ids` with spaces between them. ValueError for an id outside the vocabulary."""
+        array = _checked_ids("WordTokenizer.decode", ids, self.vocab_size)
+        return " ".join(self.words[number] for number in array)
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Returns a decoder that emits one word a token, with a space before all but the first."""
+        return _WordStreamDecoder(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json` into `folder`."""
+        content = {"type": "word", "version": 1, "words": self.words, "unknown": self.unknown, "cut": self.cut}
+        files.write_json_atomic(Path(folder) / FILE_NAME, content)
+
+
 class BPETokenizer:
     """Byte-pair encoding by the `tokenizers` library (extra `[hf]`), saved in that library's format."""
 
@@ -236,9 +291,14 @@ def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
         if not isinstance(characters, str):
             raise ValueError(f"'characters' must be a string, got {type(characters).__name__}")
         return CharTokenizer(characters)
+    if kind == "word":
+        words, cut = content.get("words"), content.get("cut")
+        if not isinstance(words, list) or not isinstance(cut, str):
+            raise ValueError("'words' must be a list and 'cut' a string")
+        return WordTokenizer(words, content.get("unknown", -1), cut)
     if kind is None and isinstance(content.get("model"), dict):
         return BPETokenizer.from_json(path.read_text(encoding="utf-8"))
-    raise ValueError(f"expected type 'byte' or 'char' or a model of the tokenizers library, got type {kind!r}")
+    raise ValueError(f"expected type 'byte', 'char' or 'word' or a model of the tokenizers library, got type {kind!r}")
 
 
 class _ByteStreamDecoder:
@@ -260,6 +320,20 @@ class _CharStreamDecoder:
 
     def push(self, token: int) -> str:
         return self._tokenizer.decode([token])
+
+    def finish(self) -> str:
+        return ""
+
+
+class _WordStreamDecoder:
+    def __init__(self, tokenizer: WordTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._space = ""
+
+    def push(self, token: int) -> str:
+        text = self._space + self._tokenizer.decode([token])
+        self._space = " "
+        return text
 
     def finish(self) -> str:
         return ""

@@ -17,6 +17,7 @@ import pytest
 import pyformer as pf
 from pyformer.cli import attend, main
 from pyformer.models import (
+    BERT,
     GPT,
     LSTM,
     BertClassifier,
@@ -32,7 +33,7 @@ from pyformer.models import (
     ViT,
     ViTConfig,
 )
-from pyformer.tokenizers import ByteTokenizer, CharTokenizer
+from pyformer.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 TEXT = "</script> a\nb & 'c' é"
 
@@ -213,3 +214,17 @@ def test_bad_text(run, capsys, text, words):
     assert main(["attend", str(run), text]) == 2
     assert words in capsys.readouterr().err
     assert not (run / "attention.html").exists()
+
+
+def test_a_run_of_words_and_parts_of_characters(tmp_path, capsys):
+    """What examples/sentiment.py and compare leave: a BERT and its words; and bytes that are no whole character."""
+    words = WordTokenizer(["a", "film", "[unknown]"], unknown=2)
+    words.save(tmp_path)
+    BERT(BertConfig(words.vocab_size + 2, 8, 1, 2, 8)).save_pretrained(tmp_path)
+    assert main(["attend", str(tmp_path), "A lovely film", "--out", str(tmp_path / "page.html")]) == 0
+    (panel,) = attend.read_attention(pf.from_pretrained(tmp_path), words, "A lovely film")
+    assert panel.queries == ["[start]", "a", "[unknown]", "film"]
+    assert attend._word(ByteTokenizer(), 0xC3) == "\\xc3"
+    capsys.readouterr()
+    assert main(["attend", str(tmp_path), "film", "--out", str(tmp_path / "x.PNG")]) == 2
+    assert "picture goes beside it" in capsys.readouterr().err

@@ -164,13 +164,13 @@ def test_a_record_without_a_model_is_of_a_gpt(trained, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("steps", "a", "steps can't be 'a'"),
+        ("steps", "a", "steps: expected a whole number"),
         ("heads", 0, "heads: must be from 1"),
         ("heads", True, "heads can't be True"),
         ("lr", -1.0, "lr: must be above 0"),
         ("model", "x", "model must be one of"),
         ("tokenizer", ["byte"], "tokenizer must be one of"),
-        ("device", 3, "device can't be 3"),
+        ("device", 3, "device: must be cpu"),
         ("device", "tpu", "device: must be cpu"),
         ("vocab", 1, "vocab: must be from 256"),
         ("average", 1.0, "average: must be at least 0"),

@@ -383,6 +383,46 @@ def test_bad_options_are_one_line(tmp_path, args, words):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"settings": {"parameters": 0}}, "parameters: must be from 1"),
+        ({"settings": {"parameters": "x"}}, "parameters: expected a whole number"),
+        ({"settings": {"seconds": "q"}}, "seconds: expected a number"),
+        ({"settings": {"steps": None}}, "must have steps or seconds"),
+        ({"settings": {"task": "chess"}}, "task must be one of"),
+        ({"settings": {"models": []}}, "models must be one or more"),
+        ({"settings": {"models": ["gpt", "gpt"]}}, "each once"),
+        ({"settings": {"models": "gpt"}}, "list of names"),
+        ({"unit": 3}, "not the record"),
+        ({"results": {"bert": {}}}, "models that take no part"),
+        ({"results": {"gpt": 5}}, "has a result that is none"),
+        ({"results": {"gpt": {"points": [[1]]}}}, "has a result that is none"),
+    ],
+)
+def test_a_hostile_record_is_named(family, tmp_path, change, words):
+    record = json.loads((family / "run" / "results.json").read_text())
+    record["settings"]["models"] = ["gpt"]
+    record["results"] = {"gpt": record["results"]["gpt"]}
+    for name, value in change.items():
+        record[name] = {**record[name], **value} if name == "settings" else value
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(record))
+    (tmp_path / "text.txt").write_text(TEXT)
+    error = run(tmp_path, "compare", "text.txt", "--resume", "--out", "run", "--quiet", code=2).stderr
+    assert words in error
+    assert "results.json" in error
+    assert error.count("\n") == 1
+
+
+def test_a_page_is_checked_before_training(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "page.md").write_text("<!-- compare: text -->\n")
+    error = run(tmp_path, "compare", "text.txt", "--steps", 2, "--out", "run", "--page", "page.md", code=2).stderr
+    assert "without '<!-- end of text -->'" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_models_that_are_no_language_models(tmp_path):
     series = tasks()["series"]
     model = series.entrants["liquid"].make(1, 8)

@@ -116,3 +116,14 @@ def test_normalisation_bears_a_large_learning_rate():
 def test_pairs_of_pairs_grow_with_the_fourth_power():
     assert RESULTS["growth/pairs of pairs"]["mb_power"] > 3.5
     assert RESULTS["growth/sum"]["mb_power"] < 2.1
+
+
+@pytest.mark.parametrize("name", ["order/sum", "lookup/attention/16", "lookup/transformer/32", "distance/convolution"])
+def test_today_gives_what_the_record_holds(name):
+    settings = RECORD["settings"]
+    job = ladder.make_jobs({}, ladder.Budget(settings["steps"], settings["seconds"]), settings["seed"])[name]
+    result = job(lambda done, text: None)
+    timed = {"step_ms", "peak_mb"}
+    assert {k: v for k, v in result.items() if k not in timed} == {
+        k: v for k, v in RESULTS[name].items() if k not in timed
+    }

@@ -49,6 +49,13 @@ def test_what_the_prose_concludes():
     low, high = beam["difference"]["interval"]
     assert low < 0 < high
     assert f"their difference from {low:.2f} to {high:.2f}" in PAGE
+    folds, earlier = RUNS["sentiment, mean of five folds"], RUNS["earlier runs"]
+    assert f"where the bag of words had {100 * folds['bag of words']:.1f}%" in PAGE
+    last, mean = (100 * folds[f"BERT, {which} weights"] for which in ("last", "mean of"))
+    assert f"({last:.1f}% with the last weights, {mean:.1f}% with their mean)" in PAGE
+    assert f"had {100 * earlier['sentiment, BERT from scratch']:.1f}% on the 2,114" in PAGE
+    assert f"reached {100 * earlier['vit, test accuracy']:.1f}% of the test pictures" in PAGE
+    assert f"deviation was {earlier['gan, spread of made pictures of a class']:.2f}" in PAGE
     made, real = (RUNS["gan"][f"spread of {which} pictures of a class"] for which in ("made", "test"))
     assert f"the deviation is {made:.3f}; over test pictures of a kind it is {real:.3f}" in PAGE
     behind = sentiment["bag of words"] - sentiment["BERT from scratch"]

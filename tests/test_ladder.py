@@ -264,6 +264,46 @@ def test_a_stopped_ladder_goes_on_and_says_what_is_missing(tmp_path):
     assert made == {"results.json", "table.md", "distance.svg", "lookup.svg", "growth.svg"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_terminated_ladder_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        derive(tmp_path, "--steps", 100_000), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=offline(tmp_path)
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "results.json").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert b"pyformer derive --resume --out" in stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "results", "words"),
+    [
+        ({"steps": "x"}, {}, "steps: expected a whole number"),
+        ({"steps": 0}, {}, "steps: must be from 1"),
+        ({"steps": 1.5}, {}, "steps: expected a whole number"),
+        ({"steps": True}, {}, "steps can't be True"),
+        ({"steps": None}, {}, "must have steps or seconds"),
+        ({"seconds": 1.0}, {}, "must have steps or seconds"),
+        ({"seed": "a"}, {}, "seed: expected a whole number"),
+        ({}, {"order/sum": 5}, "has a result that is none"),
+        ({}, {"order/sum": {}}, "has a result that is none"),
+    ],
+)
+def test_a_hostile_record_is_named(tmp_path, settings, results, words):
+    record = {"settings": {"steps": 2, "seconds": None, "seed": 0, **settings}, "results": results}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(record))
+    error = run(tmp_path, "--resume", code=2).stderr.splitlines()[-1]
+    assert words in error
+    assert "results.json" in error
+
+
 def test_a_record_that_is_none(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.json").write_text("{}")

@@ -77,6 +77,13 @@ def test_truncated_file_is_refused(kind, tmp_path):
         b'{"type": "char", "characters": ""}',
         b'{"type": "char", "characters": "aa"}',
         b'{"type": "char", "characters": "\\ud800"}',
+        b'{"type": "word"}',
+        b'{"type": "word", "words": ["a"], "unknown": 1, "cut": "unicode"}',
+        b'{"type": "word", "words": ["a", "a"], "unknown": 0, "cut": "unicode"}',
+        b'{"type": "word", "words": ["a", 3], "unknown": 0, "cut": "unicode"}',
+        b'{"type": "word", "words": ["a", ["b"]], "unknown": 0, "cut": "unicode"}',
+        b'{"type": "word", "words": ["a"], "unknown": true, "cut": "unicode"}',
+        b'{"type": "word", "words": ["a"], "unknown": 0, "cut": "(a+)+"}',
         b'{"model": {"type": "BPE", "vocab": 3}}',
         b'{"model": {"type": "BPE", "vocab": {"a": -1}, "merges": []}}',
     ],
@@ -151,3 +158,22 @@ def test_char_file_is_plain_json(tmp_path):
     tokenizers.CharTokenizer("ab").save(tmp_path)
     content = json.loads((tmp_path / tokenizers.FILE_NAME).read_text())
     assert content == {"type": "char", "version": 1, "characters": "ab"}
+
+
+def test_words(tmp_path):
+    tokenizer = tokenizers.WordTokenizer(["[padding]", "[rare]", "a", "film", "isn't", "!"], unknown=1, cut="latin")
+    ids = tokenizer.encode("A film isn't a movie!")
+    np.testing.assert_array_equal(ids, [2, 3, 4, 2, 1, 5])
+    assert tokenizer.decode(ids) == "a film isn't a [rare] !"
+    decoder = tokenizer.stream_decoder()
+    assert "".join(decoder.push(int(token)) for token in ids) + decoder.finish() == tokenizer.decode(ids)
+    tokenizer.save(tmp_path)
+    loaded = tokenizers.load(tmp_path)
+    assert (loaded.words, loaded.unknown, loaded.cut) == (tokenizer.words, 1, "latin")
+    assert tokenizer.encode("").shape == (0,)
+    assert tokenizers.WordTokenizer(["?", "é中"], 0).encode("É中 x").tolist() == [1, 0]
+    for ids in ([-1], [6], [0.5]):
+        with pytest.raises(ValueError, match=r"WordTokenizer\.decode"):
+            tokenizer.decode(ids)
+    with pytest.raises(ValueError, match="lone surrogate"):
+        tokenizer.encode("\ud800")

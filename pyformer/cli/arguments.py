@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,6 +72,23 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Adds --threads and --debug."""
     parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="threads (default: all cores)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def check_setting(path: Path, name: str, value: Any, kind: Callable[[str], Any] | Sequence[str]) -> Any:
+    """A setting of the record at `path`, checked as on the command line: by its argparse type, or among choices.
+
+    ValueError names the file and the setting.
+    """
+    if not callable(kind):
+        if value not in kind:
+            raise ValueError(f"{path}: {name} must be one of {', '.join(kind)}, got {value!r}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{path}: {name} can't be {value!r}")
+    try:
+        return kind(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{path}: {name}: {error}") from None
 
 
 def open_tokenizer(folder: Path, config: Any) -> tokenizers.Tokenizer:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     out = args.out or args.folder / "attention.html"
-    if out.suffix == ".png":
+    if out.suffix.lower() == ".png":
         raise ValueError(f"--out {files.display_name(out)}: is for the page; the picture goes beside it, as .png")
     model = models.from_pretrained(args.folder)
     if not isinstance(model, ATTENDING):
@@ -124,6 +124,8 @@ def _word(tokenizer: tokenizers.Tokenizer, token: int) -> str:
     if token >= tokenizer.vocab_size:
         return "[start]"
     text = tokenizer.decode([token]).translate(CONTROLS)
+    if text == "\ufffd" and tokenizer.kind == "byte":
+        return f"\\x{token:02x}"  # a part of a character
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

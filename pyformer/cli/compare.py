@@ -11,8 +11,8 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import comparison, comparison_report, comparison_tasks, files
-from pyformer.cli.arguments import add_common, real, say, whole
-from pyformer.cli.jobs import JobBar, check_free, new_record
+from pyformer.cli.arguments import add_common, check_setting, real, say, whole
+from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
 from pyformer.cli.train import stop_on_signals
 from pyformer.comparison_report import RECORD_NAME
 from pyformer.training import CHECKPOINT_NAME, locked
@@ -20,6 +20,13 @@ from pyformer.training import CHECKPOINT_NAME, locked
 RUNS = Path("runs")
 TABLE_NAME = "table.md"
 SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed")
+KINDS: dict[str, Any] = {
+    "task": comparison_tasks.TASKS,
+    "steps": whole(1),
+    "seconds": real(0.0, above=True),
+    "parameters": whole(1, 10**8),
+    "seed": whole(0, 2**63 - 2),
+}
 RECORD_KEYS = {"pyformer", "machine", "date", "settings", "results", "unit", "loss_name", "logarithmic", "data_sha256"}
 
 
@@ -33,13 +40,13 @@ def add_command(commands: Any) -> None:
         "formulas of physics; series: a swing kicked at uneven times; sentiment: sentences of film reviews.",
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="text for --task text (default: Shakespeare)")
-    parser.add_argument("--task", choices=comparison_tasks.TASKS, help="default text")
+    parser.add_argument("--task", choices=KINDS["task"], help="default text")
     parser.add_argument("--models", type=_names, metavar="A,B", help="which models (default: all of the task)")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--seconds", type=real(0.0, above=True), metavar="S", help="training time a model")
-    budget.add_argument("--steps", type=whole(1), metavar="N", help="training steps a model, instead")
-    parser.add_argument("--parameters", type=whole(1, 10**8), metavar="N", help="of each model, within 2%%")
-    parser.add_argument("--seed", type=whole(0, 2**63 - 2), metavar="N", help="of weights and batches (default 0)")
+    budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time a model")
+    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a model, instead")
+    parser.add_argument("--parameters", type=KINDS["parameters"], metavar="N", help="of each model, within 2%%")
+    parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default runs/compare-TASK)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the results into this Markdown page too")
@@ -55,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     args.out = args.out or RUNS / f"compare-{args.task or comparison_tasks.TEXT}"
     record, task = (_resumed if args.resume else _started)(args)
     settings = record["settings"]
+    if args.page is not None:
+        comparison_report.check_page(args.page, settings["task"])
     sizes = {
         name: comparison.find_size(name, task.entrants[name], settings["parameters"]) for name in settings["models"]
     }
@@ -66,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
             command = f"pyformer compare --resume --out {shlex.quote(files.display_name(args.out))}"
             say(f"stopped; everything is saved. Go on with: {command}")
             return 128 + stopped
-        _report(args, record)
+        with results_of(args.out / RECORD_NAME):
+            text, pictures = comparison_report.table(record), comparison_report.drawings(record)
+        _report(args, record, text, pictures)
     return 0
 
 
@@ -94,14 +105,33 @@ def _started(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]
     return {**new_record(settings), **about, "data_sha256": _digest(task)}, task
 
 
-def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]:
-    path = args.out / RECORD_NAME
-    record = files.read_json(path)
+def _check_record(path: Path, record: dict[str, Any]) -> None:
+    """ValueError, naming the file, unless this is a record that can be gone on with."""
     settings, results = record.get("settings"), record.get("results")
     if set(record) != RECORD_KEYS or not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         raise ValueError(f"{path}: not the record of `pyformer compare`")
-    if settings["task"] not in comparison_tasks.TASKS or not isinstance(results, dict):
+    for name, kind in KINDS.items():
+        if settings[name] is not None or name not in ("steps", "seconds"):
+            settings[name] = check_setting(path, name, settings[name], kind)
+    if (settings["steps"] is None) == (settings["seconds"] is None):
+        raise ValueError(f"{path}: must have steps or seconds")
+    for name in ("models", "files"):
+        if not isinstance(settings[name], list) or not all(isinstance(item, str) for item in settings[name]):
+            raise ValueError(f"{path}: {name} must be a list of names")
+    if not settings["models"] or len(set(settings["models"])) < len(settings["models"]):
+        raise ValueError(f"{path}: models must be one or more, each once")
+    types = {"unit": str, "loss_name": str, "logarithmic": bool}
+    if not isinstance(results, dict) or not all(isinstance(record[name], kind) for name, kind in types.items()):
         raise ValueError(f"{path}: not the record of `pyformer compare`")
+    if not set(results) <= set(settings["models"]):
+        raise ValueError(f"{path}: has results of models that take no part")
+
+
+def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]:
+    path = args.out / RECORD_NAME
+    record = files.read_json(path)
+    _check_record(path, record)
+    settings = record["settings"]
     for name in SETTINGS:
         given = getattr(args, name)
         if name != "files" and given is not None and given != settings[name]:
@@ -193,10 +223,9 @@ def _save(folder: Path, record: dict[str, Any]) -> None:
     files.write_json_atomic(folder / RECORD_NAME, record)
 
 
-def _report(args: argparse.Namespace, record: dict[str, Any]) -> None:
-    text = comparison_report.table(record)
+def _report(args: argparse.Namespace, record: dict[str, Any], text: str, pictures: dict[str, str]) -> None:
     files.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
-    for name, picture in comparison_report.drawings(record).items():
+    for name, picture in pictures.items():
         files.write_bytes_atomic(args.out / name, picture.encode())
     print(f"{text}\nsaved in {files.display_name(args.out)}")
     if args.page is not None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import datasets, files, ladder, ladder_report
-from pyformer.cli.arguments import add_common, real, say, whole
-from pyformer.cli.jobs import JobBar, check_free, new_record
+from pyformer.cli.arguments import add_common, check_setting, real, say, whole
+from pyformer.cli.jobs import JobBar, check_free, new_record, results_of, terminate_as_interrupt
 from pyformer.training import locked
 
 DEFAULT_FOLDER = Path("runs") / "derive"
 RECORD_NAME, TABLE_NAME = "results.json", "table.md"
 DEFAULTS: dict[str, Any] = {"steps": 300, "seconds": None, "seed": 0}
+KINDS = {"steps": whole(1), "seconds": real(0.0, above=True), "seed": whole(0, 2**63 - 2)}
 PICTURE_TESTS = 2000
 INTERRUPTED = 130
 
@@ -33,9 +34,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder (default runs/derive)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=whole(1), metavar="N", help="training steps a rung (default 300)")
-    budget.add_argument("--seconds", type=real(0.0, above=True), metavar="S", help="training time a rung instead")
-    parser.add_argument("--seed", type=whole(0, 2**63 - 2), metavar="N", help="of weights and batches (default 0)")
+    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a rung (default 300)")
+    budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time a rung instead")
+    parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_common(parser)
     parser.set_defaults(run=run)
@@ -53,12 +54,14 @@ def run(args: argparse.Namespace) -> int:
     with locked(args.out):
         _save(args.out, record)
         try:
-            _work(args, jobs, record)
+            with terminate_as_interrupt():
+                _work(args, jobs, record)
         except KeyboardInterrupt:
             command = f"pyformer derive --resume --out {shlex.quote(files.display_name(args.out))}"
             say(f"stopped; {len(record['results'])} results are saved. Go on with: {command}")
             return INTERRUPTED
-        _report(args.out, record["results"])
+        with results_of(args.out / RECORD_NAME):
+            _report(args.out, record["results"])
     return 0
 
 
@@ -84,6 +87,12 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     settings, results = record.get("settings"), record.get("results")
     if not isinstance(settings, dict) or set(settings) != set(DEFAULTS) or not isinstance(results, dict):
         raise ValueError(f"{path}: not the record of `pyformer derive`")
+    for name, kind in KINDS.items():
+        settings[name] = None if settings[name] is None else check_setting(path, name, settings[name], kind)
+    if (settings["steps"] is None) == (settings["seconds"] is None) or settings["seed"] is None:
+        raise ValueError(f"{path}: must have steps or seconds, and a seed")
+    if not all(isinstance(result, dict) and result for result in results.values()):
+        raise ValueError(f"{path}: has a result that is none")
     for name, value in _given(args).items():
         if settings[name] != value:
             raise ValueError(f"{args.out}: --{name} {value} contradicts the run, which has {settings[name]}")

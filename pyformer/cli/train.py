@@ -18,7 +18,16 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import data, files, tokenizers
-from pyformer.cli.arguments import add_common, device, real, say, say_above_bar, show_messages, whole
+from pyformer.cli.arguments import (
+    add_common,
+    check_setting,
+    device,
+    real,
+    say,
+    say_above_bar,
+    show_messages,
+    whole,
+)
 from pyformer.cli.memory import check_training_fits
 from pyformer.models import by_name
 from pyformer.training import (
@@ -77,8 +86,13 @@ MORE_OPTIONS: list[tuple[str, Any, str]] = [
     ("save-every", whole(1), "steps between checkpoints"),
     ("sample-every", whole(0), "steps between samples of text, 0 for none"),
 ]
-CHOICES = {"model": by_name.LANGUAGE_MODELS, "tokenizer": ["byte", "char", "bpe"]}
-KINDS = {name: kind for name, kind, _ in MAIN_OPTIONS + MORE_OPTIONS}
+TOKENIZERS = ("byte", "char", "bpe")
+KINDS: dict[str, Any] = {
+    "model": by_name.LANGUAGE_MODELS,
+    "tokenizer": TOKENIZERS,
+    "device": device,
+    **{name.replace("-", "_"): kind for name, kind, _ in MAIN_OPTIONS + MORE_OPTIONS},
+}
 
 
 @dataclass
@@ -116,22 +130,8 @@ class Record:
             or set(settings) != {*MODEL_DEFAULTS, *TRAINING_NAMES}
         ):
             raise ValueError(f"{path}: not the record of a training run")
-        return cls(names, digest, {name: _read_setting(path, name, value) for name, value in settings.items()})
-
-
-def _read_setting(path: Path, name: str, value: Any) -> Any:
-    """A setting of a record, checked as one of the command line is; ValueError names file and setting."""
-    if name in CHOICES:
-        if value not in CHOICES[name]:
-            raise ValueError(f"{path}: {name} must be one of {', '.join(CHOICES[name])}, got {value!r}")
-        return value
-    kind = device if name == "device" else KINDS[name.replace("_", "-")]
-    if isinstance(value, bool) or not isinstance(value, str if name == "device" else (int, float)):
-        raise ValueError(f"{path}: {name} can't be {value!r}")
-    try:
-        return kind(str(value))
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(f"{path}: {name}: {error}") from None
+        settings = {name: check_setting(path, name, value, KINDS[name]) for name, value in settings.items()}
+        return cls(names, digest, settings)
 
 
 def add_command(commands: Any) -> None:
@@ -148,8 +148,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
     # Absent options stay absent, so a resumed run knows which ones were given.
     absent = argparse.SUPPRESS
-    parser.add_argument("--model", choices=CHOICES["model"], default=absent, help="default gpt")
-    parser.add_argument("--tokenizer", choices=CHOICES["tokenizer"], default=absent, help="default byte")
+    parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="default gpt")
+    parser.add_argument("--tokenizer", choices=TOKENIZERS, default=absent, help="default byte")
     parser.add_argument("--device", type=device, default=absent, help="cpu (default) or cuda")
     defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}
     for title, options in (("size and length", MAIN_OPTIONS), ("more", MORE_OPTIONS)):
