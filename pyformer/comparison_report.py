@@ -112,8 +112,11 @@ def check_page(page: Path, task: str) -> tuple[str, bool, str]:
     Raises as `write_page` does.
     """
     start, end = _marks(task)
-    text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
-    before, found, rest = text.partition(f"{start}\n")
+    try:
+        text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{page}: is not UTF-8 at byte {error.start}") from None
+    before, found, rest = f"{text.rstrip()}\n".partition(f"{start}\n")
     _, closed, after = rest.partition(f"{end}\n")
     if found and not closed:
         raise ValueError(f"{page}: has {start!r} without {end!r}")

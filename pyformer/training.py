@@ -423,9 +423,9 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self._mean = mean
             self._restore_more(state)
+            _core.set_rng_state(seed, stream)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
-        _core.set_rng_state(seed, stream)
         self.step = self.saved_step = step
         self._exported_step = self._evaluated_step = None
         self._recent, self.validation_loss = recent, state.get("validation_loss")

@@ -417,6 +417,9 @@ def test_a_hostile_record_is_named(family, tmp_path, change, words):
 
 def test_a_page_is_checked_before_training(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "page.md").write_bytes(b"\xff")
+    error = run(tmp_path, "compare", "text.txt", "--steps", 2, "--out", "run", "--page", "page.md", code=2).stderr
+    assert "page.md: is not UTF-8 at byte 0" in error
     (tmp_path / "page.md").write_text("<!-- compare: text -->\n")
     error = run(tmp_path, "compare", "text.txt", "--steps", 2, "--out", "run", "--page", "page.md", code=2).stderr
     assert "without '<!-- end of text -->'" in error

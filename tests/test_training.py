@@ -371,9 +371,16 @@ def test_a_mean_of_another_model_is_refused(tmp_path):
     assert make_trainer(tmp_path, options).train()
     trainer = make_trainer(tmp_path, options)
     state = files.load_state(tmp_path / CHECKPOINT_NAME)
-    for change in ({"mean": state["mean"][1:]}, {"mean": []}, {"step": 13}, {"step": -1}, {"mean_start": 5}):
+    for change in (
+        {"mean": state["mean"][1:]},
+        {"mean": []},
+        {"step": 13},
+        {"step": -1},
+        {"mean_start": 5},
+        {"random_state": [0, -1]},
+    ):
         files.save_state(tmp_path / CHECKPOINT_NAME, {**state, **change})
-        with pytest.raises(ValueError, match=r"doesn't belong to this run: .*(mean of|step)"):
+        with pytest.raises(ValueError, match=r"doesn't belong to this run: .*(mean of|step|stream)"):
             trainer.restore()
 
 

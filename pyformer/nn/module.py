@@ -143,8 +143,11 @@ class Module:
             ValueError: a shape differs.
             TypeError: `state` is no dict of values by name, or a value can't be converted to the dtype here.
         """
-        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+        if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: expected a dict of values by name, got {type(state).__name__}")
+        for name in state:
+            if not isinstance(name, str):
+                raise TypeError(f"load_state_dict: expected names as keys, got {name!r}")
         own = dict(self._named_tensors(PARAMETER, BUFFER))
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
