@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -60,10 +59,3 @@ def test_what_the_prose_concludes():
     assert f"the deviation is {made:.3f}; over test pictures of a kind it is {real:.3f}" in PAGE
     behind = sentiment["bag of words"] - sentiment["BERT from scratch"]
     assert f"stays {100 * behind:.1f} points below" in PAGE
-
-
-def test_files_that_the_page_names_exist():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGE)
-    assert len(links) > 10
-    for link in links:
-        assert (DOCS / link).exists(), link

@@ -53,10 +53,3 @@ def test_the_prose_names_every_model_and_measures_nothing():
     assert f"windows of {comparison_tasks.CONTEXT}" in prose
     assert f"series of {comparison_tasks.OBSERVATIONS} kicks" in prose
     assert f"the last {comparison_tasks.WINDOW} kicks" in prose
-
-
-def test_files_that_the_page_names_exist():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", PAGE)
-    assert len(links) > 10
-    for link in links:
-        assert (DOCS / link).exists(), link
