@@ -188,7 +188,7 @@ def test_a_setting_of_a_record_is_checked(trained, tmp_path, name, value, says):
 def test_a_mean_that_has_begun_keeps_the_run_as_long_as_it_is(text, tmp_path):
     run(tmp_path, "train", text, "--out", "run", "--steps", 4, "--average", 0.5, *TINY)
     done = run(tmp_path, "train", "--resume", "--out", "run", "--steps", 8, "--quiet", code=2)
-    assert "mean of its weights began after step 2" in done.stderr.splitlines()[-1]
+    one_line(done, "mean of its weights began after step 2")
 
 
 def test_resume_notices_a_changed_text(text, tmp_path):

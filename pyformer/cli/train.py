@@ -223,7 +223,7 @@ def _resumed(
     stack.enter_context(locked(folder))
     record = Record.load(folder)
     _check_contradictions(folder, record.settings, given)
-    changed = given != {name: record.settings[name] for name in given}
+    changed, steps_before = given != {name: record.settings[name] for name in given}, record.settings["steps"]
     record.settings.update(given)
     options = _training_options(record.settings)
     _check_heads(record.settings)
@@ -241,6 +241,9 @@ def _resumed(
             tokenizer.save(folder)
         else:
             trainer.restore()
+        if options.steps > steps_before:
+            message = "%s: %d steps instead of %d: the learning rate follows the longer schedule from here"
+            log.warning(message, folder, options.steps, steps_before)
         if changed:
             record.save(folder)
         log.info("going on with %s at step %d of %d", folder, trainer.step, options.steps)
@@ -309,8 +312,7 @@ def _check_heads(settings: dict[str, Any]) -> None:
 
 def _check_contradictions(folder: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
     differing = {name: value for name, value in given.items() if value != stored[name] and name not in FREE_ON_RESUME}
-    steps = differing.get("steps", 0)
-    if steps > stored["steps"]:
+    if differing.get("steps", 0) > stored["steps"]:
         del differing["steps"]
     if differing:
         wrong = ", ".join(
@@ -318,13 +320,6 @@ def _check_contradictions(folder: Path, stored: dict[str, Any], given: dict[str,
         )
         raise ValueError(
             f"{folder}: a resumed run keeps its options; contradicting: {wrong}; leave them out, or start a new run"
-        )
-    if steps:
-        log.warning(
-            "%s: %d steps instead of %d: the learning rate follows the longer schedule from here",
-            folder,
-            steps,
-            stored["steps"],
         )
 
 
