@@ -415,6 +415,29 @@ def test_long_moves_notice_signals(work, alarms):
     assert noticed >= elapsed / 0.1 - 1, f"{noticed} signals handled in {elapsed:.2f} s"
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_product_in_a_signal_handler_does_not_disturb_the_one_that_it_interrupts(threads, alarms):
+    pf.manual_seed(3)
+    x, weight, other = pf.randn(100_000, 256), pf.randn(256, 256), pf.randn(256, 256)
+    before = pf.get_num_threads()
+    pf.set_num_threads(threads)
+    try:
+        expected, seen = ops.linear(x, weight).numpy(), []
+        expected_inside = ops.linear(x[:1000], other).numpy()
+
+        def product(*_):
+            seen.append(np.array_equal(ops.linear(x[:1000], other).numpy(), expected_inside))
+
+        alarms(product, 0.005, 0.005)
+        deadline = time.monotonic() + 20
+        while len(seen) < 5 and time.monotonic() < deadline:
+            assert np.array_equal(ops.linear(x, weight).numpy(), expected)
+    finally:
+        pf.set_num_threads(before)
+    assert len(seen) >= 5
+    assert all(seen)
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the rounding of x86")
 def test_results_do_not_depend_on_the_hosts_rounding():
     library = ctypes.CDLL(ctypes.util.find_library("m"))

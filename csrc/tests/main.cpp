@@ -9,12 +9,13 @@ void test_core();
 void test_cpu_placement();
 void test_math();
 void test_thread_pool();
+void test_workspace();
 
 int main() {
   const std::pair<const char*, void (*)()> tests[] = {
       {"allocator", test_allocator},         {"core", test_core},
       {"cpu placement", test_cpu_placement}, {"math", test_math},
-      {"thread pool", test_thread_pool},
+      {"thread pool", test_thread_pool},     {"workspace", test_workspace},
   };
   int failed = 0;
   for (const auto& [name, test] : tests) {

@@ -442,6 +442,8 @@ void set_guard_mode(bool on) {
   guard_mode.store(on);
 }
 
+bool watches_bounds() { return guard_mode.load(std::memory_order_relaxed) || use_system_allocator(); }
+
 int64_t guard_violations() {
   std::lock_guard lock(state.mutex);
   int64_t count = state.violations;

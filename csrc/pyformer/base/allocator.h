@@ -31,6 +31,8 @@ void reset_peak_memory();
 
 // For tests: new blocks are filled with 0xFF (NaN in every float dtype) and stand between 64-byte guard bands.
 void set_guard_mode(bool on);
+// Whether each block must have its exact size, because guard bands or a sanitizer look for writes outside of it.
+bool watches_bounds();
 // How many guarded blocks, freed or live, were written outside their bounds.
 int64_t guard_violations();
 

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "pyformer/base/allocator.h"
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/base/workspace.h"
 #include "pyformer/core/ids.h"
 #include "pyformer/core/partials.h"
 #include "pyformer/ops/attention/attention_kernels.h"
@@ -30,18 +30,7 @@ struct Operands {
   Heads q, k, v;
 };
 
-// A thread's scratch memory for one piece of work.
-class Workspace {
- public:
-  explicit Workspace(int64_t bytes) : bytes_(bytes), data_(allocate(bytes)) {}
-  ~Workspace() { deallocate(data_, bytes_); }
-  Workspace(const Workspace&) = delete;
-  void* data() const { return data_; }
-
- private:
-  int64_t bytes_;
-  void* data_;
-};
+thread_local ThreadBlock thread_block;
 
 }  // namespace
 
@@ -179,7 +168,7 @@ static int64_t grain_of_items(int64_t rows, int64_t keys, int64_t head_dim) {
 template <class Args>
 static void run(Kernel<Args> kernel, const Args& args, int64_t items, int64_t grain, int64_t workspace_bytes) {
   parallel_for(items, grain, [&](int64_t begin, int64_t end) {
-    const Workspace workspace(workspace_bytes);
+    const Workspace workspace(workspace_bytes, &thread_block);
     Args mine = args;
     mine.workspace = workspace.data();
     kernel(mine, begin, end);

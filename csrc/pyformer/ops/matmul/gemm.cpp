@@ -1,10 +1,12 @@
 #include "pyformer/ops/matmul/gemm.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/base/workspace.h"
 
 namespace pyformer {
 
@@ -17,20 +19,12 @@ constexpr int64_t kDepth = 1024;            // longest block of k, a multiple of
 constexpr int64_t kTaskProducts = 1 << 19;  // multiply-adds below which handing out costs more than it gains
 constexpr int64_t kTaskElements = 1 << 16;  // the same for elements moved
 constexpr int64_t kPackElements = 1 << 13;  // elements packed for all, while all wait
+// An operand of so many bytes is packed by each thread for itself, if it multiplies it with so many vectors.
+constexpr int64_t kCopyBytes = 512 << 10, kCopyVectors = 128;
+
+thread_local ThreadBlock own_block, copy_block;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-class Workspace {
- public:
-  explicit Workspace(int64_t bytes) : data_(bytes ? allocate(bytes) : nullptr), bytes_(bytes) {}
-  ~Workspace() { deallocate(data_, bytes_); }
-  Workspace(const Workspace&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_;
-  int64_t bytes_;
-};
 
 const void* offset(const void* p, int64_t elements, int64_t bytes) {
   return p ? static_cast<const char*>(p) + elements * bytes : nullptr;
@@ -56,7 +50,8 @@ Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1,
 
 // One product on panels: the smaller operand is packed for all, each task packs its own part of the larger one and
 // multiplies it with all of the smaller. A small operand whose vectors lie across it, as both do in x^T dout, is panels
-// already and not packed. Long k is cut into blocks between which sums wait in C.
+// already and not packed; the tasks then share it, since what one thread packs is slow to reach another. For the same
+// reason each thread packs a small shared operand for itself. Long k is cut into blocks between which sums wait in C.
 class PackedProduct {
  public:
   PackedProduct(const Gemm& g, const MatmulKernels& kernels, int index)
@@ -67,7 +62,7 @@ class PackedProduct {
         packed_b_(g.packed_b),
         rows_{rows_of(g.a), g.m, kernels.tile_rows[index], ceil_div(g.m, kernels.tile_rows[index])},
         cols_{cols_of(g.b), g.n, kernels.tile_cols[index], ceil_div(g.n, kernels.tile_cols[index])},
-        tasks_own_cols_(packed_b_ ? g.m <= 8 * rows_.tile : g.n >= g.m),
+        tasks_own_cols_(owns_cols()),
         own_(tasks_own_cols_ ? cols_ : rows_),
         shared_(tasks_own_cols_ ? rows_ : cols_) {
     const int64_t blocks = streams_b() ? 1 : std::max<int64_t>(1, ceil_div(g.k, kDepth));
@@ -81,10 +76,12 @@ class PackedProduct {
     partial_ = keeps_c ? partial.data() : g_.c;
     const int64_t most = kSharedBytes / (depth_ * shared_.tile * item_bytes_);
     const int64_t step = std::clamp<int64_t>(most, 1, shared_.panels);
-    Workspace shared(is_ready(shared_) ? 0 : packed_bytes(shared_, step, depth_));
+    const bool each_packs = packs_for_itself(step);
+    Workspace shared(is_ready(shared_) || each_packs ? 0 : packed_bytes(shared_, step, depth_));
     for (int64_t first = 0; first < shared_.panels; first += step)
       for (int64_t start = 0; start == 0 || start < g_.k; start += depth_)
-        run_block(first, std::min(step, shared_.panels - first), start, std::min(depth_, g_.k - start), shared.data());
+        run_block({first, std::min(step, shared_.panels - first), start, std::min(depth_, g_.k - start),
+                   each_packs ? next_number() : 0, shared.data()});
   }
 
  private:
@@ -92,6 +89,28 @@ class PackedProduct {
     Vectors vectors;
     int64_t count, tile, panels;
   };
+
+  // Shared panels [first, first + panels), k from start on. Each thread packs them if the block has a number.
+  struct Block {
+    int64_t first, panels, start, k;
+    uint64_t number;
+    void* packed;
+  };
+  static uint64_t next_number() {
+    static std::atomic<uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+  bool packs_for_itself(int64_t shared_panels) const {
+    return !is_ready(shared_) && packed_bytes(shared_, shared_panels, depth_) <= kCopyBytes &&
+           own_.count >= kCopyVectors * num_threads();
+  }
+
+  bool owns_cols() const {
+    if (packed_b_) return g_.m <= 8 * rows_.tile;
+    const bool rows_ready = in_place(rows_), cols_ready = in_place(cols_);
+    if (rows_ready != cols_ready && (rows_ready ? cols_ : rows_).panels >= 4 * num_threads()) return rows_ready;
+    return g_.n >= g_.m;
+  }
 
   // Whether packed weights pass by once, for a few rows: memory is the limit then.
   bool streams_b() const { return packed_b_ && rows_.panels == 1; }
@@ -134,40 +153,43 @@ class PackedProduct {
     return ceil_div(own_.panels, std::min(tasks, own_.panels));
   }
 
-  void run_block(int64_t shared_first, int64_t shared_panels, int64_t start, int64_t k, void* shared) {
-    const int64_t pack_grain = std::max<int64_t>(1, kPackElements / (std::max<int64_t>(1, k) * shared_.tile));
-    if (!is_ready(shared_))
-      parallel_for(shared_panels, pack_grain, [&](int64_t begin, int64_t end) {
-        pack(shared_, tasks_own_cols_, shared_first, shared_first + begin, shared_first + end, start, k, shared);
+  void run_block(const Block& block) {
+    const int64_t pack_grain = std::max<int64_t>(1, kPackElements / (std::max<int64_t>(1, block.k) * shared_.tile));
+    if (block.packed)
+      parallel_for(block.panels, pack_grain, [&](int64_t begin, int64_t end) {
+        pack(shared_, tasks_own_cols_, block.first, block.first + begin, block.first + end, block.start, block.k,
+             block.packed);
       });
-    const int64_t own_step = panels_per_task(shared_panels, k), own_tasks = ceil_div(own_.panels, own_step);
+    const int64_t own_step = panels_per_task(block.panels, block.k), own_tasks = ceil_div(own_.panels, own_step);
     const int64_t splits = own_tasks < num_threads()
-                               ? std::clamp<int64_t>(g_.m * g_.n / kTaskProducts * k / own_tasks, 1,
-                                                     std::min<int64_t>(shared_panels, 2 * num_threads()))
+                               ? std::clamp<int64_t>(g_.m * g_.n / kTaskProducts * block.k / own_tasks, 1,
+                                                     std::min<int64_t>(block.panels, 2 * num_threads()))
                                : 1;
-    const int64_t shared_step = ceil_div(shared_panels, splits);
+    const int64_t shared_step = ceil_div(block.panels, splits);
     parallel_for(own_tasks * splits, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
         const int64_t own_first = task / splits * own_step, own_end = std::min(own_.panels, own_first + own_step);
-        const int64_t part = task % splits * shared_step;
-        const int64_t part_end = std::min(shared_panels, part + shared_step);
-        if (part >= part_end) continue;
-        run_task(own_first, own_end, shared_first, shared_first + part, shared_first + part_end, start, k, shared);
+        const int64_t part = task % splits * shared_step, part_end = std::min(block.panels, part + shared_step);
+        if (part < part_end) run_task(block, own_first, own_end, block.first + part, block.first + part_end);
       }
     });
   }
 
-  void run_task(int64_t own_first, int64_t own_end, int64_t shared_first, int64_t shared_begin, int64_t shared_end,
-                int64_t start, int64_t k, const void* shared) const {
-    Workspace own(is_ready(own_) ? 0 : packed_bytes(own_, own_end - own_first, k));
+  void run_task(const Block& block, int64_t own_first, int64_t own_end, int64_t shared_begin,
+                int64_t shared_end) const {
+    const int64_t start = block.start, k = block.k;
+    const Workspace own(is_ready(own_) ? 0 : packed_bytes(own_, own_end - own_first, k), &own_block);
     if (own.data()) pack(own_, !tasks_own_cols_, own_first, own_first, own_end, start, k, own.data());
+    const Workspace copy(block.number ? packed_bytes(shared_, block.panels, k) : 0, &copy_block);
+    if (block.number) pack_copy(block, copy);
+    const void* const shared = block.number ? copy.data() : block.packed;
     MatmulMultiply args = {};
     args.m = g_.m;
     args.n = g_.n;
     args.k = k;
     args.row_panels = rows_.panels;
-    set_a(args, start, tasks_own_cols_ ? shared : own.data(), tasks_own_cols_ ? shared_first : own_first);
-    set_b(args, start, tasks_own_cols_ ? own.data() : shared, tasks_own_cols_ ? own_first : shared_first);
+    set_a(args, start, tasks_own_cols_ ? shared : own.data(), tasks_own_cols_ ? block.first : own_first);
+    set_b(args, start, tasks_own_cols_ ? own.data() : shared, tasks_own_cols_ ? own_first : block.first);
     args.col_begin = tasks_own_cols_ ? own_first : shared_begin;
     args.col_end = tasks_own_cols_ ? own_end : shared_end;
     args.rows_outer = tasks_own_cols_;
@@ -178,6 +200,14 @@ class PackedProduct {
     args.c_stride = g_.c_stride;
     args.epilogue = g_.epilogue;
     kernels_.multiply[index_](args, tasks_own_cols_ ? shared_begin : own_first, tasks_own_cols_ ? shared_end : own_end);
+  }
+
+  // The shared panels for this thread, unless it has them from an earlier task.
+  void pack_copy(const Block& block, const Workspace& copy) const {
+    if (copy.is_kept() && copy_block.contents == block.number) return;
+    pack(shared_, tasks_own_cols_, block.first, block.first, block.first + block.panels, block.start, block.k,
+         copy.data());
+    if (copy.is_kept()) copy_block.contents = block.number;
   }
 
   // Where k from start on begins in an operand that lies in place.

@@ -1,8 +1,8 @@
 #include "pyformer/ops/rope/rope.h"
 
-#include "pyformer/base/allocator.h"
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/base/workspace.h"
 #include "pyformer/core/ids.h"
 #include "pyformer/core/partials.h"
 #include "pyformer/ops/rope/rope_kernels.h"
@@ -54,10 +54,10 @@ static Array turn(const Array& x, const Array& positions, const Array& frequenci
                      out.raw(),
                      nullptr};
   parallel_for(x.dim(0) * T, grain_of_rows(x.dim(2) * x.dim(3)), [&](int64_t begin, int64_t end) {
+    const Workspace workspace(workspace_bytes);
     Rope mine = args;
-    mine.workspace = allocate(workspace_bytes);
+    mine.workspace = workspace.data();
     kernel(mine, begin, end);
-    deallocate(mine.workspace, workspace_bytes);
   });
   return out;
 }

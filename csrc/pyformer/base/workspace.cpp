@@ -1,0 +1,37 @@
+#include "pyformer/base/workspace.h"
+
+#include <stdlib.h>
+
+#include "pyformer/base/allocator.h"
+#include "pyformer/base/error.h"
+
+namespace pyformer {
+
+ThreadBlock::~ThreadBlock() { free(data_); }
+
+void* ThreadBlock::reserve(int64_t bytes) {
+  if (bytes <= bytes_) return data_;
+  free(data_);
+  data_ = nullptr;
+  bytes_ = 0;
+  contents = 0;
+  if (posix_memalign(&data_, 64, static_cast<size_t>(bytes)) != 0) {
+    data_ = nullptr;
+    throw OutOfMemory(cat("cannot allocate ", bytes, " bytes"));
+  }
+  bytes_ = bytes;
+  return data_;
+}
+
+Workspace::Workspace(int64_t bytes, ThreadBlock* kept)
+    : bytes_(bytes),
+      is_kept_(kept && bytes > 0 && bytes <= ThreadBlock::kMaxBytes && !watches_bounds()),
+      data_(is_kept_ ? kept->reserve(bytes)
+            : bytes  ? allocate(bytes)
+                     : nullptr) {}
+
+Workspace::~Workspace() {
+  if (!is_kept_) deallocate(data_, bytes_);
+}
+
+}  // namespace pyformer
