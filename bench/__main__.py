@@ -128,7 +128,8 @@ def main() -> int:
 
     try:
         names = select(list(all_items(args.quick)), args.only)
-    except ValueError as error:
+        earlier = json.loads(args.into.read_text()) if args.into else None  # now, not after the measuring
+    except (OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     if args.list:
@@ -136,8 +137,8 @@ def main() -> int:
         return 0
     data = run_all(names, args)
     print(text_table(data))
-    if args.into:
-        data = put_into(json.loads(args.into.read_text()), data)
+    if earlier:
+        data = put_into(earlier, data)
     file = args.json or args.into or (None if args.quick or args.only else default_file(data["machine"]))
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
