@@ -89,11 +89,12 @@ class Optimizer:
         """Updates every parameter that has a gradient."""
         with pf.no_grad():
             for group in self.param_groups:
-                pairs = [(p, grad) for p in group["params"] if (grad := p.grad) is not None]
-                if pairs:
-                    self._update(group, *(list(column) for column in zip(*pairs, strict=True)))
+                params = list(itertools.compress(group["params"], _core.have_gradients(group["params"])))
+                if params:
+                    self._update(group, params)
 
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
+        # All of params have a gradient; the native steps take it from them.
         raise NotImplementedError
 
     def scale_lr(self, factor: float) -> None:
@@ -210,16 +211,19 @@ class AdamW(Optimizer):
         for beta in options["betas"]:
             self._check_range("betas", beta, 0.0, 1.0)
 
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
         by_step: dict[int, list[tuple[Any, ...]]] = {}
-        for p, grad in zip(params, grads, strict=True):
+        for p in params:
             state = self._state_of(p, self._always)
-            by_step.setdefault(state["step"] + 1, []).append((state, p, grad, state["exp_avg"], state["exp_avg_sq"]))
+            by_step.setdefault(state["step"] + 1, []).append((state, p, state["exp_avg"], state["exp_avg_sq"]))
         for step, members in by_step.items():
-            states, *tensors = (list(column) for column in zip(*members, strict=True))
+            states, members_params, averages, squares = (list(column) for column in zip(*members, strict=True))
             update = functools.partial(
                 _core.adamw_step_,
-                *tensors,
+                members_params,
+                None,
+                averages,
+                squares,
                 lr=float(group["lr"]),
                 beta1=float(group["betas"][0]),
                 beta2=float(group["betas"][1]),
@@ -256,14 +260,14 @@ class SGD(Optimizer):
         if options["nesterov"] and options["momentum"] == 0.0:
             raise ValueError("SGD: nesterov needs a momentum above 0")
 
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
         names = self._state_names if group["momentum"] > 0.0 else ()
         states = [self._state_of(p, names) for p in params]
         momenta = [s["momentum"] for s in states] if names else []
         update = functools.partial(
             _core.sgd_step_,
             params,
-            grads,
+            None,
             momenta,
             lr=float(group["lr"]),
             momentum=float(group["momentum"]),
@@ -283,14 +287,7 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
     if not max_norm > 0.0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
     parameters = [parameters] if isinstance(parameters, pf.Tensor) else parameters
-    grads = [grad for p in parameters if (grad := p.grad) is not None]
-    if not grads:
-        return 0.0
-    with pf.no_grad():
-        norm = float(_core.global_norm(grads))
-        if math.isfinite(norm) and norm > max_norm:
-            _core.scale_(grads, max_norm / (norm + 1e-6))
-    return norm
+    return _core.clip_gradients_(list(parameters), float(max_norm))
 
 
 @dataclass(frozen=True)

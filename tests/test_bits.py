@@ -126,6 +126,34 @@ def test_matmul_is_the_documented_sum():
     np.testing.assert_allclose(got, total, rtol=3e-7, atol=1e-6)
 
 
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
+def test_mlp_is_the_operations_that_it_is_made_of(activation, dtype, isa):
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    shapes = {"x": (70, 20), "up": (50, 20), "up_bias": (50,), "down": (20, 50), "down_bias": (20,)}
+    arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    arrays["x"][::7] *= 100.0  # far beyond where the derivative's argument is bounded
+    arrays["x"][1::7] *= 1e-30
+    dout = pf.tensor(rng.standard_normal((70, 20)).astype(dtype))
+
+    def results(run):
+        t = {name: pf.tensor(a, requires_grad=True) for name, a in arrays.items()}
+        out = run(**t)
+        out.backward(dout)
+        return [out.detach().numpy(), *(tensor.grad.numpy() for tensor in t.values())]
+
+    def apart(x, up, up_bias, down, down_bias):
+        hidden = pf.ops.linear(x, up, up_bias, activation=activation)
+        return pf.ops.linear(hidden, down, down_bias, residual=x)
+
+    def together(x, up, up_bias, down, down_bias):
+        return pf.ops.mlp(x, up, up_bias, down, down_bias, activation=activation, residual=x)
+
+    assert all(same_bits(a, b) for a, b in zip(results(apart), results(together), strict=True))
+
+
 def test_long_sequences_over_threads():
     rng = np.random.default_rng(3)
     qkv = rng.standard_normal((1, 1500, 3, 2, 16)).astype("f")

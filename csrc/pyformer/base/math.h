@@ -331,6 +331,20 @@ PF_INLINE V gelu_tanh_derivative(V x) {
   return fma(slope * s.complement, s.value, s.value);
 }
 
+// Both at once, the bits of gelu_tanh and gelu_tanh_derivative: past the bound the sigmoid is 0 or 1 anyway.
+template <Real V>
+PF_INLINE void gelu_tanh_with_derivative(V x, V* value, V* derivative) {
+  using T = Element<V>;
+  const V bound = splat<V>(T(kIsFloat<V> ? 12 : 24));
+  const V t = max(-bound, min(bound, x));
+  const V square = t * t;
+  const V u = t * fma(square, splat<V>(kGeluCubic<T>), splat<V>(kGelu<T>));
+  const V slope = t * fma(square, splat<V>(T(3) * kGeluCubic<T>), splat<V>(kGelu<T>));
+  const Sigmoid<V> s(u);
+  *value = x * sigmoid(u);
+  *derivative = fma(slope * s.complement, s.value, s.value);
+}
+
 // ---- sin, cos -------------------------------------------------------------------------------------------------
 
 template <class T>

@@ -42,4 +42,17 @@ double global_norm(const std::vector<Tensor>& tensors) {
   return norm;
 }
 
+double clip_gradients_(const std::vector<Tensor>& tensors, double max_norm) {
+  std::vector<Tensor> gradients;
+  for (const Tensor& t : tensors)
+    if (const Array gradient = t.grad(); gradient.defined()) gradients.emplace_back(gradient);
+  const double norm = global_norm(gradients);
+  double factor = 1.0;
+  in_default_float_mode([&] {
+    if (std::isfinite(norm) && norm > max_norm) factor = max_norm / (norm + 1e-6);
+  });
+  if (factor != 1.0) scale_(gradients, factor);
+  return norm;
+}
+
 }  // namespace pyformer

@@ -10,4 +10,8 @@ namespace pyformer {
 
 double global_norm(const std::vector<Tensor>& tensors);
 
+// Scales the gradients of the tensors in place so that their norm is at most max_norm, and returns the norm before;
+// tensors without one are passed over. A norm that is not finite changes nothing.
+double clip_gradients_(const std::vector<Tensor>& tensors, double max_norm);
+
 }  // namespace pyformer

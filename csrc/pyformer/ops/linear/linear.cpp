@@ -66,16 +66,29 @@ LinearResult linear_forward(const Array& x, const Array& weight, const Array& bi
   return forward(x, weight, nullptr, bias, activation, residual, need_preactivation);
 }
 
+static const KernelSets<LinearKernels>& sets() {
+  static const auto sets = kernel_sets<LinearKernels>([]<Isa isa>() { return &linear_kernels<isa>(); });
+  return sets;
+}
+
+Array activate_for_backward(const Array& x, Activation activation) {
+  constexpr int64_t kGrain = int64_t(1) << 14;
+  const auto kernel = find_kernel("linear", sets(), &LinearKernels::activate, x.dtype());
+  const Array out = Array::empty(x.shape(), x.dtype());
+  const LinearActivate args = {activation, x.raw(), out.raw(), out.bytes() >= kStreamedToProducts};
+  parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  return out;
+}
+
 // The gradient before the activation, and dbias, in one pass; dpre is dout itself where there is no activation.
 struct Before {
   Array dpre, dbias;
 };
 static Before gradient_before(const Array& dout, const Array& preactivation, Activation activation, bool need_dbias) {
-  static const auto sets = kernel_sets<LinearKernels>([]<Isa isa>() { return &linear_kernels<isa>(); });
   const bool acts = activation != Activation::none;
   Before r = {acts ? Array::empty(dout.shape(), dout.dtype()) : dout, {}};
   if (!acts && !need_dbias) return r;
-  const auto kernel = find_kernel("linear", sets, &LinearKernels::backward, dout.dtype());
+  const auto kernel = find_kernel("linear", sets(), &LinearKernels::backward, dout.dtype());
   const int64_t rows = rows_of(dout), cols = dout.shape().back();
   const int64_t chains = (rows + kChainLength - 1) / kChainLength;
   const int64_t ranges = (cols + LinearBackward::kColumns - 1) / LinearBackward::kColumns;

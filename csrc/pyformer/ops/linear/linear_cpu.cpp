@@ -1,5 +1,6 @@
 // linear's backward before its matrix products, vector code for one instruction set: one pass over dout.
 // Formulas and order are those of linear_ref.cpp.
+#include "pyformer/base/write.h"
 #include "pyformer/ops/linear/linear_kernels.h"
 #include "pyformer/ops/matmul/matmul_epilogue.h"
 
@@ -44,12 +45,27 @@ static void backward(const LinearBackward& g, int64_t begin, int64_t end) {
   });
 }
 
+template <class T>
+static void activate(const LinearActivate& g, int64_t begin, int64_t end) {
+  T* x = static_cast<T*>(g.x) + begin;
+  with_activation(g.activation, [&]<Activation activation>() {
+    write_row(static_cast<T*>(g.out) + begin, end - begin, g.streams, [&](int64_t i, int64_t n) {
+      Vec<T> value, derivative;
+      activate_with_derivative<activation>(load_vec(x + i, n), &value, &derivative);
+      store_vec(derivative, x + i, n);
+      return value;
+    });
+  });
+  if (g.streams) stream_fence();
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
 const LinearKernels& linear_kernels<PF_ISA::kIsa>() {
-  static constexpr LinearKernels kernels = {{PF_ISA::backward<float>, PF_ISA::backward<double>}};
+  static constexpr LinearKernels kernels = {{PF_ISA::backward<float>, PF_ISA::backward<double>},
+                                            {PF_ISA::activate<float>, PF_ISA::activate<double>}};
   return kernels;
 }
 }  // namespace pyformer

@@ -15,8 +15,17 @@ struct LinearBackward {
   void* dbias;                // (chains, cols) or null: not wanted
 };
 
+// Work item: one element. out = activation(x), and x becomes activation'(x).
+struct LinearActivate {
+  Activation activation;
+  void* x;
+  void* out;
+  bool streams;  // out goes past the caches
+};
+
 struct LinearKernels {  // each indexed [float32, float64]
   Kernel<LinearBackward> backward[2];
+  Kernel<LinearActivate> activate[2];
 };
 template <Isa>
 const LinearKernels& linear_kernels();  // specialised in linear_ref.cpp and, per set, linear_cpu.cpp

@@ -1,6 +1,8 @@
 // linear's backward before its matrix products, plain loops:
 //
 //   dpre = dout * activation'(preactivation),  dbias[chain] = sum of dpre over 256 consecutive rows, from +0
+//
+// and the activation with its derivative, element by element.
 #include "pyformer/ops/linear/linear_kernels.h"
 #include "pyformer/ops/matmul/matmul_epilogue.h"
 
@@ -30,12 +32,26 @@ static void backward(const LinearBackward& g, int64_t begin, int64_t end) {
   });
 }
 
+template <class T>
+static void activate(const LinearActivate& g, int64_t begin, int64_t end) {
+  T* x = static_cast<T*>(g.x);
+  T* out = static_cast<T*>(g.out);
+  with_activation(g.activation, [&]<Activation activation>() {
+    for (int64_t i = begin; i < end; ++i) {
+      const T value = PF_ISA::activate<activation>(x[i]);
+      x[i] = activation_derivative<activation>(x[i]);
+      out[i] = value;
+    }
+  });
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
 const LinearKernels& linear_kernels<PF_ISA::kIsa>() {
-  static constexpr LinearKernels kernels = {{PF_ISA::backward<float>, PF_ISA::backward<double>}};
+  static constexpr LinearKernels kernels = {{PF_ISA::backward<float>, PF_ISA::backward<double>},
+                                            {PF_ISA::activate<float>, PF_ISA::activate<double>}};
   return kernels;
 }
 }  // namespace pyformer

@@ -289,7 +289,7 @@ Gemm batch_item(Gemm g, int64_t i) {
   g.b.data = offset(g.b.data, i * g.b.batch_stride, bytes);
   g.c = offset(g.c, at, bytes);
   g.epilogue.preactivation = offset(g.epilogue.preactivation, at, bytes);
-  g.epilogue.derivative_at = offset(g.epilogue.derivative_at, at, bytes);
+  g.epilogue.factor = offset(g.epilogue.factor, at, bytes);
   g.epilogue.residual = offset(g.epilogue.residual, at, bytes);
   return g;
 }

@@ -23,6 +23,13 @@ PF_INLINE V activation_derivative(V x) {
   return x;
 }
 
+template <Activation activation, class V>
+PF_INLINE void activate_with_derivative(V x, V* value, V* derivative) {
+  if constexpr (activation == Activation::gelu_tanh) return gelu_tanh_with_derivative(x, value, derivative);
+  *value = activate<activation>(x);
+  *derivative = activation_derivative<activation>(x);
+}
+
 // Calls f<activation>().
 template <class F>
 PF_INLINE void with_activation(Activation activation, const F& f) {
@@ -45,13 +52,8 @@ template <Activation activation, class T, class V, class Load, class Store>
 PF_INLINE V finish(const Epilogue& e, V value, int64_t col, int64_t at, const Load& load, const Store& store) {
   if (e.bias) value = value + load(static_cast<const T*>(e.bias) + col);
   if (e.preactivation) store(static_cast<T*>(e.preactivation) + at, value);
-  if constexpr (activation != Activation::none) {
-    if (e.derivative_at) {
-      value = value * activation_derivative<activation>(load(static_cast<const T*>(e.derivative_at) + at));
-    } else {
-      value = activate<activation>(value);
-    }
-  }
+  value = activate<activation>(value);
+  if (e.factor) value = value * load(static_cast<const T*>(e.factor) + at);
   if (e.residual) value = value + load(static_cast<const T*>(e.residual) + at);
   return value;
 }

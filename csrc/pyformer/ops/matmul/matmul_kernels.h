@@ -10,9 +10,9 @@ enum class Activation : int { none, gelu, gelu_tanh, relu, silu };
 struct Epilogue {
   const void* bias = nullptr;  // (n,): value += bias
   Activation activation = Activation::none;
-  void* preactivation = nullptr;        // out: the value before the activation
-  const void* derivative_at = nullptr;  // value *= activation'(derivative_at), in place of the activation
-  const void* residual = nullptr;       // value += residual; may be C itself: accumulation
+  void* preactivation = nullptr;   // out: the value before the activation
+  const void* factor = nullptr;    // value *= factor
+  const void* residual = nullptr;  // value += residual; may be C itself: accumulation
 };
 
 // Work item: one output row. Plain loops, no packing.

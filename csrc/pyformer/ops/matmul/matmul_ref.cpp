@@ -1,7 +1,7 @@
 // matmul, plain loops. What they define, for c = op(a) op(b):
 //
 //   sum = ((p0 + p1) + p2) + ...,  p_i = fma(a[k], b[k], ...) from +0 over 256 consecutive k;  +0 where K = 0
-//   pre = sum + bias[n],  value = activation(pre)  or  pre * activation'(derivative_at),  c = value + residual
+//   pre = sum + bias[n],  value = activation(pre) * factor,  c = value + residual
 #include "pyformer/ops/matmul/matmul_epilogue.h"
 
 namespace pyformer::PF_ISA {

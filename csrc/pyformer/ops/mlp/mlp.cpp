@@ -1,42 +1,22 @@
 #include "pyformer/ops/mlp/mlp.h"
 
-#include "pyformer/ops/elementwise/elementwise.h"
-#include "pyformer/ops/gelu/gelu.h"
-
 namespace pyformer {
 
 namespace {
 
-Array activate(const Array& x, Activation activation) {
-  switch (activation) {
-    case Activation::none:
-      return x;
-    case Activation::gelu:
-      return gelu_forward(x, GeluApproximate::none);
-    case Activation::gelu_tanh:
-      return gelu_forward(x, GeluApproximate::tanh);
-    case Activation::relu:
-      return relu_forward(x);
-    case Activation::silu:
-      return silu_forward(x);
-  }
-  throw ValueError("mlp: unknown activation");
-}
-
-// (dout down) * activation'(pre), in the store of the product.
-Array gradient_before(const Array& dout, const Array& down, const Array& pre, Activation activation) {
-  const Array dpre = Array::empty(pre.shape(), pre.dtype());
+// (dout down) * factor, in the store of the product; `like` has its shape.
+Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* factor) {
+  const Array dpre = Array::empty(like.shape(), like.dtype());
   Gemm g;
-  g.dtype = pre.dtype();
+  g.dtype = like.dtype();
   g.n = down.dim(1);
   g.k = down.dim(0);
-  g.m = pre.shape().outer(pre.ndim() - 1);
+  g.m = like.shape().outer(like.ndim() - 1);
   g.a = {dout.raw(), g.k, false};
   g.b = {down.raw(), g.n, false};
   g.c = dpre.raw();
   g.c_stride = g.n;
-  g.epilogue.activation = activation;
-  g.epilogue.derivative_at = activation == Activation::none ? nullptr : pre.raw();
+  g.epilogue.factor = factor;
   gemm(g);
   return dpre;
 }
@@ -48,22 +28,24 @@ struct MlpSaved {
   Array pre;
 };
 
-// (1) h = activation(pre)                          again, the same bits
+// (1) h = activation(pre) again, the same bits, and activation'(pre) in the place of pre
 // (2) ddown = dout^T h, ddown_bias = sum of dout
 // (3) dpre = (dout down) * activation'(pre)
-// (4) n = norm(x)                                  again
+// (4) n = norm(x) again
 // (5) dup = dpre^T n, dup_bias = sum of dpre, dn = dpre up
 // (6) dx, dnorm_weight, dnorm_bias: norm's gradients of dn
 Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) {
+  const bool acts = s.activation != Activation::none;
+  Array h = acts ? activate_for_backward(s.pre, s.activation) : s.pre;  // (1)
   LinearGradient down;
-  if (need[5] || need[6])  // (1) (2)
-    down = linear_backward(dout, need[5] ? activate(s.pre, s.activation) : s.pre, s.down(), {}, Activation::none, false,
-                           need[5], need[6]);
+  if (need[5] || need[6])
+    down = linear_backward(dout, h, s.down(), {}, Activation::none, false, need[5], need[6]);  // (2)
+  h = Array();                                                                                 // its memory serves dpre
   const bool need_dn = need[0] || need[1] || need[2];
   LinearGradient up;
   NormGradient norm;
   if (need_dn || need[3] || need[4]) {
-    const Array dpre = gradient_before(dout, s.down(), s.pre, s.activation);                         // (3)
+    const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr);         // (3)
     const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());            // (4)
     up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4]);  // (5)
     norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);   // (6)
