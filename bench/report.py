@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def put_into(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The earlier run with the rows of the new one, in the order of the earlier, and a note of what is from where."""
     rows = {row["name"]: row for row in earlier["rows"]}
     for row in new["rows"]:
-        rows[row["name"]] = {**row, "limits": new["limits"]}
+        rows[row["name"]] = {"limits": new["limits"], **row}
     sections = list(dict.fromkeys(row["section"] for row in [*earlier["rows"], *new["rows"]]))
     machine, limits = new["machine"], new["limits"]
     note = (
@@ -114,8 +115,26 @@ def _about(data: dict[str, Any]) -> list[str]:
         f"Limits measured in the same run: fused multiply-add {limits['fma_peak_gflops']:.0f} GFLOP/s, "
         f"memory read {limits['read_bandwidth_gbps']:.1f} GB/s, copy {limits['copy_bandwidth_gbps']:.1f} GB/s "
         "(read and written together).",
+        *_around(data.get("limits_measured", [])),
         f"{machine['date']}, commit {machine['commit']}; {versions}; {data['repetitions']} interleaved repetitions.",
         *data.get("notes", []),
+    ]
+
+
+def _around(measured: list[dict[str, float]]) -> list[str]:
+    """How the limits moved between items, if they were measured there."""
+    if len(measured) < 2:
+        return []
+
+    def span(name: str) -> str:
+        values = sorted(limits[name] for limits in measured)
+        return f"{values[0]:.0f} to {values[-1]:.0f} (median {statistics.median(values):.0f})"
+
+    return [
+        "Those are the highest; shares are of what was measured before and after each item: fused multiply-add "
+        f"{span('fma_peak_gflops')}, read {span('read_bandwidth_gbps')}, copy {span('copy_bandwidth_gbps')}; a cache "
+        f"line went to the other CPU and back in {span('round_trip_ns')} ns: below 100 the CPUs share a cache, far "
+        "above they do not."
     ]
 
 

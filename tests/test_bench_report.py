@@ -95,6 +95,16 @@ def test_notes_of_a_run_are_shown(report):
     assert "- One row was measured again." in report.markdown(noted)
 
 
+def test_limits_that_moved_are_shown_and_rows_set_against_their_own(report):
+    moved = data(
+        row("fast moment", 1.0, {}, flops=50e9, seconds=1.0, limits={**data()["limits"], "fma_peak_gflops": 50.0})
+    )
+    moved["limits_measured"] = [{**moved["limits"], "round_trip_ns": ns} for ns in (55.0, 60.0, 700.0)]
+    assert report.comparisons(moved)[0].share == "100% FMA peak"
+    assert "back in 55 to 700 (median 60) ns" in report.markdown(moved)
+    assert "other CPU" not in report.markdown(data(row("any", 1.0, {})))
+
+
 def test_rows_of_a_later_run_keep_its_limits(report):
     earlier = data(
         row("slow", 4.0, {"torch": 2.0}, flops=50e9, seconds=1.0), row("kept", 1.0, {}, flops=1e9, seconds=1.0)

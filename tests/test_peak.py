@@ -13,6 +13,10 @@ def test_fma_peak_of_both_dtypes():
         assert _core.fma_peak_gflops(dtype, 1) > 0
 
 
+def test_round_trip():
+    assert 0 <= _core.round_trip_ns() < 1e8
+
+
 def test_bad_arguments():
     with pytest.raises(TypeError, match="fma_peak_gflops: expected float32 or float64, got int64"):
         _core.fma_peak_gflops(pf.int64, 1)

@@ -60,6 +60,8 @@ void bind_runtime(py::module_& core) {
            "This machine's memory read bandwidth, GB/s, measured now.");
   core.def("copy_bandwidth_gbps", &copy_bandwidth_gbps, py::arg("threads"), NoGil(),
            "This machine's bandwidth copying memory, GB/s read and written together, measured now.");
+  core.def("round_trip_ns", &round_trip_ns, NoGil(),
+           "Nanoseconds of a cache line's way to another CPU and back, measured now; 0 with one CPU.");
 }
 
 }  // namespace pyformer::bindings

@@ -1,14 +1,17 @@
 #include "pyformer/base/peak.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "pyformer/base/allocator.h"
+#include "pyformer/base/cpu_placement.h"
 #include "pyformer/base/dispatch.h"
 #include "pyformer/base/peak_kernels.h"
+#include "pyformer/base/thread_pool.h"
 
 namespace pyformer {
 
@@ -24,13 +27,15 @@ static void check_threads(const char* op, int threads) {
   if (threads < 1 || threads > 1024) throw ValueError(cat(op, ": threads must be 1 to 1024, got ", threads));
 }
 
-// Runs body(thread) on each of `threads` threads; the seconds until the last is done.
+// Runs body(thread) on each of `threads` threads; the seconds until the last is done. A new thread would start on this
+// one's CPU, and may stay there for longer than the run takes.
 template <class Body>
 static double seconds_of(int threads, const Body& body) {
+  const int cpu = current_cpu();
   const auto start = std::chrono::steady_clock::now();
   {
     std::vector<std::jthread> others;
-    for (int t = 1; t < threads; ++t) others.emplace_back([&body, t] { body(t); });
+    for (int t = 1; t < threads; ++t) others.emplace_back([&body, t, cpu] { leave_cpu(cpu), body(t); });
     body(0);
   }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -95,6 +100,42 @@ double copy_bandwidth_gbps(int threads) {
     best_kernels().copy_blocks({buffer, buffer + kMemoryBytes / 2 / int64_t(sizeof(float))}, kBlocks * thread / threads,
                                kBlocks * (thread + 1) / threads);
   });
+}
+
+// The time of a line's way to another thread and back, over so many trips or for as long as a run may take.
+static double round_trip_once_ns(int64_t trips) {
+  using Clock = std::chrono::steady_clock;
+  static constexpr auto kLongest = std::chrono::milliseconds(20);  // other work may have the CPUs
+  constexpr int kPolls = 1'000;
+  alignas(64) std::atomic<int64_t> line{0};  // odd: it is the other thread's turn
+  const std::jthread other([&line, cpu = current_cpu()](const std::stop_token& stop) {
+    leave_cpu(cpu);
+    while (!stop.stop_requested())
+      for (int poll = 0; poll < kPolls; ++poll)
+        if (const int64_t seen = line.load(); seen % 2) line.store(seen + 1);
+  });
+  const auto trip = [&line] {
+    line.store(line.load() | 1);
+    const auto start = Clock::now();
+    while (line.load() % 2 && Clock::now() - start < kLongest)
+      for (int poll = 0; poll < kPolls && line.load() % 2; ++poll) {
+      }
+  };
+  trip();  // the thread starts
+  const auto start = Clock::now();
+  int64_t made = 0;
+  while (made < trips && Clock::now() - start < kLongest)
+    for (int64_t i = 0; i < 100; ++i, ++made) trip();
+  return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / double(made);
+}
+
+double round_trip_ns() {
+  constexpr int kRuns = 9;
+  if (detail::usable_cpus() < 2) return 0;
+  double runs[kRuns];
+  for (double& run : runs) run = round_trip_once_ns(2'000);
+  std::nth_element(runs, runs + kRuns / 2, runs + kRuns);
+  return runs[kRuns / 2];
 }
 
 }  // namespace pyformer

@@ -1,5 +1,5 @@
-// What this machine can do at best, measured in this process: the yardstick of benchmarks. Both use the best
-// instruction set that the CPU has, whatever set_isa says, and threads of their own, which start together.
+// What this machine can do at best, measured in this process: the yardstick of benchmarks. Rates are those of the best
+// instruction set that the CPU has, whatever set_isa says, on threads of their own, which start together.
 #pragma once
 #include "pyformer/base/dtype.h"
 
@@ -15,5 +15,9 @@ double read_bandwidth_gbps(int threads);
 
 // 10^9 bytes a second, read and written together, copying 256 MiB from one such buffer to another; errors as above.
 double copy_bandwidth_gbps(int threads);
+
+// Nanoseconds in which a cache line goes from one CPU to another and back, the median of several runs: some 60 where
+// both share a cache, hundreds where they do not. 0 where this process has only one CPU.
+double round_trip_ns();
 
 }  // namespace pyformer
