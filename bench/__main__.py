@@ -95,9 +95,11 @@ def run_all(names: list[str], args: argparse.Namespace) -> dict[str, Any]:
         print(f"[{number}/{len(names)}] {name}", file=sys.stderr, flush=True)
         try:
             found = run_here(name, args) if args.quick else run_apart(name, args)
-            # A shared machine changes within minutes: each row is set against the limits measured around it.
-            measured.append(measure_limits(args.threads))
-            rows += [{**row, "limits": highest(measured[-2:])} for row in found]
+            rows += found
+            if not args.quick:  # a shared machine changes within minutes: rows are set against limits around them
+                measured.append(measure_limits(args.threads))
+                for row in found:
+                    row["limits"] = highest(measured[-2:])
         except Exception as error:
             text = traceback.format_exc() if args.quick else str(error)
             print(text, file=sys.stderr)
@@ -114,8 +116,16 @@ def run_all(names: list[str], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def highest(measured: list[dict[str, float]]) -> dict[str, float]:
-    """The highest of each."""
-    return {name: max(limits[name] for limits in measured) for name in measured[0]}
+    """The highest of each rate."""
+    return {name: max(limits[name] for limits in measured) for name in measured[0] if name != "round_trip_ns"}
+
+
+def read_run(file: Path) -> dict[str, Any]:
+    """What an earlier run wrote; ValueError if it is something else."""
+    data = json.loads(file.read_text())
+    if not isinstance(data, dict) or not {"machine", "limits", "rows", "failures"} <= set(data):
+        raise ValueError(f"{file}: expected the results of an earlier run")
+    return data
 
 
 def default_file(machine: dict[str, Any]) -> Path:
@@ -135,7 +145,7 @@ def main() -> int:
 
     try:
         names = select(list(all_items(args.quick)), args.only)
-        earlier = json.loads(args.into.read_text()) if args.into else None  # now, not after the measuring
+        earlier = read_run(args.into) if args.into else None  # now, not after the measuring
     except (OSError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -144,7 +154,7 @@ def main() -> int:
         return 0
     data = run_all(names, args)
     print(text_table(data))
-    if earlier:
+    if earlier is not None:
         data = put_into(earlier, data)
     file = args.json or args.into or (None if args.quick or args.only else default_file(data["machine"]))
     if file:

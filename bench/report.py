@@ -130,11 +130,15 @@ def _around(measured: list[dict[str, float]]) -> list[str]:
         values = sorted(limits[name] for limits in measured)
         return f"{values[0]:.0f} to {values[-1]:.0f} (median {statistics.median(values):.0f})"
 
+    apart = ""
+    if all(limits.get("round_trip_ns") for limits in measured):
+        apart = (
+            f"; a cache line went to the other CPU and back in {span('round_trip_ns')} ns: below 100 the CPUs share a "
+            "cache, far above they do not"
+        )
     return [
         "Those are the highest; shares are of what was measured before and after each item: fused multiply-add "
-        f"{span('fma_peak_gflops')}, read {span('read_bandwidth_gbps')}, copy {span('copy_bandwidth_gbps')}; a cache "
-        f"line went to the other CPU and back in {span('round_trip_ns')} ns: below 100 the CPUs share a cache, far "
-        "above they do not."
+        f"{span('fma_peak_gflops')}, read {span('read_bandwidth_gbps')}, copy {span('copy_bandwidth_gbps')}{apart}."
     ]
 
 

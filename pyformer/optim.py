@@ -89,12 +89,11 @@ class Optimizer:
         """Updates every parameter that has a gradient."""
         with pf.no_grad():
             for group in self.param_groups:
-                params = list(itertools.compress(group["params"], _core.have_gradients(group["params"])))
-                if params:
-                    self._update(group, params)
+                pairs = [(p, grad) for p in group["params"] if (grad := p.grad) is not None]
+                if pairs:
+                    self._update(group, *(list(column) for column in zip(*pairs, strict=True)))
 
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
-        # All of params have a gradient; the native steps take it from them.
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         raise NotImplementedError
 
     def scale_lr(self, factor: float) -> None:
@@ -211,19 +210,16 @@ class AdamW(Optimizer):
         for beta in options["betas"]:
             self._check_range("betas", beta, 0.0, 1.0)
 
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         by_step: dict[int, list[tuple[Any, ...]]] = {}
-        for p in params:
+        for p, grad in zip(params, grads, strict=True):
             state = self._state_of(p, self._always)
-            by_step.setdefault(state["step"] + 1, []).append((state, p, state["exp_avg"], state["exp_avg_sq"]))
+            by_step.setdefault(state["step"] + 1, []).append((state, p, grad, state["exp_avg"], state["exp_avg_sq"]))
         for step, members in by_step.items():
-            states, members_params, averages, squares = (list(column) for column in zip(*members, strict=True))
+            states, *tensors = (list(column) for column in zip(*members, strict=True))
             update = functools.partial(
                 _core.adamw_step_,
-                members_params,
-                None,
-                averages,
-                squares,
+                *tensors,
                 lr=float(group["lr"]),
                 beta1=float(group["betas"][0]),
                 beta2=float(group["betas"][1]),
@@ -260,14 +256,14 @@ class SGD(Optimizer):
         if options["nesterov"] and options["momentum"] == 0.0:
             raise ValueError("SGD: nesterov needs a momentum above 0")
 
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor]) -> None:
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         names = self._state_names if group["momentum"] > 0.0 else ()
         states = [self._state_of(p, names) for p in params]
         momenta = [s["momentum"] for s in states] if names else []
         update = functools.partial(
             _core.sgd_step_,
             params,
-            None,
+            grads,
             momenta,
             lr=float(group["lr"]),
             momentum=float(group["momentum"]),
@@ -286,8 +282,11 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
         raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")
     if not max_norm > 0.0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    parameters = [parameters] if isinstance(parameters, pf.Tensor) else parameters
-    return _core.clip_gradients_(list(parameters), float(max_norm))
+    parameters = [parameters] if isinstance(parameters, pf.Tensor) else list(parameters)
+    for p in parameters:
+        if not isinstance(p, pf.Tensor):
+            raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")
+    return _core.clip_gradients_(parameters, float(max_norm))
 
 
 @dataclass(frozen=True)

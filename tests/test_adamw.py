@@ -101,28 +101,6 @@ def test_sgd_against_torch(nesterov):
         np.testing.assert_allclose(got.numpy(), param.detach().numpy(), rtol=1e-12, atol=1e-12)
 
 
-def test_steps_take_the_parameters_own_gradients():
-    lists, twins = [_arrays("float32", seed) for seed in range(3)], []
-    for own in (True, False):
-        params, m, v = ([pf.tensor(np.abs(a)) for a in arrays] for arrays in lists)
-        grads = [pf.tensor(a) for a in _arrays("float32", 9)]
-        for p, g in zip(params, grads, strict=True):
-            p.requires_grad = True
-            p.grad = g if own else None
-        assert _core.have_gradients([*params, pf.ones(2)]) == [own] * len(params) + [False]
-        with pf.no_grad():
-            _core.adamw_step_(params, None if own else grads, m, v, **OPTIONS, step=3)
-            _core.sgd_step_(params, None if own else grads, m, 0.1, 0.9)
-        twins.append([*params, *m, *v])
-    assert all(same_bits(a.detach().numpy(), b.detach().numpy()) for a, b in zip(*twins, strict=True))
-    params = [pf.ones(2), pf.ones(2)]
-    params[0].requires_grad = True
-    params[0].grad = pf.ones(2)
-    with pytest.raises(ValueError, match=r"sgd_step_: params\[1\] has no gradient"):
-        _core.sgd_step_(params, None, [], 0.1)
-    assert params[0].detach().numpy().tolist() == [1.0, 1.0]
-
-
 def test_clip_gradients():
     params = [pf.tensor(a, requires_grad=True) for a in (*_arrays("float32"), np.ones(1, "float32"))]
     for p, grad in zip(params[:-1], _arrays("float32", 5), strict=True):
@@ -134,6 +112,9 @@ def test_clip_gradients():
     assert _core.global_norm([p.grad for p in params[:-1]]) == pytest.approx(0.5 * norm, rel=1e-6)
     assert params[-1].grad is None
     assert _core.clip_gradients_([pf.ones(2)], 1.0) == 0.0
+    for wrong in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="clip_gradients_: max_norm must be above 0"):
+            _core.clip_gradients_(params, wrong)
 
 
 def _lists(n=2):

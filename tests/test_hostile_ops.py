@@ -421,17 +421,23 @@ def test_a_product_in_a_signal_handler_does_not_disturb_the_one_that_it_interrup
     x, weight, other = pf.randn(100_000, 256), pf.randn(256, 256), pf.randn(256, 256)
     before = pf.get_num_threads()
     pf.set_num_threads(threads)
-    try:
-        expected, seen = ops.linear(x, weight).numpy(), []
-        expected_inside = ops.linear(x[:1000], other).numpy()
+    expected, expected_inside = ops.linear(x, weight).numpy(), ops.linear(x[:1000], other).numpy()
+    running, seen = [], []
 
-        def product(*_):
+    def product(*_):
+        if running == ["outer"]:  # not between products, nor in a handler that is itself interrupted
+            running.append("inner")
             seen.append(np.array_equal(ops.linear(x[:1000], other).numpy(), expected_inside))
+            running.pop()
 
+    try:
         alarms(product, 0.005, 0.005)
         deadline = time.monotonic() + 20
         while len(seen) < 5 and time.monotonic() < deadline:
-            assert np.array_equal(ops.linear(x, weight).numpy(), expected)
+            running.append("outer")
+            result = ops.linear(x, weight)
+            running.pop()
+            assert np.array_equal(result.numpy(), expected)
     finally:
         pf.set_num_threads(before)
     assert len(seen) >= 5

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import pyformer as pf
@@ -13,8 +17,14 @@ def test_fma_peak_of_both_dtypes():
         assert _core.fma_peak_gflops(dtype, 1) > 0
 
 
-def test_round_trip():
-    assert 0 <= _core.round_trip_ns() < 1e8
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="asks Linux for one CPU")
+def test_round_trip_needs_two_cpus():
+    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import pyformer._core as c; "
+    script += "print(c.round_trip_ns())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == 0.0
+    if len(os.sched_getaffinity(0)) > 1:
+        assert _core.round_trip_ns() > 5.0
 
 
 def test_bad_arguments():

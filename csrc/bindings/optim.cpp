@@ -7,61 +7,26 @@
 
 namespace pyformer::bindings {
 
-using Tensors = std::vector<Tensor>;
-
-// Gradients as a step takes them: those given, or the parameters' own. A Python object for each, made while the caches
-// are full of other things, would take a hundredth of a small training step.
-static Tensors gradients_of(const char* op, const Tensors& params, const std::optional<Tensors>& given) {
-  if (given) return *given;
-  Tensors gradients;
-  for (size_t i = 0; i < params.size(); ++i) {
-    gradients.emplace_back(params[i].grad());
-    if (!gradients.back().array().defined()) throw ValueError(cat(op, ": params[", i, "] has no gradient"));
-  }
-  return gradients;
-}
-
 void bind_optim(py::module_& core) {
-  core.def(
-      "adamw_step_",
-      [](const Tensors& params, const std::optional<Tensors>& grads, const Tensors& exp_avgs,
-         const Tensors& exp_avg_sqs, double lr, double beta1, double beta2, double eps, double weight_decay,
-         int64_t step) {
-        adamw_step_(params, gradients_of("adamw_step_", params, grads), exp_avgs, exp_avg_sqs, lr, beta1, beta2, eps,
-                    weight_decay, step);
-      },
-      py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"), py::arg("lr"), py::arg("beta1"),
-      py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("step"), NoGil(),
-      R"(One step of AdamW over lists of tensors, in place; step counts from 1.
+  core.def("adamw_step_", &adamw_step_, py::arg("params"), py::arg("grads"), py::arg("exp_avgs"),
+           py::arg("exp_avg_sqs"), py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
+           py::arg("weight_decay"), py::arg("step"), NoGil(),
+           R"(One step of AdamW over lists of tensors, in place; step counts from 1.
 
-params, grads, exp_avgs, exp_avg_sqs: lists of the same length, shapes and dtypes (float32 or float64); grads may be
-None: the parameters' own. All is checked before anything is written. Raises ValueError for lists that don't match, share memory or for a
+params, grads, exp_avgs, exp_avg_sqs: lists of the same length, shapes and dtypes (float32 or float64).
+All is checked before anything is written. Raises ValueError for lists that don't match, share memory or for a
 coefficient out of range, TypeError for dtypes. Source: Loshchilov, Hutter 2019, algorithm 2.)");
-  core.def(
-      "sgd_step_",
-      [](const Tensors& params, const std::optional<Tensors>& grads, const Tensors& momentum_buffers, double lr,
-         double momentum, double weight_decay, bool nesterov) {
-        sgd_step_(params, gradients_of("sgd_step_", params, grads), momentum_buffers, lr, momentum, weight_decay,
-                  nesterov);
-      },
-      py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"), py::arg("momentum") = 0.0,
-      py::arg("weight_decay") = 0.0, py::arg("nesterov") = false, NoGil(),
-      R"(One step of gradient descent over lists of tensors, in place.
+  core.def("sgd_step_", &sgd_step_, py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
+           py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("nesterov") = false, NoGil(),
+           R"(One step of gradient descent over lists of tensors, in place.
 
 momentum_buffers: zeros before the first step, or an empty list without momentum. Errors as adamw_step_.)");
   core.def(
       "global_norm", &global_norm, py::arg("tensors"), NoGil(),
       "The square root of the sum of squares of all elements, in a fixed order. TypeError unless float32 or float64.");
   core.def("clip_gradients_", &clip_gradients_, py::arg("tensors"), py::arg("max_norm"), NoGil(),
-           "Scales the gradients of the tensors to a joint norm of at most max_norm and returns the norm before.");
-  core.def(
-      "have_gradients",
-      [](const Tensors& tensors) {
-        std::vector<bool> have;
-        for (const Tensor& t : tensors) have.push_back(t.grad().defined());
-        return have;
-      },
-      py::arg("tensors"), NoGil(), "Which of the tensors have a gradient.");
+           "Scales the gradients of the tensors to a joint norm of at most max_norm and returns the norm before. "
+           "ValueError unless max_norm is above 0.");
   core.def("scale_", &scale_, py::arg("tensors"), py::arg("factor"), NoGil(),
            "Multiplies every tensor by a number, in place. TypeError unless float32 or float64.");
   core.def(

@@ -116,16 +116,19 @@ static double round_trip_once_ns(int64_t trips) {
   });
   const auto trip = [&line] {
     line.store(line.load() | 1);
-    const auto start = Clock::now();
-    while (line.load() % 2 && Clock::now() - start < kLongest)
-      for (int poll = 0; poll < kPolls && line.load() % 2; ++poll) {
-      }
+    const auto sent = Clock::now();
+    do {
+      for (int poll = 0; poll < kPolls; ++poll)
+        if (line.load() % 2 == 0) return;
+    } while (Clock::now() - sent < kLongest);
   };
   trip();  // the thread starts
   const auto start = Clock::now();
   int64_t made = 0;
-  while (made < trips && Clock::now() - start < kLongest)
-    for (int64_t i = 0; i < 100; ++i, ++made) trip();
+  for (bool is_late = false; made < trips && !is_late; ++made) {
+    trip();
+    is_late = made % 64 == 0 && Clock::now() - start > kLongest;
+  }
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count() / double(made);
 }
 

@@ -7,7 +7,17 @@
 
 namespace pyformer {
 
-ThreadBlock::~ThreadBlock() { free(data_); }
+// Empty again: another thread_local's destructor may still come for it.
+ThreadBlock::~ThreadBlock() {
+  free(data_);
+  data_ = nullptr;
+  bytes_ = 0;
+}
+
+static void* take(int64_t bytes) {
+  void* block = nullptr;
+  return posix_memalign(&block, 64, static_cast<size_t>(bytes)) == 0 ? block : nullptr;
+}
 
 void* ThreadBlock::reserve(int64_t bytes) {
   if (bytes <= bytes_) return data_;
@@ -15,10 +25,12 @@ void* ThreadBlock::reserve(int64_t bytes) {
   data_ = nullptr;
   bytes_ = 0;
   contents = 0;
-  if (posix_memalign(&data_, 64, static_cast<size_t>(bytes)) != 0) {
-    data_ = nullptr;
-    throw OutOfMemory(cat("cannot allocate ", bytes, " bytes"));
+  data_ = take(bytes);
+  if (!data_) {
+    empty_cache();
+    data_ = take(bytes);
   }
+  if (!data_) throw OutOfMemory(cat("cannot allocate ", bytes, " bytes"));
   bytes_ = bytes;
   return data_;
 }

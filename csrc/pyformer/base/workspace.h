@@ -1,6 +1,5 @@
 // Memory for intermediate results. What a thread needs for one piece of work comes out of a block that stays with the
-// thread: memory that two threads use in turn travels between their caches line by line, which on two core complexes
-// cost a small training step a tenth of its time.
+// thread: memory that two threads use in turn travels between their caches line by line.
 #pragma once
 #include <cstdint>
 
@@ -16,7 +15,7 @@ class ThreadBlock {
   ThreadBlock(const ThreadBlock&) = delete;
   ThreadBlock& operator=(const ThreadBlock&) = delete;
 
-  // At least this many bytes, 64-byte aligned, contents undefined where they are more than there were.
+  // At least this many bytes, 64-byte aligned, contents undefined where they are more than there were. OutOfMemory.
   void* reserve(int64_t bytes);
 
   uint64_t contents = 0;  // what the block holds, by its user's own numbers; 0 where that is nothing

@@ -43,6 +43,7 @@ double global_norm(const std::vector<Tensor>& tensors) {
 }
 
 double clip_gradients_(const std::vector<Tensor>& tensors, double max_norm) {
+  if (!(max_norm > 0)) throw ValueError(cat("clip_gradients_: max_norm must be above 0, got ", max_norm));
   std::vector<Tensor> gradients;
   for (const Tensor& t : tensors)
     if (const Array gradient = t.grad(); gradient.defined()) gradients.emplace_back(gradient);

@@ -71,7 +71,7 @@ static const KernelSets<LinearKernels>& sets() {
   return sets;
 }
 
-Array activate_for_backward(const Array& x, Activation activation) {
+Array activate_(const Array& x, Activation activation) {
   constexpr int64_t kGrain = int64_t(1) << 14;
   const auto kernel = find_kernel("linear", sets(), &LinearKernels::activate, x.dtype());
   const Array out = Array::empty(x.shape(), x.dtype());

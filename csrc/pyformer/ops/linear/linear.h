@@ -26,8 +26,8 @@ struct LinearGradient {
 LinearGradient linear_backward(const Array& dout, const Array& x, const Array& weight, const Array& preactivation,
                                Activation activation, bool need_dx, bool need_dweight, bool need_dbias);
 
-// activation(x); x becomes activation'(x). Both share most of their work.
-Array activate_for_backward(const Array& x, Activation activation);
+// Returns activation(x) and writes activation'(x) over x: both share most of their work.
+Array activate_(const Array& x, Activation activation);
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation = Activation::none,
               const Tensor& residual = {});

@@ -1,5 +1,5 @@
-// linear's backward before its matrix products, vector code for one instruction set: one pass over dout.
-// Formulas and order are those of linear_ref.cpp.
+// linear's backward before its matrix products, in one pass over dout, and the activation with its derivative: vector
+// code for one instruction set. Formulas and order are those of linear_ref.cpp.
 #include "pyformer/base/write.h"
 #include "pyformer/ops/linear/linear_kernels.h"
 #include "pyformer/ops/matmul/matmul_epilogue.h"

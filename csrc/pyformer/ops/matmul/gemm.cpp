@@ -20,7 +20,9 @@ constexpr int64_t kTaskProducts = 1 << 19;  // multiply-adds below which handing
 constexpr int64_t kTaskElements = 1 << 16;  // the same for elements moved
 constexpr int64_t kPackElements = 1 << 13;  // elements packed for all, while all wait
 // An operand of so many bytes is packed by each thread for itself, if it multiplies it with so many vectors.
-constexpr int64_t kCopyBytes = 512 << 10, kCopyVectors = 128;
+constexpr int64_t kCopyBytes = 512 << 10, kCopyVectors = 256;
+// One that lies in place and is larger is not read again and again for a few vectors of the other.
+constexpr int64_t kRereadBytes = 1 << 20;
 
 thread_local ThreadBlock own_block, copy_block;
 
@@ -48,10 +50,11 @@ struct Vectors {
 Vectors rows_of(const Operand& a) { return {a.data, a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1}; }
 Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1, b.transposed ? 1 : b.stride}; }
 
-// One product on panels: the smaller operand is packed for all, each task packs its own part of the larger one and
-// multiplies it with all of the smaller. A small operand whose vectors lie across it, as both do in x^T dout, is panels
-// already and not packed; the tasks then share it, since what one thread packs is slow to reach another. For the same
-// reason each thread packs a small shared operand for itself. Long k is cut into blocks between which sums wait in C.
+// One product on panels. All tasks share one operand, and each has its own part of the other, which it packs and
+// multiplies with all of the shared one. What one thread packs is slow to reach another, so the shared operand is one
+// that needs no packing, if there is one: up to 4 MiB, an operand whose vectors lie across it, as both do in x^T dout,
+// is panels already. Else it is the smaller one, which each thread packs for itself or, if it is large, all for all.
+// Long k is cut into blocks between which sums wait in C.
 class PackedProduct {
  public:
   PackedProduct(const Gemm& g, const MatmulKernels& kernels, int index)
@@ -108,8 +111,14 @@ class PackedProduct {
   bool owns_cols() const {
     if (packed_b_) return g_.m <= 8 * rows_.tile;
     const bool rows_ready = in_place(rows_), cols_ready = in_place(cols_);
-    if (rows_ready != cols_ready && (rows_ready ? cols_ : rows_).panels >= 4 * num_threads()) return rows_ready;
+    if (rows_ready != cols_ready && is_worth_sharing(rows_ready ? rows_ : cols_, rows_ready ? cols_ : rows_))
+      return rows_ready;
     return g_.n >= g_.m;
+  }
+  // Whether to share `ready`, all of which each panel of `other` will read.
+  bool is_worth_sharing(const Side& ready, const Side& other) const {
+    const bool rereads_are_cheap = ready.count * g_.k * item_bytes_ <= kRereadBytes || 2 * other.count >= ready.count;
+    return rereads_are_cheap && other.panels >= 4 * num_threads();
   }
 
   // Whether packed weights pass by once, for a few rows: memory is the limit then.

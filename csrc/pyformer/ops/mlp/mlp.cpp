@@ -35,16 +35,17 @@ struct MlpSaved {
 // (5) dup = dpre^T n, dup_bias = sum of dpre, dn = dpre up
 // (6) dx, dnorm_weight, dnorm_bias: norm's gradients of dn
 Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) {
-  const bool acts = s.activation != Activation::none;
-  Array h = acts ? activate_for_backward(s.pre, s.activation) : s.pre;  // (1)
+  const bool acts = s.activation != Activation::none, need_dn = need[0] || need[1] || need[2];
+  const bool need_dpre = need_dn || need[3] || need[4];
+  Array h = s.pre;
+  if (acts && (need[5] || need_dpre)) h = activate_(s.pre, s.activation);  // (1)
   LinearGradient down;
   if (need[5] || need[6])
     down = linear_backward(dout, h, s.down(), {}, Activation::none, false, need[5], need[6]);  // (2)
   h = Array();                                                                                 // its memory serves dpre
-  const bool need_dn = need[0] || need[1] || need[2];
   LinearGradient up;
   NormGradient norm;
-  if (need_dn || need[3] || need[4]) {
+  if (need_dpre) {
     const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr);         // (3)
     const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());            // (4)
     up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4]);  // (5)
