@@ -104,7 +104,7 @@ def markdown(data: dict[str, Any]) -> str:
         "",
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['isa']}; load {machine['load_average']:.1f} at the "
         f"start; {machine['date']}, commit {machine['commit']}; torch {machine['versions']['torch']} eager.",
-        f"- Fused multiply-add peak on {max(data['threads'])} threads, measured once, at the start: "
+        f"- Fused multiply-add peak on {max(data['threads'])} threads, measured once, at the end: "
         f"{limits['fma_peak_gflops']:.0f} GFLOP/s.",
         "",
         "![tokens a second and memory](scaling.svg)",
