@@ -124,14 +124,6 @@ def highest(measured: list[dict[str, float]]) -> dict[str, float]:
     return {name: max(limits[name] for limits in measured) for name in measured[0] if name != "round_trip_ns"}
 
 
-def read_run(file: Path) -> dict[str, Any]:
-    """What an earlier run wrote; ValueError if it is something else."""
-    data = json.loads(file.read_text())
-    if not isinstance(data, dict) or not {"machine", "limits", "rows", "failures"} <= set(data):
-        raise ValueError(f"{file}: expected the results of an earlier run")
-    return data
-
-
 def default_file(machine: dict[str, Any]) -> Path:
     """bench/results/DATE-CPU.json."""
     cpu = re.sub(r"[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
@@ -145,12 +137,12 @@ def main() -> int:
         print('bench: needs torch and transformers: pip install ".[bench]"', file=sys.stderr)
         return 2
     from bench.items import all_items
-    from bench.report import put_into, text_table
+    from bench.report import put_into, read_run, text_table
 
     try:
         names = select(list(all_items(args.quick)), args.only)
         earlier = read_run(args.into) if args.into else None  # now, not after the measuring
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     if args.list:

@@ -39,6 +39,22 @@ class Comparison:
         return (self.work, self.ours, self.best, self.rival, self.theirs, self.their_best, ratio, self.share)
 
 
+def read_run(file: Path) -> dict[str, Any]:
+    """What a run wrote; ValueError if it can't be read or is something else."""
+    try:
+        data = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from None
+    whole = isinstance(data, dict) and {"machine", "limits", "rows", "failures", "repetitions"} <= set(data)
+    if not whole or not isinstance(data["rows"], list) or not all(map(_is_row, data["rows"])):
+        raise ValueError(f"{file}: expected the results of a run of bench")
+    return data
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and {"section", "name", "unit", "values", "errors"} <= set(row)
+
+
 def comparisons(data: dict[str, Any]) -> list[Comparison]:
     """One a rival of each row, or one without a rival."""
     return [c for row in data["rows"] for c in _compare(row, row.get("limits", data["limits"]))]
@@ -213,5 +229,9 @@ def _bold(c: Comparison) -> tuple[str, ...]:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m bench.report FILE")
-    RESULTS.write_text(markdown(json.loads(Path(sys.argv[1]).read_text())))
+    try:
+        run = read_run(Path(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(f"bench.report: {error}")
+    RESULTS.write_text(markdown(run))
     print(f"wrote {RESULTS}")

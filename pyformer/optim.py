@@ -278,15 +278,23 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
 
     Returns the norm before. A norm that is not finite is returned and changes nothing.
     """
-    if not hasattr(max_norm, "__float__"):
+    try:
+        limit = float(max_norm) if hasattr(max_norm, "__float__") else math.nan
+    except OverflowError:  # an int beyond the largest float
+        limit = math.inf if max_norm > 0 else -math.inf
+    except (TypeError, ValueError, RuntimeError):  # an array or a tensor of several elements
+        limit = math.nan
+    if math.isnan(limit) and not isinstance(max_norm, float):
         raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")
-    if not max_norm > 0.0:
+    if not limit > 0.0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"clip_grad_norm_: expected a list of Tensors, got {type(parameters).__name__}")
     parameters = [parameters] if isinstance(parameters, pf.Tensor) else list(parameters)
     for p in parameters:
         if not isinstance(p, pf.Tensor):
             raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")
-    return _core.clip_gradients_(parameters, float(max_norm))
+    return _core.clip_gradients_(parameters, limit)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -93,6 +94,21 @@ def test_notes_of_a_run_are_shown(report):
     noted = data(row("any", 1.0, {}), notes=["One row was measured again."])
     assert "One row was measured again." in report.text_table(noted)
     assert "- One row was measured again." in report.markdown(noted)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"machine": {}, "limits": {}, "rows": 3, "failures": {}}'])
+def test_what_is_no_run_is_named(report, tmp_path, text):
+    file = tmp_path / "run.json"
+    with pytest.raises(ValueError, match=r"run\.json"):
+        report.read_run(file)
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json"):
+        report.read_run(file)
+    file.write_text(json.dumps({**data(), "rows": [{"x": 1}]}))
+    with pytest.raises(ValueError, match="expected the results of a run"):
+        report.read_run(file)
+    file.write_text(json.dumps(data(row("any", 1.0, {}))))
+    assert report.read_run(file)["rows"][0]["name"] == "any"
 
 
 def test_limits_that_moved_are_shown_and_rows_set_against_their_own(report):

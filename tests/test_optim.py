@@ -219,6 +219,13 @@ def test_momentum_can_be_set_later():
         (lambda p: optim.SGD([p], nesterov=True), ValueError),
         (lambda p: optim.clip_grad_norm_([p], 0.0), ValueError),
         (lambda p: optim.clip_grad_norm_([p], None), TypeError),
+        (lambda p: optim.clip_grad_norm_([p], math.nan), ValueError),
+        (lambda p: optim.clip_grad_norm_([p], -(10**400)), ValueError),
+        (lambda p: optim.clip_grad_norm_([p], "1.0"), TypeError),
+        (lambda p: optim.clip_grad_norm_([p], np.ones(2)), TypeError),
+        (lambda p: optim.clip_grad_norm_([p], pf.ones(2)), TypeError),
+        (lambda p: optim.clip_grad_norm_([1.0], 1.0), TypeError),
+        (lambda p: optim.clip_grad_norm_(None, 1.0), TypeError),
     ],
 )
 def test_bad_arguments(make, error):
