@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import ROOT
-from bench.machine import describe, measure_limits
+from bench.machine import describe
 from bench.measure import OURS
 
 FOLDER = Path(__file__).resolve().parent
@@ -81,7 +81,7 @@ def run_all(threads: Iterable[int]) -> dict[str, Any]:
             for who in WHO:
                 print(series, sizes, count, who, file=sys.stderr, flush=True)
                 points.append({"series": series, **_measure_apart(who, *sizes, count)})
-    return {"machine": describe(), "limits": measure_limits(max(threads)), "threads": threads, "points": points}
+    return {"machine": describe(), "threads": threads, "points": points}
 
 
 def _select(data: dict[str, Any], series: str, who: str, threads: int) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _tokens_per_s(point: dict[str, Any]) -> float:
 
 def markdown(data: dict[str, Any]) -> str:
     """The whole of SCALING.md."""
-    machine, limits = data["machine"], data["limits"]
+    machine = data["machine"]
     lines = [
         "# How cost grows",
         "",
@@ -104,8 +104,6 @@ def markdown(data: dict[str, Any]) -> str:
         "",
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['isa']}; load {machine['load_average']:.1f} at the "
         f"start; {machine['date']}, commit {machine['commit']}; torch {machine['versions']['torch']} eager.",
-        f"- Fused multiply-add peak on {max(data['threads'])} threads, measured once, at the end: "
-        f"{limits['fma_peak_gflops']:.0f} GFLOP/s.",
         "",
         "![tokens a second and memory](scaling.svg)",
     ]
