@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import numbers
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -278,15 +280,9 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
 
     Returns the norm before. A norm that is not finite is returned and changes nothing.
     """
-    try:
-        limit = float(max_norm) if hasattr(max_norm, "__float__") else math.nan
-    except OverflowError:  # an int beyond the largest float
-        limit = math.inf if max_norm > 0 else -math.inf
-    except (TypeError, ValueError, RuntimeError):  # an array or a tensor of several elements
-        limit = math.nan
-    if math.isnan(limit) and not isinstance(max_norm, float):
+    if not isinstance(max_norm, numbers.Real):
         raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")
-    if not limit > 0.0:
+    if not max_norm > 0.0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
     if not isinstance(parameters, Iterable):
         raise TypeError(f"clip_grad_norm_: expected a list of Tensors, got {type(parameters).__name__}")
@@ -294,7 +290,7 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
     for p in parameters:
         if not isinstance(p, pf.Tensor):
             raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")
-    return _core.clip_gradients_(parameters, limit)
+    return _core.clip_gradients_(parameters, float(min(max_norm, sys.float_info.max)))  # an int may be larger
 
 
 @dataclass(frozen=True)

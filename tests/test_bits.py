@@ -292,6 +292,41 @@ def test_products_beyond_the_shared_cache(m, n, isa):
 
 
 @pytest.mark.parametrize("isa", ISAS[-2:])
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [
+        (1100, 512, 250),  # the shared operand is 500 KiB or, filled up, 512: each thread packs it for itself
+        (1100, 512, 260),  # a panel more: packed for all
+        (250, 512, 1100),
+        (120, 304, 912),  # in place over 1 MiB, few vectors of the other
+        (480, 304, 912),  # in place and shared
+        (912, 304, 480),
+    ],
+)
+def test_whichever_operand_is_shared(m, k, n, isa):
+    """Layouts and threads decide which operand tasks share and who packs it; none of it is in the bits."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(m)
+    a, b = rng.standard_normal((m, k)).astype("f"), rng.standard_normal((k, n)).astype("f")
+    rows, columns = pf.tensor(a), pf.tensor(b)
+    rows_across, columns_along = pf.tensor(a.T.copy()), pf.tensor(b.T.copy())
+    alone = pf.ops.matmul(rows[m // 2 : m // 2 + 1], columns).numpy()
+    results = []
+    for threads in (1, 2, 3):
+        pf.set_num_threads(threads)
+        results += [
+            pf.ops.matmul(rows, columns),
+            pf.ops.matmul(rows_across, columns, transpose_a=True),
+            pf.ops.linear(rows, columns_along),
+            pf.ops.matmul(rows_across, columns_along, transpose_a=True, transpose_b=True),
+        ]
+    results = [r.numpy() for r in results]
+    assert all(same_bits(r, results[0]) for r in results[1:])
+    assert same_bits(results[0][m // 2 : m // 2 + 1], alone)
+    np.testing.assert_allclose(results[0], a.astype("d") @ b.astype("d"), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("isa", ISAS[-2:])
 @pytest.mark.parametrize("op", ["lstm", "gru"])
 def test_recurrences_wider_than_a_block_of_k(op, isa):
     """Sums that are added to what is there wait in memory of their own between blocks of k; one row has no blocks."""

@@ -14,15 +14,11 @@
 #include <vector>
 
 #include "pyformer/base/error.h"
+#include "require.h"
 
 namespace {
 
 using namespace pyformer;
-
-#define REQUIRE(condition)                                                                                \
-  do {                                                                                                    \
-    if (!(condition)) throw std::runtime_error(cat(__FILE__, ":", __LINE__, ": not true: ", #condition)); \
-  } while (0)
 
 constexpr int64_t kMiB = int64_t(1) << 20;
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "pyformer/base/error.h"
+#include "require.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -27,11 +28,6 @@ namespace {
 
 using namespace pyformer;
 using namespace std::chrono_literals;
-
-#define REQUIRE(condition)                                                                                \
-  do {                                                                                                    \
-    if (!(condition)) throw std::runtime_error(cat(__FILE__, ":", __LINE__, ": not true: ", #condition)); \
-  } while (0)
 
 // Sanitizers do not survive a fork while other threads run.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)

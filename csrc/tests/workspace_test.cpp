@@ -8,15 +8,11 @@
 
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/error.h"
+#include "require.h"
 
 namespace {
 
 using namespace pyformer;
-
-#define REQUIRE(condition)                                                                                \
-  do {                                                                                                    \
-    if (!(condition)) throw std::runtime_error(cat(__FILE__, ":", __LINE__, ": not true: ", #condition)); \
-  } while (0)
 
 thread_local ThreadBlock block;
 

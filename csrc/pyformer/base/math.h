@@ -319,19 +319,8 @@ PF_INLINE V gelu_tanh(V x) {
   using T = Element<V>;
   return x * sigmoid(x * fma(x * x, splat<V>(kGeluCubic<T>), splat<V>(kGelu<T>)));
 }
-// s + x s (1 - s) d(2u)/dx, s = sigmoid(2u)
-template <Real V>
-PF_INLINE V gelu_tanh_derivative(V x) {
-  using T = Element<V>;
-  const V bound = splat<V>(T(kIsFloat<V> ? 12 : 24));  // past it s (1 - s) is 0 and its factor may overflow
-  const V t = max(-bound, min(bound, x));
-  const V square = t * t;
-  const Sigmoid<V> s(t * fma(square, splat<V>(kGeluCubic<T>), splat<V>(kGelu<T>)));
-  const V slope = t * fma(square, splat<V>(T(3) * kGeluCubic<T>), splat<V>(kGelu<T>));
-  return fma(slope * s.complement, s.value, s.value);
-}
-
-// Both at once, the bits of gelu_tanh and gelu_tanh_derivative: past the bound the sigmoid is 0 or 1 anyway.
+// The value and s + x s (1 - s) d(2u)/dx, s = sigmoid(2u). Past the bound s (1 - s) is 0 and its factor may overflow;
+// the sigmoid is 0 or 1 there, so the value has the bits of gelu_tanh.
 template <Real V>
 PF_INLINE void gelu_tanh_with_derivative(V x, V* value, V* derivative) {
   using T = Element<V>;
@@ -343,6 +332,12 @@ PF_INLINE void gelu_tanh_with_derivative(V x, V* value, V* derivative) {
   const Sigmoid<V> s(u);
   *value = x * sigmoid(u);
   *derivative = fma(slope * s.complement, s.value, s.value);
+}
+template <Real V>
+PF_INLINE V gelu_tanh_derivative(V x) {
+  V value, derivative;
+  gelu_tanh_with_derivative(x, &value, &derivative);
+  return derivative;
 }
 
 // ---- sin, cos -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 namespace pyformer {
 
-// A block that one thread keeps, to be declared thread_local. It is no part of memory_stats().
+// A block that one thread keeps, to be declared thread_local. memory_stats() and empty_cache() know nothing of it.
 class ThreadBlock {
  public:
   static constexpr int64_t kMaxBytes = int64_t(2) << 20;  // more is not kept
@@ -25,8 +25,9 @@ class ThreadBlock {
   int64_t bytes_ = 0;
 };
 
-// Memory of one scope: the thread's block where `kept` is given and large enough to keep, else from the allocator.
-// So are all of it in guard mode and with PYFORMER_ALLOCATOR=system, as both watch the bounds of each request.
+// Memory of one scope: the thread's block where `kept` is given and `bytes` are few enough to keep, else from the
+// allocator; always from there in guard mode and with PYFORMER_ALLOCATOR=system, which watch the bounds of each
+// request.
 class Workspace {
  public:
   explicit Workspace(int64_t bytes, ThreadBlock* kept = nullptr);

@@ -42,7 +42,8 @@ Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) 
   LinearGradient down;
   if (need[5] || need[6])
     down = linear_backward(dout, h, s.down(), {}, Activation::none, false, need[5], need[6]);  // (2)
-  h = Array();                                                                                 // its memory serves dpre
+
+  h = Array();  // (3) may have its memory
   LinearGradient up;
   NormGradient norm;
   if (need_dpre) {
