@@ -7,17 +7,20 @@ namespace pyformer::bindings {
 struct GradientForm {
   Shape shape;
   DType dtype;
+  Device device;
 };
 
 // The gradient that a backward written in Python returned for input i, checked.
 static Array returned_gradient(const std::string& name, size_t i, const py::handle& item, const GradientForm& form) {
-  if (item.is_none()) return Array::zeros(form.shape, form.dtype);
+  if (item.is_none()) return Array::zeros(form.shape, form.dtype, form.device);
   if (!py::isinstance<Tensor>(item))
     throw TypeError(cat(name, ": gradient ", i, " must be a Tensor or None, got ", Py_TYPE(item.ptr())->tp_name));
   const Array gradient = item.cast<Tensor>().array();
-  if (!(gradient.shape() == form.shape) || gradient.dtype() != form.dtype)
-    throw ValueError(cat(name, ": gradient ", i, " must be ", pyformer::name(form.dtype), " ", form.shape.str(),
-                         ", got ", pyformer::name(gradient.dtype()), " ", gradient.shape().str()));
+  const bool fits = gradient.dtype() == form.dtype || gradient.dtype() == gradient_dtype(form.dtype);
+  if (!(gradient.shape() == form.shape) || !fits || gradient.device() != form.device)
+    throw ValueError(cat(name, ": gradient ", i, " must be ", pyformer::name(form.dtype), " ", form.shape.str(), " on ",
+                         pyformer::name(form.device), ", got ", pyformer::name(gradient.dtype()), " ",
+                         gradient.shape().str(), " on ", pyformer::name(gradient.device())));
   return gradient;
 }
 
@@ -27,7 +30,7 @@ static std::vector<Tensor> record_python(const std::string& name, const std::vec
   std::vector<Array> outs;
   for (const Tensor& t : outputs) outs.push_back(t.array());
   std::vector<GradientForm> forms;
-  for (const Tensor& t : inputs) forms.push_back({t.shape(), gradient_dtype(t.dtype())});
+  for (const Tensor& t : inputs) forms.push_back({t.shape(), t.dtype(), t.device()});
   return record_outputs(
       "Function", inputs, std::move(outs),
       [callable = owned(std::move(backward)), name, forms](const std::vector<Array>& douts,

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <cmath>
 #include <optional>
 #include <thread>
 
@@ -137,7 +138,18 @@ py::object call_method(const py::object& owner, const char* name, const Args&...
 PyObject* new_for_call(PyTypeObject* type, PyObject* args, PyObject* kwargs);
 
 using DeviceName = std::optional<std::string>;
-inline Device device_or_cpu(const DeviceName& device) { return device_from_name(device.value_or("cpu")); }
+inline Device device_or_default(const DeviceName& device) {
+  return device ? device_from_name(*device) : default_device();
+}
+
+// An integer dtype's least value, and the first that is too large.
+struct IntegerRange {
+  double least, beyond;
+};
+inline IntegerRange integer_range(DType dtype) {
+  const double span = std::ldexp(1.0, 8 * int(item_bytes(dtype)));
+  return dtype == DType::uint8 ? IntegerRange{0, span} : IntegerRange{-span / 2, span / 2};
+}
 
 inline Tensor or_absent(const std::optional<Tensor>& tensor) { return tensor ? *tensor : Tensor(); }
 
@@ -163,8 +175,9 @@ T argument(const char* op, const char* expected, py::handle value) {
 // interop.cpp
 Tensor tensor_from(const py::object& data, const py::object& dtype, const DeviceName& device, bool requires_grad);
 Tensor tensor_sharing(const py::object& data);
-py::array numpy_of(const Array& array);     // shares memory; TypeError for bfloat16
-DType dtype_from(const py::object& dtype);  // a pyformer or NumPy dtype, or its name
+py::array numpy_of(const Array& array);       // shares memory; TypeError for bfloat16
+DType dtype_from(const py::object& dtype);    // a pyformer or NumPy dtype, or its name
+bool is_dtype_name(const std::string& name);  // of a dtype here or in NumPy
 
 // dlpack.cpp
 bool is_dlpack_only(const py::object& data);  // exchanged through DLPack because NumPy can't be sure to read it

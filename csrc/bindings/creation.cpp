@@ -27,15 +27,7 @@ Shape shape_from(const char* op, const py::args& args) {
   return shape;
 }
 
-static constexpr int64_t kFillGrain = 1 << 18;
-
-template <class T>
-static Array filled(const Shape& shape, T value) {
-  Array a = Array::empty(shape, DTypeOf<T>::value);
-  T* data = a.data<T>();
-  parallel_for(a.size(), kFillGrain, [&](int64_t begin, int64_t end) { std::fill(data + begin, data + end, value); });
-  return a;
-}
+static constexpr int64_t kRangeGrain = 1 << 18;
 
 // A number as Python gave it: integers stay exact.
 struct Number {
@@ -65,34 +57,19 @@ static Number number_from(const char* op, const py::object& value) {
 }
 
 static int64_t integer_for(const char* op, const Number& value, DType dtype) {
-  const double limit = dtype == DType::int32 ? 0x1p31 : 0x1p63;
-  const bool fits = value.whole ? dtype == DType::int64 || value.integer == int32_t(value.integer)
-                                : value.real >= -limit && value.real < limit && value.real == std::floor(value.real);
+  const auto [least, beyond] = integer_range(dtype);
+  const bool within = value.real >= least && value.real < beyond;
+  const bool fits = value.whole ? dtype == DType::int64 || within : within && value.real == std::floor(value.real);
   if (!fits) throw ValueError(cat(op, ": ", value.real, " is not an integer that fits in ", name(dtype)));
   return value.whole ? value.integer : int64_t(value.real);
 }
 
-static Array full(const Shape& shape, const Number& number, DType dtype) {
-  const double value = number.real;
-  float narrow = 0;
-  in_default_float_mode([&] { narrow = float(value); });
-  switch (dtype) {
-    case DType::float32:
-      return filled(shape, narrow);
-    case DType::float64:
-      return filled(shape, value);
-    case DType::bfloat16:
-      return filled(shape, to_bfloat16(narrow));
-    case DType::float16:
-      return filled(shape, to_float16(narrow));
-    case DType::int64:
-      return filled(shape, integer_for("full", number, dtype));
-    case DType::int32:
-      return filled(shape, int32_t(integer_for("full", number, dtype)));
-    case DType::boolean:
-      return filled(shape, value != 0);
-  }
-  throw std::logic_error("full: unknown dtype");
+static Array full(const Shape& shape, const Number& number, DType dtype, Device device) {
+  const uint64_t bits =
+      is_integer(dtype) ? bits_of(integer_for("full", number, dtype), dtype) : bits_of(number.real, dtype);
+  const Array array = Array::empty(shape, dtype, device);
+  fill_(array, bits);
+  return array;
 }
 
 static DType dtype_or(const py::object& dtype, DType otherwise) {
@@ -100,10 +77,10 @@ static DType dtype_or(const py::object& dtype, DType otherwise) {
 }
 
 static Tensor made(const DeviceName& device, const Shape& shape, const Number& value, DType dtype, bool requires_grad) {
-  device_or_cpu(device);
+  const Device place = device_or_default(device);
   ReleaseGil release;
   const bool zero = value.real == 0 && !std::signbit(value.real);
-  return Tensor(zero ? Array::zeros(shape, dtype) : full(shape, value, dtype), requires_grad);
+  return Tensor(zero ? Array::zeros(shape, dtype, place) : full(shape, value, dtype, place), requires_grad);
 }
 
 // Differences of int64 fit in uint64, and so do the values, modulo 2^64.
@@ -113,9 +90,9 @@ static Array whole_range(int64_t start, int64_t stop, int64_t step) {
   const bool empty = step > 0 ? stop <= start : stop >= start;
   const uint64_t count = empty ? 0 : (span - 1) / stride + 1;
   if (count > uint64_t(1) << 53) throw OutOfMemory(cat("arange: ", count, " elements"));
-  const Array values = Array::empty({int64_t(count)}, DType::int64);
+  const Array values = Array::empty({int64_t(count)}, DType::int64, kCpu);
   int64_t* const data = values.data<int64_t>();
-  parallel_for(values.size(), kFillGrain, [=](int64_t begin, int64_t end) {
+  parallel_for(values.size(), kRangeGrain, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) data[i] = int64_t(uint64_t(start) + uint64_t(i) * uint64_t(step));
   });
   return values;
@@ -124,9 +101,9 @@ static Array whole_range(int64_t start, int64_t stop, int64_t step) {
 static Array real_range(double start, double stop, double step) {
   const double count = std::max(0.0, std::ceil((stop - start) / step));
   if (count > 0x1p53) throw OutOfMemory(cat("arange: ", count, " elements"));
-  const Array values = Array::empty({int64_t(count)}, DType::float64);
+  const Array values = Array::empty({int64_t(count)}, DType::float64, kCpu);
   double* const data = values.data<double>();
-  parallel_for(values.size(), kFillGrain, [=](int64_t begin, int64_t end) {
+  parallel_for(values.size(), kRangeGrain, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) data[i] = start + double(i) * step;
   });
   return values;
@@ -134,7 +111,7 @@ static Array real_range(double start, double stop, double step) {
 
 static Tensor arange(const py::object& start, const py::object& stop, const py::object& step, const py::object& dtype,
                      const DeviceName& device, bool requires_grad) {
-  device_or_cpu(device);
+  const Device place = device_or_default(device);
   const Number first = stop.is_none() ? Number{true, 0, 0} : number_from("arange", start);
   const Number last = number_from("arange", stop.is_none() ? start : stop), stride = number_from("arange", step);
   if (stride.real == 0 || !std::isfinite(stride.real) || !std::isfinite(first.real) || !std::isfinite(last.real))
@@ -152,7 +129,7 @@ static Tensor arange(const py::object& start, const py::object& stop, const py::
     if (end > 0 && exact) integer_for("arange", {true, values.data<int64_t>()[end], last.real}, type);
     if (end > 0 && !exact) integer_for("arange", {false, 0, std::trunc(values.data<double>()[end])}, type);
   }
-  return Tensor(cast(values, type), requires_grad);
+  return Tensor(cast(values, type).to(place), requires_grad);
 }
 
 void bind_creation(py::module_& core) {

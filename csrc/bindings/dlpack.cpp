@@ -7,18 +7,17 @@ namespace pyformer::bindings {
 
 static dlpack::DataType dlpack_type(DType dtype) {
   const uint8_t bits = uint8_t(8 * item_bytes(dtype));
-  if (dtype == DType::boolean) return {dlpack::kBool, bits, 1};
-  if (dtype == DType::bfloat16) return {dlpack::kBfloat, bits, 1};
-  return {is_float(dtype) ? dlpack::kFloat : dlpack::kInt, bits, 1};
+  return {row_of(dtype).dlpack_code, bits, 1};
 }
 
 static DType dtype_of(dlpack::DataType type) {
-  for (int i = 0; i <= int(DType::boolean); ++i) {
+  for (int i = 0; i < kDTypeCount; ++i) {
     const dlpack::DataType t = dlpack_type(DType(i));
     if (t.code == type.code && t.bits == type.bits && type.lanes == 1) return DType(i);
   }
-  throw TypeError(cat("from_dlpack: expected float32, float64, bfloat16, float16, int64, int32 or bool, got type code ",
-                      int(type.code), " of ", int(type.bits), " bits"));
+  throw TypeError(cat(
+      "from_dlpack: expected float32, float64, bfloat16, float16, int64, int32, int8, uint8 or bool, got type code ",
+      int(type.code), " of ", int(type.bits), " bits"));
 }
 
 // What an exported capsule owns: the array, and the extents that its view points at.
@@ -95,10 +94,10 @@ static Array array_of(const dlpack::TensorView& view, bool read_only, std::share
   char* data = static_cast<char*>(view.data) + view.byte_offset;
   const int64_t item = item_bytes(dtype);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % uintptr_t(item) == 0;
-  if (shape.size() == 0) return Array::empty(shape, dtype);
-  if (is_row_major(view) && aligned && !read_only) return Array::borrow(data, shape, dtype, std::move(owner));
+  if (shape.size() == 0) return Array::empty(shape, dtype, kCpu);
+  if (is_row_major(view) && aligned && !read_only) return Array::borrow(data, shape, dtype, kCpu, std::move(owner));
   ReleaseGil release;
-  const Array out = Array::empty(shape, dtype);
+  const Array out = Array::empty(shape, dtype, kCpu);
   char* target = static_cast<char*>(out.raw());
   for (int64_t i = 0; i < out.size(); ++i) {
     int64_t offset = 0, rest = i, row_major = 1;

@@ -7,19 +7,21 @@
 namespace pyformer::bindings {
 
 static const char* numpy_name(DType dtype) {
-  if (dtype == DType::bfloat16) throw TypeError("numpy: NumPy has no bfloat16; use .to(pyformer.float32) first");
-  return name(dtype);
+  if (const char* known = row_of(dtype).numpy) return known;
+  throw TypeError(cat("numpy: NumPy has no ", name(dtype), "; use .to(pyformer.float32) first"));
 }
 
 py::array numpy_of(const Array& array) {
   const py::dtype dtype(numpy_name(array.dtype()));
+  if (!array.device().is_cpu())
+    throw TypeError(cat("numpy: the tensor is on ", name(array.device()), "; use .to(\"cpu\") first"));
   auto* owner = new Array(array);
   const py::capsule base(owner, [](void* p) { delete static_cast<Array*>(p); });
   return py::array(dtype, std::vector<py::ssize_t>(array.shape().begin(), array.shape().end()), array.raw(), base);
 }
 
 static std::optional<DType> dtype_named(const std::string& wanted) {
-  for (int i = 0; i <= int(DType::boolean); ++i)
+  for (int i = 0; i < kDTypeCount; ++i)
     if (wanted == name(DType(i))) return DType(i);
   return std::nullopt;
 }
@@ -31,11 +33,11 @@ static std::string name_of(const py::object& dtype) {
 }
 
 DType dtype_from(const py::object& dtype) {
-  const char* expected = "dtype: expected float32, float64, bfloat16, float16, int64, int32 or bool, got ";
+  const char* expected = "dtype: expected float32, float64, bfloat16, float16, int64, int32, int8, uint8 or bool, got ";
   if (dtype.is_none()) throw TypeError(cat(expected, "None"));  // NumPy's default would be float64
   if (py::isinstance<DType>(dtype)) {
     const DType known = dtype.cast<DType>();
-    if (known > DType::boolean) throw TypeError(cat(expected, "DType(", int(known), ")"));
+    if (int(known) >= kDTypeCount) throw TypeError(cat(expected, "DType(", int(known), ")"));
     return known;
   }
   if (py::isinstance<py::str>(dtype))  // NumPy does not know bfloat16
@@ -48,6 +50,16 @@ DType dtype_from(const py::object& dtype) {
   }
   if (const auto found = dtype_named(wanted)) return *found;
   throw TypeError(cat(expected, wanted));
+}
+
+bool is_dtype_name(const std::string& name) {
+  if (dtype_named(name)) return true;
+  try {
+    py::dtype::from_args(py::str(name));
+    return true;
+  } catch (const py::error_already_set&) {
+    return false;
+  }
 }
 
 // Python numbers carry no width: True if data is a number or a nest of lists whose first leaf is one.
@@ -97,9 +109,9 @@ static std::optional<DType> narrowed(const py::object& data) {
   return plain ? std::optional(DType::float32) : std::nullopt;
 }
 
-// Narrow integers have no counterpart here; they widen without loss.
+// Integers that have no counterpart here widen without loss.
 static const char* widened(const std::string& dtype) {
-  if (dtype == "int8" || dtype == "uint8" || dtype == "int16" || dtype == "uint16") return "int32";
+  if (dtype == "int16" || dtype == "uint16") return "int32";
   if (dtype == "uint32") return "int64";
   return nullptr;
 }
@@ -156,7 +168,7 @@ static Array copy_of(const py::object& data, bool to_wanted = false) {
   }
   DType dtype;
   const py::array source = readable_array(data, &dtype, to_wanted);
-  const Array out = Array::empty(shape_of(source), dtype);
+  const Array out = Array::empty(shape_of(source), dtype, kCpu);
   const py::capsule keep(&out, [](void*) {});
   const py::array target(source.dtype(), std::vector<py::ssize_t>(source.shape(), source.shape() + source.ndim()),
                          out.raw(), keep);
@@ -166,30 +178,34 @@ static Array copy_of(const py::object& data, bool to_wanted = false) {
 
 // Python's numbers have one value, which an integer dtype must hold exactly; arrays convert as cast does.
 static void check_fits(const Array& numbers, DType dtype) {
-  const double limit = dtype == DType::int32 ? 0x1p31 : 0x1p63;
+  const auto [least, beyond] = integer_range(dtype);
   const auto refuse = [&](auto value) {
     throw ValueError(cat("tensor: ", value, " is not an integer that fits in ", name(dtype)));
   };
   for (int64_t i = 0; i < numbers.size(); ++i) {
     if (numbers.dtype() == DType::float64) {
       const double value = numbers.data<double>()[i];
-      if (!(value >= -limit && value < limit) || value != std::floor(value)) refuse(value);
-    } else if (numbers.dtype() == DType::int64 && dtype == DType::int32) {
+      if (!(value >= least && value < beyond) || value != std::floor(value)) refuse(value);
+    } else if (numbers.dtype() == DType::int64 && dtype != DType::int64) {
       const int64_t value = numbers.data<int64_t>()[i];
-      if (value != int32_t(value)) refuse(value);
+      if (double(value) < least || double(value) >= beyond) refuse(value);
     }
   }
 }
 
 Tensor tensor_from(const py::object& data, const py::object& dtype, const DeviceName& device, bool requires_grad) {
-  device_or_cpu(device);
-  if (dtype.is_none()) return Tensor(copy_of(data), requires_grad);
+  const Device place = device_or_default(device);
+  if (dtype.is_none()) {
+    const Array array = copy_of(data);
+    const ReleaseGil release;
+    return Tensor(array.to(place), requires_grad);
+  }
   const DType wanted = dtype_from(dtype);
   const Array array = copy_of(data, true);
   const bool exact = is_integer(wanted) && is_python_number(data);
   ReleaseGil release;
   if (exact) check_fits(array, wanted);
-  return Tensor(cast(array, wanted), requires_grad);
+  return Tensor(cast(array, wanted).to(place), requires_grad);
 }
 
 Tensor tensor_sharing(const py::object& data) {
@@ -200,7 +216,7 @@ Tensor tensor_sharing(const py::object& data) {
   const bool shareable = (source.flags() & py::array::c_style) && source.writeable() &&
                          reinterpret_cast<uintptr_t>(source.data()) % uintptr_t(source.itemsize()) == 0;
   if (!shareable || source.size() == 0) return Tensor(copy_of(source));
-  return Tensor(Array::borrow(const_cast<void*>(source.data()), shape_of(source), dtype, owned(source)));
+  return Tensor(Array::borrow(const_cast<void*>(source.data()), shape_of(source), dtype, kCpu, owned(source)));
 }
 
 }  // namespace pyformer::bindings

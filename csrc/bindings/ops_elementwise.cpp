@@ -16,46 +16,34 @@ using BinaryFunction = Tensor (*)(const Tensor&, const Tensor&);
 
 // ---- operands ---------------------------------------------------------------------------------------------------
 
-template <class T>
-static Tensor filled(T value) {
-  Array scalar = Array::empty({}, DTypeOf<T>::value);
-  *scalar.data<T>() = value;
-  return Tensor(std::move(scalar));
+static Tensor scalar(uint64_t bits, const Tensor& like) {
+  const Array array = Array::empty({}, like.dtype(), like.device());
+  fill_(array, bits);
+  return Tensor(array);
 }
 
-static Tensor float_scalar(const char* op, double value, DType dtype) {
-  float narrow = 0;
-  in_default_float_mode([&] { narrow = float(value); });
-  switch (dtype) {
-    case DType::float32:
-      return filled(narrow);
-    case DType::float64:
-      return filled(value);
-    case DType::bfloat16:
-      return filled(to_bfloat16(narrow));
-    case DType::float16:
-      return filled(to_float16(narrow));
-    default:
-      throw TypeError(cat(op, ": expected an integer to go with ", name(dtype), ", got the float ", value));
-  }
+static Tensor float_scalar(const char* op, double value, const Tensor& like) {
+  if (is_float(like.dtype())) return scalar(bits_of(value, like.dtype()), like);
+  throw TypeError(cat(op, ": expected an integer to go with ", name(like.dtype()), ", got the float ", value));
 }
 
-static Tensor integer_scalar(const char* op, py::handle number, DType dtype) {
+static Tensor integer_scalar(const char* op, py::handle number, const Tensor& like) {
+  const DType dtype = like.dtype();
   if (is_float(dtype)) {
     const double value = PyLong_AsDouble(number.ptr());
     if (value == -1.0 && PyErr_Occurred()) {
       PyErr_Clear();
       throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
     }
-    return float_scalar(op, value, dtype);
+    return float_scalar(op, value, like);
   }
   if (dtype == DType::boolean) throw TypeError(cat(op, ": expected a bool to go with bool, got an integer"));
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
-  const bool fits = !overflow && (dtype == DType::int64 || (value >= std::numeric_limits<int32_t>::min() &&
-                                                            value <= std::numeric_limits<int32_t>::max()));
+  const auto [least, beyond] = integer_range(dtype);
+  const bool fits = !overflow && (dtype == DType::int64 || (double(value) >= least && double(value) < beyond));
   if (!fits) throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
-  return dtype == DType::int64 ? filled(int64_t(value)) : filled(int32_t(value));
+  return scalar(bits_of(int64_t(value), dtype), like);
 }
 
 static TypeError foreign_operand(const char* op, py::handle other) {
@@ -69,16 +57,16 @@ static bool is_numpy_scalar(py::handle object) { return py::isinstance(object, n
 // As the Python number it stands for. NumPy's item() of a longdouble is a longdouble again, of a date an integer.
 static Tensor numpy_scalar(const char* op, py::handle scalar, const Tensor& like) {
   const char kind = py::dtype(scalar.attr("dtype")).kind();
-  if (kind == 'f') return float_scalar(op, PyFloat_AsDouble(scalar.ptr()), like.dtype());
+  if (kind == 'f') return float_scalar(op, PyFloat_AsDouble(scalar.ptr()), like);
   if (kind != 'b' && kind != 'i' && kind != 'u') throw foreign_operand(op, scalar);
   return *binary_operand(op, py::object(scalar.attr("item")()), like);
 }
 
 std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
-  if (PyFloat_Check(other.ptr())) return float_scalar(op, PyFloat_AS_DOUBLE(other.ptr()), like.dtype());
-  if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean) return filled(other.ptr() == Py_True);
-  if (PyLong_Check(other.ptr())) return integer_scalar(op, other, like.dtype());
+  if (PyFloat_Check(other.ptr())) return float_scalar(op, PyFloat_AS_DOUBLE(other.ptr()), like);
+  if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean) return scalar(other.ptr() == Py_True, like);
+  if (PyLong_Check(other.ptr())) return integer_scalar(op, other, like);
   if (py::isinstance<py::array>(other)) return tensor_sharing(py::reinterpret_borrow<py::object>(other));
   if (is_numpy_scalar(other)) return numpy_scalar(op, other, like);
   return std::nullopt;

@@ -5,16 +5,16 @@
 
 namespace pyformer::bindings {
 
-template <Array (*draw)(const Shape&, DType, RandomStream)>
+template <Array (*draw)(const Shape&, DType, Device, RandomStream)>
 static void bind_draw(py::module_& core, const char* name, const char* doc) {
   core.def(
       name,
       [name](const py::args& args, const py::object& dtype, const DeviceName& device, bool requires_grad) {
-        device_or_cpu(device);
+        const Device place = device_or_default(device);
         const Shape shape = shape_from(name, args);
         const DType type = dtype.is_none() ? DType::float32 : dtype_from(dtype);
         ReleaseGil release;
-        return Tensor(draw(shape, type, draw_stream()), requires_grad);
+        return Tensor(draw(shape, type, place, draw_stream()), requires_grad);
       },
       py::kw_only(), py::arg("dtype") = py::none(), py::arg("device") = py::none(), py::arg("requires_grad") = false,
       doc);

@@ -1,14 +1,15 @@
 // The Tensor class and the dtypes.
 #include "bindings.h"
 #include "pyformer/ops/cast/cast.h"
+#include "pyformer/ops/to/to.h"
 
 namespace pyformer::bindings {
 
 static DType dtype_numbered(const py::int_& value) {
   int overflow = 0;
   const long number = PyLong_AsLongAndOverflow(value.ptr(), &overflow);
-  if (overflow || number < 0 || number > long(DType::boolean))
-    throw ValueError(cat("DType: expected 0 to ", int(DType::boolean), ", got ", py::str(value).cast<std::string>()));
+  if (overflow || number < 0 || number >= kDTypeCount)
+    throw ValueError(cat("DType: expected 0 to ", kDTypeCount - 1, ", got ", py::str(value).cast<std::string>()));
   return DType(number);
 }
 
@@ -21,6 +22,8 @@ void bind_dtypes(py::module_& core) {
       .value("int64", DType::int64)
       .value("int32", DType::int32)
       .value("bool", DType::boolean)
+      .value("int8", DType::int8)
+      .value("uint8", DType::uint8)
       .def_property_readonly("itemsize", &item_bytes, "Bytes an element.")
       .def(
           "__repr__", [](DType d) { return cat("pyformer.", name(d)); }, py::prepend())
@@ -37,24 +40,34 @@ static py::tuple shape_tuple(const Tensor& t) {
   return shape;
 }
 
+static Array on_cpu(const Array& array) {
+  const ReleaseGil release;
+  return to(array, kCpu);
+}
+
 static py::object item(const Tensor& t) {
   if (t.array().size() != 1)
     throw ValueError(cat("item: expected a tensor of one element, got shape ", t.shape().str()));
+  const Array array = on_cpu(t.array());
   switch (t.dtype()) {
     case DType::float32:
-      return py::float_(*t.array().data<float>());
+      return py::float_(*array.data<float>());
     case DType::float64:
-      return py::float_(*t.array().data<double>());
+      return py::float_(*array.data<double>());
     case DType::bfloat16:
-      return py::float_(to_float(*t.array().data<BFloat16>()));
+      return py::float_(to_float(*array.data<BFloat16>()));
     case DType::float16:
-      return py::float_(to_float(*t.array().data<Float16>()));
+      return py::float_(to_float(*array.data<Float16>()));
     case DType::int64:
-      return py::int_(*t.array().data<int64_t>());
+      return py::int_(*array.data<int64_t>());
     case DType::int32:
-      return py::int_(*t.array().data<int32_t>());
+      return py::int_(*array.data<int32_t>());
     case DType::boolean:
-      return py::bool_(*t.array().data<bool>());
+      return py::bool_(*array.data<bool>());
+    case DType::int8:
+      return py::int_(*array.data<int8_t>());
+    case DType::uint8:
+      return py::int_(*array.data<uint8_t>());
   }
   throw std::logic_error("item: unknown dtype");
 }
@@ -66,11 +79,12 @@ static py::object whole_number(const py::object& number) {
 }
 
 static std::string repr(const Tensor& t) {
-  std::string tail = cat(", dtype=", name(t.dtype()), t.requires_grad() ? ", requires_grad=True)" : ")");
+  const std::string device = t.device().is_cpu() ? "" : cat(", device='", name(t.device()), "'");
+  std::string tail = cat(", dtype=", name(t.dtype()), device, t.requires_grad() ? ", requires_grad=True)" : ")");
   if (t.dtype() == DType::bfloat16 || t.array().size() == 0) return cat("tensor(shape=", t.shape().str(), tail);
   const py::dict layout(py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
   const py::object array2string = py::module_::import("numpy").attr("array2string");
-  const py::object text = call_or_park(array2string, py::make_tuple(numpy_of(t.array())), layout);
+  const py::object text = call_or_park(array2string, py::make_tuple(numpy_of(on_cpu(t.array()))), layout);
   return cat("tensor(", text.cast<std::string>(), tail);
 }
 
@@ -81,11 +95,12 @@ static py::object formatted(const Tensor& t, const py::str& spec) {
   return shown.attr("__format__")(spec);
 }
 
+// A dtype, or else the name of a device.
 static Tensor converted(const Tensor& t, const py::object& wanted) {
   const std::string text = py::isinstance<py::str>(wanted) ? wanted.cast<std::string>() : "";
-  if (text.rfind("cpu", 0) == 0 || text.rfind("cuda", 0) == 0) {
-    device_from_name(text);
-    return t;
+  if (!text.empty() && !is_dtype_name(text)) {
+    const ReleaseGil release;
+    return to(t, device_from_name(text));
   }
   const DType dtype = dtype_from(wanted);
   ReleaseGil release;
@@ -112,7 +127,7 @@ void bind_tensor(py::module_& core) {
 Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and contiguous always.)");
   cls.def_property_readonly("shape", &shape_tuple)
       .def_property_readonly("dtype", &Tensor::dtype)
-      .def_property_readonly("device", [](const Tensor& t) { return name(t.array().device()); })
+      .def_property_readonly("device", [](const Tensor& t) { return name(t.device()); })
       .def_property_readonly("ndim", &Tensor::ndim)
       .def_property_readonly("size", [](const Tensor& t) { return t.array().size(); })
       .def_property(
@@ -159,6 +174,9 @@ Writes through it are not seen by the check that what backward needs is unchange
             if (!dl_device.is_none() &&
                 argument<Place>("__dlpack__", "dl_device to be two integers", dl_device).first != 1)
               throw py::buffer_error("__dlpack__: this tensor is in CPU memory, which is device type 1");
+            if (!t.device().is_cpu())
+              throw py::buffer_error(
+                  cat("__dlpack__: the tensor is on ", name(t.device()), "; use .to(\"cpu\") first"));
             if (t.requires_grad()) throw TypeError("__dlpack__: a tensor that requires grad; use detach() first");
             return dlpack_of(t.array(), max_version, copy);
           },

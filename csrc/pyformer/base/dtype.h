@@ -1,21 +1,43 @@
-// Element types, and the conversions of the two that are storage only (bfloat16, float16).
+// Element types: one table of what is known of each, and the conversions of the two 16-bit floats.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
 namespace pyformer {
 
-enum class DType : uint8_t { float32, float64, bfloat16, float16, int64, int32, boolean };
+// The numbers are in pickled files: new types go to the end.
+enum class DType : uint8_t { float32, float64, bfloat16, float16, int64, int32, boolean, int8, uint8 };
+constexpr int kDTypeCount = 9;
 
-const char* name(DType dtype);
-int64_t item_bytes(DType dtype);
+struct DTypeRow {
+  const char* name;
+  int64_t item_bytes;
+  bool is_float, is_integer;
+  DType accumulator;        // what sums, statistics and gradients of parameters are held in
+  const char* numpy;        // null: NumPy has no such type
+  uint8_t dlpack_code;      // DLDataTypeCode
+  const char* safetensors;  // the code in a safetensors header
+};
+constexpr DTypeRow kDTypes[kDTypeCount] = {
+    {"float32", 4, true, false, DType::float32, "float32", 2, "F32"},
+    {"float64", 8, true, false, DType::float64, "float64", 2, "F64"},
+    {"bfloat16", 2, true, false, DType::float32, nullptr, 4, "BF16"},
+    {"float16", 2, true, false, DType::float32, "float16", 2, "F16"},
+    {"int64", 8, false, true, DType::int64, "int64", 0, "I64"},
+    {"int32", 4, false, true, DType::int64, "int32", 0, "I32"},
+    {"bool", 1, false, false, DType::int64, "bool", 6, "BOOL"},
+    {"int8", 1, false, true, DType::int64, "int8", 0, "I8"},
+    {"uint8", 1, false, true, DType::int64, "uint8", 1, "U8"},
+};
 
-inline bool is_float(DType d) { return d <= DType::float16; }
-// The float types that arithmetic is done in.
-inline bool is_compute_float(DType d) { return d <= DType::float64; }
-// What gradients of values of this type are held in: float32 for the types that are storage only.
-inline DType gradient_dtype(DType d) { return is_float(d) && !is_compute_float(d) ? DType::float32 : d; }
-inline bool is_integer(DType d) { return d == DType::int64 || d == DType::int32; }
+constexpr const DTypeRow& row_of(DType d) { return kDTypes[int(d)]; }
+constexpr const char* name(DType d) { return row_of(d).name; }
+constexpr int64_t item_bytes(DType d) { return row_of(d).item_bytes; }
+constexpr bool is_float(DType d) { return row_of(d).is_float; }
+constexpr bool is_integer(DType d) { return row_of(d).is_integer; }
+constexpr DType accumulator(DType d) { return row_of(d).accumulator; }
+// What a leaf's gradient is held in; float32 for 16-bit parameters. A node's has its output's dtype.
+constexpr DType gradient_dtype(DType d) { return is_float(d) ? accumulator(d) : d; }
 
 struct BFloat16 {
   uint16_t bits;
@@ -24,27 +46,29 @@ struct Float16 {
   uint16_t bits;
 };
 
+#define PF_ALWAYS_INLINE inline __attribute__((always_inline))
+
 // Conversions round to the nearest, ties to even; NaN stays NaN.
-inline uint32_t float_bits(float x) {
+PF_ALWAYS_INLINE uint32_t float_bits(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
   return bits;
 }
-inline float float_of_bits(uint32_t bits) {
+PF_ALWAYS_INLINE float float_of_bits(uint32_t bits) {
   float x;
   std::memcpy(&x, &bits, 4);
   return x;
 }
 
-inline BFloat16 to_bfloat16(float x) {
+PF_ALWAYS_INLINE BFloat16 to_bfloat16(float x) {
   const uint32_t bits = float_bits(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {uint16_t((bits >> 16) | 0x40u)};
   return {uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-inline float to_float(BFloat16 x) { return float_of_bits(uint32_t(x.bits) << 16); }
+PF_ALWAYS_INLINE float to_float(BFloat16 x) { return float_of_bits(uint32_t(x.bits) << 16); }
 
-inline Float16 to_float16(float x) {
+PF_ALWAYS_INLINE Float16 to_float16(float x) {
   const uint32_t bits = float_bits(x), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {uint16_t(sign | 0x7e00u)};
   if (magnitude >= 0x477ff000u) return {uint16_t(sign | 0x7c00u)};  // 65,520 and above round to infinity
@@ -55,7 +79,7 @@ inline Float16 to_float16(float x) {
   return {uint16_t(sign | ((rounded - 0x38000000u) >> 13))};
 }
 
-inline float to_float(Float16 x) {
+PF_ALWAYS_INLINE float to_float(Float16 x) {
   const uint32_t sign = uint32_t(x.bits & 0x8000u) << 16, magnitude = x.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return float_of_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
   if (magnitude >= 0x400u) return float_of_bits(sign | ((magnitude << 13) + 0x38000000u));
@@ -92,5 +116,39 @@ template <>
 struct DTypeOf<bool> {
   static constexpr DType value = DType::boolean;
 };
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType value = DType::int8;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::uint8;
+};
+
+// f.operator()<T>() for the C++ type of a dtype.
+template <class F>
+PF_ALWAYS_INLINE decltype(auto) with_dtype(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::float64:
+      return f.template operator()<double>();
+    case DType::bfloat16:
+      return f.template operator()<BFloat16>();
+    case DType::float16:
+      return f.template operator()<Float16>();
+    case DType::int64:
+      return f.template operator()<int64_t>();
+    case DType::int32:
+      return f.template operator()<int32_t>();
+    case DType::boolean:
+      return f.template operator()<bool>();
+    case DType::int8:
+      return f.template operator()<int8_t>();
+    case DType::uint8:
+      return f.template operator()<uint8_t>();
+    case DType::float32:
+      break;
+  }
+  return f.template operator()<float>();
+}
 
 }  // namespace pyformer

@@ -7,11 +7,6 @@
 
 namespace pyformer {
 
-const char* name(Isa isa) {
-  constexpr const char* names[] = {"ref", "portable", "avx2", "avx512"};
-  return names[int(isa)];
-}
-
 Isa isa_from_name(const std::string& wanted) {
   for (int i = 0; i < kIsaCount; ++i)
     if (wanted == name(Isa(i))) return Isa(i);

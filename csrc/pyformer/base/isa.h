@@ -6,8 +6,14 @@
 
 namespace pyformer {
 
-const char* name(Isa isa);
-Isa isa_from_name(const std::string& name);  // ValueError unless it is one of the four
+struct IsaRow {
+  const char* name;
+  int falls_back_to;  // the set whose kernels stand in for missing ones; -1: none
+};
+constexpr IsaRow kIsas[kIsaCount] = {{"ref", -1}, {"portable", 0}, {"avx2", 1}, {"avx512", 2}};
+
+constexpr const char* name(Isa isa) { return kIsas[int(isa)].name; }
+Isa isa_from_name(const std::string& name);  // ValueError unless it is one of them
 bool is_built(Isa isa);                      // compiled into this library
 bool is_supported(Isa isa);                  // built, and this CPU has it
 Isa current_isa();

@@ -1,22 +1,62 @@
-// What every kernel file may know besides its own argument structs: the instruction sets, and the names
-// under which one kernel is found. Includes <cstdint> only, so kernel translation units stay free of the STL.
+// What every kernel file may know besides its own argument structs: the instruction sets, and the tables in which
+// kernels are found. Includes no STL, so kernel translation units stay free of it.
 #pragma once
 #include <cstdint>
 
+#include "pyformer/base/dtype.h"
+
 namespace pyformer {
 
-// Ordered: a kernel built for one set may stand in for any later set that lacks one.
+// A set that lacks a kernel uses that of the set it falls back to (isa.h); `ref` has all that there are.
 enum class Isa : int { ref = 0, portable = 1, avx2 = 2, avx512 = 3 };
 constexpr int kIsaCount = 4;
 
-// A kernel handles work items [begin, end) of the op described by args; the op's header says what an item is.
+// Does work items [begin, end) of the op described by args; the op's header says what an item is. Args says how many
+// there are and how many one task should take: int64_t items() const, int64_t grain() const.
+// On a device all items are launched at once, on the calling thread's stream.
 template <class Args>
 using Kernel = void (*)(const Args& args, int64_t begin, int64_t end);
+
+// Does all of an op that is more than one loop, and shares out its own work.
+template <class Args>
+using Program = void (*)(const Args& args);
+
+// One entry a dtype, in DType's order; what is not there is null (0).
+template <class Entry>
+struct PerDtype {
+  Entry entries[kDTypeCount];
+  constexpr const Entry& operator[](DType dtype) const { return entries[int(dtype)]; }
+};
+
+// get.operator()<T>() for the four float types.
+template <class Entry, class Get>
+constexpr PerDtype<Entry> for_each_float(const Get& get) {
+  return {{get.template operator()<float>(), get.template operator()<double>(), get.template operator()<BFloat16>(),
+           get.template operator()<Float16>()}};
+}
+
+// An op's kernels of one set, a struct of PerDtype rows with `static constexpr const char* name`. Each set's files
+// define table() for theirs.
+template <class Table, Isa isa>
+struct KernelsOf {
+  static const Table& table();
+};
 
 // Every output element of a matmul-like sum is ((p0 + p1) + p2) + ..., p_i one FMA chain over 256 consecutive k.
 constexpr int64_t kChainLength = 256;
 // Row reductions use 16 virtual lanes inside blocks of 4,096 elements; block sums meet in a binary tree.
 constexpr int64_t kLanes = 16;
 constexpr int64_t kReduceBlock = 4096;
+
+// Rows a task should take: about 16k elements, so that a busy neighbour delays little and handing out costs little.
+constexpr int64_t grain_of_rows(int64_t cols) {
+  const int64_t rows = (int64_t(1) << 14) / (cols < 1 ? 1 : cols);
+  return rows < 1 ? 1 : rows;
+}
+
+// From how many bytes on an output is written past the caches (by non-temporal stores): a line that is stored in a
+// cache is read from memory first. Of what a product reads next that is 8 MiB, as products hide their reads behind
+// arithmetic; of what anything may read next, only what no cache would hold until then.
+constexpr int64_t kNontemporalToProducts = int64_t(8) << 20, kNontemporalToAll = int64_t(32) << 20;
 
 }  // namespace pyformer

@@ -37,7 +37,7 @@ static void copy_blocks(const CopyBlocks& a, int64_t begin, int64_t end) {
   const float* x = a.x + begin * block;
   write_row(a.out + begin * block, (end - begin) * block, true,
             [&](int64_t i, int64_t n) { return load_vec(x + i, n); });
-  stream_fence();
+  nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -70,8 +70,8 @@ struct Vec {
   static PF_INLINE Vec load(const T* p) { return {*reinterpret_cast<const typename Register<T>::Unaligned*>(p)}; }
   PF_INLINE void store(T* p) const { *reinterpret_cast<typename Register<T>::Unaligned*>(p) = r; }
   // Past the caches where the set can: p must be aligned to kVectorBytes, and other threads may read it only after this
-  // one's stream_fence().
-  PF_INLINE void stream(T* p) const { store(p); }
+  // one's nontemporal_fence().
+  PF_INLINE void store_nontemporal(T* p) const { store(p); }
 
   // The first n elements (0 <= n <= width), the others `fill`. Never touches memory past p + n.
   static PF_INLINE Vec load_partial(const T* p, int64_t n, T fill = T(0)) {
@@ -167,11 +167,11 @@ PF_INLINE void Vec<double>::store_partial(double* p, int64_t n) const {
   _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1u), r);
 }
 template <>
-PF_INLINE void Vec<float>::stream(float* p) const {
+PF_INLINE void Vec<float>::store_nontemporal(float* p) const {
   _mm512_stream_ps(p, r);
 }
 template <>
-PF_INLINE void Vec<double>::stream(double* p) const {
+PF_INLINE void Vec<double>::store_nontemporal(double* p) const {
   _mm512_stream_pd(p, r);
 }
 PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {_mm512_fmadd_ps(a.r, b.r, c.r)}; }
@@ -216,11 +216,11 @@ PF_INLINE void Vec<double>::store_partial(double* p, int64_t n) const {
   _mm256_maskstore_pd(p, first_64(n), r);
 }
 template <>
-PF_INLINE void Vec<float>::stream(float* p) const {
+PF_INLINE void Vec<float>::store_nontemporal(float* p) const {
   _mm256_stream_ps(p, r);
 }
 template <>
-PF_INLINE void Vec<double>::stream(double* p) const {
+PF_INLINE void Vec<double>::store_nontemporal(double* p) const {
   _mm256_stream_pd(p, r);
 }
 PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return {_mm256_fmadd_ps(a.r, b.r, c.r)}; }
@@ -257,7 +257,7 @@ PF_INLINE Vec<T> sqrt(Vec<T> a) {
 }
 #endif
 
-PF_INLINE void stream_fence() {
+PF_INLINE void nontemporal_fence() {
 #if defined(__AVX2__)
   _mm_sfence();
 #endif

@@ -23,20 +23,20 @@ PF_INLINE void prefetch_lanes(const T* p) {
   for (int64_t i = 0; i < kLanes; i += kLine / int64_t(sizeof(T))) __builtin_prefetch(p + i, 0, 2);
 }
 
-// out[i .. i + n) = f(i, n) over a row; n is a register's width except at the ends. Where streams is set it is written
-// past the caches: the caller must call stream_fence() when it has written all it writes.
+// out[i .. i + n) = f(i, n) over a row; n is a register's width except at the ends. Where nontemporal is set it is
+// written past the caches: the caller must call nontemporal_fence() when it has written all it writes.
 template <class T, class F>
-PF_INLINE void write_row(T* out, int64_t size, bool streams, const F& f) {
+PF_INLINE void write_row(T* out, int64_t size, bool nontemporal, const F& f) {
   constexpr int64_t width = Vec<T>::width;
   int64_t i = 0;
-  if (streams) {
+  if (nontemporal) {
     const int64_t to_aligned = int64_t((-reinterpret_cast<uint64_t>(out) & (kVectorBytes - 1)) / sizeof(T));
     i = to_aligned < size ? to_aligned : size;
     if (i > 0) f(0, i).store_partial(out, i);
   }
   for (; i + width <= size; i += width) {
     const Vec<T> value = f(i, width);
-    streams ? value.stream(out + i) : value.store(out + i);
+    nontemporal ? value.store_nontemporal(out + i) : value.store(out + i);
   }
   if (i < size) f(i, size - i).store_partial(out + i, size - i);
 }

@@ -1,57 +1,36 @@
 #include "pyformer/core/array.h"
 
-#include <cstring>
-
-#include "pyformer/base/allocator.h"
-#include "pyformer/base/thread_pool.h"
-
 namespace pyformer {
-
-const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
-
-Device device_from_name(const std::string& wanted) {
-  if (wanted == "cpu") return Device::cpu;
-  if (wanted == "cuda" || wanted.rfind("cuda:", 0) == 0)
-    throw ValueError(cat("device: '", wanted, "' is not available: this build of pyformer has no CUDA core"));
-  throw ValueError(cat("device: expected 'cpu' or 'cuda', got '", wanted, "'"));
-}
 
 static std::atomic<int64_t> live{0};
 int64_t live_storages() { return live; }
 
-Storage::Storage(int64_t bytes) : data_(allocate(bytes)), bytes_(bytes) { ++live; }
-Storage::Storage(void* data, int64_t bytes, std::shared_ptr<void> foreign_owner)
-    : data_(data), bytes_(bytes), foreign_owner_(std::move(foreign_owner)) {
+Storage::Storage(int64_t bytes, Device device) : data_(allocate_on(device, bytes)), bytes_(bytes), device_(device) {
+  ++live;
+}
+Storage::Storage(void* data, int64_t bytes, Device device, std::shared_ptr<void> foreign_owner)
+    : data_(data), bytes_(bytes), device_(device), foreign_owner_(std::move(foreign_owner)) {
   ++live;
 }
 Storage::~Storage() {
-  if (!foreign_owner_) deallocate(data_, bytes_);
+  if (!foreign_owner_) release_on(device_, data_, bytes_);
   --live;
 }
 
-// body(first byte, count) for pieces of a block: large ones on several threads, with Ctrl-C noticed in between.
-template <class Body>
-static void for_each_piece(int64_t bytes, const Body& body) {
-  constexpr int64_t kPieceBytes = int64_t(1) << 26;  // one thread fills as fast as several
-  if (bytes <= kPieceBytes) return body(0, size_t(bytes));
-  parallel_for(bytes, kPieceBytes, [&](int64_t begin, int64_t end) { body(begin, size_t(end - begin)); });
-}
-
-Array Array::empty(const Shape& shape, DType dtype) {
+Array Array::empty(const Shape& shape, DType dtype, Device device) {
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
-  return Array(std::make_shared<Storage>(bytes), shape, dtype);
+  return Array(std::make_shared<Storage>(bytes, device), shape, dtype);
 }
 
-Array Array::zeros(const Shape& shape, DType dtype) {
-  Array a = empty(shape, dtype);
-  char* to = static_cast<char*>(a.raw());
-  for_each_piece(a.bytes(), [to](int64_t first, size_t count) { std::memset(to + first, 0, count); });
+Array Array::zeros(const Shape& shape, DType dtype, Device device) {
+  Array a = empty(shape, dtype, device);
+  fill_on(device, a.raw(), 0, a.bytes());
   return a;
 }
 
-Array Array::borrow(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
+Array Array::borrow(void* data, const Shape& shape, DType dtype, Device device, std::shared_ptr<void> owner) {
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
-  return Array(std::make_shared<Storage>(data, bytes, std::move(owner)), shape, dtype);
+  return Array(std::make_shared<Storage>(data, bytes, device, std::move(owner)), shape, dtype);
 }
 
 Array Array::reshape(const Shape& shape) const {
@@ -62,11 +41,29 @@ Array Array::reshape(const Shape& shape) const {
 }
 
 Array Array::copy() const {
-  Array out = empty(shape_, dtype_);
-  char* to = static_cast<char*>(out.raw());
-  const char* from = static_cast<const char*>(raw());
-  for_each_piece(bytes(), [=](int64_t first, size_t count) { std::memcpy(to + first, from + first, count); });
+  Array out = like(shape_);
+  copy_between(device(), out.raw(), device(), raw(), bytes());
   return out;
+}
+
+Array Array::to(Device wanted) const {
+  if (!defined() || wanted == device()) return *this;
+  if (!wanted.is_cpu() && !device().is_cpu()) return to(kCpu).to(wanted);
+  Array out = empty(shape_, dtype_, wanted);
+  copy_between(wanted, out.raw(), device(), raw(), bytes());
+  return out;
+}
+
+void check_device(const char* op, const char* which, const Array& operand, const char* x_name, const Array& x) {
+  if (operand.defined() && x.defined() && operand.device() != x.device())
+    throw TypeError(cat(op, ": ", which, " is on ", name(operand.device()), ", ", x_name, " on ", name(x.device())));
+}
+
+void check_alike(const char* op, const char* which, const Array& operand, const char* x_name, const Array& x) {
+  check_device(op, which, operand, x_name, x);
+  if (operand.defined() && operand.dtype() != x.dtype())
+    throw TypeError(
+        cat(op, ": ", which, " must be ", name(x.dtype()), " as ", x_name, " is, got ", name(operand.dtype())));
 }
 
 }  // namespace pyformer

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "pyformer/base/thread_pool.h"
-#include "pyformer/core/accumulate.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 
 namespace pyformer {
 
@@ -32,6 +32,7 @@ class Node {
   struct Output {
     Shape shape;
     DType dtype;
+    Device device;
   };
 
   Node(const char* op, int64_t sequence) : op(op), sequence(sequence) {}
@@ -101,6 +102,7 @@ void Tensor::set_grad(Array grad) {
     throw ValueError(cat("grad: expected shape ", shape().str(), ", got ", grad.shape().str()));
   if (grad.defined() && grad.dtype() != gradient_dtype(dtype()))
     throw TypeError(cat("grad: expected ", name(gradient_dtype(dtype())), ", got ", name(grad.dtype())));
+  check_device("grad", "the gradient", grad, "the tensor", array());
   std::lock_guard lock(grad_mutex);
   std::swap(state_->grad, grad);
 }
@@ -140,7 +142,7 @@ std::vector<Tensor> record_node(const char* op, const Tensor* inputs, int count,
   }
   node->backward = std::move(backward);
   for (size_t i = 0; i < results.size(); ++i) {
-    node->outputs.push_back({results[i].shape(), results[i].dtype()});
+    node->outputs.push_back({results[i].shape(), results[i].dtype(), results[i].array().device()});
     if (!is_float(results[i].dtype())) continue;
     results[i].state_->node = node;
     results[i].state_->output = int(i);
@@ -149,9 +151,10 @@ std::vector<Tensor> record_node(const char* op, const Tensor* inputs, int count,
 }
 
 // Adds to a leaf's grad, which must not share memory with any other array: optimisers write to it.
-static void accumulate_into_leaf(Array* slot, Array gradient) {
+static void accumulate_into_leaf(Array* slot, DType leaf, Array gradient) {
   const DeferInterrupts deferred;
   Array previous;  // lives until the mutex is free
+  gradient = cast(gradient, gradient_dtype(leaf));
   if (!gradient.owns_alone()) gradient = gradient.copy();
   std::lock_guard lock(grad_mutex);
   if (slot->defined()) {
@@ -168,7 +171,8 @@ static Gradients run_backward(Node& node, std::vector<Array> douts) {
   Needs need;
   for (const Node::Input& input : node.inputs) need.flags.push_back(input.node || input.leaf);
   for (size_t i = 0; i < douts.size(); ++i)
-    if (!douts[i].defined()) douts[i] = Array::zeros(node.outputs[i].shape, gradient_dtype(node.outputs[i].dtype));
+    if (!douts[i].defined())
+      douts[i] = Array::zeros(node.outputs[i].shape, node.outputs[i].dtype, node.outputs[i].device);
   Gradients gradients;
   try {
     gradients = node.backward(douts, need);
@@ -203,9 +207,9 @@ static Array checked_seed(const Tensor& root, Array seed) {
   }
   if (!(seed.shape() == root.shape()))
     throw ValueError(cat("backward: expected a gradient of shape ", root.shape().str(), ", got ", seed.shape().str()));
-  if (seed.dtype() != gradient_dtype(root.dtype()))
-    throw TypeError(
-        cat("backward: expected a gradient of ", name(gradient_dtype(root.dtype())), ", got ", name(seed.dtype())));
+  if (seed.dtype() != root.dtype() && seed.dtype() != gradient_dtype(root.dtype()))
+    throw TypeError(cat("backward: expected a gradient of ", name(root.dtype()), ", got ", name(seed.dtype())));
+  check_device("backward", "the gradient", seed, "the tensor", root.array());
   return seed;
 }
 
@@ -213,6 +217,7 @@ static Array checked_seed(const Tensor& root, Array seed) {
 class Frontier {
  public:
   void deliver(const std::shared_ptr<Node>& node, int output, Array gradient) {
+    gradient = cast(gradient, node->outputs[size_t(output)].dtype);
     auto [entry, is_new] = douts_.try_emplace(node.get());
     if (is_new) {
       entry->second.resize(node->outputs.size());
@@ -246,7 +251,7 @@ void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds) {
   Frontier frontier;
   for (size_t i = 0; i < roots.size(); ++i) {
     if (roots[i].is_leaf())
-      accumulate_into_leaf(&roots[i].state_->grad, std::move(seeds[i]));
+      accumulate_into_leaf(&roots[i].state_->grad, roots[i].dtype(), std::move(seeds[i]));
     else
       frontier.deliver(roots[i].node(), roots[i].state_->output, std::move(seeds[i]));
   }
@@ -259,7 +264,7 @@ void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds) {
       if (inputs[i].node)
         frontier.deliver(inputs[i].node, inputs[i].output, std::move(gradients[i]));
       else if (inputs[i].leaf)
-        accumulate_into_leaf(&inputs[i].leaf->grad, std::move(gradients[i]));
+        accumulate_into_leaf(&inputs[i].leaf->grad, inputs[i].leaf->value.dtype(), std::move(gradients[i]));
     }
   }
 }

@@ -2,8 +2,11 @@
 //
 // An op on Tensors computes its Array result and hands it to record() with the op's backward, a closure
 //   (const Array& dout, const Needs& need) -> Gradients        one Array per input, undefined where !need[i]
-// that captures saved Arrays (save(x)), never Tensors: no reference cycles. backward() visits nodes by descending
-// sequence number, without recursion, and frees each as it goes; a second backward through a node raises.
+// that captures saved Arrays (save(x)), never Tensors: no reference cycles. A node's dout has its output's dtype; the
+// closure gives an input's gradient in the input's dtype or in its accumulator (parameters' gradients: float32 for
+// 16-bit parameters), and the tape converts: for a node to its output's dtype, for a leaf to gradient_dtype. backward()
+// visits nodes by descending sequence number, without recursion, and frees each as it goes; a second backward through a
+// node raises.
 #pragma once
 #include <functional>
 #include <memory>
@@ -35,6 +38,7 @@ class Tensor {
   int ndim() const { return array().ndim(); }
   int64_t dim(int axis) const { return array().dim(axis); }
   DType dtype() const { return array().dtype(); }
+  Device device() const { return array().device(); }
 
   bool is_leaf() const { return !node(); }
   // A leaf that wants its gradient, or the result of an op on such.
@@ -44,7 +48,6 @@ class Tensor {
   void set_grad(Array grad);        // ValueError or TypeError unless it fits
   Tensor detach() const { return Tensor(array()); }
   const std::shared_ptr<Node>& node() const;
-  bool same_as(const Tensor& other) const { return state_ == other.state_; }
 
  private:
   friend class Node;

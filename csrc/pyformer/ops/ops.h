@@ -40,4 +40,5 @@
 #include "pyformer/ops/sgd/sgd.h"
 #include "pyformer/ops/shape/shape.h"
 #include "pyformer/ops/softmax/softmax.h"
+#include "pyformer/ops/to/to.h"
 #include "pyformer/ops/topk/topk.h"

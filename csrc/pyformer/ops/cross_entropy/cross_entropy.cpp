@@ -102,7 +102,7 @@ Array cross_entropy_backward(const Array& dout, const Array& logits, const Cross
                                      forward.max.raw(),
                                      forward.log_sum.raw(),
                                      dlogits.raw(),
-                                     dlogits.bytes() >= kStreamedToProducts};
+                                     dlogits.bytes() >= kNontemporalToProducts};
   parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return dlogits;
 }

@@ -62,13 +62,13 @@ static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) 
     const T at_target = scale * (exp_flush((x[target] - m) - log_sum) - uniform - rest);
     const Vec<T> m_vec = Vec<T>::broadcast(m), log_sum_vec = Vec<T>::broadcast(log_sum);
     const Vec<T> scale_vec = Vec<T>::broadcast(scale), uniform_vec = Vec<T>::broadcast(uniform);
-    write_row(dx, V, a.streams, [&](int64_t i, int64_t n) {
+    write_row(dx, V, a.nontemporal, [&](int64_t i, int64_t n) {
       const Vec<T> p = exp_flush((load_vec(x + i, n) - m_vec) - log_sum_vec);
       return scale_vec * (p - uniform_vec);
     });
     dx[target] = at_target;
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -27,7 +27,7 @@ struct CrossEntropyBackward {
   const void* max;         // (rows,)
   const void* log_sum;     // (rows,)
   void* dlogits;           // (rows, V); may be logits itself
-  bool streams;            // dlogits go past the caches
+  bool nontemporal;            // dlogits go past the caches
 };
 
 struct CrossEntropyKernels {  // each indexed [float32, float64]

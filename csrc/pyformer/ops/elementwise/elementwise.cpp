@@ -65,7 +65,7 @@ static Array broadcast_binary(const char* op, Kernel<Binary> kernel, const Array
   Binary args;
   plan_operands(args.in, shape, {&a, &b});
   args.out = out.raw();
-  args.streams = out.bytes() >= kStreamedToAll;
+  args.nontemporal = out.bytes() >= kNontemporalToAll;
   run(kernel, args, out.size());
   return out;
 }
@@ -80,7 +80,7 @@ static Array unary(const char* op, Kernel<Unary> (ElementwiseKernels::*floats)[2
                    Kernel<Unary> (IntegerKernels::*integers)[2], const Array& x) {
   const Kernel<Unary> kernel = kernel_for(op, x.dtype(), floats, integers);
   Array out = Array::empty(x.shape(), x.dtype());
-  run(kernel, Unary{x.raw(), out.raw(), out.bytes() >= kStreamedToAll}, out.size());
+  run(kernel, Unary{x.raw(), out.raw(), out.bytes() >= kNontemporalToAll}, out.size());
   return out;
 }
 
@@ -192,7 +192,7 @@ static Array binary_gradient(const char* op, Kernel<BinaryGradient> (Elementwise
   BinaryGradient args;
   plan_operands(args.in, dout.shape(), {&dout, &a, &b});
   args.out = gradient.raw();
-  args.streams = gradient.bytes() >= kStreamedToAll;
+  args.nontemporal = gradient.bytes() >= kNontemporalToAll;
   run(kernel, args, gradient.size());
   return sum_to(gradient, shape);
 }
@@ -280,7 +280,7 @@ static Tensor record_unary(const char* op, const Tensor& x, Array out, const Arr
   return record(op, {x}, std::move(out), [op, row, saved = save(saved)](const Array& dout, const Needs&) -> Gradients {
     const auto kernel = find_kernel(op, sets(), row, dout.dtype());
     Array dx = Array::empty(dout.shape(), dout.dtype());
-    run(kernel, UnaryGradient{dout.raw(), saved().raw(), dx.raw(), dx.bytes() >= kStreamedToAll}, dx.size());
+    run(kernel, UnaryGradient{dout.raw(), saved().raw(), dx.raw(), dx.bytes() >= kNontemporalToAll}, dx.size());
     return {dx};
   });
 }

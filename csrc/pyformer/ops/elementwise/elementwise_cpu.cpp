@@ -22,20 +22,20 @@ struct Reader {
 
 // out[i] = f(readers...[i])
 template <class T, class F, class... R>
-static PF_INLINE void fill_row(T* out, int64_t size, bool streams, const F& f, const R&... readers) {
-  write_row(out, size, streams, [&](int64_t i, int64_t n) { return f(readers.at(i, n)...); });
+static PF_INLINE void fill_row(T* out, int64_t size, bool nontemporal, const F& f, const R&... readers) {
+  write_row(out, size, nontemporal, [&](int64_t i, int64_t n) { return f(readers.at(i, n)...); });
 }
 
 template <class F, class T, bool steps_a, bool steps_b>
-static void binary_row(T* out, bool streams, const T* a, const T* b, int64_t n) {
+static void binary_row(T* out, bool nontemporal, const T* a, const T* b, int64_t n) {
   fill_row(
-      out, n, streams, [](Vec<T> x, Vec<T> y) { return F::at(x, y); }, Reader<T, steps_a>(a), Reader<T, steps_b>(b));
+      out, n, nontemporal, [](Vec<T> x, Vec<T> y) { return F::at(x, y); }, Reader<T, steps_a>(a), Reader<T, steps_b>(b));
 }
 
 template <class F, class T, bool steps_a, bool steps_b>
-static void gradient_row(T* out, bool streams, const T* dout, const T* a, const T* b, int64_t n) {
+static void gradient_row(T* out, bool nontemporal, const T* dout, const T* a, const T* b, int64_t n) {
   fill_row(
-      out, n, streams, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout),
+      out, n, nontemporal, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout),
       Reader<T, steps_a>(a), Reader<T, steps_b>(b));
 }
 
@@ -72,18 +72,18 @@ struct Loops {
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {
     fill_row(
-        static_cast<T*>(a.out) + begin, end - begin, a.streams, [](Vec<T> x) { return F::at(x); },
+        static_cast<T*>(a.out) + begin, end - begin, a.nontemporal, [](Vec<T> x) { return F::at(x); },
         Reader<T, true>(static_cast<const T*>(a.x) + begin));
-    if (a.streams) stream_fence();
+    if (a.nontemporal) nontemporal_fence();
   }
 
   template <class F, class T>
   static void unary_gradient(const UnaryGradient& a, int64_t begin, int64_t end) {
     fill_row(
-        static_cast<T*>(a.dx) + begin, end - begin, a.streams, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
+        static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
         Reader<T, true>(static_cast<const T*>(a.dout) + begin),
         Reader<T, true>(static_cast<const T*>(a.saved) + begin));
-    if (a.streams) stream_fence();
+    if (a.nontemporal) nontemporal_fence();
   }
 
   // Operands never both stay in place along a row: axes of extent 1 are dropped.
@@ -93,10 +93,10 @@ struct Loops {
                      : args.in.steps[0]                   ? binary_row<F, T, true, false>
                                                           : binary_row<F, T, false, true>;
     walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-      row(static_cast<T*>(args.out) + start, args.streams, static_cast<const T*>(args.in.data[0]) + at[0],
+      row(static_cast<T*>(args.out) + start, args.nontemporal, static_cast<const T*>(args.in.data[0]) + at[0],
           static_cast<const T*>(args.in.data[1]) + at[1], n);
     });
-    if (args.streams) stream_fence();
+    if (args.nontemporal) nontemporal_fence();
   }
 
   template <class F, class T>
@@ -105,10 +105,10 @@ struct Loops {
                      : args.in.steps[1]                   ? gradient_row<F, T, true, false>
                                                           : gradient_row<F, T, false, true>;
     walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-      row(static_cast<T*>(args.out) + start, args.streams, static_cast<const T*>(args.in.data[0]) + at[0],
+      row(static_cast<T*>(args.out) + start, args.nontemporal, static_cast<const T*>(args.in.data[0]) + at[0],
           static_cast<const T*>(args.in.data[1]) + at[1], static_cast<const T*>(args.in.data[2]) + at[2], n);
     });
-    if (args.streams) stream_fence();
+    if (args.nontemporal) nontemporal_fence();
   }
 
   template <class T>

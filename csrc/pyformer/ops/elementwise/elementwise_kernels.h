@@ -50,27 +50,27 @@ static inline __attribute__((always_inline)) void walk_rows(const Operands<N>& i
 }
 
 // Work item of all four: one element of the output.
-// streams: the output goes past the caches.
+// nontemporal: the output goes past the caches.
 struct Unary {
   const void* x;
   void* out;
-  bool streams = false;
+  bool nontemporal = false;
 };
 struct UnaryGradient {
   const void* dout;
   const void* saved;  // x or out, whichever elementwise_functions.h says
   void* dx;
-  bool streams = false;
+  bool nontemporal = false;
 };
 struct Binary {
   Operands<2> in;  // a, b
   void* out;
-  bool streams = false;
+  bool nontemporal = false;
 };
 struct BinaryGradient {
   Operands<3> in;  // dout, which has the output's shape, a, b
   void* out;       // the gradient of one operand, before it is summed to the operand's shape
-  bool streams = false;
+  bool nontemporal = false;
 };
 
 // Work item: a strip of kStrip columns of one matrix.

@@ -24,7 +24,7 @@ Array gelu_forward(const Array& x, GeluApproximate approximate) {
   const auto row = approximate == GeluApproximate::tanh ? &GeluKernels::forward_tanh : &GeluKernels::forward_erf;
   const auto kernel = find_kernel("gelu", sets(), row, x.dtype());
   Array out = Array::empty(x.shape(), x.dtype());
-  const GeluForward args = {x.raw(), out.raw(), out.bytes() >= kStreamedToProducts};
+  const GeluForward args = {x.raw(), out.raw(), out.bytes() >= kNontemporalToProducts};
   parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return out;
 }
@@ -33,7 +33,7 @@ Array gelu_backward(const Array& dout, const Array& x, GeluApproximate approxima
   const auto row = approximate == GeluApproximate::tanh ? &GeluKernels::backward_tanh : &GeluKernels::backward_erf;
   const auto kernel = find_kernel("gelu", sets(), row, x.dtype());
   Array dx = Array::empty(x.shape(), x.dtype());
-  const GeluBackward args = {dout.raw(), x.raw(), dx.raw(), dx.bytes() >= kStreamedToProducts};
+  const GeluBackward args = {dout.raw(), x.raw(), dx.raw(), dx.bytes() >= kNontemporalToProducts};
   parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return dx;
 }

@@ -24,18 +24,18 @@ static PF_INLINE Vec<T> derivative(Vec<T> x) {
 template <class T, bool tanh>
 static void forward(const GeluForward& a, int64_t begin, int64_t end) {
   const T* x = static_cast<const T*>(a.x) + begin;
-  write_row(static_cast<T*>(a.out) + begin, end - begin, a.streams,
+  write_row(static_cast<T*>(a.out) + begin, end - begin, a.nontemporal,
             [&](int64_t i, int64_t n) { return value<tanh>(load_vec(x + i, n)); });
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T, bool tanh>
 static void backward(const GeluBackward& a, int64_t begin, int64_t end) {
   const T* dout = static_cast<const T*>(a.dout) + begin;
   const T* x = static_cast<const T*>(a.x) + begin;
-  write_row(static_cast<T*>(a.dx) + begin, end - begin, a.streams,
+  write_row(static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal,
             [&](int64_t i, int64_t n) { return load_vec(dout + i, n) * derivative<tanh>(load_vec(x + i, n)); });
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -7,13 +7,13 @@ namespace pyformer {
 struct GeluForward {
   const void* x;
   void* out;
-  bool streams;  // out goes past the caches
+  bool nontemporal;  // out goes past the caches
 };
 struct GeluBackward {
   const void* dout;
   const void* x;
   void* dx;
-  bool streams;
+  bool nontemporal;
 };
 
 struct GeluKernels {  // each indexed [float32, float64]

@@ -1,3 +1,4 @@
+#include "pyformer/base/dispatch.h"
 #include "pyformer/ops/in_place/in_place.h"
 
 #include <cmath>

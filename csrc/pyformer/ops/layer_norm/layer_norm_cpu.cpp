@@ -29,7 +29,7 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
                   T(C);
     const T rstd = reciprocal_root(var + T(a.eps));
     const Vec<T> mean_vec = Vec<T>::broadcast(mean), rstd_vec = Vec<T>::broadcast(rstd);
-    write_row(out, C, a.streams, [&](int64_t i, int64_t n) {
+    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
       const Vec<T> xhat = (load_vec(x + i, n) - mean_vec) * rstd_vec;
       if constexpr (has_weight && has_bias)
         return fma(xhat, load_vec(weight + i, n), load_vec(bias + i, n));
@@ -43,7 +43,7 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
     static_cast<T*>(a.mean)[row] = mean;
     static_cast<T*>(a.rstd)[row] = rstd;
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -85,7 +85,7 @@ static void backward_row(const LayerNormBackward& a, int64_t row, T* dweight, T*
   const Vec<T> mean_g = Vec<T>::broadcast(sum_g.total() / T(C));
   const Vec<T> mean_gx = Vec<T>::broadcast(sum_gx.total() / T(C));
   const Vec<T> mean_vec = mean.v[0], rstd_vec = rstd.v[0];
-  write_row(dx, C, a.streams, [&](int64_t i, int64_t n) {
+  write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
     const Vec<T> xhat = (load_vec(x + i, n) - mean_vec) * rstd_vec;
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
@@ -106,16 +106,16 @@ static void backward(const LayerNormBackward& a, int64_t begin, int64_t end) {
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
     for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight, dbias);
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
-const LayerNormKernels& layer_norm_kernels<PF_ISA::kIsa>() {
-  static constexpr LayerNormKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
-                                               {PF_ISA::backward<float>, PF_ISA::backward<double>}};
-  return kernels;
+const LayerNormTable& KernelsOf<LayerNormTable, PF_ISA::kIsa>::table() {
+  static constexpr LayerNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},
+                                           {{PF_ISA::backward<float>, PF_ISA::backward<double>}}};
+  return table;
 }
 }  // namespace pyformer

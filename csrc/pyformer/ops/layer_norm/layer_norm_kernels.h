@@ -6,15 +6,17 @@ namespace pyformer {
 
 // Work item: one row.
 struct LayerNormForward {
-  int64_t cols;
+  int64_t rows, cols;
   double eps;
   const void* x;       // (rows, C)
   const void* weight;  // (C,) or null: ones
   const void* bias;    // (C,) or null: zeros
   void* out;           // (rows, C)
-  bool streams;        // out goes past the caches
-  void* mean;          // (rows,)
-  void* rstd;          // (rows,)
+  bool nontemporal;    // out goes past the caches
+  void* mean;          // (rows,), in the accumulator's dtype
+  void* rstd;          // (rows,), likewise
+  int64_t items() const { return rows; }
+  int64_t grain() const { return grain_of_rows(cols); }
 };
 
 // Work item: one chunk of kRowChunk rows, whose contribution to dweight and dbias is one partial row.
@@ -27,16 +29,17 @@ struct LayerNormBackward {
   const void* mean;    // (rows,)
   const void* rstd;    // (rows,)
   void* dx;            // (rows, C) or null: not wanted
-  bool streams;        // dx goes past the caches
-  void* dweight;       // (chunks, C) or null
-  void* dbias;         // (chunks, C) or null
+  bool nontemporal;    // dx goes past the caches
+  void* dweight;       // (chunks, C) or null, in the accumulator's dtype
+  void* dbias;         // (chunks, C) or null, likewise
+  int64_t items() const { return (rows + kRowChunk - 1) / kRowChunk; }
+  int64_t grain() const { return 1; }
 };
 
-struct LayerNormKernels {  // each indexed [float32, float64]
-  Kernel<LayerNormForward> forward[2];
-  Kernel<LayerNormBackward> backward[2];
+struct LayerNormTable {
+  static constexpr const char* name = "layer_norm";
+  PerDtype<Kernel<LayerNormForward>> forward;
+  PerDtype<Kernel<LayerNormBackward>> backward;
 };
-template <Isa>
-const LayerNormKernels& layer_norm_kernels();  // specialised in layer_norm_ref.cpp and, per set, layer_norm_cpu.cpp
 
 }  // namespace pyformer

@@ -75,7 +75,7 @@ Array activate_(const Array& x, Activation activation) {
   constexpr int64_t kGrain = int64_t(1) << 14;
   const auto kernel = find_kernel("linear", sets(), &LinearKernels::activate, x.dtype());
   const Array out = Array::empty(x.shape(), x.dtype());
-  const LinearActivate args = {activation, x.raw(), out.raw(), out.bytes() >= kStreamedToProducts};
+  const LinearActivate args = {activation, x.raw(), out.raw(), out.bytes() >= kNontemporalToProducts};
   parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return out;
 }

@@ -49,14 +49,14 @@ template <class T>
 static void activate(const LinearActivate& g, int64_t begin, int64_t end) {
   T* x = static_cast<T*>(g.x) + begin;
   with_activation(g.activation, [&]<Activation activation>() {
-    write_row(static_cast<T*>(g.out) + begin, end - begin, g.streams, [&](int64_t i, int64_t n) {
+    write_row(static_cast<T*>(g.out) + begin, end - begin, g.nontemporal, [&](int64_t i, int64_t n) {
       Vec<T> value, derivative;
       activate_with_derivative<activation>(load_vec(x + i, n), &value, &derivative);
       store_vec(derivative, x + i, n);
       return value;
     });
   });
-  if (g.streams) stream_fence();
+  if (g.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -20,7 +20,7 @@ struct LinearActivate {
   Activation activation;
   void* x;
   void* out;
-  bool streams;  // out goes past the caches
+  bool nontemporal;  // out goes past the caches
 };
 
 struct LinearKernels {  // each indexed [float32, float64]

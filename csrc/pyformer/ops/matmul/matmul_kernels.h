@@ -56,7 +56,7 @@ struct MatmulMultiply {
 };
 
 // Work item: vector_width columns. At most thin_rows rows against vectors along k that are contiguous: op(B) is
-// transposed in registers as it streams by, and never packed.
+// transposed in registers as it passes, and never packed.
 struct MatmulThin {
   int64_t m, n, k;
   const void* a;  // packed as one panel, [k][m]

@@ -7,22 +7,22 @@
 namespace pyformer {
 
 static Array fill(const char* op, Kernel<RandomFill> (RandomKernels::*row)[2], const Shape& shape, DType dtype,
-                  RandomStream stream) {
+                  Device device, RandomStream stream) {
   static const auto sets = kernel_sets<RandomKernels>([]<Isa isa>() { return &random_kernels<isa>(); });
   const auto kernel = find_kernel(op, sets, row, dtype);
-  Array out = Array::empty(shape, dtype);
+  Array out = Array::empty(shape, dtype, device);
   const RandomFill args = {stream.seed, stream.stream, out.raw()};
   constexpr int64_t grain = int64_t(1) << 14;
   parallel_for(out.size(), grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return out;
 }
 
-Array rand(const Shape& shape, DType dtype, RandomStream stream) {
-  return fill("rand", &RandomKernels::uniform, shape, dtype, stream);
+Array rand(const Shape& shape, DType dtype, Device device, RandomStream stream) {
+  return fill("rand", &RandomKernels::uniform, shape, dtype, device, stream);
 }
 
-Array randn(const Shape& shape, DType dtype, RandomStream stream) {
-  return fill("randn", &RandomKernels::normal, shape, dtype, stream);
+Array randn(const Shape& shape, DType dtype, Device device, RandomStream stream) {
+  return fill("randn", &RandomKernels::normal, shape, dtype, device, stream);
 }
 
 }  // namespace pyformer

@@ -9,7 +9,7 @@
 
 namespace pyformer {
 
-Array rand(const Shape& shape, DType dtype, RandomStream stream);
-Array randn(const Shape& shape, DType dtype, RandomStream stream);
+Array rand(const Shape& shape, DType dtype, Device device, RandomStream stream);
+Array randn(const Shape& shape, DType dtype, Device device, RandomStream stream);
 
 }  // namespace pyformer

@@ -166,7 +166,7 @@ static Array spread(const Array& dout, View v, double divisor, const Shape& shap
   const auto kernel = find_kernel("sum", sets(), &ReduceKernels::spread, dout.dtype());
   Array dx = Array::empty(shape, dout.dtype());
   if (dx.size() == 0) return dx;
-  const Spread args = {v.n, v.inner, divisor, dout.raw(), dx.raw(), dx.bytes() >= kStreamedToAll};
+  const Spread args = {v.n, v.inner, divisor, dout.raw(), dx.raw(), dx.bytes() >= kNontemporalToAll};
   parallel_for(v.outer * v.n, grain_of_rows(v.inner), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return dx;
 }

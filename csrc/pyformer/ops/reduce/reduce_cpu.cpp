@@ -108,15 +108,15 @@ static void spread(const Spread& a, int64_t begin, int64_t end) {
     if (a.inner == 1) {  // the rest of an outer index is one value
       const int64_t count = ((outer + 1) * a.n < end ? (outer + 1) * a.n : end) - row;
       const Vec<T> value = Vec<T>::broadcast(dout[outer] / T(a.divisor));
-      write_row(dx, count, a.streams, [&](int64_t, int64_t) { return value; });
+      write_row(dx, count, a.nontemporal, [&](int64_t, int64_t) { return value; });
       row += count;
     } else {
       const T* from = dout + outer * a.inner;
-      write_row(dx, a.inner, a.streams, [&](int64_t i, int64_t n) { return load_vec(from + i, n) / divisor; });
+      write_row(dx, a.inner, a.nontemporal, [&](int64_t i, int64_t n) { return load_vec(from + i, n) / divisor; });
       ++row;
     }
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -45,7 +45,7 @@ struct Spread {
   double divisor;
   const void* dout;  // (outer, inner)
   void* dx;          // (outer, n, inner)
-  bool streams;      // dx goes past the caches
+  bool nontemporal;      // dx goes past the caches
 };
 
 struct ReduceKernels {  // each indexed [float32, float64]

@@ -31,7 +31,7 @@ RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps) 
   const int64_t rows = rows_of(x), cols = x.shape().back();
   RmsNormResult r = {Array::empty(x.shape(), x.dtype()), Array::empty({rows}, x.dtype())};
   const RmsNormForward args = {
-      cols, eps, x.raw(), weight.raw(), r.out.raw(), r.out.bytes() >= kStreamedToProducts, r.rstd.raw()};
+      cols, eps, x.raw(), weight.raw(), r.out.raw(), r.out.bytes() >= kNontemporalToProducts, r.rstd.raw()};
   parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return r;
 }
@@ -44,7 +44,7 @@ RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array
   const Array dx = need_dx ? Array::empty(x.shape(), x.dtype()) : Array();
   const Array dweight = need_dweight ? Array::empty({chunks, cols}, x.dtype()) : Array();
   const RmsNormBackward args = {rows,         cols,       dout.raw(), x.raw(),
-                                weight.raw(), rstd.raw(), dx.raw(),   dx.bytes() >= kStreamedToProducts,
+                                weight.raw(), rstd.raw(), dx.raw(),   dx.bytes() >= kNontemporalToProducts,
                                 dweight.raw()};
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return {dx, need_dweight ? sum_partials(dweight) : Array()};

@@ -22,7 +22,7 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
                      T(C);
     const T rstd = reciprocal_root(square + T(a.eps));
     const Vec<T> rstd_vec = Vec<T>::broadcast(rstd);
-    write_row(out, C, a.streams, [&](int64_t i, int64_t n) {
+    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
       const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
       if constexpr (has_weight)
         return xhat * load_vec(weight + i, n);
@@ -31,7 +31,7 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
     });
     static_cast<T*>(a.rstd)[row] = rstd;
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -62,7 +62,7 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
   const Vec<T> mean = Vec<T>::broadcast(mean_gx), rstd_vec = rstd.v[0];
-  write_row(dx, C, a.streams, [&](int64_t i, int64_t n) {
+  write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
     const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
@@ -79,7 +79,7 @@ static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
     for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight);
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -11,7 +11,7 @@ struct RmsNormForward {
   const void* x;       // (rows, C)
   const void* weight;  // (C,) or null: ones
   void* out;           // (rows, C)
-  bool streams;        // out goes past the caches
+  bool nontemporal;        // out goes past the caches
   void* rstd;          // (rows,)
 };
 
@@ -24,7 +24,7 @@ struct RmsNormBackward {
   const void* weight;  // (C,) or null
   const void* rstd;    // (rows,)
   void* dx;            // (rows, C) or null: not wanted
-  bool streams;        // dx goes past the caches
+  bool nontemporal;        // dx goes past the caches
   void* dweight;       // (chunks, C) or null
 };
 

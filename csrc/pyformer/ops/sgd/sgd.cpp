@@ -1,3 +1,4 @@
+#include "pyformer/base/dispatch.h"
 #include "pyformer/ops/sgd/sgd.h"
 
 #include <cmath>

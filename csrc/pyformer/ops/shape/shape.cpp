@@ -50,7 +50,7 @@ Array transpose_forward(const Array& x, const std::vector<int>& axes) {
     permuted.strides[i] = whole.strides[axes[i]];
   }
   const Array out = Array::empty(shape, x.dtype());
-  strided_copy(shape, item_bytes(x.dtype()), region_of(out), permuted);
+  strided_copy(shape, x.dtype(), x.device(), region_of(out), permuted);
   return out;
 }
 
@@ -95,7 +95,7 @@ Array slice_forward(const Array& x, const std::vector<SliceRange>& ranges) {
   Shape shape;
   const Region from = selected(x, ranges, &shape);
   const Array out = Array::empty(shape, x.dtype());
-  strided_copy(shape, item_bytes(x.dtype()), region_of(out), from);
+  strided_copy(shape, x.dtype(), x.device(), region_of(out), from);
   return out;
 }
 
@@ -105,7 +105,7 @@ void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const 
   if (!(values.shape() == shape) || values.dtype() != x.dtype())
     throw ValueError(cat("slice: expected values of ", name(x.dtype()), " ", shape.str(), ", got ",
                          name(values.dtype()), " ", values.shape().str()));
-  strided_copy(shape, item_bytes(x.dtype()), to, region_of(values));
+  strided_copy(shape, x.dtype(), x.device(), to, region_of(values));
   x.storage().written();
 }
 
@@ -155,7 +155,7 @@ Array concat_forward(const std::vector<Array>& xs, int axis) {
     if (x.size()) {
       Shape extents;
       const Region to = selected(out, part_of(shape, axis, start, x.dim(axis)), &extents);
-      strided_copy(extents, item_bytes(x.dtype()), to, region_of(x));
+      strided_copy(extents, x.dtype(), x.device(), to, region_of(x));
     }
     start += x.dim(axis);
   }

@@ -24,9 +24,9 @@ static Array forward(const char* op, const Array& x, int64_t axis, Kernel<Softma
   const int64_t n = x.dim(at), outer = x.shape().outer(at), inner = x.shape().inner(at);
   const Array out = Array::empty(x.shape(), x.dtype());
   if (x.size() == 0) return out;
-  const SoftmaxForward args = {n, inner, x.raw(), out.raw(), out.bytes() >= kStreamedToProducts, nullptr};
+  const SoftmaxForward args = {n, inner, x.raw(), out.raw(), out.bytes() >= kNontemporalToProducts, nullptr};
   const Shape scratch_shape = inner > 1 ? Shape{n, kSoftmaxStrip} : Shape{n > kReduceBlock ? n : 0};
-  needs_scratch = needs_scratch && args.streams && scratch_shape.size() > 0;
+  needs_scratch = needs_scratch && args.nontemporal && scratch_shape.size() > 0;
   parallel_for(outer * inner, grain_of(n, inner), [&](int64_t begin, int64_t end) {
     const Array scratch = needs_scratch ? Array::empty(scratch_shape, x.dtype()) : Array();
     SoftmaxForward own = args;
@@ -43,7 +43,7 @@ static Array backward(const char* op, const Array& dout, const Array& out, int64
   const int64_t n = out.dim(at), outer = out.shape().outer(at), inner = out.shape().inner(at);
   const Array dx = Array::empty(out.shape(), out.dtype());
   if (out.size() == 0) return dx;
-  const SoftmaxBackward args = {n, inner, dout.raw(), out.raw(), dx.raw(), dx.bytes() >= kStreamedToProducts};
+  const SoftmaxBackward args = {n, inner, dout.raw(), out.raw(), dx.raw(), dx.bytes() >= kNontemporalToProducts};
   parallel_for(outer * inner, grain_of(n, inner), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
   return dx;
 }

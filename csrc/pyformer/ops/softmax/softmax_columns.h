@@ -77,8 +77,8 @@ static void softmax_forward_columns(const SoftmaxForward& a, int64_t begin, int6
   for_each_strip(a, begin, end, [&](int64_t first, int64_t count) {
     const T* x = static_cast<const T*>(a.x) + first;
     T* out = static_cast<T*>(a.out) + first;
-    T* exps = a.streams ? static_cast<T*>(a.scratch) : out;
-    const int64_t exps_step = a.streams ? kStrip : a.inner;
+    T* exps = a.nontemporal ? static_cast<T*>(a.scratch) : out;
+    const int64_t exps_step = a.nontemporal ? kStrip : a.inner;
     Strip<T> m, sum;
     column_max(x, a.cols, a.inner, count, m);
     reduce_columns(a.cols, count, sum, [&](int64_t i, int64_t c, int64_t n, Vec<T> lane) {
@@ -88,11 +88,11 @@ static void softmax_forward_columns(const SoftmaxForward& a, int64_t begin, int6
     });
     for (T& value : sum.value) value = T(1) / value;
     for (int64_t i = 0; i < a.cols; ++i)
-      write_row(out + i * a.inner, count, a.streams, [&](int64_t c, int64_t n) {
+      write_row(out + i * a.inner, count, a.nontemporal, [&](int64_t c, int64_t n) {
         return load_vec(exps + i * exps_step + c, n) * load_vec(sum.value + c, n);
       });
   });
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -108,11 +108,11 @@ static void softmax_backward_columns(const SoftmaxBackward& a, int64_t begin, in
       return fma(load_vec(dout + i * a.inner + c, n), load_vec(out + i * a.inner + c, n), lane);
     });
     for (int64_t i = 0; i < a.cols; ++i)
-      write_row(dx + i * a.inner, count, a.streams, [&](int64_t c, int64_t n) {
+      write_row(dx + i * a.inner, count, a.nontemporal, [&](int64_t c, int64_t n) {
         return load_vec(out + i * a.inner + c, n) * (load_vec(dout + i * a.inner + c, n) - load_vec(dot.value + c, n));
       });
   });
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -128,11 +128,11 @@ static void log_softmax_forward_columns(const SoftmaxForward& a, int64_t begin, 
     for_each_register<T>(count,
                          [&](int64_t c, int64_t) { log(Vec<T>::load(log_sum.value + c)).store(log_sum.value + c); });
     for (int64_t i = 0; i < a.cols; ++i)
-      write_row(out + i * a.inner, count, a.streams, [&](int64_t c, int64_t n) {
+      write_row(out + i * a.inner, count, a.nontemporal, [&](int64_t c, int64_t n) {
         return (load_vec(x + i * a.inner + c, n) - load_vec(m.value + c, n)) - load_vec(log_sum.value + c, n);
       });
   });
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -147,12 +147,12 @@ static void log_softmax_backward_columns(const SoftmaxBackward& a, int64_t begin
       return lane + load_vec(dout + i * a.inner + c, n);
     });
     for (int64_t i = 0; i < a.cols; ++i)
-      write_row(dx + i * a.inner, count, a.streams, [&](int64_t c, int64_t n) {
+      write_row(dx + i * a.inner, count, a.nontemporal, [&](int64_t c, int64_t n) {
         return fma(exp_flush(load_vec(out + i * a.inner + c, n)), -load_vec(sum.value + c, n),
                    load_vec(dout + i * a.inner + c, n));
       });
   });
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -17,7 +17,7 @@ static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end)
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
-    T* exps = a.streams ? (C <= kReduceBlock ? local : static_cast<T*>(a.scratch)) : out;
+    T* exps = a.nontemporal ? (C <= kReduceBlock ? local : static_cast<T*>(a.scratch)) : out;
     const Lanes<T> m = Lanes<T>::broadcast(row_max(x, C));
     const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
       prefetch_lanes(x + C + i);
@@ -26,9 +26,9 @@ static void softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t end)
       return lanes + e;
     });
     const Vec<T> inverse = Vec<T>::broadcast(T(1) / sum);
-    write_row(out, C, a.streams, [&](int64_t i, int64_t n) { return load_vec(exps + i, n) * inverse; });
+    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) { return load_vec(exps + i, n) * inverse; });
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -42,10 +42,10 @@ static void softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t en
     const Vec<T> dot = Vec<T>::broadcast(lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
       return fma(load_lanes(dout + i, n), load_lanes(out + i, n), lanes);
     }));
-    write_row(dx, C, a.streams,
+    write_row(dx, C, a.nontemporal,
               [&](int64_t i, int64_t n) { return load_vec(out + i, n) * (load_vec(dout + i, n) - dot); });
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -61,9 +61,9 @@ static void log_softmax_forward(const SoftmaxForward& a, int64_t begin, int64_t 
       return lanes + exp_flush(load_logits(x + i, n) - m);
     });
     const Vec<T> m_vec = m.v[0], log_sum = Vec<T>::broadcast(log(sum));
-    write_row(out, C, a.streams, [&](int64_t i, int64_t n) { return (load_vec(x + i, n) - m_vec) - log_sum; });
+    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) { return (load_vec(x + i, n) - m_vec) - log_sum; });
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 template <class T>
@@ -77,11 +77,11 @@ static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_
     const T sum = lanes_reduce<T>(
         C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + load_lanes(dout + i, n); });
     const Vec<T> minus_sum = Vec<T>::broadcast(-sum);
-    write_row(dx, C, a.streams, [&](int64_t i, int64_t n) {
+    write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
       return fma(exp_flush(load_vec(out + i, n)), minus_sum, load_vec(dout + i, n));
     });
   }
-  if (a.streams) stream_fence();
+  if (a.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA

@@ -12,8 +12,8 @@ struct SoftmaxForward {
   int64_t cols, inner;
   const void* x;
   void* out;
-  bool streams;   // out goes past the caches
-  void* scratch;  // where it streams, for exp: (cols, kSoftmaxStrip), or (cols,) where inner = 1 and cols > 4,096
+  bool nontemporal;   // out goes past the caches
+  void* scratch;  // where out is nontemporal, for exp: (cols, kSoftmaxStrip), or (cols,) where inner = 1 and cols > 4,096
 };
 
 struct SoftmaxBackward {
@@ -21,7 +21,7 @@ struct SoftmaxBackward {
   const void* dout;
   const void* out;
   void* dx;
-  bool streams;  // dx goes past the caches
+  bool nontemporal;  // dx goes past the caches
 };
 
 struct SoftmaxKernels {  // each indexed [float32, float64]

@@ -1,0 +1,208 @@
+#include "pyformer/base/device.h"
+
+#include <dlfcn.h>
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+#include <vector>
+
+#include "pyformer/base/allocator.h"
+#include "pyformer/base/error.h"
+#include "pyformer/base/thread_pool.h"
+
+namespace pyformer {
+
+namespace {
+
+// body(first byte, count) for pieces of a block: large ones on several threads, with Ctrl-C noticed in between.
+template <class Body>
+void for_each_piece(int64_t bytes, const Body& body) {
+  constexpr int64_t kPieceBytes = int64_t(1) << 26;  // one thread fills as fast as several
+  if (bytes <= kPieceBytes) return body(0, size_t(bytes));
+  parallel_for(bytes, kPieceBytes, [&](int64_t begin, int64_t end) { body(begin, size_t(end - begin)); });
+}
+
+void copy_on_host(void* to, const void* from, int64_t bytes, Direction, int) {
+  for_each_piece(bytes, [=](int64_t first, size_t count) {
+    std::memcpy(static_cast<char*>(to) + first, static_cast<const char*>(from) + first, count);
+  });
+}
+
+void fill_on_host(void* to, uint8_t value, int64_t bytes, int) {
+  for_each_piece(bytes,
+                 [=](int64_t first, size_t count) { std::memset(static_cast<char*>(to) + first, value, count); });
+}
+
+constexpr DeviceApi kHost = {DeviceApi::kAbi,
+                             "cpu",
+                             [] { return 1; },
+                             [](int) {},
+                             [](int64_t bytes, int) { return allocate(bytes); },
+                             [](void* data, int64_t bytes, int) { deallocate(data, bytes); },
+                             &copy_on_host,
+                             &fill_on_host,
+                             [](int) -> const char* { return nullptr; },
+                             [](const char*, int64_t) -> const void* { return nullptr; }};
+
+// Kinds in the order of their numbers; entries never change once they are counted.
+constexpr int kMaxKinds = 8;
+std::array<const DeviceApi*, kMaxKinds> kinds = {&kHost};
+std::atomic<int> kind_count{1};
+std::mutex opening;
+
+int find_kind(const std::string& kind) {
+  for (int i = 0; i < kind_count.load(std::memory_order_acquire); ++i)
+    if (kind == kinds[size_t(i)]->name) return i;
+  return -1;
+}
+
+// The folder of this library, and those that PYFORMER_DEVICE_PATH names, which come first.
+std::vector<std::filesystem::path> library_folders() {
+  std::vector<std::filesystem::path> folders;
+  if (const char* path = std::getenv("PYFORMER_DEVICE_PATH")) {
+    std::string rest = path;
+    for (size_t colon; (colon = rest.find(':')) != std::string::npos; rest.erase(0, colon + 1))
+      folders.emplace_back(rest.substr(0, colon));
+    folders.emplace_back(rest);
+  }
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&library_folders), &info) && info.dli_fname)
+    folders.push_back(std::filesystem::path(info.dli_fname).parent_path());
+  return folders;
+}
+
+std::string library_name(std::string kind) {
+  for (char& c : kind)
+    if (c == ':') c = '_';
+  return "libpyformer_" + kind + ".so";
+}
+
+// The API that a library brings. ValueError says why there is none.
+const DeviceApi* open_library(const std::string& kind) {
+  const auto refuse = [&](const std::string& why) {
+    throw ValueError(cat("device: '", kind, "' is not available: ", why));
+  };
+  for (const std::filesystem::path& folder : library_folders()) {
+    const std::filesystem::path file = folder / library_name(kind);
+    std::error_code ignored;
+    if (folder.empty() || !std::filesystem::exists(file, ignored)) continue;
+    void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) refuse(dlerror());
+    const auto get = reinterpret_cast<const DeviceApi* (*)()>(dlsym(library, "pyformer_device_api"));
+    const DeviceApi* api = get ? get() : nullptr;
+    if (!api || api->abi != DeviceApi::kAbi || kind != api->name)
+      refuse(cat(file.filename().string(), " belongs to another version of pyformer"));
+    if (api->count() < 1) refuse("no such device was found");
+    return api;
+  }
+  refuse(cat("this build of pyformer has no library for it (", library_name(kind), ")"));
+  return nullptr;
+}
+
+int open_kind(const std::string& kind) {
+  const std::lock_guard lock(opening);
+  if (const int known = find_kind(kind); known >= 0) return known;
+  const int number = kind_count.load(std::memory_order_relaxed);
+  if (number == kMaxKinds) throw ValueError(cat("device: '", kind, "': too many kinds of device"));
+  kinds[size_t(number)] = open_library(kind);
+  kind_count.store(number + 1, std::memory_order_release);
+  return number;
+}
+
+bool is_kind_name(const std::string& kind) {
+  const auto is_lower = [](char c) { return c >= 'a' && c <= 'z'; };
+  if (kind.empty() || !is_lower(kind.front()) || !is_lower(kind.back())) return false;
+  for (char c : kind)
+    if (!is_lower(c) && c != ':' && c != '_') return false;
+  return true;
+}
+
+bool may_be_opened(const std::string& kind) {
+  if (kind == "cuda" || kind == "cuda:emulated") return true;
+  for (const std::filesystem::path& folder : library_folders()) {
+    std::error_code ignored;
+    if (is_kind_name(kind) && std::filesystem::exists(folder / library_name(kind), ignored)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string name(Device device) {
+  const std::string kind = device_api(device).name;
+  const bool plain = device.is_cpu() || (device.index == 0 && kind.find(':') != std::string::npos);
+  return plain ? kind : cat(kind, ':', int(device.index));
+}
+
+Device device_from_name(const std::string& wanted) {
+  std::string kind = wanted;
+  int index = 0;
+  if (const size_t colon = wanted.rfind(':'); colon != std::string::npos && colon + 1 < wanted.size()) {
+    const std::string digits = wanted.substr(colon + 1);
+    if (digits.find_first_not_of("0123456789") == std::string::npos && digits.size() <= 3) {
+      kind = wanted.substr(0, colon);
+      index = std::stoi(digits);
+    }
+  }
+  int number = find_kind(kind);
+  if (number < 0) {
+    if (!may_be_opened(kind)) throw ValueError(cat("device: expected 'cpu' or 'cuda', got '", wanted, "'"));
+    number = open_kind(kind);
+  }
+  const int count = kinds[size_t(number)]->count();
+  if (index >= count || index > 127)
+    throw ValueError(
+        cat("device: '", wanted, "' is not there: ", kind, " has ", count, count == 1 ? " device" : " devices"));
+  return {uint8_t(number), int8_t(index)};
+}
+
+Device default_device() {
+  const char* wanted = std::getenv("PYFORMER_DEVICE");
+  if (!wanted || !*wanted) return kCpu;
+  try {
+    return device_from_name(wanted);
+  } catch (const ValueError& error) {
+    throw ValueError(cat("PYFORMER_DEVICE: ", error.what()));
+  }
+}
+
+const DeviceApi& device_api(Device device) { return *kinds[device.kind]; }
+
+void* allocate_on(Device device, int64_t bytes) {
+  if (bytes < 0) throw ValueError(cat("allocate: expected 0 bytes or more, got ", bytes));
+  void* data = device_api(device).allocate(bytes, device.index);
+  if (!data) throw OutOfMemory(cat(name(device), ": no memory for ", bytes, " bytes"));
+  return data;
+}
+
+void release_on(Device device, void* data, int64_t bytes) noexcept {
+  device_api(device).release(data, bytes, device.index);
+}
+
+void copy_between(Device to_device, void* to, Device from_device, const void* from, int64_t bytes) {
+  if (bytes == 0) return;
+  const bool to_host = to_device.is_cpu(), from_host = from_device.is_cpu();
+  if (!to_host && !from_host && to_device != from_device)
+    throw ValueError(
+        cat("copy: from ", name(from_device), " to ", name(to_device), " goes by the CPU; copy there first"));
+  const Direction direction = to_host == from_host ? Direction::within_device
+                              : to_host            ? Direction::to_host
+                                                   : Direction::to_device;
+  const Device device = to_host ? from_device : to_device;
+  device_api(device).copy(to, from, bytes, direction, device.index);
+}
+
+void fill_on(Device device, void* to, uint8_t value, int64_t bytes) {
+  device_api(device).fill(to, value, bytes, device.index);
+}
+
+void wait_for(Device device) {
+  if (const char* failure = device_api(device).wait(device.index))
+    throw std::runtime_error(cat(name(device), ": ", failure));
+}
+
+}  // namespace pyformer

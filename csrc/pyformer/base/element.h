@@ -1,0 +1,90 @@
+// Reading and writing elements in plain loops (*_ref.cpp), one template for all float types: float and double through
+// pointers, the 16-bit types widened exactly where they are read and rounded once where they are written.
+//
+//   const auto x = in<T>(a.x) + row * C;     x[c] is an Accumulator<T>
+//   const auto out = to<T>(a.out) + row * C; out[c] = value;
+#pragma once
+#include "pyformer/base/vec.h"
+
+namespace pyformer::PF_ISA {
+
+template <class T>
+struct AccumulatorOf {
+  using type = T;
+};
+template <>
+struct AccumulatorOf<BFloat16> {
+  using type = float;
+};
+template <>
+struct AccumulatorOf<Float16> {
+  using type = float;
+};
+// What T is computed and summed in.
+template <class T>
+using Accumulator = typename AccumulatorOf<T>::type;
+
+template <class T>
+PF_INLINE T widened(T x) {
+  return x;
+}
+PF_INLINE float widened(BFloat16 x) { return to_float(x); }
+PF_INLINE float widened(Float16 x) { return to_float(x); }
+
+template <class T>
+PF_INLINE T rounded(Accumulator<T> x) {
+  return x;
+}
+template <>
+PF_INLINE BFloat16 rounded<BFloat16>(float x) {
+  return to_bfloat16(x);
+}
+template <>
+PF_INLINE Float16 rounded<Float16>(float x) {
+  return to_float16(x);
+}
+
+// A pointer to 16-bit floats that reads and writes float.
+template <class T, class Pointer>
+struct Widening {
+  struct Element {
+    Pointer at;
+    PF_INLINE operator float() const { return to_float(*at); }
+    PF_INLINE const Element& operator=(float x) const {
+      *at = rounded<T>(x);
+      return *this;
+    }
+  };
+  Pointer start;
+  PF_INLINE Element operator[](int64_t i) const { return {start + i}; }
+  PF_INLINE Widening operator+(int64_t i) const { return {start + i}; }
+  PF_INLINE explicit operator bool() const { return start; }
+};
+
+template <class T>
+struct Access {
+  using In = const T*;
+  using To = T*;
+};
+template <>
+struct Access<BFloat16> {
+  using In = Widening<BFloat16, const BFloat16*>;
+  using To = Widening<BFloat16, BFloat16*>;
+};
+template <>
+struct Access<Float16> {
+  using In = Widening<Float16, const Float16*>;
+  using To = Widening<Float16, Float16*>;
+};
+
+// Null stays null (false).
+template <class T>
+PF_INLINE typename Access<T>::In in(const void* p) {
+  return {static_cast<const T*>(p)};
+}
+template <class T>
+PF_INLINE typename Access<T>::To to(void* p) {
+  return {static_cast<T*>(p)};
+}
+
+}  // namespace pyformer::PF_ISA

@@ -1,0 +1,99 @@
+// From an op's kernel tables to the kernel to run, and its run: on the CPU cut into tasks for the threads, on a device
+// launched at once.
+//
+//   run("layer_norm", &LayerNormTable::forward, x, args);      x: an Array, for its device and dtype
+#pragma once
+#include <array>
+
+#include "pyformer/base/device.h"
+#include "pyformer/base/error.h"
+#include "pyformer/base/isa.h"
+#include "pyformer/base/thread_pool.h"
+
+namespace pyformer {
+
+// A table whose kernels exist once, as plain loops: `static constexpr bool plain = true`.
+template <class Table>
+concept PlainTable = requires { requires Table::plain; };
+
+// The CPU's tables of an op, indexed by Isa; null where that set was not built.
+template <class Table>
+const std::array<const Table*, kIsaCount>& host_tables() {
+  if constexpr (PlainTable<Table>) {
+    static const std::array<const Table*, kIsaCount> tables = {&KernelsOf<Table, Isa::ref>::table()};
+    return tables;
+  } else {
+    static const std::array<const Table*, kIsaCount> tables = {
+        &KernelsOf<Table, Isa::ref>::table(),
+        &KernelsOf<Table, Isa::portable>::table(),
+#if defined(PF_BUILT_X86)
+        &KernelsOf<Table, Isa::avx2>::table(),
+        &KernelsOf<Table, Isa::avx512>::table(),
+#endif
+    };
+    return tables;
+  }
+}
+
+// The entry of a set or, where it lacks it, of the set that it falls back to; null (0) where none has it.
+template <class Table, class Entry>
+Entry host_entry(PerDtype<Entry> Table::* row, Isa isa, DType dtype) {
+  const auto& tables = host_tables<Table>();
+  for (int i = int(isa); i >= 0; i = kIsas[i].falls_back_to)
+    if (tables[size_t(i)])
+      if (const Entry entry = (tables[size_t(i)]->*row)[dtype]) return entry;
+  return {};
+}
+
+// The table of an op that a device's library brings; null: none.
+template <class Table>
+const Table* device_table(Device device) {
+  return static_cast<const Table*>(device_api(device).table(Table::name, sizeof(Table)));
+}
+
+[[noreturn]] void no_kernel(const char* op, DType dtype, Device device, const bool (&on_host)[kDTypeCount],
+                            const bool (&on_device)[kDTypeCount]);
+
+// The entry for values of this dtype on this device. TypeError, with what there is, if there is none.
+template <class Table, class Entry>
+Entry find_entry(const char* op, PerDtype<Entry> Table::* row, Device device, DType dtype) {
+  if (device.is_cpu()) {
+    if (const Entry entry = host_entry(row, current_isa(), dtype)) return entry;
+  } else if (const Table* table = device_table<Table>(device)) {
+    if (const Entry entry = (table->*row)[dtype]) return entry;
+  }
+  bool on_host[kDTypeCount], on_device[kDTypeCount];
+  const Table* table = device.is_cpu() ? nullptr : device_table<Table>(device);
+  for (int d = 0; d < kDTypeCount; ++d) {
+    on_host[d] = bool(host_entry(row, current_isa(), DType(d)));
+    on_device[d] = table && (table->*row)[DType(d)];
+  }
+  no_kernel(op, dtype, device, on_host, on_device);
+}
+
+template <class Table, class Args>
+void run(const char* op, PerDtype<Kernel<Args>> Table::* row, Device device, DType dtype, const Args& args) {
+  const Kernel<Args> kernel = find_entry(op, row, device, dtype);
+  const int64_t items = args.items();
+  if (device.is_cpu()) {
+    parallel_for(items, args.grain(), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  } else if (items > 0) {
+    device_api(device).use(device.index);
+    kernel(args, 0, items);
+  }
+}
+
+template <class Table, class Args>
+void run(const char* op, PerDtype<Program<Args>> Table::* row, Device device, DType dtype, const Args& args) {
+  const Program<Args> program = find_entry(op, row, device, dtype);
+  if (!device.is_cpu()) device_api(device).use(device.index);
+  program(args);
+}
+
+// Where the values are, and of their dtype.
+template <class Row, class Values, class Args>
+void run(const char* op, Row row, const Values& x, const Args& args) {
+  run(op, row, x.device(), x.dtype(), args);
+}
+
+}  // namespace pyformer
