@@ -138,6 +138,7 @@ py::object call_method(const py::object& owner, const char* name, const Args&...
 PyObject* new_for_call(PyTypeObject* type, PyObject* args, PyObject* kwargs);
 
 using DeviceName = std::optional<std::string>;
+DeviceName name_of_device(py::handle value);  // of a name, a device or None; TypeError for anything else
 inline Device device_or_default(const DeviceName& device) {
   return device ? device_from_name(*device) : default_device();
 }
@@ -173,7 +174,7 @@ T argument(const char* op, const char* expected, py::handle value) {
 }
 
 // interop.cpp
-Tensor tensor_from(const py::object& data, const py::object& dtype, const DeviceName& device, bool requires_grad);
+Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad);
 Tensor tensor_sharing(const py::object& data);
 py::array numpy_of(const Array& array);       // shares memory; TypeError for bfloat16
 DType dtype_from(const py::object& dtype);    // a pyformer or NumPy dtype, or its name
@@ -193,6 +194,7 @@ void bind_tensor(py::module_& core);
 void bind_creation(py::module_& core);
 void bind_random(py::module_& core);
 void bind_autograd(py::module_& core);
+void bind_device(py::module_& core);
 void bind_runtime(py::module_& core);
 void bind_cache(py::module_& core);
 void bind_optim(py::module_& core);

@@ -76,8 +76,8 @@ static DType dtype_or(const py::object& dtype, DType otherwise) {
   return dtype.is_none() ? otherwise : dtype_from(dtype);
 }
 
-static Tensor made(const DeviceName& device, const Shape& shape, const Number& value, DType dtype, bool requires_grad) {
-  const Device place = device_or_default(device);
+static Tensor made(const py::object& device, const Shape& shape, const Number& value, DType dtype, bool requires_grad) {
+  const Device place = device_or_default(name_of_device(device));
   ReleaseGil release;
   const bool zero = value.real == 0 && !std::signbit(value.real);
   return Tensor(zero ? Array::zeros(shape, dtype, place) : full(shape, value, dtype, place), requires_grad);
@@ -110,8 +110,8 @@ static Array real_range(double start, double stop, double step) {
 }
 
 static Tensor arange(const py::object& start, const py::object& stop, const py::object& step, const py::object& dtype,
-                     const DeviceName& device, bool requires_grad) {
-  const Device place = device_or_default(device);
+                     const py::object& device, bool requires_grad) {
+  const Device place = device_or_default(name_of_device(device));
   const Number first = stop.is_none() ? Number{true, 0, 0} : number_from("arange", start);
   const Number last = number_from("arange", stop.is_none() ? start : stop), stride = number_from("arange", step);
   if (stride.real == 0 || !std::isfinite(stride.real) || !std::isfinite(first.real) || !std::isfinite(last.real))
@@ -138,20 +138,20 @@ void bind_creation(py::module_& core) {
   const auto requires_grad = py::arg("requires_grad") = false;
   core.def(
       "zeros",
-      [](const py::args& shape, const py::object& dtype, const DeviceName& device, bool grad) {
+      [](const py::args& shape, const py::object& dtype, const py::object& device, bool grad) {
         return made(device, shape_from("zeros", shape), {true, 0, 0}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad,
       "A tensor of zeros: zeros(2, 3) or zeros((2, 3)); float32 by default.");
   core.def(
       "ones",
-      [](const py::args& shape, const py::object& dtype, const DeviceName& device, bool grad) {
+      [](const py::args& shape, const py::object& dtype, const py::object& device, bool grad) {
         return made(device, shape_from("ones", shape), {true, 1, 1}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad, "A tensor of ones; float32 by default.");
   core.def(
       "full",
-      [](const py::object& shape, const py::object& value, const py::object& dtype, const DeviceName& device,
+      [](const py::object& shape, const py::object& value, const py::object& dtype, const py::object& device,
          bool grad) {
         return made(device, shape_from("full", py::args(py::make_tuple(shape))), number_from("full", value),
                     dtype_or(dtype, DType::float32), grad);

@@ -193,8 +193,8 @@ static void check_fits(const Array& numbers, DType dtype) {
   }
 }
 
-Tensor tensor_from(const py::object& data, const py::object& dtype, const DeviceName& device, bool requires_grad) {
-  const Device place = device_or_default(device);
+Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad) {
+  const Device place = device_or_default(name_of_device(device));
   if (dtype.is_none()) {
     const Array array = copy_of(data);
     const ReleaseGil release;

@@ -119,6 +119,7 @@ PYBIND11_MODULE(_core, core) {
   bind_creation(core);
   bind_random(core);
   bind_autograd(core);
+  bind_device(core);
   bind_runtime(core);
   bind_cache(core);
   bind_optim(core);

@@ -9,8 +9,8 @@ template <Array (*draw)(const Shape&, DType, Device, RandomStream)>
 static void bind_draw(py::module_& core, const char* name, const char* doc) {
   core.def(
       name,
-      [name](const py::args& args, const py::object& dtype, const DeviceName& device, bool requires_grad) {
-        const Device place = device_or_default(device);
+      [name](const py::args& args, const py::object& dtype, const py::object& device, bool requires_grad) {
+        const Device place = device_or_default(name_of_device(device));
         const Shape shape = shape_from(name, args);
         const DType type = dtype.is_none() ? DType::float32 : dtype_from(dtype);
         ReleaseGil release;

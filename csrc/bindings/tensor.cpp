@@ -97,8 +97,9 @@ static py::object formatted(const Tensor& t, const py::str& spec) {
 
 // A dtype, or else the name of a device.
 static Tensor converted(const Tensor& t, const py::object& wanted) {
-  const std::string text = py::isinstance<py::str>(wanted) ? wanted.cast<std::string>() : "";
-  if (!text.empty() && !is_dtype_name(text)) {
+  const bool is_text = py::isinstance<py::str>(wanted);
+  const std::string text = is_text || py::isinstance<Device>(wanted) ? *name_of_device(wanted) : "";
+  if (!text.empty() && !(is_text && is_dtype_name(text))) {
     const ReleaseGil release;
     return to(t, device_from_name(text));
   }
@@ -127,7 +128,7 @@ void bind_tensor(py::module_& core) {
 Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and contiguous always.)");
   cls.def_property_readonly("shape", &shape_tuple)
       .def_property_readonly("dtype", &Tensor::dtype)
-      .def_property_readonly("device", [](const Tensor& t) { return name(t.device()); })
+      .def_property_readonly("device", &Tensor::device)
       .def_property_readonly("ndim", &Tensor::ndim)
       .def_property_readonly("size", [](const Tensor& t) { return t.array().size(); })
       .def_property(

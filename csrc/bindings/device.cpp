@@ -1,0 +1,72 @@
+// Devices, and which kernels there are.
+#include "bindings.h"
+#include "pyformer/base/isa.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/kernel_tables.h"
+
+namespace pyformer::bindings {
+
+DeviceName name_of_device(py::handle value) {
+  if (value.is_none()) return std::nullopt;
+  if (py::isinstance<py::str>(value)) return value.cast<std::string>();
+  if (py::isinstance<Device>(value)) return name(value.cast<Device>());
+  throw TypeError(cat("device: expected a name such as 'cpu' or a pyformer.device, got ", shown(value)));
+}
+
+// How many entries each row of a table has, a list a row of the names of dtypes.
+static std::vector<std::vector<std::string>> filled_entries(const void* table, int64_t bytes) {
+  static_assert(sizeof(void*) == 8);  // an entry is a pointer or an int64_t
+  std::vector<std::vector<std::string>> rows(size_t(bytes) / (8 * kDTypeCount));
+  for (size_t row = 0; table && row < rows.size(); ++row)
+    for (int d = 0; d < kDTypeCount; ++d) {
+      uint64_t entry;
+      std::memcpy(&entry, static_cast<const char*>(table) + (row * kDTypeCount + size_t(d)) * 8, 8);
+      if (entry) rows[row].emplace_back(name(DType(d)));
+    }
+  return rows;
+}
+
+// {op: {set: [[dtype names of row 0], ...]}}
+static py::dict kernel_dict() {
+  py::dict ops;
+  for (const KernelTableRow& table : kernel_tables()) {
+    py::dict sets;
+    for (int i = 0; i < kIsaCount; ++i)
+      if (const void* kernels = is_built(Isa(i)) ? table.table_of(Isa(i)) : nullptr)
+        sets[name(Isa(i))] = filled_entries(kernels, table.bytes);
+    ops[table.op] = sets;
+  }
+  return ops;
+}
+
+void bind_device(py::module_& core) {
+  py::class_<Device>(core, "device", R"(A place where tensors live and are computed with: "cpu", "cuda:0", ...
+
+Made from its name; equal to its name. ValueError for a device that is unknown or not there, with the reason.
+
+>>> pf.zeros(2, device=pf.device("cpu")).device == "cpu"
+True)")
+      .def(py::init([](const py::object& name) { return device_or_default(name_of_device(name)); }), py::arg("name"))
+      .def_property_readonly(
+          "type", [](Device d) { return std::string(device_api(d).name); }, "The kind of device: \"cpu\", \"cuda\".")
+      .def_property_readonly(
+          "index", [](Device d) { return int(d.index); }, "Which of its kind, from 0.")
+      .def("__str__", [](Device d) { return name(d); })
+      .def("__repr__", [](Device d) { return cat("pyformer.device('", name(d), "')"); })
+      .def("__hash__", [](Device d) { return py::hash(py::str(name(d))); })
+      .def("__eq__",
+           [](Device d, const py::object& other) {
+             if (py::isinstance<Device>(other)) return d == other.cast<Device>();
+             return py::isinstance<py::str>(other) && other.cast<std::string>() == name(d);
+           })
+      .def("__reduce__",
+           [](const py::object& self) { return py::make_tuple(py::type::of(self), py::make_tuple(py::str(self))); });
+  core.def("default_device", &default_device, "PYFORMER_DEVICE, else the CPU.");
+  core.def(
+      "synchronize", [](const py::object& device) { raise_pending(device_or_default(name_of_device(device))); },
+      py::arg("device"), "Waits until all that this thread queued on the device is done, and raises what went wrong.");
+  core.def("kernels", &kernel_dict,
+           "The kernels of the CPU: op -> instruction set -> the dtypes that each row of its table has.");
+}
+
+}  // namespace pyformer::bindings

@@ -1,0 +1,44 @@
+// A device for the tests: the host's memory under another name, with the plain kernels (`ref`) for its own. There are
+// two of them. Memory is filled with NaN when it is handed out and when it comes back.
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "pyformer/base/device.h"
+#include "pyformer/ops/kernel_tables.h"
+
+namespace {
+
+std::atomic<int64_t> live_bytes{0};
+
+void* allocate(int64_t bytes, int) {
+  if (bytes > (int64_t(1) << 34)) return nullptr;  // 16 GiB: what this device calls out of memory
+  void* data = std::aligned_alloc(64, size_t(bytes + 64) / 64 * 64);
+  if (!data) return nullptr;
+  std::memset(data, 0xff, size_t(bytes));
+  live_bytes += bytes;
+  return data;
+}
+
+void release(void* data, int64_t bytes, int) {
+  std::memset(data, 0xff, size_t(bytes));
+  std::free(data);
+  live_bytes -= bytes;
+}
+
+constexpr pyformer::DeviceApi api = {
+    pyformer::DeviceApi::kAbi,
+    "second",
+    [] { return 2; },
+    [](int) {},
+    &allocate,
+    &release,
+    [](void* to, const void* from, int64_t bytes, pyformer::Direction, int) { std::memcpy(to, from, size_t(bytes)); },
+    [](void* to, uint8_t value, int64_t bytes, int) { std::memset(to, value, size_t(bytes)); },
+    [](int) -> const char* { return nullptr; },
+    [](const char* op, int64_t bytes) { return pyformer::kernel_table(op, bytes, pyformer::Isa::ref); }};
+
+}  // namespace
+
+extern "C" const pyformer::DeviceApi* pyformer_device_api() { return &api; }
+extern "C" int64_t second_device_live_bytes() { return live_bytes; }
