@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import _core, files, svg, tokenizers, training
+from pyformer import _core, data, files, optim, svg, tokenizers, training
 from pyformer.models import GPT, ConvNet, ConvNetConfig, GPTConfig
 from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
 
@@ -181,7 +181,7 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_gradient_that_is_not_finite_stops_the_run(tmp_path):
     trainer = make_trainer(tmp_path / "run")
     weight = next(trainer.model.parameters())
-    clip = training.optim.clip_grad_norm_
+    clip = optim.clip_grad_norm_
 
     def broken(parameters, max_norm):
         weight.grad = weight.grad * math.inf
@@ -189,7 +189,7 @@ def test_gradient_that_is_not_finite_stops_the_run(tmp_path):
 
     before = weight.numpy().copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.optim, "clip_grad_norm_", broken)
+        patch.setattr(optim, "clip_grad_norm_", broken)
         with pytest.raises(FloatingPointError, match=r"gradient is (nan|inf) at step 1.*checkpoint of step 0"):
             trainer.train()
     assert np.array_equal(weight.numpy(), before)
@@ -313,8 +313,8 @@ def test_curve_names_the_unit_of_the_losses(tmp_path, text, unit, caplog):
 
 def test_a_step_holds_one_micro_batch_at_a_time(monkeypatch):
     rows = []
-    windows = training.data._windows
-    monkeypatch.setattr(training.data, "_windows", lambda t, s, c: rows.append(len(s)) or windows(t, s, c))
+    windows = data._windows
+    monkeypatch.setattr(data, "_windows", lambda t, s, c: rows.append(len(s)) or windows(t, s, c))
     make_trainer(None, TrainingOptions(steps=1, batch=2, accumulate=50, eval_batches=1, sample_every=0)).train()
     assert max(rows) == 2
     assert rows.count(2) >= 50

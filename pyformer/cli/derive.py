@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import datasets, files, ladder, ladder_report
+from pyformer import datasets, files
 from pyformer.cli.arguments import add_common, check_setting, real, say, whole
 from pyformer.cli.jobs import JobBar, check_free, new_record, results_of, terminate_as_interrupt
+from pyformer.experiments import derive, derive_report, derive_tasks
 from pyformer.training import locked
 
 DEFAULT_FOLDER = Path("runs") / "derive"
@@ -48,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
         pf.set_num_threads(args.threads)
     record = _resumed(args) if args.resume else _started(args)
     settings = record["settings"]
-    budget = ladder.Budget(settings["steps"], settings["seconds"])
-    jobs = ladder.make_jobs(_load_tasks(settings["seed"]), budget, settings["seed"])
+    budget = derive.Budget(settings["steps"], settings["seconds"])
+    jobs = derive.make_jobs(_load_tasks(settings["seed"]), budget, settings["seed"])
     args.out.mkdir(parents=True, exist_ok=True)
     with locked(args.out):
         _save(args.out, record)
@@ -66,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(folder: Path, results: dict[str, Any]) -> None:
-    text = ladder_report.table(results)
+    text = derive_report.table(results)
     files.write_bytes_atomic(folder / TABLE_NAME, text.encode())
-    for name, picture in ladder_report.drawings(results).items():
+    for name, picture in derive_report.drawings(results).items():
         files.write_bytes_atomic(folder / name, picture.encode())
-    print(f"{text}\n{ladder_report.probes(results)}\nsaved in {files.display_name(folder)}")
+    print(f"{text}\n{derive_report.probes(results)}\nsaved in {files.display_name(folder)}")
 
 
 def _started(args: argparse.Namespace) -> dict[str, Any]:
@@ -103,18 +104,18 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
 
 
-def _load_tasks(seed: int) -> dict[str, ladder.Task]:
+def _load_tasks(seed: int) -> dict[str, derive_tasks.Task]:
     """The tasks whose data is here or can be fetched; a line on stderr for each other."""
 
-    def pictures() -> ladder.Task:
+    def pictures() -> derive_tasks.Task:
         images, labels, test_images, test_labels = datasets.fashion_mnist()
         tests = slice(0, PICTURE_TESTS)
-        return ladder.pictures_task(images, labels, test_images[tests], test_labels[tests], seed)
+        return derive_tasks.pictures_task(images, labels, test_images[tests], test_labels[tests], seed)
 
-    loaders: dict[str, Callable[[], ladder.Task]] = {
-        ladder.PICTURES: pictures,
-        ladder.SENTIMENT: lambda: ladder.sentiment_task(*datasets.movie_snippets(), seed=seed),
-        ladder.NEXT_WORD: lambda: ladder.next_word_task(datasets.shakespeare(), seed),
+    loaders: dict[str, Callable[[], derive_tasks.Task]] = {
+        derive_tasks.PICTURES: pictures,
+        derive_tasks.SENTIMENT: lambda: derive_tasks.sentiment_task(*datasets.movie_snippets(), seed=seed),
+        derive_tasks.NEXT_WORD: lambda: derive_tasks.next_word_task(datasets.shakespeare(), seed),
     }
     tasks = {}
     for name, load in loaders.items():
@@ -125,7 +126,7 @@ def _load_tasks(seed: int) -> dict[str, ladder.Task]:
     return tasks
 
 
-def _work(args: argparse.Namespace, jobs: dict[str, ladder.Job], record: dict[str, Any]) -> None:
+def _work(args: argparse.Namespace, jobs: dict[str, derive.Job], record: dict[str, Any]) -> None:
     results = record["results"]
     with JobBar(len(jobs), hidden=args.quiet or sys.stderr is None) as bar:
         for number, (name, job) in enumerate(jobs.items()):

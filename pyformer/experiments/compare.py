@@ -1,7 +1,7 @@
 """Trains models of equal size on one task with equal budgets, and notes what came out.
 
 Sizes are found by counting: of each model the width is chosen so that its parameters are as many as asked for.
-`pyformer compare` runs it; `comparison_tasks` has the tasks.
+`pyformer compare` runs it; `compare_tasks` has the tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, nn, optim
-from pyformer.ladder import Budget
+from pyformer.experiments.derive import Budget
 from pyformer.tokenizers import Tokenizer
 from pyformer.training import MAX_COUNT, TaskTrainer, TrainingOptions, write_loss_curve
 

@@ -1,4 +1,4 @@
-"""Training of a language model: the loop, its options, checkpoints, metrics and the loss curve.
+"""The training loop.
 
 A run is a folder. Its checkpoint is one file with everything that decides the next step (weights,
 optimiser, step, state of the random numbers), replaced whole or not at all; the exported model,
@@ -8,102 +8,26 @@ metrics and picture beside it can always be made again from there.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, data, files, optim, svg
+from pyformer import _core, data, files, optim
 from pyformer.tokenizers import Tokenizer
+from pyformer.training.checkpoint import CHECKPOINT_NAME, remove_leftovers
+from pyformer.training.metrics import METRICS_NAME, Clock, Metrics, printable, rewind_metrics, write_loss_curve
+from pyformer.training.options import TrainingOptions
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_NAME = Path("checkpoint") / "state.safetensors"
-METRICS_NAME = "metrics.jsonl"
-CURVE_NAME = "loss_curve.svg"
-LOCK_NAME = ".lock"
 SAMPLE_TOKENS = 160
-MAX_COUNT = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train; everything here but the last five decides the weights.
-
-    `average` is the part of the steps, the last ones, whose weights' mean becomes the model's after the last step
-    (Izmailov et al. 2018, "Averaging weights leads to wider optima"); 0 keeps the last step's weights.
-
-    ValueError or TypeError names the option that is out of range.
-    """
-
-    steps: int = 3000
-    batch: int = 12
-    accumulate: int = 1
-    lr: float = 2e-3
-    warmup: int = 100
-    final_lr: float = 0.1
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.99
-    clip: float = 1.0
-    average: float = 0.0
-    seed: int = 0
-    log_every: int = 10
-    eval_every: int = 250
-    eval_batches: int = 32
-    save_every: int = 500
-    sample_every: int = 500
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate"):
-            self._check_int(name, 1, MAX_COUNT)
-        for name in ("log_every", "eval_every", "eval_batches", "save_every"):
-            self._check_int(name, 1, MAX_COUNT)
-        for name in ("warmup", "sample_every"):
-            self._check_int(name, 0, MAX_COUNT)
-        self._check_int("seed", 0, 2**63 - 1)
-        self._check_float("lr", 0.0, math.inf, open_low=True)
-        self._check_float("clip", 0.0, math.inf, open_low=True)
-        self._check_float("weight_decay", 0.0, math.inf)
-        for name in ("final_lr", "beta1", "beta2", "average"):
-            self._check_float(name, 0.0, 1.0)
-
-    def _check_int(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be from {low} to {high}, got {value}")
-
-    def _check_float(self, name: str, low: float, high: float, open_low: bool = False) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-        if not low <= value < high or (open_low and value == low):
-            wanted = "above" if open_low else "at least"
-            bound = "finite" if high == math.inf else "below 1"
-            raise ValueError(f"{name} must be {wanted} {low:g} and {bound}, got {value}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
-        """What `to_dict` gave; ValueError for a name that is no option."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ValueError(f"TrainingOptions: unknown options {unknown}")
-        return cls(**values)
 
 
 class Trainer:
@@ -206,7 +130,7 @@ class Trainer:
             self.save()
         self.model.train()
         with self._bar(progress) as bar, self._metrics_file() as metrics:
-            clock = _Clock()
+            clock = Clock()
             while self.step < self.options.steps and not self._stop:
                 loss = self._train_step()
                 if loss is None:
@@ -296,7 +220,7 @@ class Trainer:
                 loss = self.model.loss(*self.validation[0]).item()
                 self._check_finite("the validation loss", loss, self.step)
 
-    def _after_step(self, loss: float, metrics: _Metrics, clock: _Clock, bar: Any) -> None:
+    def _after_step(self, loss: float, metrics: Metrics, clock: Clock, bar: Any) -> None:
         o, last = self.options, self.step == self.options.steps
         self._recent.append(loss)
         clock.tokens += self.tokens_per_step
@@ -314,17 +238,17 @@ class Trainer:
         if self.step % o.eval_every == 0 or last:
             self._evaluate_and_report(metrics)
         if o.sample_every and self.tokenizer and (self.step % o.sample_every == 0 or last):
-            log.info("step %d, a sample:\n%s", self.step, _printable(self.sample()))
+            log.info("step %d, a sample:\n%s", self.step, printable(self.sample()))
         if self.step % o.save_every == 0 or last:
             self.save()
 
-    def _postfix(self, loss: float, clock: _Clock) -> str:
+    def _postfix(self, loss: float, clock: Clock) -> str:
         text = f"loss {loss:.3f}, {clock.tokens_per_second():,.0f} {self.counted}/s"
         if self.validation_loss is not None:
             text += f", validation {self.validation_loss:.3f}"
         return text
 
-    def _evaluate_and_report(self, metrics: _Metrics) -> None:
+    def _evaluate_and_report(self, metrics: Metrics) -> None:
         loss = self.evaluate()
         self._check_finite("the validation loss", loss, self.step)
         self.validation_loss, self._evaluated_step = loss, self.step
@@ -445,12 +369,12 @@ class Trainer:
         return mean
 
     @contextlib.contextmanager
-    def _metrics_file(self) -> Iterator[_Metrics]:
+    def _metrics_file(self) -> Iterator[Metrics]:
         if self.run is None:
-            yield _Metrics(None)
+            yield Metrics(None)
             return
         with open(self.run / METRICS_NAME, "a", encoding="utf-8") as file:
-            yield _Metrics(file)
+            yield Metrics(file)
 
     @contextlib.contextmanager
     def _bar(self, progress: bool) -> Iterator[Any]:
@@ -470,177 +394,3 @@ class Trainer:
             dynamic_ncols=True,
         ) as bar:
             yield bar
-
-
-class TaskTrainer(Trainer):
-    """Trains on anything: `batch_of(step)` gives the arguments of `loss`, by default the model's own.
-
-    It must be a function of the step alone, so that a resumed run sees what a straight one would have.
-    `validation` is a list of such batches, for the model's own loss, weighed by the size of their second array, the
-    targets. `unit` is what a target is: losses are in nats, or another `measure`, a unit. ValueError if `validation`
-    is empty or the options ask for accumulation.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        batch_of: Callable[[int], tuple[np.ndarray, ...]],
-        validation: list[tuple[np.ndarray, ...]],
-        options: TrainingOptions,
-        run: str | os.PathLike[str] | None = None,
-        loss: Callable[..., pf.Tensor] | None = None,
-        unit: str = "token",
-        measure: str = "nats",
-    ) -> None:
-        if not validation or options.accumulate != 1:
-            raise ValueError("TaskTrainer: expected batches to validate on, and accumulate=1")
-        self.batch_of, self.loss, self._size, self._unit = batch_of, loss or model.loss, 0, unit
-        self.measure = measure
-        self._set_up(model, validation, options, run)
-
-    @property
-    def unit(self) -> str:
-        return self._unit
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self._size
-
-    def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
-        batch = self.batch_of(self.step)
-        # Of pictures and the like, floats, each counts as one.
-        tokens = batch[0].dtype.kind in "iu"
-        self._size, self.counted = (batch[0].size, "tokens") if tokens else (len(batch[0]), "rows")
-        return batch
-
-    def _training_loss(self, *batch: np.ndarray) -> pf.Tensor:
-        return self.loss(*batch)
-
-
-class _Metrics:
-    """Appends one JSON object a line, flushed so that a kill loses no whole line."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def write(self, **values: Any) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(values, allow_nan=False) + "\n")
-            self._file.flush()
-
-
-class _Clock:
-    """Tokens a second since the start of this process's part of the run."""
-
-    def __init__(self) -> None:
-        self.start, self.tokens = time.perf_counter(), 0
-
-    def tokens_per_second(self) -> float:
-        return self.tokens / max(time.perf_counter() - self.start, 1e-9)
-
-
-def _printable(text: str) -> str:
-    """`text` without the control characters that could upset a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-
-
-def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a metrics file.
-
-    Lines that are no JSON object with a possible step are left out, and so are numbers not finite.
-    """
-    try:
-        lines = Path(path).read_bytes().decode("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    entries = []
-    for line in lines:
-        with contextlib.suppress(ValueError, RecursionError):
-            entry = json.loads(line)
-            if isinstance(entry, dict) and _is_step(entry.get("step")):
-                entries.append({name: v for name, v in entry.items() if not _is_number(v) or _is_finite(v)})
-    return entries
-
-
-def _is_step(value: Any) -> bool:
-    return isinstance(value, int) and _is_number(value) and 0 <= value <= MAX_COUNT
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_finite(value: float) -> bool:
-    """Whether a float can hold the number: an int may be beyond that."""
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
-    """Drops what was written after `step`, and a last line that was cut off."""
-    entries = [entry for entry in read_metrics(path) if entry["step"] <= step]
-    files.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
-
-
-def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(step, value) of the entries that hold a finite number called `name`."""
-    values = [(entry["step"], entry.get(name)) for entry in entries]
-    return [(float(s), float(v)) for s, v in values if _is_number(v) and _is_finite(v)]
-
-
-def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: str = "nats") -> None:
-    """Draws the run's metrics into loss_curve.svg; losses are so many `measure` a `unit`."""
-    entries = read_metrics(Path(run) / METRICS_NAME)
-    lines = {
-        "training": loss_points(entries, "loss"),
-        "validation": loss_points(entries, "validation_loss"),
-    }
-    title = _printable(files.display_name(Path(run).name))
-    picture = svg.line_chart(title, "step", f"loss ({measure} a {unit})", lines)
-    files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
-
-
-def remove_leftovers(run: str | os.PathLike[str]) -> None:
-    """Removes temporary files that a killed process left in the run's folders."""
-    for folder in (Path(run), Path(run) / CHECKPOINT_NAME.parent):
-        for path in folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(run: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps the run's folder for this process; the system lets go of it however the process ends.
-
-    Does nothing on systems and file systems without such locks. RuntimeError if another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = Path(run) / LOCK_NAME
-    with _locked_file(path, fcntl):
-        try:
-            yield
-        finally:
-            # While it is held: a moment later a file of this name may be another's.
-            path.unlink(missing_ok=True)
-
-
-def _locked_file(path: Path, fcntl: Any) -> BinaryIO:
-    while True:
-        file = open(path, "ab")  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise RuntimeError(f"another process is training in {path.parent}") from None
-        except OSError:
-            return file
-        # Whoever held the lock before may have removed the file since it was opened here.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        file.close()
