@@ -389,6 +389,7 @@ def test_bad_options_are_one_line(tmp_path, args, words):
     [
         ({"settings": {"parameters": 0}}, "parameters: must be from 1"),
         ({"settings": {"parameters": "x"}}, "parameters: expected a whole number"),
+        ({"settings": {"device": "tpu"}}, "device: expected 'cpu'"),
         ({"settings": {"seconds": "q"}}, "seconds: expected a number"),
         ({"settings": {"steps": None}}, "must have steps or seconds"),
         ({"settings": {"task": "chess"}}, "task must be one of"),

@@ -301,6 +301,8 @@ def test_a_terminated_ladder_says_how_to_go_on(tmp_path):
         ({"steps": None}, {}, "must have steps or seconds"),
         ({"seconds": 1.0}, {}, "must have steps or seconds"),
         ({"seed": "a"}, {}, "seed: expected a whole number"),
+        ({"device": "tpu"}, {}, "device: expected 'cpu'"),
+        ({"device": None}, {}, "a seed and a device"),
         ({}, {"order/sum": 5}, "has a result that is none"),
         ({}, {"order/sum": {}}, "has a result that is none"),
     ],

@@ -11,22 +11,23 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import files
-from pyformer.cli.arguments import add_common, check_setting, real, say, whole
+from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, default_device, device, real, say, whole
 from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
-from pyformer.cli.train import stop_on_signals
+from pyformer.cli.signals import stop_on_signals
 from pyformer.experiments import compare, compare_report, compare_tasks
 from pyformer.experiments.compare_report import RECORD_NAME
 from pyformer.training import CHECKPOINT_NAME, locked
 
 RUNS = Path("runs")
 TABLE_NAME = "table.md"
-SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed")
+SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed", "device")
 KINDS: dict[str, Any] = {
     "task": compare_tasks.TASKS,
     "steps": whole(1),
     "seconds": real(0.0, above=True),
     "parameters": whole(1, 10**8),
     "seed": whole(0, 2**63 - 2),
+    "device": device,
 }
 RECORD_KEYS = {"pyformer", "machine", "date", "settings", "results", "unit", "loss_name", "logarithmic", "data_sha256"}
 
@@ -48,6 +49,7 @@ def add_command(commands: Any) -> None:
     budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a model, instead")
     parser.add_argument("--parameters", type=KINDS["parameters"], metavar="N", help="of each model, within 2%%")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
+    parser.add_argument("--device", type=KINDS["device"], help=DEVICE_HELP)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default runs/compare-TASK)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the results into this Markdown page too")
@@ -99,6 +101,7 @@ def _started(args: argparse.Namespace) -> tuple[dict[str, Any], compare.Task]:
         "seconds": None if args.steps else args.seconds or task.seconds,
         "parameters": args.parameters or task.parameters,
         "seed": seed,
+        "device": args.device or default_device(),
     }
     about = {"unit": task.unit, "loss_name": task.loss_name, "logarithmic": task.logarithmic}
     return {**new_record(settings), **about, "data_sha256": _digest(task)}, task
@@ -107,6 +110,9 @@ def _started(args: argparse.Namespace) -> tuple[dict[str, Any], compare.Task]:
 def _check_record(path: Path, record: dict[str, Any]) -> None:
     """ValueError, naming the file, unless this is a record that can be gone on with."""
     settings, results = record.get("settings"), record.get("results")
+    if isinstance(settings, dict):
+        # Records from before there was a choice.
+        settings.setdefault("device", "cpu")
     if set(record) != RECORD_KEYS or not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         raise ValueError(f"{path}: not the record of `pyformer compare`")
     for name, kind in KINDS.items():
@@ -189,7 +195,7 @@ def _prepare(folder: Path, task: compare.Task, name: str, size: compare.Size, se
     """A model's race, taken to its checkpoint if there is one."""
     entrant, seed = task.entrants[name], settings["seed"]
     budget = compare.Budget(settings["steps"], settings["seconds"])
-    model = compare.make_model(entrant, size, seed)
+    model = compare.make_model(entrant, size, seed, settings["device"])
     folder.mkdir(exist_ok=True)
     if task.tokenizer is not None:
         task.tokenizer.save(folder)

@@ -113,10 +113,10 @@ def _difference(size: Size, target: int) -> float:
     return abs(size.parameters / target - 1.0)
 
 
-def make_model(entrant: Entrant, size: Size, seed: int) -> nn.Module:
+def make_model(entrant: Entrant, size: Size, seed: int, device: str = "cpu") -> nn.Module:
     """The model, the same for the same seed."""
     pf.manual_seed(seed)
-    return entrant.make(size.choice, size.width)
+    return entrant.make(size.choice, size.width).to(device)
 
 
 class Race(TaskTrainer):

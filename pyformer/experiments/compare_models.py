@@ -14,6 +14,13 @@ from pyformer import nn, ops
 WINDOW = 16
 
 
+def beside(model: nn.Module, values: Any) -> pf.Tensor:
+    """An array as a Tensor where the model is; without a copy if it is there already."""
+    device = next(model.parameters()).device
+    values = pf.asarray(values)
+    return values if values.device == device else values.to(device)
+
+
 class MLP(nn.Module):
     """Linear maps with SiLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
 
@@ -37,11 +44,11 @@ class LSTMNetwork(nn.Module):
         self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Any) -> pf.Tensor:
-        return self.head(self.cells(pf.asarray(x))[0])
+        return self.head(self.cells(beside(self, x))[0])
 
     def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - pf.asarray(targets)).square().mean()
+        return (self(x) - beside(self, targets)).square().mean()
 
 
 class NumberByNumber(nn.Module):
@@ -63,13 +70,13 @@ class WindowMLP(nn.Module):
         self.mlp = MLP([WINDOW * inputs, *[width] * layers, outputs])
 
     def forward(self, x: Any) -> pf.Tensor:
-        x = pf.asarray(x)
+        x = beside(self, x)
         padded = ops.pad(x, [(0, 0), (WINDOW - 1, 0), (0, 0)])
         return self.mlp(ops.concat([padded[:, i : i + x.shape[1]] for i in range(WINDOW)], axis=-1))
 
     def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - pf.asarray(targets)).square().mean()
+        return (self(x) - beside(self, targets)).square().mean()
 
 
 class RecurrentClassifier(nn.Module):
@@ -84,11 +91,12 @@ class RecurrentClassifier(nn.Module):
 
     def forward(self, ids: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
         there = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float64)[:, :, None]
-        x = self.dropout(self.words(pf.tensor(ids)))
-        x = x * pf.tensor(there, dtype=x.dtype)
-        mean = (self.cells(x)[0] * pf.tensor(there / lengths[:, None, None], dtype=x.dtype)).sum(axis=1)
+        x = self.dropout(self.words(beside(self, ids)))
+        x = x * pf.tensor(there, dtype=x.dtype, device=x.device)
+        weights = pf.tensor(there / lengths[:, None, None], dtype=x.dtype, device=x.device)
+        mean = (self.cells(x)[0] * weights).sum(axis=1)
         return self.head(self.dropout(mean))
 
     def loss(self, ids: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
         """Mean cross-entropy in nats of labels (B,), a scalar."""
-        return ops.cross_entropy(self(ids, lengths), pf.tensor(labels))
+        return ops.cross_entropy(self(ids, lengths), beside(self, labels))

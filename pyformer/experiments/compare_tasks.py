@@ -21,6 +21,7 @@ from pyformer.experiments.compare_models import (
     NumberByNumber,
     RecurrentClassifier,
     WindowMLP,
+    beside,
 )
 from pyformer.models import KAN, BertClassifier, BertConfig, KANConfig, LiquidNetwork, LiquidNetworkConfig
 from pyformer.models.by_name import language_config, language_model
@@ -119,12 +120,12 @@ class SideBySide(nn.Module):
         self.networks = nn.ModuleList(make() for _ in FORMULAS)
 
     def forward(self, x: Any) -> pf.Tensor:
-        x = pf.asarray(x)
+        x = beside(self, x)
         return ops.concat([network(x[:, index]) for index, network in enumerate(self.networks)], axis=-1)
 
     def loss(self, x: Any, targets: Any) -> pf.Tensor:
         """Mean squared error against targets (N, formulas), a scalar."""
-        return (self(x) - pf.asarray(targets)).square().mean()
+        return (self(x) - beside(self, targets)).square().mean()
 
 
 def function_task(seed: int = 0) -> Task:
@@ -238,7 +239,7 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
     def measure(model: nn.Module) -> dict[str, Any]:
         with pf.no_grad():
             right = [
-                (model(ids, lengths=lengths).numpy().argmax(axis=1) == targets).sum()
+                (model(ids, lengths=lengths).to("cpu").numpy().argmax(axis=1) == targets).sum()
                 for ids, targets, lengths in validation
             ]
         return {"accuracy": round(int(sum(right)) / sum(len(batch[1]) for batch in validation), 4)}

@@ -100,7 +100,8 @@ def fit(
 def loss_of(scores: pf.Tensor, targets: np.ndarray, reduction: str = "mean") -> pf.Tensor:
     """Cross-entropy of scores (..., outputs) in nats over the targets (...) that are not -100."""
     flat = scores.reshape(-1, scores.shape[-1])
-    return ops.cross_entropy(flat, pf.tensor(targets.reshape(-1)), ignore_index=IGNORED, reduction=reduction)
+    labels = pf.tensor(targets.reshape(-1), device=scores.device)
+    return ops.cross_entropy(flat, labels, ignore_index=IGNORED, reduction=reduction)
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
@@ -110,13 +111,13 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
         for inputs, targets in batches:
             scores = model(*inputs)
             loss += loss_of(scores, targets, "sum").item()
-            right += int((scores.numpy().argmax(axis=-1) == targets).sum())
+            right += int((scores.to("cpu").numpy().argmax(axis=-1) == targets).sum())
             asked += int((targets != IGNORED).sum())
     mean = loss / asked
     return {"loss": round(mean, 4) if math.isfinite(mean) else None, "accuracy": round(right / asked, 4)}
 
 
-def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str, Job]:
+def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0, device: str = "cpu") -> dict[str, Job]:
     """All that a ladder trains and measures, by name "task/rung" or "task/rung/number".
 
     `tasks` may hold `PICTURES`, `SENTIMENT` and `NEXT_WORD`; what needs one that is missing is left out. Each job is
@@ -127,7 +128,7 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str
         def job(report: Callable[[float, str], None]) -> Result:
             pf.manual_seed(seed)
             model = make_rung(name, replace(task.size, layers=layers)) if task.size else PictureConvolution()
-            return fit(model, task, budget, report, rate)
+            return fit(model.to(device), task, budget, report, rate)
 
         return job
 
@@ -140,7 +141,7 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str
     for name in ("sum", "sum + one-hot", "sum + sinusoidal", "sum + learned", "sum + rotary"):
         jobs[f"{ORDER}/{name}"] = trained(name, order_task(seed), budget=budget.times(2))
     for name in ("convolution", "sum + learned", "attention", "transformer"):
-        jobs[f"{DISTANCE}/{name}"] = partial(_distances, name, budget, seed)
+        jobs[f"{DISTANCE}/{name}"] = partial(_distances, name, budget, seed, device)
     for name in ("sum + learned", "importance", "attention", "transformer"):
         for n in LOOKUP_LENGTHS:
             jobs[f"{LOOKUP}/{name}/{n}"] = trained(name, lookup_task(n, seed))
@@ -149,15 +150,15 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str
             for rate in RATES:
                 jobs[f"{RATE}/{name}/{rate}"] = trained(name, tasks[NEXT_WORD], layers=RATE_LAYERS, rate=rate)
     for name in (*WORD_RUNGS, PAIRS_OF_PAIRS):
-        jobs[f"{GROWTH}/{name}"] = partial(measure_growth, name)
+        jobs[f"{GROWTH}/{name}"] = partial(measure_growth, name, device=device)
     return jobs
 
 
-def _distances(name: str, budget: Budget, seed: int, report: Callable[[float, str], None]) -> Result:
+def _distances(name: str, budget: Budget, seed: int, device: str, report: Callable[[float, str], None]) -> Result:
     """Trains on all distances at once; adds the accuracy at each."""
     task = distance_task(DISTANCES, seed)
     pf.manual_seed(seed)
-    model = make_rung(name, task.size)
+    model = make_rung(name, task.size).to(device)
     result = fit(model, task, budget, report)
     accuracies = {str(d): evaluate(model, distance_task([d], seed).held_out)["accuracy"] for d in DISTANCES}
     return {**result, "by_distance": accuracies}
@@ -174,12 +175,14 @@ class PairsOfPairs(nn.Module):
         self.head = nn.Linear(size.width, size.outputs)
 
     def forward(self, ids: Any) -> pf.Tensor:
-        pairs = self.first(self.words(pf.tensor(ids)))
+        pairs = self.first(self.words(pf.tensor(ids, device=self.head.weight.device)))
         batch, n, _, width = pairs.shape
         return self.head(self.second(pairs.reshape(batch, n * n, width)).mean(axis=(1, 2)))
 
 
-def measure_growth(name: str, report: Callable[[float, str], None], rows: int = 2, repeats: int = 5) -> Result:
+def measure_growth(
+    name: str, report: Callable[[float, str], None], rows: int = 2, repeats: int = 5, device: str = "cpu"
+) -> Result:
     """Forward and backward of one rung on `rows` sentences of n random words, for growing n.
 
     n; ms, the least of `repeats`; mb, the most that live arrays held; ms_power and mb_power, p in "grows as n^p", from
@@ -187,7 +190,7 @@ def measure_growth(name: str, report: Callable[[float, str], None], rows: int = 
     """
     lengths = PAIRS_OF_PAIRS_LENGTHS if name == PAIRS_OF_PAIRS else GROWTH_LENGTHS
     size = Size(64, max(lengths), 2, causal=False)
-    model = PairsOfPairs(size) if name == PAIRS_OF_PAIRS else make_rung(name, size)
+    model = (PairsOfPairs(size) if name == PAIRS_OF_PAIRS else make_rung(name, size)).to(device)
     ms, mb = [], []
     for done, n in enumerate(lengths, start=1):
         ids = random_numbers(0, n).integers(0, size.vocab, (rows, n))
