@@ -188,11 +188,11 @@ class TwinTrainer:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """As pyformer's trainer does: without dropout and smoothing, weighed by the size of the targets."""
+        """As pyformer's trainer does: without dropout and smoothing, weighed by the number of counted targets."""
         self.model.eval()
         batches: Sequence[tuple[np.ndarray, ...]] = self.trainer.validation
         losses = [self.model(*map(torch.from_numpy, batch)).item() for batch in batches]
-        return float(np.average(losses, weights=[batch[1].size for batch in batches]))
+        return float(np.average(losses, weights=[self.trainer.model.count_targets(*b) for b in batches]))
 
     def to_pyformer(self) -> EncoderDecoder:
         """A pyformer model with the twin's weights."""

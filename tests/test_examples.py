@@ -88,8 +88,6 @@ def test_task_trainer_refuses_what_it_cannot_do():
     model = BertClassifier(BertConfig(9, 5, 1, 2, 8))
     with pytest.raises(ValueError, match="validate"):
         TaskTrainer(model, batch_of, [], TrainingOptions())
-    with pytest.raises(ValueError, match="accumulate"):
-        TaskTrainer(model, batch_of, [batch_of(0)], TrainingOptions(accumulate=2))
 
 
 def test_sentiment(tmp_path):

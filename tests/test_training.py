@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -497,3 +498,13 @@ def test_chart_is_well_formed(lines):
     root = ElementTree.fromstring(svg.line_chart("a & b", "step", "loss", lines))
     assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == len(lines)
     assert "nan" not in ElementTree.tostring(root, "unicode")
+
+
+def test_training_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, pyformer as pf; assert 'pyformer.training' not in sys.modules; print(pf.training.Trainer.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "Trainer\n", done.stderr
+    with pytest.raises(AttributeError, match="module 'pyformer' has no attribute 'trainings'"):
+        pf.trainings  # noqa: B018

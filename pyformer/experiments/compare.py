@@ -176,17 +176,15 @@ class Race(TaskTrainer):
             "points": [[step, round(seconds, 6), seen, loss] for step, seconds, seen, loss in self.points],
         }
 
-    def _micro_batch(self, index: int) -> Batch:
-        batch = super()._micro_batch(index)
-        self._size = batch[1].size
-        return batch
+    def _size_of(self, batch: Batch) -> int:
+        return batch[1].size
 
     def _train_step(self) -> float | None:
         began = time.perf_counter()
         loss = super()._train_step()
         if loss is not None:
             self.seconds += time.perf_counter() - began
-            self.seen += self._size
+            self.seen += self.tokens_per_step
         return loss
 
     def _after_step(self, loss: float, metrics: Any, clock: Any, bar: Any) -> None:

@@ -223,6 +223,14 @@ class EncoderDecoder(nn.Module):
             label_smoothing=label_smoothing,
         )
 
+    def count_targets(self, source: Any, target: Any, source_lengths: Any = None, target_lengths: Any = None) -> int:
+        """How many tokens `loss` is the mean of; arguments as in `loss`."""
+        target = read_int64("EncoderDecoder", "target", target)
+        if target_lengths is None:
+            return target.shape[0] * (target.shape[1] - 1)
+        ends = read_lengths("EncoderDecoder", target_lengths, *target.shape, name="target_lengths")
+        return int(np.maximum(ends - 1, 0).sum())
+
     def translate(
         self,
         source: Any,

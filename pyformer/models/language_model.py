@@ -141,6 +141,14 @@ class LanguageModel(TextGenerator):
             ignore_index=IGNORED,
         )
 
+    def count_targets(self, ids: Any, targets: Any, lengths: Any = None) -> int:
+        """How many targets `loss` is the mean of; arguments as in `loss`."""
+        targets = read_int64(self._name, "targets", targets)
+        if lengths is not None:
+            ends = read_lengths(self._name, lengths, *targets.shape)
+            targets = np.where(np.arange(targets.shape[1]) < ends[:, None], targets, IGNORED)
+        return int((targets != IGNORED).sum())
+
     def check_computable(self) -> None:
         """TypeError for bfloat16 and float16, which are for storage only on the CPU."""
         dtype = self.head_weight.dtype

@@ -1,4 +1,8 @@
-"""Learning-rate schedules: the factor of the learning rate at each step."""
+"""Learning-rate schedules.
+
+A schedule is called with the number of a step, from 0, and gives the factor of the learning rate at that step. It has
+no state: a resumed run goes on with the number of its step.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ConstantSchedule:
-    """Factor of the learning rate at a step (from 0): linear warm-up, then 1.
-
-    Schedules have no state: to resume, go on with the step number.
-    """
+    """A learning-rate schedule: linear warm-up to 1, then 1."""
 
     warmup_steps: int = 0
 
@@ -21,7 +22,7 @@ class ConstantSchedule:
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """Linear warm-up to 1, then a straight line to `final` at `total_steps`."""
+    """A learning-rate schedule: linear warm-up to 1, then a straight line to `final` at `total_steps`."""
 
     total_steps: int
     warmup_steps: int = 0
@@ -36,7 +37,7 @@ class LinearSchedule:
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """Linear warm-up to 1, then half a cosine down to `final` at `total_steps`."""
+    """A learning-rate schedule: linear warm-up to 1, then half a cosine down to `final` at `total_steps`."""
 
     total_steps: int
     warmup_steps: int = 0

@@ -6,7 +6,9 @@ import contextlib
 import json
 import math
 import os
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,20 @@ class Clock:
 
     def tokens_per_second(self) -> float:
         return self.tokens / max(time.perf_counter() - self.start, 1e-9)
+
+
+@contextlib.contextmanager
+def progress_bar(shown: bool, steps: int, done: int) -> Iterator[Any]:
+    """A bar on stderr, or None where it is not wanted or the process was started without a stderr."""
+    if not shown or sys.stderr is None:
+        yield None
+        return
+    from tqdm import tqdm
+
+    # A log file gets a line now and then, not ten a second.
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=steps, initial=done, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+        yield bar
 
 
 def printable(text: str) -> str:

@@ -11,12 +11,33 @@ MAX_COUNT = 2**31 - 1
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; everything here but the last five decides the weights.
+    """The options of a training run. All of them except the last five decide the trained weights.
 
-    `average` is the part of the steps, the last ones, whose weights' mean becomes the model's after the last step
-    (Izmailov et al. 2018, "Averaging weights leads to wider optima"); 0 keeps the last step's weights.
+    Attributes:
+        steps: optimiser steps of the whole run.
+        batch: rows of a micro-batch.
+        accumulate: micro-batches of a step. Their gradients are added before the optimiser moves the weights.
+        lr: the highest learning rate. The learning-rate schedule rises to it in a straight line and falls from it
+            along half a cosine.
+        warmup: steps over which the learning rate rises.
+        final_lr: the learning rate after the last step, as a part of `lr`.
+        weight_decay: AdamW's weight decay. It applies to parameters with two axes or more.
+        beta1: how much of its running mean of gradients AdamW keeps at each step.
+        beta2: how much of its running mean of squared gradients AdamW keeps at each step.
+        clip: the largest norm of the gradient. A larger gradient is scaled down to it.
+        average: the part of the steps, counted from the end, whose weights are averaged. Their mean replaces the
+            weights after the last step (Izmailov et al. 2018, "Averaging weights leads to wider optima"). With 0 the
+            last step's weights stay.
+        seed: the seed of the batches and of the random numbers that a step draws, such as dropout's.
+        log_every: steps between two lines of training loss in the metrics.
+        eval_every: steps between two evaluations on the validation part.
+        eval_batches: the most batches of an evaluation.
+        save_every: steps between two checkpoints.
+        sample_every: steps between two samples of text in the log; 0 for none.
 
-    ValueError or TypeError names the option that is out of range.
+    Raises:
+        TypeError: an option has the wrong type; the message names it.
+        ValueError: an option is out of range; the message names it.
     """
 
     steps: int = 3000

@@ -10,16 +10,20 @@ import numpy as np
 
 import pyformer as pf
 from pyformer.training.options import TrainingOptions
+from pyformer.training.step import count_targets
 from pyformer.training.trainer import Trainer
 
 
 class TaskTrainer(Trainer):
-    """Trains on anything: `batch_of(step)` gives the arguments of `loss`, by default the model's own.
+    """Trains on anything: `batch_of(number)` gives the arguments of `loss`, by default the model's own.
 
-    It must be a function of the step alone, so that a resumed run sees what a straight one would have.
-    `validation` is a list of such batches, for the model's own loss, weighed by the size of their second array, the
-    targets. `unit` is what a target is: losses are in nats, or another `measure`, a unit. ValueError if `validation`
-    is empty or the options ask for accumulation.
+    `number` counts the micro-batches of the run from 0: without accumulation it is the step. The batch must depend on
+    it alone, so that a resumed run sees what a straight one would have, and may be asked for more than once.
+
+    `loss` is the mean over the batch's counted targets. The model's method `count_targets`, which takes the arguments
+    of its loss, says how many these are. Without it they are the elements of the second array, except those that are
+    -100 where they are integers. `validation` is a list of batches for the model's own loss. `unit` is what a target
+    is: losses are in nats, or another `measure`, a unit. ValueError if `validation` is empty.
     """
 
     def __init__(
@@ -33,10 +37,10 @@ class TaskTrainer(Trainer):
         unit: str = "token",
         measure: str = "nats",
     ) -> None:
-        if not validation or options.accumulate != 1:
-            raise ValueError("TaskTrainer: expected batches to validate on, and accumulate=1")
-        self.batch_of, self.loss, self._size, self._unit = batch_of, loss or model.loss, 0, unit
-        self.measure = measure
+        if not validation:
+            raise ValueError("TaskTrainer: expected batches to validate on, got none")
+        self.batch_of, self.loss, self._unit, self.measure = batch_of, loss or model.loss, unit, measure
+        self._sizes = [0] * options.accumulate
         self._set_up(model, validation, options, run)
 
     @property
@@ -45,14 +49,21 @@ class TaskTrainer(Trainer):
 
     @property
     def tokens_per_step(self) -> int:
-        return self._size
+        return sum(self._sizes)
 
-    def _micro_batch(self, index: int) -> tuple[np.ndarray, ...]:
-        batch = self.batch_of(self.step)
-        # Of pictures and the like, floats, each counts as one.
-        tokens = batch[0].dtype.kind in "iu"
-        self._size, self.counted = (batch[0].size, "tokens") if tokens else (len(batch[0]), "rows")
+    def _micro_batch(self, number: int) -> tuple[np.ndarray, ...]:
+        batch = self.batch_of(self.step * self.options.accumulate + number)
+        self._sizes[number] = self._size_of(batch)
         return batch
 
-    def _training_loss(self, *batch: np.ndarray) -> pf.Tensor:
-        return self.loss(*batch)
+    def _size_of(self, batch: tuple[np.ndarray, ...]) -> int:
+        """How many tokens a batch has, or rows: of pictures and the like, floats, each counts as one."""
+        tokens = batch[0].dtype.kind in "iu"
+        self.counted = "tokens" if tokens else "rows"
+        return batch[0].size if tokens else len(batch[0])
+
+    def _count(self, number: int) -> int:
+        return count_targets(self.model, self._micro_batch(number))
+
+    def _loss(self, number: int) -> pf.Tensor:
+        return self.loss(*self._micro_batch(number))
