@@ -21,12 +21,10 @@ from pyformer.cli.train_settings import (
     Record,
     add_settings,
     check_contradictions,
-    check_heads,
-    check_memory,
+    checked_options,
     default_settings,
     is_setting,
     model_config,
-    training_options,
 )
 from pyformer.models import by_name
 from pyformer.training import (
@@ -88,9 +86,7 @@ def _started(
     if args.out is not None:
         _check_free(args.out)
     settings = {**default_settings(), **given}
-    options = training_options(settings)
-    check_heads(settings)
-    check_memory(settings)
+    options = checked_options(settings)
     text = _read_text(args.files)
     tokenizer = _make_tokenizer(settings, text)
     trainer = _prepare(settings, options, text, tokenizer)
@@ -121,9 +117,7 @@ def _resumed(
     check_contradictions(folder, record.settings, given)
     changed, steps_before = given != {name: record.settings[name] for name in given}, record.settings["steps"]
     record.settings.update(given)
-    options = training_options(record.settings)
-    check_heads(record.settings)
-    check_memory(record.settings)
+    options = checked_options(record.settings)
     text = _read_text(args.files or record.files)
     if _digest(text) != record.text_sha256:
         raise ValueError(f"{folder}: its text has changed since the run was started")

@@ -141,26 +141,19 @@ def model_config(settings: dict[str, Any], vocab_size: int) -> Any:
     )
 
 
-def check_memory(settings: dict[str, Any]) -> None:
-    """MemoryError if the run surely needs more memory than there is.
+def checked_options(settings: dict[str, Any]) -> TrainingOptions:
+    """The settings that are the trainer's.
 
-    It counts with the smallest vocabulary that the tokenizer may have, as the text is not read yet.
+    ValueError if heads don't divide the width, MemoryError if the run surely needs more memory than there is. That is
+    counted with the smallest vocabulary that the tokenizer may have, as the text is not read yet.
     """
-    if settings["device"] == "cpu":
-        config = model_config(settings, 1 if settings["tokenizer"] == "char" else 256)
-        check_training_fits(config, settings["batch"])
-
-
-def training_options(settings: dict[str, Any]) -> TrainingOptions:
-    """The settings that are the trainer's."""
-    return TrainingOptions.from_dict({name: settings[name] for name in TRAINING_NAMES})
-
-
-def check_heads(settings: dict[str, Any]) -> None:
-    """ValueError if the heads don't divide the width."""
+    options = TrainingOptions.from_dict({name: settings[name] for name in TRAINING_NAMES})
     embed, heads = settings["embed"], settings["heads"]
     if by_name.has_heads(settings["model"]) and embed % heads:
         raise ValueError(f"--embed {embed} must be a multiple of --heads {heads}")
+    if settings["device"] == "cpu":
+        check_training_fits(model_config(settings, 1 if settings["tokenizer"] == "char" else 256), options.batch)
+    return options
 
 
 def check_contradictions(folder: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
