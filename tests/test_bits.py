@@ -346,7 +346,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn
 from pyformer.models import derivation, dit
-from pyformer.models.generation import Chooser
+from pyformer.generation import Chooser
 
 pf.manual_seed(0)
 retention = nn.MultiScaleRetention(48, 3)

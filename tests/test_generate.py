@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer.models import GPT, GPTConfig, generation
+from pyformer import generation
+from pyformer.models import GPT, GPTConfig
 from pyformer.models import gpt as gpt_module
 
 VOCAB, CONTEXT = 53, 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pyformer import files
+from pyformer import formats
 from pyformer.models import bert
 from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
@@ -91,7 +91,7 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or the kind of model is not known.
     """
-    kind = files.read_config(folder).get("model_type")
+    kind = formats.read_config(folder).get("model_type")
     if not isinstance(kind, str) or kind not in _BY_TYPE:
         raise ValueError(f"from_pretrained: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
     return _BY_TYPE[kind](folder, **options)

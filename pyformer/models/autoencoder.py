@@ -13,7 +13,7 @@ import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models.convnet import check_halvings, check_widths
 from pyformer.models.inputs import read_pictures
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 from pyformer.nn.layers import check_sizes
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, files, nn, ops
-from pyformer.models import pretrained
+from pyformer import _core, formats, nn, ops
+from pyformer.formats import hf
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.nn.layers import check_eps, check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
@@ -89,7 +89,7 @@ class BertConfig:
         return {
             "model_type": "bert",
             **{theirs: getattr(self, ours) for ours, theirs in _HF_FIELDS.items()},
-            "hidden_act": pretrained.OUR_ACTIVATIONS[self.activation],
+            "hidden_act": hf.OUR_ACTIVATIONS[self.activation],
             "attention_probs_dropout_prob": 0.0,
             "id2label": {str(i): f"LABEL_{i}" for i in range(self.num_labels)},
             "label2id": {f"LABEL_{i}": i for i in range(self.num_labels)},
@@ -101,8 +101,8 @@ class BertConfig:
         fixed = {"model_type": "bert", **_HF_FIXED}
         required = ("vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size")
         known = {*_HF_FIELDS.values(), *_HF_KNOWN}
-        pretrained.check_config("BERT", config, fixed=fixed, required=required, known=known)
-        activation = pretrained.read_activation("BERT", "hidden_act", config.get("hidden_act", "gelu"))
+        hf.check_config("BERT", config, fixed=fixed, required=required, known=known)
+        activation = hf.read_activation("BERT", "hidden_act", config.get("hidden_act", "gelu"))
         values = {ours: config[theirs] for ours, theirs in _HF_FIELDS.items() if theirs in config}
         labels = config.get("id2label") or (0, 1)
         return cls(**values, activation=activation, num_labels=len(labels))
@@ -177,7 +177,7 @@ class BERT(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, which `transformers`' BertModel opens."""
-        pretrained.save(folder, {"architectures": ["BertModel"], **self.config.to_hf()}, self, _file_name)
+        hf.save(folder, {"architectures": ["BertModel"], **self.config.to_hf()}, self, _file_name)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None) -> BERT:
@@ -220,7 +220,7 @@ class BertClassifier(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, which `transformers`' BertForSequenceClassification opens."""
         config = {"architectures": ["BertForSequenceClassification"], **self.config.to_hf()}
-        pretrained.save(folder, config, self, lambda name: _prefix_of(name) + _file_name(name))
+        hf.save(folder, config, self, lambda name: _prefix_of(name) + _file_name(name))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None) -> BertClassifier:
@@ -234,14 +234,14 @@ class BertClassifier(nn.Module):
 
 def from_pretrained(folder: str | os.PathLike, **options: Any) -> BERT | BertClassifier:
     """A BertClassifier if config.json says that the folder holds one, else a BERT."""
-    kinds = files.read_config(folder).get("architectures") or []
+    kinds = formats.read_config(folder).get("architectures") or []
     cls = BertClassifier if "BertForSequenceClassification" in kinds else BERT
     return cls.from_pretrained(folder, **options)
 
 
-def _open(folder: str | os.PathLike) -> tuple[BertConfig, pretrained.Weights]:
-    config = BertConfig.from_hf(files.read_config(folder))
-    weights = pretrained.Weights(folder, "bert.")
+def _open(folder: str | os.PathLike) -> tuple[BertConfig, hf.Weights]:
+    config = BertConfig.from_hf(formats.read_config(folder))
+    weights = hf.Weights(folder, "bert.")
     width = config.embed_dim
     anchors = {
         "embeddings.word_embeddings.weight": (config.vocab_size, width),
@@ -255,7 +255,7 @@ def _open(folder: str | os.PathLike) -> tuple[BertConfig, pretrained.Weights]:
 
 def _file_name(name: str) -> str:
     """The name in a file, without `bert.`, of a parameter here."""
-    return pretrained.encoder_name(name.removeprefix("bert."), _HF_PARTS, _HF_LAYER_PARTS)
+    return hf.encoder_name(name.removeprefix("bert."), _HF_PARTS, _HF_LAYER_PARTS)
 
 
 def _prefix_of(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models.inputs import read_labels, read_pictures
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 from pyformer.nn.layers import check_probability, check_sizes
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, nn, ops
 from pyformer.models.inputs import noise_rows, read_labels, read_pictures
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 from pyformer.nn.layers import check_sizes
 
 EPS = 1e-6

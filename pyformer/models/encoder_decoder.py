@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, files, nn, ops
-from pyformer.models import pretrained
+from pyformer import _core, formats, nn, ops
+from pyformer.formats import hf
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.nn.layers import check_probability, check_sizes
 
@@ -64,9 +64,7 @@ class EncoderDecoderConfig:
     def from_dict(cls, config: Mapping[str, Any]) -> EncoderDecoderConfig:
         """Reads the content of config.json; ValueError or TypeError if it isn't one of these."""
         names = [field.name for field in fields(cls)]
-        pretrained.check_config(
-            "EncoderDecoder", config, fixed={"model_type": MODEL_TYPE}, required=names[:5], known=names
-        )
+        hf.check_config("EncoderDecoder", config, fixed={"model_type": MODEL_TYPE}, required=names[:5], known=names)
         return cls(**{name: config[name] for name in names if name in config})
 
 
@@ -259,7 +257,7 @@ class EncoderDecoder(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors; both replace older files only when complete."""
-        pretrained.save(folder, {"model_type": MODEL_TYPE, **asdict(self.config)}, self, str)
+        hf.save(folder, {"model_type": MODEL_TYPE, **asdict(self.config)}, self, str)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None) -> EncoderDecoder:
@@ -270,8 +268,8 @@ class EncoderDecoder(nn.Module):
             ValueError: a file is damaged, or the two don't fit together.
             TypeError: a value in config.json or a tensor has the wrong type.
         """
-        config = EncoderDecoderConfig.from_dict(files.read_config(folder))
-        weights = pretrained.Weights(folder)
+        config = EncoderDecoderConfig.from_dict(formats.read_config(folder))
+        weights = hf.Weights(folder)
         last = f"decoder.{config.num_layers - 1}.mlp.up.weight"
         shapes = {
             "tokens.weight": (config.vocab_size, config.embed_dim),

@@ -15,7 +15,7 @@ import pyformer as pf
 from pyformer import _core, nn, ops
 from pyformer.models.convnet import check_halvings, check_widths
 from pyformer.models.inputs import noise_rows, read_labels, read_pictures
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 from pyformer.nn.layers import check_sizes
 
 SLOPE = 0.2  # of the discriminator's activation below 0

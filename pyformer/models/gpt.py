@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, files, nn, ops
+from pyformer import _core, formats, nn, ops
+from pyformer.formats.hf import OUR_ACTIVATIONS, read_activation
 from pyformer.models.language_model import LanguageModel
-from pyformer.models.pretrained import OUR_ACTIVATIONS, read_activation
 from pyformer.nn.layers import check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
 
@@ -338,7 +338,7 @@ class GPT(LanguageModel):
         config = {**self.config.to_hf(), "torch_dtype": _name_of(self.wte.weight.dtype)}
         with pf.no_grad():
             state = {f"transformer.{k}": _stored(k, t) for k, t in self.state_dict().items()}
-            files.save_model(folder, config, state)
+            formats.save_model(folder, config, state)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None, recompute: bool = False) -> GPT:
@@ -352,11 +352,11 @@ class GPT(LanguageModel):
             ValueError: a file is damaged, or the two don't fit together.
             TypeError: a value in config.json or a tensor has the wrong type.
         """
-        config = GPTConfig.from_hf(files.read_config(folder))
-        path = Path(folder) / files.WEIGHTS_NAME
+        config = GPTConfig.from_hf(formats.read_config(folder))
+        path = Path(folder) / formats.WEIGHTS_NAME
         if not path.is_file():
-            raise FileNotFoundError(f"{folder}: no {files.WEIGHTS_NAME} here")
-        entries, _ = files.read_header(path)
+            raise FileNotFoundError(f"{folder}: no {formats.WEIGHTS_NAME} here")
+        entries, _ = formats.read_header(path)
         names = match_entries(path, config, entries)
         with nn.init.skip():
             model = cls(config, recompute=recompute)
@@ -365,7 +365,7 @@ class GPT(LanguageModel):
         model.to(dtype)
         with pf.no_grad(), open(path, "rb") as file:
             for name, parameter in model.named_parameters():
-                value = files.read_tensor(file, entries[names[name]]).to(parameter.dtype)
+                value = formats.read_tensor(file, entries[names[name]]).to(parameter.dtype)
                 _core.copy_([parameter], [_stored(name, value)])
         model.eval()
         return model
@@ -435,7 +435,7 @@ def _name_of(dtype: Any) -> str:
     return next(name for name in names if dtype == getattr(pf, name))
 
 
-def match_entries(path: Path, config: GPTConfig, entries: Mapping[str, files.Entry]) -> dict[str, str]:
+def match_entries(path: Path, config: GPTConfig, entries: Mapping[str, formats.Entry]) -> dict[str, str]:
     """Name in the file of each parameter, after checking all of them against the config.
 
     ValueError or TypeError if the file at `path` doesn't hold just the parameters that the config means.

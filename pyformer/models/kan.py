@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn, ops
-from pyformer.models import generation
-from pyformer.models.own_layout import Pretrained
+from pyformer import generation, nn, ops
+from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import StateModel, initialise
 from pyformer.nn.layers import check_probability, check_sizes
 

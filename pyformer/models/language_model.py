@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn, ops
-from pyformer.models import generation
+from pyformer import generation, nn, ops
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 
 IGNORED = -100

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core, nn
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import StateModel
 from pyformer.nn.layers import check_probability, check_sizes
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, files, nn, ops
-from pyformer.models import pretrained
+from pyformer import _core, formats, nn, ops
+from pyformer.formats import hf
 from pyformer.models.language_model import LanguageModel
 from pyformer.nn.layers import check_eps, check_probability, check_sizes
 
@@ -127,7 +127,7 @@ class LlamaConfig:
         required = ("vocab_size", "max_position_embeddings", "num_hidden_layers", "num_attention_heads", "hidden_size")
         required = (*required, "intermediate_size")
         known = {*_HF_FIELDS.values(), *_HF_KNOWN}
-        pretrained.check_config("Llama", config, fixed=_HF_FIXED, required=required, known=known)
+        hf.check_config("Llama", config, fixed=_HF_FIXED, required=required, known=known)
         values = {ours: config[theirs] for ours, theirs in _HF_FIELDS.items() if theirs in config}
         # What Hugging Face takes where nothing is said.
         values.setdefault("window", 4096 if kind == "mistral" else None)
@@ -308,7 +308,7 @@ class Llama(LanguageModel):
 
         Both replace older files only when complete. OSError if they can't be written.
         """
-        pretrained.save(folder, self.config.to_hf(), self, lambda name: _prefix_of(name) + name)
+        hf.save(folder, self.config.to_hf(), self, lambda name: _prefix_of(name) + name)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None) -> Llama:
@@ -321,8 +321,8 @@ class Llama(LanguageModel):
             ValueError: a file is damaged, or the two don't fit together.
             TypeError: a value in config.json or a tensor has the wrong type.
         """
-        config = LlamaConfig.from_hf(files.read_config(folder))
-        weights = pretrained.Weights(folder, "model.")
+        config = LlamaConfig.from_hf(formats.read_config(folder))
+        weights = hf.Weights(folder, "model.")
         last = f"layers.{config.num_layers - 1}"
         anchors = {
             "embed_tokens.weight": (config.vocab_size, config.embed_dim),

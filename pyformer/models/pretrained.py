@@ -1,135 +1,96 @@
-"""Folders of models in Hugging Face's layouts: what their readers have in common."""
+"""Saving and opening models whose config.json is their config, field by field, beside `model_type`."""
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyformer as pf
-from pyformer import _core, files, nn
+from pyformer import _core, formats, nn
 
-log = logging.getLogger(__name__)
-
-Model = TypeVar("Model", bound=nn.Module)
-
-# Keys of config.json that say nothing about the computation here.
-IGNORED_KEYS = {
-    *("architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "initializer_range"),
-    *("use_cache", "_name_or_path", "gradient_checkpointing", "pretraining_tp", "chunk_size_feed_forward"),
-    *("output_attentions", "output_hidden_states", "return_dict", "problem_type", "is_encoder_decoder"),
-    *("bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"),
-}
-
-HF_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-OUR_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+# Written for readers of the file; `dtype` of what is opened comes from the tensors.
+_NOT_IN_CONFIG = ("model_type", "torch_dtype")
 
 
-def read_activation(owner: str, key: str, name: Any) -> str:
-    """Our name of an activation in config.json; ValueError, naming the `key`, for one that isn't here."""
-    if not isinstance(name, str) or name not in HF_ACTIVATIONS:
-        raise ValueError(f"{owner}: {key} must be one of {sorted(HF_ACTIVATIONS)}, got {name!r}")
-    return HF_ACTIVATIONS[name]
+class Pretrained(nn.Module):
+    """Base of models with `config`, a dataclass, and these class attributes:
 
-
-def check_config(
-    owner: str,
-    config: Mapping[str, Any],
-    *,
-    fixed: Mapping[str, Any],
-    required: Collection[str],
-    known: Collection[str],
-) -> None:
-    """Raises ValueError if a key of `required` is missing or one of `fixed` has another value; logs unknown ones."""
-    for name, value in fixed.items():
-        if config.get(name, value) != value:
-            raise ValueError(f"{owner}: {name} must be {value!r}, got {config[name]!r}")
-    missing = [name for name in required if name not in config]
-    if missing:
-        raise ValueError(f"{owner}: config.json lacks {', '.join(missing)}")
-    unknown = sorted(set(config) - {*fixed, *required, *known} - IGNORED_KEYS)
-    if unknown:
-        log.warning("config.json has keys that are ignored: %s", ", ".join(unknown[:20]))
-
-
-def save(
-    folder: str | os.PathLike, config: Mapping[str, Any], model: nn.Module, file_name: Callable[[str], str]
-) -> None:
-    """Writes config.json, with the dtype of the weights, and model.safetensors; `file_name` renames parameters."""
-    state = model.state_dict()
-    dtype = next(iter(state.values())).dtype
-    name = next(n for n in ("float32", "float64", "bfloat16", "float16") if dtype == getattr(pf, n))
-    files.save_model(folder, {**config, "torch_dtype": name}, {file_name(n): t for n, t in state.items()})
-
-
-def encoder_name(name: str, parts: Mapping[str, str], layer_parts: Mapping[str, str]) -> str:
-    """The name that `transformers`' encoders give to a parameter of ours: `parts` are beginnings and what stands for
-    them there, `layer_parts` the same after `layers.N.`, which becomes `encoder.layer.N.`."""
-    layer = re.match(r"layers\.(\d+)\.", name)
-    rest = name[layer.end() :] if layer else name
-    for ours, theirs in (layer_parts if layer else parts).items():
-        if rest.startswith(ours):
-            return (f"encoder.layer.{layer.group(1)}." if layer else "") + theirs + rest[len(ours) :]
-    return name
-
-
-class Weights:
-    """What a model's file holds, by names without `prefix`, checked before memory is taken for it.
-
-    Raises:
-        FileNotFoundError: model.safetensors is missing.
-        ValueError: it is damaged.
+    model_type names the kind in config.json; config_class is the config's class, whose `least_parameters()` says
+    how many numbers the model holds at least, so that a file too short is refused before memory is taken.
     """
 
-    def __init__(self, folder: str | os.PathLike, prefix: str = "") -> None:
-        self.path = Path(folder) / files.WEIGHTS_NAME
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{folder}: no {files.WEIGHTS_NAME} here")
-        entries, _ = files.read_header(self.path)
-        self.entries = {name.removeprefix(prefix): entry for name, entry in entries.items()}
-        if len(self.entries) != len(entries):
-            raise ValueError(f"{self.path}: names with and without the prefix {prefix!r} repeat")
+    model_type: str
+    config_class: type
+    config: Any
 
-    def require(self, layers: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """ValueError unless there may be so many layers, and these tensors: a model of this size is in the file."""
-        if layers > len(self.entries):
-            raise ValueError(f"{self.path}: config.json means {layers} layers, got {len(self.entries)} tensors")
-        for name, shape in shapes.items():
-            if name not in self.entries:
-                raise ValueError(f"{self.path}: missing tensor {name}")
-            if self.entries[name].shape != shape:
-                raise ValueError(f"{self.path}: {name} must be {shape}, got {self.entries[name].shape}")
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes config.json and model.safetensors; both replace older files only when complete.
 
-    def fill(self, model: Model, file_name: Callable[[str], str], redundant: str, dtype: Any = None) -> Model:
-        """`model` with the file's values, in evaluation mode.
-
-        Tensors that match `redundant` are left out. `dtype` defaults to float64 for a float64 file, else float32.
-        ValueError or TypeError if the tensors are not exactly those of the model.
+        Raises:
+            OSError: the folder can't be written or the disk is full.
         """
-        names = {name: file_name(name) for name, _ in model.named_parameters()}
-        wanted = set(names.values())
-        extra = [n for n in self.entries if n not in wanted and not re.fullmatch(redundant, n)]
-        missing = [n for n in names.values() if n not in self.entries]
+        state = self.state_dict()
+        dtype = next(iter(state.values())).dtype.name
+        config = {"model_type": self.model_type, **asdict(self.config), "torch_dtype": dtype}
+        formats.save_model(folder, config, state)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None) -> Pretrained:
+        """Opens a folder of `save_pretrained`, in evaluation mode.
+
+        `dtype` defaults to float64 for a float64 file and to float32 otherwise.
+
+        Raises:
+            FileNotFoundError: config.json or model.safetensors is missing.
+            ValueError: a file is damaged, or the two don't fit together.
+            TypeError: a value in config.json or a tensor has the wrong type.
+        """
+        config = cls._read_config(folder)
+        path = Path(folder) / formats.WEIGHTS_NAME
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder}: no {formats.WEIGHTS_NAME} here")
+        entries, _ = formats.read_header(path)
+        _check_size(path, config, entries)
+        with nn.init.skip():
+            model = cls(config)
+        own = model.state_dict()
+        missing, extra = sorted(set(own) - set(entries)), sorted(set(entries) - set(own))
         if missing or extra:
-            raise ValueError(f"{self.path}: missing tensors {missing[:5]}, unexpected {extra[:5]}")
-        self.require(0, {names[own]: tuple(parameter.shape) for own, parameter in model.named_parameters()})
-        kinds = {self.entries[name].dtype for name in wanted}
-        if not kinds <= {"F64", "F32", "F16", "BF16"}:
-            raise TypeError(f"{self.path}: tensors must be of a float dtype, got {sorted(kinds)}")
-        model.to(dtype or (pf.float64 if "F64" in kinds else pf.float32))
-        with pf.no_grad(), open(self.path, "rb") as file:
-            for name, parameter in model.named_parameters():
-                value = files.read_tensor(file, self.entries[names[name]])
-                _core.copy_([parameter], [value.to(parameter.dtype)])
-        model.eval()
-        return model
+            raise ValueError(f"{path}: missing tensors {missing[:5]}, unexpected {extra[:5]}")
+        for name, tensor in own.items():
+            if entries[name].shape != tuple(tensor.shape):
+                raise ValueError(f"{path}: {name} must be {tuple(tensor.shape)}, got {entries[name].shape}")
+            if entries[name].dtype not in ("F64", "F32", "F16", "BF16"):
+                raise TypeError(f"{path}: {name} must be of a float dtype, got {entries[name].dtype}")
+        if dtype is None:
+            dtype = pf.float64 if any(entry.dtype == "F64" for entry in entries.values()) else pf.float32
+        model.to(dtype)
+        with pf.no_grad(), open(path, "rb") as file:
+            for name, tensor in model.state_dict().items():
+                _core.copy_([tensor], [formats.read_tensor(file, entries[name]).to(tensor.dtype)])
+        return model.eval()
+
+    @classmethod
+    def _read_config(cls, folder: str | os.PathLike) -> Any:
+        values = formats.read_config(folder)
+        if values.get("model_type") != cls.model_type:
+            raise ValueError(f"{cls.__name__}: model_type must be {cls.model_type!r}, got {values.get('model_type')!r}")
+        values = {name: value for name, value in values.items() if name not in _NOT_IN_CONFIG}
+        known = {field.name for field in fields(cls.config_class)}
+        if set(values) != known:
+            missing, extra = sorted(known - set(values)), sorted(set(values) - known)
+            raise ValueError(f"{cls.__name__}: config.json lacks {missing[:5]} and has unknown {extra[:5]}")
+        return cls.config_class(**values)
+
+
+def _check_size(path: Path, config: Any, entries: dict[str, formats.Entry]) -> None:
+    held = 0
+    for entry in entries.values():
+        count = 1
+        for extent in entry.shape:
+            count *= extent
+        held += count
+    if config.least_parameters() > held:
+        raise ValueError(f"{path}: config.json means {config.least_parameters()} numbers or more, got {held}")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, nn, ops
-from pyformer.models import generation, inputs
+from pyformer import _core, generation, nn, ops
+from pyformer.models import inputs
 from pyformer.models.language_model import IGNORED, TextGenerator
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 
 
 class StateModel(Pretrained, TextGenerator):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyformer as pf
-from pyformer import _core, files, nn, ops
-from pyformer.models import pretrained
+from pyformer import _core, formats, nn, ops
+from pyformer.formats import hf
 from pyformer.models.inputs import read_labels, read_pictures
 from pyformer.nn.layers import check_eps, check_probability, check_sizes
 from pyformer.nn.transformer import check_activation
@@ -90,7 +90,7 @@ class ViTConfig:
             "architectures": ["ViTForImageClassification"],
             "model_type": "vit",
             **{theirs: getattr(self, ours) for ours, theirs in _HF_FIELDS.items()},
-            "hidden_act": pretrained.OUR_ACTIVATIONS[self.activation],
+            "hidden_act": hf.OUR_ACTIVATIONS[self.activation],
             "attention_probs_dropout_prob": 0.0,
             "qkv_bias": True,
             "id2label": {str(i): f"LABEL_{i}" for i in range(self.num_classes)},
@@ -103,8 +103,8 @@ class ViTConfig:
         fixed = {"model_type": "vit", "qkv_bias": True}
         required = ("image_size", "patch_size", "num_channels", "num_hidden_layers", "num_attention_heads")
         known = {*_HF_FIELDS.values(), *_HF_KNOWN}
-        pretrained.check_config("ViT", config, fixed=fixed, required=(*required, "hidden_size"), known=known)
-        activation = pretrained.read_activation("ViT", "hidden_act", config.get("hidden_act", "gelu"))
+        hf.check_config("ViT", config, fixed=fixed, required=(*required, "hidden_size"), known=known)
+        activation = hf.read_activation("ViT", "hidden_act", config.get("hidden_act", "gelu"))
         values = {ours: config[theirs] for ours, theirs in _HF_FIELDS.items() if theirs in config}
         labels = config.get("id2label") or (0, 1)
         return cls(**values, activation=activation, num_classes=len(labels))
@@ -177,7 +177,7 @@ class ViT(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes config.json and model.safetensors, which `transformers`' ViTForImageClassification opens."""
-        pretrained.save(folder, self.config.to_hf(), self, lambda name: _prefix_of(name) + _file_name(name))
+        hf.save(folder, self.config.to_hf(), self, lambda name: _prefix_of(name) + _file_name(name))
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None) -> ViT:
@@ -188,8 +188,8 @@ class ViT(nn.Module):
             ValueError: a file is damaged, or the two don't fit together.
             TypeError: a value in config.json or a tensor has the wrong type.
         """
-        config = ViTConfig.from_hf(files.read_config(folder))
-        weights = pretrained.Weights(folder, "vit.")
+        config = ViTConfig.from_hf(formats.read_config(folder))
+        weights = hf.Weights(folder, "vit.")
         width, patch = config.embed_dim, config.patch_size
         anchors = {
             "embeddings.position_embeddings": (1, config.num_patches + 1, width),
@@ -205,7 +205,7 @@ class ViT(nn.Module):
 
 def _file_name(name: str) -> str:
     """The name in a file, without `vit.`, of a parameter here."""
-    return pretrained.encoder_name(name, _HF_PARTS, _HF_LAYER_PARTS)
+    return hf.encoder_name(name, _HF_PARTS, _HF_LAYER_PARTS)
 
 
 def _prefix_of(name: str) -> str:
