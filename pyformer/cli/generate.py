@@ -12,7 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import models, tokenizers
 from pyformer.cli.arguments import add_common, device, open_tokenizer, real, whole
-from pyformer.models.language_model import TextGenerator
+from pyformer.models.language_model import LanguageModel
 
 
 def add_command(commands: Any) -> None:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
-    if not isinstance(model, TextGenerator):
+    if not isinstance(model, LanguageModel):
         raise ValueError(f"{args.folder}: holds a {type(model).__name__}, which does not continue texts")
     tokenizer = open_tokenizer(args.folder, model.config)
     if args.device != "cpu":

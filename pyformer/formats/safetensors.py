@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -39,9 +39,15 @@ class Entry:
 
 
 def write_safetensors(
-    file: BinaryIO, tensors: Mapping[str, pf.Tensor], metadata: Mapping[str, str] | None = None
+    file: BinaryIO,
+    tensors: Mapping[str, pf.Tensor],
+    metadata: Mapping[str, str] | None = None,
+    transposed: Collection[str] = (),
 ) -> None:
-    """Writes tensors (name to Tensor, on any device) and string metadata in safetensors' format."""
+    """Writes tensors (name to Tensor, on any device) and string metadata in safetensors' format.
+
+    Matrices whose names are in `transposed` are written so, one after the other.
+    """
     codes = {name: _code_of(name, tensor) for name, tensor in tensors.items()}
     # Widest elements first keeps every tensor aligned to its own element size.
     order = sorted(tensors, key=lambda name: (-_DTYPES[codes[name]][1].itemsize, name))
@@ -49,7 +55,7 @@ def write_safetensors(
     begin = 0
     for name in order:
         end = begin + tensors[name].size * _DTYPES[codes[name]][1].itemsize
-        shape = list(tensors[name].shape)
+        shape = list(tensors[name].shape)[:: -1 if name in transposed else 1]
         header[name] = {"dtype": codes[name], "shape": shape, "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -58,7 +64,7 @@ def write_safetensors(
         raise ValueError(f"write_safetensors: header of {len(text)} bytes exceeds the limit")
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
-        file.write(array_of(tensors[name]))
+        file.write(array_of(tensors[name].detach().T if name in transposed else tensors[name]))
 
 
 def _code_of(name: str, tensor: pf.Tensor) -> str:
@@ -125,15 +131,26 @@ def _itemsize(code: str) -> int:
 
 def read_tensor(file: BinaryIO, entry: Entry) -> pf.Tensor:
     """Reads one tensor of an open safetensors file, in the dtype of the file."""
+    return _read(file, entry, entry.begin, entry.shape)
+
+
+def read_rows(file: BinaryIO, entry: Entry, begin: int, rows: int) -> pf.Tensor:
+    """Reads rows [begin, begin + rows), or fewer at the end, of a tensor (N, ...) of an open safetensors file."""
+    shape = (min(rows, entry.shape[0] - begin), *entry.shape[1:])
+    row_bytes = (entry.end - entry.begin) // entry.shape[0]
+    return _read(file, entry, entry.begin + begin * row_bytes, shape)
+
+
+def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> pf.Tensor:
     dtype, stored = _DTYPES[entry.dtype]
-    array = np.empty(entry.shape, stored)
-    file.seek(entry.begin)
+    array = np.empty(shape, stored)
+    file.seek(begin)
     read = file.readinto(array.reshape(-1).view(np.uint8)) if array.size else 0
     if read != array.nbytes:
         raise ValueError(f"{file.name}: the file ends early: it was cut while being read")
     if dtype == "bfloat16":
         return pf.tensor((array.astype("<u4") << 16).view("<f4")).to(pf.bfloat16)
-    return pf.tensor(array)
+    return pf.asarray(array)
 
 
 def read_safetensors(
