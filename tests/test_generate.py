@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer.generation import Sampler
+from pyformer import models
+from pyformer.generation import Decoder, Sampler
 from pyformer.models import GPT, GPTConfig
 
 VOCAB, CONTEXT = 53, 32
@@ -226,3 +227,61 @@ def test_extreme_logits():
 def test_bad_arguments(model, ids, options, error, message):
     with pytest.raises(error, match=message):
         model.generate(ids, **{"max_new_tokens": 4, **options})
+
+
+def alone(model, prompt, tokens, **options):
+    decoder = Decoder(model)
+    row = decoder.add(prompt, Sampler(**options))
+    return [decoder.step()[row] for _ in range(tokens)]
+
+
+MODELS = {
+    "gpt": lambda: GPT(GPTConfig(VOCAB, CONTEXT, 2, 4, 32)),
+    "llama": lambda: models.Llama(models.LlamaConfig(VOCAB, CONTEXT, 2, 4, 32, num_kv_heads=2, window=9)),
+    "alibi": lambda: models.Llama(models.LlamaConfig(VOCAB, CONTEXT, 2, 4, 32, positions="alibi")),
+    "kan": lambda: models.KANTransformer(models.KANTransformerConfig(VOCAB, CONTEXT, 2, 4, 32)),
+    "retnet": lambda: models.RetNet(models.RetNetConfig(VOCAB, CONTEXT, 2, 4, 32)),
+    "lstm": lambda: models.LSTM(models.LSTMConfig(VOCAB, CONTEXT, 2, 32)),
+    "mlp": lambda: models.MLPLanguageModel(models.MLPLanguageModelConfig(VOCAB, CONTEXT, 2, 32, window=5)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_join_and_leave_while_others_go_on(name):
+    pf.manual_seed(2)
+    model = MODELS[name]().eval()
+    prompts = {"a": [1, 2, 3], "b": [4], "c": list(range(12)), "d": [7, 7]}
+    expected = {who: alone(model, prompt, 40, seed=ord(who)) for who, prompt in prompts.items()}
+    decoder, rows, texts = Decoder(model), {}, {who: [] for who in prompts}
+    joins, leaves = {0: "ab", 3: "c", 9: "d"}, {6: "a", 30: "c"}
+    for step in range(40):
+        for who in joins.get(step, ""):
+            rows[decoder.add(prompts[who], Sampler(seed=ord(who)))] = who
+        for who in leaves.get(step, ""):
+            decoder.remove(next(row for row, other in rows.items() if other == who))
+        for row, token in decoder.step().items():
+            texts[rows[row]].append(token)
+    # Past the 32 tokens of the context each slides at a time of its own.
+    assert {who: len(text) for who, text in texts.items()} == {"a": 6, "b": 40, "c": 27, "d": 31}
+    assert texts == {who: expected[who][: len(text)] for who, text in texts.items()}
+    assert decoder.rows == [1, 3]
+
+
+def test_a_decoder_without_rows_and_wrong_rows(model):
+    decoder = Decoder(model)
+    assert decoder.step() == {}
+    row = decoder.add([1], Sampler(temperature=0), new_tokens=1)
+    with pytest.raises(ValueError, match=r"row must be one of \[0\], got 1"):
+        decoder.remove(1)
+    decoder.remove(row)
+    assert decoder.step() == {}
+    with pytest.raises(ValueError, match="at least one token"):
+        decoder.add([], Sampler())
+
+
+def test_training_mode_of_state_models_does_not_drop_out():
+    pf.manual_seed(0)
+    model = models.LSTM(models.LSTMConfig(VOCAB, CONTEXT, 2, 32, dropout=0.5))
+    one, two = (model.generate([[1]], 20, temperature=0).numpy() for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert all(module.training for module in model.modules())

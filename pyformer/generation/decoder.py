@@ -98,12 +98,13 @@ class Decoder:
 
     def _slide(self) -> None:
         """Rows whose context is full go on from their last half, as if they had just come."""
-        full = {i for i, length in enumerate(self._cache.length) if length == self.model.longest}
-        for place in sorted(full):
+        full = np.flatnonzero(self._cache.length == self.model.longest).tolist()
+        for place in full:
             row = self._running[place]
             row.window = self._half(row.tokens)
             self._waiting.append(row)
-        self._keep([i for i in range(len(self._running)) if i not in full])
+        if full:
+            self._keep([i for i in range(len(self._running)) if i not in set(full)])
 
     def _half(self, tokens: list[int]) -> list[int]:
         return tokens[-max(1, self.model.longest // 2) :]

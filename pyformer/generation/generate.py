@@ -62,13 +62,15 @@ def _run(
     if max_new_tokens:
         for prompt, sampler in zip(prompts, samplers, strict=True):
             decoder.add(prompt, sampler, max_new_tokens)
+    going = len(texts)
     for _ in range(max_new_tokens):
         for row, token in decoder.step().items():
             texts[row].append(token)
             stream(row, token)
             if token in stops:
                 decoder.remove(row)
-        if not decoder.rows:
+                going -= 1
+        if not going:
             break
     return texts
 

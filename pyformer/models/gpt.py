@@ -173,8 +173,7 @@ class GPT(LanguageModel):
     ) -> pf.Tensor:
         """What the last projection sees, (B, T, C), as `LanguageModel.hidden` says."""
         ids, span = self.read_inputs(ids, lengths, cache)
-        positions = span.positions if len(span.positions) > 1 else span.positions[0]
-        x = self.dropout(self.wte(ids) + self.wpe(self.on_device(positions)))
+        x = self.dropout(self.wte(ids) + self.wpe(span.places))
         for layer, block in enumerate(self.h):
             if cache is not None:
                 x = block(x, span, weights, cache[layer])

@@ -145,8 +145,7 @@ class KANTransformer(LanguageModel):
     ) -> pf.Tensor:
         """What the last projection sees, (B, T, C), as `LanguageModel.hidden` says."""
         ids, span = self.read_inputs(ids, lengths, cache)
-        positions = span.positions if len(span.positions) > 1 else span.positions[0]
-        x = self.dropout(self.wte(ids) + self.wpe(self.on_device(positions)))
+        x = self.dropout(self.wte(ids) + self.wpe(span.places))
         for layer, block in enumerate(self.blocks):
             where = {"key_lengths": span.reach["key_lengths"], "cache": None if cache is None else cache[layer]}
             x = block(x, return_weights=weights is not None, **where)

@@ -18,12 +18,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Span:
-    """Where the tokens of a batch stand: positions int64 (B or 1, T), and `reach`, what `ops.attention` is told.
+    """Where the tokens of a batch stand, and what `ops.attention` is told: `reach`.
 
-    Keys are `keys` a row, of which some may not count.
+    `positions` int64 (B or 1, T) is also there as a Tensor (B, T) or (T,), `places`. Keys are `keys` a row, of which
+    some may not count.
     """
 
     positions: np.ndarray
+    places: pf.Tensor
     keys: int
     reach: dict[str, Any]
 
@@ -165,7 +167,7 @@ class LanguageModel(Pretrained):
 
     def next_logits(self, ids: np.ndarray, counts: np.ndarray, cache: Any) -> pf.Tensor:
         """Logits (B, V) after the last token of each row that counts: ids (B, T), counts (B,), which join `cache`."""
-        hidden = self.hidden(ids, counts, cache=cache)
+        hidden = self.hidden(ids, None if ids.shape[1] == 1 else counts, cache=cache)
         rows, tokens, width = hidden.shape
         hidden = hidden.reshape(rows * tokens, width)
         if tokens > 1:
@@ -189,15 +191,16 @@ class LanguageModel(Pretrained):
         places = np.arange(tokens, dtype=np.int64)[None]
         counts = None if lengths is None else read_lengths(self._name, lengths, batch, tokens)
         if cache is not None:
-            starts = cache.length
-            if (starts + (tokens if counts is None else counts)).max(initial=0) > self.longest:
+            positions = cache.length[:, None] + places
+            if cache.longest + tokens > self.longest:
                 raise ValueError(f"{self._name}: {tokens} tokens more exceed the context length {self.longest}")
             cache.begin(tokens, counts)
-            return ids, Span(starts[:, None] + places, cache.capacity, {"causal": True, **cache.reach})
+            places = cache.starts.reshape(batch, 1) if tokens == 1 else self.on_device(positions)
+            return ids, Span(positions, places, cache.capacity, {"causal": True, **cache.reach})
         reach = {"causal": True, "key_lengths": None, "query_offset": None}
         if counts is not None:
             reach |= {"key_lengths": self.on_device(counts), "query_offset": self.on_device(np.zeros_like(counts))}
-        return ids, Span(places, tokens, reach)
+        return ids, Span(places, self.on_device(places[0]), tokens, reach)
 
     def read_ids(self, ids: Any) -> pf.Tensor:
         """Ids of any accepted form as int64 (B, T)."""

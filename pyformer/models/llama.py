@@ -200,7 +200,7 @@ class Llama(LanguageModel):
         """What the first block sees of ids (B, T)."""
         x = self.embed_tokens(ids)
         if self.config.positions == "learned":
-            x = x + self.embed_positions(self.on_device(span.positions))
+            x = x + self.embed_positions(span.places)
         elif self.config.positions == "sinusoidal":
             x = x + self.on_device(nn.sinusoids(span.positions, self.config.embed_dim)).to(x.dtype)
         return x
@@ -212,9 +212,8 @@ class Llama(LanguageModel):
         rotary = None
         if config.positions == "rotary":
             frequencies = ops.rope_frequencies(config.head_dim, config.rope_base, config.rope_scaling)
-            shared = positions[0] if len(positions) == 1 else positions
-            rotary = self.on_device(shared), frequencies.to(self.head.device)
+            rotary = span.places, frequencies.to(self.head.device)
         elif config.positions == "alibi":
             bias = nn.alibi_bias(nn.alibi_slopes(config.num_heads), positions, span.keys)
             reach["mask"] = self.on_device(bias).to(self.head.dtype)
-        return Places(positions, span.keys, reach, rotary)
+        return Places(positions, span.places, span.keys, reach, rotary)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,13 @@ import pyformer as pf
 from pyformer import _core, ops
 
 
-@dataclass(frozen=True)
 class LayerCache:
     """One layer of a KVCache, within a step."""
 
-    cache: KVCache
-    layer: int
+    __slots__ = ("cache", "layer")
+
+    def __init__(self, cache: KVCache, layer: int) -> None:
+        self.cache, self.layer = cache, layer
 
     def append(self, k: pf.Tensor, v: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
         """Writes this step's keys and values (B, T, Hkv, D); returns all of the layer's, (B, capacity, Hkv, D)."""
@@ -58,10 +58,10 @@ class KVCache:
         device: str = "cpu",
     ) -> None:
         self.dtype, self.device = pf.float32 if dtype is None else dtype, device
-        self.length = np.zeros(rows, np.int64)
+        self._set_length(np.zeros(rows, np.int64))
         shape = (rows, capacity, num_kv_heads, head_dim)
         self.keys, self.values = ([self._zeros(shape) for _ in range(num_layers)] for _ in range(2))
-        self.starts = self.ends = self._indices(self.length)
+        self.starts = self.ends
 
     @property
     def rows(self) -> int:
@@ -86,19 +86,24 @@ class KVCache:
 
         ValueError unless each count is from 0 to `tokens`.
         """
-        counts = np.full(self.rows, tokens, np.int64) if counts is None else np.asarray(counts, np.int64)
-        if counts.shape != (self.rows,) or (self.rows and not 0 <= counts.min() <= counts.max() <= tokens):
-            raise ValueError(f"KVCache: counts must be ({self.rows},) from 0 to {tokens}, got {counts.tolist()}")
-        starts, ends = self.length, self.length + counts
-        self.reserve(int(starts.max(initial=0)) + tokens)
-        self.starts, self.ends, self.length = self._indices(starts), self._indices(ends), ends
+        if counts is not None:
+            counts = np.asarray(counts, np.int64)
+            if counts.shape != (self.rows,) or (self.rows and not 0 <= counts.min() <= counts.max() <= tokens):
+                raise ValueError(f"KVCache: counts must be ({self.rows},) from 0 to {tokens}, got {counts.tolist()}")
+        self.reserve(self.longest + tokens)
+        self.starts = self.ends
+        if counts is not None:
+            self._set_length(self.length + counts)
+            return
+        # What most steps are: one token more in each row, without a look at the lengths.
+        self.length, self.longest, self.ends = self.length + tokens, self.longest + tokens, self.starts + tokens
 
     def truncate(self, length: Any) -> None:
         """Takes rows back to `length` tokens, an int or integers (rows,); ValueError where there are fewer."""
         length = np.broadcast_to(np.asarray(length, np.int64), self.length.shape)
         if (length < 0).any() or (length > self.length).any():
             raise ValueError(f"KVCache: length must be from 0 to {self.length.tolist()}, got {length.tolist()}")
-        self.length = length.copy()
+        self._set_length(length.copy())
 
     def keep(self, rows: Any) -> None:
         """Goes on with these rows in this order; the others leave, and one that is named twice is there twice."""
@@ -107,19 +112,20 @@ class KVCache:
             return
         index = self._indices(rows)
         self._replace(lambda x: ops.embedding(index, x.reshape(x.shape[0], -1)).reshape(len(rows), *x.shape[1:]))
-        self.length = self.length[rows]
+        self._set_length(self.length[rows])
 
     def join(self, other: KVCache) -> None:
         """Adds the rows of `other`, which is not to be used afterwards, behind those here."""
         if self.rows == 0:
-            self.keys, self.values, self.length = other.keys, other.values, other.length
+            self.keys, self.values = other.keys, other.values
+            self._set_length(other.length)
             return
         capacity = max(self.capacity, other.capacity)
         self.reserve(capacity)
         other.reserve(capacity)
         for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
             mine[:] = [ops.concat([x, y]) for x, y in zip(mine, theirs, strict=True)]
-        self.length = np.concatenate([self.length, other.length])
+        self._set_length(np.concatenate([self.length, other.length]))
 
     def reserve(self, capacity: int) -> None:
         """Makes memory for `capacity` tokens a row, at least twice what there was if there was too little."""
@@ -133,6 +139,10 @@ class KVCache:
             # One after the other, so that only one of them is there twice.
             for layer, tensor in enumerate(tensors):
                 tensors[layer] = change(tensor)
+
+    def _set_length(self, length: np.ndarray) -> None:
+        """How many tokens each row holds (rows,), the most of them, and the same as a Tensor."""
+        self.length, self.longest, self.ends = length, int(length.max(initial=0)), self._indices(length)
 
     def _zeros(self, shape: tuple[int, ...]) -> pf.Tensor:
         return pf.zeros(shape, dtype=self.dtype, device=self.device)

@@ -125,10 +125,13 @@ class Linear(Projection):
         norm: LayerNorm | RMSNorm | None = None,
     ) -> pf.Tensor:
         """activation(norm(x) W^T + b) + residual; the norm's result is not kept for backward where nothing follows."""
+        packed = self.packed()
+        if packed is not None:
+            return packed(x if norm is None else norm(x), activation, residual)
         if norm is None:
-            return self.as_linear(x, activation, residual)
-        if activation is not None or residual is not None or self.packed() is not None:
-            return self.as_linear(norm(x), activation, residual)
+            return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
+        if activation is not None or residual is not None:
+            return ops.linear(norm(x), self.weight, self.bias, activation=activation, residual=residual)
         return ops.norm_linear(x, norm.weight, norm.bias, self.weight, self.bias, norm=norm.kind, eps=norm.eps)
 
     def extra_repr(self) -> str:

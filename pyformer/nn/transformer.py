@@ -31,8 +31,9 @@ def mlp(
     residual: pf.Tensor | None = None,
 ) -> pf.Tensor:
     """down(activation(up(norm(x)))) + residual, in one operation that keeps little for backward."""
-    if up.packed() is not None:
-        return down(up(x, activation, norm=norm), residual=residual)
+    packed = up.packed()
+    if packed is not None:
+        return down(packed(x if norm is None else norm(x), activation), residual=residual)
     options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.weight, "norm_bias": norm.bias}
     if norm is not None:
         options["eps"] = norm.eps
