@@ -514,3 +514,81 @@ def test_saving_through_a_link_keeps_the_link(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"new"
     formats.write_json_atomic(tmp_path / "real", {"a": "é"})
     assert formats.read_json(tmp_path / "real") == {"a": "é"}
+
+
+@pytest.fixture
+def sharded(model, tmp_path):
+    model.save_pretrained(tmp_path / "shards", shard_bytes=20_000)
+    return tmp_path / "shards"
+
+
+def test_shards_are_those_that_transformers_reads_and_writes(model, sharded, tmp_path):
+    names = sorted(contents(sharded))
+    assert names[0] == "config.json"
+    assert names[-1] == "model.safetensors.index.json"
+    assert len(names) > 4
+    assert all(p.stat().st_size < 40_000 for p in sharded.iterdir())
+    np.testing.assert_array_equal(pf.from_pretrained(sharded)(IDS).numpy(), model(IDS).numpy())
+    twin = GPT2LMHeadModel.from_pretrained(sharded)
+    np.testing.assert_array_equal(twin.transformer.wte.weight.detach().numpy(), model.wte.weight.numpy())
+    twin.save_pretrained(tmp_path / "theirs", max_shard_size="30KB")
+    assert (tmp_path / "theirs" / "model.safetensors.index.json").exists()
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path / "theirs")(IDS).numpy(), model(IDS).numpy())
+
+
+def test_saving_whole_and_in_shards_leaves_nothing_of_the_other(model, sharded):
+    other = GPT(CONFIG)
+    other.save_pretrained(sharded)
+    assert not (sharded / "model.safetensors.index.json").exists()
+    np.testing.assert_array_equal(pf.from_pretrained(sharded)(IDS).numpy(), other(IDS).numpy())
+    model.save_pretrained(sharded, shard_bytes=20_000)
+    assert not (sharded / "model.safetensors").exists()
+    np.testing.assert_array_equal(pf.from_pretrained(sharded)(IDS).numpy(), model(IDS).numpy())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda places: 3, ValueError, "weight_map must be"),
+        (lambda places: {**places, "transformer.ln_f.bias": "../other.safetensors"}, ValueError, "files beside it"),
+        (lambda places: {**places, "transformer.ln_f.bias": "/dev/null"}, ValueError, "files beside it"),
+        (lambda places: {**places, "transformer.ln_f.bias": "none.safetensors"}, FileNotFoundError, "none.safetensors"),
+        (lambda places: {**places, "surprise": places["transformer.ln_f.bias"]}, ValueError, r"missing \['surprise'\]"),
+        (
+            lambda places: {name: file for name, file in places.items() if name != "transformer.ln_f.bias"},
+            ValueError,
+            r"unexpected \['transformer.ln_f.bias'\]",
+        ),
+    ],
+)
+def test_an_index_that_lies(sharded, change, error, message):
+    path = sharded / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({**index, "weight_map": change(index["weight_map"])}))
+    with pytest.raises(error, match=message):
+        pf.from_pretrained(sharded)
+
+
+PEAK = """
+import resource, sys
+import pyformer as pf
+import numpy as np
+from pyformer import formats
+from pyformer.formats import weights
+small = pf.models.GPT(pf.models.GPTConfig(8, 8, 1, 1, 8))
+small.save_pretrained(sys.argv[2])
+pf.from_pretrained(sys.argv[2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model = pf.from_pretrained(sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * model.num_parameters()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_opening_holds_the_weights_once(tmp_path, dtype):
+    # One matrix holds nearly all of them, so another copy of it would show.
+    GPT(GPTConfig(200_000, 8, 1, 2, 256)).to(dtype).save_pretrained(tmp_path / "large")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "large"), str(tmp_path / "small")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.25

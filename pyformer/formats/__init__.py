@@ -7,7 +7,7 @@ from pyformer.formats.atomic import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from pyformer.formats.folder import CONFIG_NAME, INDEX_NAME, WEIGHTS_NAME, read_config, save_model
+from pyformer.formats.folder import CONFIG_NAME, INDEX_NAME, SHARD_BYTES, WEIGHTS_NAME, read_config, save_model
 from pyformer.formats.layout import OWN, Layout
 from pyformer.formats.safetensors import Entry, read_header, read_safetensors, read_tensor, write_safetensors
 from pyformer.formats.state import load_state, save_state
@@ -17,6 +17,7 @@ __all__ = [
     "CONFIG_NAME",
     "INDEX_NAME",
     "OWN",
+    "SHARD_BYTES",
     "WEIGHTS_NAME",
     "Entry",
     "Layout",

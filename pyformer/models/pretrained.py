@@ -40,9 +40,10 @@ class Pretrained(nn.Module):
         """Memory that generating `rows` texts of `tokens` takes, by default of the longest; 0 where it takes none."""
         return 0
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
+    def save_pretrained(self, folder: str | os.PathLike, *, shard_bytes: int = formats.SHARD_BYTES) -> None:
         """Writes config.json and model.safetensors, for `from_pretrained` and, where the family is theirs, for
-        `transformers`; older files are replaced only when the new ones are complete.
+        `transformers`; older files are replaced only when the new ones are complete. Weights of more than
+        `shard_bytes` go to several files with an index.
 
         Raises:
             OSError: the folder can't be written or the disk is full.
@@ -51,7 +52,7 @@ class Pretrained(nn.Module):
         config = {**self.layout.write(self), "torch_dtype": next(iter(state.values())).dtype.name}
         names = {name: self.layout.written_name(name) for name in state}
         transposed = {names[name] for name in state if self.layout.is_transposed(name)}
-        formats.save_model(folder, config, {names[name]: state[name] for name in state}, transposed)
+        formats.save_model(folder, config, {names[name]: state[name] for name in state}, transposed, shard_bytes)
 
     @classmethod
     def from_pretrained(cls: type[Self], folder: str | os.PathLike, *, dtype: Any = None, **options: Any) -> Self:

@@ -145,10 +145,12 @@ def trunc_normal_(
 
     def values(_: pf.Tensor) -> pf.Tensor:
         drawn = _shifted(pf.randn(*tensor.shape, dtype=tensor.dtype) * std, mean)
-        while (outside := (drawn < low) | (drawn > high)).any().item():
+        while True:
+            outside = pf.ops.cast(drawn < low, pf.int64) + pf.ops.cast(drawn > high, pf.int64)
+            if not outside.size or not outside.max().item():
+                return drawn
             again = _shifted(pf.randn(*tensor.shape, dtype=tensor.dtype) * std, mean)
-            drawn = pf.ops.where(outside, again, drawn)
-        return drawn
+            drawn = pf.ops.where(outside > 0, again, drawn)
 
     return fill_(tensor, values)
 
