@@ -141,12 +141,12 @@ def test_full_disk_keeps_the_last_checkpoint(straight, tmp_path, monkeypatch):
         file.write(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "write_safetensors", full)
+    monkeypatch.setattr("pyformer.formats.state.write_safetensors", full)
     with pytest.raises(OSError, match="No space left"):
         first.train()
     assert (run / CHECKPOINT_NAME).read_bytes() == before
     assert not list(run.glob("**/*.tmp"))
-    monkeypatch.setattr(files, "write_safetensors", write)
+    monkeypatch.setattr("pyformer.formats.state.write_safetensors", write)
     second = make_trainer(run)
     second.restore()
     assert second.train()

@@ -12,6 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import models, tokenizers
 from pyformer.cli.arguments import DEVICE_HELP, add_common, device, move, open_tokenizer, real, whole
+from pyformer.models.language_model import LanguageModel
 
 
 def add_command(commands: Any) -> None:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
-    if not hasattr(model, "generate"):
+    if not isinstance(model, LanguageModel):
         raise ValueError(f"{args.folder}: holds a {type(model).__name__}, which does not continue texts")
     tokenizer = open_tokenizer(args.folder, model.config)
     move(model, args.device)

@@ -86,9 +86,8 @@ def _sizes(model: Any, entries: dict[str, files.Entry]) -> list[tuple[str, str]]
 
 def _cache(model: Any) -> str:
     """How much a generation holds besides, of models that keep keys and values."""
-    if not hasattr(model, "cache_bytes"):
-        return ""
-    return f"cache of a full context {size_text(model.cache_bytes())}; "
+    size = model.cache_bytes()
+    return f"cache of a full context {size_text(size)}; " if size else ""
 
 
 def _progress(folder: Path) -> list[tuple[str, str]]:

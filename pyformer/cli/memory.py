@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 # float32: a weight and AdamW's two moments; then its gradient, or what forward keeps for backward.
 WEIGHT_BYTES, GRADIENT_BYTES = 12, 4
-# Of each token, channel and layer: what a layer reads, and the least that it keeps of its own. A GPT keeps 10 floats.
-KEPT_BYTES = 2 * 4
 
 
 def check_training_fits(config: Any, batch: int) -> None:
@@ -19,8 +16,7 @@ def check_training_fits(config: Any, batch: int) -> None:
 
     `config` is that of any language model.
     """
-    parameters = _parameter_count(config)
-    kept = KEPT_BYTES * batch * config.context_length * config.embed_dim * config.num_layers
+    parameters, kept = config.parameter_count(), config.kept_bytes(batch)
     needed, available = WEIGHT_BYTES * parameters + max(GRADIENT_BYTES * parameters, kept), available_bytes()
     if available is not None and needed > available:
         raise MemoryError(
@@ -28,14 +24,6 @@ def check_training_fits(config: Any, batch: int) -> None:
             f"at least {size_text(needed)}, and {size_text(available)} can be had here; choose fewer --layers or "
             "a smaller --embed, --context or --batch"
         )
-
-
-def _parameter_count(config: Any) -> int:
-    if hasattr(config, "parameter_count"):
-        return config.parameter_count()
-    if hasattr(config, "parameter_shapes"):
-        return sum(math.prod(shape) for _, shape in config.parameter_shapes())
-    return config.embed_dim * (config.vocab_size + config.num_layers * config.embed_dim)
 
 
 def available_bytes() -> int | None:
