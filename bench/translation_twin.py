@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 import pyformer as pf
 from bench import ROOT
-from pyformer import datasets, files, svg, training
+from pyformer import datasets, formats, svg, training
 from pyformer.models import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.encoder_decoder import IGNORED
 
@@ -188,11 +188,11 @@ class TwinTrainer:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """As pyformer's trainer does: without dropout and smoothing, weighed by the size of the targets."""
+        """As pyformer's trainer does: without dropout and smoothing, weighed by the number of counted targets."""
         self.model.eval()
         batches: Sequence[tuple[np.ndarray, ...]] = self.trainer.validation
         losses = [self.model(*map(torch.from_numpy, batch)).item() for batch in batches]
-        return float(np.average(losses, weights=[batch[1].size for batch in batches]))
+        return float(np.average(losses, weights=[self.trainer.model.count_targets(*b) for b in batches]))
 
     def to_pyformer(self) -> EncoderDecoder:
         """A pyformer model with the twin's weights."""
@@ -276,16 +276,16 @@ def compare(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> dict[st
 
 def report(ours: Path, theirs: Path) -> None:
     """Compares two finished runs; comparison.json and comparison.svg go to `theirs`."""
-    result = compare(*(files.read_json(run / load_example().TRANSLATIONS_NAME) for run in (ours, theirs)))
+    result = compare(*(formats.read_json(run / load_example().TRANSLATIONS_NAME) for run in (ours, theirs)))
     print(json.dumps(result, indent=2))
-    files.write_json_atomic(theirs / "comparison.json", result)
+    formats.write_json_atomic(theirs / "comparison.json", result)
     lines = {}
     for who, run in (("pyformer", ours), ("torch", theirs)):
         entries = training.read_metrics(run / training.METRICS_NAME)
         for what, name in (("training", "loss"), ("validation", "validation_loss")):
             lines[f"{who}, {what}"] = training.loss_points(entries, name)
     picture = svg.line_chart("verses", "step", "loss (nats a token)", lines)
-    files.write_bytes_atomic(theirs / "comparison.svg", picture.encode())
+    formats.write_bytes_atomic(theirs / "comparison.svg", picture.encode())
 
 
 def main() -> None:

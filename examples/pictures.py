@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import datasets, files, optim
+from pyformer import datasets, formats, optim
 from pyformer.models import (
     GAN,
     Autoencoder,
@@ -306,7 +306,7 @@ def report(model: Any, data: Pictures, judge: ConvNet | None, out: Path) -> dict
         shown, _ = to_reconstruct(data.test[: min(4, len(data.test) // columns) * columns], None, None)
         with pf.no_grad():
             both = np.stack([x.reshape(-1, columns, 28, 28) for x in (shown, model(shown).numpy())], axis=1)
-        files.write_bytes_atomic(out / "pictures.png", png(grid(both.reshape(-1, 28, 28), columns)))
+        formats.write_bytes_atomic(out / "pictures.png", png(grid(both.reshape(-1, 28, 28), columns)))
         return {
             "test squared error": squared_error(model, data.test),
             "test squared error of principal components": component_error(data, model.config.code_dim),
@@ -314,7 +314,7 @@ def report(model: Any, data: Pictures, judge: ConvNet | None, out: Path) -> dict
     labels = np.repeat(np.arange(CLASSES), SAMPLES)
     pictures = made_by(model, labels)[:, 0] * 0.5 + 0.5
     shown = pictures.reshape(CLASSES, SAMPLES, 28, 28)[:, :10]
-    files.write_bytes_atomic(out / "pictures.png", png(grid(shown.reshape(-1, 28, 28), shown.shape[1])))
+    formats.write_bytes_atomic(out / "pictures.png", png(grid(shown.reshape(-1, 28, 28), shown.shape[1])))
     if judge is None:
         return {}
     return {
@@ -346,7 +346,7 @@ def main() -> None:
     scores = report(trainer.model.eval(), data, judge, args.out)
     for name, score in scores.items():
         print(f"{args.model}, {name}: {score:.5f}")
-    files.write_json_atomic(args.out / "result.json", {"steps": options.steps, **scores})
+    formats.write_json_atomic(args.out / "result.json", {"steps": options.steps, **scores})
 
 
 if __name__ == "__main__":

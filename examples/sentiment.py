@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import datasets, files, nn, ops
+from pyformer import datasets, formats, nn, ops
 from pyformer.models import BertClassifier, BertConfig
 from pyformer.tokenizers import WORD_PATTERNS, WordTokenizer
 from pyformer.training import CHECKPOINT_NAME, TaskTrainer, TrainingOptions
@@ -230,7 +230,7 @@ def main() -> None:
     for name, score in scores.items():
         print(f"{name}: {score:.2%} of {len(split.test_texts)} sentences")
     if args.out is not None:
-        files.write_json_atomic(args.out / "result.json", scores)
+        formats.write_json_atomic(args.out / "result.json", scores)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import datasets, files
+from pyformer import datasets, formats
 from pyformer.models import EncoderDecoder, EncoderDecoderConfig
 from pyformer.tokenizers import BPETokenizer
 from pyformer.training import CHECKPOINT_NAME, TaskTrainer, TrainingOptions
@@ -164,8 +164,8 @@ def judge(model: EncoderDecoder, corpus: Corpus, args: argparse.Namespace) -> No
     for source, spanish, wanted in list(zip(english, found[name], expected, strict=True))[:8]:
         print(f"\n  {source}\n  -> {spanish}\n     ({wanted})")
     if args.out is not None:
-        files.write_json_atomic(args.out / "result.json", scores)
-        files.write_json_atomic(args.out / TRANSLATIONS_NAME, {"english": english, "spanish": expected, **found})
+        formats.write_json_atomic(args.out / "result.json", scores)
+        formats.write_json_atomic(args.out / TRANSLATIONS_NAME, {"english": english, "spanish": expected, **found})
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """pyformer trains and runs transformers on its own C++ core: `import pyformer as pf`."""
 
+from importlib import import_module
 from pkgutil import extend_path
 
 # In a checkout the compiled core is not here but in the installed package.
@@ -75,6 +76,13 @@ __all__ = [
     "tensor",
     "zeros",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # `import pyformer` stays quick: these rooms are imported when they are first asked for.
+    if name in ("datasets", "training"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def show_config() -> str:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pyformer import files
+from pyformer import formats
 
 FILE_NAME = "tokenizer.json"
 MAX_FILE_BYTES = 1 << 28
@@ -79,7 +79,7 @@ class ByteTokenizer:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `tokenizer.json` into `folder`."""
-        files.write_json_atomic(Path(folder) / FILE_NAME, {"type": "byte", "version": 1})
+        formats.write_json_atomic(Path(folder) / FILE_NAME, {"type": "byte", "version": 1})
 
 
 class CharTokenizer:
@@ -137,7 +137,7 @@ class CharTokenizer:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `tokenizer.json` into `folder`."""
         content = {"type": "char", "version": 1, "characters": self.characters}
-        files.write_json_atomic(Path(folder) / FILE_NAME, content)
+        formats.write_json_atomic(Path(folder) / FILE_NAME, content)
 
 
 # How WordTokenizer cuts text in lower case: Latin letters and digits with what follows an apostrophe, or letters of any
@@ -191,7 +191,7 @@ class WordTokenizer:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `tokenizer.json` into `folder`."""
         content = {"type": "word", "version": 1, "words": self.words, "unknown": self.unknown, "cut": self.cut}
-        files.write_json_atomic(Path(folder) / FILE_NAME, content)
+        formats.write_json_atomic(Path(folder) / FILE_NAME, content)
 
 
 class BPETokenizer:
@@ -265,7 +265,7 @@ class BPETokenizer:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `tokenizer.json` into `folder`."""
         data = self._tokenizer.to_str().encode("utf-8")
-        files.write_bytes_atomic(Path(folder) / FILE_NAME, data)
+        formats.write_bytes_atomic(Path(folder) / FILE_NAME, data)
 
 
 def load(folder: str | os.PathLike[str]) -> Tokenizer:
@@ -275,7 +275,7 @@ def load(folder: str | os.PathLike[str]) -> Tokenizer:
     ImportError if it needs the extra `[hf]`.
     """
     path = Path(folder) / FILE_NAME
-    content = files.read_json(path, MAX_FILE_BYTES)
+    content = formats.read_json(path, MAX_FILE_BYTES)
     try:
         return _from_content(path, content)
     except (ValueError, RecursionError) as error:

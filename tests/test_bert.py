@@ -13,7 +13,6 @@ from transformers import BertForSequenceClassification, BertModel
 
 import pyformer as pf
 from pyformer.models import BERT, BertClassifier, BertConfig
-from pyformer.models.bert import _file_name, _prefix_of
 
 CONFIG = BertConfig(61, 24, 2, 4, 32, hidden_dim=48, dropout=0.0, num_labels=3)
 
@@ -93,7 +92,7 @@ def test_classifier_logits_loss_and_all_gradients_equal_the_twin(tmp_path, dtype
     loss.backward()
     expected.loss.backward()
     theirs = dict(twin.named_parameters())
-    ours = {_prefix_of(name) + _file_name(name): p for name, p in model.named_parameters()}
+    ours = {BertClassifier.layout.written_name(name): p for name, p in model.named_parameters()}
     assert set(ours) == set(theirs)
     for name, parameter in ours.items():
         wanted = theirs[name].grad.numpy()
@@ -163,8 +162,8 @@ def test_training_learns_whether_a_token_is_there():
         (lambda m: m.loss([[1]], [3]), IndexError, "3"),
         (lambda m: BertConfig(61, 24, 2, 5, 32), ValueError, "num_heads"),
         (lambda m: BertConfig(61, 24, 2, 4, 32, activation="tanh"), ValueError, "activation"),
-        (lambda m: BertConfig.from_hf({"model_type": "gpt2"}), ValueError, "model_type"),
-        (lambda m: BertConfig.from_hf({"model_type": "bert"}), ValueError, "lacks"),
+        (lambda m: BERT.read_config({"model_type": "gpt2"}), ValueError, "model_type"),
+        (lambda m: BERT.read_config({"model_type": "bert"}), ValueError, "lacks"),
     ],
 )
 def test_bad_input(call, error, message):

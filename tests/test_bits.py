@@ -346,17 +346,17 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn
 from pyformer.models import derivation, dit
-from pyformer.models.generation import Chooser
+from pyformer.generation import Sampler
 
 pf.manual_seed(0)
 retention = nn.MultiScaleRetention(48, 3)
-drawn = Chooser(1, seed=0)
+drawn = Sampler(seed=0)
 logits = np.random.default_rng(0).standard_normal(50_000)
 tables = [pf.ops.rope_frequencies(dim, base).numpy() for dim in (64, 128) for base in (1e4, 5e5)]
 tables += [nn.sinusoidal_positions(512, 64), nn.alibi_slopes(12), retention.decay, retention.frequencies]
 tables += [retention(pf.ones(1, 40, 48), form="parallel")[0].numpy(), derivation.frequencies(96)]
 tables += [dit._time_waves(pf.rand(9)).numpy()]
-tables += [np.array([drawn([logits], [0])[0] for _ in range(20)])]
+tables += [np.array([drawn(logits) for _ in range(20)])]
 print([hashlib.sha256(table.tobytes()).hexdigest() for table in tables])
 """
 

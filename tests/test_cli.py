@@ -15,7 +15,7 @@ import pytest
 
 from pyformer import _core, tokenizers, training
 from pyformer.cli import memory
-from pyformer.cli.train import stop_on_signals
+from pyformer.cli.signals import stop_on_signals
 from pyformer.models import GPT, GPTConfig
 
 TINY = "--layers 1 --heads 2 --embed 16 --context 8 --batch 2 --eval-batches 2 --sample-every 0"
@@ -78,7 +78,10 @@ def one_line(done, *words):
         ("train --batch 2000000000 --tokenizer char", ["out of memory", "--batch"]),
         ("train --context 2000000000", ["out of memory", "--context"]),
         ("train --device cuda:77", ["cuda:77"]),
-        ("train --device tpu", ["tpu"]),
+        ("train --device tpu", ["--device", "expected 'cpu'", "tpu"]),
+        ("generate full --device tpu", ["--device", "tpu"]),
+        ("derive --device tpu", ["--device", "tpu"]),
+        ("compare --device cuda:77", ["--device", "cuda:77"]),
         ("train --model rnn", ["--model", "rnn", "lstm"]),
         ("train --model retnet --embed 12", ["RetNetConfig", "twice num_heads"]),
         ("train --model lstm --embed 65536 --layers 10000", ["out of memory", "parameters", "TiB", "--layers"]),
@@ -170,8 +173,8 @@ def test_a_record_without_a_model_is_of_a_gpt(trained, tmp_path):
         ("lr", -1.0, "lr: must be above 0"),
         ("model", "x", "model must be one of"),
         ("tokenizer", ["byte"], "tokenizer must be one of"),
-        ("device", 3, "device: must be cpu"),
-        ("device", "tpu", "device: must be cpu"),
+        ("device", 3, "device: expected 'cpu'"),
+        ("device", "tpu", "device: expected 'cpu'"),
         ("vocab", 1, "vocab: must be from 256"),
         ("average", 1.0, "average: must be at least 0"),
     ],
@@ -297,7 +300,7 @@ def test_no_more_memory_is_asked_for_than_training_takes():
     before = _core.memory_stats()["live_bytes"]
     loss = model.loss(ids, ids)
     kept = _core.memory_stats()["live_bytes"] - before
-    assert memory.KEPT_BYTES * ids.size * config.embed_dim * config.num_layers <= kept
+    assert 0 < config.kept_bytes(batch=4) <= kept
     assert loss.item() > 0
 
 

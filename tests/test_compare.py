@@ -15,8 +15,9 @@ import pytest
 from tolerance import same_bits
 
 import pyformer as pf
-from pyformer import comparison, comparison_report, comparison_tasks, nn
-from pyformer.comparison import Budget, Entrant, Race
+from pyformer import nn
+from pyformer.experiments import compare, compare_models, compare_report, compare_tasks
+from pyformer.experiments.compare import Budget, Entrant, Race
 
 TEXT = "The quick brown fox jumps over the lazy dog; 42 others don't.\n" * 60
 SENTENCES = ["good fine good film", "bad poor bad film", "good good", "poor"] * 40
@@ -26,10 +27,10 @@ SMALL = {"text": 20_000, "function": 2_200, "series": 2_000, "sentiment": 4_000}
 
 def tasks():
     return {
-        "text": comparison_tasks.text_task(TEXT),
-        "function": comparison_tasks.function_task(),
-        "series": comparison_tasks.series_task(),
-        "sentiment": comparison_tasks.sentiment_task(SENTENCES, LABELS),
+        "text": compare_tasks.text_task(TEXT),
+        "function": compare_tasks.function_task(),
+        "series": compare_tasks.series_task(),
+        "sentiment": compare_tasks.sentiment_task(SENTENCES, LABELS),
     }
 
 
@@ -38,27 +39,27 @@ ALL = [(task.name, model) for task in tasks().values() for model in task.entrant
 
 def start(task, name, budget, seed=0, run=None, **options):
     entrant = task.entrants[name]
-    size = comparison.find_size(name, entrant, SMALL[task.name])
-    return Race(comparison.make_model(entrant, size, seed), task, entrant.rate, budget, seed, run, **options)
+    size = compare.find_size(name, entrant, SMALL[task.name])
+    return Race(compare.make_model(entrant, size, seed), task, entrant.rate, budget, seed, run, **options)
 
 
-@pytest.mark.parametrize("name", comparison_tasks.TASKS)
+@pytest.mark.parametrize("name", compare_tasks.TASKS)
 def test_models_are_of_equal_size(name):
     task = tasks()[name]
     for model, entrant in task.entrants.items():
-        size = comparison.find_size(model, entrant, task.parameters)
-        assert abs(size.parameters / task.parameters - 1) <= comparison.TOLERANCE, model
-        assert comparison.make_model(entrant, size, 0).num_parameters() == size.parameters
+        size = compare.find_size(model, entrant, task.parameters)
+        assert abs(size.parameters / task.parameters - 1) <= compare.TOLERANCE, model
+        assert compare.make_model(entrant, size, 0).num_parameters() == size.parameters
         assert size.width % entrant.unit == 0
 
 
 def test_size_is_the_best_of_the_first_choice_that_fits():
     entrant = Entrant(lambda layers, width: nn.Linear(layers * width, 10, bias=False), 1e-3, (3, 2, 1), unit=4)
-    assert comparison.find_size("a", entrant, 361) == comparison.Size(3, 12, 360)
-    assert comparison.find_size("a", entrant, 320) == comparison.Size(2, 16, 320)
-    assert comparison.find_size("a", entrant, 41) == comparison.Size(1, 4, 40)
+    assert compare.find_size("a", entrant, 361) == compare.Size(3, 12, 360)
+    assert compare.find_size("a", entrant, 320) == compare.Size(2, 16, 320)
+    assert compare.find_size("a", entrant, 41) == compare.Size(1, 4, 40)
     with pytest.raises(ValueError, match=r"^a: no width gives 20 parameters, the nearest gives 40"):
-        comparison.find_size("a", entrant, 20)
+        compare.find_size("a", entrant, 20)
 
 
 @pytest.mark.parametrize(("task", "model"), ALL, ids=["-".join(pair) for pair in ALL])
@@ -132,7 +133,7 @@ def test_time_is_spent_by_training_alone():
     assert 0.2 <= race.seconds < 0.6
     assert spent > race.seconds + 0.05 * len(race.points)
     assert race.points[-1][1] == race.seconds
-    assert 8 < len(race.points) <= len(comparison.EVALUATE_AT)
+    assert 8 < len(race.points) <= len(compare.EVALUATE_AT)
     assert race.result()["per_second"] == round(race.seen / race.seconds)
 
 
@@ -140,15 +141,15 @@ def test_losses_are_taken_at_parts_of_the_budget():
     race = start(tasks()["function"], "kan", Budget(steps=64))
     assert race.race()
     assert [step for step, *_ in race.points] == [1, 2, *range(4, 65, 4)]
-    seen = comparison_tasks.SAMPLES * len(comparison_tasks.FORMULAS)
+    seen = compare_tasks.SAMPLES * len(compare_tasks.FORMULAS)
     assert all(point[2] == point[0] * seen for point in race.points)
 
 
 def test_a_diverged_race_says_so():
     task = tasks()["function"]
     entrant = task.entrants["mlp"]
-    size = comparison.find_size("mlp", entrant, SMALL["function"])
-    race = Race(comparison.make_model(entrant, size, 0), task, 1e30, Budget(steps=20), 0)
+    size = compare.find_size("mlp", entrant, SMALL["function"])
+    race = Race(compare.make_model(entrant, size, 0), task, 1e30, Budget(steps=20), 0)
     with pytest.raises(FloatingPointError):
         race.race()
 
@@ -161,12 +162,12 @@ def test_function_values_are_scaled_and_fresh():
     assert np.abs(x).max() <= 1
     assert not np.array_equal(task.batch_of(0)[0], task.batch_of(1)[0])
     assert np.array_equal(task.batch_of(1)[0], tasks()["function"].batch_of(1)[0])
-    assert not np.array_equal(task.batch_of(0)[0], x[: comparison_tasks.SAMPLES])
+    assert not np.array_equal(task.batch_of(0)[0], x[: compare_tasks.SAMPLES])
 
 
 def test_formulas_at_known_places():
     one, zero = np.array([1.0]), np.array([0.0])
-    velocities, density, interference, refraction = comparison_tasks.FORMULAS
+    velocities, density, interference, refraction = compare_tasks.FORMULAS
     assert velocities(one, one)[0] == pytest.approx(1.8 / 1.81)
     assert density(zero, -one / 3)[0] == pytest.approx(0.3989422804)
     assert interference(one, zero)[0] == pytest.approx(4.0)
@@ -176,13 +177,13 @@ def test_formulas_at_known_places():
 
 def test_the_swing_follows_its_equation():
     """Against many small steps of x'' = -2 d x' - w^2 x."""
-    x, states, gaps = comparison_tasks.oscillator(np.random.default_rng(0), 2)
-    scale = np.sqrt(4 * comparison_tasks.DAMPING)
+    x, states, gaps = compare_tasks.oscillator(np.random.default_rng(0), 2)
+    scale = np.sqrt(4 * compare_tasks.DAMPING)
     position, speed = np.zeros(2), np.zeros(2)
     for t in range(6):
         dt = gaps[:, t] / 4000
         for _ in range(4000):
-            speed = speed - dt * (2 * comparison_tasks.DAMPING * speed + comparison_tasks.FREQUENCY**2 * position)
+            speed = speed - dt * (2 * compare_tasks.DAMPING * speed + compare_tasks.FREQUENCY**2 * position)
             position = position + dt * speed
         speed = speed + x[:, t, 0]
         np.testing.assert_allclose(states[:, t], scale * np.stack([position, speed], axis=1), atol=5e-3)
@@ -190,18 +191,18 @@ def test_the_swing_follows_its_equation():
 
 
 def test_a_window_sees_no_later_observation():
-    model = comparison_tasks.WindowMLP(2, 8, 2, 2)
+    model = compare_models.WindowMLP(2, 8, 2, 2)
     x = np.random.default_rng(0).standard_normal((1, 40, 2)).astype("f")
     changed = x.copy()
     changed[:, 20] += 1
     same = (model(x).numpy() == model(changed).numpy()).all(axis=(0, 2))
     assert same[:20].all()
-    assert not same[20 : 20 + comparison_tasks.WINDOW].any()
-    assert same[20 + comparison_tasks.WINDOW :].all()
+    assert not same[20 : 20 + compare_models.WINDOW].any()
+    assert same[20 + compare_models.WINDOW :].all()
 
 
 def test_padding_does_not_count_in_a_sentence():
-    model = comparison_tasks.RecurrentClassifier(nn.GRU, 9, 8, 1, False).eval()
+    model = compare_models.RecurrentClassifier(nn.GRU, 9, 8, 1, False).eval()
     ids = np.array([[3, 4, 5, 0, 0]])
     assert same_bits(model(ids, np.array([3])).numpy(), model(ids[:, :3], np.array([3])).numpy())
 
@@ -243,42 +244,42 @@ def record_of(name, models, steps=1):
 def test_table_and_drawings():
     record = record_of("function", ["kan", "mlp"])
     record["results"]["mlp"]["loss"] = None
-    lines = comparison_report.table(record).splitlines()
+    lines = compare_report.table(record).splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| kan", "| mlp"]
     assert "diverged" in lines[3]
     assert "1 layer, 4 wide" in lines[2]
     assert "accuracy" not in lines[0]
-    for picture in comparison_report.drawings(record).values():
+    for picture in compare_report.drawings(record).values():
         ET.fromstring(picture)
     command = "pyformer compare 'a b.txt' --task function --models kan,mlp --seconds 2.5 --parameters 2000 --seed 0"
-    assert comparison_report.command(record) == command
+    assert compare_report.command(record) == command
 
 
 def test_a_page_keeps_what_is_around_a_record(tmp_path):
     page = tmp_path / "page.md"
     function, series = record_of("function", ["mlp"]), record_of("series", ["mlp"])
-    comparison_report.write_page(page, function)
-    comparison_report.write_page(page, series)
+    compare_report.write_page(page, function)
+    compare_report.write_page(page, series)
     page.write_text("before\n" + page.read_text().replace("<!-- compare: series", "between\n<!-- compare: series"))
     before = page.read_text()
-    comparison_report.write_page(page, series)
+    compare_report.write_page(page, series)
     assert page.read_text() == before
     function["date"] = "2027-02-02"
-    comparison_report.write_page(page, function)
+    compare_report.write_page(page, function)
     assert page.read_text() == before.replace("2026-01-01", "2027-02-02", 1)
     assert json.loads((tmp_path / "page" / "function" / "results.json").read_text()) == function
     page.write_text(before.replace("<!-- end of series -->", ""))
     with pytest.raises(ValueError, match="end of series"):
-        comparison_report.write_page(page, series)
+        compare_report.write_page(page, series)
 
 
-def compare(*args):
+def command(*args):
     return [sys.executable, "-m", "pyformer", *map(str, args)]
 
 
 def run(folder, *args, code=0):
-    done = subprocess.run(compare(*args), cwd=folder, capture_output=True, timeout=300, encoding="utf-8")
+    done = subprocess.run(command(*args), cwd=folder, capture_output=True, timeout=300, encoding="utf-8")
     assert done.returncode == code, done.stderr
     return done
 
@@ -293,8 +294,8 @@ def test_a_stopped_comparison_goes_on_to_the_same_losses(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     args = ["text.txt", "--models", "gru,gpt", "--parameters", 20_000, "--steps", 60, "--threads", 1]
     run(tmp_path, "compare", *args, "--out", "straight", "--quiet")
-    command = compare("compare", *args, "--out", "stopped")
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    stopped = command("compare", *args, "--out", "stopped")
+    process = subprocess.Popen(stopped, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     metrics = tmp_path / "stopped" / "gpt" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("validation") > 1):
@@ -319,7 +320,7 @@ def test_a_stopped_comparison_goes_on_to_the_same_losses(tmp_path):
     assert after["results"]["gru"] == json.loads(before)["results"]["gru"]
     made = {path.name for path in (tmp_path / "stopped").iterdir()}
     assert made == {"results.json", "table.md", "loss_by_time.svg", "loss_by_tokens.svg", "gru", "gpt"}
-    assert comparison_report.block(after, "page/text") in (tmp_path / "page.md").read_text()
+    assert compare_report.block(after, "page/text") in (tmp_path / "page.md").read_text()
     (tmp_path / "text.txt").write_text(TEXT.replace("fox", "cat"))
     assert "changed" in run(tmp_path, "compare", "--resume", "--out", "stopped", code=2).stderr
 
@@ -346,9 +347,9 @@ def test_results_of_a_run(family):
     record = json.loads((family / "run" / "results.json").read_text())
     assert list(record["results"]) == list(tasks()["text"].entrants)
     for name, result in record["results"].items():
-        assert abs(result["parameters"] / 20_000 - 1) <= comparison.MAX_DIFFERENCE, name
+        assert abs(result["parameters"] / 20_000 - 1) <= compare.MAX_DIFFERENCE, name
         assert result["steps"] == 2
-        assert result["seen"] == 2 * comparison_tasks.TEXT_BATCH * comparison_tasks.CONTEXT
+        assert result["seen"] == 2 * compare_tasks.TEXT_BATCH * compare_tasks.CONTEXT
         assert result["peak_mb"] > 0
         weights = pf.from_pretrained(family / "run" / name)
         assert weights.num_parameters() == result["parameters"]
@@ -388,6 +389,7 @@ def test_bad_options_are_one_line(tmp_path, args, words):
     [
         ({"settings": {"parameters": 0}}, "parameters: must be from 1"),
         ({"settings": {"parameters": "x"}}, "parameters: expected a whole number"),
+        ({"settings": {"device": "tpu"}}, "device: expected 'cpu'"),
         ({"settings": {"seconds": "q"}}, "seconds: expected a number"),
         ({"settings": {"steps": None}}, "must have steps or seconds"),
         ({"settings": {"task": "chess"}}, "task must be one of"),

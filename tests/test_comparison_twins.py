@@ -11,8 +11,10 @@ import torch_twins
 from tolerance import assert_close, bound
 
 import pyformer as pf
-from pyformer import comparison_tasks, nn
-from pyformer.comparison_tasks import WINDOW, LSTMNetwork, RecurrentClassifier, SideBySide, WindowMLP
+from pyformer import nn
+from pyformer.experiments import compare_models, compare_tasks
+from pyformer.experiments.compare_models import WINDOW, LSTMNetwork, RecurrentClassifier, WindowMLP
+from pyformer.experiments.compare_tasks import SideBySide
 from pyformer.models import KAN, KANConfig
 
 F = torch.nn.functional
@@ -55,7 +57,7 @@ def window_mlp(p, x):
 
 
 def side_by_side(p, x, network):
-    return torch.cat([network(p, f"networks.{i}.", x[:, i]) for i in range(len(comparison_tasks.FORMULAS))], 1)
+    return torch.cat([network(p, f"networks.{i}.", x[:, i]) for i in range(len(compare_tasks.FORMULAS))], 1)
 
 
 def kan(p, prefix, x):
@@ -68,7 +70,7 @@ def numbers(*shape, seed=0):
 
 
 REGRESSION = {
-    "mlp": (lambda: SideBySide(lambda: comparison_tasks.MLP([2, 6, 5, 1])), lambda p, x: side_by_side(p, x, mlp)),
+    "mlp": (lambda: SideBySide(lambda: compare_models.MLP([2, 6, 5, 1])), lambda p, x: side_by_side(p, x, mlp)),
     "kan": (lambda: SideBySide(lambda: KAN(GRID)), lambda p, x: side_by_side(p, x, kan)),
     "window": (lambda: WindowMLP(2, 6, 2, 2), window_mlp),
 }
@@ -96,7 +98,7 @@ def test_networks_equal_their_twins(name, dtype):
     pf.manual_seed(0)
     model = make().to(getattr(pf, dtype))
     p = {key: torch.tensor(t.numpy(), requires_grad=True) for key, t in model.state_dict().items()}
-    x = numbers(3, 20, 2) if name == "window" else numbers(30, len(comparison_tasks.FORMULAS), 2)
+    x = numbers(3, 20, 2) if name == "window" else numbers(30, len(compare_tasks.FORMULAS), 2)
     x = x.astype(dtype)
     expected = twin(p, torch.tensor(x))
     y = numbers(*expected.shape, seed=1).astype(dtype)

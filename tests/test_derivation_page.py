@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyformer import ladder, ladder_report
+from pyformer.experiments import derive, derive_report, derive_tasks
 from pyformer.models.derivation import POSITIONS, WORD_RUNGS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -38,10 +38,10 @@ def test_every_rung_and_place_is_on_the_page():
 
 
 def test_table_and_drawings_are_those_of_the_run():
-    assert ladder_report.table(RESULTS) in PAGE
-    assert ladder_report.probes(RESULTS) in PAGE
+    assert derive_report.table(RESULTS) in PAGE
+    assert derive_report.probes(RESULTS) in PAGE
     assert RECORD["date"] in PAGE
-    for name, picture in ladder_report.drawings(RESULTS).items():
+    for name, picture in derive_report.drawings(RESULTS).items():
         assert f"(derivation/{name})" in PAGE
         assert (DOCS / "derivation" / name).read_text() == picture
         ET.fromstring(picture)
@@ -52,7 +52,7 @@ def accuracy(kind, name):
 
 
 def test_the_run_was_whole():
-    everything = {ladder.PICTURES, ladder.SENTIMENT, ladder.NEXT_WORD}
+    everything = {derive_tasks.PICTURES, derive_tasks.SENTIMENT, derive_tasks.NEXT_WORD}
     assert {name.split("/")[0] for name in RESULTS} > everything
 
 
@@ -61,7 +61,7 @@ def test_far_words_defeat_the_convolution():
     by_distance = {
         name: RESULTS[f"distance/{name}"]["by_distance"] for name in ("convolution", "attention", "transformer")
     }
-    for distance in ladder.DISTANCES:
+    for distance in derive.DISTANCES:
         at = str(distance)
         if distance > near_end:
             # Chance is 1 in 16.
@@ -79,12 +79,12 @@ def test_a_sum_loses_order_without_places():
 
 
 def test_plain_sums_blur():
-    plain = [accuracy("lookup", f"sum + learned/{n}") for n in ladder.LOOKUP_LENGTHS]
+    plain = [accuracy("lookup", f"sum + learned/{n}") for n in derive.LOOKUP_LENGTHS]
     assert plain == sorted(plain, reverse=True)
     assert plain[-1] < 0.2
     for n in (4, 8, 16):
         assert accuracy("lookup", f"importance/{n}") > 0.9
-    for n in ladder.LOOKUP_LENGTHS:
+    for n in derive.LOOKUP_LENGTHS:
         assert accuracy("lookup", f"transformer/{n}") > 0.95
 
 
@@ -121,7 +121,7 @@ def test_pairs_of_pairs_grow_with_the_fourth_power():
 @pytest.mark.parametrize("name", ["order/sum", "lookup/attention/16", "lookup/transformer/32", "distance/convolution"])
 def test_today_gives_what_the_record_holds(name):
     settings = RECORD["settings"]
-    job = ladder.make_jobs({}, ladder.Budget(settings["steps"], settings["seconds"]), settings["seed"])[name]
+    job = derive.make_jobs({}, derive.Budget(settings["steps"], settings["seconds"]), settings["seed"])[name]
     result = job(lambda done, text: None)
     timed = {"step_ms", "peak_mb"}
     assert {k: v for k, v in result.items() if k not in timed} == {

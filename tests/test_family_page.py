@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pyformer import comparison, comparison_report, comparison_tasks
+from pyformer.experiments import compare, compare_models, compare_report, compare_tasks
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "family.md").read_text()
-RECORDS = {task: json.loads((DOCS / "family" / task / "results.json").read_text()) for task in comparison_tasks.TASKS}
+RECORDS = {task: json.loads((DOCS / "family" / task / "results.json").read_text()) for task in compare_tasks.TASKS}
 BLOCK = re.compile(r"<!-- compare: (\w+) -->\n.*?<!-- end of \1 -->\n", re.DOTALL)
 
 
@@ -21,8 +21,8 @@ BLOCK = re.compile(r"<!-- compare: (\w+) -->\n.*?<!-- end of \1 -->\n", re.DOTAL
 def test_a_part_is_that_of_its_record(task):
     record = RECORDS[task]
     assert record["settings"]["task"] == task
-    assert comparison_report.block(record, f"family/{task}") in PAGE
-    for name, picture in comparison_report.drawings(record).items():
+    assert compare_report.block(record, f"family/{task}") in PAGE
+    for name, picture in compare_report.drawings(record).items():
         assert (DOCS / "family" / task / name).read_text() == picture
         ET.fromstring(picture)
 
@@ -36,7 +36,7 @@ def test_models_were_equal_in_size_and_budget(task):
     settings, results = RECORDS[task]["settings"], RECORDS[task]["results"]
     assert list(results) == settings["models"]
     for result in results.values():
-        assert abs(result["parameters"] / settings["parameters"] - 1) <= comparison.TOLERANCE
+        assert abs(result["parameters"] / settings["parameters"] - 1) <= compare.TOLERANCE
         if settings["steps"]:
             assert result["steps"] == settings["steps"]
         else:
@@ -50,6 +50,6 @@ def test_the_prose_names_every_model_and_measures_nothing():
         for name in record["results"]:
             assert f"`{name}`" in prose
     assert not re.search(r"\d (nats|MB|ms|GB)\b|\d (characters|values|sentences|tokens)/s", prose)
-    assert f"windows of {comparison_tasks.CONTEXT}" in prose
-    assert f"series of {comparison_tasks.OBSERVATIONS} kicks" in prose
-    assert f"the last {comparison_tasks.WINDOW} kicks" in prose
+    assert f"windows of {compare_tasks.CONTEXT}" in prose
+    assert f"series of {compare_tasks.OBSERVATIONS} kicks" in prose
+    assert f"the last {compare_models.WINDOW} kicks" in prose

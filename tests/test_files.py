@@ -19,7 +19,8 @@ from tolerance import assert_close, bound
 from transformers import GPT2LMHeadModel
 
 import pyformer as pf
-from pyformer import files, nn
+from pyformer import formats, nn
+from pyformer.formats import atomic
 from pyformer.models import GPT, BertClassifier, BertConfig, GPTConfig, ViT, ViTConfig
 
 CONFIG = GPTConfig(vocab_size=61, context_length=24, num_layers=2, num_heads=4, embed_dim=32)
@@ -104,7 +105,7 @@ def test_half_precision_is_for_storage(model, tmp_path, dtype):
     model.save_pretrained(tmp_path)
     again = pf.from_pretrained(tmp_path)
     assert again.wte.weight.dtype == pf.float32
-    assert files.read_header(tmp_path / "model.safetensors")[0]["transformer.wte.weight"].dtype in ("BF16", "F16")
+    assert formats.read_header(tmp_path / "model.safetensors")[0]["transformer.wte.weight"].dtype in ("BF16", "F16")
     np.testing.assert_array_equal(again(IDS).numpy(), model.to(pf.float32)(IDS).numpy())
     assert np.abs(again(IDS).numpy() - logits).max() < 0.05
 
@@ -125,9 +126,9 @@ def test_old_files_without_prefix_with_masks_and_head(model, folder):
 def test_every_dtype_survives(tmp_path, dtype):
     values = np.array([[1.5, -0.25, 0.0], [3.0, 1e-3, 7.0]], np.float32)
     tensor = pf.tensor(values > 1 if dtype == "bool" else values).to(getattr(pf, dtype))
-    with files.atomic_files(tmp_path / "f") as (file,):
-        files.write_safetensors(file, {"x": tensor, "empty": pf.zeros(0, 3)}, {"note": "é"})
-    tensors, metadata = files.read_safetensors(tmp_path / "f")
+    with formats.atomic_files(tmp_path / "f") as (file,):
+        formats.write_safetensors(file, {"x": tensor, "empty": pf.zeros(0, 3)}, {"note": "é"})
+    tensors, metadata = formats.read_safetensors(tmp_path / "f")
     assert metadata == {"note": "é"}
     assert tensors["empty"].shape == (0, 3)
     assert tensors["x"].dtype == tensor.dtype
@@ -137,15 +138,15 @@ def test_every_dtype_survives(tmp_path, dtype):
 
 def test_state_round_trip(tmp_path):
     state = {"a": [1, 2.5, None, "x"], "b": {"c": pf.tensor([1.0, 2.0]), "d": pf.tensor(3)}}
-    files.save_state(tmp_path / "state", state)
-    again = files.load_state(tmp_path / "state")
+    formats.save_state(tmp_path / "state", state)
+    again = formats.load_state(tmp_path / "state")
     assert again["a"] == state["a"]
     np.testing.assert_array_equal(again["b"]["c"].numpy(), [1.0, 2.0])
     assert again["b"]["d"].shape == ()
-    with files.atomic_files(tmp_path / "other") as (file,):
-        files.write_safetensors(file, {})
+    with formats.atomic_files(tmp_path / "other") as (file,):
+        formats.write_safetensors(file, {})
     with pytest.raises(ValueError, match="not a saved state"):
-        files.load_state(tmp_path / "other")
+        formats.load_state(tmp_path / "other")
 
 
 BAD_CONFIGS = {
@@ -289,7 +290,7 @@ def test_hostile_safetensors(folder, name):
     path = folder / "model.safetensors"
     path.write_bytes(HOSTILE[name])
     with pytest.raises(ValueError, match=r"model\.safetensors"):
-        files.read_safetensors(path)
+        formats.read_safetensors(path)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         pf.from_pretrained(folder)
 
@@ -346,7 +347,7 @@ def test_full_disk_leaves_the_last_good_files(folder, monkeypatch, missing):
     def small_open(path, mode):
         return FullDisk(open(path, mode), room)
 
-    monkeypatch.setattr(files, "open", small_open, raising=False)
+    monkeypatch.setattr(atomic, "open", small_open, raising=False)
     with pytest.raises(OSError, match=r"saving failed: No space left.*model\.safetensors"):
         other.save_pretrained(folder)
     monkeypatch.undo()
@@ -376,7 +377,7 @@ def test_failing_system_call_leaves_the_last_good_files(folder, monkeypatch, cal
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, call, fail)
+        patch.setattr(atomic.os, call, fail)
         with pytest.raises(OSError, match="Input/output"):
             GPT(CONFIG).save_pretrained(folder)
     assert contents(folder) == before
@@ -405,7 +406,7 @@ def test_a_renaming_that_fails_undoes_those_before(folder, monkeypatch, config, 
             raise error
         replace(source, target)
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr(atomic.os, "replace", fail)
     with pytest.raises(type(error)):
         GPT(GPTConfig(61, 24, 1, 2, 16)).save_pretrained(folder)
     monkeypatch.undo()
@@ -420,7 +421,7 @@ def test_interrupt_after_the_last_renaming_keeps_all_new_files(folder, monkeypat
         if str(target).endswith("model.safetensors"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "replace", interrupt)
+    monkeypatch.setattr(atomic.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         GPT(GPTConfig(61, 24, 1, 2, 16)).save_pretrained(folder)
     monkeypatch.undo()
@@ -431,13 +432,13 @@ def test_interrupt_after_the_last_renaming_keeps_all_new_files(folder, monkeypat
 def test_errors_name_the_file_that_was_asked_for(tmp_path):
     path = tmp_path / "nowhere" / "file.json"
     with pytest.raises(OSError, match=r"saving failed: No such file") as caught:
-        files.write_json_atomic(path, {})
+        formats.write_json_atomic(path, {})
     assert caught.value.filename == str(path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     for name in ("folder", "link"):
         with pytest.raises(OSError, match=r"saving failed: Is a directory") as caught:
-            files.write_json_atomic(tmp_path / name, {})
+            formats.write_json_atomic(tmp_path / name, {})
         assert caught.value.filename == str(tmp_path / name)
 
 
@@ -448,7 +449,7 @@ def test_interrupt_while_saving_leaves_the_last_good_files(folder, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", interrupt)
+        patch.setattr(atomic.os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
             GPT(CONFIG).save_pretrained(folder)
     assert contents(folder) == before
@@ -459,9 +460,9 @@ def test_killed_while_saving_leaves_the_last_good_files(folder):
     script = """
         import os, signal, sys
         import pyformer as pf
-        from pyformer import files
+        from pyformer.formats import atomic
         model = pf.from_pretrained(sys.argv[1])
-        files.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+        atomic.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
         model.save_pretrained(sys.argv[1])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
@@ -483,7 +484,7 @@ def test_a_pipe_or_device_is_not_replaced(tmp_path):
     (tmp_path / "link").symlink_to("pipe")
     for name in ("pipe", "link"):
         with pytest.raises(OSError, match="not a regular file") as error:
-            files.write_bytes_atomic(tmp_path / name, b"x")
+            formats.write_bytes_atomic(tmp_path / name, b"x")
         assert error.value.filename == str(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link"}
@@ -508,8 +509,86 @@ def test_every_activation_can_be_saved_and_opened(model, config, activation, tmp
 def test_saving_through_a_link_keeps_the_link(tmp_path):
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    files.write_bytes_atomic(tmp_path / "link", b"new")
+    formats.write_bytes_atomic(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
-    files.write_json_atomic(tmp_path / "real", {"a": "é"})
-    assert files.read_json(tmp_path / "real") == {"a": "é"}
+    formats.write_json_atomic(tmp_path / "real", {"a": "é"})
+    assert formats.read_json(tmp_path / "real") == {"a": "é"}
+
+
+@pytest.fixture
+def sharded(model, tmp_path):
+    model.save_pretrained(tmp_path / "shards", shard_bytes=20_000)
+    return tmp_path / "shards"
+
+
+def test_shards_are_those_that_transformers_reads_and_writes(model, sharded, tmp_path):
+    names = sorted(contents(sharded))
+    assert names[0] == "config.json"
+    assert names[-1] == "model.safetensors.index.json"
+    assert len(names) > 4
+    assert all(p.stat().st_size < 40_000 for p in sharded.iterdir())
+    np.testing.assert_array_equal(pf.from_pretrained(sharded)(IDS).numpy(), model(IDS).numpy())
+    twin = GPT2LMHeadModel.from_pretrained(sharded)
+    np.testing.assert_array_equal(twin.transformer.wte.weight.detach().numpy(), model.wte.weight.numpy())
+    twin.save_pretrained(tmp_path / "theirs", max_shard_size="30KB")
+    assert (tmp_path / "theirs" / "model.safetensors.index.json").exists()
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path / "theirs")(IDS).numpy(), model(IDS).numpy())
+
+
+def test_saving_whole_and_in_shards_leaves_nothing_of_the_other(model, sharded):
+    other = GPT(CONFIG)
+    other.save_pretrained(sharded)
+    assert not (sharded / "model.safetensors.index.json").exists()
+    np.testing.assert_array_equal(pf.from_pretrained(sharded)(IDS).numpy(), other(IDS).numpy())
+    model.save_pretrained(sharded, shard_bytes=20_000)
+    assert not (sharded / "model.safetensors").exists()
+    np.testing.assert_array_equal(pf.from_pretrained(sharded)(IDS).numpy(), model(IDS).numpy())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda places: 3, ValueError, "weight_map must be"),
+        (lambda places: {**places, "transformer.ln_f.bias": "../other.safetensors"}, ValueError, "files beside it"),
+        (lambda places: {**places, "transformer.ln_f.bias": "/dev/null"}, ValueError, "files beside it"),
+        (lambda places: {**places, "transformer.ln_f.bias": "none.safetensors"}, FileNotFoundError, "none.safetensors"),
+        (lambda places: {**places, "surprise": places["transformer.ln_f.bias"]}, ValueError, r"missing \['surprise'\]"),
+        (
+            lambda places: {name: file for name, file in places.items() if name != "transformer.ln_f.bias"},
+            ValueError,
+            r"unexpected \['transformer.ln_f.bias'\]",
+        ),
+    ],
+)
+def test_an_index_that_lies(sharded, change, error, message):
+    path = sharded / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({**index, "weight_map": change(index["weight_map"])}))
+    with pytest.raises(error, match=message):
+        pf.from_pretrained(sharded)
+
+
+PEAK = """
+import resource, sys
+import pyformer as pf
+import numpy as np
+from pyformer import formats
+from pyformer.formats import weights
+small = pf.models.GPT(pf.models.GPTConfig(8, 8, 1, 1, 8))
+small.save_pretrained(sys.argv[2])
+pf.from_pretrained(sys.argv[2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model = pf.from_pretrained(sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * model.num_parameters()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_opening_holds_the_weights_once(tmp_path, dtype):
+    # One matrix holds nearly all of them, so another copy of it would show.
+    GPT(GPTConfig(200_000, 8, 1, 2, 256)).to(dtype).save_pretrained(tmp_path / "large")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "large"), str(tmp_path / "small")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.25

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer.models import GPT, GPTConfig, generation
-from pyformer.models import gpt as gpt_module
+from pyformer import models
+from pyformer.generation import Decoder, Sampler
+from pyformer.models import GPT, GPTConfig
 
 VOCAB, CONTEXT = 53, 32
 
@@ -26,14 +27,14 @@ def model():
 
 def uncached(model, prompt, new_tokens, **options):
     """What generate promises, from full forward passes alone."""
-    choose = generation.Chooser(1, **options)
+    choose = Sampler(**options)
     row = list(prompt)
     window = list(prompt)
     for _ in range(new_tokens):
         if len(window) > CONTEXT:
             window = window[-(CONTEXT // 2) :]
         logits = model([window]).numpy()[:, -1]
-        row += choose(logits, [0])
+        row.append(choose(logits[0]))
         window.append(row[-1])
     return row
 
@@ -47,20 +48,22 @@ def test_cached_equals_uncached(model, options):
     assert got.numpy()[0].tolist() == uncached(model, prompt, 20, **options)
 
 
-@pytest.mark.parametrize("pack_from", [0, 10**9])
-def test_cached_logits_have_the_same_bits(model, pack_from, monkeypatch):
-    monkeypatch.setattr(gpt_module, "PACK_FROM_TOKENS", pack_from)
+@pytest.mark.parametrize("packed", [False, True])
+def test_cached_logits_have_the_same_bits(model, packed):
+    for module in model.modules():
+        if isinstance(module, pf.nn.Projection):
+            (module.pack if packed else module.unpack)()
     ids = np.random.default_rng(0).integers(0, VOCAB, (3, 16))
     full = model(ids).numpy()
     with pf.no_grad():
-        decoder = gpt_module.CachedGPT(model, 3, 20, 8)
+        cache = model.new_cache(3, 20)
         lengths = np.array([7, 3, 1])
-        got = decoder.extend(ids[:, :7], np.zeros(3, np.int64), lengths)
+        got = model.next_logits(ids[:, :7], lengths, cache).numpy()
         np.testing.assert_array_equal(got, full[np.arange(3), lengths - 1])
         for _ in range(9):
             next_ids = ids[np.arange(3), lengths][:, None]
             lengths = lengths + 1
-            got = decoder.extend(next_ids, lengths - 1, lengths)
+            got = model.next_logits(next_ids, np.ones(3, np.int64), cache).numpy()
             np.testing.assert_array_equal(got, full[np.arange(3), lengths - 1])
 
 
@@ -153,9 +156,9 @@ def test_eight_threads_on_one_model(model):
 
 
 def choose(logits, draws=1, **options):
-    chooser = generation.Chooser(1, **options)
-    row = np.array([logits], np.float32)
-    return [chooser(row, [0])[0] for _ in range(draws)]
+    sampler = Sampler(**options)
+    row = np.array(logits, np.float32)
+    return [sampler(row) for _ in range(draws)]
 
 
 def test_greedy_ties_go_to_the_lowest_id():
@@ -224,3 +227,61 @@ def test_extreme_logits():
 def test_bad_arguments(model, ids, options, error, message):
     with pytest.raises(error, match=message):
         model.generate(ids, **{"max_new_tokens": 4, **options})
+
+
+def alone(model, prompt, tokens, **options):
+    decoder = Decoder(model)
+    row = decoder.add(prompt, Sampler(**options))
+    return [decoder.step()[row] for _ in range(tokens)]
+
+
+MODELS = {
+    "gpt": lambda: GPT(GPTConfig(VOCAB, CONTEXT, 2, 4, 32)),
+    "llama": lambda: models.Llama(models.LlamaConfig(VOCAB, CONTEXT, 2, 4, 32, num_kv_heads=2, window=9)),
+    "alibi": lambda: models.Llama(models.LlamaConfig(VOCAB, CONTEXT, 2, 4, 32, positions="alibi")),
+    "kan": lambda: models.KANTransformer(models.KANTransformerConfig(VOCAB, CONTEXT, 2, 4, 32)),
+    "retnet": lambda: models.RetNet(models.RetNetConfig(VOCAB, CONTEXT, 2, 4, 32)),
+    "lstm": lambda: models.LSTM(models.LSTMConfig(VOCAB, CONTEXT, 2, 32)),
+    "mlp": lambda: models.MLPLanguageModel(models.MLPLanguageModelConfig(VOCAB, CONTEXT, 2, 32, window=5)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_join_and_leave_while_others_go_on(name):
+    pf.manual_seed(2)
+    model = MODELS[name]().eval()
+    prompts = {"a": [1, 2, 3], "b": [4], "c": list(range(12)), "d": [7, 7]}
+    expected = {who: alone(model, prompt, 40, seed=ord(who)) for who, prompt in prompts.items()}
+    decoder, rows, texts = Decoder(model), {}, {who: [] for who in prompts}
+    joins, leaves = {0: "ab", 3: "c", 9: "d"}, {6: "a", 30: "c"}
+    for step in range(40):
+        for who in joins.get(step, ""):
+            rows[decoder.add(prompts[who], Sampler(seed=ord(who)))] = who
+        for who in leaves.get(step, ""):
+            decoder.remove(next(row for row, other in rows.items() if other == who))
+        for row, token in decoder.step().items():
+            texts[rows[row]].append(token)
+    # Past the 32 tokens of the context each slides at a time of its own.
+    assert {who: len(text) for who, text in texts.items()} == {"a": 6, "b": 40, "c": 27, "d": 31}
+    assert texts == {who: expected[who][: len(text)] for who, text in texts.items()}
+    assert decoder.rows == [1, 3]
+
+
+def test_a_decoder_without_rows_and_wrong_rows(model):
+    decoder = Decoder(model)
+    assert decoder.step() == {}
+    row = decoder.add([1], Sampler(temperature=0), new_tokens=1)
+    with pytest.raises(ValueError, match=r"row must be one of \[0\], got 1"):
+        decoder.remove(1)
+    decoder.remove(row)
+    assert decoder.step() == {}
+    with pytest.raises(ValueError, match="at least one token"):
+        decoder.add([], Sampler())
+
+
+def test_training_mode_of_state_models_does_not_drop_out():
+    pf.manual_seed(0)
+    model = models.LSTM(models.LSTMConfig(VOCAB, CONTEXT, 2, 32, dropout=0.5))
+    one, two = (model.generate([[1]], 20, temperature=0).numpy() for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert all(module.training for module in model.modules())

@@ -18,6 +18,7 @@ import pytest
 
 import pyformer as pf
 from pyformer import _core, nn, ops, optim
+from pyformer.optim.optimizer import count_step
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32"])
@@ -65,7 +66,7 @@ def test_step_count_follows_the_update(make, writes, monkeypatch):
 def test_interrupt_after_the_update_keeps_its_count():
     states = [{"step": 3}]
     with pytest.raises(KeyboardInterrupt):
-        optim._count_step(states, _thread.interrupt_main)  # returns, with a signal waiting for Python
+        count_step(states, _thread.interrupt_main)  # returns, with a signal waiting for Python
     assert states == [{"step": 4}]
 
 

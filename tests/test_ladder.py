@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import _core, datasets, ladder, ladder_report, svg, training
+from pyformer import _core, datasets, svg, training
+from pyformer.experiments import derive, derive_report, derive_tasks
 from pyformer.models.derivation import WORD_RUNGS, make_rung
 
 TEXT = "the cat sat on the mat . the dog ate the cat ' s food , didn't it ? " * 40
@@ -31,37 +32,46 @@ def silent(done, text):
 def tasks():
     labels = (PICTURES[:, 3, 3] > 127).astype(np.int64)
     return {
-        ladder.PICTURES: ladder.pictures_task(PICTURES, labels, PICTURES[:40], labels[:40]),
-        ladder.SENTIMENT: ladder.sentiment_task(SENTENCES, LABELS),
-        ladder.NEXT_WORD: ladder.next_word_task(TEXT),
+        derive_tasks.PICTURES: derive_tasks.pictures_task(PICTURES, labels, PICTURES[:40], labels[:40]),
+        derive_tasks.SENTIMENT: derive_tasks.sentiment_task(SENTENCES, LABELS),
+        derive_tasks.NEXT_WORD: derive_tasks.next_word_task(TEXT),
     }
 
 
 def test_words():
-    assert ladder.words_of("The dog's 2nd bone, isn't it?") == ["the", "dog's", "2nd", "bone", ",", "isn't", "it", "?"]
-    ids = ladder.vocabulary(ladder.words_of("b a b c a b"), 4)
+    assert derive_tasks.words_of("The dog's 2nd bone, isn't it?") == [
+        "the",
+        "dog's",
+        "2nd",
+        "bone",
+        ",",
+        "isn't",
+        "it",
+        "?",
+    ]
+    ids = derive_tasks.vocabulary(derive_tasks.words_of("b a b c a b"), 4)
     assert ids == {"b": 2, "a": 3}
-    assert ladder.encode(["a", "zebra", "b"], ids).tolist() == [3, ladder.RARE, 2]
+    assert derive_tasks.encode(["a", "zebra", "b"], ids).tolist() == [3, derive_tasks.RARE, 2]
 
 
 def test_sentiment_task_cuts_pads_and_splits():
-    task = ladder.sentiment_task(["good " * 50, "bad", "", *SENTENCES], np.array([1, 0, 0, *LABELS]))
+    task = derive_tasks.sentiment_task(["good " * 50, "bad", "", *SENTENCES], np.array([1, 0, 0, *LABELS]))
     (ids, lengths), targets = task.draw(0)
-    assert ids.shape == (ladder.BATCH, ladder.LENGTH)
-    assert targets.shape == (ladder.BATCH,)
+    assert ids.shape == (derive_tasks.BATCH, derive_tasks.LENGTH)
+    assert targets.shape == (derive_tasks.BATCH,)
     for row, length in zip(ids, lengths, strict=True):
-        assert (row[length:] == ladder.PADDING).all()
-        assert (row[:length] != ladder.PADDING).all()
+        assert (row[length:] == derive_tasks.PADDING).all()
+        assert (row[:length] != derive_tasks.PADDING).all()
     assert sum(len(t) for _, t in task.held_out) == round(0.2 * (len(SENTENCES) + 3))
 
 
 def test_next_word_targets_are_one_place_on():
-    (ids,), targets = ladder.next_word_task(TEXT).draw(3)
+    (ids,), targets = derive_tasks.next_word_task(TEXT).draw(3)
     np.testing.assert_array_equal(ids[:, 1:], targets[:, :-1])
 
 
 def test_order_targets():
-    (ids,), targets = ladder.order_task().draw(0)
+    (ids,), targets = derive_tasks.order_task().draw(0)
     for row, target in zip(ids.tolist(), targets, strict=True):
         assert row.count(0) == row.count(1) == 1
         assert (row.index(0) < row.index(1)) == target
@@ -69,50 +79,50 @@ def test_order_targets():
 
 @pytest.mark.parametrize("distance", [1, 5, 31])
 def test_distance_targets(distance):
-    (ids,), targets = ladder.distance_task([distance]).draw(0)
+    (ids,), targets = derive_tasks.distance_task([distance]).draw(0)
     np.testing.assert_array_equal(ids[:, -1 - distance], targets[:, -1])
-    assert (targets[:, :-1] == ladder.IGNORED).all()
+    assert (targets[:, :-1] == derive_tasks.IGNORED).all()
     assert ((ids < 16).sum(axis=1) == 1).all()
 
 
 def test_lookup_targets():
-    (ids,), targets = ladder.lookup_task(8).draw(0)
+    (ids,), targets = derive_tasks.lookup_task(8).draw(0)
     places = ids[:, -1] - 16
     np.testing.assert_array_equal(ids[np.arange(len(ids)), places], targets[:, -1])
 
 
 def test_batches_depend_on_seed_and_step_alone():
-    one, two, other = ladder.order_task(1), ladder.order_task(1), ladder.order_task(2)
+    one, two, other = derive_tasks.order_task(1), derive_tasks.order_task(1), derive_tasks.order_task(2)
     np.testing.assert_array_equal(one.draw(5)[0][0], two.draw(5)[0][0])
     assert (one.draw(5)[0][0] != one.draw(6)[0][0]).any()
     assert (one.draw(5)[0][0] != other.draw(5)[0][0]).any()
 
 
 def test_budgets():
-    task = ladder.sentiment_task(SENTENCES, LABELS)
-    for budget, steps in ((ladder.Budget(steps=3), 3), (ladder.Budget(seconds=1e-9), 1)):
-        assert ladder.fit(make_rung("attention", task.size), task, budget, silent)["steps"] == steps
-    assert ladder.Budget(steps=3).times(2) == ladder.Budget(steps=6)
+    task = derive_tasks.sentiment_task(SENTENCES, LABELS)
+    for budget, steps in ((derive.Budget(steps=3), 3), (derive.Budget(seconds=1e-9), 1)):
+        assert derive.fit(make_rung("attention", task.size), task, budget, silent)["steps"] == steps
+    assert derive.Budget(steps=3).times(2) == derive.Budget(steps=6)
 
 
 def test_every_rung_learns_a_simple_task():
-    task = ladder.sentiment_task(SENTENCES, LABELS)
+    task = derive_tasks.sentiment_task(SENTENCES, LABELS)
     for name in WORD_RUNGS:
         pf.manual_seed(0)
-        result = ladder.fit(make_rung(name, task.size), task, ladder.Budget(steps=40), silent)
+        result = derive.fit(make_rung(name, task.size), task, derive.Budget(steps=40), silent)
         assert result["accuracy"] == 1.0, name
         assert 0 < result["peak_mb"] < 100, name
 
 
 @pytest.mark.parametrize("name", ["convolution", "importance", "transformer"])
 def test_the_same_steps_give_the_same_result(name):
-    task = ladder.next_word_task(TEXT)
+    task = derive_tasks.next_word_task(TEXT)
     losses = []
     for threads, isa in ((2, _core.isa()), (1, "portable")):
         pf.set_num_threads(threads)
         _core.set_isa(isa)
         pf.manual_seed(0)
-        losses.append(ladder.fit(make_rung(name, task.size), task, ladder.Budget(steps=3), silent)["loss"])
+        losses.append(derive.fit(make_rung(name, task.size), task, derive.Budget(steps=3), silent)["loss"])
     assert losses[0] == losses[1]
 
 
@@ -125,40 +135,40 @@ def test_a_diverged_run_is_a_result():
         def forward(self, ids, lengths):
             return self.weight * float("nan") + pf.zeros(len(ids), 2)
 
-    result = ladder.fit(Broken(), tasks()[ladder.SENTIMENT], ladder.Budget(steps=5), silent)
+    result = derive.fit(Broken(), tasks()[derive_tasks.SENTIMENT], derive.Budget(steps=5), silent)
     assert (result["steps"], result["loss"]) == (1, None)
-    assert "diverged" in ladder_report.table({"next word/sum": result})
+    assert "diverged" in derive_report.table({"next word/sum": result})
 
 
 def test_growth_of_pairs_and_attention():
-    pairs, attention = (ladder.measure_growth(name, silent, repeats=1) for name in ("sum", "attention"))
+    pairs, attention = (derive.measure_growth(name, silent, repeats=1) for name in ("sum", "attention"))
     assert pairs["mb_power"] > 1.6
     assert pairs["mb"][-1] > 5 * attention["mb"][-1]
-    assert ladder.measure_growth(ladder.PAIRS_OF_PAIRS, silent, repeats=1)["mb_power"] > 3.5
+    assert derive.measure_growth(derive.PAIRS_OF_PAIRS, silent, repeats=1)["mb_power"] > 3.5
 
 
 def test_all_jobs_and_their_report():
-    jobs = ladder.make_jobs(tasks(), ladder.Budget(steps=1))
+    jobs = derive.make_jobs(tasks(), derive.Budget(steps=1))
     kinds = {name.split("/")[0] for name in jobs}
     assert kinds == {"pictures", "sentiment", "next word", "order", "distance", "lookup", "rate", "growth"}
     chosen = ("pictures", "sentiment/s", "next word/a", "distance/attention", "order/sum", "rate/norm/0.01", "growth/p")
     names = [name for name in jobs if name.startswith(chosen) or name.endswith("/4")]
     results = {name: jobs[name](silent) for name in names}
     results = json.loads(json.dumps(results))
-    table = ladder_report.table(results).splitlines()
+    table = derive_report.table(results).splitlines()
     assert len({line.count("|") for line in table}) == 1
     assert sum(line.startswith("| sum") for line in table) == 5
-    assert "distance, attention: 1: " in ladder_report.probes(results)
-    pictures = ladder_report.drawings(results)
+    assert "distance, attention: 1: " in derive_report.probes(results)
+    pictures = derive_report.drawings(results)
     assert set(pictures) == {"ladder.svg", "distance.svg", "lookup.svg", "rate.svg"}
     for picture in pictures.values():
         ET.fromstring(picture)
 
 
 def test_report_of_nothing():
-    assert ladder_report.table({}).count("\n") == 2
-    assert ladder_report.probes({}) == ""
-    assert ladder_report.drawings({}) == {}
+    assert derive_report.table({}).count("\n") == 2
+    assert derive_report.probes({}) == ""
+    assert derive_report.drawings({}) == {}
 
 
 def test_bars():
@@ -216,13 +226,13 @@ def offline(folder):
     return {**os.environ, "PYFORMER_CACHE": str(folder / "cache"), "PATH": "", "PIP_NO_INDEX": "1"}
 
 
-def derive(folder, *args):
+def command(folder, *args):
     return [sys.executable, "-m", "pyformer", "derive", "--threads", "1", "--out", folder / "run", *map(str, args)]
 
 
 def run(folder, *args, code=0):
     done = subprocess.run(
-        derive(folder, *args), capture_output=True, timeout=300, encoding="utf-8", env=offline(folder)
+        command(folder, *args), capture_output=True, timeout=300, encoding="utf-8", env=offline(folder)
     )
     assert done.returncode == code, done.stderr
     return done
@@ -235,7 +245,7 @@ def read(folder):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_stopped_ladder_goes_on_and_says_what_is_missing(tmp_path):
     process = subprocess.Popen(
-        derive(tmp_path, "--steps", 2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=offline(tmp_path)
+        command(tmp_path, "--steps", 2), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=offline(tmp_path)
     )
     deadline = time.monotonic() + 120
     while not ((tmp_path / "run" / "results.json").exists() and len(read(tmp_path)) > 2):
@@ -267,7 +277,7 @@ def test_a_stopped_ladder_goes_on_and_says_what_is_missing(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_terminated_ladder_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
-        derive(tmp_path, "--steps", 100_000), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=offline(tmp_path)
+        command(tmp_path, "--steps", 100_000), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=offline(tmp_path)
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "results.json").exists():
@@ -291,6 +301,8 @@ def test_a_terminated_ladder_says_how_to_go_on(tmp_path):
         ({"steps": None}, {}, "must have steps or seconds"),
         ({"seconds": 1.0}, {}, "must have steps or seconds"),
         ({"seed": "a"}, {}, "seed: expected a whole number"),
+        ({"device": "tpu"}, {}, "device: expected 'cpu'"),
+        ({"device": None}, {}, "a seed and a device"),
         ({}, {"order/sum": 5}, "has a result that is none"),
         ({}, {"order/sum": {}}, "has a result that is none"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -77,3 +78,46 @@ def test_no_flags_that_break_bits_or_portability():
     assert "-ffp-contract=off" in text
     for flag in ("fast-math", "-Ofast", "march=native"):
         assert flag not in text
+
+
+def test_models_call_modules_only():
+    """No compiled function, and no weight of another module: a module alone knows in which form it has its weights."""
+    for path in sources(ROOT / "pyformer" / "models", ".py"):
+        assert not reaches_into_modules(path.read_text()), path
+
+
+def reaches_into_modules(source: str) -> list[str]:
+    """What a model does with `_core`, or with the weight or bias of anything but itself."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in ("weight", "bias"):
+            own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            found += [] if own else [ast.unparse(node)]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and len(node.args) > 1:
+            found += [ast.unparse(node)] if ast.unparse(node.args[1]) in ("'weight'", "'bias'") else []
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            found += [ast.unparse(node)] if any("_core" in name.split(".") for name in names) else []
+        elif isinstance(node, ast.Attribute) and node.attr == "_core":
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_the_rule_of_models_finds_what_it_is_for():
+    for fault in (
+        "from pyformer import _core, nn",
+        "import pyformer._core as core",
+        "x = pf._core.zero_",
+        "pack(block.attn.c_attn.weight)",
+        "norm.bias",
+        "getattr(self.head, 'weight')",
+    ):
+        assert reaches_into_modules(fault), fault
+    assert not reaches_into_modules("from pyformer import nn, ops\nself.weight\nself.head.as_linear(x)")
+
+
+def test_models_are_short():
+    long = {"gpt.py": 300, "llama.py": 300, "encoder_decoder.py": 300}
+    for path in sources(ROOT / "pyformer" / "models", ".py"):
+        lines = len(path.read_text().splitlines())
+        assert lines < long.get(path.name, 250), f"{path} has {lines} lines"

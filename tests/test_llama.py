@@ -264,9 +264,9 @@ def test_bad_config(changes, error, message):
     ],
 )
 def test_config_that_does_not_fit_its_file(tmp_path, changes, message):
-    from pyformer import files
+    from pyformer import formats
 
     make().save_pretrained(tmp_path)
-    files.write_json_atomic(tmp_path / "config.json", {**files.read_config(tmp_path), **changes})
+    formats.write_json_atomic(tmp_path / "config.json", {**formats.read_config(tmp_path), **changes})
     with pytest.raises(ValueError, match=message):
         pf.from_pretrained(tmp_path)

@@ -10,7 +10,7 @@ import torch
 from tolerance import assert_close, bound
 
 import pyformer as pf
-from pyformer import files, optim
+from pyformer import formats, optim
 
 SHAPES = [(7, 5), (5,), (3, 1, 4), (33,)]
 STEPS = 10
@@ -114,8 +114,8 @@ def test_resume_is_exact(kind, through_file, tmp_path):
     optimizer.scale_lr(0.5)
     state = optimizer.state_dict()
     if through_file:
-        files.save_state(tmp_path / "optimizer", state)
-        state = files.load_state(tmp_path / "optimizer")
+        formats.save_state(tmp_path / "optimizer", state)
+        state = formats.load_state(tmp_path / "optimizer")
     stopped = [pf.tensor(v, requires_grad=True) for v in values(straight)]
     resumed = make(stopped, **{**options, "lr": 0.5})
     resumed.load_state_dict(state)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import _core, files, svg, tokenizers, training
+from pyformer import _core, data, files, optim, svg, tokenizers, training
 from pyformer.models import GPT, ConvNet, ConvNetConfig, GPTConfig
 from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
 
@@ -140,12 +141,12 @@ def test_full_disk_keeps_the_last_checkpoint(straight, tmp_path, monkeypatch):
         file.write(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "write_safetensors", full)
+    monkeypatch.setattr("pyformer.formats.state.write_safetensors", full)
     with pytest.raises(OSError, match="No space left"):
         first.train()
     assert (run / CHECKPOINT_NAME).read_bytes() == before
     assert not list(run.glob("**/*.tmp"))
-    monkeypatch.setattr(files, "write_safetensors", write)
+    monkeypatch.setattr("pyformer.formats.state.write_safetensors", write)
     second = make_trainer(run)
     second.restore()
     assert second.train()
@@ -181,7 +182,7 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_gradient_that_is_not_finite_stops_the_run(tmp_path):
     trainer = make_trainer(tmp_path / "run")
     weight = next(trainer.model.parameters())
-    clip = training.optim.clip_grad_norm_
+    clip = optim.clip_grad_norm_
 
     def broken(parameters, max_norm):
         weight.grad = weight.grad * math.inf
@@ -189,7 +190,7 @@ def test_gradient_that_is_not_finite_stops_the_run(tmp_path):
 
     before = weight.numpy().copy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.optim, "clip_grad_norm_", broken)
+        patch.setattr(optim, "clip_grad_norm_", broken)
         with pytest.raises(FloatingPointError, match=r"gradient is (nan|inf) at step 1.*checkpoint of step 0"):
             trainer.train()
     assert np.array_equal(weight.numpy(), before)
@@ -313,8 +314,8 @@ def test_curve_names_the_unit_of_the_losses(tmp_path, text, unit, caplog):
 
 def test_a_step_holds_one_micro_batch_at_a_time(monkeypatch):
     rows = []
-    windows = training.data._windows
-    monkeypatch.setattr(training.data, "_windows", lambda t, s, c: rows.append(len(s)) or windows(t, s, c))
+    windows = data._windows
+    monkeypatch.setattr(data, "_windows", lambda t, s, c: rows.append(len(s)) or windows(t, s, c))
     make_trainer(None, TrainingOptions(steps=1, batch=2, accumulate=50, eval_batches=1, sample_every=0)).train()
     assert max(rows) == 2
     assert rows.count(2) >= 50
@@ -497,3 +498,13 @@ def test_chart_is_well_formed(lines):
     root = ElementTree.fromstring(svg.line_chart("a & b", "step", "loss", lines))
     assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == len(lines)
     assert "nan" not in ElementTree.tostring(root, "unicode")
+
+
+def test_training_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, pyformer as pf; assert 'pyformer.training' not in sys.modules; print(pf.training.Trainer.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "Trainer\n", done.stderr
+    with pytest.raises(AttributeError, match="module 'pyformer' has no attribute 'trainings'"):
+        pf.trainings  # noqa: B018

@@ -26,7 +26,6 @@ from pyformer.models import (
     ViT,
     ViTConfig,
 )
-from pyformer.models.vit import _file_name, _prefix_of
 from pyformer.training import TaskTrainer, TrainingOptions
 
 F = torch.nn.functional
@@ -191,7 +190,7 @@ def test_vit_equals_the_transformers_model_and_goes_back(dtype, tmp_path):
     from safetensors.numpy import load_file
 
     gradients = load_file(tmp_path / "gradients" / "model.safetensors")
-    own = {_prefix_of(name) + _file_name(name): p.grad.numpy() for name, p in model.named_parameters()}
+    own = {ViT.layout.written_name(name): p.grad.numpy() for name, p in model.named_parameters()}
     assert set(own) == set(gradients)
     for name, gradient in own.items():
         scale = max(1e-3, float(np.abs(gradients[name]).max()))

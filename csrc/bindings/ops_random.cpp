@@ -42,6 +42,12 @@ static py::object replay_streams(const std::vector<StreamNumbers>& streams, cons
   return result;
 }
 
+static py::object micro_batch_streams(uint64_t seed, uint64_t step, uint64_t micro_batch, const py::object& function,
+                                      const py::args& args) {
+  const StreamScope scope(micro_batch_stream(seed, step, micro_batch));
+  return call_or_park(function, args);
+}
+
 void bind_random(py::module_& core) {
   core.def(
       "manual_seed",
@@ -69,6 +75,9 @@ void bind_random(py::module_& core) {
            "(function(*args), the streams of random numbers that it drew on this thread).");
   core.def("replay_streams", &replay_streams, py::arg("streams"), py::arg("function"),
            "function(*args), which draws the given streams; those of the process stay as they are.");
+  core.def("micro_batch_streams", &micro_batch_streams, py::arg("seed"), py::arg("step"), py::arg("micro_batch"),
+           py::arg("function"),
+           "function(*args), which draws the streams of this micro-batch on this thread; those of the process stay.");
   bind_draw<&rand>(core, "rand", R"(Numbers drawn evenly from [0, 1), of the given shape: rand(2, 3) or rand((2, 3)).
 
 dtype: float32 (default) or float64, else TypeError. Draws one stream.)");

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "pyformer/core/random.h"
 #include "pyformer/ops/ops.h"
 
 using namespace pyformer;
@@ -54,9 +55,24 @@ static void writes_in_place_are_noticed() {
   expect_throws<std::runtime_error>([&] { backward(y, filled({4, 8}, 1, 0)); }, "a changed input");
 }
 
+static void a_micro_batch_draws_streams_of_its_own() {
+  const RandomStream before = rng_state();
+  for (int again = 0; again < 2; ++again) {
+    const StreamScope scope(micro_batch_stream(1, 2, 3));
+    const RandomStream first = draw_stream(), second = draw_stream();
+    expect(first.seed == micro_batch_stream(1, 2, 3).seed && first.stream == 0, "the first stream");
+    expect(second.seed == first.seed && second.stream == 1, "the second stream");
+    for (const RandomStream other :
+         {micro_batch_stream(0, 2, 3), micro_batch_stream(1, 1, 3), micro_batch_stream(1, 2, 2)})
+      expect(other.seed != first.seed, "another micro-batch has the same seed");
+  }
+  expect(rng_state().seed == before.seed && rng_state().stream == before.stream, "the process's state moved");
+}
+
 void test_core() {
   half_precision_round_trips();
   absurd_sizes_are_refused();
   gradients_flow_and_free();
   writes_in_place_are_noticed();
+  a_micro_batch_draws_streams_of_its_own();
 }

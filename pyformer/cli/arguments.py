@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import logging
 import math
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,13 +58,27 @@ def real(low: float, high: float = math.inf, *, above: bool = False) -> Callable
     return parse
 
 
+DEVICE_HELP = "cpu, cuda or cuda:N (default: $PYFORMER_DEVICE, or cpu)"
+
+
 def device(text: str) -> str:
-    """An argparse type: cpu, cuda or cuda:N, where there is one."""
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
-        raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N, got {text!r}")
-    if text != "cpu" and not pf.cuda.is_available():
-        raise argparse.ArgumentTypeError(f"{text}: no CUDA device can be used here, only cpu")
+    """An argparse type: a device that tensors can be made on, as the core says."""
+    try:
+        pf.zeros(0, device=text)
+    except (ValueError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("device: ")) from None
     return text
+
+
+def default_device() -> str:
+    """The device that tensors are made on where none is named."""
+    return str(pf.zeros(0).device)
+
+
+def move(model: Any, wanted: str | None) -> None:
+    """Moves a model to a device; None leaves it where it was made."""
+    if wanted is not None and wanted != default_device():
+        model.to(wanted)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import inspect
 import io
 import json
 import math
@@ -16,13 +17,12 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import files, models, tokenizers
-from pyformer.cli.arguments import add_common, device, open_tokenizer, say
+from pyformer.cli.arguments import DEVICE_HELP, add_common, device, move, open_tokenizer, say
 
 PAGE = Path(__file__).with_name("attend.html")
 # A page holds every weight, a byte each: browsers are slow with more, and eyes find nothing.
 MAX_WEIGHTS, MAX_TOKENS = 1 << 25, 1024
 LABELLED_TOKENS = 48
-ATTENDING = (models.GPT, models.Llama, models.KANTransformer, models.BERT, models.BertClassifier, models.EncoderDecoder)
 # Visible signs for what takes no place: C0 controls as Unicode's pictures of them, a newline as a key's arrow.
 CONTROLS = {**{code: 0x2400 + code for code in range(32)}, ord("\n"): 0x23CE}
 
@@ -47,7 +47,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
     parser.add_argument("text", metavar="TEXT", help="the text to look at")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; the picture beside it (RUN/attention.html)")
-    parser.add_argument("--device", type=device, default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -60,11 +60,10 @@ def run(args: argparse.Namespace) -> int:
     if out.suffix.lower() == ".png":
         raise ValueError(f"--out {files.display_name(out)}: is for the page; the picture goes beside it, as .png")
     model = models.from_pretrained(args.folder)
-    if not isinstance(model, ATTENDING):
+    if not attends(model):
         raise ValueError(f"{files.display_name(args.folder)}: in a {type(model).__name__} no word attends to another")
     tokenizer = open_tokenizer(args.folder, model.config)
-    if args.device != "cpu":
-        model.to(args.device)
+    move(model, args.device)
     panels = read_attention(model, tokenizer, args.text)
     title = f"What {files.display_name(args.folder.name)} attends to"
     files.write_bytes_atomic(out, page(title, panels).encode("utf-8"))
@@ -79,13 +78,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def attends(model: Any) -> bool:
+    """Whether a model reads words and gives the weights of its attention."""
+    return hasattr(model.config, "vocab_size") and "return_weights" in inspect.signature(model.forward).parameters
+
+
 def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> list[Panel]:
-    """The panels of a model, one of ATTENDING, that reads `text`; an EncoderDecoder also translates it, greedily.
+    """The panels of a model that reads `text`; one that translates also does that, greedily.
 
     ValueError if the text is empty, or too long for the model or a page.
     """
     ids = tokenizer.encode(text).tolist()
-    if isinstance(model, models.BERT | models.BertClassifier) and model.config.vocab_size > tokenizer.vocab_size:
+    reads_only = not (hasattr(model, "generate") or hasattr(model, "translate"))
+    if reads_only and model.config.vocab_size > tokenizer.vocab_size:
         ids = [tokenizer.vocab_size, *ids]
     if not ids:
         raise ValueError("attend: expected a text, got an empty one")
@@ -96,7 +101,7 @@ def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> li
         raise ValueError(f"attend: the text is {len(ids)} tokens long, expected at most {limit}")
     words = [_word(tokenizer, token) for token in ids]
     with pf.no_grad():
-        if isinstance(model, models.EncoderDecoder):
+        if hasattr(model, "translate"):
             return _translated(model, tokenizer, ids, words, limit)
         _, weights = model([ids], return_weights=True)
     return [Panel("attention", words, words, _stacked(weights))]

@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import comparison, comparison_report, comparison_tasks, files
-from pyformer.cli.arguments import add_common, check_setting, real, say, whole
+from pyformer import files
+from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, default_device, device, real, say, whole
 from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
-from pyformer.cli.train import stop_on_signals
-from pyformer.comparison_report import RECORD_NAME
+from pyformer.cli.signals import stop_on_signals
+from pyformer.experiments import compare, compare_report, compare_tasks
+from pyformer.experiments.compare_report import RECORD_NAME
 from pyformer.training import CHECKPOINT_NAME, locked
 
 RUNS = Path("runs")
 TABLE_NAME = "table.md"
-SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed")
+SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed", "device")
 KINDS: dict[str, Any] = {
-    "task": comparison_tasks.TASKS,
+    "task": compare_tasks.TASKS,
     "steps": whole(1),
     "seconds": real(0.0, above=True),
     "parameters": whole(1, 10**8),
     "seed": whole(0, 2**63 - 2),
+    "device": device,
 }
 RECORD_KEYS = {"pyformer", "machine", "date", "settings", "results", "unit", "loss_name", "logarithmic", "data_sha256"}
 
@@ -47,6 +49,7 @@ def add_command(commands: Any) -> None:
     budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a model, instead")
     parser.add_argument("--parameters", type=KINDS["parameters"], metavar="N", help="of each model, within 2%%")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
+    parser.add_argument("--device", type=KINDS["device"], help=DEVICE_HELP)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default runs/compare-TASK)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the results into this Markdown page too")
@@ -59,14 +62,12 @@ def run(args: argparse.Namespace) -> int:
     """Trains what has no result yet, prints and draws the results; 0, or 128 + signal when stopped."""
     if args.threads:
         pf.set_num_threads(args.threads)
-    args.out = args.out or RUNS / f"compare-{args.task or comparison_tasks.TEXT}"
+    args.out = args.out or RUNS / f"compare-{args.task or compare_tasks.TEXT}"
     record, task = (_resumed if args.resume else _started)(args)
     settings = record["settings"]
     if args.page is not None:
-        comparison_report.check_page(args.page, settings["task"])
-    sizes = {
-        name: comparison.find_size(name, task.entrants[name], settings["parameters"]) for name in settings["models"]
-    }
+        compare_report.check_page(args.page, settings["task"])
+    sizes = {name: compare.find_size(name, task.entrants[name], settings["parameters"]) for name in settings["models"]}
     args.out.mkdir(parents=True, exist_ok=True)
     with locked(args.out):
         _save(args.out, record)
@@ -76,18 +77,18 @@ def run(args: argparse.Namespace) -> int:
             say(f"stopped; everything is saved. Go on with: {command}")
             return 128 + stopped
         with results_of(args.out / RECORD_NAME):
-            text, pictures = comparison_report.table(record), comparison_report.drawings(record)
+            text, pictures = compare_report.table(record), compare_report.drawings(record)
         _report(args, record, text, pictures)
     return 0
 
 
-def _started(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]:
+def _started(args: argparse.Namespace) -> tuple[dict[str, Any], compare.Task]:
     check_free(args.out)
-    name, seed = args.task or comparison_tasks.TEXT, args.seed or 0
+    name, seed = args.task or compare_tasks.TEXT, args.seed or 0
     paths = [str(Path(path).resolve()) for path in args.files]
-    if paths and name != comparison_tasks.TEXT:
+    if paths and name != compare_tasks.TEXT:
         raise ValueError(f"--task {name} takes no FILE, got {args.files[0]}")
-    task = comparison_tasks.load_task(name, paths, seed)
+    task = compare_tasks.load_task(name, paths, seed)
     models = args.models or list(task.entrants)
     unknown = [model for model in models if model not in task.entrants]
     if unknown:
@@ -100,6 +101,7 @@ def _started(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]
         "seconds": None if args.steps else args.seconds or task.seconds,
         "parameters": args.parameters or task.parameters,
         "seed": seed,
+        "device": args.device or default_device(),
     }
     about = {"unit": task.unit, "loss_name": task.loss_name, "logarithmic": task.logarithmic}
     return {**new_record(settings), **about, "data_sha256": _digest(task)}, task
@@ -108,6 +110,9 @@ def _started(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]
 def _check_record(path: Path, record: dict[str, Any]) -> None:
     """ValueError, naming the file, unless this is a record that can be gone on with."""
     settings, results = record.get("settings"), record.get("results")
+    if isinstance(settings, dict):
+        # Records from before there was a choice.
+        settings.setdefault("device", "cpu")
     if set(record) != RECORD_KEYS or not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         raise ValueError(f"{path}: not the record of `pyformer compare`")
     for name, kind in KINDS.items():
@@ -127,7 +132,7 @@ def _check_record(path: Path, record: dict[str, Any]) -> None:
         raise ValueError(f"{path}: has results of models that take no part")
 
 
-def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]:
+def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], compare.Task]:
     path = args.out / RECORD_NAME
     record = files.read_json(path)
     _check_record(path, record)
@@ -138,7 +143,7 @@ def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], comparison.Task]
             raise ValueError(
                 f"{args.out}: --{name} {_word(given)} contradicts the run, which has {_word(settings[name])}"
             )
-    task = comparison_tasks.load_task(settings["task"], args.files or settings["files"], settings["seed"])
+    task = compare_tasks.load_task(settings["task"], args.files or settings["files"], settings["seed"])
     if _digest(task) != record["data_sha256"] or not set(settings["models"]) <= set(task.entrants):
         raise ValueError(f"{args.out}: its data or models have changed since the run was started")
     return record, task
@@ -156,7 +161,7 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _digest(task: comparison.Task) -> str:
+def _digest(task: compare.Task) -> str:
     """Of what the models are judged on, which tells of all that the data depends on."""
     digest = hashlib.sha256()
     for array in (*task.batch_of(0), *(array for batch in task.validation for array in batch)):
@@ -164,11 +169,9 @@ def _digest(task: comparison.Task) -> str:
     return digest.hexdigest()
 
 
-def _work(
-    args: argparse.Namespace, task: comparison.Task, sizes: dict[str, comparison.Size], record: dict[str, Any]
-) -> int:
+def _work(args: argparse.Namespace, task: compare.Task, sizes: dict[str, compare.Size], record: dict[str, Any]) -> int:
     """Runs what has no result; the number of the signal that stopped it, or 0."""
-    races: list[comparison.Race] = []
+    races: list[compare.Race] = []
 
     def stop() -> None:
         for race in races:
@@ -188,23 +191,21 @@ def _work(
     return 0
 
 
-def _prepare(
-    folder: Path, task: comparison.Task, name: str, size: comparison.Size, settings: dict[str, Any]
-) -> comparison.Race:
+def _prepare(folder: Path, task: compare.Task, name: str, size: compare.Size, settings: dict[str, Any]) -> compare.Race:
     """A model's race, taken to its checkpoint if there is one."""
     entrant, seed = task.entrants[name], settings["seed"]
-    budget = comparison.Budget(settings["steps"], settings["seconds"])
-    model = comparison.make_model(entrant, size, seed)
+    budget = compare.Budget(settings["steps"], settings["seconds"])
+    model = compare.make_model(entrant, size, seed, settings["device"])
     folder.mkdir(exist_ok=True)
     if task.tokenizer is not None:
         task.tokenizer.save(folder)
-    race = comparison.Race(model, task, entrant.rate, budget, seed, folder)
+    race = compare.Race(model, task, entrant.rate, budget, seed, folder)
     if (folder / CHECKPOINT_NAME).is_file():
         race.restore()
     return race
 
 
-def _result(race: comparison.Race, task: comparison.Task, name: str, size: comparison.Size) -> dict[str, Any] | None:
+def _result(race: compare.Race, task: compare.Task, name: str, size: compare.Size) -> dict[str, Any] | None:
     """What came out, or None if it was stopped."""
     entrant, more = task.entrants[name], {}
     try:
@@ -229,5 +230,5 @@ def _report(args: argparse.Namespace, record: dict[str, Any], text: str, picture
         files.write_bytes_atomic(args.out / name, picture.encode())
     print(f"{text}\nsaved in {files.display_name(args.out)}")
     if args.page is not None:
-        comparison_report.write_page(args.page, record)
+        compare_report.write_page(args.page, record)
         print(f"and in {files.display_name(args.page)}")

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import datasets, files, ladder, ladder_report
-from pyformer.cli.arguments import add_common, check_setting, real, say, whole
-from pyformer.cli.jobs import JobBar, check_free, new_record, results_of, terminate_as_interrupt
+from pyformer import datasets, files
+from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, default_device, device, real, say, whole
+from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
+from pyformer.cli.signals import terminate_as_interrupt
+from pyformer.experiments import derive, derive_report, derive_tasks
 from pyformer.training import locked
 
 DEFAULT_FOLDER = Path("runs") / "derive"
 RECORD_NAME, TABLE_NAME = "results.json", "table.md"
-DEFAULTS: dict[str, Any] = {"steps": 300, "seconds": None, "seed": 0}
-KINDS = {"steps": whole(1), "seconds": real(0.0, above=True), "seed": whole(0, 2**63 - 2)}
+DEFAULTS: dict[str, Any] = {"steps": 300, "seconds": None, "seed": 0, "device": None}
+KINDS = {"steps": whole(1), "seconds": real(0.0, above=True), "seed": whole(0, 2**63 - 2), "device": device}
 PICTURE_TESTS = 2000
 INTERRUPTED = 130
 
@@ -37,6 +39,7 @@ def add_command(commands: Any) -> None:
     budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a rung (default 300)")
     budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time a rung instead")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
+    parser.add_argument("--device", type=KINDS["device"], help=DEVICE_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_common(parser)
     parser.set_defaults(run=run)
@@ -48,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         pf.set_num_threads(args.threads)
     record = _resumed(args) if args.resume else _started(args)
     settings = record["settings"]
-    budget = ladder.Budget(settings["steps"], settings["seconds"])
-    jobs = ladder.make_jobs(_load_tasks(settings["seed"]), budget, settings["seed"])
+    budget = derive.Budget(settings["steps"], settings["seconds"])
+    jobs = derive.make_jobs(_load_tasks(settings["seed"]), budget, settings["seed"], settings["device"])
     args.out.mkdir(parents=True, exist_ok=True)
     with locked(args.out):
         _save(args.out, record)
@@ -66,16 +69,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(folder: Path, results: dict[str, Any]) -> None:
-    text = ladder_report.table(results)
+    text = derive_report.table(results)
     files.write_bytes_atomic(folder / TABLE_NAME, text.encode())
-    for name, picture in ladder_report.drawings(results).items():
+    for name, picture in derive_report.drawings(results).items():
         files.write_bytes_atomic(folder / name, picture.encode())
-    print(f"{text}\n{ladder_report.probes(results)}\nsaved in {files.display_name(folder)}")
+    print(f"{text}\n{derive_report.probes(results)}\nsaved in {files.display_name(folder)}")
 
 
 def _started(args: argparse.Namespace) -> dict[str, Any]:
     check_free(args.out)
-    settings = {**DEFAULTS, **_given(args)}
+    settings = {**DEFAULTS, "device": default_device(), **_given(args)}
     if args.seconds is not None:
         settings["steps"] = None
     return new_record(settings)
@@ -85,12 +88,15 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     path = args.out / RECORD_NAME
     record = files.read_json(path)
     settings, results = record.get("settings"), record.get("results")
+    if isinstance(settings, dict):
+        # Records from before there was a choice.
+        settings.setdefault("device", "cpu")
     if not isinstance(settings, dict) or set(settings) != set(DEFAULTS) or not isinstance(results, dict):
         raise ValueError(f"{path}: not the record of `pyformer derive`")
     for name, kind in KINDS.items():
         settings[name] = None if settings[name] is None else check_setting(path, name, settings[name], kind)
-    if (settings["steps"] is None) == (settings["seconds"] is None) or settings["seed"] is None:
-        raise ValueError(f"{path}: must have steps or seconds, and a seed")
+    if (settings["steps"] is None) == (settings["seconds"] is None) or None in (settings["seed"], settings["device"]):
+        raise ValueError(f"{path}: must have steps or seconds, a seed and a device")
     if not all(isinstance(result, dict) and result for result in results.values()):
         raise ValueError(f"{path}: has a result that is none")
     for name, value in _given(args).items():
@@ -103,18 +109,18 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in DEFAULTS if getattr(args, name) is not None}
 
 
-def _load_tasks(seed: int) -> dict[str, ladder.Task]:
+def _load_tasks(seed: int) -> dict[str, derive_tasks.Task]:
     """The tasks whose data is here or can be fetched; a line on stderr for each other."""
 
-    def pictures() -> ladder.Task:
+    def pictures() -> derive_tasks.Task:
         images, labels, test_images, test_labels = datasets.fashion_mnist()
         tests = slice(0, PICTURE_TESTS)
-        return ladder.pictures_task(images, labels, test_images[tests], test_labels[tests], seed)
+        return derive_tasks.pictures_task(images, labels, test_images[tests], test_labels[tests], seed)
 
-    loaders: dict[str, Callable[[], ladder.Task]] = {
-        ladder.PICTURES: pictures,
-        ladder.SENTIMENT: lambda: ladder.sentiment_task(*datasets.movie_snippets(), seed=seed),
-        ladder.NEXT_WORD: lambda: ladder.next_word_task(datasets.shakespeare(), seed),
+    loaders: dict[str, Callable[[], derive_tasks.Task]] = {
+        derive_tasks.PICTURES: pictures,
+        derive_tasks.SENTIMENT: lambda: derive_tasks.sentiment_task(*datasets.movie_snippets(), seed=seed),
+        derive_tasks.NEXT_WORD: lambda: derive_tasks.next_word_task(datasets.shakespeare(), seed),
     }
     tasks = {}
     for name, load in loaders.items():
@@ -125,7 +131,7 @@ def _load_tasks(seed: int) -> dict[str, ladder.Task]:
     return tasks
 
 
-def _work(args: argparse.Namespace, jobs: dict[str, ladder.Job], record: dict[str, Any]) -> None:
+def _work(args: argparse.Namespace, jobs: dict[str, derive.Job], record: dict[str, Any]) -> None:
     results = record["results"]
     with JobBar(len(jobs), hidden=args.quiet or sys.stderr is None) as bar:
         for number, (name, job) in enumerate(jobs.items()):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import models, tokenizers
-from pyformer.cli.arguments import add_common, device, open_tokenizer, real, whole
-from pyformer.models.language_model import TextGenerator
+from pyformer.cli.arguments import DEVICE_HELP, add_common, device, move, open_tokenizer, real, whole
+from pyformer.models.language_model import LanguageModel
 
 
 def add_command(commands: Any) -> None:
@@ -29,7 +29,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--top-k", type=whole(1), help="choose among the k likeliest tokens")
     parser.add_argument("--top-p", type=real(0.0, 1.0, above=True), help="choose among the likeliest, of this sum")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="the same seed gives the same text")
-    parser.add_argument("--device", type=device, default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -39,11 +39,10 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
-    if not isinstance(model, TextGenerator):
+    if not isinstance(model, LanguageModel):
         raise ValueError(f"{args.folder}: holds a {type(model).__name__}, which does not continue texts")
     tokenizer = open_tokenizer(args.folder, model.config)
-    if args.device != "cpu":
-        model.to(args.device)
+    move(model, args.device)
     model.eval()
     ids = tokenizer.encode(args.prompt) if args.prompt else _start_of_text(tokenizer)
     write, decoder = _writer(), tokenizer.stream_decoder()

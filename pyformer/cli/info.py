@@ -12,8 +12,6 @@ import pyformer as pf
 from pyformer import files, models, tokenizers, training
 from pyformer.cli.arguments import add_common, open_tokenizer
 from pyformer.cli.memory import size_text
-from pyformer.models import LlamaConfig
-from pyformer.models.language_model import LanguageModel
 
 _WORDS = {
     "num_layers": "{} layers",
@@ -88,14 +86,8 @@ def _sizes(model: Any, entries: dict[str, files.Entry]) -> list[tuple[str, str]]
 
 def _cache(model: Any) -> str:
     """How much a generation holds besides, of models that keep keys and values."""
-    if not isinstance(model, LanguageModel):
-        return ""
-    config = model.config
-    width = config.embed_dim
-    if isinstance(config, LlamaConfig):
-        width = config.num_kv_heads * config.head_dim
-    size = 2 * 4 * config.num_layers * config.context_length * width
-    return f"cache of a full context {size_text(size)}; "
+    size = model.cache_bytes()
+    return f"cache of a full context {size_text(size)}; " if size else ""
 
 
 def _progress(folder: Path) -> list[tuple[str, str]]:

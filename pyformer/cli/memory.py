@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyformer.models import GPTConfig
-
 # float32: a weight and AdamW's two moments; then its gradient, or what forward keeps for backward.
 WEIGHT_BYTES, GRADIENT_BYTES = 12, 4
-# Of each token, channel and block; measured: 10 floats.
-KEPT_BYTES = 8 * 4
 
 
 def check_training_fits(config: Any, batch: int) -> None:
     """MemoryError if training with `batch` rows surely needs more memory than there is; unknown sizes pass.
 
-    `config` is that of any language model; only for a GPT is it known what forward keeps.
+    `config` is that of any language model.
     """
-    if isinstance(config, GPTConfig):
-        parameters = sum(math.prod(shape) for _, shape in config.parameter_shapes())
-        kept = KEPT_BYTES * batch * config.context_length * config.embed_dim * config.num_layers
-    else:
-        parameters, kept = config.embed_dim * (config.vocab_size + config.num_layers * config.embed_dim), 0
+    parameters, kept = config.parameter_count(), config.kept_bytes(batch)
     needed, available = WEIGHT_BYTES * parameters + max(GRADIENT_BYTES * parameters, kept), available_bytes()
     if available is not None and needed > available:
         raise MemoryError(

@@ -7,28 +7,25 @@ import contextlib
 import hashlib
 import logging
 import shlex
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pyformer as pf
 from pyformer import data, files, tokenizers
-from pyformer.cli.arguments import (
-    add_common,
-    check_setting,
-    device,
-    real,
-    say,
-    say_above_bar,
-    show_messages,
-    whole,
+from pyformer.cli.arguments import add_common, move, say, show_messages
+from pyformer.cli.signals import stop_on_signals
+from pyformer.cli.train_settings import (
+    RECORD_NAME,
+    Record,
+    add_settings,
+    check_contradictions,
+    checked_options,
+    default_settings,
+    is_setting,
+    model_config,
 )
-from pyformer.cli.memory import check_training_fits
 from pyformer.models import by_name
 from pyformer.training import (
     CHECKPOINT_NAME,
@@ -43,95 +40,6 @@ from pyformer.training import (
 log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
-RECORD_NAME = "training.json"
-MODEL_DEFAULTS: dict[str, Any] = {
-    "model": "gpt",
-    "tokenizer": "byte",
-    "vocab": 2048,
-    "layers": 4,
-    "heads": 4,
-    "embed": 128,
-    "context": 64,
-    "dropout": 0.0,
-    "device": "cpu",
-}
-TRAINING_NAMES = [field.name for field in fields(TrainingOptions)]
-# These change what is reported and saved, never the weights.
-FREE_ON_RESUME = {"log_every", "eval_every", "eval_batches", "save_every", "sample_every"}
-
-MAIN_OPTIONS: list[tuple[str, Any, str]] = [
-    ("layers", whole(1, 10_000), "transformer blocks"),
-    ("heads", whole(1), "attention heads"),
-    ("embed", whole(1), "width of the model"),
-    ("context", whole(1), "tokens that the model sees at once"),
-    ("batch", whole(1), "rows of text a micro-batch"),
-    ("steps", whole(1), "training steps"),
-    ("lr", real(0.0, above=True), "highest learning rate"),
-    ("seed", whole(0, 2**63 - 1), "seed of weights, batches and dropout"),
-]
-MORE_OPTIONS: list[tuple[str, Any, str]] = [
-    ("vocab", whole(256), "tokens of the bpe tokenizer"),
-    ("dropout", real(0.0, 0.999), "dropout"),
-    ("accumulate", whole(1), "micro-batches a step"),
-    ("warmup", whole(0), "steps of warm-up"),
-    ("final-lr", real(0.0, 0.999999), "part of the learning rate that is left at the end"),
-    ("weight-decay", real(0.0), "weight decay of matrices"),
-    ("beta1", real(0.0, 0.999999), "AdamW's first beta"),
-    ("beta2", real(0.0, 0.999999), "AdamW's second beta"),
-    ("clip", real(0.0, above=True), "largest norm of the gradient"),
-    ("average", real(0.0, 0.999999), "part of the steps, the last ones, whose weights' mean is kept; 0 for the last"),
-    ("log-every", whole(1), "steps between lines of metrics"),
-    ("eval-every", whole(1), "steps between evaluations"),
-    ("eval-batches", whole(1), "batches of an evaluation"),
-    ("save-every", whole(1), "steps between checkpoints"),
-    ("sample-every", whole(0), "steps between samples of text, 0 for none"),
-]
-TOKENIZERS = ("byte", "char", "bpe")
-KINDS: dict[str, Any] = {
-    "model": by_name.LANGUAGE_MODELS,
-    "tokenizer": TOKENIZERS,
-    "device": device,
-    **{name.replace("-", "_"): kind for name, kind, _ in MAIN_OPTIONS + MORE_OPTIONS},
-}
-
-
-@dataclass
-class Record:
-    """What training.json holds: all that is needed to start the run again."""
-
-    files: list[str]
-    text_sha256: str
-    settings: dict[str, Any]
-
-    def save(self, run: Path) -> None:
-        content = {
-            "pyformer": pf.__version__,
-            "files": self.files,
-            "text_sha256": self.text_sha256,
-            "settings": self.settings,
-        }
-        files.write_json_atomic(run / RECORD_NAME, content, ascii_only=True)
-
-    @classmethod
-    def load(cls, run: Path) -> Record:
-        path = run / RECORD_NAME
-        content = files.read_json(path)
-        names, digest = content.get("files"), content.get("text_sha256")
-        settings = content.get("settings")
-        if isinstance(settings, dict):
-            # Records from before there was a choice.
-            settings.setdefault("model", MODEL_DEFAULTS["model"])
-            settings.setdefault("average", 0.0)
-        if (
-            not isinstance(names, list)
-            or not all(isinstance(name, str) for name in names)
-            or not isinstance(digest, str)
-            or not isinstance(settings, dict)
-            or set(settings) != {*MODEL_DEFAULTS, *TRAINING_NAMES}
-        ):
-            raise ValueError(f"{path}: not the record of a training run")
-        settings = {name: check_setting(path, name, value, KINDS[name]) for name, value in settings.items()}
-        return cls(names, digest, settings)
 
 
 def add_command(commands: Any) -> None:
@@ -146,17 +54,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, or the latest run")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
-    # Absent options stay absent, so a resumed run knows which ones were given.
-    absent = argparse.SUPPRESS
-    parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="default gpt")
-    parser.add_argument("--tokenizer", choices=TOKENIZERS, default=absent, help="default byte")
-    parser.add_argument("--device", type=device, default=absent, help="cpu (default) or cuda")
-    defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}
-    for title, options in (("size and length", MAIN_OPTIONS), ("more", MORE_OPTIONS)):
-        group = parser.add_argument_group(title)
-        for name, kind, text in options:
-            text += f" (default {defaults[name.replace('-', '_')]})"
-            group.add_argument(f"--{name}", type=kind, default=absent, metavar="N", help=text)
+    add_settings(parser)
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -167,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         show_messages()
     if args.threads:
         pf.set_num_threads(args.threads)
-    given = {name: getattr(args, name) for name in vars(args) if _is_setting(name)}
+    given = {name: getattr(args, name) for name in vars(args) if is_setting(name)}
     with contextlib.ExitStack() as stack:
         trainer, open_folder = (_resumed if args.resume else _started)(args, given, stack)
         received = stack.enter_context(stop_on_signals(trainer.request_stop))
@@ -181,20 +79,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _is_setting(name: str) -> bool:
-    return name in MODEL_DEFAULTS or name in TRAINING_NAMES
-
-
 def _started(
     args: argparse.Namespace, given: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Trainer, Callable[[], Path]]:
     """A new run; the function makes its folder, once everything else is known to be right."""
     if args.out is not None:
         _check_free(args.out)
-    settings = {**MODEL_DEFAULTS, **TrainingOptions().to_dict(), **given}
-    options = _training_options(settings)
-    _check_heads(settings)
-    _check_memory(settings)
+    settings = {**default_settings(), **given}
+    options = checked_options(settings)
     text = _read_text(args.files)
     tokenizer = _make_tokenizer(settings, text)
     trainer = _prepare(settings, options, text, tokenizer)
@@ -222,12 +114,10 @@ def _resumed(
         raise ValueError(f"{folder}: has no checkpoint ({CHECKPOINT_NAME}) to go on from")
     stack.enter_context(locked(folder))
     record = Record.load(folder)
-    _check_contradictions(folder, record.settings, given)
+    check_contradictions(folder, record.settings, given)
     changed, steps_before = given != {name: record.settings[name] for name in given}, record.settings["steps"]
     record.settings.update(given)
-    options = _training_options(record.settings)
-    _check_heads(record.settings)
-    _check_memory(record.settings)
+    options = checked_options(record.settings)
     text = _read_text(args.files or record.files)
     if _digest(text) != record.text_sha256:
         raise ValueError(f"{folder}: its text has changed since the run was started")
@@ -267,11 +157,10 @@ def _prepare(
     """Model, tokens and trainer, which has no folder yet."""
     context = settings["context"]
     train_tokens, validation_tokens = data.split(tokenizer.encode(text), context)
-    config = _model_config(settings, tokenizer.vocab_size)
+    config = model_config(settings, tokenizer.vocab_size)
     pf.manual_seed(options.seed)
     model = by_name.language_model(settings["model"], config)
-    if settings["device"] != "cpu":
-        model.to(settings["device"])
+    move(model, settings["device"])
     log.info(
         "%s tokens of text, %s parameters, %s",
         f"{train_tokens.size + validation_tokens.size:,}",
@@ -279,48 +168,6 @@ def _prepare(
         settings["device"],
     )
     return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
-
-
-def _model_config(settings: dict[str, Any], vocab_size: int) -> Any:
-    return by_name.language_config(
-        settings["model"],
-        vocab_size=vocab_size,
-        context_length=settings["context"],
-        num_layers=settings["layers"],
-        num_heads=settings["heads"],
-        embed_dim=settings["embed"],
-        dropout=settings["dropout"],
-    )
-
-
-def _check_memory(settings: dict[str, Any]) -> None:
-    """With the smallest vocabulary that the tokenizer may have: the text is not read yet."""
-    if settings["device"] == "cpu":
-        config = _model_config(settings, 1 if settings["tokenizer"] == "char" else 256)
-        check_training_fits(config, settings["batch"])
-
-
-def _training_options(settings: dict[str, Any]) -> TrainingOptions:
-    return TrainingOptions.from_dict({name: settings[name] for name in TRAINING_NAMES})
-
-
-def _check_heads(settings: dict[str, Any]) -> None:
-    embed, heads = settings["embed"], settings["heads"]
-    if by_name.has_heads(settings["model"]) and embed % heads:
-        raise ValueError(f"--embed {embed} must be a multiple of --heads {heads}")
-
-
-def _check_contradictions(folder: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    differing = {name: value for name, value in given.items() if value != stored[name] and name not in FREE_ON_RESUME}
-    if differing.get("steps", 0) > stored["steps"]:
-        del differing["steps"]
-    if differing:
-        wrong = ", ".join(
-            f"--{name.replace('_', '-')} {value} (the run has {stored[name]})" for name, value in differing.items()
-        )
-        raise ValueError(
-            f"{folder}: a resumed run keeps its options; contradicting: {wrong}; leave them out, or start a new run"
-        )
 
 
 def _read_text(names: list[str]) -> str:
@@ -372,33 +219,6 @@ def _latest_run() -> Path:
     if not times:
         raise ValueError(f"no run with a checkpoint under {RUNS}/: name one with --out")
     return max(times, key=lambda folder: times[folder])
-
-
-@contextlib.contextmanager
-def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM asks training to stop, the next one ends the process.
-
-    Yields a list that the number of the first signal is put into.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        request_stop()
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-        say_above_bar("stopping to save; press Ctrl-C again to end at once without saving")
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report_stop(folder: Path, step: int) -> None:

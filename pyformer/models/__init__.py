@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pyformer import files
+from pyformer import formats
 from pyformer.models import bert
 from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
@@ -63,6 +63,7 @@ _OWN_LAYOUT = (
     Autoencoder,
     ConvNet,
     DiT,
+    EncoderDecoder,
     GAN,
     KAN,
     KANTransformer,
@@ -77,7 +78,6 @@ _BY_TYPE = {
     "gpt2": GPT.from_pretrained,
     "llama": Llama.from_pretrained,
     "mistral": Llama.from_pretrained,
-    "pyformer_encoder_decoder": EncoderDecoder.from_pretrained,
     "pyformer_llama": Llama.from_pretrained,
     "vit": ViT.from_pretrained,
     **{model.model_type: model.from_pretrained for model in _OWN_LAYOUT},
@@ -91,7 +91,7 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or the kind of model is not known.
     """
-    kind = files.read_config(folder).get("model_type")
+    kind = formats.read_config(folder).get("model_type")
     if not isinstance(kind, str) or kind not in _BY_TYPE:
         raise ValueError(f"from_pretrained: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
     return _BY_TYPE[kind](folder, **options)

@@ -11,14 +11,14 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.models.config import Config
 from pyformer.models.convnet import check_halvings, check_widths
 from pyformer.models.inputs import read_pictures
-from pyformer.models.own_layout import Pretrained
-from pyformer.nn.layers import check_sizes
+from pyformer.models.pretrained import Pretrained
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Config):
     """The shape of an Autoencoder: channels at each half of the size in `widths`, `code_dim` numbers in between.
 
     Raises TypeError or ValueError.
@@ -30,8 +30,7 @@ class AutoencoderConfig:
     widths: tuple[int, ...] = (16, 32)
 
     def __post_init__(self) -> None:
-        names = ("image_size", "num_channels", "code_dim")
-        check_sizes("AutoencoderConfig", **{name: getattr(self, name) for name in names})
+        self._check_sizes("image_size", "num_channels", "code_dim")
         object.__setattr__(self, "widths", check_widths("AutoencoderConfig", self.widths))
         check_halvings("AutoencoderConfig", self.image_size, len(self.widths))
 
@@ -40,11 +39,6 @@ class AutoencoderConfig:
         """(channels, height, width) of what the code is read from."""
         size = self.image_size // 2 ** len(self.widths)
         return self.widths[-1], size, size
-
-    def least_parameters(self) -> int:
-        channels, height, width = self.inner_shape
-        inner = sum(a * b for a, b in zip(self.widths, self.widths[1:], strict=False))
-        return 2 * (channels * height * width * self.code_dim + 9 * (inner + self.num_channels * self.widths[0]))
 
 
 class Autoencoder(Pretrained):
@@ -57,10 +51,7 @@ class Autoencoder(Pretrained):
     config_class = AutoencoderConfig
 
     def __init__(self, config: AutoencoderConfig) -> None:
-        super().__init__()
-        if not isinstance(config, AutoencoderConfig):
-            raise TypeError(f"Autoencoder: expected an AutoencoderConfig, got {type(config).__name__}")
-        self.config = config
+        super().__init__(config)
         channels = (config.num_channels, *config.widths)
         pairs = list(zip(channels, config.widths, strict=False))
         inner, height, width = config.inner_shape
@@ -89,7 +80,7 @@ class Autoencoder(Pretrained):
 
         Raises as `encode` does.
         """
-        codes = read_pictures("Autoencoder", codes, (self.config.code_dim,), self.from_code.weight, "codes")
+        codes = read_pictures("Autoencoder", codes, (self.config.code_dim,), self.from_code, "codes")
         x = ops.relu(self.from_code(codes)).reshape(-1, *self.config.inner_shape)
         for i, layer in enumerate(self.up):
             x = layer(ops.relu(x) if i else x)
@@ -115,4 +106,4 @@ class Autoencoder(Pretrained):
 
     def _read(self, pictures: Any, name: str) -> pf.Tensor:
         size = self.config.image_size
-        return read_pictures("Autoencoder", pictures, (self.config.num_channels, size, size), self.to_code.weight, name)
+        return read_pictures("Autoencoder", pictures, (self.config.num_channels, size, size), self.to_code, name)

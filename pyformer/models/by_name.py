@@ -7,7 +7,7 @@ from typing import Any
 
 from pyformer.models.gpt import GPT, GPTConfig
 from pyformer.models.kan import KANTransformer, KANTransformerConfig
-from pyformer.models.language_model import TextGenerator
+from pyformer.models.language_model import LanguageModel
 from pyformer.models.liquid import Liquid, LiquidConfig
 from pyformer.models.llama import Llama, LlamaConfig
 from pyformer.models.lstm import LSTM, LSTMConfig
@@ -15,7 +15,7 @@ from pyformer.models.mlp import MLPLanguageModel, MLPLanguageModelConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
 
 # Model, config, whether it has heads.
-_KINDS: dict[str, tuple[Callable[[Any], TextGenerator], Callable[..., Any], bool]] = {
+_KINDS: dict[str, tuple[Callable[[Any], LanguageModel], Callable[..., Any], bool]] = {
     "gpt": (GPT, GPTConfig, True),
     "llama": (Llama, lambda **sizes: LlamaConfig(**sizes, **_grouped(**sizes), tied=True), True),
     "lstm": (LSTM, lambda **sizes: LSTMConfig(**sizes, cell="lstm"), False),
@@ -49,7 +49,7 @@ def language_config(name: str, *, num_heads: int, **sizes: Any) -> Any:
     return config(**sizes, num_heads=num_heads) if heads else config(**sizes)
 
 
-def language_model(name: str, config: Any) -> TextGenerator:
+def language_model(name: str, config: Any) -> LanguageModel:
     """The model of a `language_config`, freshly initialised from `pf.manual_seed`'s stream, float32."""
     return _KINDS[name][0](config)
 

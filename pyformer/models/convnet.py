@@ -12,9 +12,10 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.models.config import Config
 from pyformer.models.inputs import read_labels, read_pictures
-from pyformer.models.own_layout import Pretrained
-from pyformer.nn.layers import check_probability, check_sizes
+from pyformer.models.pretrained import Pretrained
+from pyformer.nn.layers import check_sizes
 
 
 def check_widths(owner: str, widths: Any) -> tuple[int, ...]:
@@ -34,7 +35,7 @@ def check_halvings(owner: str, image_size: int, halvings: int) -> None:
 
 
 @dataclass(frozen=True)
-class ConvNetConfig:
+class ConvNetConfig(Config):
     """The shape of a ConvNet: channels of each stage in `widths`. Raises TypeError or ValueError."""
 
     image_size: int = 28
@@ -44,15 +45,10 @@ class ConvNetConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        names = ("image_size", "num_channels", "num_classes")
-        check_sizes("ConvNetConfig", **{name: getattr(self, name) for name in names})
+        self._check_sizes("image_size", "num_channels", "num_classes")
         object.__setattr__(self, "widths", check_widths("ConvNetConfig", self.widths))
         check_halvings("ConvNetConfig", self.image_size, len(self.widths) - 1)
-        check_probability("ConvNetConfig", "dropout", self.dropout)
-
-    def least_parameters(self) -> int:
-        inner = 9 * sum(width * width for width in self.widths)
-        return inner + 9 * self.num_channels * self.widths[0] + self.num_classes * self.widths[-1]
+        self._check_probability("dropout")
 
 
 class ConvStage(nn.Module):
@@ -81,10 +77,7 @@ class ConvNet(Pretrained):
     config_class = ConvNetConfig
 
     def __init__(self, config: ConvNetConfig) -> None:
-        super().__init__()
-        if not isinstance(config, ConvNetConfig):
-            raise TypeError(f"ConvNet: expected a ConvNetConfig, got {type(config).__name__}")
-        self.config = config
+        super().__init__(config)
         channels = (config.num_channels, *config.widths)
         self.stages = nn.ModuleList(ConvStage(a, b) for a, b in zip(channels, config.widths, strict=False))
         self.dropout = nn.Dropout(config.dropout)
@@ -101,7 +94,7 @@ class ConvNet(Pretrained):
             TypeError: the dtype is another.
         """
         size = self.config.image_size
-        x = read_pictures("ConvNet", pictures, (self.config.num_channels, size, size), self.head.weight)
+        x = read_pictures("ConvNet", pictures, (self.config.num_channels, size, size), self.head)
         for i, stage in enumerate(self.stages):
             x = stage(ops.max_pool2d(x, 2) if i else x)
         return self.head(self.dropout(x.mean(axis=(2, 3))))

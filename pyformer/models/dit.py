@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, nn, ops
+from pyformer import nn, ops
+from pyformer.models.config import Config
 from pyformer.models.inputs import noise_rows, read_labels, read_pictures
-from pyformer.models.own_layout import Pretrained
+from pyformer.models.pretrained import Pretrained
 from pyformer.nn.layers import check_sizes
 
 EPS = 1e-6
@@ -25,7 +26,7 @@ TIME_SCALE = 1000.0  # a time from 0 to 1 turns the fastest of them by so much
 
 
 @dataclass(frozen=True)
-class DiTConfig:
+class DiTConfig(Config):
     """The shape of a DiT; `hidden_dim` is 4 * embed_dim unless given. Raises TypeError or ValueError."""
 
     image_size: int = 28
@@ -38,12 +39,10 @@ class DiTConfig:
     hidden_dim: int = 0
 
     def __post_init__(self) -> None:
-        if self.hidden_dim == 0 and isinstance(self.embed_dim, int):
-            object.__setattr__(self, "hidden_dim", 4 * self.embed_dim)
+        self._default_hidden_dim()
         sizes = ("image_size", "patch_size", "num_channels", "num_classes", "num_layers", "num_heads")
-        check_sizes("DiTConfig", **{name: getattr(self, name) for name in (*sizes, "embed_dim", "hidden_dim")})
-        if self.image_size % self.patch_size:
-            raise ValueError(f"DiTConfig: patch_size ({self.patch_size}) must divide image_size ({self.image_size})")
+        self._check_sizes(*sizes, "embed_dim", "hidden_dim")
+        self._check_divides("patch_size", "image_size")
         if self.embed_dim % self.num_heads or self.embed_dim % 4:
             raise ValueError(f"DiTConfig: num_heads ({self.num_heads}) and 4 must divide embed_dim ({self.embed_dim})")
 
@@ -51,11 +50,6 @@ class DiTConfig:
     def patch_dim(self) -> int:
         """How many numbers a patch has."""
         return self.num_channels * self.patch_size**2
-
-    def least_parameters(self) -> int:
-        width = self.embed_dim
-        layer = width * (10 * width + 2 * self.hidden_dim)
-        return self.num_layers * layer + width * (self.num_classes + 2 * self.patch_dim + 3 * width)
 
 
 class DiTBlock(nn.Module):
@@ -92,10 +86,7 @@ class DiT(Pretrained):
     config_class = DiTConfig
 
     def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        if not isinstance(config, DiTConfig):
-            raise TypeError(f"DiT: expected a DiTConfig, got {type(config).__name__}")
-        self.config = config
+        super().__init__(config)
         width = config.embed_dim
         self.patches = nn.Linear(config.patch_dim, width)
         self.time_in = nn.Linear(2 * TIME_WAVES, width)
@@ -170,8 +161,8 @@ class DiT(Pretrained):
         size = self.config.image_size
         labels = read_labels("DiT", labels, len(labels), self.config.num_classes + 1, "cpu").numpy()
         none = np.full_like(labels, self.config.num_classes)
-        x = noise_rows(seed, len(labels), (self.config.num_channels, size, size), self.head.weight)
-        with pf.no_grad():
+        x = noise_rows(seed, len(labels), (self.config.num_channels, size, size), self.head)
+        with nn.inference():
             for step in range(steps):
                 times = pf.full((len(labels),), 1.0 - step / steps, dtype=x.dtype, device=x.device)
                 velocity = self(x, times, labels)
@@ -183,7 +174,7 @@ class DiT(Pretrained):
 
     def _read(self, pictures: Any, name: str) -> pf.Tensor:
         size = self.config.image_size
-        return read_pictures("DiT", pictures, (self.config.num_channels, size, size), self.head.weight, name)
+        return read_pictures("DiT", pictures, (self.config.num_channels, size, size), self.head, name)
 
     def _to_patches(self, x: pf.Tensor) -> pf.Tensor:
         """(B, C, H, W) -> (B, T, numbers of a patch)."""
@@ -227,16 +218,15 @@ def _time_waves(times: pf.Tensor) -> pf.Tensor:
 
 def _initialise(model: DiT) -> None:
     """Biases 0; modulations and the head 0, so that every block starts as the identity; the rest as in the paper."""
-    if nn.init.skipped():
-        return
-    with pf.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim < 2 or "modulation" in name or name.startswith("head"):
-                _core.zero_([parameter])
-                continue
-            shape = tuple(parameter.shape)
-            if name.startswith(("classes", "time")):
-                values = pf.randn(*shape, dtype=parameter.dtype) * 0.02
-            else:
-                values = (pf.rand(*shape, dtype=parameter.dtype) * 2.0 - 1.0) * math.sqrt(6.0 / sum(shape))
-            _core.copy_([parameter], [values])
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2 or "modulation" in name or name.startswith("head"):
+            nn.init.zeros_(parameter)
+        elif name.startswith(("classes", "time")):
+            nn.init.normal_(parameter, std=0.02)
+        else:
+            nn.init.fill_(parameter, _evenly)
+
+
+def _evenly(weight: pf.Tensor) -> pf.Tensor:
+    """As nn.init.xavier_uniform_, whose last bits are others."""
+    return (pf.rand(*weight.shape, dtype=weight.dtype) * 2.0 - 1.0) * math.sqrt(6.0 / sum(weight.shape))

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyformer as pf
-from pyformer import _core, nn, ops
+from pyformer import nn, ops
+from pyformer.models.config import Config
 from pyformer.models.convnet import check_halvings, check_widths
 from pyformer.models.inputs import noise_rows, read_labels, read_pictures
-from pyformer.models.own_layout import Pretrained
-from pyformer.nn.layers import check_sizes
+from pyformer.models.pretrained import Pretrained
 
 SLOPE = 0.2  # of the discriminator's activation below 0
 GROUP = 8  # channels that are normalised together
 
 
 @dataclass(frozen=True)
-class GANConfig:
+class GANConfig(Config):
     """The shape of a GAN: channels at half of the size, a quarter and so on in `widths`, of both networks.
 
     Raises TypeError or ValueError.
@@ -36,8 +36,7 @@ class GANConfig:
     widths: tuple[int, ...] = (32, 64)
 
     def __post_init__(self) -> None:
-        names = ("image_size", "num_channels", "num_classes", "noise_dim")
-        check_sizes("GANConfig", **{name: getattr(self, name) for name in names})
+        self._check_sizes("image_size", "num_channels", "num_classes", "noise_dim")
         object.__setattr__(self, "widths", check_widths("GANConfig", self.widths))
         check_halvings("GANConfig", self.image_size, len(self.widths))
         if any(width % GROUP for width in self.widths[1:]):
@@ -48,12 +47,6 @@ class GANConfig:
         """(channels, height, width) of the smallest layer."""
         size = self.image_size // 2 ** len(self.widths)
         return self.widths[-1], size, size
-
-    def least_parameters(self) -> int:
-        channels, height, width = self.inner_shape
-        inner = sum(a * b for a, b in zip(self.widths, self.widths[1:], strict=False))
-        ends = channels * height * width * (2 * self.noise_dim + self.num_classes)
-        return ends + self.num_classes * self.noise_dim + 32 * (inner + self.num_channels * self.widths[0])
 
 
 class Generator(nn.Module):
@@ -114,10 +107,7 @@ class GAN(Pretrained):
     config_class = GANConfig
 
     def __init__(self, config: GANConfig) -> None:
-        super().__init__()
-        if not isinstance(config, GANConfig):
-            raise TypeError(f"GAN: expected a GANConfig, got {type(config).__name__}")
-        self.config = config
+        super().__init__(config)
         self.generator = Generator(config)
         self.discriminator = Discriminator(config)
         _initialise(self)
@@ -136,8 +126,7 @@ class GAN(Pretrained):
             TypeError: a dtype is wrong.
             IndexError: a label is not in [0, num_classes).
         """
-        weight = self.generator.start.weight
-        noise = read_pictures("GAN", noise, (self.config.noise_dim,), weight, "noise")
+        noise = read_pictures("GAN", noise, (self.config.noise_dim,), self.generator.start, "noise")
         return self.generator(noise, self._labels(labels, noise))
 
     def score(self, pictures: Any, labels: Any) -> pf.Tensor:
@@ -146,7 +135,7 @@ class GAN(Pretrained):
         Raises as `forward` does.
         """
         shape = (self.config.num_channels, self.config.image_size, self.config.image_size)
-        pictures = read_pictures("GAN", pictures, shape, self.discriminator.head.weight)
+        pictures = read_pictures("GAN", pictures, shape, self.discriminator.head)
         return self.discriminator(pictures, self._labels(labels, pictures))
 
     def discriminator_loss(self, pictures: Any, labels: Any, fakes: Any, fake_labels: Any = None) -> pf.Tensor:
@@ -176,14 +165,9 @@ class GAN(Pretrained):
 
         Raises as `forward` does.
         """
-        was_training = self.training
-        noise = noise_rows(seed, len(labels), (self.config.noise_dim,), self.generator.start.weight)
-        self.eval()
-        try:
-            with pf.no_grad():
-                return self(noise, labels)
-        finally:
-            self.train(was_training)
+        noise = noise_rows(seed, len(labels), (self.config.noise_dim,), self.generator.start)
+        with nn.inference():
+            return self(noise, labels)
 
     def _labels(self, labels: Any, rows: pf.Tensor) -> pf.Tensor:
         return read_labels("GAN", labels, rows.shape[0], self.config.num_classes, rows.device)
@@ -200,11 +184,8 @@ def _nats_of(scores: pf.Tensor, target: float) -> pf.Tensor:
 
 def _initialise(model: nn.Module) -> None:
     """Radford et al.: all weights but those of norms and classes normal with 0.02; a class starts with no say."""
-    if nn.init.skipped():
-        return
-    with pf.no_grad():
-        for name, parameter in model.named_parameters():
-            if name == "discriminator.classes.weight":
-                _core.zero_([parameter])
-            elif parameter.ndim >= 2 and name != "generator.classes.weight":
-                _core.copy_([parameter], [pf.randn(*parameter.shape, dtype=parameter.dtype) * 0.02])
+    for name, parameter in model.named_parameters():
+        if name == "discriminator.classes.weight":
+            nn.init.zeros_(parameter)
+        elif parameter.ndim >= 2 and name != "generator.classes.weight":
+            nn.init.normal_(parameter, std=0.02)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
+from pyformer import nn
 
 MAX_INT64 = 2**63 - 1
 
@@ -54,7 +55,7 @@ def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = 
 
 
 def read_pictures(
-    owner: str, pictures: Any, shape: tuple[int, ...], like: pf.Tensor, name: str = "pictures"
+    owner: str, pictures: Any, shape: tuple[int, ...], like: pf.Tensor | nn.Projection, name: str = "pictures"
 ) -> pf.Tensor:
     """`pictures`, a Tensor, array or nested list, as a Tensor (B, *shape) on the device of `like`.
 
@@ -84,7 +85,7 @@ def read_labels(owner: str, labels: Any, batch: int, classes: int, device: str) 
     return pf.tensor(labels, device=device)
 
 
-def noise_rows(seed: int, count: int, shape: tuple[int, ...], like: pf.Tensor) -> pf.Tensor:
+def noise_rows(seed: int, count: int, shape: tuple[int, ...], like: pf.Tensor | nn.Projection) -> pf.Tensor:
     """(count, *shape) normal numbers in the dtype and on the device of `like`; row i is that of seed + i alone."""
     rows = [np.random.Generator(np.random.Philox(seed + i)).standard_normal(shape) for i in range(count)]
     return pf.tensor(np.stack(rows), dtype=like.dtype, device=like.device)

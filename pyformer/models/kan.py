@@ -9,31 +9,34 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import pyformer as pf
-from pyformer import nn, ops
-from pyformer.models import generation
-from pyformer.models.own_layout import Pretrained
-from pyformer.models.state_model import StateModel, initialise
-from pyformer.nn.layers import check_probability, check_sizes
+from pyformer import nn
+from pyformer.models.config import Config
+from pyformer.models.language_model import LanguageModel
+from pyformer.models.pretrained import Pretrained
+from pyformer.models.state_model import initialise
+from pyformer.nn.layers import check_sizes
 
 MAX_ORDER = 8  # of ops.bspline
 
 
-def _check_grid(owner: str, intervals: int, order: int, low: float, high: float) -> None:
-    check_sizes(owner, intervals=intervals, order=order)
-    if order > MAX_ORDER:
-        raise ValueError(f"{owner}: order must be at most {MAX_ORDER}, got {order}")
-    for name, value in (("low", low), ("high", high)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
-    if not (low < high and math.isfinite(high - low)):
-        raise ValueError(f"{owner}: low ({low}) must be below high ({high}), both finite")
+@dataclass(frozen=True)
+class _GridConfig(Config):
+    """A config with the grid of a KANLayer."""
+
+    def _check_grid(self) -> None:
+        owner = type(self).__name__
+        self._check_sizes("intervals", "order")
+        if self.order > MAX_ORDER:
+            raise ValueError(f"{owner}: order must be at most {MAX_ORDER}, got {self.order}")
+        self._check_number("low")
+        self._check_number("high")
+        if not (self.low < self.high and math.isfinite(self.high - self.low)):
+            raise ValueError(f"{owner}: low ({self.low}) must be below high ({self.high}), both finite")
 
 
 @dataclass(frozen=True)
-class KANConfig:
+class KANConfig(_GridConfig):
     """The shape of a KAN: `sizes` from inputs to outputs, say (2, 5, 1), and the grid of every spline.
 
     Raises TypeError or ValueError for values that make no model.
@@ -52,11 +55,7 @@ class KANConfig:
         if len(self.sizes) < 2:
             raise ValueError(f"KANConfig: sizes must hold inputs and outputs at least, got {self.sizes}")
         check_sizes("KANConfig", **{f"sizes[{i}]": size for i, size in enumerate(self.sizes)})
-        _check_grid("KANConfig", self.intervals, self.order, self.low, self.high)
-
-    def least_parameters(self) -> int:
-        edges = sum(a * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
-        return edges * (1 + self.intervals + self.order)
+        self._check_grid()
 
 
 class KAN(Pretrained):
@@ -66,10 +65,7 @@ class KAN(Pretrained):
     config_class = KANConfig
 
     def __init__(self, config: KANConfig) -> None:
-        super().__init__()
-        if not isinstance(config, KANConfig):
-            raise TypeError(f"KAN: expected a KANConfig, got {type(config).__name__}")
-        self.config = config
+        super().__init__(config)
         grid = (config.intervals, config.order, config.low, config.high)
         pairs = zip(config.sizes, config.sizes[1:], strict=False)
         self.layers = nn.Sequential(*(nn.KANLayer(a, b, *grid) for a, b in pairs))
@@ -92,7 +88,7 @@ class KAN(Pretrained):
 
 
 @dataclass(frozen=True)
-class KANTransformerConfig:
+class KANTransformerConfig(_GridConfig):
     """The shape of a KANTransformer. The grid suits the normalised inputs that its layers see.
 
     Raises TypeError or ValueError for values that make no model.
@@ -111,26 +107,16 @@ class KANTransformerConfig:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
-        check_sizes("KANTransformerConfig", **{name: getattr(self, name) for name in sizes})
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f"KANTransformerConfig: num_heads ({self.num_heads}) must divide embed_dim ({self.embed_dim})"
-            )
-        check_probability("KANTransformerConfig", "dropout", self.dropout)
-        _check_grid("KANTransformerConfig", self.intervals, self.order, self.low, self.high)
-
-    def least_parameters(self) -> int:
-        embeddings = self.vocab_size + self.context_length
-        edges = self.num_layers * self.embed_dim * (1 + self.intervals + self.order)
-        return self.embed_dim * (embeddings + edges)
+        self._check_sizes("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
+        self._check_divides("num_heads", "embed_dim")
+        self._check_probability("dropout")
+        self._check_grid()
 
 
-class KANTransformer(StateModel):
+class KANTransformer(LanguageModel):
     """A GPT whose MLPs are one KANLayer each: learned positions, pre-norm blocks, a tied last projection.
 
     One KANLayer from C to C with the default grid has 10 C^2 numbers; the MLP that it stands for has 8 C^2.
-    Generation computes the whole context again for every token.
     """
 
     model_type = "kan_transformer"
@@ -148,53 +134,22 @@ class KANTransformer(StateModel):
             block.mlp = nn.KANLayer(width, width, *grid)
             self.blocks.append(block)
         self.norm = nn.LayerNorm(width)
-        if not nn.init.skipped():
-            initialise(self, config.num_layers, ("out_proj.weight", "base_weight", "spline_weight"))
+        initialise(self, config.num_layers, ("out_proj.weight", "base_weight", "spline_weight"))
 
-    def forward(self, ids: Any, *, return_weights: bool = False) -> Any:
-        """As `StateModel.forward`; `return_weights` gives (logits, list of each block's weights (B, H, T, T)).
+    @property
+    def head(self) -> nn.Projection:
+        return self.wte
 
-        Raises ValueError past the context length, too.
-        """
-        weights: list[pf.Tensor] | None = [] if return_weights else None
-        logits = ops.linear(self.hidden(ids, weights), self.wte.weight)
-        return (logits, weights) if return_weights else logits
-
-    def hidden(self, ids: Any, weights: list[pf.Tensor] | None = None) -> pf.Tensor:
-        """What the last projection sees, (B, T, C); each block appends its attention weights to `weights`."""
-        ids = self.read_ids(ids)
-        tokens = ids.shape[1]
-        if tokens > self.config.context_length:
-            raise ValueError(f"KANTransformer: {tokens} tokens exceed the context length {self.config.context_length}")
-        x = self.wte(ids) + self.wpe(self.to_device(np.arange(tokens, dtype=np.int64)))
-        x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x, return_weights=weights is not None)
+    def hidden(
+        self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
+    ) -> pf.Tensor:
+        """What the last projection sees, (B, T, C), as `LanguageModel.hidden` says."""
+        ids, span = self.read_inputs(ids, lengths, cache)
+        x = self.dropout(self.wte(ids) + self.wpe(span.places))
+        for layer, block in enumerate(self.blocks):
+            where = {"key_lengths": span.reach["key_lengths"], "cache": None if cache is None else cache[layer]}
+            x = block(x, return_weights=weights is not None, **where)
             if weights is not None:
                 x, of_block = x
                 weights.append(of_block)
         return self.norm(x)
-
-    @property
-    def longest(self) -> int:
-        """Positions are learned: the context length is the end."""
-        return self.config.context_length
-
-    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
-        """Computes all tokens so far again for each new one."""
-        return WindowDecoder(self, rows, length)
-
-
-class WindowDecoder:
-    """A `generation.Decoder` that keeps the ids and computes them again."""
-
-    def __init__(self, model: KANTransformer, rows: int, length: int) -> None:
-        self.model, self.ids = model, np.zeros((rows, length), np.int64)
-
-    def extend(self, ids: np.ndarray, positions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Logits (B, V) after the last token of each row, as `generation.Decoder` says."""
-        for row, (start, new) in enumerate(zip(positions, ids, strict=True)):
-            self.ids[row, start : start + len(new)] = new
-        hidden = self.model.hidden(self.ids[:, : int(lengths.max())])
-        last = ops.stack([hidden[row, int(end) - 1] for row, end in enumerate(lengths)])
-        return ops.linear(last, self.model.wte.weight).to("cpu").numpy()

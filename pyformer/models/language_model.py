@@ -3,31 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn, ops
-from pyformer.models import generation
+from pyformer import generation, nn, ops
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
+from pyformer.models.pretrained import Pretrained
 
 IGNORED = -100
 
 
-class TextGenerator(nn.Module):
-    """`generate` for a model that defines `decoder`; `config` has `vocab_size` and `context_length`."""
+@dataclass(frozen=True)
+class Span:
+    """Where the tokens of a batch stand, and what `ops.attention` is told: `reach`.
 
-    config: Any
+    `positions` int64 (B or 1, T) is also there as a Tensor (B, T) or (T,), `places`. Keys are `keys` a row, of which
+    some may not count.
+    """
+
+    positions: np.ndarray
+    places: pf.Tensor
+    keys: int
+    reach: dict[str, Any]
+
+
+class LanguageModel(Pretrained):
+    """Logits, loss and text from a model that defines `head` and `hidden`."""
+
+    @property
+    def head(self) -> nn.Projection:
+        """The last projection, (..., C) -> (..., V) by `as_linear`."""
+        raise NotImplementedError
+
+    @property
+    def cache_heads(self) -> tuple[int, int]:
+        """How many heads of keys a layer has, and how wide they are."""
+        return self.config.num_heads, self.config.embed_dim // self.config.num_heads
 
     @property
     def longest(self) -> int:
         """The most tokens of a sequence, its prompt included."""
         return self.config.context_length
 
-    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
-        """What generates for `rows` prompts: `length` tokens at most, about `new_tokens` of them one by one."""
+    def hidden(
+        self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
+    ) -> pf.Tensor:
+        """What the last projection sees, (B, T, C); each layer appends its attention weights to `weights`.
+
+        With `cache`, rows go on from the tokens in it and join them.
+        """
         raise NotImplementedError
+
+    def forward(
+        self, ids: Any, lengths: Any = None, *, return_weights: bool = False, cache: nn.KVCache | None = None
+    ) -> Any:
+        """Logits (B, T, V) of the token after each position.
+
+        Args:
+            ids: integers (B, T): a Tensor, NumPy array or nested list.
+            lengths: tokens of each row that count, (B,); the rest is padding on the right, whose
+                logits mean nothing.
+            return_weights: give (logits, list of the attention weights (B, H, T, T) of each layer).
+            cache: what `new_cache` gave; rows go on from the tokens in it and join them. Without gradients.
+
+        Raises:
+            ValueError: T is 0 or exceeds the context length, or a shape is wrong.
+            TypeError: ids are not integers.
+            IndexError: an id is not in [0, V).
+        """
+        weights: list[pf.Tensor] | None = [] if return_weights else None
+        logits = self.head.as_linear(self.hidden(ids, lengths, weights, cache))
+        return (logits, weights) if return_weights else logits
+
+    def loss(self, ids: Any, targets: Any, lengths: Any = None) -> pf.Tensor:
+        """Mean cross-entropy in nats, a scalar; the logits are never held whole.
+
+        Args:
+            ids: integers (B, T), as in `forward`.
+            targets: integers (B, T), the token to predict at each position; -100 is ignored, as
+                is what lies beyond `lengths`.
+            lengths: as in `forward`.
+
+        Raises as `forward` does.
+        """
+        ids = self.read_ids(ids)
+        targets = self.read_targets(targets, tuple(ids.shape))
+        hidden = self.hidden(ids, lengths)
+        if lengths is not None:
+            ends = read_lengths(self._name, lengths, *ids.shape)
+            targets = np.where(np.arange(ids.shape[1]) < ends[:, None], targets, IGNORED)
+        return self.token_loss(hidden, targets)
+
+    def token_loss(self, hidden: pf.Tensor, targets: np.ndarray) -> pf.Tensor:
+        """Mean cross-entropy of targets (B, T), -100 ignored, given hidden (B, T, C)."""
+        flat = self.on_device(targets.reshape(-1))
+        return self.head.linear_cross_entropy(hidden.reshape(-1, hidden.shape[-1]), flat, ignore_index=IGNORED)
 
     def generate(
         self,
@@ -68,11 +141,9 @@ class TextGenerator(nn.Module):
             TypeError: ids are not integers, or a setting has the wrong type.
         """
         return generation.generate(
-            self.decoder,
+            self,
             ids,
             max_new_tokens,
-            vocab_size=self.config.vocab_size,
-            context_length=self.longest,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -83,84 +154,72 @@ class TextGenerator(nn.Module):
             overflow=overflow,
         )
 
+    def new_cache(self, rows: int = 0, capacity: int = 0) -> Any:
+        """What remembers the tokens read so far of `rows` texts, with room for `capacity` of them each."""
+        self.check_computable()
+        where = {"dtype": self.head.dtype, "device": self.head.device}
+        return nn.KVCache(self.config.num_layers, *self.cache_heads, rows=rows, capacity=capacity, **where)
 
-class LanguageModel(TextGenerator):
-    """Logits, loss and text from a model that defines `hidden`, `head_weight` and `decoder`."""
+    def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:
+        """What `new_cache(rows, tokens)` takes, by default for the longest text."""
+        tokens = self.config.context_length if tokens is None else tokens
+        return 2 * self.head.dtype.itemsize * self.config.num_layers * rows * tokens * int(np.prod(self.cache_heads))
 
-    @property
-    def head_weight(self) -> pf.Tensor:
-        """The last projection, (V, C)."""
-        raise NotImplementedError
+    def next_logits(self, ids: np.ndarray, counts: np.ndarray, cache: Any) -> pf.Tensor:
+        """Logits (B, V) after the last token of each row that counts: ids (B, T), counts (B,), which join `cache`."""
+        hidden = self.hidden(ids, None if ids.shape[1] == 1 else counts, cache=cache)
+        rows, tokens, width = hidden.shape
+        hidden = hidden.reshape(rows * tokens, width)
+        if tokens > 1:
+            hidden = ops.embedding(self.on_device(np.arange(rows) * tokens + counts - 1), hidden)
+        return self.head.as_linear(hidden)
 
-    def hidden(self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None) -> pf.Tensor:
-        """What the last projection sees, (B, T, C); each layer appends its attention weights to `weights`."""
-        raise NotImplementedError
-
-    def forward(self, ids: Any, lengths: Any = None, *, return_weights: bool = False) -> Any:
-        """Logits (B, T, V) of the token after each position.
-
-        Args:
-            ids: integers (B, T): a Tensor, NumPy array or nested list.
-            lengths: tokens of each row that count, (B,); the rest is padding on the right, whose
-                logits mean nothing.
-            return_weights: give (logits, list of the attention weights (B, H, T, T) of each layer).
-
-        Raises:
-            ValueError: T is 0 or exceeds the context length, or a shape is wrong.
-            TypeError: ids are not integers.
-            IndexError: an id is not in [0, V).
-        """
-        weights: list[pf.Tensor] | None = [] if return_weights else None
-        logits = ops.linear(self.hidden(ids, lengths, weights), self.head_weight)
-        return (logits, weights) if return_weights else logits
-
-    def loss(self, ids: Any, targets: Any, lengths: Any = None) -> pf.Tensor:
-        """Mean cross-entropy in nats, a scalar; the logits are never held whole.
-
-        Args:
-            ids: integers (B, T), as in `forward`.
-            targets: integers (B, T), the token to predict at each position; -100 is ignored, as
-                is what lies beyond `lengths`.
-            lengths: as in `forward`.
-
-        Raises as `forward` does.
-        """
-        ids = self._read_ids(ids)
-        shape = tuple(ids.shape)
+    def count_targets(self, ids: Any, targets: Any, lengths: Any = None) -> int:
+        """How many targets `loss` is the mean of; arguments as in `loss`."""
         targets = read_int64(self._name, "targets", targets)
-        if targets.shape != shape:
-            raise ValueError(f"{self._name}: targets must be {shape} as ids are, got {targets.shape}")
-        hidden = self.hidden(ids, lengths)
         if lengths is not None:
-            ends = read_lengths(self._name, lengths, *shape)
-            targets = np.where(np.arange(shape[1]) < ends[:, None], targets, IGNORED)
-        return ops.linear_cross_entropy(
-            hidden.reshape(-1, hidden.shape[-1]),
-            self.head_weight,
-            self.on_device(targets.reshape(-1)),
-            ignore_index=IGNORED,
-        )
+            ends = read_lengths(self._name, lengths, *targets.shape)
+            targets = np.where(np.arange(targets.shape[1]) < ends[:, None], targets, IGNORED)
+        return int((targets != IGNORED).sum())
 
     def check_computable(self) -> None:
         """TypeError for bfloat16 and float16, which are for storage only on the CPU."""
-        dtype = self.head_weight.dtype
+        dtype = self.head.dtype
         if dtype in (pf.bfloat16, pf.float16):
             raise TypeError(
                 f"{self._name}: the model is {dtype}, which is for storage only on the CPU (to save and load); "
                 "use model.to(pf.float32) before running it"
             )
 
-    def read_inputs(self, ids: Any, lengths: Any) -> tuple[pf.Tensor, pf.Tensor | None, pf.Tensor | None]:
-        """(ids, lengths, offsets) on the model's device, the last two None or int64 (B,), offsets zeros."""
+    def read_inputs(self, ids: Any, lengths: Any, cache: nn.KVCache | None) -> tuple[pf.Tensor, Span]:
+        """(ids on the model's device, where they stand); they join `cache`."""
         self.check_computable()
-        ids = self._read_ids(ids)
-        if lengths is None:
-            return ids, None, None
-        lengths = read_lengths(self._name, lengths, *ids.shape)
-        return ids, self.on_device(lengths), self.on_device(np.zeros_like(lengths))
+        ids = self.read_ids(ids)
+        batch, tokens = ids.shape
+        places = np.arange(tokens, dtype=np.int64)[None]
+        counts = None if lengths is None else read_lengths(self._name, lengths, batch, tokens)
+        if cache is not None:
+            positions = cache.length[:, None] + places
+            if cache.longest + tokens > self.longest:
+                raise ValueError(f"{self._name}: {tokens} tokens more exceed the context length {self.longest}")
+            cache.begin(tokens, counts)
+            places = cache.starts.reshape(batch, 1) if tokens == 1 else self.on_device(positions)
+            return ids, Span(positions, places, cache.capacity, {"causal": True, **cache.reach})
+        reach = {"causal": True, "key_lengths": None, "query_offset": None}
+        if counts is not None:
+            reach |= {"key_lengths": self.on_device(counts), "query_offset": self.on_device(np.zeros_like(counts))}
+        return ids, Span(places, self.on_device(places[0]), tokens, reach)
 
-    def _read_ids(self, ids: Any) -> pf.Tensor:
-        return read_ids(self._name, ids, self.config.context_length, self.head_weight.device)
+    def read_ids(self, ids: Any) -> pf.Tensor:
+        """Ids of any accepted form as int64 (B, T)."""
+        return read_ids(self._name, ids, self.longest, self.head.device)
+
+    def read_targets(self, targets: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Targets of any accepted form as an int64 array of `shape`."""
+        targets = read_int64(self._name, "targets", targets)
+        if targets.shape != shape:
+            raise ValueError(f"{self._name}: targets must be {shape} as ids are, got {targets.shape}")
+        return targets
 
     @property
     def _name(self) -> str:
@@ -168,4 +227,4 @@ class LanguageModel(TextGenerator):
 
     def on_device(self, array: np.ndarray) -> pf.Tensor:
         """`array` as a Tensor where the model is."""
-        return pf.tensor(array, device=self.head_weight.device)
+        return pf.tensor(array, device=self.head.device)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyformer as pf
-from pyformer import _core, nn
-from pyformer.models.own_layout import Pretrained
+from pyformer import nn
+from pyformer.models.config import Config
+from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import StateModel
-from pyformer.nn.layers import check_probability, check_sizes
 
 
 @dataclass(frozen=True)
-class LiquidConfig:
+class LiquidConfig(Config):
     """The shape of a liquid language model; embedding and state are both `embed_dim` wide.
 
     Raises TypeError or ValueError for values that make no model.
@@ -31,12 +31,8 @@ class LiquidConfig:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "context_length", "num_layers", "embed_dim")
-        check_sizes("LiquidConfig", **{name: getattr(self, name) for name in sizes})
-        check_probability("LiquidConfig", "dropout", self.dropout)
-
-    def least_parameters(self) -> int:
-        return self.embed_dim * (self.vocab_size + self.num_layers * self.embed_dim)
+        self._check_sizes("vocab_size", "context_length", "num_layers", "embed_dim")
+        self._check_probability("dropout")
 
 
 class Liquid(StateModel):
@@ -54,9 +50,8 @@ class Liquid(StateModel):
         self.wte = nn.Embedding(config.vocab_size, width)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(nn.CfC(width, width) for _ in range(config.num_layers))
-        if not nn.init.skipped():
-            with pf.no_grad():
-                _core.copy_([self.wte.weight], [self.wte.weight / math.sqrt(width)])
+        for parameter in self.wte.parameters():
+            nn.init.fill_(parameter, lambda table: table / math.sqrt(width))
 
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
@@ -72,7 +67,7 @@ class Liquid(StateModel):
 
 
 @dataclass(frozen=True)
-class LiquidNetworkConfig:
+class LiquidNetworkConfig(Config):
     """The shape of a liquid network on series of numbers.
 
     Raises TypeError or ValueError for values that make no model.
@@ -84,11 +79,7 @@ class LiquidNetworkConfig:
     num_layers: int = 1
 
     def __post_init__(self) -> None:
-        names = ("input_dim", "hidden_dim", "output_dim", "num_layers")
-        check_sizes("LiquidNetworkConfig", **{name: getattr(self, name) for name in names})
-
-    def least_parameters(self) -> int:
-        return self.hidden_dim * (self.input_dim + self.output_dim + self.num_layers * self.hidden_dim)
+        self._check_sizes("input_dim", "hidden_dim", "output_dim", "num_layers")
 
 
 class LiquidNetwork(Pretrained):
@@ -98,10 +89,7 @@ class LiquidNetwork(Pretrained):
     config_class = LiquidNetworkConfig
 
     def __init__(self, config: LiquidNetworkConfig) -> None:
-        super().__init__()
-        if not isinstance(config, LiquidNetworkConfig):
-            raise TypeError(f"LiquidNetwork: expected a LiquidNetworkConfig, got {type(config).__name__}")
-        self.config = config
+        super().__init__(config)
         self.cells = nn.CfC(config.input_dim, config.hidden_dim, config.num_layers)
         self.head = nn.Linear(config.hidden_dim, config.output_dim)
 

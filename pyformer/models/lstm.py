@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyformer as pf
-from pyformer import _core, nn, ops
+from pyformer import nn, ops
+from pyformer.models.config import Config
 from pyformer.models.state_model import StateModel
-from pyformer.nn.layers import check_probability, check_sizes
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 @dataclass(frozen=True)
-class LSTMConfig:
+class LSTMConfig(Config):
     """The shape of an LSTM or GRU language model; embedding and state are both `embed_dim` wide.
 
     Raises TypeError or ValueError for values that make no model.
@@ -35,14 +35,9 @@ class LSTMConfig:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "context_length", "num_layers", "embed_dim")
-        check_sizes("LSTMConfig", **{name: getattr(self, name) for name in sizes})
-        if self.cell not in CELLS:
-            raise ValueError(f"LSTMConfig: cell must be one of {sorted(CELLS)}, got {self.cell!r}")
-        check_probability("LSTMConfig", "dropout", self.dropout)
-
-    def least_parameters(self) -> int:
-        return self.embed_dim * (self.vocab_size + self.num_layers * self.embed_dim)
+        self._check_sizes("vocab_size", "context_length", "num_layers", "embed_dim")
+        self._check_one_of("cell", sorted(CELLS))
+        self._check_probability("dropout")
 
 
 class LSTM(StateModel):
@@ -65,18 +60,16 @@ class LSTM(StateModel):
         self.backward_layers = None
         if config.bidirectional:
             self.backward_layers = nn.ModuleList(cell(width, width, reverse=True) for _ in range(config.num_layers))
-        if not nn.init.skipped():
-            self._initialise()
+        self._initialise()
 
     def _initialise(self) -> None:
         """nn's values, but for an embedding that fits the last projection, and forget gates that start open."""
         width = self.config.embed_dim
-        with pf.no_grad():
-            values = pf.randn(*self.wte.weight.shape) / math.sqrt(width)
-            _core.copy_([self.wte.weight], [values])
-            for name, parameter in self.named_parameters():
-                if self.config.cell == "lstm" and "bias_ih" in name:
-                    parameter[width : 2 * width] = 1.0
+        for name, parameter in self.named_parameters():
+            if name == "wte.weight":
+                nn.init.fill_(parameter, lambda table: pf.randn(*table.shape) / math.sqrt(width))
+            elif self.config.cell == "lstm" and "bias_ih" in name:
+                nn.init.fill_(parameter, lambda b: ops.concat([b[:width], pf.ones(width), b[2 * width :]]))
 
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
@@ -115,5 +108,5 @@ class LSTM(StateModel):
         ids = self.read_ids(ids)
         if self.backward_layers is None or ids.shape[1] == 1:
             return forward
-        backward = self.token_loss(self.backward_hidden(ids[:, 1:]), ids[:, :-1].numpy())
+        backward = self.token_loss(self.backward_hidden(ids[:, 1:]), ids[:, :-1])
         return (forward + backward) * 0.5

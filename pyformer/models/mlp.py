@@ -9,13 +9,13 @@ import math
 from dataclasses import dataclass
 
 import pyformer as pf
-from pyformer import _core, nn, ops
+from pyformer import nn, ops
+from pyformer.models.config import Config
 from pyformer.models.state_model import StateModel
-from pyformer.nn.layers import check_probability, check_sizes
 
 
 @dataclass(frozen=True)
-class MLPLanguageModelConfig:
+class MLPLanguageModelConfig(Config):
     """The shape of an MLPLanguageModel. window: how many tokens it sees. hidden_dim: 4 * embed_dim unless given.
 
     Raises TypeError or ValueError for values that make no model.
@@ -31,15 +31,9 @@ class MLPLanguageModelConfig:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        if self.hidden_dim == 0 and isinstance(self.embed_dim, int):
-            object.__setattr__(self, "hidden_dim", 4 * self.embed_dim)
-        sizes = ("vocab_size", "context_length", "num_layers", "embed_dim", "window", "hidden_dim")
-        check_sizes("MLPLanguageModelConfig", **{name: getattr(self, name) for name in sizes})
-        check_probability("MLPLanguageModelConfig", "dropout", self.dropout)
-
-    def least_parameters(self) -> int:
-        inner = self.embed_dim * (self.window + 1) + (self.num_layers - 1) * self.hidden_dim
-        return self.embed_dim * self.vocab_size + self.hidden_dim * inner
+        self._default_hidden_dim()
+        self._check_sizes("vocab_size", "context_length", "num_layers", "embed_dim", "window", "hidden_dim")
+        self._check_probability("dropout")
 
 
 class MLPLanguageModel(StateModel):
@@ -61,9 +55,8 @@ class MLPLanguageModel(StateModel):
         inputs = [config.window * width, *[hidden] * (config.num_layers - 1)]
         self.layers = nn.ModuleList(nn.Linear(size, hidden) for size in inputs)
         self.out = nn.Linear(hidden, width)
-        if not nn.init.skipped():
-            with pf.no_grad():
-                _core.copy_([self.wte.weight], [self.wte.weight / math.sqrt(width)])
+        for parameter in self.wte.parameters():
+            nn.init.fill_(parameter, lambda table: table / math.sqrt(width))
 
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor

@@ -1,135 +1,91 @@
-"""Folders of models in Hugging Face's layouts: what their readers have in common."""
+"""The base of all models: made of a config, saved in a folder, opened again."""
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import pyformer as pf
-from pyformer import _core, files, nn
+from pyformer import formats, nn
+from pyformer.models.config import Config
 
-log = logging.getLogger(__name__)
-
-Model = TypeVar("Model", bound=nn.Module)
-
-# Keys of config.json that say nothing about the computation here.
-IGNORED_KEYS = {
-    *("architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "initializer_range"),
-    *("use_cache", "_name_or_path", "gradient_checkpointing", "pretraining_tp", "chunk_size_feed_forward"),
-    *("output_attentions", "output_hidden_states", "return_dict", "problem_type", "is_encoder_decoder"),
-    *("bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"),
-}
-
-HF_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-OUR_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+Self = TypeVar("Self", bound="Pretrained")
 
 
-def read_activation(owner: str, key: str, name: Any) -> str:
-    """Our name of an activation in config.json; ValueError, naming the `key`, for one that isn't here."""
-    if not isinstance(name, str) or name not in HF_ACTIVATIONS:
-        raise ValueError(f"{owner}: {key} must be one of {sorted(HF_ACTIVATIONS)}, got {name!r}")
-    return HF_ACTIVATIONS[name]
+class Pretrained(nn.Module):
+    """A model with `config`.
 
-
-def check_config(
-    owner: str,
-    config: Mapping[str, Any],
-    *,
-    fixed: Mapping[str, Any],
-    required: Collection[str],
-    known: Collection[str],
-) -> None:
-    """Raises ValueError if a key of `required` is missing or one of `fixed` has another value; logs unknown ones."""
-    for name, value in fixed.items():
-        if config.get(name, value) != value:
-            raise ValueError(f"{owner}: {name} must be {value!r}, got {config[name]!r}")
-    missing = [name for name in required if name not in config]
-    if missing:
-        raise ValueError(f"{owner}: config.json lacks {', '.join(missing)}")
-    unknown = sorted(set(config) - {*fixed, *required, *known} - IGNORED_KEYS)
-    if unknown:
-        log.warning("config.json has keys that are ignored: %s", ", ".join(unknown[:20]))
-
-
-def save(
-    folder: str | os.PathLike, config: Mapping[str, Any], model: nn.Module, file_name: Callable[[str], str]
-) -> None:
-    """Writes config.json, with the dtype of the weights, and model.safetensors; `file_name` renames parameters."""
-    state = model.state_dict()
-    dtype = next(iter(state.values())).dtype
-    name = next(n for n in ("float32", "float64", "bfloat16", "float16") if dtype == getattr(pf, n))
-    files.save_model(folder, {**config, "torch_dtype": name}, {file_name(n): t for n, t in state.items()})
-
-
-def encoder_name(name: str, parts: Mapping[str, str], layer_parts: Mapping[str, str]) -> str:
-    """The name that `transformers`' encoders give to a parameter of ours: `parts` are beginnings and what stands for
-    them there, `layer_parts` the same after `layers.N.`, which becomes `encoder.layer.N.`."""
-    layer = re.match(r"layers\.(\d+)\.", name)
-    rest = name[layer.end() :] if layer else name
-    for ours, theirs in (layer_parts if layer else parts).items():
-        if rest.startswith(ours):
-            return (f"encoder.layer.{layer.group(1)}." if layer else "") + theirs + rest[len(ours) :]
-    return name
-
-
-class Weights:
-    """What a model's file holds, by names without `prefix`, checked before memory is taken for it.
-
-    Raises:
-        FileNotFoundError: model.safetensors is missing.
-        ValueError: it is damaged.
+    `config_class` is the config's class, `layout` what a folder of such models looks like, and `model_type` names the
+    kind in config.json where the layout is our own.
     """
 
-    def __init__(self, folder: str | os.PathLike, prefix: str = "") -> None:
-        self.path = Path(folder) / files.WEIGHTS_NAME
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{folder}: no {files.WEIGHTS_NAME} here")
-        entries, _ = files.read_header(self.path)
-        self.entries = {name.removeprefix(prefix): entry for name, entry in entries.items()}
-        if len(self.entries) != len(entries):
-            raise ValueError(f"{self.path}: names with and without the prefix {prefix!r} repeat")
+    config: Any
+    config_class: type[Config]
+    model_type: str
+    layout = formats.OWN
 
-    def require(self, layers: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """ValueError unless there may be so many layers, and these tensors: a model of this size is in the file."""
-        if layers > len(self.entries):
-            raise ValueError(f"{self.path}: config.json means {layers} layers, got {len(self.entries)} tensors")
-        for name, shape in shapes.items():
-            if name not in self.entries:
-                raise ValueError(f"{self.path}: missing tensor {name}")
-            if self.entries[name].shape != shape:
-                raise ValueError(f"{self.path}: {name} must be {shape}, got {self.entries[name].shape}")
+    def __init_subclass__(cls) -> None:
+        if "config_class" in cls.__dict__ and "model_class" not in cls.config_class.__dict__:
+            cls.config_class.model_class = cls
 
-    def fill(self, model: Model, file_name: Callable[[str], str], redundant: str, dtype: Any = None) -> Model:
-        """`model` with the file's values, in evaluation mode.
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        if not isinstance(config, self.config_class):
+            wanted = self.config_class.__name__
+            article = "an" if wanted[0] in "AEIOU" else "a"
+            raise TypeError(f"{type(self).__name__}: expected {article} {wanted}, got {type(config).__name__}")
+        self.config = config
 
-        Tensors that match `redundant` are left out. `dtype` defaults to float64 for a float64 file, else float32.
-        ValueError or TypeError if the tensors are not exactly those of the model.
+    def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:
+        """Memory that generating `rows` texts of `tokens` takes, by default of the longest; 0 where it takes none."""
+        return 0
+
+    def save_pretrained(self, folder: str | os.PathLike, *, shard_bytes: int = formats.SHARD_BYTES) -> None:
+        """Writes config.json and model.safetensors, for `from_pretrained` and, where the family is theirs, for
+        `transformers`; older files are replaced only when the new ones are complete. Weights of more than
+        `shard_bytes` go to several files with an index.
+
+        Raises:
+            OSError: the folder can't be written or the disk is full.
         """
-        names = {name: file_name(name) for name, _ in model.named_parameters()}
-        wanted = set(names.values())
-        extra = [n for n in self.entries if n not in wanted and not re.fullmatch(redundant, n)]
-        missing = [n for n in names.values() if n not in self.entries]
-        if missing or extra:
-            raise ValueError(f"{self.path}: missing tensors {missing[:5]}, unexpected {extra[:5]}")
-        self.require(0, {names[own]: tuple(parameter.shape) for own, parameter in model.named_parameters()})
-        kinds = {self.entries[name].dtype for name in wanted}
-        if not kinds <= {"F64", "F32", "F16", "BF16"}:
-            raise TypeError(f"{self.path}: tensors must be of a float dtype, got {sorted(kinds)}")
-        model.to(dtype or (pf.float64 if "F64" in kinds else pf.float32))
-        with pf.no_grad(), open(self.path, "rb") as file:
-            for name, parameter in model.named_parameters():
-                value = files.read_tensor(file, self.entries[names[name]])
-                _core.copy_([parameter], [value.to(parameter.dtype)])
-        model.eval()
-        return model
+        state = self.state_dict()
+        config = {**self.layout.write(self), "torch_dtype": next(iter(state.values())).dtype.name}
+        names = {name: self.layout.written_name(name) for name in state}
+        transposed = {names[name] for name in state if self.layout.is_transposed(name)}
+        formats.save_model(folder, config, {names[name]: state[name] for name in state}, transposed, shard_bytes)
+
+    @classmethod
+    def from_pretrained(cls: type[Self], folder: str | os.PathLike, *, dtype: Any = None, **options: Any) -> Self:
+        """Opens a folder of `save_pretrained`, or of the same family in `transformers`, in evaluation mode.
+
+        Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once.
+
+        Args:
+            dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.
+            options: what the class itself takes beside its config.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or config.json and the weights don't fit together.
+            TypeError: a value in config.json or a tensor has the wrong type.
+        """
+        config = cls.read_config(formats.read_config(folder))
+        weights = formats.Weights(folder, cls.layout)
+        weights.check_layers(getattr(config, "num_layers", 0))
+        options = {**cls._options_of(weights), **options}
+        with nn.init.outlines():
+            weights.check(cls(config, **options).shapes())
+        with nn.init.skip():
+            model = cls(config, **options)
+        model.to(weights.dtype() if dtype is None else dtype)
+        return weights.fill(model).eval()
+
+    @classmethod
+    def read_config(cls, values: Mapping[str, Any]) -> Any:
+        """The config that the content of a config.json means; ValueError or TypeError if it can't be built."""
+        return cls.layout.read(cls, values)
+
+    @classmethod
+    def _options_of(cls, weights: formats.Weights) -> dict[str, Any]:
+        """What the class must be told to fit these weights."""
+        return {}

@@ -12,12 +12,12 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.models.config import Config
 from pyformer.models.state_model import StateModel, initialise
-from pyformer.nn.layers import check_probability, check_sizes
 
 
 @dataclass(frozen=True)
-class RetNetConfig:
+class RetNetConfig(Config):
     """The shape of a RetNet. A block has as many weights as a transformer's of the same `embed_dim`: values are
     twice as wide, the feed-forward half as wide.
 
@@ -33,16 +33,12 @@ class RetNetConfig:
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
-        sizes = ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
-        check_sizes("RetNetConfig", **{name: getattr(self, name) for name in sizes})
+        self._check_sizes("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
         if self.embed_dim % (2 * self.num_heads):
             raise ValueError(
                 f"RetNetConfig: twice num_heads ({self.num_heads}) must divide embed_dim ({self.embed_dim})"
             )
-        check_probability("RetNetConfig", "dropout", self.dropout)
-
-    def least_parameters(self) -> int:
-        return self.embed_dim * (self.vocab_size + 12 * self.num_layers * self.embed_dim)
+        self._check_probability("dropout")
 
 
 class Block(nn.Module):
@@ -83,8 +79,7 @@ class RetNet(StateModel):
             self.dropout = nn.Dropout(config.dropout)
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
             self.norm = nn.LayerNorm(config.embed_dim)
-        if not nn.init.skipped():
-            initialise(self, config.num_layers, ("out_proj.weight", "down.weight"))
+        initialise(self, config.num_layers, ("out_proj.weight", "down.weight"))
 
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
@@ -95,10 +90,10 @@ class RetNet(StateModel):
     def hidden(self, ids: Any) -> pf.Tensor:
         """What the last projection sees, (B, T, C), computed in the model's `form`."""
         ids = self.read_ids(ids)
-        return self._run(ids, None, self.to_device(np.zeros(ids.shape[0], np.int64)), self.form)[0]
+        return self._run(ids, None, self.on_device(np.zeros(ids.shape[0], np.int64)), self.form)[0]
 
     def _run(self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor, form: str) -> tuple:
-        places = positions.reshape(-1, 1) + self.to_device(np.arange(ids.shape[1], dtype=np.int64))
+        places = positions.reshape(-1, 1) + self.on_device(np.arange(ids.shape[1], dtype=np.int64))
         x, ends = self.dropout(self.wte(ids)), []
         for index, block in enumerate(self.blocks):
             x, end = block(x, states[index] if states else None, places, form)

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, nn, ops
-from pyformer.models import generation, inputs
-from pyformer.models.language_model import IGNORED, TextGenerator
-from pyformer.models.own_layout import Pretrained
+from pyformer import nn, ops
+from pyformer.models.language_model import LanguageModel
 
 
-class StateModel(Pretrained, TextGenerator):
+class StateModel(LanguageModel):
     """A model of the next token whose past is a state of fixed size.
 
     A subclass has `wte`, an Embedding that is also the last projection, and `advance`. Neither `forward` nor
@@ -24,13 +22,14 @@ class StateModel(Pretrained, TextGenerator):
 
     wte: nn.Embedding
 
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        if not isinstance(config, self.config_class):
-            raise TypeError(
-                f"{type(self).__name__}: expected a {self.config_class.__name__}, got {type(config).__name__}"
-            )
-        self.config = config
+    @property
+    def head(self) -> nn.Projection:
+        return self.wte
+
+    @property
+    def longest(self) -> int:
+        """No end: the past is a state, so a token costs the same however many came before."""
+        return sys.maxsize
 
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
@@ -52,7 +51,7 @@ class StateModel(Pretrained, TextGenerator):
             TypeError: ids are not integers.
             IndexError: an id is not in [0, V).
         """
-        return ops.linear(self.hidden(ids), self.wte.weight)
+        return self.head.as_linear(self.hidden(ids))
 
     def hidden(self, ids: Any) -> pf.Tensor:
         """What the last projection sees, (B, T, C), from the arguments of `forward`."""
@@ -71,86 +70,84 @@ class StateModel(Pretrained, TextGenerator):
         ids = self.read_ids(ids)
         return self.token_loss(self.hidden(ids), self.read_targets(targets, tuple(ids.shape)))
 
-    def token_loss(self, hidden: pf.Tensor, targets: np.ndarray) -> pf.Tensor:
-        """Mean cross-entropy of targets (B, T) given hidden (B, T, C)."""
-        return ops.linear_cross_entropy(
-            hidden.reshape(-1, hidden.shape[2]),
-            self.wte.weight,
-            self.to_device(targets.reshape(-1)),
-            ignore_index=IGNORED,
-        )
+    def new_cache(self, rows: int = 0, capacity: int = 0) -> StateCache:
+        """The states of `rows` texts, which need no room for their tokens."""
+        self.check_computable()
+        return StateCache(rows)
+
+    def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:
+        """0: nothing that is kept grows with the tokens."""
+        return 0
+
+    def next_logits(self, ids: np.ndarray, counts: np.ndarray, cache: StateCache) -> pf.Tensor:
+        """As `LanguageModel.next_logits`. Rows of equal count together: a state can't take back the padding it read."""
+        groups = [np.flatnonzero(counts == count) for count in np.unique(counts)]
+        if len(groups) == 1:
+            return self._advance(ids[:, : counts[0]], cache)
+        order, logits = np.argsort(np.concatenate(groups)), []
+        parts = [cache.part(rows) for rows in groups]
+        for rows, part in zip(groups, parts, strict=True):
+            logits.append(self._advance(ids[rows, : counts[rows[0]]], part))
+        cache.keep([])
+        for part in parts:
+            cache.join(part)
+        cache.keep(order)
+        return ops.embedding(self.on_device(order), ops.concat(logits))
+
+    def _advance(self, ids: np.ndarray, cache: StateCache) -> pf.Tensor:
+        hidden, cache.states = self.advance(self.on_device(ids), cache.states, self.on_device(cache.length))
+        cache.length = cache.length + ids.shape[1]
+        return self.head.as_linear(hidden[:, -1])
+
+
+class StateCache:
+    """What a StateModel remembers of some texts: `states` (rows, ...), None before the first token, and `length`."""
+
+    def __init__(self, rows: int = 0) -> None:
+        self.states: list[pf.Tensor] | None = None
+        self.length = np.zeros(rows, np.int64)
 
     @property
-    def longest(self) -> int:
-        """No end: the past is a state, so a token costs the same however many came before."""
-        return sys.maxsize
+    def rows(self) -> int:
+        return len(self.length)
 
-    def decoder(self, rows: int, length: int, new_tokens: int) -> generation.Decoder:
-        """Reads prompts into states and goes on from them."""
-        return StateDecoder(self)
+    def part(self, rows: np.ndarray) -> StateCache:
+        """A cache of these rows alone."""
+        result = StateCache()
+        result.states, result.length = self.states, self.length
+        result.keep(rows)
+        return result
 
-    def read_ids(self, ids: Any) -> pf.Tensor:
-        """Ids of any accepted form as int64 (B, T)."""
-        return inputs.read_ids(type(self).__name__, ids, sys.maxsize, self.wte.weight.device)
+    def keep(self, rows: Any) -> None:
+        """Goes on with these rows in this order; the others leave."""
+        rows = np.asarray(rows, np.int64)
+        if np.array_equal(rows, np.arange(self.rows)):
+            return
+        self.length = self.length[rows]
+        if not len(rows):
+            self.states = None
+        elif self.states is not None:
+            self.states = [_rows_of(state, rows) for state in self.states]
 
-    def read_targets(self, targets: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """Targets of any accepted form as an int64 array of `shape`."""
-        targets = inputs.read_int64(type(self).__name__, "targets", targets)
-        if targets.shape != shape:
-            raise ValueError(f"{type(self).__name__}: targets must be {shape} as ids are, got {targets.shape}")
-        return targets
-
-    def to_device(self, array: np.ndarray) -> pf.Tensor:
-        """An array as a Tensor where the model's parameters are."""
-        return pf.tensor(array, device=self.wte.weight.device)
-
-
-class StateDecoder:
-    """A `generation.Decoder` over a StateModel. All state of a generation is here, none in the model."""
-
-    def __init__(self, model: StateModel) -> None:
-        self.model = model
-        self.states: list[pf.Tensor] = []
-
-    def extend(self, ids: np.ndarray, positions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Logits (B, V) after the last token of each row, as `generation.Decoder` says."""
-        model = self.model
-        if positions.any():
-            hidden, self.states = model.advance(model.to_device(ids), self.states, model.to_device(positions))
-            last = hidden[:, -1]
-        else:
-            last = self._encode(ids, lengths)
-        return ops.linear(last, model.wte.weight).to("cpu").numpy()
-
-    def _encode(self, ids: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
-        """Rows of equal length together: a state can't take back the padding that it read."""
-        model = self.model
-        order, parts = [], []
-        for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            start = model.to_device(np.zeros(len(rows), np.int64))
-            hidden, states = model.advance(model.to_device(ids[rows, :length]), None, start)
-            order.append(rows)
-            parts.append([hidden[:, -1], *states])
-        if len(parts) == 1:
-            last, *self.states = parts[0]
-            return last
-        back = model.to_device(np.argsort(np.concatenate(order)))
-        last, *self.states = (_reordered(ops.concat(list(p)), back) for p in zip(*parts, strict=True))
-        return last
+    def join(self, other: StateCache) -> None:
+        """Adds the rows of `other` behind those here; both have read tokens, or one of them is empty."""
+        if self.rows and other.rows:
+            self.states = [ops.concat([a, b]) for a, b in zip(self.states, other.states, strict=True)]
+        elif other.rows:
+            self.states = other.states
+        self.length = np.concatenate([self.length, other.length])
 
 
-def _reordered(x: pf.Tensor, rows: pf.Tensor) -> pf.Tensor:
-    return ops.embedding(rows, x.reshape(x.shape[0], -1)).reshape(*x.shape)
+def _rows_of(x: pf.Tensor, rows: np.ndarray) -> pf.Tensor:
+    index = pf.tensor(rows, device=x.device)
+    return ops.embedding(index, x.reshape(x.shape[0], -1)).reshape(len(rows), *x.shape[1:])
 
 
 def initialise(model: nn.Module, num_layers: int, residual: tuple[str, ...]) -> None:
     """GPT-2's first values: matrices normal with 0.02, divided by sqrt(2 L) where their name ends with one of
     `residual`, as what they give adds up along the residual stream; biases 0."""
-    with pf.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                _core.zero_([parameter])
-            elif parameter.ndim == 2:
-                std = 0.02 / math.sqrt(2 * num_layers) if name.endswith(residual) else 0.02
-                _core.copy_([parameter], [pf.randn(*parameter.shape, dtype=parameter.dtype) * std])
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 2:
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * num_layers) if name.endswith(residual) else 0.02)

@@ -2,6 +2,7 @@
 
 from pyformer.nn import init
 from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions, sinusoids
+from pyformer.nn.cache import KVCache
 from pyformer.nn.convolution import (
     AvgPool2d,
     BatchNorm2d,
@@ -19,6 +20,7 @@ from pyformer.nn.layers import (
     LayerNorm,
     Linear,
     ModuleList,
+    Projection,
     ReLU,
     RMSNorm,
     Sequential,
@@ -26,10 +28,10 @@ from pyformer.nn.layers import (
     SiLU,
     Tanh,
 )
-from pyformer.nn.module import Module, Parameter
+from pyformer.nn.module import Module, Parameter, inference
 from pyformer.nn.recurrent import GRU, LSTM, CfC
 from pyformer.nn.retention import MultiScaleRetention
-from pyformer.nn.transformer import MLP, MultiHeadAttention, TransformerBlock
+from pyformer.nn.transformer import MLP, MultiHeadAttention, TransformerBlock, mlp
 
 __all__ = [
     "GELU",
@@ -46,6 +48,7 @@ __all__ = [
     "Embedding",
     "GroupNorm",
     "KANLayer",
+    "KVCache",
     "LayerNorm",
     "Linear",
     "MaxPool2d",
@@ -54,6 +57,7 @@ __all__ = [
     "MultiHeadAttention",
     "MultiScaleRetention",
     "Parameter",
+    "Projection",
     "RMSNorm",
     "ReLU",
     "Sequential",
@@ -64,7 +68,9 @@ __all__ = [
     "alibi_bias",
     "alibi_slopes",
     "attention_weights",
+    "inference",
     "init",
+    "mlp",
     "sinusoidal_positions",
     "sinusoids",
 ]

@@ -9,7 +9,7 @@ import pyformer as pf
 from pyformer import ops
 from pyformer.nn import init
 from pyformer.nn.layers import check_eps, check_sizes
-from pyformer.nn.module import Module
+from pyformer.nn.module import Module, inferring
 
 Pair = tuple[int, int]
 
@@ -194,8 +194,8 @@ class BatchNorm2d(Module):
         self.channels, self.eps, self.momentum = channels, check_eps("BatchNorm2d", eps), float(momentum)
         self.weight = init.ones(channels, dtype=dtype)
         self.bias = init.zeros(channels, dtype=dtype)
-        self.register_buffer("running_mean", pf.zeros(channels, dtype=dtype))
-        self.register_buffer("running_var", pf.ones(channels, dtype=dtype))
+        self.register_buffer("running_mean", init.buffer(channels, value=0.0, dtype=dtype))
+        self.register_buffer("running_var", init.buffer(channels, value=1.0, dtype=dtype))
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         if x.ndim != 4:
@@ -206,7 +206,7 @@ class BatchNorm2d(Module):
             self.running_var,
             self.weight,
             self.bias,
-            training=self.training,
+            training=self.training and not inferring(),
             momentum=self.momentum,
             eps=self.eps,
         )

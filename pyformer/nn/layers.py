@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyformer as pf
-from pyformer import ops
+from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import Module
+from pyformer.nn.module import Module, inferring
 
+_packing = threading.Lock()
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
 
 
@@ -44,7 +46,67 @@ def check_eps(owner: str, eps: float) -> float:
     return float(eps)
 
 
-class Linear(Module):
+class Projection(Module):
+    """Base of what multiplies by a matrix `weight` (out, in); the one place that decides in which form it is read.
+
+    `pack` adds a copy that many small products read fastest. It serves while no gradient is recorded, follows writes
+    into the weight, and goes when training goes on; it is neither copied nor pickled. The bits are the same.
+    """
+
+    weight: pf.Tensor
+    bias: pf.Tensor | None = None
+    _packed: tuple[_core.PackedLinear, pf.Tensor, pf.Tensor | None] | None = None
+
+    @property
+    def dtype(self) -> pf.DType:
+        """The weight's."""
+        return self.weight.dtype
+
+    @property
+    def device(self) -> str:
+        """The weight's."""
+        return self.weight.device
+
+    def pack(self) -> _core.PackedLinear:
+        """Makes the packed copy, unless there is one of the tensors that are here now."""
+        with _packing:
+            kept = self._packed
+            if kept is None or kept[1] is not self.weight or kept[2] is not self.bias:
+                kept = (_core.PackedLinear(self.weight, self.bias), self.weight, self.bias)
+                object.__setattr__(self, "_packed", kept)
+            return kept[0]
+
+    def unpack(self) -> None:
+        """Drops the packed copy."""
+        object.__setattr__(self, "_packed", None)
+
+    def packed(self) -> _core.PackedLinear | None:
+        """The packed copy where it may serve, which is where no gradient is recorded."""
+        kept = self._packed
+        if kept is None:
+            return None
+        if _core.grad_enabled():
+            if self.training:
+                self.unpack()
+            return None
+        return kept[0] if kept[1] is self.weight and kept[2] is self.bias else self.pack()
+
+    def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
+        """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
+        packed = self.packed()
+        if packed is not None:
+            return packed(x, activation, residual)
+        return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
+
+    def linear_cross_entropy(self, x: pf.Tensor, targets: pf.Tensor, **options: Any) -> pf.Tensor:
+        """`ops.linear_cross_entropy` of x (N, in) and targets (N,): the logits `as_linear(x)` are never held whole."""
+        return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+class Linear(Projection):
     """x W^T + b: (..., in) -> (..., out). `weight` is (out, in), `bias` (out,) or None."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
@@ -55,16 +117,32 @@ class Linear(Module):
         self.weight = init.uniform(out_features, in_features, bound=bound, dtype=dtype)
         self.bias = init.uniform(out_features, bound=bound, dtype=dtype) if bias else None
 
-    def forward(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
-        """activation(x W^T + b) + residual, in one operation."""
-        return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
+    def forward(
+        self,
+        x: pf.Tensor,
+        activation: str | None = None,
+        residual: pf.Tensor | None = None,
+        norm: LayerNorm | RMSNorm | None = None,
+    ) -> pf.Tensor:
+        """activation(norm(x) W^T + b) + residual; the norm's result is not kept for backward where nothing follows."""
+        packed = self.packed()
+        if packed is not None:
+            return packed(x if norm is None else norm(x), activation, residual)
+        if norm is None:
+            return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
+        if activation is not None or residual is not None:
+            return ops.linear(norm(x), self.weight, self.bias, activation=activation, residual=residual)
+        return ops.norm_linear(x, norm.weight, norm.bias, self.weight, self.bias, norm=norm.kind, eps=norm.eps)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
-class Embedding(Module):
-    """Rows of `weight` (num, dim) by integer id: (...) -> (..., dim). IndexError for a bad id."""
+class Embedding(Projection):
+    """Rows of `weight` (num, dim) by integer id: (...) -> (..., dim). IndexError for a bad id.
+
+    `as_linear` makes it the last projection too: (..., dim) -> (..., num).
+    """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
         super().__init__()
@@ -82,6 +160,8 @@ class Embedding(Module):
 class LayerNorm(Module):
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axis, of width `dim`."""
 
+    kind = "layer"
+
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
         check_sizes("LayerNorm", dim=dim)
@@ -98,6 +178,9 @@ class LayerNorm(Module):
 
 class RMSNorm(Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last axis, of width `dim`."""
+
+    kind = "rms"
+    bias = None
 
     def __init__(self, dim: int, eps: float = 1e-6, dtype: Any = None) -> None:
         super().__init__()
@@ -119,8 +202,13 @@ class Dropout(Module):
         super().__init__()
         self.p = check_probability("Dropout", "p", p)
 
+    @property
+    def active(self) -> bool:
+        """Whether it drops anything now."""
+        return self.training and self.p > 0.0 and not inferring()
+
     def forward(self, x: pf.Tensor) -> pf.Tensor:
-        return ops.dropout(x, self.p) if self.training and self.p > 0.0 else x
+        return ops.dropout(x, self.p) if self.active else x
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,8 +11,28 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.nn.init import Outline
 
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def inference() -> Iterator[None]:
+    """Within it, modules on this thread compute as in evaluation mode, whatever theirs is, and nothing is recorded."""
+    before = inferring()
+    _local.inference = True
+    try:
+        with pf.no_grad():
+            yield
+    finally:
+        _local.inference = before
+
+
+def inferring() -> bool:
+    """Whether this thread is within `inference`."""
+    return getattr(_local, "inference", False)
 
 
 def Parameter(data: Any, dtype: Any = None) -> pf.Tensor:
@@ -65,6 +87,8 @@ class Module:
     def _kind_of(self, name: str, value: Any) -> str | None:
         if isinstance(value, Module):
             return MODULE
+        if isinstance(value, Outline):
+            return PARAMETER
         if not isinstance(value, pf.Tensor):
             return None
         known = self.__dict__.get("_kinds", {}).get(name)
@@ -74,7 +98,7 @@ class Module:
 
     def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
         """Adds a tensor that is not trained: moved by `to`, saved if `persistent`."""
-        if not isinstance(value, pf.Tensor):
+        if not isinstance(value, pf.Tensor | Outline):
             raise TypeError(f"register_buffer: {name} must be a Tensor, got {type(value).__name__}")
         self._kinds[name] = BUFFER if persistent else TRANSIENT
         object.__setattr__(self, name, value)
@@ -127,6 +151,10 @@ class Module:
     def num_parameters(self) -> int:
         """How many numbers the parameters hold; shared ones count once."""
         return sum(parameter.size for parameter in self.parameters())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of all that `state_dict` holds, by name."""
+        return {name: tuple(t.shape) for name, t in self._named_tensors(PARAMETER, BUFFER)}
 
     def state_dict(self) -> dict[str, pf.Tensor]:
         """Parameters and persistent buffers by dotted name, detached; they share memory."""

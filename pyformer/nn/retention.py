@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,16 @@ class MultiScaleRetention(Module):
         self.v_proj = Linear(embed_dim, value_dim, bias=False, dtype=dtype)
         self.g_proj = Linear(embed_dim, value_dim, bias=False, dtype=dtype)
         self.out_proj = Linear(value_dim, embed_dim, bias=False, dtype=dtype)
-        self.decay = 1.0 - np.ldexp(1.0, -5 - np.arange(num_heads))
-        self.frequencies = ops.rope_frequencies(self.head_dim).numpy()
+
+    @cached_property
+    def decay(self) -> np.ndarray:
+        """float64 (H,): how much of the state stays at each step."""
+        return 1.0 - np.ldexp(1.0, -5 - np.arange(self.num_heads))
+
+    @cached_property
+    def frequencies(self) -> np.ndarray:
+        """float64 (D / 2,): `ops.rope_frequencies`."""
+        return ops.rope_frequencies(self.head_dim).numpy()
 
     def forward(
         self,

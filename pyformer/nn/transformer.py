@@ -8,6 +8,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import ops
 from pyformer.nn.attention import attention_weights
+from pyformer.nn.cache import LayerCache
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, RMSNorm, check_sizes
 from pyformer.nn.module import Module
 
@@ -19,6 +20,24 @@ def check_activation(owner: str, activation: str) -> str:
     if activation not in ACTIVATIONS:
         raise ValueError(f"{owner}: activation must be one of {ACTIVATIONS}, got {activation!r}")
     return activation
+
+
+def mlp(
+    x: pf.Tensor,
+    up: Linear,
+    down: Linear,
+    activation: str,
+    norm: LayerNorm | RMSNorm | None = None,
+    residual: pf.Tensor | None = None,
+) -> pf.Tensor:
+    """down(activation(up(norm(x)))) + residual, in one operation that keeps little for backward."""
+    packed = up.packed()
+    if packed is not None:
+        return down(packed(x if norm is None else norm(x), activation), residual=residual)
+    options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.weight, "norm_bias": norm.bias}
+    if norm is not None:
+        options["eps"] = norm.eps
+    return ops.mlp(x, up.weight, up.bias, down.weight, down.bias, activation=activation, residual=residual, **options)
 
 
 class MultiHeadAttention(Module):
@@ -62,37 +81,44 @@ class MultiHeadAttention(Module):
     def forward(
         self,
         x: pf.Tensor,
-        context: pf.Tensor | None = None,
+        context: pf.Tensor | tuple[pf.Tensor, pf.Tensor] | None = None,
         *,
         key_lengths: pf.Tensor | None = None,
         mask: pf.Tensor | None = None,
         residual: pf.Tensor | None = None,
         return_weights: bool = False,
+        cache: LayerCache | None = None,
     ) -> pf.Tensor | tuple[pf.Tensor, pf.Tensor]:
         """(B, Tq, C), attending to `context` (B, Tk, C) or to x itself -> (B, Tq, C).
 
-        `key_lengths` (B,) int64 says where the keys of each row end; `mask` is as in
-        `ops.attention`; `residual` (B, Tq, C) is added to the result. With `return_weights` the
-        attention weights (B, H, Tq, Tk) come as a second result.
+        `context` may be what `project` made of it, which many calls can share. `key_lengths` (B,) int64 says where the
+        keys of each row end; `mask` is as in `ops.attention`; `residual` (B, Tq, C) is added to the result. With
+        `return_weights` the attention weights (B, H, Tq, Tk) come as a second result. With `cache` x goes on from the
+        tokens in it and joins them; `key_lengths` are then the cache's.
 
         Raises:
             ValueError: x or context is not three-dimensional, or a shape doesn't fit.
         """
-        keys = x if context is None else context
-        if x.ndim != 3 or keys.ndim != 3:
-            raise ValueError(
-                f"MultiHeadAttention: expected (B, T, C), got {tuple(x.shape)} and context {tuple(keys.shape)}"
-            )
-        batch, tokens, _ = x.shape
+        if x.ndim != 3 or (isinstance(context, pf.Tensor) and context.ndim != 3):
+            got = "" if context is None else f" and context {tuple(context.shape)}"
+            raise ValueError(f"MultiHeadAttention: expected (B, T, C), got {tuple(x.shape)}{got}")
         q = self._heads(self.q_proj(x), self.num_heads)
-        k = self._heads(self.k_proj(keys), self.num_kv_heads)
-        v = self._heads(self.v_proj(keys), self.num_kv_heads)
-        # Rows are padded on the right: query i stands at position i whatever the row's length.
-        offset = None if key_lengths is None else pf.zeros(batch, dtype=pf.int64, device=x.device)
-        where = {"mask": mask, "causal": self.causal, "key_lengths": key_lengths, "query_offset": offset}
+        k, v = context if isinstance(context, tuple) else self.project(x if context is None else context)
+        if cache is None:
+            # Rows are padded on the right: query i stands at position i whatever the row's length.
+            offset = None if key_lengths is None else pf.zeros(x.shape[0], dtype=pf.int64, device=x.device)
+            where = {"mask": mask, "causal": self.causal, "key_lengths": key_lengths, "query_offset": offset}
+        else:
+            k, v = cache.append(k, v)
+            where = {"mask": mask, "causal": self.causal, **cache.reach}
         mixed = ops.attention(q, k, v, **where)
-        out = self.out_proj(mixed.reshape(batch, tokens, -1), residual=residual)
+        out = self.out_proj(mixed.reshape(*x.shape[:2], -1), residual=residual)
         return (out, attention_weights(q, k, **where)) if return_weights else out
+
+    def project(self, context: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
+        """Keys and values (B, Tk, Hkv, D) of `context` (B, Tk, C)."""
+        k, v = (self._heads(linear(context), self.num_kv_heads) for linear in (self.k_proj, self.v_proj))
+        return k, v
 
     def _heads(self, x: pf.Tensor, num_heads: int) -> pf.Tensor:
         return x.reshape(x.shape[0], x.shape[1], num_heads, self.head_dim)
@@ -118,8 +144,7 @@ class MLP(Module):
 
     def forward(self, x: pf.Tensor, residual: pf.Tensor | None = None) -> pf.Tensor:
         """down(activation(up(x))) + residual."""
-        up, down = self.up, self.down
-        return ops.mlp(x, up.weight, up.bias, down.weight, down.bias, activation=self.activation, residual=residual)
+        return mlp(x, self.up, self.down, self.activation, residual=residual)
 
 
 class TransformerBlock(Module):
@@ -164,17 +189,19 @@ class TransformerBlock(Module):
     def forward(
         self,
         x: pf.Tensor,
-        context: pf.Tensor | None = None,
+        context: pf.Tensor | tuple[pf.Tensor, pf.Tensor] | None = None,
         *,
         key_lengths: pf.Tensor | None = None,
         context_lengths: pf.Tensor | None = None,
         mask: pf.Tensor | None = None,
         return_weights: bool = False,
+        cache: LayerCache | None = None,
     ) -> pf.Tensor | tuple[pf.Tensor, ...]:
         """(B, T, C) -> (B, T, C).
 
-        `key_lengths` and `mask` concern x, `context_lengths` the rows of `context`. With
-        `return_weights` the attention weights (B, H, T, T) follow, and those to the context.
+        `key_lengths` and `mask` concern x, `context_lengths` the rows of `context`, of which each may serve several
+        rows of x in turn. `context` and `cache` are as in `MultiHeadAttention`. With `return_weights` the attention
+        weights (B, H, T, T) follow, and those to the context.
 
         Raises:
             ValueError: `context` is given to a block without cross-attention, or not given to
@@ -183,18 +210,22 @@ class TransformerBlock(Module):
         if (self.cross is None) != (context is None):
             need = "no context" if self.cross is None else "a context"
             raise ValueError(f"TransformerBlock: expected {need} for this block")
-        want = {"return_weights": return_weights}
-        x, *weights = self.sublayer(x, self.attention_norm, self.attention, key_lengths=key_lengths, mask=mask, **want)
+        want, shape = {"return_weights": return_weights}, x.shape
+        where = {"key_lengths": key_lengths, "mask": mask, "cache": cache}
+        x, *weights = self._sublayer(x, self.attention_norm, self.attention, **where, **want)
         if self.cross is not None:
-            where = {"context": context, "key_lengths": context_lengths, **want}
-            x, *more = self.sublayer(x, self.cross_norm, self.cross, **where)
+            where = {"context": context, "key_lengths": context_lengths}
+            sources = (context[0] if isinstance(context, tuple) else context).shape[0]
+            x = x.reshape(sources, -1, shape[2])
+            x, *more = self._sublayer(x, self.cross_norm, self.cross, **where, **want)
+            x = x.reshape(*shape)
             weights += more
-        (x,) = self.sublayer(x, self.mlp_norm, self.mlp)
+        (x,) = self._sublayer(x, self.mlp_norm, self.mlp)
         return (x, *weights) if return_weights else x
 
-    def sublayer(self, x: pf.Tensor, norm: Module, layer: Any, **options: Any) -> tuple[pf.Tensor, ...]:
+    def _sublayer(self, x: pf.Tensor, norm: Module, layer: Any, **options: Any) -> tuple[pf.Tensor, ...]:
         """(x + layer, normalised before or after, and what else the layer gives)."""
-        fused = not (self.training and self.dropout.p > 0.0)
+        fused = not self.dropout.active
         out = layer(norm(x) if self.norm_first else x, residual=x if fused else None, **options)
         out, *rest = out if isinstance(out, tuple) else (out,)
         x = out if fused else x + self.dropout(out)

@@ -15,30 +15,50 @@ static RandomStream next;
 
 static thread_local StreamScope* innermost = nullptr;
 
-StreamScope::StreamScope() : outer_(innermost), replays_(false) { innermost = this; }
+StreamScope::StreamScope() : outer_(innermost), kind_(Kind::notes) { innermost = this; }
 StreamScope::StreamScope(std::vector<RandomStream> streams)
-    : outer_(innermost), streams_(std::move(streams)), replays_(true) {
+    : outer_(innermost), kind_(Kind::replays), streams_(std::move(streams)) {
+  innermost = this;
+}
+StreamScope::StreamScope(RandomStream first) : outer_(innermost), kind_(Kind::counts), next_(first) {
   innermost = this;
 }
 StreamScope::~StreamScope() { innermost = outer_; }
 
-RandomStream StreamScope::draw(StreamScope* scope) {
-  if (scope && scope->replays_) {
-    if (scope->next_ == scope->streams_.size())
-      throw std::runtime_error("random: a recomputation draws more often than the computation it repeats");
-    return scope->streams_[scope->next_++];
-  }
-  if (scope) return scope->streams_.emplace_back(draw(scope->outer_));
-  std::lock_guard lock(mutex);
+static RandomStream count_on(RandomStream& next) {
   const RandomStream drawn = next;
   ++next.stream;
   return drawn;
 }
 
+RandomStream StreamScope::draw(StreamScope* scope) {
+  if (!scope) {
+    std::lock_guard lock(mutex);
+    return count_on(next);
+  }
+  if (scope->kind_ == Kind::counts) return count_on(scope->next_);
+  if (scope->kind_ == Kind::notes) return scope->streams_.emplace_back(draw(scope->outer_));
+  if (scope->gave_all())
+    throw std::runtime_error("random: a recomputation draws more often than the computation it repeats");
+  return scope->streams_[scope->given_++];
+}
+
 bool StreamScope::is_replaying() {
   for (const StreamScope* scope = innermost; scope; scope = scope->outer_)
-    if (scope->replays_) return true;
+    if (scope->kind_ == Kind::replays) return true;
   return false;
+}
+
+// SplitMix64 (Steele, Lea, Flood 2014): one to one, and every bit of x changes about half of the result's.
+static uint64_t mix(uint64_t x) {
+  x += 0x9E3779B97F4A7C15;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+
+RandomStream micro_batch_stream(uint64_t seed, uint64_t step, uint64_t micro_batch) {
+  return {mix(mix(mix(seed) + step) + micro_batch), 0};
 }
 
 RandomStream draw_stream() { return StreamScope::draw(innermost); }

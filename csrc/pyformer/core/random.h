@@ -18,25 +18,34 @@ void manual_seed(uint64_t seed);         // and back to stream 0
 RandomStream rng_state();                // what the next draw_stream() will give
 void set_rng_state(RandomStream state);  // nothing within a StreamScope that gives again
 
-// While one lives, draw_stream() on its thread is noted in it, or gives again what an earlier one noted: whatever other
-// threads draw and seed meanwhile, and without a change of the process's state. They nest.
+// While a scope lives, draw_stream() on its thread draws through it. A scope that notes takes each stream from the
+// scope around it, or from the process, and keeps a list of them. A scope that replays gives the streams of such a list
+// again. A scope that counts gives a stream, then the next ones of the same seed. The last two leave the process's
+// state alone, and other threads do not disturb them. Scopes nest.
 class StreamScope {
  public:
   StreamScope();                                            // notes
-  explicit StreamScope(std::vector<RandomStream> streams);  // gives again
+  explicit StreamScope(std::vector<RandomStream> streams);  // replays
+  explicit StreamScope(RandomStream first);                 // counts
   ~StreamScope();
   StreamScope(const StreamScope&) = delete;
   const std::vector<RandomStream>& streams() const { return streams_; }
-  bool gave_all() const { return next_ == streams_.size(); }
+  bool gave_all() const { return given_ == streams_.size(); }
 
   static RandomStream draw(StreamScope* scope);  // from the scope, or from the process if there is none
   static bool is_replaying();
 
  private:
+  enum class Kind { notes, replays, counts };
   StreamScope* const outer_;
+  const Kind kind_;
   std::vector<RandomStream> streams_;
-  const bool replays_;
-  size_t next_ = 0;
+  size_t given_ = 0;   // of streams_, by one that replays
+  RandomStream next_;  // of one that counts
 };
+
+// The first stream of a micro-batch of a training step. Its seed is a hash of all three numbers, so a micro-batch draws
+// the same whatever was drawn before it, in whichever process it is. Within a step no two micro-batches share a seed.
+RandomStream micro_batch_stream(uint64_t seed, uint64_t step, uint64_t micro_batch);
 
 }  // namespace pyformer

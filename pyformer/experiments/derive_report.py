@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pyformer import ladder, svg
+from pyformer import svg
+from pyformer.experiments import derive, derive_tasks
 from pyformer.models.derivation import WORD_RUNGS
 
 Results = dict[str, dict[str, Any]]
@@ -38,7 +39,7 @@ def table(results: Results) -> str:
 
 def _row(results: Results, name: str) -> list[str] | None:
     sentiment, next_word, growth = (
-        results.get(f"{kind}/{name}", {}) for kind in (ladder.SENTIMENT, ladder.NEXT_WORD, ladder.GROWTH)
+        results.get(f"{kind}/{name}", {}) for kind in (derive_tasks.SENTIMENT, derive_tasks.NEXT_WORD, derive.GROWTH)
     )
     cost = sentiment or next_word
     if not (cost or growth):
@@ -66,11 +67,11 @@ def probes(results: Results) -> str:
     lines = []
     for key, result in results.items():
         kind, *rest = key.split("/")
-        if kind in (ladder.PICTURES, ladder.ORDER, ladder.LOOKUP):
+        if kind in (derive_tasks.PICTURES, derive.ORDER, derive.LOOKUP):
             lines.append(f"{kind}, {' '.join(rest)}: {_show(result, 'accuracy', '{:.1%}')}")
-        elif kind == ladder.RATE:
+        elif kind == derive.RATE:
             lines.append(f"{kind}, {rest[0]} {rest[1]}: loss {_show(result, 'loss', '{:.3f}')}")
-        elif kind == ladder.DISTANCE:
+        elif kind == derive.DISTANCE:
             found = ", ".join(f"{d}: {a:.0%}" for d, a in result["by_distance"].items())
             lines.append(f"{kind}, {rest[0]}: {found}")
     return "".join(f"{line}\n" for line in lines)
@@ -82,10 +83,10 @@ def drawings(results: Results) -> dict[str, str]:
         "ladder.svg": _draw_ladder(results),
         "distance.svg": _draw_distance(results),
         "lookup.svg": _draw_series(
-            results, ladder.LOOKUP, "Which word stands at place p?", "words", "accuracy", "accuracy"
+            results, derive.LOOKUP, "Which word stands at place p?", "words", "accuracy", "accuracy"
         ),
         "rate.svg": _draw_series(
-            results, ladder.RATE, "Six layers", "learning rate", "next word, loss (nats a word)", "loss"
+            results, derive.RATE, "Six layers", "learning rate", "next word, loss (nats a word)", "loss"
         ),
         "growth.svg": _draw_growth(results),
     }
@@ -99,9 +100,9 @@ def _draw_ladder(results: Results) -> str:
         return [results.get(f"{kind}/{name}", {}).get(value) for name in names]
 
     panels = {
-        "sentiment, accuracy": column(ladder.SENTIMENT, "accuracy"),
-        "next word, loss": column(ladder.NEXT_WORD, "loss"),
-        "ms a step": column(ladder.SENTIMENT, "step_ms"),
+        "sentiment, accuracy": column(derive_tasks.SENTIMENT, "accuracy"),
+        "next word, loss": column(derive_tasks.NEXT_WORD, "loss"),
+        "ms a step": column(derive_tasks.SENTIMENT, "step_ms"),
     }
     shown = {title: values for title, values in panels.items() if any(v is not None for v in values)}
     return svg.bar_chart("From convolution to the transformer", names, shown) if shown else ""
@@ -110,7 +111,7 @@ def _draw_ladder(results: Results) -> str:
 def _draw_distance(results: Results) -> str:
     lines = {
         key.split("/")[1]: [(float(d), a) for d, a in result["by_distance"].items()]
-        for key, result in _of(results, ladder.DISTANCE)
+        for key, result in _of(results, derive.DISTANCE)
     }
     title = "Which key word came so many words ago?"
     return svg.line_chart(title, "distance (words)", "accuracy", lines, NAMES_FROM) if lines else ""
@@ -129,7 +130,7 @@ def _draw_series(results: Results, kind: str, title: str, x_label: str, y_label:
 def _draw_growth(results: Results) -> str:
     lines = {}
     for name in ("convolution", "sum", "importance", "attention"):
-        result = results.get(f"{ladder.GROWTH}/{name}")
+        result = results.get(f"{derive.GROWTH}/{name}")
         if result:
             lines[name] = list(zip(map(float, result["n"]), result["ms"], strict=True))
     title = "Forward and backward of two sentences"

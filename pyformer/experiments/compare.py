@@ -1,7 +1,7 @@
 """Trains models of equal size on one task with equal budgets, and notes what came out.
 
 Sizes are found by counting: of each model the width is chosen so that its parameters are as many as asked for.
-`pyformer compare` runs it; `comparison_tasks` has the tasks.
+`pyformer compare` runs it; `compare_tasks` has the tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, nn, optim
-from pyformer.ladder import Budget
+from pyformer.experiments.derive import Budget
 from pyformer.tokenizers import Tokenizer
 from pyformer.training import MAX_COUNT, TaskTrainer, TrainingOptions, write_loss_curve
 
@@ -113,10 +113,10 @@ def _difference(size: Size, target: int) -> float:
     return abs(size.parameters / target - 1.0)
 
 
-def make_model(entrant: Entrant, size: Size, seed: int) -> nn.Module:
+def make_model(entrant: Entrant, size: Size, seed: int, device: str = "cpu") -> nn.Module:
     """The model, the same for the same seed."""
     pf.manual_seed(seed)
-    return entrant.make(size.choice, size.width)
+    return entrant.make(size.choice, size.width).to(device)
 
 
 class Race(TaskTrainer):
@@ -176,17 +176,15 @@ class Race(TaskTrainer):
             "points": [[step, round(seconds, 6), seen, loss] for step, seconds, seen, loss in self.points],
         }
 
-    def _micro_batch(self, index: int) -> Batch:
-        batch = super()._micro_batch(index)
-        self._size = batch[1].size
-        return batch
+    def _size_of(self, batch: Batch) -> int:
+        return batch[1].size
 
     def _train_step(self) -> float | None:
         began = time.perf_counter()
         loss = super()._train_step()
         if loss is not None:
             self.seconds += time.perf_counter() - began
-            self.seen += self._size
+            self.seen += self.tokens_per_step
         return loss
 
     def _after_step(self, loss: float, metrics: Any, clock: Any, bar: Any) -> None:

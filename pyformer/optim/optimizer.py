@@ -1,18 +1,13 @@
-"""Optimisers, gradient clipping and learning-rate schedules."""
+"""The base of the optimisers: parameter groups, state and its saving."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-import numbers
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyformer as pf
-from pyformer import _core
 
 
 class Optimizer:
@@ -183,168 +178,7 @@ class Optimizer:
         return pf.tensor(tensor, device=p.device)
 
 
-class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
-
-    p -= lr * weight_decay * p, then p -= lr * m_hat / (sqrt(v_hat) + eps). Parameters without a
-    gradient are left alone and don't count the step.
-    """
-
-    _state_names = _always = ("exp_avg", "exp_avg_sq")
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-
-    def _check_options(self, options: Mapping[str, Any]) -> None:
-        super()._check_options(options)
-        self._check_range("eps", options["eps"], 0.0, math.inf)
-        if not isinstance(options["betas"], (tuple, list)):
-            raise TypeError(f"AdamW: betas must be a pair of numbers, got {type(options['betas']).__name__}")
-        if len(options["betas"]) != 2:
-            raise ValueError(f"AdamW: betas must be two numbers, got {options['betas']}")
-        for beta in options["betas"]:
-            self._check_range("betas", beta, 0.0, 1.0)
-
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
-        by_step: dict[int, list[tuple[Any, ...]]] = {}
-        for p, grad in zip(params, grads, strict=True):
-            state = self._state_of(p, self._always)
-            by_step.setdefault(state["step"] + 1, []).append((state, p, grad, state["exp_avg"], state["exp_avg_sq"]))
-        for step, members in by_step.items():
-            states, *tensors = (list(column) for column in zip(*members, strict=True))
-            update = functools.partial(
-                _core.adamw_step_,
-                *tensors,
-                lr=float(group["lr"]),
-                beta1=float(group["betas"][0]),
-                beta2=float(group["betas"][1]),
-                eps=float(group["eps"]),
-                weight_decay=float(group["weight_decay"]),
-                step=step,
-            )
-            _count_step(states, update)
-
-
-class SGD(Optimizer):
-    """Gradient descent: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer.
-
-    With `nesterov`, p -= lr * (g + momentum * buffer). Buffers start as zeros when they are first needed.
-    """
-
-    _state_names = ("momentum",)
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-    ) -> None:
-        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
-
-    def _check_options(self, options: Mapping[str, Any]) -> None:
-        super()._check_options(options)
-        self._check_range("momentum", options["momentum"], 0.0, math.inf)
-        if not isinstance(options["nesterov"], bool):
-            raise TypeError(f"SGD: nesterov must be a bool, got {type(options['nesterov']).__name__}")
-        if options["nesterov"] and options["momentum"] == 0.0:
-            raise ValueError("SGD: nesterov needs a momentum above 0")
-
-    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
-        names = self._state_names if group["momentum"] > 0.0 else ()
-        states = [self._state_of(p, names) for p in params]
-        momenta = [s["momentum"] for s in states] if names else []
-        update = functools.partial(
-            _core.sgd_step_,
-            params,
-            grads,
-            momenta,
-            lr=float(group["lr"]),
-            momentum=float(group["momentum"]),
-            weight_decay=float(group["weight_decay"]),
-            nesterov=bool(group["nesterov"]),
-        )
-        _count_step(states, update)
-
-
-def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
-    """Scales the gradients in place so that their joint 2-norm is at most `max_norm`.
-
-    Returns the norm before. A norm that is not finite is returned and changes nothing.
-    """
-    if not isinstance(max_norm, numbers.Real):
-        raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")
-    if not max_norm > 0.0:
-        raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
-    if not isinstance(parameters, Iterable):
-        raise TypeError(f"clip_grad_norm_: expected a list of Tensors, got {type(parameters).__name__}")
-    parameters = [parameters] if isinstance(parameters, pf.Tensor) else list(parameters)
-    for p in parameters:
-        if not isinstance(p, pf.Tensor):
-            raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")
-    return _core.clip_gradients_(parameters, float(min(max_norm, sys.float_info.max)))  # an int may be larger
-
-
-@dataclass(frozen=True)
-class ConstantSchedule:
-    """Factor of the learning rate at a step (from 0): linear warm-up, then 1.
-
-    Schedules have no state: to resume, go on with the step number.
-    """
-
-    warmup_steps: int = 0
-
-    def __call__(self, step: int) -> float:
-        return _warmup(step, self.warmup_steps)
-
-
-@dataclass(frozen=True)
-class LinearSchedule:
-    """Linear warm-up to 1, then a straight line to `final` at `total_steps`."""
-
-    total_steps: int
-    warmup_steps: int = 0
-    final: float = 0.0
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return _warmup(step, self.warmup_steps)
-        done = _done(step, self.warmup_steps, self.total_steps)
-        return 1.0 + (self.final - 1.0) * done
-
-
-@dataclass(frozen=True)
-class CosineSchedule:
-    """Linear warm-up to 1, then half a cosine down to `final` at `total_steps`."""
-
-    total_steps: int
-    warmup_steps: int = 0
-    final: float = 0.1
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup_steps:
-            return _warmup(step, self.warmup_steps)
-        done = _done(step, self.warmup_steps, self.total_steps)
-        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _warmup(step: int, warmup_steps: int) -> float:
-    return min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
-
-
-def _done(step: int, warmup_steps: int, total_steps: int) -> float:
-    return min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-
-
-def _count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None:
+def count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None:
     # Calls update and counts a step in each state, both or neither, whenever Ctrl-C comes: update, a native call, is
     # whole or raises before it writes, and extend() notes its return before Python can look at signals.
     before = [s["step"] for s in states]

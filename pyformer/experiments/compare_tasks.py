@@ -6,15 +6,23 @@ budgets.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import pyformer as pf
-from pyformer import data, datasets, ladder, nn, ops
-from pyformer.comparison import Batch, Entrant, Task
+from pyformer import data, datasets, nn, ops
+from pyformer.experiments import derive_tasks
+from pyformer.experiments.compare import Batch, Entrant, Task
+from pyformer.experiments.compare_models import (
+    MLP,
+    LSTMNetwork,
+    NumberByNumber,
+    RecurrentClassifier,
+    WindowMLP,
+    beside,
+)
 from pyformer.models import KAN, BertClassifier, BertConfig, KANConfig, LiquidNetwork, LiquidNetworkConfig
 from pyformer.models.by_name import language_config, language_model
 from pyformer.tokenizers import CharTokenizer
@@ -26,7 +34,7 @@ HEADS = 4
 TRANSFORMER_LAYERS, RECURRENT_LAYERS, MLP_LAYERS = (4, 3, 5, 2, 6, 1), (2, 3, 1, 4), (1, 2, 3)
 
 SAMPLES, TEST_SAMPLES = 256, 4096
-SERIES_BATCH, OBSERVATIONS, WINDOW = 32, 64, 16
+SERIES_BATCH, OBSERVATIONS = 32, 64
 DAMPING, FREQUENCY = 0.1, 1.0
 
 
@@ -104,20 +112,6 @@ FORMULAS: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
 )
 
 
-class MLP(nn.Module):
-    """Linear maps with SiLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-
-    def forward(self, x: pf.Tensor) -> pf.Tensor:
-        last = len(self.layers) - 1
-        for index, layer in enumerate(self.layers):
-            x = layer(x, activation=None if index == last else "silu")
-        return x
-
-
 class SideBySide(nn.Module):
     """A network for each formula: x (N, formulas, 2) -> (N, formulas)."""
 
@@ -126,39 +120,12 @@ class SideBySide(nn.Module):
         self.networks = nn.ModuleList(make() for _ in FORMULAS)
 
     def forward(self, x: Any) -> pf.Tensor:
-        x = pf.asarray(x)
+        x = beside(self, x)
         return ops.concat([network(x[:, index]) for index, network in enumerate(self.networks)], axis=-1)
 
     def loss(self, x: Any, targets: Any) -> pf.Tensor:
         """Mean squared error against targets (N, formulas), a scalar."""
-        return (self(x) - pf.asarray(targets)).square().mean()
-
-
-class LSTMNetwork(nn.Module):
-    """LSTM layers and a linear map: x (B, T, inputs) -> (B, T, outputs)."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, layers: int) -> None:
-        super().__init__()
-        self.cells = nn.LSTM(inputs, width, layers)
-        self.head = nn.Linear(width, outputs)
-
-    def forward(self, x: Any) -> pf.Tensor:
-        return self.head(self.cells(pf.asarray(x))[0])
-
-    def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
-        """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - pf.asarray(targets)).square().mean()
-
-
-class NumberByNumber(nn.Module):
-    """A network on series that reads the numbers of a row one after the other: x (N, inputs) -> (N, outputs)."""
-
-    def __init__(self, network: LSTMNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: pf.Tensor) -> pf.Tensor:
-        return self.network(x.reshape(*x.shape, 1))[:, -1]
+        return (self(x) - beside(self, targets)).square().mean()
 
 
 def function_task(seed: int = 0) -> Task:
@@ -198,28 +165,11 @@ def function_task(seed: int = 0) -> Task:
 
 
 def _inputs(seed: int, step: int, count: int) -> np.ndarray:
-    return ladder.random_numbers(seed, step).uniform(-1.0, 1.0, (count, len(FORMULAS), 2))
+    return derive_tasks.random_numbers(seed, step).uniform(-1.0, 1.0, (count, len(FORMULAS), 2))
 
 
 def _values(x: np.ndarray) -> np.ndarray:
     return np.stack([formula(x[:, i, 0], x[:, i, 1]) for i, formula in enumerate(FORMULAS)], axis=1)
-
-
-class WindowMLP(nn.Module):
-    """An MLP over the last `WINDOW` observations: x (B, T, inputs) -> (B, T, outputs)."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, layers: int) -> None:
-        super().__init__()
-        self.mlp = MLP([WINDOW * inputs, *[width] * layers, outputs])
-
-    def forward(self, x: Any) -> pf.Tensor:
-        x = pf.asarray(x)
-        padded = ops.pad(x, [(0, 0), (WINDOW - 1, 0), (0, 0)])
-        return self.mlp(ops.concat([padded[:, i : i + x.shape[1]] for i in range(WINDOW)], axis=-1))
-
-    def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
-        """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - pf.asarray(targets)).square().mean()
 
 
 def oscillator(rng: np.random.Generator, rows: int) -> Batch:
@@ -254,8 +204,8 @@ def series_task(seed: int = 0) -> Task:
         name=SERIES,
         unit="value",
         loss_name="mean squared error (variance 1)",
-        batch_of=lambda step: oscillator(ladder.random_numbers(seed, 1 + step), SERIES_BATCH),
-        validation=[oscillator(ladder.random_numbers(seed, 0), 256)],
+        batch_of=lambda step: oscillator(derive_tasks.random_numbers(seed, 1 + step), SERIES_BATCH),
+        validation=[oscillator(derive_tasks.random_numbers(seed, 0), 256)],
         entrants={
             "liquid": Entrant(liquid, 1e-2, (1, 2, 3)),
             "lstm": Entrant(lambda layers, width: LSTMNetwork(2, width, 2, layers), 1e-2, (1, 2, 3)),
@@ -268,35 +218,13 @@ def series_task(seed: int = 0) -> Task:
     )
 
 
-class RecurrentClassifier(nn.Module):
-    """Words, recurrent layers in one direction or both, the mean over the words, scores (B, 2)."""
-
-    def __init__(self, cell: type, vocab: int, width: int, layers: int, bidirectional: bool) -> None:
-        super().__init__()
-        self.words = nn.Embedding(vocab, width)
-        self.dropout = nn.Dropout(0.3)
-        self.cells = cell(width, width, layers, bidirectional=bidirectional)
-        self.head = nn.Linear(width * (2 if bidirectional else 1), 2)
-
-    def forward(self, ids: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
-        there = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float64)[:, :, None]
-        x = self.dropout(self.words(pf.tensor(ids)))
-        x = x * pf.tensor(there, dtype=x.dtype)
-        mean = (self.cells(x)[0] * pf.tensor(there / lengths[:, None, None], dtype=x.dtype)).sum(axis=1)
-        return self.head(self.dropout(mean))
-
-    def loss(self, ids: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
-        """Mean cross-entropy in nats of labels (B,), a scalar."""
-        return ops.cross_entropy(self(ids, lengths), pf.tensor(labels))
-
-
 def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> Task:
     """Is a sentence positive? A fifth of the sentences is held out."""
-    sentences = ladder.sentiment_task(texts, labels, seed)
+    sentences = derive_tasks.sentiment_task(texts, labels, seed)
     size = sentences.size
     assert size is not None
 
-    def flat(batch: ladder.Batch) -> Batch:
+    def flat(batch: derive_tasks.Batch) -> Batch:
         (ids, lengths), targets = batch
         return ids, targets, lengths
 
@@ -304,14 +232,14 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
         return lambda layers, width: RecurrentClassifier(cell, size.vocab, width, layers, bidirectional)
 
     def bert(layers: int, width: int) -> nn.Module:
-        return BertClassifier(BertConfig(size.vocab, ladder.LENGTH, layers, HEADS, width, dropout=0.3))
+        return BertClassifier(BertConfig(size.vocab, derive_tasks.LENGTH, layers, HEADS, width, dropout=0.3))
 
     validation = [flat(batch) for batch in sentences.held_out]
 
     def measure(model: nn.Module) -> dict[str, Any]:
         with pf.no_grad():
             right = [
-                (model(ids, lengths=lengths).numpy().argmax(axis=1) == targets).sum()
+                (model(ids, lengths=lengths).to("cpu").numpy().argmax(axis=1) == targets).sum()
                 for ids, targets, lengths in validation
             ]
         return {"accuracy": round(int(sum(right)) / sum(len(batch[1]) for batch in validation), 4)}

@@ -6,10 +6,8 @@ A ladder is a number of jobs, each a function that gives a few numbers; `pyforme
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,18 +15,23 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, data, datasets, nn, ops, optim
+from pyformer import _core, nn, ops, optim
+from pyformer.experiments.derive_tasks import (
+    IGNORED,
+    NEXT_WORD,
+    PICTURES,
+    SENTIMENT,
+    Batch,
+    Task,
+    distance_task,
+    lookup_task,
+    order_task,
+    random_numbers,
+)
 from pyformer.models.derivation import WORD_RUNGS, PairNetwork, PictureConvolution, Size, Words, make_rung
-from pyformer.tokenizers import WORD_PATTERNS, WordTokenizer
 
-LENGTH, VOCAB, BATCH = 32, 2000, 32
 LEARNING_RATE, WEIGHT_DECAY, CLIP = 3e-3, 0.01, 1.0
-HELD_OUT_BATCHES = 64
-PADDING, RARE = 0, 1
-IGNORED = -100
-CUT = "latin"
 
-PICTURES, SENTIMENT, NEXT_WORD = "pictures", "sentiment", "next word"
 ORDER, DISTANCE, LOOKUP, RATE, GROWTH = "order", "distance", "lookup", "rate", "growth"
 
 DISTANCES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 31)
@@ -37,7 +40,6 @@ RATES, RATE_LAYERS = (0.003, 0.01, 0.03), 6
 GROWTH_LENGTHS = (16, 32, 64, 128)
 PAIRS_OF_PAIRS, PAIRS_OF_PAIRS_LENGTHS = "pairs of pairs", (2, 4, 8, 16)
 
-Batch = tuple[tuple[Any, ...], np.ndarray]
 Result = dict[str, Any]
 Job = Callable[[Callable[[float, str], None]], Result]
 
@@ -56,20 +58,6 @@ class Budget:
     def times(self, factor: int) -> Budget:
         """A budget `factor` times as large."""
         return Budget(self.steps and factor * self.steps, self.seconds and factor * self.seconds)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Batches to train on, as a function of the step alone, and held-out batches.
-
-    A batch is (inputs, targets): the model is called as model(*inputs); targets are int64 of the shape of its scores
-    without the last axis, -100 where nothing is asked.
-    """
-
-    draw: Callable[[int], Batch]
-    held_out: Sequence[Batch]
-    size: Size | None = None
-    tokenizer: WordTokenizer | None = None
 
 
 def fit(
@@ -112,7 +100,8 @@ def fit(
 def loss_of(scores: pf.Tensor, targets: np.ndarray, reduction: str = "mean") -> pf.Tensor:
     """Cross-entropy of scores (..., outputs) in nats over the targets (...) that are not -100."""
     flat = scores.reshape(-1, scores.shape[-1])
-    return ops.cross_entropy(flat, pf.tensor(targets.reshape(-1)), ignore_index=IGNORED, reduction=reduction)
+    labels = pf.tensor(targets.reshape(-1), device=scores.device)
+    return ops.cross_entropy(flat, labels, ignore_index=IGNORED, reduction=reduction)
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
@@ -122,128 +111,13 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
         for inputs, targets in batches:
             scores = model(*inputs)
             loss += loss_of(scores, targets, "sum").item()
-            right += int((scores.numpy().argmax(axis=-1) == targets).sum())
+            right += int((scores.to("cpu").numpy().argmax(axis=-1) == targets).sum())
             asked += int((targets != IGNORED).sum())
     mean = loss / asked
     return {"loss": round(mean, 4) if math.isfinite(mean) else None, "accuracy": round(right / asked, 4)}
 
 
-def words_of(text: str) -> list[str]:
-    """Lower-case words, numbers and signs."""
-    return re.findall(WORD_PATTERNS[CUT], text.lower())
-
-
-def vocabulary(words: Iterable[str], size: int) -> dict[str, int]:
-    """Ids of the most frequent words; 0 is for padding, 1 for all other words."""
-    ranked = sorted(Counter(words).items(), key=lambda item: (-item[1], item[0]))
-    return {word: number for number, (word, _) in enumerate(ranked[: size - 2], start=2)}
-
-
-def encode(words: Iterable[str], ids: dict[str, int]) -> np.ndarray:
-    """int64 ids of words."""
-    return np.array([ids.get(word, RARE) for word in words], np.int64)
-
-
-def random_numbers(seed: int, step: int) -> np.random.Generator:
-    """The generator of a step: batches depend on seed and step alone."""
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, step, 0]))
-
-
-def pictures_task(
-    images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray, seed: int = 0
-) -> Task:
-    """Classes, int64 (N,), of pictures, uint8 (N, 28, 28)."""
-
-    def take(pictures: np.ndarray, classes: np.ndarray, rows: Any) -> Batch:
-        return (pictures[rows][:, None].astype(np.float32) / 255.0,), classes[rows]
-
-    def draw(step: int) -> Batch:
-        return take(images, labels, random_numbers(seed, step).integers(0, len(images), BATCH))
-
-    starts = range(0, len(test_images), BATCH)
-    return Task(draw, [take(test_images, test_labels, slice(i, i + BATCH)) for i in starts])
-
-
-def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> Task:
-    """Is a sentence positive? Words beyond the first 32 are cut off; a fifth of the sentences is held out."""
-    split = [words_of(text)[:LENGTH] or ["."] for text in texts]
-    train, tests = datasets.train_test_split(len(split))
-    known = vocabulary((word for row in train for word in split[row]), VOCAB)
-    ids = np.full((len(split), LENGTH), PADDING)
-    for row, words in enumerate(split):
-        ids[row, : len(words)] = encode(words, known)
-    lengths = np.array([len(words) for words in split])
-
-    def take(rows: np.ndarray) -> Batch:
-        return (ids[rows], lengths[rows]), labels[rows]
-
-    held_out = [take(tests[i : i + BATCH]) for i in range(0, tests.size, BATCH)]
-    size = Size(len(known) + 2, LENGTH, int(labels.max()) + 1, causal=False)
-    tokenizer = WordTokenizer(["[padding]", "[rare]", *known], RARE, CUT)
-    return Task(lambda step: take(random_numbers(seed, step).choice(train, BATCH)), held_out, size, tokenizer)
-
-
-def next_word_task(text: str, seed: int = 0) -> Task:
-    """Which word comes next? The last tenth of the text is held out."""
-    words = words_of(text)
-    known = vocabulary(words[: len(words) - int(len(words) * data.VALIDATION_FRACTION)], VOCAB)
-    train, validation = data.split(encode(words, known), LENGTH)
-    windows = data.validation_batches(validation, batch=BATCH, context_length=LENGTH, count=HELD_OUT_BATCHES)
-    size = Size(len(known) + 2, LENGTH, len(known) + 2, causal=True)
-
-    def draw(step: int) -> Batch:
-        ids, targets = data.sample_batch(train, seed=seed, step=step, batch=BATCH, context_length=LENGTH)
-        return (ids,), targets
-
-    return Task(draw, [((ids,), targets) for ids, targets in windows], size)
-
-
-def made_task(make: Callable[[np.random.Generator], Batch], size: Size, seed: int) -> Task:
-    """A task of made-up batches; the held-out ones are never drawn."""
-    held_out = [make(random_numbers(seed + 1, step)) for step in range(16)]
-    return Task(lambda step: make(random_numbers(seed, step)), held_out, size)
-
-
-def order_task(seed: int = 0, n: int = 16, others: int = 14) -> Task:
-    """Does word 0 come before word 1? Both stand somewhere among other words."""
-
-    def make(rng: np.random.Generator) -> Batch:
-        ids = rng.integers(2, 2 + others, (BATCH, n))
-        places = rng.permuted(np.tile(np.arange(n), (BATCH, 1)), axis=1)[:, :2]
-        np.put_along_axis(ids, places, np.array([[0, 1]]), axis=1)
-        return (ids,), (places[:, 0] < places[:, 1]).astype(np.int64)
-
-    return made_task(make, Size(2 + others, n, 2, causal=False), seed)
-
-
-def distance_task(distances: Sequence[int], seed: int = 0, keys: int = 16, others: int = 32) -> Task:
-    """Which key word came `distance` words before the end? Between them and before stand words that don't matter."""
-
-    def make(rng: np.random.Generator) -> Batch:
-        ids = rng.integers(keys, keys + others, (BATCH, LENGTH))
-        targets = np.full((BATCH, LENGTH), IGNORED)
-        targets[:, -1] = rng.integers(0, keys, BATCH)
-        ids[np.arange(BATCH), LENGTH - 1 - rng.choice(distances, BATCH)] = targets[:, -1]
-        return (ids,), targets
-
-    return made_task(make, Size(keys + others, LENGTH, keys, causal=True), seed)
-
-
-def lookup_task(n: int, seed: int = 0, words: int = 16) -> Task:
-    """The last of n words names a place: which word stands there?"""
-
-    def make(rng: np.random.Generator) -> Batch:
-        ids = rng.integers(0, words, (BATCH, n))
-        places = rng.integers(0, n - 1, BATCH)
-        targets = np.full((BATCH, n), IGNORED)
-        targets[:, -1] = ids[np.arange(BATCH), places]
-        ids[:, -1] = words + places
-        return (ids,), targets
-
-    return made_task(make, Size(words + n - 1, n, words, causal=True), seed)
-
-
-def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str, Job]:
+def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0, device: str = "cpu") -> dict[str, Job]:
     """All that a ladder trains and measures, by name "task/rung" or "task/rung/number".
 
     `tasks` may hold `PICTURES`, `SENTIMENT` and `NEXT_WORD`; what needs one that is missing is left out. Each job is
@@ -254,7 +128,7 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str
         def job(report: Callable[[float, str], None]) -> Result:
             pf.manual_seed(seed)
             model = make_rung(name, replace(task.size, layers=layers)) if task.size else PictureConvolution()
-            return fit(model, task, budget, report, rate)
+            return fit(model.to(device), task, budget, report, rate)
 
         return job
 
@@ -267,7 +141,7 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str
     for name in ("sum", "sum + one-hot", "sum + sinusoidal", "sum + learned", "sum + rotary"):
         jobs[f"{ORDER}/{name}"] = trained(name, order_task(seed), budget=budget.times(2))
     for name in ("convolution", "sum + learned", "attention", "transformer"):
-        jobs[f"{DISTANCE}/{name}"] = partial(_distances, name, budget, seed)
+        jobs[f"{DISTANCE}/{name}"] = partial(_distances, name, budget, seed, device)
     for name in ("sum + learned", "importance", "attention", "transformer"):
         for n in LOOKUP_LENGTHS:
             jobs[f"{LOOKUP}/{name}/{n}"] = trained(name, lookup_task(n, seed))
@@ -276,15 +150,15 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0) -> dict[str
             for rate in RATES:
                 jobs[f"{RATE}/{name}/{rate}"] = trained(name, tasks[NEXT_WORD], layers=RATE_LAYERS, rate=rate)
     for name in (*WORD_RUNGS, PAIRS_OF_PAIRS):
-        jobs[f"{GROWTH}/{name}"] = partial(measure_growth, name)
+        jobs[f"{GROWTH}/{name}"] = partial(measure_growth, name, device=device)
     return jobs
 
 
-def _distances(name: str, budget: Budget, seed: int, report: Callable[[float, str], None]) -> Result:
+def _distances(name: str, budget: Budget, seed: int, device: str, report: Callable[[float, str], None]) -> Result:
     """Trains on all distances at once; adds the accuracy at each."""
     task = distance_task(DISTANCES, seed)
     pf.manual_seed(seed)
-    model = make_rung(name, task.size)
+    model = make_rung(name, task.size).to(device)
     result = fit(model, task, budget, report)
     accuracies = {str(d): evaluate(model, distance_task([d], seed).held_out)["accuracy"] for d in DISTANCES}
     return {**result, "by_distance": accuracies}
@@ -301,12 +175,14 @@ class PairsOfPairs(nn.Module):
         self.head = nn.Linear(size.width, size.outputs)
 
     def forward(self, ids: Any) -> pf.Tensor:
-        pairs = self.first(self.words(pf.tensor(ids)))
+        pairs = self.first(self.words(pf.tensor(ids, device=self.head.weight.device)))
         batch, n, _, width = pairs.shape
         return self.head(self.second(pairs.reshape(batch, n * n, width)).mean(axis=(1, 2)))
 
 
-def measure_growth(name: str, report: Callable[[float, str], None], rows: int = 2, repeats: int = 5) -> Result:
+def measure_growth(
+    name: str, report: Callable[[float, str], None], rows: int = 2, repeats: int = 5, device: str = "cpu"
+) -> Result:
     """Forward and backward of one rung on `rows` sentences of n random words, for growing n.
 
     n; ms, the least of `repeats`; mb, the most that live arrays held; ms_power and mb_power, p in "grows as n^p", from
@@ -314,7 +190,7 @@ def measure_growth(name: str, report: Callable[[float, str], None], rows: int = 
     """
     lengths = PAIRS_OF_PAIRS_LENGTHS if name == PAIRS_OF_PAIRS else GROWTH_LENGTHS
     size = Size(64, max(lengths), 2, causal=False)
-    model = PairsOfPairs(size) if name == PAIRS_OF_PAIRS else make_rung(name, size)
+    model = (PairsOfPairs(size) if name == PAIRS_OF_PAIRS else make_rung(name, size)).to(device)
     ms, mb = [], []
     for done, n in enumerate(lengths, start=1):
         ids = random_numbers(0, n).integers(0, size.vocab, (rows, n))

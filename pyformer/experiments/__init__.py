@@ -1,0 +1,1 @@
+"""What `pyformer derive` and `pyformer compare` train: tasks, models, reports and drawings."""

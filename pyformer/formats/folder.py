@@ -1,0 +1,78 @@
+"""The folder of a model: config.json beside model.safetensors, or beside shards of it and their index."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyformer as pf
+from pyformer.formats.atomic import PathLike, atomic_files, json_bytes, read_json
+from pyformer.formats.safetensors import write_safetensors
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+SHARD_BYTES = 5 << 30
+
+
+def read_config(folder: PathLike) -> dict[str, Any]:
+    """config.json of a model's folder; errors as in `read_json`."""
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; is it a model's folder?")
+    return read_json(path)
+
+
+def save_model(
+    folder: PathLike,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, pf.Tensor],
+    transposed: Collection[str] = (),
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Writes config.json and model.safetensors into `folder`, which is made if need be.
+
+    Tensors whose names are in `transposed` are written so. More than `shard_bytes` of them go to files named
+    model-00001-of-00002.safetensors and so on, beside model.safetensors.index.json, as `transformers` has them.
+    All files are complete on the disk before any replaces an older one.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = _shards(tensors, shard_bytes)
+    names = [f"model-{i + 1:05}-of-{len(groups):05}.safetensors" for i in range(len(groups))]
+    head, stale = (WEIGHTS_NAME, INDEX_NAME) if len(groups) == 1 else (INDEX_NAME, WEIGHTS_NAME)
+    shards = [head] if len(groups) == 1 else names
+    paths = [folder / name for name in dict.fromkeys([head, CONFIG_NAME, *shards])]
+    with atomic_files(*paths) as files:
+        opened = dict(zip((path.name for path in paths), files, strict=True))
+        for name, group in zip(shards, groups, strict=True):
+            write_safetensors(opened[name], group, {"format": "pt"}, transposed)
+        if len(groups) > 1:
+            opened[head].write(json_bytes(_index(names, groups)))
+        opened[CONFIG_NAME].write(json_bytes(dict(config)))
+    # Readers take model.safetensors where there is one.
+    (folder / stale).unlink(missing_ok=True)
+
+
+def _index(names: list[str], groups: list[dict[str, pf.Tensor]]) -> dict[str, Any]:
+    size = sum(_bytes(tensor) for group in groups for tensor in group.values())
+    places = {name: file for file, group in zip(names, groups, strict=True) for name in group}
+    return {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}
+
+
+def _shards(tensors: Mapping[str, pf.Tensor], most_bytes: int) -> list[dict[str, pf.Tensor]]:
+    """The tensors in groups of at most `most_bytes`, in order; one that is larger stands alone."""
+    groups: list[dict[str, pf.Tensor]] = [{}]
+    room = most_bytes
+    for name, tensor in tensors.items():
+        if _bytes(tensor) > room and groups[-1]:
+            groups.append({})
+            room = most_bytes
+        groups[-1][name] = tensor
+        room -= _bytes(tensor)
+    return groups
+
+
+def _bytes(tensor: pf.Tensor) -> int:
+    return tensor.size * tensor.dtype.itemsize

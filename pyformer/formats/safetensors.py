@@ -1,0 +1,166 @@
+"""Tensors in a file in safetensors' format; what is read is checked before memory is taken for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+import pyformer as pf
+from pyformer.formats.atomic import PathLike, parse_object
+
+MAX_HEADER_BYTES = 32 << 20
+
+# safetensors' name of a dtype: (ours, NumPy's for its bytes); bfloat16 travels as its bits.
+_DTYPES = {
+    "F64": ("float64", np.dtype("<f8")),
+    "F32": ("float32", np.dtype("<f4")),
+    "F16": ("float16", np.dtype("<f2")),
+    "BF16": ("bfloat16", np.dtype("<u2")),
+    "I64": ("int64", np.dtype("<i8")),
+    "I32": ("int32", np.dtype("<i4")),
+    "BOOL": ("bool", np.dtype("?")),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a safetensors file: dtype as safetensors names it, shape, bytes [begin, end)
+    of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def write_safetensors(
+    file: BinaryIO,
+    tensors: Mapping[str, pf.Tensor],
+    metadata: Mapping[str, str] | None = None,
+    transposed: Collection[str] = (),
+) -> None:
+    """Writes tensors (name to Tensor, on any device) and string metadata in safetensors' format.
+
+    Matrices whose names are in `transposed` are written so, one after the other.
+    """
+    codes = {name: _code_of(name, tensor) for name, tensor in tensors.items()}
+    # Widest elements first keeps every tensor aligned to its own element size.
+    order = sorted(tensors, key=lambda name: (-_DTYPES[codes[name]][1].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    begin = 0
+    for name in order:
+        end = begin + tensors[name].size * _DTYPES[codes[name]][1].itemsize
+        shape = list(tensors[name].shape)[:: -1 if name in transposed else 1]
+        header[name] = {"dtype": codes[name], "shape": shape, "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise ValueError(f"write_safetensors: header of {len(text)} bytes exceeds the limit")
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in order:
+        file.write(array_of(tensors[name].detach().T if name in transposed else tensors[name]))
+
+
+def _code_of(name: str, tensor: pf.Tensor) -> str:
+    for code, (dtype, _) in _DTYPES.items():
+        if tensor.dtype == getattr(pf, dtype):
+            return code
+    raise TypeError(f"write_safetensors: {name} has dtype {tensor.dtype}, which can't be stored")
+
+
+def array_of(tensor: pf.Tensor) -> np.ndarray:
+    tensor = tensor.detach().to("cpu")
+    if tensor.dtype == pf.bfloat16:
+        bits = np.ascontiguousarray(tensor.to(pf.float32).numpy()).view(np.uint32)
+        return (bits >> 16).astype("<u2")
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def read_header(path: PathLike) -> tuple[dict[str, Entry], dict[str, str]]:
+    """What a safetensors file holds: (entries by name, metadata), without reading tensors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, too long, or not safetensors.
+    """
+    import safetensors
+
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > size - 8:
+            raise ValueError(f"{path}: not a whole safetensors file (of {size} bytes)")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"{path}: header of {length} bytes, expected at most {MAX_HEADER_BYTES}")
+        text = file.read(length)
+    try:
+        # The library checks names, shapes, offsets and gaps; the offsets are all we need besides.
+        with safetensors.safe_open(path, framework="np"):
+            pass
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+    header = parse_object(text, str(path))
+    metadata = header.pop("__metadata__", None) or {}
+    entries = {name: _entry(path, name, e, 8 + length, size) for name, e in header.items()}
+    return entries, metadata
+
+
+def _entry(path: PathLike, name: str, raw: dict[str, Any], start: int, size: int) -> Entry:
+    if raw["dtype"] not in _DTYPES:
+        raise ValueError(f"{path}: {name} has dtype {raw['dtype']}, expected one of {sorted(_DTYPES)}")
+    shape = tuple(raw["shape"])
+    begin, end = (start + offset for offset in raw["data_offsets"])
+    count = 1
+    for extent in shape:
+        count *= extent
+    if not start <= begin <= end <= size or count * _itemsize(raw["dtype"]) != end - begin:
+        raise ValueError(f"{path}: {name} of shape {shape} doesn't fit bytes {begin} to {end}")
+    return Entry(raw["dtype"], shape, begin, end)
+
+
+def _itemsize(code: str) -> int:
+    return _DTYPES[code][1].itemsize
+
+
+def read_tensor(file: BinaryIO, entry: Entry) -> pf.Tensor:
+    """Reads one tensor of an open safetensors file, in the dtype of the file."""
+    return _read(file, entry, entry.begin, entry.shape)
+
+
+def read_rows(file: BinaryIO, entry: Entry, begin: int, rows: int) -> pf.Tensor:
+    """Reads rows [begin, begin + rows), or fewer at the end, of a tensor (N, ...) of an open safetensors file."""
+    shape = (min(rows, entry.shape[0] - begin), *entry.shape[1:])
+    row_bytes = (entry.end - entry.begin) // entry.shape[0]
+    return _read(file, entry, entry.begin + begin * row_bytes, shape)
+
+
+def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> pf.Tensor:
+    dtype, stored = _DTYPES[entry.dtype]
+    array = np.empty(shape, stored)
+    file.seek(begin)
+    read = file.readinto(array.reshape(-1).view(np.uint8)) if array.size else 0
+    if read != array.nbytes:
+        raise ValueError(f"{file.name}: the file ends early: it was cut while being read")
+    if dtype == "bfloat16":
+        return pf.tensor((array.astype("<u4") << 16).view("<f4")).to(pf.bfloat16)
+    return pf.asarray(array)
+
+
+def read_safetensors(
+    path: PathLike, wanted: Callable[[str], bool] | None = None
+) -> tuple[dict[str, pf.Tensor], dict[str, str]]:
+    """(tensors by name, metadata) of a safetensors file; `wanted(name)` chooses which to read.
+
+    Raises as `read_header` does.
+    """
+    entries, metadata = read_header(path)
+    with open(path, "rb") as file:
+        tensors = {name: read_tensor(file, entry) for name, entry in entries.items() if wanted is None or wanted(name)}
+    return tensors, metadata

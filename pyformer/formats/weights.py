@@ -1,0 +1,119 @@
+"""The tensors of a model's folder: matched with those of a model, then read into their memory."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyformer as pf
+from pyformer import _core, nn
+from pyformer.formats.atomic import PathLike, read_json
+from pyformer.formats.folder import INDEX_NAME, WEIGHTS_NAME
+from pyformer.formats.layout import Layout
+from pyformer.formats.safetensors import Entry, read_header, read_rows, read_tensor
+
+Model = TypeVar("Model", bound=nn.Module)
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+MAX_INDEX_BYTES = 32 << 20
+# Of a file at a time: besides the weights there is no more than this in memory, whatever their dtype.
+CHUNK_BYTES = 8 << 20
+
+
+class Weights:
+    """What a folder's model.safetensors holds, or the files that its index names, by names without the prefix.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: one is damaged, or the index doesn't say what the files hold.
+    """
+
+    def __init__(self, folder: PathLike, layout: Layout) -> None:
+        self.layout, self.path = layout, Path(folder) / WEIGHTS_NAME
+        entries = self._of_one_file() if self.path.is_file() else self._of_shards(Path(folder))
+        self.entries = {name.removeprefix(layout.prefix): entry for name, entry in entries.items()}
+        if len(self.entries) != len(entries):
+            raise ValueError(f"{self.path}: names with and without the prefix {layout.prefix!r} repeat")
+
+    def _of_one_file(self) -> dict[str, tuple[Path, Entry]]:
+        return {name: (self.path, entry) for name, entry in read_header(self.path)[0].items()}
+
+    def _of_shards(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
+        if not (folder / INDEX_NAME).is_file():
+            raise FileNotFoundError(f"{folder}: no {WEIGHTS_NAME} here")
+        self.path = folder / INDEX_NAME
+        places = read_json(self.path, MAX_INDEX_BYTES).get("weight_map")
+        if not isinstance(places, dict) or not all(_is_plain_name(file) for file in places.values()):
+            raise ValueError(f"{self.path}: weight_map must be names of tensors and of files beside it")
+        entries: dict[str, tuple[Path, Entry]] = {}
+        for file in sorted(set(places.values())):
+            if not (folder / file).is_file():
+                raise FileNotFoundError(f"{folder}: no {file} here, which {INDEX_NAME} names")
+            entries |= {name: (folder / file, entry) for name, entry in read_header(folder / file)[0].items()}
+        wrong = [name for name, file in places.items() if name not in entries or entries[name][0].name != file]
+        extra = [name for name in entries if name not in places]
+        if wrong or extra:
+            raise ValueError(f"{self.path}: tensors are not where it says: missing {wrong[:5]}, unexpected {extra[:5]}")
+        return entries
+
+    def check_layers(self, layers: int) -> None:
+        """ValueError unless there may be so many layers: each has a tensor."""
+        if layers > len(self.entries):
+            raise ValueError(f"{self.path}: config.json means {layers} layers, got {len(self.entries)} tensors")
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """ValueError or TypeError unless the tensors are those of a model with these names and shapes."""
+        names = {name: self.layout.stored_name(name) for name in shapes}
+        wanted = set(names.values())
+        missing = [stored for stored in names.values() if stored not in self.entries]
+        extra = [n for n in self.entries if n not in wanted and not re.fullmatch(self.layout.redundant, n)]
+        if missing or extra:
+            raise ValueError(
+                f"{self.path}: config.json means {len(shapes)} tensors, got {len(self.entries)}: "
+                f"missing tensors {missing[:5]}, unexpected {extra[:5]}"
+            )
+        wrong = []
+        for name, shape in shapes.items():
+            entry = self.entries[names[name]][1]
+            stored = shape[::-1] if self.layout.is_transposed(name) else shape
+            if entry.shape != stored:
+                wrong.append(f"{names[name]} must be {stored}, got {entry.shape}")
+            elif entry.dtype not in FLOATS:
+                raise TypeError(f"{self.path}: {names[name]} must be of a float dtype, got {entry.dtype}")
+        if wrong:
+            means = sum(math.prod(shape) for shape in shapes.values())
+            held = sum(math.prod(self.entries[stored][1].shape) for stored in wanted)
+            raise ValueError(f"{self.path}: {'; '.join(wrong[:3])}: config.json means {means} numbers, got {held}")
+
+    def dtype(self) -> Any:
+        """In which dtype to open: float64 if a tensor is of it, else float32."""
+        return pf.float64 if any(entry.dtype == "F64" for _, entry in self.entries.values()) else pf.float32
+
+    def fill(self, model: Model) -> Model:
+        """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory."""
+        for name, tensor in model.state_dict().items():
+            path, entry = self.entries[self.layout.stored_name(name)]
+            with open(path, "rb") as file:
+                _read_into(tensor, file, entry, self.layout.is_transposed(name))
+        return model
+
+
+def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:
+    if tensor.ndim == 0 or tensor.dtype == pf.bfloat16:  # which can't be written in parts
+        value = read_tensor(file, entry).to(tensor.dtype)
+        _core.copy_([tensor], [value.T if transposed else value])
+        return
+    rows = max(1, CHUNK_BYTES * entry.shape[0] // max(1, entry.end - entry.begin))
+    for begin in range(0, entry.shape[0], rows):
+        part = read_rows(file, entry, begin, rows).to(tensor.dtype)
+        if transposed:
+            tensor[:, begin : begin + rows] = part.T
+        else:
+            tensor[begin : begin + rows] = part
+
+
+def _is_plain_name(file: Any) -> bool:
+    return isinstance(file, str) and file not in ("", ".", "..") and not set(file) & set("/\\\0")

@@ -1,0 +1,136 @@
+"""Texts in the making, one token a step: rows join and leave while others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyformer import nn
+from pyformer.generation.sampling import Sampler
+
+# Packing a weight reads and writes it once, as much as a few tokens do.
+PACK_FROM_TOKENS = 4
+
+
+@dataclass
+class _Row:
+    number: int
+    tokens: list[int]  # the whole text
+    window: list[int]  # those of them that the model reads next
+    sampler: Sampler
+
+
+class Decoder:
+    """Rows of text that a model continues, each by its own sampler; no bit of one depends on the others.
+
+        decoder = Decoder(model)
+        first = decoder.add([1, 2, 3], Sampler(temperature=0))
+        decoder.step()  # {first: 7}
+        second = decoder.add([4], Sampler(seed=1))  # joins while the other goes on
+        decoder.step()  # {first: 9, second: 2}
+        decoder.remove(first)
+
+    `model` is a LanguageModel: it has `longest`, `new_cache` and `next_logits`. The state of the texts is here, none
+    in the model, so each thread can have a decoder of the same one.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._cache = model.new_cache()
+        self._running: list[_Row] = []  # in the order of the cache's rows
+        self._waiting: list[_Row] = []  # for the first reading of their windows
+        self._added, self._room = 0, 0
+
+    @property
+    def rows(self) -> list[int]:
+        """The numbers of the rows that go on."""
+        return sorted(row.number for row in (*self._running, *self._waiting))
+
+    def add(self, prompt: Sequence[int], sampler: Sampler, new_tokens: int | None = None) -> int:
+        """The number of a new row that continues `prompt`, ids in [0, V), from the next step on.
+
+        `new_tokens` says how many are expected, where that is known: memory is then taken once. A text that has
+        reached the model's longest goes on from its last half, read again. ValueError for an empty prompt.
+        """
+        tokens = [int(token) for token in prompt]
+        if not tokens:
+            raise ValueError("Decoder: expected a prompt of at least one token, got none")
+        if new_tokens is None or new_tokens >= PACK_FROM_TOKENS:
+            for module in self.model.modules():
+                if isinstance(module, nn.Projection):
+                    module.pack()
+        window = tokens if len(tokens) <= self.model.longest else self._half(tokens)
+        self._room = max(self._room, min(self.model.longest, len(window) + (new_tokens or 0)))
+        self._waiting.append(_Row(self._added, tokens, window, sampler))
+        self._added += 1
+        return self._added - 1
+
+    def remove(self, row: int) -> None:
+        """Ends a row; ValueError if there is none of this number."""
+        if row not in self.rows:
+            raise ValueError(f"Decoder: row must be one of {self.rows}, got {row}")
+        self._waiting = [r for r in self._waiting if r.number != row]
+        self._keep([i for i, r in enumerate(self._running) if r.number != row])
+
+    def step(self) -> dict[int, int]:
+        """The next token of every row, by its number; {} if there are none.
+
+        ValueError, naming the row, where logits are not finite.
+        """
+        with nn.inference():
+            self._slide()
+            found = self._continue() + self._start()
+            result = {}
+            for row, logits in sorted(found, key=lambda pair: pair[0].number):
+                token = row.sampler(logits, row.number)
+                row.tokens.append(token)
+                row.window = [token]
+                result[row.number] = token
+            return result
+
+    def _keep(self, places: list[int]) -> None:
+        if len(places) < len(self._running):
+            self._cache.keep(places)
+            self._running = [self._running[place] for place in places]
+
+    def _slide(self) -> None:
+        """Rows whose context is full go on from their last half, as if they had just come."""
+        full = np.flatnonzero(self._cache.length == self.model.longest).tolist()
+        for place in full:
+            row = self._running[place]
+            row.window = self._half(row.tokens)
+            self._waiting.append(row)
+        if full:
+            self._keep([i for i in range(len(self._running)) if i not in set(full)])
+
+    def _half(self, tokens: list[int]) -> list[int]:
+        return tokens[-max(1, self.model.longest // 2) :]
+
+    def _continue(self) -> list[tuple[_Row, np.ndarray]]:
+        """Logits after the last token of the rows that run."""
+        if not self._running:
+            return []
+        ids = np.array([row.window for row in self._running], np.int64)
+        return self._read(self._running, ids, np.ones(len(ids), np.int64), self._cache)
+
+    def _start(self) -> list[tuple[_Row, np.ndarray]]:
+        """Logits after the windows of the rows that wait; from now on they run."""
+        if not self._waiting:
+            return []
+        counts = np.array([len(row.window) for row in self._waiting], np.int64)
+        ids = np.zeros((len(counts), int(counts.max())), np.int64)
+        for row, text in zip(ids, self._waiting, strict=True):
+            row[: len(text.window)] = text.window
+        cache = self.model.new_cache(len(counts), max(self._room, ids.shape[1]))
+        found = self._read(self._waiting, ids, counts, cache)
+        self._cache.join(cache)
+        self._running += self._waiting
+        self._waiting = []
+        return found
+
+    def _read(self, rows: list[_Row], ids: np.ndarray, counts: np.ndarray, cache: Any) -> list[tuple[_Row, np.ndarray]]:
+        logits = self.model.next_logits(ids, counts, cache).to("cpu").numpy()
+        return list(zip(rows, logits, strict=True))

@@ -1,0 +1,133 @@
+"""Continuing a batch of prompts: what a model's `generate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer.generation.decoder import Decoder
+from pyformer.generation.sampling import Sampler, check_int, fresh_seed
+
+
+def generate(
+    model: Any,
+    ids: Any,
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    stream: Callable[[int, int], Any] | None = None,
+    stop: int | Iterable[int] | None = None,
+    pad_id: int = 0,
+    overflow: str = "error",
+) -> pf.Tensor | list[list[int]]:
+    """`LanguageModel.generate`, which says what the arguments are and what is raised."""
+    prompts, rectangular = read_prompts(ids, model.config.vocab_size)
+    check_int("max_new_tokens", max_new_tokens, 0)
+    Sampler(temperature, top_k, top_p, 0 if seed is None else seed)
+    if seed is None:
+        seed = fresh_seed() if temperature > 0.0 else 0
+    samplers = [Sampler(temperature, top_k, top_p, seed + row) for row in range(len(prompts))]
+    stops = _read_stops(stop)
+    check_int("pad_id", pad_id, None)
+    if not -(2**63) <= pad_id < 2**63:
+        raise ValueError(f"generate: pad_id must fit in int64, got {pad_id}")
+    _check_room(prompts, max_new_tokens, model.longest, overflow)
+    if stream is not None and not callable(stream):
+        raise TypeError(f"generate: stream must be a function of (row, token), got {type(stream).__name__}")
+    rows = _run(model, prompts, samplers, max_new_tokens, stops, stream or _ignore)
+    if not rectangular:
+        return rows
+    width = len(prompts[0]) + max_new_tokens
+    out = np.full((len(rows), width), pad_id, np.int64)
+    for row, tokens in enumerate(rows):
+        out[row, : len(tokens)] = tokens
+    return pf.tensor(out)
+
+
+def _run(
+    model: Any,
+    prompts: list[list[int]],
+    samplers: list[Sampler],
+    max_new_tokens: int,
+    stops: frozenset[int],
+    stream: Callable[[int, int], Any],
+) -> list[list[int]]:
+    texts, decoder = [list(prompt) for prompt in prompts], Decoder(model)
+    if max_new_tokens:
+        for prompt, sampler in zip(prompts, samplers, strict=True):
+            decoder.add(prompt, sampler, max_new_tokens)
+    going = len(texts)
+    for _ in range(max_new_tokens):
+        for row, token in decoder.step().items():
+            texts[row].append(token)
+            stream(row, token)
+            if token in stops:
+                decoder.remove(row)
+                going -= 1
+        if not going:
+            break
+    return texts
+
+
+def _ignore(row: int, token: int) -> None:
+    pass
+
+
+def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
+    """(prompts, whether they came as, or amount to, a 2-D array) from any form that is accepted."""
+    if isinstance(ids, (list, tuple)):
+        rows = [_read_row(row) for row in ids]
+        rectangular = len({row.size for row in rows}) == 1
+    else:
+        array = np.asarray(ids.numpy() if isinstance(ids, pf.Tensor) else ids)
+        if array.ndim != 2:
+            raise ValueError(f"generate: ids must be (B, T), got shape {array.shape}")
+        rows, rectangular = list(array), True
+    if not rows:
+        raise ValueError("generate: expected at least one prompt, got none")
+    return [_checked(index, row, vocab_size) for index, row in enumerate(rows)], rectangular
+
+
+def _read_row(row: Any) -> np.ndarray:
+    array = np.asarray(row.numpy() if isinstance(row, pf.Tensor) else row)
+    if array.ndim != 1:
+        raise ValueError(f"generate: each prompt must be a list of ids, got shape {array.shape}")
+    return array
+
+
+def _checked(index: int, row: np.ndarray, vocab_size: int) -> list[int]:
+    if row.size == 0:
+        raise ValueError(f"generate: prompt {index} is empty")
+    if row.dtype.kind not in "iu":
+        raise TypeError(f"generate: ids must be integers, got {row.dtype}")
+    # Before any conversion: unsigned numbers may not fit in int64.
+    if row.min() < 0 or row.max() >= vocab_size:
+        bad = row[(row < 0) | (row >= vocab_size)][0]
+        raise IndexError(f"generate: id {bad} of prompt {index} is not in [0, {vocab_size})")
+    return row.astype(np.int64).tolist()
+
+
+def _read_stops(stop: int | Iterable[int] | None) -> frozenset[int]:
+    if stop is None:
+        return frozenset()
+    stops = [stop] if isinstance(stop, (int, np.integer)) else list(stop)
+    for token in stops:
+        check_int("stop", token, None)
+    return frozenset(int(token) for token in stops)
+
+
+def _check_room(prompts: list[list[int]], max_new_tokens: int, context_length: int, overflow: str) -> None:
+    if overflow not in ("error", "slide"):
+        raise ValueError(f"generate: overflow must be 'error' or 'slide', got {overflow!r}")
+    longest = max(len(prompt) for prompt in prompts)
+    if overflow == "error" and longest + max_new_tokens > context_length:
+        raise ValueError(
+            f"generate: {longest} tokens of prompt and {max_new_tokens} new ones exceed the "
+            f"context length {context_length}; overflow='slide' goes on with the last half"
+        )

@@ -1,0 +1,62 @@
+"""What the shapes of models have in common: checks of their fields, and how many numbers they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pyformer import nn
+from pyformer.nn import layers
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of the shapes of models. Checks raise TypeError or ValueError that names class and field."""
+
+    model_class: ClassVar[Any]  # set by the first model that has this class as its config_class
+
+    def parameter_count(self) -> int:
+        """How many numbers the parameters of such a model hold; none is made."""
+        with nn.init.outlines():
+            return self.model_class(self).num_parameters()
+
+    def kept_bytes(self, batch: int) -> int:
+        """Of what forward keeps for backward at a batch of this size and full length, what is known: at least this."""
+        return 0
+
+    def _default(self, name: str, value: Any) -> None:
+        """Sets a field that was not given."""
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
+
+    def _default_hidden_dim(self) -> None:
+        """4 * embed_dim, unless hidden_dim was given."""
+        if self.hidden_dim == 0 and isinstance(self.embed_dim, int):
+            object.__setattr__(self, "hidden_dim", 4 * self.embed_dim)
+
+    def _check_sizes(self, *names: str) -> None:
+        layers.check_sizes(type(self).__name__, **{name: getattr(self, name) for name in names})
+
+    def _check_divides(self, divisor: str, name: str) -> None:
+        small, large = getattr(self, divisor), getattr(self, name)
+        if large % small:
+            raise ValueError(f"{type(self).__name__}: {divisor} ({small}) must divide {name} ({large})")
+
+    def _check_one_of(self, name: str, choices: Collection[str]) -> None:
+        if getattr(self, name) not in choices:
+            raise ValueError(f"{type(self).__name__}: {name} must be one of {choices}, got {getattr(self, name)!r}")
+
+    def _check_probability(self, name: str) -> None:
+        layers.check_probability(type(self).__name__, name, getattr(self, name))
+
+    def _check_number(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{type(self).__name__}: {name} must be a number, got {type(value).__name__}")
+
+    def _check_tokens(self, *names: str) -> None:
+        for name in names:
+            token = getattr(self, name)
+            if token is not None and (isinstance(token, bool) or not isinstance(token, int)):
+                raise TypeError(f"{type(self).__name__}: {name} must be an int, got {type(token).__name__}")

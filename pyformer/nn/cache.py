@@ -1,0 +1,151 @@
+"""What a transformer remembers of the tokens it has read: keys and values, of every layer, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import _core, ops
+
+
+class LayerCache:
+    """One layer of a KVCache, within a step."""
+
+    __slots__ = ("cache", "layer")
+
+    def __init__(self, cache: KVCache, layer: int) -> None:
+        self.cache, self.layer = cache, layer
+
+    def append(self, k: pf.Tensor, v: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
+        """Writes this step's keys and values (B, T, Hkv, D); returns all of the layer's, (B, capacity, Hkv, D)."""
+        keys, values = self.cache.keys[self.layer], self.cache.values[self.layer]
+        _core.cache_append_(keys, k, self.cache.starts)
+        _core.cache_append_(values, v, self.cache.starts)
+        return keys, values
+
+    @property
+    def reach(self) -> dict[str, pf.Tensor]:
+        """What `ops.attention` is to be told of this step: key_lengths and query_offset."""
+        return self.cache.reach
+
+
+class KVCache:
+    """Keys and values of the tokens that `rows` texts hold so far, for attention of one-token steps.
+
+    A step is `begin`, then every layer's `append`, then `ops.attention(q, keys, values, causal=True, **reach)`:
+
+        cache = nn.KVCache(num_layers=1, num_kv_heads=2, head_dim=8, rows=1)
+        cache.begin(tokens=3)
+        keys, values = cache[0].append(k, v)                  # (1, 3, 2, 8) each
+        out = ops.attention(q, keys, values, causal=True, **cache[0].reach)
+
+    Rows join and leave between steps. What attention gives for a row has the same bits whatever the others are, and
+    whatever room there is.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_kv_heads: int,
+        head_dim: int,
+        *,
+        rows: int = 0,
+        capacity: int = 0,
+        dtype: Any = None,
+        device: str = "cpu",
+    ) -> None:
+        self.dtype, self.device = pf.float32 if dtype is None else dtype, device
+        self._set_length(np.zeros(rows, np.int64))
+        shape = (rows, capacity, num_kv_heads, head_dim)
+        self.keys, self.values = ([self._zeros(shape) for _ in range(num_layers)] for _ in range(2))
+        self.starts = self.ends
+
+    @property
+    def rows(self) -> int:
+        """How many texts there are."""
+        return len(self.length)
+
+    @property
+    def capacity(self) -> int:
+        """For how many tokens of a row there is memory; `begin` makes more."""
+        return self.keys[0].shape[1]
+
+    def __getitem__(self, layer: int) -> LayerCache:
+        return LayerCache(self, layer)
+
+    @property
+    def reach(self) -> dict[str, pf.Tensor]:
+        """What `ops.attention` is to be told of this step: key_lengths and query_offset."""
+        return {"key_lengths": self.ends, "query_offset": self.starts}
+
+    def begin(self, tokens: int, counts: Any = None) -> None:
+        """Starts a step of `tokens` new tokens in each row, of which the first counts[b] count; by default all.
+
+        ValueError unless each count is from 0 to `tokens`.
+        """
+        if counts is not None:
+            counts = np.asarray(counts, np.int64)
+            if counts.shape != (self.rows,) or (self.rows and not 0 <= counts.min() <= counts.max() <= tokens):
+                raise ValueError(f"KVCache: counts must be ({self.rows},) from 0 to {tokens}, got {counts.tolist()}")
+        self.reserve(self.longest + tokens)
+        self.starts = self.ends
+        if counts is not None:
+            self._set_length(self.length + counts)
+            return
+        # What most steps are: one token more in each row, without a look at the lengths.
+        self.length, self.longest, self.ends = self.length + tokens, self.longest + tokens, self.starts + tokens
+
+    def truncate(self, length: Any) -> None:
+        """Takes rows back to `length` tokens, an int or integers (rows,); ValueError where there are fewer."""
+        length = np.broadcast_to(np.asarray(length, np.int64), self.length.shape)
+        if (length < 0).any() or (length > self.length).any():
+            raise ValueError(f"KVCache: length must be from 0 to {self.length.tolist()}, got {length.tolist()}")
+        self._set_length(length.copy())
+
+    def keep(self, rows: Any) -> None:
+        """Goes on with these rows in this order; the others leave, and one that is named twice is there twice."""
+        rows = np.asarray(rows, np.int64)
+        if np.array_equal(rows, np.arange(self.rows)):
+            return
+        index = self._indices(rows)
+        self._replace(lambda x: ops.embedding(index, x.reshape(x.shape[0], -1)).reshape(len(rows), *x.shape[1:]))
+        self._set_length(self.length[rows])
+
+    def join(self, other: KVCache) -> None:
+        """Adds the rows of `other`, which is not to be used afterwards, behind those here."""
+        if self.rows == 0:
+            self.keys, self.values = other.keys, other.values
+            self._set_length(other.length)
+            return
+        capacity = max(self.capacity, other.capacity)
+        self.reserve(capacity)
+        other.reserve(capacity)
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            mine[:] = [ops.concat([x, y]) for x, y in zip(mine, theirs, strict=True)]
+        self._set_length(np.concatenate([self.length, other.length]))
+
+    def reserve(self, capacity: int) -> None:
+        """Makes memory for `capacity` tokens a row, at least twice what there was if there was too little."""
+        if capacity <= self.capacity:
+            return
+        more = max(capacity, 2 * self.capacity) - self.capacity
+        self._replace(lambda x: ops.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)]))
+
+    def _replace(self, change: Callable[[pf.Tensor], pf.Tensor]) -> None:
+        for tensors in (self.keys, self.values):
+            # One after the other, so that only one of them is there twice.
+            for layer, tensor in enumerate(tensors):
+                tensors[layer] = change(tensor)
+
+    def _set_length(self, length: np.ndarray) -> None:
+        """How many tokens each row holds (rows,), the most of them, and the same as a Tensor."""
+        self.length, self.longest, self.ends = length, int(length.max(initial=0)), self._indices(length)
+
+    def _zeros(self, shape: tuple[int, ...]) -> pf.Tensor:
+        return pf.zeros(shape, dtype=self.dtype, device=self.device)
+
+    def _indices(self, values: np.ndarray) -> pf.Tensor:
+        return pf.tensor(values, device=self.device)

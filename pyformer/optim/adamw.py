@@ -1,0 +1,61 @@
+"""AdamW."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyformer as pf
+from pyformer import _core
+from pyformer.optim.optimizer import Optimizer, count_step
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
+
+    p -= lr * weight_decay * p, then p -= lr * m_hat / (sqrt(v_hat) + eps). Parameters without a
+    gradient are left alone and don't count the step.
+    """
+
+    _state_names = _always = ("exp_avg", "exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_range("eps", options["eps"], 0.0, math.inf)
+        if not isinstance(options["betas"], (tuple, list)):
+            raise TypeError(f"AdamW: betas must be a pair of numbers, got {type(options['betas']).__name__}")
+        if len(options["betas"]) != 2:
+            raise ValueError(f"AdamW: betas must be two numbers, got {options['betas']}")
+        for beta in options["betas"]:
+            self._check_range("betas", beta, 0.0, 1.0)
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+        by_step: dict[int, list[tuple[Any, ...]]] = {}
+        for p, grad in zip(params, grads, strict=True):
+            state = self._state_of(p, self._always)
+            by_step.setdefault(state["step"] + 1, []).append((state, p, grad, state["exp_avg"], state["exp_avg_sq"]))
+        for step, members in by_step.items():
+            states, *tensors = (list(column) for column in zip(*members, strict=True))
+            update = functools.partial(
+                _core.adamw_step_,
+                *tensors,
+                lr=float(group["lr"]),
+                beta1=float(group["betas"][0]),
+                beta2=float(group["betas"][1]),
+                eps=float(group["eps"]),
+                weight_decay=float(group["weight_decay"]),
+                step=step,
+            )
+            count_step(states, update)

@@ -1,0 +1,55 @@
+"""Gradient descent with momentum."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyformer as pf
+from pyformer import _core
+from pyformer.optim.optimizer import Optimizer, count_step
+
+
+class SGD(Optimizer):
+    """Gradient descent: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer.
+
+    With `nesterov`, p -= lr * (g + momentum * buffer). Buffers start as zeros when they are first needed.
+    """
+
+    _state_names = ("momentum",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_range("momentum", options["momentum"], 0.0, math.inf)
+        if not isinstance(options["nesterov"], bool):
+            raise TypeError(f"SGD: nesterov must be a bool, got {type(options['nesterov']).__name__}")
+        if options["nesterov"] and options["momentum"] == 0.0:
+            raise ValueError("SGD: nesterov needs a momentum above 0")
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+        names = self._state_names if group["momentum"] > 0.0 else ()
+        states = [self._state_of(p, names) for p in params]
+        momenta = [s["momentum"] for s in states] if names else []
+        update = functools.partial(
+            _core.sgd_step_,
+            params,
+            grads,
+            momenta,
+            lr=float(group["lr"]),
+            momentum=float(group["momentum"]),
+            weight_decay=float(group["weight_decay"]),
+            nesterov=bool(group["nesterov"]),
+        )
+        count_step(states, update)

@@ -1,0 +1,118 @@
+"""The metrics of a run, one JSON object a line, and the loss curve drawn from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyformer import files, svg
+from pyformer.training.options import MAX_COUNT
+
+METRICS_NAME = "metrics.jsonl"
+CURVE_NAME = "loss_curve.svg"
+
+
+class Metrics:
+    """Appends one JSON object a line, flushed so that a kill loses no whole line."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, **values: Any) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(values, allow_nan=False) + "\n")
+            self._file.flush()
+
+
+class Clock:
+    """Tokens a second since the start of this process's part of the run."""
+
+    def __init__(self) -> None:
+        self.start, self.tokens = time.perf_counter(), 0
+
+    def tokens_per_second(self) -> float:
+        return self.tokens / max(time.perf_counter() - self.start, 1e-9)
+
+
+@contextlib.contextmanager
+def progress_bar(shown: bool, steps: int, done: int) -> Iterator[Any]:
+    """A bar on stderr, or None where it is not wanted or the process was started without a stderr."""
+    if not shown or sys.stderr is None:
+        yield None
+        return
+    from tqdm import tqdm
+
+    # A log file gets a line now and then, not ten a second.
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=steps, initial=done, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+        yield bar
+
+
+def printable(text: str) -> str:
+    """`text` without the control characters that could upset a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines of a metrics file.
+
+    Lines that are no JSON object with a possible step are left out, and so are numbers not finite.
+    """
+    try:
+        lines = Path(path).read_bytes().decode("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    entries = []
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and _is_step(entry.get("step")):
+                entries.append({name: v for name, v in entry.items() if not _is_number(v) or _is_finite(v)})
+    return entries
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and 0 <= value <= MAX_COUNT
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a float can hold the number: an int may be beyond that."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
+    """Drops what was written after `step`, and a last line that was cut off."""
+    entries = [entry for entry in read_metrics(path) if entry["step"] <= step]
+    files.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+
+
+def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    """(step, value) of the entries that hold a finite number called `name`."""
+    values = [(entry["step"], entry.get(name)) for entry in entries]
+    return [(float(s), float(v)) for s, v in values if _is_number(v) and _is_finite(v)]
+
+
+def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: str = "nats") -> None:
+    """Draws the run's metrics into loss_curve.svg; losses are so many `measure` a `unit`."""
+    entries = read_metrics(Path(run) / METRICS_NAME)
+    lines = {
+        "training": loss_points(entries, "loss"),
+        "validation": loss_points(entries, "validation_loss"),
+    }
+    title = printable(files.display_name(Path(run).name))
+    picture = svg.line_chart(title, "step", f"loss ({measure} a {unit})", lines)
+    files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())

@@ -1,0 +1,101 @@
+"""The options of a training run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+MAX_COUNT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of a training run. All of them except the last five decide the trained weights.
+
+    Attributes:
+        steps: optimiser steps of the whole run.
+        batch: rows of a micro-batch.
+        accumulate: micro-batches of a step. Their gradients are added before the optimiser moves the weights.
+        lr: the highest learning rate. The learning-rate schedule rises to it in a straight line and falls from it
+            along half a cosine.
+        warmup: steps over which the learning rate rises.
+        final_lr: the learning rate after the last step, as a part of `lr`.
+        weight_decay: AdamW's weight decay. It applies to parameters with two axes or more.
+        beta1: how much of its running mean of gradients AdamW keeps at each step.
+        beta2: how much of its running mean of squared gradients AdamW keeps at each step.
+        clip: the largest norm of the gradient. A larger gradient is scaled down to it.
+        average: the part of the steps, counted from the end, whose weights are averaged. Their mean replaces the
+            weights after the last step (Izmailov et al. 2018, "Averaging weights leads to wider optima"). With 0 the
+            last step's weights stay.
+        seed: the seed of the batches and of the random numbers that a step draws, such as dropout's.
+        log_every: steps between two lines of training loss in the metrics.
+        eval_every: steps between two evaluations on the validation part.
+        eval_batches: the most batches of an evaluation.
+        save_every: steps between two checkpoints.
+        sample_every: steps between two samples of text in the log; 0 for none.
+
+    Raises:
+        TypeError: an option has the wrong type; the message names it.
+        ValueError: an option is out of range; the message names it.
+    """
+
+    steps: int = 3000
+    batch: int = 12
+    accumulate: int = 1
+    lr: float = 2e-3
+    warmup: int = 100
+    final_lr: float = 0.1
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 1.0
+    average: float = 0.0
+    seed: int = 0
+    log_every: int = 10
+    eval_every: int = 250
+    eval_batches: int = 32
+    save_every: int = 500
+    sample_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate"):
+            self._check_int(name, 1, MAX_COUNT)
+        for name in ("log_every", "eval_every", "eval_batches", "save_every"):
+            self._check_int(name, 1, MAX_COUNT)
+        for name in ("warmup", "sample_every"):
+            self._check_int(name, 0, MAX_COUNT)
+        self._check_int("seed", 0, 2**63 - 1)
+        self._check_float("lr", 0.0, math.inf, open_low=True)
+        self._check_float("clip", 0.0, math.inf, open_low=True)
+        self._check_float("weight_decay", 0.0, math.inf)
+        for name in ("final_lr", "beta1", "beta2", "average"):
+            self._check_float(name, 0.0, 1.0)
+
+    def _check_int(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+    def _check_float(self, name: str, low: float, high: float, open_low: bool = False) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+        if not low <= value < high or (open_low and value == low):
+            wanted = "above" if open_low else "at least"
+            bound = "finite" if high == math.inf else "below 1"
+            raise ValueError(f"{name} must be {wanted} {low:g} and {bound}, got {value}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingOptions:
+        """What `to_dict` gave; ValueError for a name that is no option."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"TrainingOptions: unknown options {unknown}")
+        return cls(**values)

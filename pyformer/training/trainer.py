@@ -1,0 +1,236 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import data, optim
+from pyformer.tokenizers import Tokenizer
+from pyformer.training.average import WeightMean
+from pyformer.training.checkpoint import Checkpointed
+from pyformer.training.evaluation import evaluating, mean_loss
+from pyformer.training.metrics import Clock, Metrics, printable, progress_bar, write_loss_curve
+from pyformer.training.options import TrainingOptions
+from pyformer.training.step import MicroBatches, Terms, TreeSum, apply_sum, form_gradients
+
+log = logging.getLogger(__name__)
+
+SAMPLE_TOKENS = 160
+
+
+class Trainer(Checkpointed):
+    """Trains `model` on token arrays (n,), in a run folder or, with `run` None, in memory only.
+
+    Parameters that require no gradient stay as they are. With a tokenizer it logs a sample of text
+    now and then. `request_stop` (safe in a signal handler) makes `train` save a checkpoint and
+    return. A run that goes on from a checkpoint gives exactly the weights of one that never stopped.
+    """
+
+    measure = "nats"
+    counted = "tokens"
+
+    def __init__(
+        self,
+        model: Any,
+        train_tokens: np.ndarray,
+        validation_tokens: np.ndarray,
+        options: TrainingOptions,
+        run: str | os.PathLike[str] | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        self.context_length = model.config.context_length
+        self.train_tokens = train_tokens
+        for tokens in (train_tokens, validation_tokens):
+            if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu" or tokens.ndim != 1:
+                raise TypeError("Trainer: expected tokens as one-dimensional NumPy arrays of integers")
+        validation = data.validation_batches(
+            validation_tokens,
+            batch=options.batch,
+            context_length=self.context_length,
+            count=options.eval_batches,
+        )
+        if train_tokens.size <= self.context_length or not validation:
+            raise ValueError("Trainer: expected more tokens than the context length in both parts")
+        self._set_up(model, validation, options, run, tokenizer)
+
+    def _set_up(
+        self,
+        model: Any,
+        validation: list[tuple[np.ndarray, ...]],
+        options: TrainingOptions,
+        run: str | os.PathLike[str] | None,
+        tokenizer: Tokenizer | None = None,
+    ) -> None:
+        self.model, self.options, self.tokenizer = model, options, tokenizer
+        self.run = None if run is None else Path(run)
+        self.validation = validation
+        self.step = 0
+        self.saved_step = self._exported_step = self._evaluated_step = None
+        self.validation_loss = None
+        self.optimizer = self._make_optimizer()
+        self.schedule = optim.CosineSchedule(options.steps, options.warmup, options.final_lr)
+        self._recent = []
+        self._stop = False
+        self._mean = WeightMean(model, options)
+
+    def _make_optimizer(self) -> optim.AdamW:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("Trainer: expected a model with parameters that require a gradient, all are frozen")
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2]},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        o = self.options
+        return optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=o.lr,
+            betas=(o.beta1, o.beta2),
+            eps=1e-8,
+            weight_decay=o.weight_decay,
+        )
+
+    @property
+    def unit(self) -> str:
+        """What a token is: losses are in nats a unit."""
+        return self.tokenizer.unit if self.tokenizer else "token"
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.options.batch * self.options.accumulate * self.context_length
+
+    def request_stop(self) -> None:
+        """Makes `train` drop the step it is in, save a checkpoint and return."""
+        self._stop = True
+
+    def train(self, progress: bool = False) -> bool:
+        """Trains until the last step (True) or until asked to stop (False), saving on the way.
+
+        With `progress` it draws a bar on stderr. FloatingPointError if a loss, the gradient or the
+        weights are not finite: the last checkpoint stays. OSError if a checkpoint can't be written:
+        the one before stays.
+        """
+        if self.saved_step is None:
+            self.save()
+        self.model.train()
+        shown = progress_bar(progress, self.options.steps, self.step)
+        with shown as bar, self._metrics_file() as metrics:
+            clock = Clock()
+            while self.step < self.options.steps and not self._stop:
+                loss = self._train_step()
+                if loss is None:
+                    break
+                self._after_step(loss, metrics, clock, bar)
+        if self.saved_step != self.step:
+            self.save()
+        elif self._exported_step != self.step:
+            # The process before this one may have died between its checkpoint and the export.
+            self.export()
+        return self.step == self.options.steps
+
+    def _train_step(self) -> float | None:
+        """One optimiser step; its mean loss, or None if it was dropped because of a stop."""
+        o = self.options
+        self.optimizer.zero_grad()
+        counts = [1] if o.accumulate == 1 else [self._count(number) for number in range(o.accumulate)]
+        micro_batches = MicroBatches(o.seed, self.step, counts, self.own_micro_batches(), self._loss)
+        tree = form_gradients(self.model, micro_batches, lambda: self._stop)
+        if tree is None:
+            return None
+        loss = apply_sum(self.model, self.reduce_gradients(tree))
+        self._check_finite("the loss", loss, self.step + 1)
+        norm = optim.clip_grad_norm_(self.model.parameters(), o.clip)
+        self._check_finite("the norm of the gradient", norm, self.step + 1)
+        self.optimizer.scale_lr(self.schedule(self.step))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self._mean.take(self.step)
+        return loss
+
+    def own_micro_batches(self) -> Sequence[int]:
+        """The numbers of the micro-batches whose gradients this process forms: all of them."""
+        return range(self.options.accumulate)
+
+    def reduce_gradients(self, tree: TreeSum) -> Terms:
+        """The sum over all of the step's micro-batches, those of other processes included: here there are none.
+
+        Where there are, this is the place to exchange `tree.nodes` with them, and the only one between the gradients
+        and the update.
+        """
+        return tree.total()
+
+    def _micro_batch(self, number: int) -> tuple[np.ndarray, ...]:
+        """Micro-batch `number` of this step: the arguments of the model's loss."""
+        return data.sample_batch(
+            self.train_tokens,
+            seed=self.options.seed,
+            step=self.step,
+            batch=self.options.batch,
+            context_length=self.context_length,
+            first=number * self.options.batch,
+        )
+
+    def _count(self, number: int) -> int:
+        """The number of counted targets of a micro-batch; of text all count."""
+        return self.options.batch * self.context_length
+
+    def _loss(self, number: int) -> pf.Tensor:
+        return self.model.loss(*self._micro_batch(number))
+
+    def _after_step(self, loss: float, metrics: Metrics, clock: Clock, bar: Any) -> None:
+        o, last = self.options, self.step == self.options.steps
+        self._recent.append(loss)
+        clock.tokens += self.tokens_per_step
+        if bar is not None:
+            bar.set_postfix_str(self._postfix(loss, clock), refresh=False)
+            bar.update()
+        if self.step % o.log_every == 0 or last:
+            metrics.write(
+                step=self.step,
+                loss=sum(self._recent) / len(self._recent),
+                lr=self.optimizer.param_groups[0]["lr"],
+                tokens_per_second=round(clock.tokens_per_second()),
+            )
+            self._recent = []
+        if self.step % o.eval_every == 0 or last:
+            self._evaluate_and_report(metrics)
+        if o.sample_every and self.tokenizer and (self.step % o.sample_every == 0 or last):
+            log.info("step %d, a sample:\n%s", self.step, printable(self.sample()))
+        if self.step % o.save_every == 0 or last:
+            self.save()
+
+    def _postfix(self, loss: float, clock: Clock) -> str:
+        text = f"loss {loss:.3f}, {clock.tokens_per_second():,.0f} {self.counted}/s"
+        if self.validation_loss is not None:
+            text += f", validation {self.validation_loss:.3f}"
+        return text
+
+    def _evaluate_and_report(self, metrics: Metrics) -> None:
+        loss = self.evaluate()
+        self._check_finite("the validation loss", loss, self.step)
+        self.validation_loss, self._evaluated_step = loss, self.step
+        metrics.write(step=self.step, validation_loss=self.validation_loss)
+        measure = f"{self.measure} a {self.unit}"
+        log.info("step %d: validation loss %.4f %s", self.step, self.validation_loss, measure)
+        if self.run is not None:
+            write_loss_curve(self.run, self.unit, self.measure)
+
+    def evaluate(self) -> float:
+        """Mean loss of a target over the fixed validation batches, without dropout."""
+        return mean_loss(self.model, self.validation)
+
+    def sample(self) -> str:
+        """A short text from the model; the same for the same weights."""
+        assert self.tokenizer is not None
+        prompt = self.validation[0][0][:1, : max(1, self.context_length // 4)]
+        with evaluating(self.model):
+            out = self.model.generate(prompt, SAMPLE_TOKENS, temperature=0.8, seed=self.options.seed, overflow="slide")
+        return self.tokenizer.decode(out.numpy()[0])

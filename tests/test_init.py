@@ -1,0 +1,111 @@
+"""nn.init: distributions, fans, what skipping and outlines do."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer import nn
+from pyformer.models import GPT, GPTConfig, Llama, LlamaConfig
+
+SHAPE = (60, 40, 3)
+FAN_IN, FAN_OUT = 120, 180
+
+
+def values(fill, *args, shape=SHAPE, **options):
+    pf.manual_seed(0)
+    tensor = pf.full(shape, 99.0)
+    assert getattr(nn.init, fill)(tensor, *args, **options) is tensor
+    return tensor.numpy()
+
+
+@pytest.mark.parametrize(
+    ("fill", "options", "mean", "std"),
+    [
+        ("normal_", {}, 0.0, 1.0),
+        ("normal_", {"mean": 2.0, "std": 0.5}, 2.0, 0.5),
+        ("xavier_normal_", {}, 0.0, math.sqrt(2 / (FAN_IN + FAN_OUT))),
+        ("xavier_normal_", {"gain": 3.0}, 0.0, 3 * math.sqrt(2 / (FAN_IN + FAN_OUT))),
+        ("kaiming_normal_", {}, 0.0, math.sqrt(2 / FAN_IN)),
+        ("kaiming_normal_", {"gain": 1.0, "fan": "out"}, 0.0, math.sqrt(1 / FAN_OUT)),
+        # Of a normal distribution cut at two deviations on both sides.
+        ("trunc_normal_", {}, 0.0, 0.8796),
+        ("trunc_normal_", {"std": 0.02, "low": -0.04, "high": 0.04}, 0.0, 0.02 * 0.8796),
+    ],
+)
+def test_normal_distributions(fill, options, mean, std):
+    drawn = values(fill, **options)
+    assert abs(drawn.mean() - mean) < 5 * std / math.sqrt(drawn.size)
+    assert abs(drawn.std() / std - 1) < 5 / math.sqrt(2 * drawn.size)
+    if fill == "trunc_normal_":
+        assert np.abs(drawn).max() <= options.get("high", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("fill", "options", "low", "high"),
+    [
+        ("uniform_", {}, 0.0, 1.0),
+        ("uniform_", {"low": -3.0, "high": 1.0}, -3.0, 1.0),
+        ("xavier_uniform_", {}, -math.sqrt(6 / (FAN_IN + FAN_OUT)), math.sqrt(6 / (FAN_IN + FAN_OUT))),
+        ("kaiming_uniform_", {}, -math.sqrt(6 / FAN_IN), math.sqrt(6 / FAN_IN)),
+        ("kaiming_uniform_", {"gain": 1.0, "fan": "out"}, -math.sqrt(3 / FAN_OUT), math.sqrt(3 / FAN_OUT)),
+    ],
+)
+def test_uniform_distributions(fill, options, low, high):
+    drawn = values(fill, **options)
+    width = high - low
+    assert low <= drawn.min() < low + 0.01 * width
+    assert high - 0.01 * width < drawn.max() <= high
+    assert abs(drawn.mean() - (low + high) / 2) < 5 * width / math.sqrt(12 * drawn.size)
+
+
+def test_constants_and_dtypes():
+    assert (values("zeros_") == 0).all()
+    assert (values("ones_") == 1).all()
+    assert (values("constant_", 2.5) == 2.5).all()
+    wide = nn.init.normal_(pf.zeros(4, dtype=pf.float64))
+    assert wide.dtype == pf.float64
+    weight = nn.Linear(3, 2).weight
+    nn.init.ones_(weight)
+    assert weight.requires_grad
+    assert weight.is_leaf
+
+
+def test_nothing_is_drawn_inside_skip():
+    pf.manual_seed(3)
+    expected = pf.randn(4).numpy()
+    pf.manual_seed(3)
+    with nn.init.skip():
+        kept = nn.init.normal_(pf.full((4,), 7.0))
+        linear = nn.Linear(3, 2)
+    assert (kept.numpy() == 7).all()
+    assert (linear.weight.numpy() == 0).all()
+    np.testing.assert_array_equal(pf.randn(4).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda t: nn.init.normal_(t, std=-1.0), ValueError, "normal_: std must be 0 or above"),
+        (lambda t: nn.init.normal_(t, std="x"), TypeError, "normal_: std must be a number"),
+        (lambda t: nn.init.uniform_(t, 2.0, 1.0), ValueError, "uniform_: low must be at most high"),
+        (lambda t: nn.init.trunc_normal_(t, std=0.0), ValueError, "trunc_normal_: std must be above 0"),
+        (lambda t: nn.init.trunc_normal_(t, low=5.0, high=9.0), ValueError, "must hold 1% of the distribution"),
+        (lambda t: nn.init.xavier_normal_(t[0, 0]), ValueError, r"xavier_normal_: tensor must be \(out, in, ...\)"),
+        (lambda t: nn.init.kaiming_uniform_(t, fan="both"), ValueError, "fan must be 'in' or 'out'"),
+    ],
+)
+def test_bad_settings(call, error, message):
+    with pytest.raises(error, match=message):
+        call(pf.zeros(SHAPE))
+
+
+@pytest.mark.parametrize("model", [GPT, Llama])
+def test_parameters_are_counted_without_making_any(model):
+    config = {GPT: GPTConfig, Llama: LlamaConfig}[model](61, 24, 2, 4, 32)
+    assert config.parameter_count() == model(config).num_parameters()
+    huge = GPTConfig(10**9, 10**9, 2, 4, 2**30)
+    assert huge.parameter_count() > 2 * 10**9 * 2**30
