@@ -13,6 +13,7 @@ from pyformer._core import (
     __version__,
     arange,
     asarray,
+    device,
     empty_cache,
     from_dlpack,
     full,
@@ -32,6 +33,8 @@ bfloat16 = DType.bfloat16
 float16 = DType.float16
 int64 = DType.int64
 int32 = DType.int32
+int8 = DType.int8
+uint8 = DType.uint8
 bool = DType.bool
 
 # These use the names above.
@@ -50,6 +53,7 @@ __all__ = [
     "bool",
     "checkpoint",
     "cuda",
+    "device",
     "empty_cache",
     "enable_grad",
     "float16",
@@ -59,6 +63,7 @@ __all__ = [
     "from_pretrained",
     "full",
     "get_num_threads",
+    "int8",
     "int32",
     "int64",
     "manual_seed",
@@ -74,6 +79,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "tensor",
+    "uint8",
     "zeros",
 ]
 

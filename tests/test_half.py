@@ -60,9 +60,7 @@ def run(case, arrays, dtype):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_rounded_once(case, dtype):
-    arrays = {
-        k: rounded(v, "bfloat16") if v.dtype.kind == "f" else v for k, v in make_inputs(case, "float32").items()
-    }
+    arrays = {k: rounded(v, "bfloat16") if v.dtype.kind == "f" else v for k, v in make_inputs(case, "float32").items()}
     _core.set_isa("ref")
     got, got_grads = run(case, arrays, dtype)
     expected, expected_grads = run(case, arrays, "float32")
