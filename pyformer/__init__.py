@@ -1,6 +1,7 @@
 """pyformer trains and runs transformers on its own C++ core: `import pyformer as pf`."""
 
 from importlib import import_module
+from pathlib import Path as _Path
 from pkgutil import extend_path
 
 # In a checkout the compiled core is not here but in the installed package.
@@ -52,6 +53,7 @@ __all__ = [
     "bfloat16",
     "bool",
     "checkpoint",
+    "cmake_dir",
     "cuda",
     "device",
     "empty_cache",
@@ -100,3 +102,14 @@ def show_config() -> str:
         f"devices: cpu{', cuda' if cuda.is_available() else ''}",
     ]
     return "\n".join(lines)
+
+
+def cmake_dir() -> str:
+    """The folder where CMake's `find_package(pyformer)` finds the C++ library, for CMAKE_PREFIX_PATH or pyformer_DIR.
+
+    FileNotFoundError where the package was not installed by pip but put together by hand.
+    """
+    folder = _Path(_core.__file__).parent / "lib" / "cmake" / "pyformer"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"cmake_dir: expected the C++ library's CMake package in {folder}, got no such folder")
+    return str(folder)

@@ -10,7 +10,7 @@ cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLA
   -DPython_EXECUTABLE="$(command -v python)" >/dev/null
 cmake --build "$build" --target _core
 cp -r "$root/pyformer" "$build/site/"
-cp "$build"/_core*.so "$build/site/pyformer/"
+cp "$build"/_core*.so "$build/libpyformer.so" "$build/site/pyformer/"
 cd "$build"
 export PYTHONPATH="$build/site:$root/tests" PYFORMER_ALLOCATOR=system
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1

@@ -256,6 +256,25 @@ def test_arguments_that_are_no_tensors_are_named(call, expected):
     assert "\n" not in str(raised.value)
 
 
+def test_the_error_text_of_pybind11_is_the_one_that_the_bindings_rewrite():
+    calls = {
+        "softmax: expected (x: Tensor, axis: int = -1), got None": lambda: ops.softmax(None),
+        "exp: expected (self: Tensor), got 3": lambda: pf.Tensor.exp(3),
+        "PackedLinear: expected (weight: Tensor, bias: Tensor | None = None), got None": lambda: _core.PackedLinear(
+            None
+        ),
+        "zero_: expected (tensor: Tensor) or (tensors: Sequence[Tensor]), got 3": lambda: _core.zero_(3),
+        "topk: expected (x: Tensor, k: int, axis: int = -1), got kwargs: k=1": lambda: ops.topk(k=1),
+    }
+    for expected, call in calls.items():
+        with pytest.raises(TypeError) as raised:
+            call()
+        assert str(raised.value) == expected, (
+            "pybind11's text for wrong arguments has changed: fit explain_arguments() in csrc/bindings/module.cpp to "
+            "it, and the bounds of pybind11 in pyproject.toml"
+        )
+
+
 @pytest.mark.parametrize("scalar", [np.longdouble(2), np.float16(2), np.int8(2), np.uint64(2)])
 def test_numpy_numbers_take_the_dtype_of_the_tensor(scalar):
     x = pf.ones(3, requires_grad=True)

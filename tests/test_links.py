@@ -20,3 +20,12 @@ def test_files_that_a_page_names_exist(page):
 def test_links_are_found():
     assert len(PAGES) > 6
     assert sum(len(re.findall(r"\]\(", page.read_text())) for page in PAGES) > 40
+
+
+def test_the_page_on_embedding_shows_the_example_as_it_is():
+    """tests/embedding.sh builds these files and checks what the program prints."""
+    page = (ROOT / "docs/embedding.md").read_text()
+    for file in ("CMakeLists.txt", "layer.cpp"):
+        assert f"\n{(ROOT / 'examples/cpp' / file).read_text()}```\n" in page, file
+    printed = (ROOT / "tests/embedding.sh").read_text().split("EXPECTED'\n")[1].split("EXPECTED\n")[0]
+    assert f"```\n{printed}```\n" in page

@@ -13,9 +13,14 @@ void test_workspace();
 
 int main() {
   const std::pair<const char*, void (*)()> tests[] = {
-      {"allocator", test_allocator},         {"core", test_core},
-      {"cpu placement", test_cpu_placement}, {"math", test_math},
-      {"thread pool", test_thread_pool},     {"workspace", test_workspace},
+      {"allocator", test_allocator},
+      {"cpu placement", test_cpu_placement},
+      {"thread pool", test_thread_pool},
+      {"workspace", test_workspace},
+#if !defined(PF_TEST_THREADS_ONLY)
+      {"core", test_core},
+      {"math", test_math},
+#endif
   };
   int failed = 0;
   for (const auto& [name, test] : tests) {

@@ -32,6 +32,9 @@ def add_command(commands: Any) -> None:
         description="Show this build: version, instruction set, threads, devices; or a run, or a saved model.",
     )
     parser.add_argument("folder", type=Path, nargs="?", metavar="RUN", help="folder of a run or a model")
+    parser.add_argument(
+        "--cmake-dir", action="store_true", help="print only where CMake's find_package(pyformer) finds the C++ library"
+    )
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -40,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     """Prints; 0."""
     if args.threads:
         pf.set_num_threads(args.threads)
-    if args.folder is None:
+    if args.cmake_dir:
+        print(pf.cmake_dir())
+    elif args.folder is None:
         print(pf.show_config())
     else:
         # Everything is read before the first line appears.

@@ -55,13 +55,16 @@ class Pretrained(nn.Module):
         formats.save_model(folder, config, {names[name]: state[name] for name in state}, transposed, shard_bytes)
 
     @classmethod
-    def from_pretrained(cls: type[Self], folder: str | os.PathLike, *, dtype: Any = None, **options: Any) -> Self:
+    def from_pretrained(
+        cls: type[Self], folder: str | os.PathLike, *, dtype: Any = None, device: Any = None, **options: Any
+    ) -> Self:
         """Opens a folder of `save_pretrained`, or of the same family in `transformers`, in evaluation mode.
 
         Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once.
 
         Args:
             dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.
+            device: where the model is to be; by default that of new tensors.
             options: what the class itself takes beside its config.
 
         Raises:
@@ -78,7 +81,8 @@ class Pretrained(nn.Module):
         with nn.init.skip():
             model = cls(config, **options)
         model.to(weights.dtype() if dtype is None else dtype)
-        return weights.fill(model).eval()
+        weights.fill(model)
+        return (model if device is None else model.to(device)).eval()
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
