@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pyformer import _core, files, optim
+from pyformer import _core, formats, optim
 from pyformer.training.average import WeightMean
 from pyformer.training.evaluation import evaluating
 from pyformer.training.metrics import METRICS_NAME, Metrics, rewind_metrics, write_loss_curve
@@ -65,7 +65,7 @@ class Checkpointed:
             "validation_loss": self.validation_loss,
             **self._more_state(),
         }
-        files.save_state(path, state)
+        formats.save_state(path, state)
         self.saved_step = self.step
         self.export()
 
@@ -91,7 +91,7 @@ class Checkpointed:
         """
         assert self.run is not None
         path = self.run / CHECKPOINT_NAME
-        state = files.load_state(path)
+        state = formats.load_state(path)
         try:
             step, recent = int(state["step"]), [float(x) for x in state["recent_losses"]]
             seed, stream = (int(x) for x in state["random_state"])

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyformer import files, svg
+from pyformer import formats, svg
 from pyformer.training.options import MAX_COUNT
 
 METRICS_NAME = "metrics.jsonl"
@@ -97,7 +97,7 @@ def _is_finite(value: float) -> bool:
 def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
     """Drops what was written after `step`, and a last line that was cut off."""
     entries = [entry for entry in read_metrics(path) if entry["step"] <= step]
-    files.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    formats.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
 
 def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -113,6 +113,6 @@ def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: 
         "training": loss_points(entries, "loss"),
         "validation": loss_points(entries, "validation_loss"),
     }
-    title = printable(files.display_name(Path(run).name))
+    title = printable(formats.display_name(Path(run).name))
     picture = svg.line_chart(title, "step", f"loss ({measure} a {unit})", lines)
-    files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
+    formats.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
