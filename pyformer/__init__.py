@@ -88,7 +88,12 @@ def __getattr__(name: str) -> object:
 
 
 def show_config() -> str:
-    """What this build is and what it uses: version, instruction set, threads, devices; one line each."""
+    """What this build is and what it uses: version, instruction set, threads, devices; one line each.
+
+    Example:
+        >>> print(pf.show_config().split()[0])
+        pyformer
+    """
     lines = [
         f"pyformer {__version__}",
         f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",

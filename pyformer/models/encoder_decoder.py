@@ -26,10 +26,23 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig(Config):
-    """The shape of an EncoderDecoder; raises TypeError or ValueError for values that make none.
+    """The shape of an EncoderDecoder.
 
-    num_layers: of the encoder, and of the decoder. hidden_dim: 4 * embed_dim unless given. norm_first: normalise
-    before each part, and once at the end of both stacks, instead of after. bos_id starts a target, eos_id ends it.
+    Args:
+        vocab_size, context_length, num_heads, embed_dim: as in `GPTConfig`.
+        num_layers: of the encoder, and of the decoder.
+        hidden_dim: of the MLPs, 4 embed_dim by default.
+        dropout: probability.
+        norm_first: normalise before each part, and once at the end of both stacks, instead of after each part.
+        bos_id, eos_id: the tokens that start and end a target.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.EncoderDecoderConfig(100, 16, num_layers=1, num_heads=2, embed_dim=16).hidden_dim
+        64
     """
 
     vocab_size: int
@@ -59,7 +72,26 @@ class EncoderDecoderConfig(Config):
 
 
 class EncoderDecoder(Pretrained):
-    """The model, freshly initialised from `pf.manual_seed`'s stream, float32."""
+    """The transformer of the first paper: an encoder of a source, a decoder that writes a target.
+
+    Freshly initialised from `pf.manual_seed`'s stream, float32. `translate` searches greedily or by a beam.
+
+    Args:
+        config: an EncoderDecoderConfig.
+
+    Raises:
+        TypeError: config is no EncoderDecoderConfig; later, ids are no integers.
+        ValueError: later, a text exceeds the context length, or a shape does not fit.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need".
+
+    Example:
+        >>> config = pf.models.EncoderDecoderConfig(20, 16, num_layers=1, num_heads=2, embed_dim=8)
+        >>> model = pf.models.EncoderDecoder(config)
+        >>> model([[5, 6, 7]], [[0, 8]]).shape, model.loss([[5, 6, 7]], [[0, 8, 1]]).shape
+        ((1, 2, 20), ())
+    """
 
     model_type = "pyformer_encoder_decoder"
     config_class = EncoderDecoderConfig
