@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn, ops
+from pyformer import nn
 from pyformer.generation.beam import beam_search
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
+from pyformer.models.translation import Translation
 from pyformer.nn.layers import check_sizes
 
 IGNORED = -100
@@ -275,7 +276,7 @@ class EncoderDecoder(Pretrained):
             raise ValueError(f"EncoderDecoder: length_penalty must be 0 or above, got {length_penalty}")
         with nn.inference():
             memory, lengths = self.encode(source, source_lengths)
-            decoder = _Translation(self, memory, lengths, beams, limit)
+            decoder = Translation(self, memory, lengths, beams, limit)
             return beam_search(
                 decoder.extend,
                 memory.shape[0],
@@ -293,37 +294,3 @@ class EncoderDecoder(Pretrained):
             lengths = read_lengths("EncoderDecoder", lengths, *ids.shape, name=f"{name}_lengths")
             lengths = pf.tensor(lengths, device=device)
         return ids, lengths
-
-
-class _Translation:
-    """`beams` targets for each of B sources, in the middle of being written, one token a step."""
-
-    def __init__(
-        self, model: EncoderDecoder, memory: pf.Tensor, lengths: pf.Tensor | None, beams: int, limit: int
-    ) -> None:
-        self.model, self.beams, self.lengths = model, beams, lengths
-        attention = model.decoder[0].attention
-        heads, width = attention.num_kv_heads, attention.head_dim
-        where = {"dtype": memory.dtype, "device": memory.device}
-        self.cache = nn.KVCache(len(model.decoder), heads, width, rows=memory.shape[0] * beams, capacity=limit, **where)
-        # The beams of a source share its keys and values.
-        self.sources = [block.cross.project(memory) for block in model.decoder]
-
-    def extend(self, tokens: np.ndarray, origins: np.ndarray) -> np.ndarray:
-        """Log-probabilities (B * beams, V), float64, of the token after `tokens` (B * beams,).
-
-        Row i goes on from what row origins[i] has seen. ValueError for a NaN.
-        """
-        model, cache = self.model, self.cache
-        cache.keep(origins)
-        positions = cache.length[:1]
-        cache.begin(1)
-        x = model.embed(pf.tensor(tokens[:, None], device=cache.device), positions)
-        for layer, (block, source) in enumerate(zip(model.decoder, self.sources, strict=True)):
-            x = block(x, source, context_lengths=self.lengths, cache=cache[layer])
-        logits = model.tokens.as_linear(model.final(x).reshape(len(tokens), -1))
-        log_probabilities = ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
-        if np.isnan(log_probabilities).any():
-            row = int(np.isnan(log_probabilities).any(axis=1).argmax()) // self.beams
-            raise ValueError(f"EncoderDecoder: the logits of row {row} hold nan")
-        return log_probabilities
