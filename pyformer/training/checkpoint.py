@@ -138,7 +138,20 @@ class Checkpointed:
 
 
 def remove_leftovers(run: str | os.PathLike[str]) -> None:
-    """Removes temporary files that a killed process left in the run's folders."""
+    """Removes temporary files that a killed process left in a run's folders.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        OSError: a file can't be removed.
+
+    Example:
+        >>> _ = (folder / ".model.tmp").write_text("half")
+        >>> pf.training.remove_leftovers(folder)
+        >>> list(folder.iterdir())
+        []
+    """
     for folder in (Path(run), Path(run) / CHECKPOINT_NAME.parent):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
@@ -146,9 +159,21 @@ def remove_leftovers(run: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def locked(run: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps the run's folder for this process; the system lets go of it however the process ends.
+    """Keeps a run's folder for this process; the system lets go of it however the process ends.
 
-    Does nothing on systems and file systems without such locks. RuntimeError if another process holds it.
+    It does nothing on systems and file systems without such locks.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        RuntimeError: another process holds it.
+
+    Example:
+        >>> with pf.training.locked(folder):
+        ...     held = sorted(path.name for path in folder.iterdir())
+        >>> held, list(folder.iterdir())
+        (['.lock'], [])
     """
     try:
         import fcntl
