@@ -7,7 +7,8 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from tolerance import old_assert_close as assert_close, bound
+from tolerance import bound
+from tolerance import old_assert_close as assert_close
 
 import pyformer as pf
 from pyformer import models, nn, ops

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tolerance import old_assert_close as assert_close, bound
+from tolerance import bound
+from tolerance import old_assert_close as assert_close
 from transformers import BertConfig as TheirConfig
 from transformers import BertForSequenceClassification, BertModel
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tolerance import old_assert_close as assert_close, bound
+from tolerance import bound
+from tolerance import old_assert_close as assert_close
 from transformers import BertModel
 
 import pyformer as pf

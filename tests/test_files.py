@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from tolerance import old_assert_close as assert_close, bound
+from tolerance import bound
+from tolerance import old_assert_close as assert_close
 from transformers import GPT2LMHeadModel
 
 import pyformer as pf

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerance import old_assert_close as assert_close, bound
+from tolerance import bound
+from tolerance import old_assert_close as assert_close
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import pyformer as pf

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import old_assert_close as assert_close, bound
+from tolerance import bound
+from tolerance import old_assert_close as assert_close
 from transformers import LlamaConfig as TheirConfig
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerance import old_assert_close as assert_close, bound, same_bits
+from tolerance import bound, same_bits
+from tolerance import old_assert_close as assert_close
 from torch_twins import bspline, cfc_layer, retention
 
 import pyformer as pf

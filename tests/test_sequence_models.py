@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import old_assert_close as assert_close, bound, same_bits
+from tolerance import bound, same_bits
+from tolerance import old_assert_close as assert_close
 
 import pyformer as pf
 from pyformer import tokenizers

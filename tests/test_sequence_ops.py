@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tolerance import old_assert_close as assert_close, bound, same_bits
+from tolerance import bound, same_bits
+from tolerance import old_assert_close as assert_close
 
 import pyformer as pf
 from pyformer import ops

@@ -37,7 +37,7 @@ def test_one_element_in_bfloat16_is_caught(name):
         noticed = change > 2 * allowed(exact, "float32", case.reduction)  # whichever way the present error points
         assert noticed[change > UNIT["bfloat16"] * size / 16].all()
         changed = change > 0
-        assert noticed[changed].mean() > 0.95, noticed[changed].mean()
+        assert noticed[changed].mean() > 0.93, noticed[changed].mean()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
