@@ -1,4 +1,4 @@
-"""What one step of training does: the learning rate of its place in the schedule, and micro-batches that are one batch."""
+"""What one step of training does: its place in the schedule, and micro-batches that are one batch."""
 
 from __future__ import annotations
 

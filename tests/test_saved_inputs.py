@@ -1,8 +1,6 @@
-"""What backward needs of an op's inputs and outputs is guarded: after a write it raises, or gives the bits as before."""
+"""What backward needs of an op is guarded: after a write into it backward raises, or gives the bits as before."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import pytest
@@ -47,8 +45,12 @@ def test_a_write_after_forward_is_noticed_or_changes_nothing(case):
             _core.copy_([values], [pf.tensor(other_values(values.numpy()))])
         try:
             grads = backward()
-        except RuntimeError as error:
-            assert re.search("changed|written", str(error)), error
+        except RuntimeError as raised:
+            error = str(raised)
+        else:
+            error = ""
+        if error:
+            assert "changed in place after the forward pass" in error
             continue
         for key in case.grads:
             assert same_bits(grads[key], expected[key]), f"{case.id}: d{key} after a write into {name}"
