@@ -84,6 +84,18 @@ def test_layers_give_weights_and_the_same_bits(norm_first):
     assert not cross.numpy()[0, :, :, 2].any()
 
 
+def test_a_layer_does_not_see_what_its_mask_leaves_out():
+    pf.manual_seed(0)
+    layer, x, context = nn.MultiHeadAttention(16, 4), pf.randn(2, 5, 16), pf.randn(2, 3, 16)
+    mask = pf.tensor(np.broadcast_to([True, False, True], (2, 1, 5, 3)).copy())
+    before = layer(x, context, mask=mask).numpy()
+    values = context.numpy().copy()
+    values[:, 1] += 1.0
+    np.testing.assert_array_equal(layer(x, pf.tensor(values), mask=mask).numpy(), before)
+    values[:, 2] += 1.0
+    assert (layer(x, pf.tensor(values), mask=mask).numpy() != before).any(axis=-1).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_post_norm_block_equals_torch(dtype):
     pf.manual_seed(0)

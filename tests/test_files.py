@@ -467,7 +467,7 @@ def test_killed_while_saving_leaves_the_last_good_files(folder):
         model.save_pretrained(sys.argv[1])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
-    done = subprocess.run(command, capture_output=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, timeout=600)
     assert done.returncode == -signal.SIGKILL
     after = contents(folder)
     assert {name: after[name] for name in before} == before

@@ -58,17 +58,19 @@ def test_weights_move_by_the_learning_rate_of_the_step():
     assert max(moved) == pytest.approx(3e-3 / 100, rel=1e-3)
 
 
-def test_micro_batches_are_one_batch():
-    """Gradients and weights of 2 x 4 windows a step are those of 8, up to the rounding of the sums."""
+@pytest.mark.parametrize("micro_batches", [2, 4])
+def test_micro_batches_are_one_batch(micro_batches):
+    """Gradients and weights of 2 x 4 or 4 x 2 windows a step are those of 8, up to the rounding of the sums."""
     dtype, steps = "float64", 3
-    options = dataclasses.replace(OPTIONS, steps=steps, clip=1e9, batch=8)
+    options = dataclasses.replace(OPTIONS, steps=steps, clip=1e9)
 
     def gradients(trainer):
         return {name: p.grad.numpy().copy() for name, p in trainer.model.named_parameters()}
 
     results = []
-    for batch, accumulate in ((8, 1), (4, 2)):
-        trainer = make_trainer(dataclasses.replace(options, batch=batch, accumulate=accumulate), pf.float64)
+    for accumulate in (1, micro_batches):
+        parts = dataclasses.replace(options, batch=8 // accumulate, accumulate=accumulate)
+        trainer = make_trainer(parts, pf.float64)
         seen = recorded(trainer, lambda trainer=trainer: gradients(trainer))
         results.append((seen, {name: p.numpy() for name, p in trainer.model.named_parameters()}))
     (whole, weights), (parts, other_weights) = results
@@ -105,3 +107,13 @@ def test_the_loss_of_a_step_is_that_of_the_whole_batch(tmp_path):
         assert make_trainer(options, run=run).train()
         losses += [loss for _, loss in training.loss_points(training.read_metrics(run / training.METRICS_NAME), "loss")]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+
+
+def test_evaluation_is_without_dropout():
+    pf.manual_seed(1)
+    model = GPT(GPTConfig(40, CONTEXT, 2, 2, 16, dropout=0.5))
+    trainer = Trainer(model, TOKENS[:500], TOKENS[500:], OPTIONS)
+    model.eval()
+    expected = np.mean([model.loss(*batch).item() for batch in trainer.validation])
+    model.train()
+    assert trainer.evaluate() == pytest.approx(expected, rel=1e-6)
