@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from tolerance import bound
-from tolerance import old_assert_close as assert_close
+from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import GPT2LMHeadModel
 
 import pyformer as pf
@@ -79,7 +78,7 @@ def test_transformers_reads_what_we_write(model, tmp_path, dtype):
     assert str(twin.dtype) == f"torch.{dtype}"
     with torch.no_grad():
         expected = twin(torch.tensor(IDS)).logits.numpy()
-    assert_close(model(IDS).numpy(), expected, 8 * bound(dtype, 128, 2.0))
+    assert_close(model(IDS).numpy(), by_rows(expected), additions=128, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
@@ -93,7 +92,7 @@ def test_we_read_what_transformers_writes(folder, tmp_path, dtype):
     np.testing.assert_array_equal(model.wte.weight.numpy(), twin.transformer.wte.weight.detach().numpy())
     with torch.no_grad():
         expected = twin(torch.tensor(IDS)).logits.numpy()
-    assert_close(model(IDS).numpy(), expected, 8 * bound(wide, 128, 2.0))
+    assert_close(model(IDS).numpy(), by_rows(expected), additions=128, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

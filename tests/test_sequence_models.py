@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import bound, same_bits
-from tolerance import old_assert_close as assert_close
+from tolerance import MODEL_OPS, assert_close, by_rows, same_bits
 
 import pyformer as pf
 from pyformer import tokenizers
@@ -72,19 +71,18 @@ def test_logits_loss_and_all_gradients_equal_the_twin(name, dtype):
     ids, targets = batch()
     targets[0, 3:6] = -100
     logits = twin(parameters, torch.tensor(ids), model.config)
-    assert_close(model(ids).numpy(), logits.detach().numpy(), 16 * bound(dtype, 128, 9.0), "logits")
+    assert_close(model(ids).numpy(), by_rows(logits.detach().numpy()), "logits", additions=128, ops=MODEL_OPS)
     expected = torch_twins.cross_entropy(logits, torch.tensor(targets))
     if name == "elmo":
         expected = (expected + torch_twins.backward_loss(parameters, torch.tensor(ids), model.config)) / 2
     loss = model.loss(ids, targets)
     assert loss.shape == ()
-    assert_close(loss.numpy(), expected.detach().numpy(), bound(dtype, 128, 9.0), "loss")
+    assert_close(loss.numpy(), by_rows(expected.detach().numpy()), "loss", additions=128, ops=MODEL_OPS)
     loss.backward()
     expected.backward()
     for key, parameter in model.named_parameters():
         gradient = parameters[key].grad.numpy()
-        scale = max(1e-3, float(np.abs(gradient).max()))
-        assert_close(parameter.grad.numpy(), gradient, 16 * bound(dtype, 256, 9.0) * scale, key)
+        assert_close(parameter.grad.numpy(), by_rows(gradient, least=1e-3), key, additions=256, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -119,7 +117,7 @@ def test_retnet_forms_are_equal(form):
         model.loss(ids, targets).backward()
         results.append([model(ids).numpy(), *(p.grad.numpy() for p in model.parameters())])
     for one, two in zip(*results, strict=True):
-        assert_close(one, two, 1e-5 * max(1.0, float(np.abs(two).max())))
+        assert_close(one, by_rows(two), additions=256, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -380,12 +378,14 @@ def test_kan_equals_its_twin():
         parameters = torch_parameters(model)
         x, targets = (np.random.default_rng(i).standard_normal((40, n)).astype(dtype) for i, n in ((0, 3), (1, 2)))
         out = torch_twins.kan(parameters, torch.tensor(x), model.config)
-        assert_close(model(x).numpy(), out.detach().numpy(), bound(dtype, 64, 9.0))
+        assert_close(model(x).numpy(), by_rows(out.detach().numpy()), additions=64, ops=MODEL_OPS)
         loss, expected = model.loss(x, targets), (out - torch.tensor(targets)).square().mean()
         loss.backward()
         expected.backward()
         for key, parameter in model.named_parameters():
-            assert_close(parameter.grad.numpy(), parameters[key].grad.numpy(), bound(dtype, 64, 9.0), key)
+            assert_close(
+                parameter.grad.numpy(), by_rows(parameters[key].grad.numpy()), key, additions=64, ops=MODEL_OPS
+            )
 
 
 def test_liquid_network_equals_its_twin():
@@ -398,11 +398,11 @@ def test_liquid_network_equals_its_twin():
     h, _ = torch_twins.cfc_layer(torch.tensor(x), cells, "l0", torch.tensor(elapsed))
     expected = (torch_twins.linear(h, parameters, "head") - torch.tensor(targets)).square().mean()
     loss = model.loss(x, targets, elapsed)
-    assert_close(loss.numpy(), expected.detach().numpy(), bound("float64", 72, 9.0))
+    assert_close(loss.numpy(), by_rows(expected.detach().numpy()), additions=72, ops=MODEL_OPS)
     loss.backward()
     expected.backward()
     for key, parameter in model.named_parameters():
-        assert_close(parameter.grad.numpy(), parameters[key].grad.numpy(), bound("float64", 72, 9.0), key)
+        assert_close(parameter.grad.numpy(), by_rows(parameters[key].grad.numpy()), key, additions=72, ops=MODEL_OPS)
 
 
 def test_regression_learns():

@@ -17,6 +17,7 @@ import numpy as np
 
 C = 4  # the room for independent errors that happen to agree: the same for every op and dtype
 CHAIN = 256  # additions in one chain; the sums of chains are added in turn
+MODEL_OPS = 16  # one after the other in two layers, forward and backward, of ours and of the twin
 PROBES = 6
 STEP = 2.0**-26  # of a probe: far above float64's rounding, far below what would leave the first order
 
@@ -34,20 +35,21 @@ class Exact:
     spread: np.ndarray
 
 
-def allowed(exact: Exact, dtype: str, additions: int = 1, accumulator: str | None = None) -> np.ndarray:
+def allowed(exact: Exact, dtype: str, additions: int = 1, ops: int = 1) -> np.ndarray:
     """The largest error to accept in each element of a result in `dtype`.
 
-    The error of a sum of n terms grows like sqrt(n) when its roundings are independent (Higham and Mary 2019). A
-    result of several ops, each of which rounds what it stores, has its own dtype as `accumulator`.
+    The error of a sum of n terms grows like sqrt(n) when its roundings are independent (Higham and Mary 2019); so do
+    the errors of `ops` ops, one after the other, each of which rounds what it stores.
     """
-    rounding = UNIT[accumulator or ACCUMULATOR[dtype]]
+    rounding = UNIT[ACCUMULATOR[dtype] if ops == 1 else dtype]
     growth = math.sqrt(min(max(additions, 1), CHAIN)) + math.sqrt(additions // CHAIN)
+    growth *= math.sqrt(ops)
     size = np.abs(exact.value)
     return C * (rounding * growth * (size + exact.spread) + UNIT[dtype] * size + TINIEST[dtype])
 
 
 def assert_close(
-    got, exact: Exact, what: str = "", *, additions: int = 1, dtype: str | None = None, accumulator: str | None = None
+    got, exact: Exact, what: str = "", *, additions: int = 1, ops: int = 1, dtype: str | None = None
 ) -> None:
     """Equal infinities and NaN positions, and every finite element within what `allowed` allows it."""
     got, value = np.asarray(got), np.asarray(exact.value)
@@ -59,7 +61,7 @@ def assert_close(
     np.testing.assert_array_equal(got[infinite], expected[infinite], err_msg=what)
     error = np.abs(got[finite].astype(np.float64) - value[finite])
     with np.errstate(invalid="ignore"):
-        ratio = error / allowed(exact, dtype, additions, accumulator)[finite]
+        ratio = error / allowed(exact, dtype, additions, ops)[finite]
     if ratio.size and not ratio.max() <= 1.0:
         at = int(ratio.argmax())
         raise AssertionError(
@@ -81,11 +83,11 @@ def round_to(value: np.ndarray, dtype: str) -> np.ndarray:
     return np.where(np.isnan(value), np.nan, rounded)
 
 
-def by_rows(value: np.ndarray) -> Exact:
-    """A float64 result of whose terms nothing is known: the root mean square of its row stands for them."""
+def by_rows(value: np.ndarray, least: float = 0.0) -> Exact:
+    """A result of whose terms nothing is known: the root mean square of its row stands for them, or `least`."""
     value = np.asarray(value, np.float64)
     mean_square = np.mean(np.square(value), axis=-1, keepdims=True) if value.ndim else np.square(value)
-    return Exact(value, np.broadcast_to(np.sqrt(mean_square), value.shape))
+    return Exact(value, np.broadcast_to(np.maximum(np.sqrt(mean_square), least), value.shape))
 
 
 def probe(run: Callable[[], Iterable[np.ndarray]]) -> list[Exact]:
@@ -110,27 +112,6 @@ def probe(run: Callable[[], Iterable[np.ndarray]]) -> list[Exact]:
                     square += np.nan_to_num(((a - b) / STEP) ** 2, nan=0.0, posinf=0.0)
     torch.set_num_threads(threads)
     return [Exact(v, np.sqrt(s / PROBES)) for v, s in zip(values, squares, strict=True)]
-
-
-# --- the rule before this one; goes when no test uses it ---
-
-
-def bound(dtype: str, reduction: int, magnitude: float) -> float:
-    eps = float(np.finfo(dtype).eps)
-    chains = math.sqrt(min(reduction, CHAIN)) + math.sqrt(max(reduction, 1) / CHAIN)
-    return 16 * eps * (1 + chains) * max(magnitude, float(np.finfo(dtype).tiny))
-
-
-def old_assert_close(got, expected, tolerance: float, what: str = "") -> None:
-    got, expected = np.asarray(got), np.asarray(expected)
-    assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
-    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=what)
-    infinite = np.isinf(expected)
-    np.testing.assert_array_equal(got[infinite], expected[infinite], err_msg=what)
-    finite = np.isfinite(expected)
-    if finite.any():
-        error = float(np.abs(got[finite].astype(np.float64) - expected[finite]).max())
-        assert error <= tolerance, f"{what}: error {error:.3g}, allowed {tolerance:.3g}"
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
