@@ -118,7 +118,8 @@ def test_outputs_loss_and_all_gradients_equal_the_twin(case, dtype):
             continue
         gradient = parameters[key].grad.numpy()
         assert gradient.any(), key
-        assert_close(parameter.grad.numpy(), by_rows(gradient, least=1e-3), key, additions=256, ops=MODEL_OPS)
+        least = 1e-2 if case == "dit" else 1e-3  # sines of angles up to 1000 know three digits less
+        assert_close(parameter.grad.numpy(), by_rows(gradient, least), key, additions=256, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
