@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import MODEL_OPS, assert_close, by_rows, same_bits
+from tolerance import MODEL_OPS, assert_close, by_rows, probe, same_bits
 
 import pyformer as pf
 from pyformer import tokenizers
@@ -67,22 +67,28 @@ def torch_parameters(model):
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_logits_loss_and_all_gradients_equal_the_twin(name, dtype):
     model, twin = make(name, dtype), LANGUAGE[name][2]
-    parameters = torch_parameters(model)
     ids, targets = batch()
     targets[0, 3:6] = -100
-    logits = twin(parameters, torch.tensor(ids), model.config)
-    assert_close(model(ids).numpy(), by_rows(logits.detach().numpy()), "logits", additions=128, ops=MODEL_OPS)
-    expected = torch_twins.cross_entropy(logits, torch.tensor(targets))
-    if name == "elmo":
-        expected = (expected + torch_twins.backward_loss(parameters, torch.tensor(ids), model.config)) / 2
+
+    def in_float64():
+        """Logits, loss and all gradients."""
+        parameters = {k: p.detach().double().requires_grad_() for k, p in torch_parameters(model).items()}
+        logits = twin(parameters, torch.tensor(ids), model.config)
+        expected = torch_twins.cross_entropy(logits, torch.tensor(targets))
+        if name == "elmo":
+            expected = (expected + torch_twins.backward_loss(parameters, torch.tensor(ids), model.config)) / 2
+        expected.backward()
+        gradients = [parameters[key].grad.numpy() for key, _ in model.named_parameters()]
+        return [logits.detach().numpy(), expected.detach().numpy(), *gradients]
+
+    logits, expected, *gradients = probe(in_float64)
+    assert_close(model(ids).numpy(), logits, "logits", additions=256)
     loss = model.loss(ids, targets)
     assert loss.shape == ()
-    assert_close(loss.numpy(), by_rows(expected.detach().numpy()), "loss", additions=128, ops=MODEL_OPS)
+    assert_close(loss.numpy(), expected, "loss", additions=256)
     loss.backward()
-    expected.backward()
-    for key, parameter in model.named_parameters():
-        gradient = parameters[key].grad.numpy()
-        assert_close(parameter.grad.numpy(), by_rows(gradient, least=1e-3), key, additions=256, ops=4 * MODEL_OPS)
+    for (key, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+        assert_close(parameter.grad.numpy(), gradient, key, additions=256)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
