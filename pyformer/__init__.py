@@ -94,7 +94,12 @@ def __getattr__(name: str) -> object:
 
 
 def show_config() -> str:
-    """What this build is and what it uses: version, instruction set, threads, devices; one line each."""
+    """What this build is and what it uses: version, instruction set, threads, devices; one line each.
+
+    Example:
+        >>> print(pf.show_config().split()[0])
+        pyformer
+    """
     lines = [
         f"pyformer {__version__}",
         f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",
@@ -107,7 +112,17 @@ def show_config() -> str:
 def cmake_dir() -> str:
     """The folder where CMake's `find_package(pyformer)` finds the C++ library, for CMAKE_PREFIX_PATH or pyformer_DIR.
 
-    FileNotFoundError where the package was not installed by pip but put together by hand.
+    Returns:
+        The folder's path, a str.
+
+    Raises:
+        FileNotFoundError: the package was not installed by pip but put together by hand.
+
+    Example:
+        >>> try:
+        ...     folder = pf.cmake_dir()
+        ... except FileNotFoundError:
+        ...     folder = None
     """
     folder = _Path(_core.__file__).parent / "lib" / "cmake" / "pyformer"
     if not folder.is_dir():

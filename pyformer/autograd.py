@@ -35,19 +35,51 @@ class _GradMode(threading.local):
 
 
 class no_grad(_GradMode):
-    """Within it, operations on this thread record nothing and results require no gradient."""
+    """Within it, operations on this thread record nothing and their results require no gradient.
+
+    A context manager, or a decorator as `@pf.no_grad()`.
+
+    Example:
+        >>> x = pf.ones(2, requires_grad=True)
+        >>> with pf.no_grad():
+        ...     y = x * 2.0
+        >>> y.requires_grad
+        False
+    """
 
     enabled = False
 
 
 class enable_grad(_GradMode):
-    """Within it, operations are recorded again, inside a no_grad() for example."""
+    """Within it, operations on this thread are recorded again, inside a `no_grad()` for example.
+
+    Example:
+        >>> x = pf.ones(2, requires_grad=True)
+        >>> with pf.no_grad(), pf.enable_grad():
+        ...     y = x * 2.0
+        >>> y.requires_grad
+        True
+    """
 
     enabled = True
 
 
 class Context:
-    """What a Function's forward hands to its backward: save_for_backward, and attributes of one's own."""
+    """What a Function's forward hands to its backward: `save_for_backward`, and attributes of one's own.
+
+    Attributes:
+        needs_input_grad: for each argument of forward, whether it is a tensor that requires a gradient.
+
+    Raises:
+        RuntimeError: a saved tensor was written in place before backward.
+        TypeError: something saved is no Tensor.
+
+    Example:
+        >>> ctx = pf.autograd.Context()
+        >>> ctx.save_for_backward(pf.tensor([1.0]))
+        >>> ctx.saved_tensors
+        (tensor([1.], dtype=float32),)
+    """
 
     def __init__(self) -> None:
         self._saved: tuple[tuple[Tensor, int], ...] = ()
@@ -75,34 +107,44 @@ class Context:
 class Function:
     """An operation whose gradient is written in Python.
 
-    Subclass it with two static methods and call `apply`:
+    Subclass it with two static methods, forward and backward, and call `apply`. backward gets one gradient an output
+    and returns one an argument of forward: a tensor of that argument's shape and dtype, or None (zeros; also for
+    arguments that are no tensors). Both run without recording.
 
-        class Cube(pf.autograd.Function):
-            @staticmethod
-            def forward(ctx, x):
-                ctx.save_for_backward(x)
-                return x * x * x
+    Raises:
+        TypeError: forward or backward is not defined, or forward returns something else than Tensors.
+        ValueError: backward returns the wrong number of gradients, or one of another shape or dtype.
 
-            @staticmethod
-            def backward(ctx, dout):
-                (x,) = ctx.saved_tensors
-                return dout * 3.0 * x * x
-
-    backward gets one gradient an output and returns one an argument of forward: a tensor of that argument's shape
-    and dtype, or None (zeros; also for arguments that are no tensors). Both run without recording.
+    Example:
+        >>> class Cube(pf.autograd.Function):
+        ...     @staticmethod
+        ...     def forward(ctx, x):
+        ...         ctx.save_for_backward(x)
+        ...         return x * x * x
+        ...     @staticmethod
+        ...     def backward(ctx, dout):
+        ...         (x,) = ctx.saved_tensors
+        ...         return dout * 3.0 * x * x
+        >>> x = pf.tensor([2.0], requires_grad=True)
+        >>> Cube.apply(x).sum().backward()
+        >>> x.grad
+        tensor([12.], dtype=float32)
     """
 
     # Type checkers let a subclass name the arguments of methods that take anything.
     @staticmethod
     def forward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
+        """forward(ctx, *args): the result, a Tensor or a tuple of them. A subclass defines it."""
         raise TypeError("autograd.Function: a subclass must define forward")
 
     @staticmethod
     def backward(ctx: Context, *args: Any, **kwargs: Any) -> Any:
+        """backward(ctx, *douts): the gradients of forward's arguments. A subclass defines it."""
         raise TypeError("autograd.Function: a subclass must define backward")
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
+        """forward(ctx, *args), recorded so that a backward pass calls `backward`."""
         ctx = Context()
         positions = [i for i, arg in enumerate(args) if isinstance(arg, Tensor)]
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
@@ -154,12 +196,28 @@ class _Checkpoint(Function):
 
 
 def checkpoint(fn: Callable, *args: Any) -> Any:
-    """fn(*args) without keeping what happens inside: backward runs fn again (Chen et al. 2016).
+    """fn(*args) without keeping what happens inside: backward runs fn again. Less memory, more time, the same bits.
 
-    fn must be a pure function of its tensor arguments and of parameters it closes over; dropout inside draws the
-    same numbers again, whatever other threads draw. Gradients reach the arguments and the parameters as without it,
-    bit for bit. TypeError unless fn can be called; RuntimeError in backward if fn then draws more or less often. A
-    parameter or a mode that has changed in between is not noticed otherwise.
+    Args:
+        fn: a pure function of its tensor arguments and of parameters that it closes over. Dropout inside draws the
+            same numbers again. A parameter or a mode that has changed in between is not noticed.
+        args: its arguments.
+
+    Returns:
+        What fn returns. Gradients reach arguments and parameters as without checkpoint.
+
+    Raises:
+        TypeError: fn can't be called.
+        RuntimeError: in backward, when fn then draws random numbers more or less often.
+
+    Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
+
+    Example:
+        >>> layer, x = pf.nn.Linear(4, 4), pf.ones(2, 4)
+        >>> y = pf.checkpoint(lambda x: layer(layer(x, activation="gelu")), x)
+        >>> y.sum().backward()
+        >>> layer.weight.grad.shape
+        (4, 4)
     """
     if not callable(fn):
         raise TypeError(f"checkpoint: expected a function, got {type(fn).__name__}")

@@ -8,14 +8,20 @@ from pyformer import _core
 def is_available() -> bool:
     """Whether tensors can be moved to a CUDA device.
 
-    >>> pf.cuda.is_available() or pf.cuda.why() != ""
-    True
+    Example:
+        >>> pf.cuda.is_available() or pf.cuda.why() != ""
+        True
     """
     return why() == ""
 
 
 def why() -> str:
-    """Why no CUDA device can be used: no library for it in this build, no driver, no card. Empty where one can."""
+    """Why no CUDA device can be used: no library for it in this build, no driver, no card. Empty where one can.
+
+    Example:
+        >>> isinstance(pf.cuda.why(), str)
+        True
+    """
     try:
         _core.device("cuda")
     except ValueError as error:
@@ -24,7 +30,12 @@ def why() -> str:
 
 
 def device_count() -> int:
-    """How many CUDA devices can be used."""
+    """How many CUDA devices can be used.
+
+    Example:
+        >>> pf.cuda.device_count() > 0 or not pf.cuda.is_available()
+        True
+    """
     count = 0
     while is_available() and _is_there(count):
         count += 1

@@ -19,9 +19,17 @@ UTF8_BOM = b"\xef\xbb\xbf"
 
 
 def python_manual() -> str:
-    """Returns the text of Python's own manual, as `help()` carries it: the topics in sorted order.
+    """The text of Python's own manual, as `help()` carries it: the topics in sorted order.
 
-    ValueError if this Python comes without it.
+    Returns:
+        str, about half a million characters; which ones depends on the version of Python.
+
+    Raises:
+        ValueError: this Python comes without it.
+
+    Example:
+        >>> len(pf.data.python_manual()) > 100_000
+        True
     """
     try:
         from pydoc_data.topics import topics
@@ -33,9 +41,23 @@ def python_manual() -> str:
 
 
 def read_text(paths: Sequence[str | os.PathLike[str]]) -> str:
-    """Returns the text of the files, joined by newlines.
+    r"""The text of files, joined by newlines.
 
-    ValueError names the file, and the byte where it is not UTF-8 or too long; OSError if one can't be read.
+    Args:
+        paths: files of UTF-8, with a byte order mark or without.
+
+    Returns:
+        str.
+
+    Raises:
+        ValueError: a file is empty, binary, too long or not UTF-8; the message names the file and the byte.
+        OSError: a file can't be read.
+
+    Example:
+        >>> for name in ("one.txt", "two.txt"):
+        ...     _ = (folder / name).write_text(name)
+        >>> pf.data.read_text([folder / "one.txt", folder / "two.txt"])
+        'one.txt\ntwo.txt'
     """
     return "\n".join(_read_one(Path(path)) for path in paths)
 
@@ -80,9 +102,22 @@ def _decode(path: Path, data: bytearray) -> str:
 
 
 def split(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits tokens (n,) into training part and validation part, the last tenth.
+    """Splits tokens into a training part and a validation part, the last tenth.
 
-    ValueError if either part is shorter than context_length + 1.
+    Args:
+        tokens: NumPy integers (n,).
+        context_length: of the windows that will be drawn.
+
+    Returns:
+        (training, validation): views of tokens.
+
+    Raises:
+        ValueError: a part is shorter than context_length + 1.
+
+    Example:
+        >>> train, validation = pf.data.split(np.arange(100), context_length=8)
+        >>> train.size, validation
+        (90, array([90, 91, 92, 93, 94, 95, 96, 97, 98, 99]))
     """
     cut = tokens.size - int(tokens.size * VALIDATION_FRACTION)
     train, validation = tokens[:cut], tokens[cut:]
@@ -99,9 +134,26 @@ def split(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarr
 def sample_batch(
     tokens: np.ndarray, *, seed: int, step: int, batch: int, context_length: int, first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws `batch` windows of tokens (n,) from seed and step alone: those from number `first` of the step on.
+    """Draws windows of tokens, from seed and step alone: a resumed run sees what a straight one would have seen.
 
-    Returns ids and targets, both int64 (batch, context_length); targets are the ids one place on.
+    Args:
+        tokens: NumPy integers (n,), n above context_length.
+        seed, step: what decides the windows.
+        batch: how many windows.
+        context_length: T, the length of a window.
+        first: the number, within the step, of the first window: two calls with batch 4 and first 0 and 4 give the
+            windows of one with batch 8.
+
+    Returns:
+        (ids, targets): NumPy int64 (batch, T); targets are the ids one place on.
+
+    Raises:
+        IndexError: there are no more tokens than context_length.
+
+    Example:
+        >>> ids, targets = pf.data.sample_batch(np.arange(100), seed=0, step=0, batch=2, context_length=4)
+        >>> ids.shape, (targets - ids).tolist()
+        ((2, 4), [[1, 1, 1, 1], [1, 1, 1, 1]])
     """
     # Philox makes four numbers a count.
     block, skipped = divmod(first, 4)
@@ -113,9 +165,24 @@ def sample_batch(
 def validation_batches(
     tokens: np.ndarray, *, batch: int, context_length: int, count: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns at most `count` fixed batches of windows spread over tokens (n,), none overlapping.
+    """Fixed batches of windows spread over the tokens, none overlapping.
 
-    Ids and targets are int64 (rows, context_length), rows = batch but in the last batch.
+    Args:
+        tokens: NumPy integers (n,).
+        batch: windows a batch, but for the last one.
+        context_length: T, the length of a window.
+        count: how many batches at most.
+
+    Returns:
+        List of (ids, targets): NumPy int64 (rows, T); empty where n is at most T.
+
+    Raises:
+        ZeroDivisionError: context_length is 0.
+
+    Example:
+        >>> batches = pf.data.validation_batches(np.arange(50), batch=2, context_length=4, count=2)
+        >>> [ids[:, 0].tolist() for ids, targets in batches]
+        [[0, 12], [24, 36]]
     """
     windows = (tokens.size - 1) // context_length
     used = min(windows, batch * count)

@@ -1,4 +1,9 @@
-"""Differentiable operations on tensors; each has its contract in its docstring."""
+"""Differentiable operations on tensors; each has its contract in its docstring.
+
+Shapes are in letters: B rows of a batch, T tokens (Tq queries, Tk keys), C channels, H heads (Hkv of keys and values),
+D the width of a head, V vocabulary; N, C, H, W pictures. "Float" stands for float32 or float64, the same for all
+operands of an operation; "integer" for int64 or int32. Memory of results is new unless the docstring says otherwise.
+"""
 
 import math
 import sys
@@ -13,14 +18,28 @@ from pyformer._core.ops import *  # noqa: F403
 
 
 def rope_frequencies(dim: int, base: float = 10000.0, scaling: Mapping[str, Any] | None = None) -> _core.Tensor:
-    """float64 (dim / 2,): the angles a position turns each pair by, base^(-2 i / dim), for `rope`.
+    """The angles by which a position turns each pair of elements in `rope`: base^(-2 i / dim) for pair i.
 
-    `scaling` stretches them for longer texts, in Hugging Face's words: {"rope_type": "linear", "factor": f}, or
-    "llama3" with "factor", "low_freq_factor", "high_freq_factor" and "original_max_position_embeddings".
+    Args:
+        dim: the width of a head, an even number above 0.
+        base: how slowly the last pair turns.
+        scaling: stretches the waves for longer texts, in Hugging Face's words: {"rope_type": "linear", "factor": f}, or
+            "llama3" with "factor", "low_freq_factor", "high_freq_factor" and "original_max_position_embeddings".
+
+    Returns:
+        Tensor (dim / 2,), float64.
 
     Raises:
         ValueError: `dim` is odd or below 2, `base` is not above 0, or the scaling is not known or lacks a number.
         TypeError: `base` is no number, or `scaling` no mapping.
+
+    Source: Su et al. 2021, "RoFormer", section 3.2.2.
+
+    Example:
+        >>> pf.ops.rope_frequencies(8)
+        tensor([1.   , 0.1  , 0.01 , 0.001], dtype=float64)
+        >>> pf.ops.rope_frequencies(4, scaling={"rope_type": "linear", "factor": 2.0})
+        tensor([0.5  , 0.005], dtype=float64)
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2 or dim % 2:
         raise ValueError(f"rope_frequencies: dim must be an even number above 0, got {dim!r}")

@@ -26,7 +26,16 @@ MAX_PENDING_TOKENS = 16
 
 
 class StreamDecoder(Protocol):
-    """Decodes one stream of tokens; text is held back until its characters are complete."""
+    """Decodes one stream of tokens; text is held back until its characters are complete.
+
+    Raises:
+        ValueError: an id is outside the vocabulary.
+
+    Example:
+        >>> decoder = pf.tokenizers.ByteTokenizer().stream_decoder()
+        >>> [decoder.push(token) for token in "é!".encode()], decoder.finish()
+        (['', 'é', '!'], '')
+    """
 
     def push(self, token: int) -> str:
         """Returns the text that `token` completes, possibly empty."""
@@ -36,25 +45,53 @@ class StreamDecoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """What training and generation need from a tokenizer."""
+    """What training and generation need from a tokenizer; the classes of this module have it.
+
+    Attributes:
+        kind: the type in the saved file, such as "char".
+        unit: what a token is called, such as "character".
+
+    Raises:
+        TypeError: it is instantiated: a protocol is for type checkers.
+
+    Example:
+        >>> def count(tokenizer: pf.tokenizers.Tokenizer, text: str) -> int:
+        ...     return len(tokenizer.encode(text))
+        >>> count(pf.tokenizers.ByteTokenizer(), "word")
+        4
+    """
 
     kind: str
     unit: str
 
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """How many tokens there are; ids are below it."""
 
-    def encode(self, text: str) -> np.ndarray: ...
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, int32 (n,)."""
 
-    def decode(self, ids: Iterable[int]) -> str: ...
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids (n,)."""
 
-    def stream_decoder(self) -> StreamDecoder: ...
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder for text that arrives token by token."""
 
-    def save(self, folder: str | os.PathLike[str]) -> None: ...
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json` into a folder."""
 
 
 class ByteTokenizer:
-    """UTF-8 bytes as tokens: vocabulary 256, any text can be encoded."""
+    """UTF-8 bytes as tokens: 256 of them, and any text can be encoded.
+
+    Raises:
+        ValueError: text with a lone surrogate, or an id above 255.
+
+    Example:
+        >>> tokenizer = pf.tokenizers.ByteTokenizer()
+        >>> tokenizer.encode("né"), tokenizer.decode([110, 195, 169])
+        (array([110, 195, 169], dtype=int32), 'né')
+    """
 
     kind = "byte"
     unit = "byte"
@@ -83,9 +120,23 @@ class ByteTokenizer:
 
 
 class CharTokenizer:
-    """Characters as tokens, numbered in code point order.
+    """Characters as tokens, numbered in the order given; `train` takes those of a text in code point order.
 
-    `characters` must hold at least one character, none twice. ValueError otherwise.
+    Args:
+        characters: all there are, none twice.
+
+    Raises:
+        ValueError: characters are none or one is there twice; later, text or ids outside the vocabulary.
+        TypeError: characters are no str.
+
+    Example:
+        >>> tokenizer = pf.tokenizers.CharTokenizer.train("banana")
+        >>> tokenizer.characters, tokenizer.encode("nab"), tokenizer.decode([0, 2])
+        ('abn', array([2, 0, 1], dtype=int32), 'an')
+        >>> tokenizer.decode([3])
+        Traceback (most recent call last):
+            ...
+        ValueError: CharTokenizer.decode: id 3 is outside 0..2
     """
 
     kind = "char"
@@ -109,6 +160,7 @@ class CharTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """How many characters there are."""
         return int(self._codes.size)
 
     def encode(self, text: str) -> np.ndarray:
@@ -146,10 +198,21 @@ WORD_PATTERNS = {"latin": r"[a-z0-9]+(?:'[a-z]+)?|[^\sa-z0-9]", "unicode": r"[\w
 
 
 class WordTokenizer:
-    """Lower-case words and signs as tokens, for models that classify: what is unknown is one token.
+    """Lower-case words and signs as tokens, for models that classify: all unknown words are one token.
 
-    `words` by id, among them names for tokens that no text has; `unknown` is the id of words that are not there; `cut`
-    is a name in WORD_PATTERNS. ValueError unless all words are different and `unknown` is an id.
+    Args:
+        words: the vocabulary by id; names for tokens that no text has, such as "<pad>", may stand among them.
+        unknown: the id that words outside the vocabulary get.
+        cut: how text is cut: "latin" takes Latin letters and digits with what follows an apostrophe, "unicode"
+            letters of any script; every other sign is a word of its own.
+
+    Raises:
+        ValueError: two words are equal, `unknown` is no id, or `cut` is not known.
+
+    Example:
+        >>> tokenizer = pf.tokenizers.WordTokenizer(["<unknown>", "a", "good", "film"], unknown=0)
+        >>> tokenizer.encode("A GOOD bad film"), tokenizer.decode([2, 3])
+        (array([1, 2, 0, 3], dtype=int32), 'good film')
     """
 
     kind = "word"
@@ -168,6 +231,7 @@ class WordTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """How many words there are."""
         return len(self.words)
 
     def split(self, text: str) -> list[str]:
@@ -195,7 +259,23 @@ class WordTokenizer:
 
 
 class BPETokenizer:
-    """Byte-pair encoding by the `tokenizers` library (extra `[hf]`), saved in that library's format."""
+    """Byte-pair encoding by the `tokenizers` library (extra `[hf]`), saved in that library's format.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer`; `train` and `from_json` make one.
+
+    Raises:
+        ImportError: `train` or `from_json` without the extra `[hf]`.
+        ValueError: the file is no tokenizer, or `train` gets no text or a vocab_size below 256.
+
+    Source: Sennrich, Haddow, Birch 2016, "Neural machine translation of rare words with subword units".
+
+    Example:
+        >>> tokenizer = pf.tokenizers.BPETokenizer.train("low lower lowest " * 20, vocab_size=262)
+        >>> ids = tokenizer.encode("lowest low")
+        >>> len(ids) < len("lowest low"), tokenizer.decode(ids)
+        (True, 'lowest low')
+    """
 
     kind = "bpe"
     unit = "token"
@@ -240,6 +320,7 @@ class BPETokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """How many tokens there are."""
         return int(self._tokenizer.get_vocab_size())
 
     def encode(self, text: str) -> np.ndarray:
@@ -269,10 +350,23 @@ class BPETokenizer:
 
 
 def load(folder: str | os.PathLike[str]) -> Tokenizer:
-    """Opens the tokenizer saved in `folder`.
+    """Opens the tokenizer saved in a folder, whichever kind it is; a `tokenizer.json` of Hugging Face's, too.
 
-    FileNotFoundError if there is none, ValueError if its file is damaged or of an unknown kind,
-    ImportError if it needs the extra `[hf]`.
+    Args:
+        folder: where `save` wrote `tokenizer.json`.
+
+    Returns:
+        A Tokenizer.
+
+    Raises:
+        FileNotFoundError: there is no `tokenizer.json`.
+        ValueError: the file is damaged or of an unknown kind.
+        ImportError: it needs the extra `[hf]`.
+
+    Example:
+        >>> pf.tokenizers.CharTokenizer("abc").save(folder)
+        >>> pf.tokenizers.load(folder).encode("cab")
+        array([2, 0, 1], dtype=int32)
     """
     path = Path(folder) / FILE_NAME
     content = formats.read_json(path, MAX_FILE_BYTES)

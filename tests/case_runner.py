@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from tolerance import Exact, probe
 
 import pyformer as pf
 from pyformer import _core
@@ -20,9 +21,9 @@ def make_inputs(case, dtype):
 
 
 def projections(outputs, dtype):
-    """A random gradient for each float output: never ones, which hide mistakes."""
+    """A random gradient for each float output: never ones, which hide mistakes. The same numbers in every dtype."""
     rng = np.random.default_rng(11)
-    return [rng.standard_normal(o.shape).astype(dtype) for o in outputs]
+    return [rng.standard_normal(o.shape).astype("float32").astype(dtype) for o in outputs]
 
 
 def run_pyformer(case, arrays, backward=True):
@@ -41,3 +42,27 @@ def run_pyformer(case, arrays, backward=True):
     _core.set_guard_mode(False)
     assert _core.guard_violations() == 0, f"{case.id}: wrote outside an array"
     return values, grads
+
+
+def run_torch(case, arrays, torch):
+    """Outputs, then gradients, of the case's torch function, as NumPy arrays."""
+    tensors = {k: torch.tensor(v, requires_grad=k in case.grads) for k, v in arrays.items()}
+    outputs = as_tuple(case.torch(torch, **tensors))
+    values = [o.detach().numpy() for o in outputs]
+    if case.grads:
+        wanted = [o for o in outputs if o.requires_grad]
+        douts = projections([o.detach().numpy() for o in wanted], "float32")
+        torch.autograd.backward(wanted, [torch.tensor(d.astype("float64")) for d in douts])
+    for key in case.grads:
+        grad = tensors[key].grad
+        values.append(np.zeros_like(arrays[key]) if grad is None else grad.numpy())
+    return values
+
+
+def oracle(case, torch):
+    """{dtype: [Exact, ...]}: what torch computes in float64 from the inputs that the dtype can hold."""
+    inputs = {dtype: make_inputs(case, dtype) for dtype in DTYPES}
+    wide = {d: {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in a.items()} for d, a in inputs.items()}
+    probed = probe(lambda: run_torch(case, wide["float64"], torch))
+    values = {d: run_torch(case, arrays, torch) for d, arrays in wide.items()}
+    return {d: [Exact(v, p.spread) for v, p in zip(values[d], probed, strict=True)] for d in DTYPES}

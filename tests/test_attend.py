@@ -95,7 +95,7 @@ FAKE_BROWSER = Path(__file__).with_name("fake_browser.js")
 def test_script_draws_hovers_and_clicks(run):
     main(["attend", str(run), "abc"])
     done = subprocess.run(
-        ["node", str(FAKE_BROWSER), str(run / "attention.html")], capture_output=True, encoding="utf-8", timeout=60
+        ["node", str(FAKE_BROWSER), str(run / "attention.html")], capture_output=True, encoding="utf-8", timeout=600
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
@@ -126,7 +126,7 @@ def test_page_works_in_a_browser(run, tmp_path):
     (tmp_path / "hover.html").write_text(page.replace("</html>", hover), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     done = subprocess.run(
-        [BROWSER, *options, f"file://{tmp_path / 'hover.html'}"], capture_output=True, encoding="utf-8", timeout=60
+        [BROWSER, *options, f"file://{tmp_path / 'hover.html'}"], capture_output=True, encoding="utf-8", timeout=600
     )
     _, weights = pf.from_pretrained(run)([ByteTokenizer().encode("abc").tolist()], return_weights=True)
     shown = [float(value) for value in re.findall(r'title="([\d.]+)%"', done.stdout)]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import BertConfig as TheirConfig
 from transformers import BertForSequenceClassification, BertModel
 
@@ -60,12 +60,13 @@ def test_encoder_goes_to_and_from_transformers(tmp_path, pooler):
     ids, segments, lengths, options = batch()
     expected = twin(torch.tensor(ids), **options)
     hidden = model(ids, segments, lengths)
-    tolerance = 8 * bound("float32", 128, 4.0)
     for row, length in enumerate(lengths):
         wanted = expected.last_hidden_state[row, :length].detach().numpy()
-        assert_close(hidden.numpy()[row, :length], wanted, tolerance)
+        assert_close(hidden.numpy()[row, :length], by_rows(wanted), additions=128, ops=MODEL_OPS)
     if pooler:
-        assert_close(model.pool(hidden).numpy(), expected.pooler_output.detach().numpy(), tolerance)
+        assert_close(
+            model.pool(hidden).numpy(), by_rows(expected.pooler_output.detach().numpy()), additions=128, ops=MODEL_OPS
+        )
     else:
         with pytest.raises(ValueError, match="no pooler"):
             model.pool(hidden)
@@ -86,9 +87,9 @@ def test_classifier_logits_loss_and_all_gradients_equal_the_twin(tmp_path, dtype
     labels = np.array([2, 0, 1])
     expected = twin(torch.tensor(ids), labels=torch.tensor(labels), **options)
     logits = model(ids, segments, lengths)
-    assert_close(logits.numpy(), expected.logits.detach().numpy(), 8 * bound(dtype, 128, 4.0), "logits")
+    assert_close(logits.numpy(), by_rows(expected.logits.detach().numpy()), "logits", additions=128, ops=MODEL_OPS)
     loss = model.loss(ids, labels, lengths, segments)
-    assert_close(loss.numpy(), expected.loss.detach().numpy(), 8 * bound(dtype, 61, 4.0), "loss")
+    assert_close(loss.numpy(), by_rows(expected.loss.detach().numpy()), "loss", additions=61, ops=MODEL_OPS)
     loss.backward()
     expected.loss.backward()
     theirs = dict(twin.named_parameters())
@@ -96,8 +97,7 @@ def test_classifier_logits_loss_and_all_gradients_equal_the_twin(tmp_path, dtype
     assert set(ours) == set(theirs)
     for name, parameter in ours.items():
         wanted = theirs[name].grad.numpy()
-        scale = max(1e-3, float(np.abs(wanted).max()))
-        assert_close(parameter.grad.numpy(), wanted, 16 * bound(dtype, 128, scale), name)
+        assert_close(parameter.grad.numpy(), by_rows(wanted, least=1e-3), name, additions=128, ops=MODEL_OPS)
 
 
 def test_classifier_goes_back_and_its_encoder_can_be_had_alone(tmp_path):

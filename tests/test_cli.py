@@ -28,7 +28,7 @@ def command(*args):
 
 
 def run(folder, *args, code=0):
-    done = subprocess.run(command(*args), cwd=folder, capture_output=True, timeout=120, encoding="utf-8")
+    done = subprocess.run(command(*args), cwd=folder, capture_output=True, timeout=600, encoding="utf-8")
     assert done.returncode == code, done.stderr
     return done
 
@@ -236,7 +236,7 @@ def test_a_closed_pipe_is_no_error(trained):
     process.stdout.read(5)
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(timeout=60) == 141
+    assert process.wait(timeout=600) == 141
 
 
 def test_info(trained):
@@ -330,13 +330,13 @@ def interrupted(folder, number, *args):
     """Starts a run, sends it a signal once it has begun; (exit code, stderr)."""
     process = subprocess.Popen(command("train", *args), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     metrics = folder / "run" / training.METRICS_NAME
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not training.read_metrics(metrics):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=600)
     return process.returncode, stderr.decode()
 
 
@@ -411,8 +411,8 @@ def test_names_that_are_not_utf8(text, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
 def test_training_without_stderr(text, tmp_path):
     line = shlex.join(command("train", text, "--out", "run", "--steps", 2, *TINY))
-    assert subprocess.run(f"{line} 2>&-", shell=True, cwd=tmp_path, timeout=120).returncode == 0
-    assert subprocess.run(f"{line} 2>&-", shell=True, cwd=tmp_path, timeout=120).returncode == 2
+    assert subprocess.run(f"{line} 2>&-", shell=True, cwd=tmp_path, timeout=600).returncode == 0
+    assert subprocess.run(f"{line} 2>&-", shell=True, cwd=tmp_path, timeout=600).returncode == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 
 import pyformer as pf
 from pyformer import nn
@@ -77,8 +77,8 @@ REGRESSION = {
 
 
 def assert_same(model, twin_gradients, out, expected, loss, expected_loss, dtype):
-    assert_close(out.numpy(), expected.detach().numpy(), 16 * bound(dtype, 64, 4.0), "output")
-    assert_close(loss.numpy(), expected_loss.detach().numpy(), bound(dtype, 64, 9.0), "loss")
+    assert_close(out.numpy(), by_rows(expected.detach().numpy()), "output", additions=64, ops=MODEL_OPS)
+    assert_close(loss.numpy(), by_rows(expected_loss.detach().numpy()), "loss", additions=64, ops=MODEL_OPS)
     loss.backward()
     expected_loss.backward()
     names = dict(model.named_parameters())
@@ -87,8 +87,7 @@ def assert_same(model, twin_gradients, out, expected, loss, expected_loss, dtype
     for name, parameter in names.items():
         wanted = gradients[name].numpy()
         assert wanted.any(), name
-        scale = max(1e-2, float(np.abs(wanted).max()))
-        assert_close(parameter.grad.numpy(), wanted, 16 * bound(dtype, 128, scale), name)
+        assert_close(parameter.grad.numpy(), by_rows(wanted, least=1e-2), name, additions=128, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -68,7 +68,7 @@ def test_endless_pipes_are_left_early(tmp_path, monkeypatch):
         writer.start()
         with pytest.raises(ValueError, match=message):
             data.read_text([pipe])
-        writer.join(timeout=60)
+        writer.join(timeout=600)
         assert not writer.is_alive()
 
 

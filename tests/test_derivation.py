@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 from torch.nn import functional as F
 
 import pyformer as pf
@@ -116,11 +116,8 @@ class Twin:
 
 def assert_same(model, twin_parameters, scores, expected, dtype):
     """Outputs, and after a random projection of both all gradients, are those of the twin."""
-    tolerance = 16 * bound(dtype, 256, 1.0)
     weights = np.random.default_rng(1).standard_normal(scores.shape).astype(dtype)
-    assert_close(
-        scores.numpy(), expected.detach().numpy(), tolerance * (1 + float(expected.detach().abs().max())), "scores"
-    )
+    assert_close(scores.numpy(), by_rows(expected.detach().numpy()), "scores", additions=256, ops=MODEL_OPS)
     (scores * pf.tensor(weights)).sum().backward()
     (expected * torch.tensor(weights)).sum().backward()
     names = dict(model.named_parameters())
@@ -128,7 +125,7 @@ def assert_same(model, twin_parameters, scores, expected, dtype):
     for name, parameter in names.items():
         want = twin_parameters[name].grad
         want = torch.zeros(parameter.shape) if want is None else want
-        assert_close(parameter.grad.numpy(), want.numpy(), tolerance * (1 + float(want.abs().max())), name)
+        assert_close(parameter.grad.numpy(), by_rows(want.numpy(), least=0.1), name, additions=256, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -169,7 +166,13 @@ def test_a_short_sentence_is_what_it_is_alone(name):
     model = make(name)
     scores = model(IDS, LENGTHS).numpy()
     for row, length in enumerate(LENGTHS):
-        assert_close(model(IDS[row : row + 1, :length]).numpy()[0], scores[row], 1e-12, str(length))
+        assert_close(
+            model(IDS[row : row + 1, :length]).numpy()[0],
+            by_rows(scores[row]),
+            str(length),
+            additions=256,
+            ops=MODEL_OPS,
+        )
 
 
 @pytest.mark.parametrize("name", [name for name in WORD_RUNGS if name != "convolution"])
@@ -200,7 +203,7 @@ def test_a_one_hot_place_is_a_learned_one():
     x = pf.randn(2, 7, 8)
     weight = layer.join.weight.numpy()
     expected = x.numpy() @ weight[:, :8].T + weight[:, 8:].T[:7] + layer.join.bias.numpy()
-    assert_close(layer(x).numpy(), expected, 16 * bound("float32", 17, 4.0))
+    assert_close(layer(x).numpy(), by_rows(expected), additions=17, ops=MODEL_OPS)
 
 
 def test_rotary_products_know_the_distance_only():
@@ -210,7 +213,9 @@ def test_rotary_products_know_the_distance_only():
     products = (turn(q + same) @ turn(k + same).transpose(0, 2, 1)).numpy()[0]
     for distance in range(-8, 9):
         diagonal = np.diag(products, distance)
-        assert_close(diagonal, np.full_like(diagonal, diagonal[0]), 1e-12, str(distance))
+        assert_close(
+            diagonal, by_rows(np.full_like(diagonal, diagonal[0])), str(distance), additions=256, ops=MODEL_OPS
+        )
     assert np.ptp(products) > 0.1
 
 
@@ -225,7 +230,7 @@ def test_the_last_rung_is_the_transformer_block():
     block.load_state_dict(state)
     x, seen = pf.randn(2, 7, 8), pf.tensor(np.tri(7, dtype=bool)[None])
     expected = block(x, mask=seen.reshape(1, 1, 7, 7)).numpy()
-    assert_close(layer(x, seen).numpy(), expected, 16 * bound("float32", 32, 4.0))
+    assert_close(layer(x, seen).numpy(), by_rows(expected), additions=32, ops=MODEL_OPS)
 
 
 def test_bad_rungs_and_sizes():

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 
 import pyformer as pf
 from pyformer import nn
@@ -111,11 +111,11 @@ def test_logits_loss_and_all_gradients_equal_the_twin(norm_first, dtype):
     got = model(source, target[:, :-1], source_lengths, input_lengths).numpy()
     for row, length in enumerate(input_lengths):
         expected = logits[row, :length].detach().numpy()
-        assert_close(got[row, :length], expected, 16 * bound(dtype, 64, 8.0), "logits")
+        assert_close(got[row, :length], by_rows(expected), "logits", additions=64, ops=MODEL_OPS)
     labels = np.where(np.arange(1, 7) < target_lengths[:, None], target[:, 1:], -100)
     other = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(labels).flatten(), label_smoothing=0.1)
     loss = model.loss(source, target, source_lengths, target_lengths, label_smoothing=0.1)
-    assert_close(loss.numpy(), other.detach().numpy(), 8 * bound(dtype, 64, 8.0), "loss")
+    assert_close(loss.numpy(), by_rows(other.detach().numpy()), "loss", additions=64, ops=MODEL_OPS)
     loss.backward()
     other.backward()
     ours = dict(model.named_parameters())
@@ -124,8 +124,7 @@ def test_logits_loss_and_all_gradients_equal_the_twin(norm_first, dtype):
         grad = theirs[their_name].grad
         expected = (grad if rows is None else grad[rows]).numpy()
         # The gradient of a key's bias is zero: what is left of it is rounding.
-        scale = max(1e-2, float(np.abs(expected).max()))
-        assert_close(ours[name].grad.numpy(), expected, 16 * bound(dtype, 128, scale), name)
+        assert_close(ours[name].grad.numpy(), by_rows(expected, least=1e-2), name, additions=128, ops=MODEL_OPS)
 
 
 def test_padding_changes_no_bits_and_weights_come_along():

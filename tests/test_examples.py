@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import BertModel
 
 import pyformer as pf
@@ -127,8 +127,8 @@ def test_the_bert_of_sentiment_equals_its_twin(dtype, tmp_path):
     other = torch.nn.functional.cross_entropy(expected, torch.tensor(labels))
     loss = model.loss(ids, labels, lengths)
     scores = model(ids, lengths=lengths).numpy()
-    assert_close(scores, expected.detach().numpy(), 16 * bound(dtype, 64, 4.0), "scores")
-    assert_close(loss.numpy(), other.detach().numpy(), 16 * bound(dtype, 64, 4.0), "loss")
+    assert_close(scores, by_rows(expected.detach().numpy()), "scores", additions=64, ops=MODEL_OPS)
+    assert_close(loss.numpy(), by_rows(other.detach().numpy()), "loss", additions=64, ops=MODEL_OPS)
     loss.backward()
     other.backward()
     gradients = {name: p.grad for name, p in twin.named_parameters()}
@@ -137,8 +137,7 @@ def test_the_bert_of_sentiment_equals_its_twin(dtype, tmp_path):
     assert names.keys() == gradients.keys()
     for name, parameter in names.items():
         wanted = gradients[name].numpy()
-        scale = max(1e-2, float(np.abs(wanted).max()))
-        assert_close(parameter.grad.numpy(), wanted, 16 * bound(dtype, 128, scale), name)
+        assert_close(parameter.grad.numpy(), by_rows(wanted, least=1e-2), name, additions=128, ops=MODEL_OPS)
 
 
 def test_translation(tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import GPT2LMHeadModel
 
 import pyformer as pf
@@ -78,7 +78,7 @@ def test_transformers_reads_what_we_write(model, tmp_path, dtype):
     assert str(twin.dtype) == f"torch.{dtype}"
     with torch.no_grad():
         expected = twin(torch.tensor(IDS)).logits.numpy()
-    assert_close(model(IDS).numpy(), expected, 8 * bound(dtype, 128, 2.0))
+    assert_close(model(IDS).numpy(), by_rows(expected), additions=128, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
@@ -92,7 +92,7 @@ def test_we_read_what_transformers_writes(folder, tmp_path, dtype):
     np.testing.assert_array_equal(model.wte.weight.numpy(), twin.transformer.wte.weight.detach().numpy())
     with torch.no_grad():
         expected = twin(torch.tensor(IDS)).logits.numpy()
-    assert_close(model(IDS).numpy(), expected, 8 * bound(wide, 128, 2.0))
+    assert_close(model(IDS).numpy(), by_rows(expected), additions=128, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -466,7 +466,7 @@ def test_killed_while_saving_leaves_the_last_good_files(folder):
         model.save_pretrained(sys.argv[1])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(folder)]
-    done = subprocess.run(command, capture_output=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, timeout=600)
     assert done.returncode == -signal.SIGKILL
     after = contents(folder)
     assert {name: after[name] for name in before} == before
@@ -570,21 +570,25 @@ def test_an_index_that_lies(sharded, change, error, message):
 
 
 PEAK = """
-import resource, sys
+import sys
 import pyformer as pf
-import numpy as np
-from pyformer import formats
-from pyformer.formats import weights
-small = pf.models.GPT(pf.models.GPTConfig(8, 8, 1, 1, 8))
-small.save_pretrained(sys.argv[2])
+
+
+def peak_bytes():
+    # Not ru_maxrss, which begins with what the parent process had.
+    (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
+
+
+pf.models.GPT(pf.models.GPTConfig(8, 8, 1, 1, 8)).save_pretrained(sys.argv[2])
 pf.from_pretrained(sys.argv[2])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 model = pf.from_pretrained(sys.argv[1])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * model.num_parameters()))
+print((peak_bytes() - before) / (4 * model.num_parameters()))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_opening_holds_the_weights_once(tmp_path, dtype):
     # One matrix holds nearly all of them, so another copy of it would show.

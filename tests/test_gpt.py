@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import pyformer as pf
@@ -62,14 +62,13 @@ def twin_loss(twin, ids, targets):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
 
 
-def assert_parameters_close(model, twin, tolerance, take):
+def assert_parameters_close(model, twin, additions, take):
     others = {n.removeprefix("transformer."): t for n, t in twin.named_parameters()}
     for name, parameter in model.named_parameters():
         expected = take(others[name]).detach().numpy()
         expected = expected.T if name.endswith(STORED_TRANSPOSED) else expected
         got = take(parameter)
-        scale = max(1e-3, float(np.abs(expected).max()))
-        assert_close(got.numpy(), expected, tolerance * scale, name)
+        assert_close(got.numpy(), by_rows(expected, least=1e-3), name, additions=additions, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -80,13 +79,13 @@ def test_logits_loss_and_all_gradients_equal_the_twin(dtype):
     targets[0, 3:6] = -100
     with torch.no_grad():
         expected = twin(torch.tensor(ids)).logits.numpy()
-    assert_close(model(ids).numpy(), expected, 8 * bound(dtype, 128, 8.0), "logits")
+    assert_close(model(ids).numpy(), by_rows(expected), "logits", additions=128, ops=MODEL_OPS)
     loss, other = model.loss(ids, targets), twin_loss(twin, ids, targets)
     assert loss.shape == ()
-    assert_close(loss.numpy(), other.detach().numpy(), bound(dtype, 61, 8.0), "loss")
+    assert_close(loss.numpy(), by_rows(other.detach().numpy()), "loss", additions=61, ops=MODEL_OPS)
     loss.backward()
     other.backward()
-    assert_parameters_close(model, twin, 8 * bound(dtype, 128, 8.0), lambda p: p.grad)
+    assert_parameters_close(model, twin, 128, lambda p: p.grad)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -105,11 +104,11 @@ def test_ten_steps_equal_the_twin(dtype):
             value.backward()
         norm = pf.optim.clip_grad_norm_(model.parameters(), 1.0)
         expected = float(torch.nn.utils.clip_grad_norm_(twin.parameters(), 1.0))
-        assert_close(norm, expected, 64 * bound(dtype, 128, expected), f"norm {step}")
-        assert_close(loss.numpy(), other.detach().numpy(), 64 * bound(dtype, 61, 8.0), f"{step}")
+        assert_close(norm, by_rows(expected), f"norm {step}", additions=128, ops=MODEL_OPS, dtype=dtype)
+        assert_close(loss.numpy(), by_rows(other.detach().numpy()), f"{step}", additions=61, ops=MODEL_OPS)
         ours.step()
         theirs.step()
-    assert_parameters_close(model, twin, 64 * bound(dtype, 128, 1.0), lambda p: p.detach())
+    assert_parameters_close(model, twin, 128, lambda p: p.detach())
 
 
 def test_initial_values_are_gpt2s():

@@ -376,16 +376,16 @@ class Alarm(Exception):
 
 @pytest.fixture
 def alarms():
-    """Sets what SIGALRM does, and when."""
-    before = signal.getsignal(signal.SIGALRM)
+    """Sets what SIGPROF does, and when, by the process's own clock: other work on the machine changes nothing."""
+    before = signal.getsignal(signal.SIGPROF)
 
     def start(handler, seconds, interval=0.0):
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, seconds, interval)
+        signal.signal(signal.SIGPROF, handler)
+        signal.setitimer(signal.ITIMER_PROF, seconds, interval)
 
     yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, before)
 
 
 def test_interrupted_packing_leaves_no_memory_behind(alarms):
@@ -426,9 +426,9 @@ def test_long_moves_notice_signals(work, alarms):
     pf.set_num_threads(1)
     try:
         alarms(lambda *_: seen.append(1), 0.005, 0.005)
-        start = time.monotonic()
+        start = time.process_time()
         work(x)
-        elapsed = time.monotonic() - start
+        elapsed = time.process_time() - start
         noticed = len(seen)
     finally:
         pf.set_num_threads(threads)
@@ -452,7 +452,7 @@ def test_a_product_in_a_signal_handler_does_not_disturb_the_one_that_it_interrup
 
     try:
         alarms(product, 0.005, 0.005)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 600
         while len(seen) < 5 and time.monotonic() < deadline:
             running.append("outer")
             result = ops.linear(x, weight)

@@ -121,3 +121,72 @@ def test_models_are_short():
     for path in sources(ROOT / "pyformer" / "models", ".py"):
         lines = len(path.read_text().splitlines())
         assert lines < long.get(path.name, 250), f"{path} has {lines} lines"
+
+
+# (op, another op whose kernels it calls): may only become fewer.
+KERNELS_OF_OTHERS = {("conv", "matmul"), ("linear_cross_entropy", "cross_entropy")}
+
+
+def test_ops_do_not_call_the_kernels_of_others():
+    found = set()
+    for path in sources(LIBRARY / "ops", ".cpp"):
+        owners = re.findall(r"pyformer/ops/(\w+)/\w+_kernels\.h", "\n".join(includes(path)))
+        found |= {(path.parent.name, owner) for owner in owners if owner != path.parent.name}
+    assert not found - KERNELS_OF_OTHERS, "these ops should use the other op's functions on Arrays"
+    assert not KERNELS_OF_OTHERS - found, "these no longer offend: take them off the list"
+
+
+ARITHMETIC = {
+    *("abs", "absolute", "add", "subtract", "multiply", "divide", "exp", "exp2", "expm1", "log", "log2", "log1p"),
+    *("sqrt", "square", "power", "sin", "cos", "tan", "tanh", "arctan2", "maximum", "minimum", "clip", "where"),
+    *("sum", "mean", "std", "var", "max", "min", "cumsum", "cumprod", "argmax", "argmin", "argsort", "sort"),
+    *("dot", "matmul", "einsum", "outer", "inner", "tensordot", "linalg"),
+}
+# Which functions may compute on elements with NumPy, and why: tensors' own arithmetic belongs in the kernels.
+COMPUTES = {
+    r"_normal_density|_interference|_refraction|oscillator": "makes up data to learn from",
+    r"train_test_split": "chooses examples of a data set",
+    r"CharTokenizer\.encode": "text to numbers",
+    r"(LanguageModel|EncoderDecoder)\.(loss|count_targets)": "prepares targets and lengths, which come as NumPy arrays",
+    r"Sampler\.__call__|_highest|_nucleus": "chooses a token: integers and comparisons, sums in float64",
+    r"fresh_seed": "a seed of two random numbers",
+    r"StateModel\.next_logits": "puts rows back in order",
+    r"attention_weights": "which keys a query may see: booleans",
+    r"MultiScaleRetention\._parallel": "distances between positions",
+    r"_scaled": "a table of rotary frequencies, once for a model",
+    r"picture": "draws",
+}
+
+
+def numpy_arithmetic(node: ast.AST, name: str = "") -> set[str]:
+    """The functions below `node` that call NumPy's arithmetic, or calculate with the result of a numpy()."""
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        inner = name
+        if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
+            inner = f"{name}.{child.name}".lstrip(".")
+        if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
+            owner = child.func.value
+            if isinstance(owner, ast.Name) and owner.id == "np" and child.func.attr in ARITHMETIC:
+                found.add(inner)
+        if isinstance(child, ast.BinOp):
+            calls = [n.func for n in ast.walk(child) if isinstance(n, ast.Call)]
+            if any(isinstance(f, ast.Attribute) and f.attr == "numpy" for f in calls):
+                found.add(inner)
+        found |= numpy_arithmetic(child, inner)
+    return found
+
+
+def test_python_does_not_compute_on_elements():
+    found = set()
+    for path in sources(ROOT / "pyformer", ".py"):
+        found |= numpy_arithmetic(ast.parse(path.read_text()))
+    allowed = {name for name in found if any(re.fullmatch(pattern, name) for pattern in COMPUTES)}
+    assert not found - allowed, "these compute with NumPy: use an op, or name them in COMPUTES with a reason"
+    unused = [pattern for pattern in COMPUTES if not any(re.fullmatch(pattern, name) for name in found)]
+    assert not unused, "these no longer compute with NumPy: take them off the list"
+
+
+def test_numpy_arithmetic_is_seen():
+    text = "class A:\n    def f(self, x): return np.exp(x)\ndef g(x): return 2 * x.numpy()\ndef h(x): return 2 * x"
+    assert numpy_arithmetic(ast.parse(text)) == {"A.f", "g"}

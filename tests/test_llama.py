@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import assert_close, bound
+from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import LlamaConfig as TheirConfig
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
@@ -137,18 +137,17 @@ def assert_same(model, theirs, twin, dtype):
     """Logits, loss and all gradients of `model` are those of twin(ids), whose parameters are `theirs`."""
     ids, targets = batch()
     logits = twin(torch.tensor(ids))
-    assert_close(model(ids).numpy(), logits.detach().numpy(), 8 * bound(dtype, 128, 8.0), "logits")
+    assert_close(model(ids).numpy(), by_rows(logits.detach().numpy()), "logits", additions=128, ops=MODEL_OPS)
     other = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
     loss = model.loss(ids, targets)
-    assert_close(loss.numpy(), other.detach().numpy(), bound(dtype, 61, 8.0), "loss")
+    assert_close(loss.numpy(), by_rows(other.detach().numpy()), "loss", additions=61, ops=MODEL_OPS)
     loss.backward()
     other.backward()
     ours = dict(model.named_parameters())
     assert set(ours) == set(theirs)
     for name, parameter in ours.items():
         expected = theirs[name].grad.numpy()
-        scale = max(1e-3, float(np.abs(expected).max()))
-        assert_close(parameter.grad.numpy(), expected, 8 * bound(dtype, 128, scale), name)
+        assert_close(parameter.grad.numpy(), by_rows(expected, least=1e-3), name, additions=128, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -160,7 +159,7 @@ def test_files_go_to_and_from_transformers(tmp_path, variant):
     model = pf.from_pretrained(tmp_path / "theirs")
     assert model.config == config
     expected = twin(torch.tensor(ids)).logits.detach().numpy()
-    assert_close(model(ids).numpy(), expected, 8 * bound("float32", 128, 8.0))
+    assert_close(model(ids).numpy(), by_rows(expected), additions=128, ops=MODEL_OPS)
     model.save_pretrained(tmp_path / "ours")
     again = type(twin).from_pretrained(tmp_path / "ours", attn_implementation="sdpa")
     np.testing.assert_array_equal(again(torch.tensor(ids)).logits.detach().numpy(), expected)

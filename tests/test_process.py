@@ -20,7 +20,7 @@ from pyformer import _core
 
 def python(code: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=600, **options
     )
 
 
@@ -56,7 +56,7 @@ def test_fork_after_use():
     if child == 0:
         ok = (a @ a).numpy().tobytes() == expected
         os._exit(0 if ok else 1)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -67,13 +67,39 @@ def test_fork_after_use():
     pytest.fail("the forked child hangs")
 
 
-def test_interrupt_within_a_second_in_a_long_op():
+def test_interrupt_in_the_middle_of_a_long_op():
+    """Ctrl-C after a quarter of a product's work, by the process's own clock, ends it before three quarters."""
+    done = python("""
+        import os, signal, time, numpy as np, pyformer as pf
+        a = pf.asarray(np.ones((4000, 4000), np.float32))
+
+        def product():
+            start = time.process_time()
+            try:
+                a @ a
+            except KeyboardInterrupt:
+                print("interrupted", end=" ")
+            return time.process_time() - start
+
+        whole = min(product(), product())
+        signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        signal.setitimer(signal.ITIMER_PROF, whole / 4)
+        part = product()
+        print((a[:2] @ a)[0, 0].item(), part / whole)
+    """)
+    assert done.returncode == 0, done.stderr
+    word, element, part = done.stdout.split()
+    assert (word, element) == ("interrupted", "4000.0")
+    assert float(part) < 0.75
+
+
+def test_interrupt_from_another_process():
     script = """
-        import time, numpy as np, pyformer as pf
-        a = pf.asarray(np.ones((6000, 6000), np.float32))
-        print("ready", flush=True)
-        start = time.monotonic()
+        import numpy as np, pyformer as pf
+        a = pf.asarray(np.ones((2000, 2000), np.float32))
         try:
+            a @ a
+            print("ready", flush=True)
             while True:
                 a @ a
         except KeyboardInterrupt:
@@ -84,14 +110,11 @@ def test_interrupt_within_a_second_in_a_long_op():
     )
     try:
         assert p.stdout.readline() == "ready\n"
-        time.sleep(0.7)
-        start = time.monotonic()
         p.send_signal(signal.SIGINT)
-        out, err = p.communicate(timeout=60)
+        out, err = p.communicate(timeout=600)
     finally:
         p.kill()
-    assert "interrupted 6000" in out, err
-    assert time.monotonic() - start < 3  # a second for the op, the rest for a busy machine and a last product
+    assert out == "interrupted 2000.0\n", err
 
 
 def test_import_changes_nothing_in_the_host():
@@ -123,10 +146,36 @@ def test_import_gives_no_warning():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_import_is_quick():
-    timer = "import time; t = time.perf_counter(); import pyformer; print(time.perf_counter() - t)"
-    fastest = min(float(python(timer).stdout) for _ in range(5))
-    assert fastest < 0.25, f"import pyformer takes {fastest:.3f} s"
+def test_import_brings_little():
+    """numpy, safetensors and what Python has itself; the rest is imported where it is used."""
+    result = python("""
+        import sys, numpy
+        before = set(sys.modules)
+        import pyformer
+        print(*{name.split(".")[0] for name in set(sys.modules) - before if not name.startswith("__")})
+    """)
+    packages = set(result.stdout.split()) - sys.stdlib_module_names
+    assert packages <= {"pyformer", "safetensors", "numpy"}, packages
+    heavy = {"asyncio", "multiprocessing", "unittest", "http", "email", "xml", "sqlite3", "ssl", "tkinter"}
+    assert not set(result.stdout.split()) & heavy
+
+
+def test_import_is_quick_beside_that_of_numpy():
+    """By the process's own clock: other work on the machine slows both."""
+    ratio = min(
+        float(
+            python("""
+                import time
+                start = time.process_time()
+                import numpy
+                middle = time.process_time()
+                import pyformer
+                print((time.process_time() - middle) / (middle - start))
+            """).stdout
+        )
+        for _ in range(5)
+    )
+    assert ratio < 3.0, ratio
 
 
 def test_thousand_training_steps_hold_memory_flat():
@@ -182,13 +231,15 @@ def test_exit_while_daemon_threads_are_inside_an_op(work):
     script = f"""
         import threading, time
         import numpy as np, pyformer as pf
-        a = pf.ones(400, 400)
-        def loop():
+        a, rounds = pf.ones(400, 400), [0] * 4
+        def loop(i):
             while True:
                 {work}
-        for _ in range(4):
-            threading.Thread(target=loop, daemon=True).start()
-        time.sleep(0.2)
+                rounds[i] += 1
+        for i in range(4):
+            threading.Thread(target=loop, args=(i,), daemon=True).start()
+        while min(rounds) < 1:
+            time.sleep(0.001)
     """
     for _ in range(3):
         result = python(script)
@@ -214,13 +265,16 @@ def test_exit_while_daemon_threads_are_inside_a_python_backward(call):
                 work()
                 return dout * 2.0
 
-        def loop():
+        rounds = [0] * 4
+        def loop(i):
             x = pf.ones(10, requires_grad=True)
             while True:
                 {call}.sum().backward()
-        for _ in range(4):
-            threading.Thread(target=loop, daemon=True).start()
-        time.sleep(0.2)
+                rounds[i] += 1
+        for i in range(4):
+            threading.Thread(target=loop, args=(i,), daemon=True).start()
+        while min(rounds) < 1:
+            time.sleep(0.001)
     """
     for _ in range(4):
         result = python(script)
@@ -246,7 +300,7 @@ def test_a_forked_child_reads_gradients_that_a_thread_was_adding_to():
             child = os.fork()
             if child == 0:
                 os._exit(0 if x.grad is not None else 1)
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 600
             while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
                 time.sleep(0.001)
             if not done[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerance import assert_close, bound, same_bits
+from tolerance import MODEL_OPS, assert_close, by_rows, same_bits
 from torch_twins import bspline, cfc_layer, retention
 
 import pyformer as pf
@@ -30,16 +30,16 @@ def torch_parameters(module):
 def compare(ours, theirs, parameters, twins, inputs):
     """Outputs, and the gradients of a random projection of all of them."""
     for i, (one, two) in enumerate(zip(ours, theirs, strict=True)):
-        assert_close(one.numpy(), two.detach().numpy(), bound("float64", 64, 9.0), f"output {i}")
+        assert_close(one.numpy(), by_rows(two.detach().numpy()), f"output {i}", additions=64, ops=MODEL_OPS)
     projections = [random(*one.shape, seed=20 + i) for i, one in enumerate(ours)]
     total = sum((one * pf.tensor(p)).sum() for one, p in zip(ours, projections, strict=True))
     total.backward()
     sum((two * torch.tensor(p)).sum() for two, p in zip(theirs, projections, strict=True)).backward()
     for name, parameter in parameters.items():
         expected = twins[name].grad.numpy()
-        assert_close(parameter.grad.numpy(), expected, bound("float64", 256, 9.0 + np.abs(expected).max()), name)
+        assert_close(parameter.grad.numpy(), by_rows(expected), name, additions=256, ops=MODEL_OPS)
     for one, two in inputs:
-        assert_close(one.grad.numpy(), two.grad.numpy(), bound("float64", 256, 20.0), "input")
+        assert_close(one.grad.numpy(), by_rows(two.grad.numpy()), "input", additions=256, ops=MODEL_OPS)
 
 
 def both(array):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from tolerance import assert_close, bound, same_bits
+from tolerance import MODEL_OPS, assert_close, by_rows, probe, same_bits
 
 import pyformer as pf
 from pyformer import tokenizers
@@ -67,23 +67,28 @@ def torch_parameters(model):
 @pytest.mark.parametrize("name", LANGUAGE)
 def test_logits_loss_and_all_gradients_equal_the_twin(name, dtype):
     model, twin = make(name, dtype), LANGUAGE[name][2]
-    parameters = torch_parameters(model)
     ids, targets = batch()
     targets[0, 3:6] = -100
-    logits = twin(parameters, torch.tensor(ids), model.config)
-    assert_close(model(ids).numpy(), logits.detach().numpy(), 16 * bound(dtype, 128, 9.0), "logits")
-    expected = torch_twins.cross_entropy(logits, torch.tensor(targets))
-    if name == "elmo":
-        expected = (expected + torch_twins.backward_loss(parameters, torch.tensor(ids), model.config)) / 2
+
+    def in_float64():
+        """Logits, loss and all gradients."""
+        parameters = {k: p.detach().double().requires_grad_() for k, p in torch_parameters(model).items()}
+        logits = twin(parameters, torch.tensor(ids), model.config)
+        expected = torch_twins.cross_entropy(logits, torch.tensor(targets))
+        if name == "elmo":
+            expected = (expected + torch_twins.backward_loss(parameters, torch.tensor(ids), model.config)) / 2
+        expected.backward()
+        gradients = [parameters[key].grad.numpy() for key, _ in model.named_parameters()]
+        return [logits.detach().numpy(), expected.detach().numpy(), *gradients]
+
+    logits, expected, *gradients = probe(in_float64)
+    assert_close(model(ids).numpy(), logits, "logits", additions=256)
     loss = model.loss(ids, targets)
     assert loss.shape == ()
-    assert_close(loss.numpy(), expected.detach().numpy(), bound(dtype, 128, 9.0), "loss")
+    assert_close(loss.numpy(), expected, "loss", additions=256)
     loss.backward()
-    expected.backward()
-    for key, parameter in model.named_parameters():
-        gradient = parameters[key].grad.numpy()
-        scale = max(1e-3, float(np.abs(gradient).max()))
-        assert_close(parameter.grad.numpy(), gradient, 16 * bound(dtype, 256, 9.0) * scale, key)
+    for (key, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+        assert_close(parameter.grad.numpy(), gradient, key, additions=256)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -118,7 +123,7 @@ def test_retnet_forms_are_equal(form):
         model.loss(ids, targets).backward()
         results.append([model(ids).numpy(), *(p.grad.numpy() for p in model.parameters())])
     for one, two in zip(*results, strict=True):
-        assert_close(one, two, 1e-5 * max(1.0, float(np.abs(two).max())))
+        assert_close(one, by_rows(two), additions=256, ops=MODEL_OPS)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -379,12 +384,14 @@ def test_kan_equals_its_twin():
         parameters = torch_parameters(model)
         x, targets = (np.random.default_rng(i).standard_normal((40, n)).astype(dtype) for i, n in ((0, 3), (1, 2)))
         out = torch_twins.kan(parameters, torch.tensor(x), model.config)
-        assert_close(model(x).numpy(), out.detach().numpy(), bound(dtype, 64, 9.0))
+        assert_close(model(x).numpy(), by_rows(out.detach().numpy()), additions=64, ops=MODEL_OPS)
         loss, expected = model.loss(x, targets), (out - torch.tensor(targets)).square().mean()
         loss.backward()
         expected.backward()
         for key, parameter in model.named_parameters():
-            assert_close(parameter.grad.numpy(), parameters[key].grad.numpy(), bound(dtype, 64, 9.0), key)
+            assert_close(
+                parameter.grad.numpy(), by_rows(parameters[key].grad.numpy()), key, additions=64, ops=MODEL_OPS
+            )
 
 
 def test_liquid_network_equals_its_twin():
@@ -397,11 +404,11 @@ def test_liquid_network_equals_its_twin():
     h, _ = torch_twins.cfc_layer(torch.tensor(x), cells, "l0", torch.tensor(elapsed))
     expected = (torch_twins.linear(h, parameters, "head") - torch.tensor(targets)).square().mean()
     loss = model.loss(x, targets, elapsed)
-    assert_close(loss.numpy(), expected.detach().numpy(), bound("float64", 72, 9.0))
+    assert_close(loss.numpy(), by_rows(expected.detach().numpy()), additions=72, ops=MODEL_OPS)
     loss.backward()
     expected.backward()
     for key, parameter in model.named_parameters():
-        assert_close(parameter.grad.numpy(), parameters[key].grad.numpy(), bound("float64", 72, 9.0), key)
+        assert_close(parameter.grad.numpy(), by_rows(parameters[key].grad.numpy()), key, additions=72, ops=MODEL_OPS)
 
 
 def test_regression_learns():

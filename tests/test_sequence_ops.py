@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tolerance import assert_close, bound, same_bits
+from tolerance import MODEL_OPS, assert_close, by_rows, same_bits
 
 import pyformer as pf
 from pyformer import ops
@@ -168,10 +168,9 @@ def test_three_forms_of_retention_are_equal(dtype):
         out = form(*tensors, decay)
         out.backward(pf.tensor(dout))
         results.append([out.numpy(), *(t.grad.numpy() for t in tensors)])
-    tolerance = 1e-5 if dtype == "float32" else 1e-12
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
-            assert_close(one, two, tolerance * max(1.0, float(np.abs(two).max())))
+            assert_close(one, by_rows(two), additions=256, ops=MODEL_OPS)
 
 
 def test_retention_in_parts_carries_its_state():
@@ -182,8 +181,8 @@ def test_retention_in_parts_carries_its_state():
     for rows in (slice(0, 1), slice(1, 70), slice(70, 150)):
         out, state = ops.retention(*(pf.tensor(a[:, rows]) for a in (q, k, v)), decay, state)
         parts.append(out.numpy())
-    assert_close(np.concatenate(parts, axis=1), whole.numpy(), bound("float64", 150, 20.0))
-    assert_close(state.numpy(), last.numpy(), bound("float64", 150, 20.0))
+    assert_close(np.concatenate(parts, axis=1), by_rows(whole.numpy()), additions=150, ops=MODEL_OPS)
+    assert_close(state.numpy(), by_rows(last.numpy()), additions=150, ops=MODEL_OPS)
 
 
 def test_a_token_does_not_see_what_comes_later():

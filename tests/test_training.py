@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import _core, data, files, optim, svg, tokenizers, training
+from pyformer import _core, data, formats, optim, svg, tokenizers, training
 from pyformer.models import GPT, ConvNet, ConvNetConfig, GPTConfig
 from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
 
@@ -66,7 +66,7 @@ def die():
 
 
 def same_result(run, other):
-    for name in (files.WEIGHTS_NAME, CHECKPOINT_NAME):
+    for name in (formats.WEIGHTS_NAME, CHECKPOINT_NAME):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     first, second = (training.read_metrics(r / training.METRICS_NAME) for r in (run, other))
     for entry in [*first, *second]:
@@ -135,7 +135,7 @@ def test_full_disk_keeps_the_last_checkpoint(straight, tmp_path, monkeypatch):
     first = make_trainer(run)
     first.save()
     before = (run / CHECKPOINT_NAME).read_bytes()
-    write = files.write_safetensors
+    write = formats.write_safetensors
 
     def full(file, *args, **options):
         file.write(b"half of it")
@@ -208,7 +208,7 @@ def test_broken_weights_never_replace_a_checkpoint(tmp_path, save_every, eval_ev
     values = {**OPTIONS.to_dict(), "save_every": save_every, "eval_every": eval_every}
     trainer = make_trainer(run, TrainingOptions(**values))
     trainer.save()
-    before = {path: path.read_bytes() for path in (run / CHECKPOINT_NAME, run / files.WEIGHTS_NAME)}
+    before = {path: path.read_bytes() for path in (run / CHECKPOINT_NAME, run / formats.WEIGHTS_NAME)}
     step = trainer.optimizer.step
 
     def diverge():
@@ -223,7 +223,7 @@ def test_broken_weights_never_replace_a_checkpoint(tmp_path, save_every, eval_ev
     assert "NaN" not in (run / training.METRICS_NAME).read_text()
 
 
-@pytest.mark.parametrize("name", [files.WEIGHTS_NAME, training.CURVE_NAME])
+@pytest.mark.parametrize("name", [formats.WEIGHTS_NAME, training.CURVE_NAME])
 @pytest.mark.parametrize("left", [None, b"stale"])
 def test_run_killed_before_its_last_export_is_exported(straight, tmp_path, name, left):
     run = tmp_path / "run"
@@ -371,7 +371,7 @@ def test_a_mean_of_another_model_is_refused(tmp_path):
     options = dataclasses.replace(OPTIONS, average=1.0 - 1e-9)
     assert make_trainer(tmp_path, options).train()
     trainer = make_trainer(tmp_path, options)
-    state = files.load_state(tmp_path / CHECKPOINT_NAME)
+    state = formats.load_state(tmp_path / CHECKPOINT_NAME)
     for change in (
         {"mean": state["mean"][1:]},
         {"mean": []},
@@ -380,7 +380,7 @@ def test_a_mean_of_another_model_is_refused(tmp_path):
         {"mean_start": 5},
         {"random_state": [0, -1]},
     ):
-        files.save_state(tmp_path / CHECKPOINT_NAME, {**state, **change})
+        formats.save_state(tmp_path / CHECKPOINT_NAME, {**state, **change})
         with pytest.raises(ValueError, match=r"doesn't belong to this run: .*(mean of|step|stream)"):
             trainer.restore()
 

@@ -1,48 +1,117 @@
-"""The one place tolerances come from."""
+"""The one place tolerances come from. Every element is judged by itself:
+
+    |got - exact| <= C * (unit(accumulator) * sqrt(additions) * terms + unit(dtype) * |exact|)
+
+`exact` is what torch or NumPy computes in float64. `terms` is how large the numbers are that are added up to the
+element: larger than |exact| where they cancel. `probe` measures it. `additions` is the length of the longest sum.
+An element is rounded to `dtype` once, when it is stored; sums are taken in the accumulator of `dtype`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-CHAIN = 256  # additions in one chain; sums of chains and of lanes grow more slowly
+C = 4  # the room for independent errors that happen to agree: the same for every op and dtype
+CHAIN = 256  # additions in one chain; the sums of chains are added in turn
+MODEL_OPS = 16  # one after the other in two layers, forward and backward, of ours and of the twin
+PROBES = 6
+STEP = 2.0**-26  # of a probe: far above float64's rounding, far below what would leave the first order
+
+# The largest relative error of rounding to nearest, and the distance of numbers around 0.
+UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+TINIEST = {"float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
+ACCUMULATOR = {"float64": "float64", "float32": "float32", "float16": "float32", "bfloat16": "float32"}
 
 
-def bound(dtype: str, reduction: int, magnitude: float) -> float:
-    """Largest absolute error to accept in an element of `dtype` that sums `reduction` terms.
+@dataclass(frozen=True)
+class Exact:
+    """A float64 result. `spread` is how large, beside |value|, the numbers are that were added up to each element."""
 
-    Rounding errors of a chain of n additions grow like sqrt(n) when they are independent; a chain is at most
-    CHAIN long and the chains' sums are added in turn. Sixteen is the room for a handful of further roundings and
-    for errors that are not independent.
+    value: np.ndarray
+    spread: np.ndarray
+
+
+def allowed(exact: Exact, dtype: str, additions: int = 1, ops: int = 1) -> np.ndarray:
+    """The largest error to accept in each element of a result in `dtype`.
+
+    The error of a sum of n terms grows like sqrt(n) when its roundings are independent (Higham and Mary 2019); so do
+    the errors of `ops` ops, one after the other, each of which rounds what it stores.
     """
-    eps = float(np.finfo(dtype).eps)
-    chains = math.sqrt(min(reduction, CHAIN)) + math.sqrt(max(reduction, 1) / CHAIN)
-    return 16 * eps * (1 + chains) * max(magnitude, float(np.finfo(dtype).tiny))
+    rounding = UNIT[ACCUMULATOR[dtype] if ops == 1 else dtype]
+    growth = math.sqrt(min(max(additions, 1), CHAIN)) + math.sqrt(additions // CHAIN)
+    growth *= math.sqrt(ops)
+    size = np.abs(exact.value)
+    return C * (rounding * growth * (size + exact.spread) + UNIT[dtype] * size + TINIEST[dtype])
 
 
-def magnitude(*arrays: np.ndarray | None) -> float:
-    """The scale that rounding errors are relative to: the largest finite absolute values, added."""
-    total = 0.0
-    for array in arrays:
-        if array is None or array.size == 0 or array.dtype.kind not in "f":
-            continue
-        finite = np.abs(array[np.isfinite(array)])
-        total += float(finite.max()) if finite.size else 0.0
-    return total
-
-
-def assert_close(got, expected, tolerance: float, what: str = "") -> None:
-    """Equal infinities and NaN positions, everything finite within tolerance."""
-    got, expected = np.asarray(got), np.asarray(expected)
-    assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
+def assert_close(
+    got, exact: Exact, what: str = "", *, additions: int = 1, ops: int = 1, dtype: str | None = None
+) -> None:
+    """Equal infinities and NaN positions, and every finite element within what `allowed` allows it."""
+    got, value = np.asarray(got), np.asarray(exact.value)
+    dtype = dtype or got.dtype.name
+    assert got.shape == value.shape, f"{what}: shape {got.shape}, expected {value.shape}"
+    expected = round_to(value, dtype)  # what overflows the dtype is infinite in it
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=what)
-    infinite = np.isinf(expected)
+    infinite, finite = np.isinf(expected), np.isfinite(expected)
     np.testing.assert_array_equal(got[infinite], expected[infinite], err_msg=what)
-    finite = np.isfinite(expected)
-    if finite.any():
-        error = float(np.abs(got[finite].astype(np.float64) - expected[finite]).max())
-        assert error <= tolerance, f"{what}: error {error:.3g}, allowed {tolerance:.3g}"
+    error = np.abs(got[finite].astype(np.float64) - value[finite])
+    with np.errstate(invalid="ignore"):
+        ratio = error / allowed(exact, dtype, additions, ops)[finite]
+    if ratio.size and not ratio.max() <= 1.0:
+        at = int(ratio.argmax())
+        raise AssertionError(
+            f"{what}: {int((ratio > 1).sum())} of {ratio.size} elements are off; the worst is {got[finite][at]!r}, "
+            f"expected {value[finite][at]!r}, {ratio[at]:.3g} times what is allowed"
+        )
+
+
+def round_to(value: np.ndarray, dtype: str) -> np.ndarray:
+    """`value` rounded to the nearest number of `dtype`, as float64."""
+    value = np.asarray(value, np.float64)
+    if dtype != "bfloat16":
+        with np.errstate(over="ignore"):
+            return value.astype(dtype).astype(np.float64)
+    with np.errstate(over="ignore"):
+        bits = np.ascontiguousarray(value.astype(np.float32)).view(np.uint32)
+    bits = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    rounded = bits.view(np.float32).astype(np.float64).reshape(value.shape)
+    return np.where(np.isnan(value), np.nan, rounded)
+
+
+def by_rows(value: np.ndarray, least: float = 0.0) -> Exact:
+    """A result of whose terms nothing is known: the root mean square of its row stands for them, or `least`."""
+    value = np.asarray(value, np.float64)
+    mean_square = np.mean(np.square(value), axis=-1, keepdims=True) if value.ndim else np.square(value)
+    return Exact(value, np.broadcast_to(np.maximum(np.sqrt(mean_square), least), value.shape))
+
+
+def probe(run: Callable[[], Iterable[np.ndarray]]) -> list[Exact]:
+    """The results of `run`, a float64 computation with torch, and how large the terms behind each element are.
+
+    It runs again with every argument of every torch op changed, at random, by some part in 2**26, forward and backward.
+    What an element moves by, for a change of 1, is the root of the sum of the squares of its terms.
+    """
+    import torch
+    from shaken import Shaken
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small ops, and nobody to wait for
+    values = [np.array(v) for v in run()]
+    squares = [np.zeros(v.shape) for v in values]
+    for seed in range(PROBES):
+        with Shaken(seed, STEP):
+            moved = [np.asarray(v) for v in run()]
+        for square, a, b in zip(squares, moved, values, strict=True):
+            if b.dtype.kind == "f":
+                with np.errstate(invalid="ignore", over="ignore"):
+                    square += np.nan_to_num(((a - b) / STEP) ** 2, nan=0.0, posinf=0.0)
+    torch.set_num_threads(threads)
+    return [Exact(v, np.sqrt(s / PROBES)) for v, s in zip(values, squares, strict=True)]
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -142,13 +142,50 @@ void bind_creation(py::module_& core) {
         return made(device, shape_from("zeros", shape), {true, 0, 0}, dtype_or(dtype, DType::float32), grad);
       },
       py::kw_only(), dtype, device, requires_grad,
-      "A tensor of zeros: zeros(2, 3) or zeros((2, 3)); float32 by default.");
+      R"(A tensor of zeros.
+
+Args:
+    shape: extents, one by one or as a tuple.
+    dtype: float32 by default.
+    device: "cpu" by default.
+    requires_grad: whether gradients are formed for it.
+
+Returns:
+    Tensor of that shape and dtype.
+
+Raises:
+    ValueError: an extent is negative, or the device is not there.
+    TypeError: an extent is no integer, or dtype no dtype.
+    MemoryError: the machine has not so much memory.
+
+Example:
+    >>> pf.zeros(2, 3)
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]], dtype=float32))");
   core.def(
       "ones",
       [](const py::args& shape, const py::object& dtype, const py::object& device, bool grad) {
         return made(device, shape_from("ones", shape), {true, 1, 1}, dtype_or(dtype, DType::float32), grad);
       },
-      py::kw_only(), dtype, device, requires_grad, "A tensor of ones; float32 by default.");
+      py::kw_only(), dtype, device, requires_grad, R"(A tensor of ones.
+
+Args:
+    shape: extents, one by one or as a tuple.
+    dtype: float32 by default.
+    device: "cpu" by default.
+    requires_grad: whether gradients are formed for it.
+
+Returns:
+    Tensor of that shape and dtype.
+
+Raises:
+    ValueError: an extent is negative, or the device is not there.
+    TypeError: an extent is no integer, or dtype no dtype.
+    MemoryError: the machine has not so much memory.
+
+Example:
+    >>> pf.ones((2,), dtype=pf.int64)
+    tensor([1, 1], dtype=int64))");
   core.def(
       "full",
       [](const py::object& shape, const py::object& value, const py::object& dtype, const py::object& device,
@@ -157,10 +194,48 @@ void bind_creation(py::module_& core) {
                     dtype_or(dtype, DType::float32), grad);
       },
       py::arg("shape"), py::arg("value"), py::kw_only(), dtype, device, requires_grad,
-      "A tensor of one value; float32 by default.");
+      R"(A tensor whose elements are all one value.
+
+Args:
+    shape: extents as a tuple, or one integer.
+    value: a number; integers stay exact.
+    dtype: float32 by default, also for an integer value.
+    device: "cpu" by default.
+    requires_grad: whether gradients are formed for it.
+
+Returns:
+    Tensor of that shape and dtype.
+
+Raises:
+    ValueError: an extent is negative, the value does not fit in the dtype, or the device is not there.
+    TypeError: the value is no number, or dtype no dtype.
+    MemoryError: the machine has not so much memory.
+
+Example:
+    >>> pf.full((2, 2), 0.5)
+    tensor([[0.5, 0.5],
+            [0.5, 0.5]], dtype=float32))");
   core.def("arange", &arange, py::arg("start"), py::arg("stop") = py::none(), py::arg("step") = 1, py::kw_only(), dtype,
            device, requires_grad,
-           "start, start + step, ... up to but without stop; int64 where start and step are whole, else float32.");
+           R"(start, start + step, start + 2 step, ... up to but without stop; `arange(stop)` starts at 0.
+
+Args:
+    start, stop, step: finite numbers, step not 0.
+    dtype: int64 by default where start and step are whole, else float32.
+    device: "cpu" by default.
+    requires_grad: whether gradients are formed for it.
+
+Returns:
+    Tensor (n,), n = ceil((stop - start) / step), or 0 where that is negative.
+
+Raises:
+    ValueError: a number is not finite, step is 0, or a value does not fit in the dtype.
+    TypeError: something is no number, or dtype no dtype.
+    MemoryError: the machine has not so much memory.
+
+Example:
+    >>> pf.arange(3), pf.arange(0.0, 1.0, 0.25)
+    (tensor([0, 1, 2], dtype=int64), tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32)))");
 }
 
 }  // namespace pyformer::bindings

@@ -18,17 +18,6 @@ static AttentionOptions options_of(bool causal, std::optional<double> scale, std
   return options;
 }
 
-static const char* attention_doc = R"(softmax(q k^T * scale + mask) v for each head, never holding a (Tq, Tk) matrix.
-
-q: (B, Tq, H, D); k, v: (B, Tk, Hkv, D), Hkv divides H; float32 or float64 alike. Returns (B, Tq, H, D).
-mask: broadcastable to (B, H, Tq, Tk), bool (True: may attend) or of q's dtype (added to the scores); no gradient.
-scale: 1 / sqrt(D) by default. key_lengths: (B,) integers, keys of row b end there, Tk by default.
-query_offset: (B,) integers, query i of row b stands at position p = query_offset[b] + i; by default the row's
-key length - Tq. causal: sees keys j <= p; window=w: sees p - w < j <= p.
-A row with nothing to attend to gives zeros and zero gradients.
-Raises ValueError for wrong shapes or values, TypeError for wrong dtypes.
-Source: Dao et al. 2022, "FlashAttention"; grouped heads: Ainslie et al. 2023.)";
-
 void bind_attention(py::module_& ops) {
   ops.def(
       "attention",
@@ -39,7 +28,42 @@ void bind_attention(py::module_& ops) {
       },
       py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("mask") = py::none(), py::arg("causal") = false,
       py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
-      py::arg("query_offset") = py::none(), NoGil(), attention_doc);
+      py::arg("query_offset") = py::none(), NoGil(),
+      R"(softmax(q k^T * scale + mask) v of each head, never holding a (Tq, Tk) matrix.
+
+Args:
+    q: (B, Tq, H, D), float.
+    k: (B, Tk, Hkv, D), q's dtype; Hkv divides H, so that H / Hkv query heads share a key head.
+    v: (B, Tk, Hkv, D), q's dtype.
+    mask: broadcastable to (B, H, Tq, Tk). Bool: True where a query may attend. Of q's dtype: added to the scores. It
+        gets no gradient.
+    causal: the query at position p sees the keys j <= p.
+    scale: of the scores, 1 / sqrt(D) by default.
+    window: the query at position p sees the keys p - window < j <= p.
+    key_lengths: integers (B,), where the keys of each row end; Tk by default.
+    query_offset: integers (B,): query i of row b stands at position query_offset[b] + i. By default the last query
+        stands at the row's last key: the offset is its key length - Tq.
+
+Returns:
+    Tensor (B, Tq, H, D) of q's dtype. A query with nothing to attend to gives zeros and zero gradients.
+
+Raises:
+    ValueError: a shape does not fit, or a length is out of range.
+    TypeError: a dtype does not fit.
+
+Source: Dao et al. 2022, "FlashAttention"; grouped heads: Ainslie et al. 2023, "GQA".
+
+Example:
+    >>> q = k = pf.zeros(1, 3, 1, 2)  # equal scores: the mean of what each position sees
+    >>> v = pf.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape(1, 3, 1, 2)
+    >>> pf.ops.attention(q, k, v, causal=True).reshape(3, 2)
+    tensor([[1., 2.],
+            [2., 3.],
+            [3., 4.]], dtype=float32)
+    >>> pf.ops.attention(q, k, v, mask=pf.tensor([True, False, True])).reshape(3, 2)
+    tensor([[3., 4.],
+            [3., 4.],
+            [3., 4.]], dtype=float32))");
   ops.def(
       "attention_packed",
       [](const Tensor& qkv, const OptionalTensor& mask, bool causal, std::optional<double> scale,
@@ -49,13 +73,47 @@ void bind_attention(py::module_& ops) {
       py::arg("qkv"), py::kw_only(), py::arg("mask") = py::none(), py::arg("causal") = false,
       py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
       py::arg("query_offset") = py::none(), NoGil(),
-      "attention(q, k, v, ...) of qkv (B, T, 3, H, D), whose third axis holds q, k and v. Returns (B, T, H, D).");
-  ops.def("rope", &rope, py::arg("x"), py::arg("positions"), py::arg("frequencies"), py::arg("interleaved") = false,
-          NoGil(), R"(Turns pairs of each head's elements by position * frequency (Su et al. 2021).
+      R"(`attention` of queries, keys and values that lie side by side in one tensor, as one projection gives them.
 
-x: (B, T, H, D), float32 or float64; positions: (T,) or (B, T) integers; frequencies: (R,) floats with 2 R <= D.
-interleaved: pairs are neighbours (2i, 2i + 1), else (i, i + R). Returns x's shape and dtype.
-Raises ValueError for wrong shapes, TypeError for wrong dtypes.)");
+Args:
+    qkv: (B, T, 3, H, D), float; the third axis holds q, k and v.
+    mask, causal, scale, window, key_lengths, query_offset: as in `attention`.
+
+Returns:
+    Tensor (B, T, H, D) of qkv's dtype.
+
+Raises:
+    ValueError: a shape does not fit, or a length is out of range.
+    TypeError: a dtype does not fit.
+
+Example:
+    >>> qkv = pf.arange(12, dtype="float32").reshape(1, 2, 3, 1, 2)
+    >>> pf.ops.attention_packed(qkv, causal=True).reshape(2, 2)
+    tensor([[ 4.,  5.],
+            [10., 11.]], dtype=float32))");
+  ops.def("rope", &rope, py::arg("x"), py::arg("positions"), py::arg("frequencies"), py::arg("interleaved") = false,
+          NoGil(), R"(Rotary positions: turns pairs of each head's elements by position * frequency.
+
+Args:
+    x: (B, T, H, D), float.
+    positions: integers (T,) or (B, T), where the tokens stand.
+    frequencies: (R,), float, with 2 R <= D: radians a position for each pair, as `rope_frequencies` gives them. What
+        lies beyond the first 2 R elements stays.
+    interleaved: pairs are neighbours (2 i, 2 i + 1); otherwise (i, i + R), as in Hugging Face's Llama.
+
+Returns:
+    Tensor of x's shape and dtype.
+
+Raises:
+    ValueError: a shape does not fit.
+    TypeError: a dtype does not fit.
+
+Source: Su et al. 2021, "RoFormer", eq. 34.
+
+Example:
+    >>> x = pf.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    >>> pf.ops.rope(x, pf.tensor([1]), pf.tensor([np.pi / 3])).reshape(2)
+    tensor([0.49999997, 0.86602545], dtype=float32))");
 }
 
 }  // namespace pyformer::bindings

@@ -64,11 +64,26 @@ static void bind_pooling(py::module_& ops) {
         return pool_of<max_pool2d>("max_pool2d", x, kernel, stride, padding);
       },
       py::arg("x"), py::arg("kernel"), py::arg("stride") = py::none(), py::arg("padding") = 0,
-      R"(The largest element of each window of a picture; NaN wins, of equal elements the first gets the gradient.
+      R"(The largest element of each window of a picture; NaN wins. Of equal elements the first gets the gradient.
 
-x: (N, C, H, W), float32 or float64. kernel, stride (None: the kernel), padding (at most half the kernel): an int, or a
-pair (rows, columns). Returns (N, C, (H + 2 padding - KH) // stride + 1, ...).
-Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
+Args:
+    x: (N, C, H, W), float.
+    kernel: the window, an integer or a pair (rows, columns).
+    stride: an integer or a pair; None means the kernel.
+    padding: an integer or a pair, at most half the kernel; the padding is never the largest.
+
+Returns:
+    Tensor (N, C, (H + 2 padding - KH) // stride + 1, ...) of x's dtype.
+
+Raises:
+    ValueError: shapes or options do not fit, or no output is left.
+    TypeError: x is not a float tensor, or an option is no integer or pair.
+
+Example:
+    >>> x = pf.arange(16, dtype="float32").reshape(1, 1, 4, 4)
+    >>> pf.ops.max_pool2d(x, 2)
+    tensor([[[[ 5.,  7.],
+              [13., 15.]]]], dtype=float32))");
   ops.def(
       "avg_pool2d",
       [](const Tensor& x, const py::object& kernel, const py::object& stride, const py::object& padding) {
@@ -77,38 +92,100 @@ Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
       py::arg("x"), py::arg("kernel"), py::arg("stride") = py::none(), py::arg("padding") = 0,
       R"(The mean of each window of a picture; what lies in the padding counts as 0 and is counted.
 
-x: (N, C, H, W), float32 or float64. kernel, stride (None: the kernel), padding (at most half the kernel): an int, or a
-pair (rows, columns). Returns (N, C, (H + 2 padding - KH) // stride + 1, ...).
-Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.)");
+Args:
+    x: (N, C, H, W), float.
+    kernel: the window, an integer or a pair (rows, columns).
+    stride: an integer or a pair; None means the kernel.
+    padding: an integer or a pair, at most half the kernel.
+
+Returns:
+    Tensor (N, C, (H + 2 padding - KH) // stride + 1, ...) of x's dtype.
+
+Raises:
+    ValueError: shapes or options do not fit, or no output is left.
+    TypeError: x is not a float tensor, or an option is no integer or pair.
+
+Example:
+    >>> x = pf.arange(16, dtype="float32").reshape(1, 1, 4, 4)
+    >>> pf.ops.avg_pool2d(x, 2)
+    tensor([[[[ 2.5,  4.5],
+              [10.5, 12.5]]]], dtype=float32))");
 }
 
 void bind_convolution(py::module_& ops) {
-  ops.def(
-      "conv1d", &conv1d_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = 1,
-      py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1, NoGil(),
-      R"(Convolution over time: out[n, o, t] = bias[o] + sum weight[o, c, k] * x[n, c, t * stride - padding + k * dilation].
+  ops.def("conv1d", &conv1d_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = 1,
+          py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1, NoGil(),
+          R"(Convolution over time.
 
-x: (N, C, T), weight: (O, C / groups, K), bias: (O,) or None, float32 or float64 alike.
-Returns (N, O, (T + 2 padding - dilation (K - 1) - 1) // stride + 1).
-Raises ValueError where shapes do not fit or nothing is left, TypeError for a wrong dtype.)");
+out[n, o, t] = bias[o] + sum over c, k of weight[o, c, k] * x[n, c, t stride - padding + k dilation].
+
+Args:
+    x: (N, C, T), float; what lies outside counts as 0.
+    weight: (O, C / groups, K), x's dtype.
+    bias: (O,), x's dtype, or None.
+    stride, padding, dilation: integers.
+    groups: divides C and O; group g of C makes group g of O.
+
+Returns:
+    Tensor (N, O, (T + 2 padding - dilation (K - 1) - 1) // stride + 1) of x's dtype.
+
+Raises:
+    ValueError: shapes or options do not fit, or no output is left.
+    TypeError: a dtype is not float, or differs from x's.
+
+Example:
+    >>> x, weight = pf.tensor([[[1.0, 2.0, 4.0, 8.0]]]), pf.tensor([[[-1.0, 1.0]]])
+    >>> pf.ops.conv1d(x, weight)
+    tensor([[[1., 2., 4.]]], dtype=float32))");
   ops.def("conv2d", &conv2d_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(), py::arg("stride") = 1,
           py::arg("padding") = 0, py::arg("dilation") = 1, py::arg("groups") = 1,
           R"(Convolution over pictures; what lies outside x counts as 0.
 
-x: (N, C, H, W), weight: (O, C / groups, KH, KW), bias: (O,) or None, float32 or float64 alike.
-stride, padding, dilation: an int, or a pair (rows, columns). Group g of C makes group g of O.
-Returns (N, O, OH, OW) with OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1.
-Raises ValueError where shapes do not fit or nothing is left, TypeError for a wrong dtype.
-Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".)");
+Args:
+    x: (N, C, H, W), float.
+    weight: (O, C / groups, KH, KW), x's dtype.
+    bias: (O,), x's dtype, or None.
+    stride, padding, dilation: an integer, or a pair (rows, columns).
+    groups: divides C and O; group g of C makes group g of O.
+
+Returns:
+    Tensor (N, O, OH, OW) of x's dtype with OH = (H + 2 padding - dilation (KH - 1) - 1) // stride + 1, OW likewise.
+
+Raises:
+    ValueError: shapes or options do not fit, or no output is left.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition".
+
+Example:
+    >>> x = pf.arange(9, dtype="float32").reshape(1, 1, 3, 3)
+    >>> pf.ops.conv2d(x, pf.ones(1, 1, 2, 2))
+    tensor([[[[ 8., 12.],
+              [20., 24.]]]], dtype=float32))");
   ops.def("conv_transpose2d", &conv_transpose2d_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(),
           py::arg("stride") = 1, py::arg("padding") = 0, py::arg("output_padding") = 0, py::arg("groups") = 1,
           py::arg("dilation") = 1,
           R"(The transpose of conv2d as a linear map: what conv2d's gradient does to x, as an operation.
 
-x: (N, C, H, W), weight: (C, O / groups, KH, KW), bias: (O,) or None, float32 or float64 alike.
-stride, padding, output_padding, dilation: an int, or a pair (rows, columns).
-Returns (N, O, OH, OW) with OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
-Raises ValueError where shapes do not fit or nothing is left, TypeError for a wrong dtype.)");
+Args:
+    x: (N, C, H, W), float.
+    weight: (C, O / groups, KH, KW), x's dtype.
+    bias: (O,), x's dtype, or None.
+    stride, padding, output_padding, dilation: an integer, or a pair (rows, columns). output_padding adds rows and
+        columns at the end, where several sizes of x would have given the same.
+    groups: divides C and O.
+
+Returns:
+    Tensor (N, O, OH, OW) of x's dtype with OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
+
+Raises:
+    ValueError: shapes or options do not fit, or no output is left.
+    TypeError: a dtype is not float, or differs from x's.
+
+Example:
+    >>> x = pf.tensor([[[[1.0, 2.0]]]])
+    >>> pf.ops.conv_transpose2d(x, pf.ones(1, 1, 1, 2), stride=(1, 2))
+    tensor([[[[1., 1., 2., 2.]]]], dtype=float32))");
   bind_pooling(ops);
 }
 

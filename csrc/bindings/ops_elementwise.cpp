@@ -135,18 +135,176 @@ struct NamedUnary {
   const char* doc;
 };
 static const NamedUnary unary_functions[] = {
-    {"negate", &negate, "-x. Floats and integers."},
-    {"exp", &exp, "e ** x."},
-    {"log", &log, "The natural logarithm; -inf at 0, NaN below."},
-    {"sqrt", &sqrt, "The square root; NaN below 0."},
-    {"abs", &abs, "The absolute value. Floats and integers; gradient 0 at 0."},
-    {"sin", &sin, "The sine of x in radians."},
-    {"cos", &cos, "The cosine of x in radians."},
-    {"square", &square, "x * x. Floats and integers."},
-    {"tanh", &tanh, "The hyperbolic tangent."},
-    {"sigmoid", &sigmoid, "1 / (1 + e ** -x)."},
-    {"relu", &relu, "max(x, 0); NaN stays NaN, gradient 0 at 0."},
-    {"silu", &silu, "x * sigmoid(x) (Elfwing, Uchibe, Doya 2017)."},
+    {"negate", &negate, R"(-x, element by element.
+
+Args:
+    x: (...), float or integer.
+
+Returns:
+    Tensor of x's shape and dtype; integers wrap.
+
+Raises:
+    TypeError: x is of another dtype.
+
+Example:
+    >>> pf.tensor([1.0, -2.0]).negate()
+    tensor([-1.,  2.], dtype=float32))"},
+    {"exp", &exp, R"(e ** x, element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype; inf where the result is too large.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([0.0, 1.0, -1.0]).exp()
+    tensor([1.        , 2.7182817 , 0.36787945], dtype=float32))"},
+    {"log", &log, R"(The natural logarithm of x, element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype; -inf at 0, NaN below 0.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([1.0, 10.0, 0.0]).log()
+    tensor([0.       , 2.3025851,      -inf], dtype=float32))"},
+    {"sqrt", &sqrt, R"(The square root of x, element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype; NaN below 0.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([4.0, 2.0]).sqrt()
+    tensor([2.       , 1.4142135], dtype=float32))"},
+    {"abs", &abs, R"(The absolute value of x, element by element. The gradient at 0 is 0.
+
+Args:
+    x: (...), float or integer.
+
+Returns:
+    Tensor of x's shape and dtype; the lowest integer stays itself.
+
+Raises:
+    TypeError: x is of another dtype.
+
+Example:
+    >>> pf.tensor([-3, 0, 2]).abs()
+    tensor([3, 0, 2], dtype=int64))"},
+    {"sin", &sin, R"(The sine of x, which is in radians, element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype; NaN at infinity.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([0.0, 0.5]).sin()
+    tensor([0.        , 0.47942555], dtype=float32))"},
+    {"cos", &cos, R"(The cosine of x, which is in radians, element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype; NaN at infinity.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([0.0, 0.5]).cos()
+    tensor([1.        , 0.87758255], dtype=float32))"},
+    {"square", &square, R"(x * x, element by element.
+
+Args:
+    x: (...), float or integer.
+
+Returns:
+    Tensor of x's shape and dtype; integers wrap.
+
+Raises:
+    TypeError: x is of another dtype.
+
+Example:
+    >>> pf.tensor([3, -4]).square()
+    tensor([ 9, 16], dtype=int64))"},
+    {"tanh", &tanh, R"(The hyperbolic tangent of x, element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype, from -1 to 1.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([0.0, 1.0, -20.0]).tanh()
+    tensor([ 0.       ,  0.7615942, -1.       ], dtype=float32))"},
+    {"sigmoid", &sigmoid, R"(1 / (1 + e ** -x), element by element.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype, from 0 to 1.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([0.0, 2.0, -2.0]).sigmoid()
+    tensor([0.5       , 0.880797  , 0.11920292], dtype=float32))"},
+    {"relu", &relu, R"(max(x, 0), element by element. NaN stays NaN; the gradient at 0 is 0.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Example:
+    >>> pf.tensor([-1.0, 0.0, 2.0]).relu()
+    tensor([0., 0., 2.], dtype=float32))"},
+    {"silu", &silu, R"(x * sigmoid(x), element by element; also called swish.
+
+Args:
+    x: (...), float.
+
+Returns:
+    Tensor of x's shape and dtype.
+
+Raises:
+    TypeError: x is not a float tensor.
+
+Source: Elfwing, Uchibe, Doya 2017, "Sigmoid-weighted linear units", eq. 2.
+
+Example:
+    >>> pf.tensor([-1.0, 0.0, 2.0]).silu()
+    tensor([-0.26894143,  0.        ,  1.761594  ], dtype=float32))"},
 };
 
 void bind_tensor_operators(py::class_<Tensor>& cls) {
@@ -207,19 +365,140 @@ static Tensor cast_to(const Tensor& x, const py::object& wanted) {
 
 void bind_elementwise(py::module_& ops) {
   for (const NamedUnary& u : unary_functions) ops.def(u.name, u.function, py::arg("x"), NoGil(), u.doc);
-  ops.def("logical_not", &logical_not, py::arg("x"), NoGil(), "not x, for bool.");
+  ops.def("logical_not", &logical_not, py::arg("x"), NoGil(), R"(not x, element by element.
 
-  bind_binary(ops, "add", &add, R"(a + b. Shapes broadcast as NumPy's do; both float32, float64, int64 or int32.
+Args:
+    x: (...), bool.
 
-One operand may be a number, which takes the other's dtype. Raises ValueError for shapes that do not broadcast and
-TypeError for dtypes that differ; so do all functions of two operands here. Integers wrap.)");
-  bind_binary(ops, "subtract", &subtract, "a - b, as add.");
-  bind_binary(ops, "multiply", &multiply, "a * b, as add.");
-  bind_binary(ops, "divide", &divide, "a / b, float32 or float64; TypeError for integers.");
+Returns:
+    Bool tensor of x's shape. It has no gradient.
+
+Raises:
+    TypeError: x is not a bool tensor.
+
+Example:
+    >>> pf.ops.logical_not(pf.tensor([True, False]))
+    tensor([False,  True], dtype=bool))");
+
+  bind_binary(ops, "add", &add, R"(a + b, element by element.
+
+All functions of two operands take them so: shapes broadcast as NumPy's do, and one operand may be a Python or NumPy
+number, which takes the other's dtype. Two tensors must have the same dtype; nothing is promoted.
+
+Args:
+    a, b: (...), both float or integer; or one of them a number.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype; integers wrap.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.add(pf.tensor([[1.0], [2.0]]), pf.tensor([10.0, 20.0]))
+    tensor([[11., 21.],
+            [12., 22.]], dtype=float32)
+    >>> pf.ops.add(pf.tensor([1.0]), pf.tensor([1]))
+    Traceback (most recent call last):
+        ...
+    TypeError: add: expected both operands to be float32, got float32 and int64)");
+  bind_binary(ops, "subtract", &subtract, R"(a - b, element by element.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype; integers wrap.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.subtract(1.0, pf.tensor([0.25, 1.0]))
+    tensor([0.75, 0.  ], dtype=float32))");
+  bind_binary(ops, "multiply", &multiply, R"(a * b, element by element.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype; integers wrap.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.multiply(pf.tensor([[1.0, 2.0], [3.0, 4.0]]), pf.tensor([1.0, 10.0]))
+    tensor([[ 1., 20.],
+            [ 3., 40.]], dtype=float32))");
+  bind_binary(ops, "divide", &divide, R"(a / b, element by element.
+
+Args:
+    a, b: (...), float, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype. A division by zero gives inf or NaN.
+
+Raises:
+    ValueError: the shapes do not broadcast.
+    TypeError: an operand is an integer tensor, or the dtypes differ.
+
+Example:
+    >>> pf.ops.divide(pf.tensor([1.0, -1.0, 0.0]), pf.tensor([4.0, 0.0, 0.0]))
+    tensor([0.25, -inf,  nan], dtype=float32))");
   bind_binary(ops, "floor_divide", &floor_divide,
-              "a // b of integers, rounded down. ValueError for a division by zero.");
-  bind_binary(ops, "maximum", &maximum, "The larger of a and b, NaN if either is; equal ones share the gradient.");
-  bind_binary(ops, "minimum", &minimum, "The smaller of a and b, NaN if either is; equal ones share the gradient.");
+              R"(a // b of integers, rounded down. It has no gradient.
+
+Args:
+    a, b: (...), both integer, which broadcast; or one of them an integer, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype.
+
+Raises:
+    ValueError: b holds a zero, or the shapes do not broadcast.
+    TypeError: an operand is a float tensor, or the dtypes differ.
+
+Example:
+    >>> pf.ops.floor_divide(pf.tensor([7, -7]), 2)
+    tensor([ 3, -4], dtype=int64))");
+  bind_binary(
+      ops, "maximum", &maximum,
+      R"(The larger of a and b, element by element; NaN if either is. Equal elements get half of the gradient each.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.maximum(pf.tensor([1.0, 5.0]), 2.0)
+    tensor([2., 5.], dtype=float32))");
+  bind_binary(
+      ops, "minimum", &minimum,
+      R"(The smaller of a and b, element by element; NaN if either is. Equal elements get half of the gradient each.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.minimum(pf.tensor([1.0, 5.0]), 2.0)
+    tensor([1., 2.], dtype=float32))");
   ops.def(
       "power",
       [](py::handle a, py::handle b) {
@@ -227,35 +506,228 @@ TypeError for dtypes that differ; so do all functions of two operands here. Inte
         const auto [x, y] = binary_operands("power", a, b);
         return call(&power, x, y);
       },
-      py::arg("a"), py::arg("b"), "a ** b, float32 or float64 (a ** 2 also of integers). NaN where C's pow is NaN.");
-  bind_binary(ops, "equal", &equal, "a == b as bool; also of bool.");
-  bind_binary(ops, "not_equal", &not_equal, "a != b as bool; also of bool.");
-  bind_binary(ops, "less", &less, "a < b as bool.");
-  bind_binary(ops, "less_equal", &less_equal, "a <= b as bool.");
-  bind_binary(ops, "greater", &greater, "a > b as bool.");
-  bind_binary(ops, "greater_equal", &greater_equal, "a >= b as bool.");
-  bind_binary(ops, "logical_and", &logical_and, "a and b, for bool.");
-  bind_binary(ops, "logical_or", &logical_or, "a or b, for bool.");
+      py::arg("a"), py::arg("b"), R"(a ** b, element by element; `a ** 2` is a multiplication, for integers too.
+
+Args:
+    a, b: (...), float, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Tensor of the broadcast shape and the operands' dtype; NaN where C's pow is NaN: a negative number to a power that
+    is not whole.
+
+Raises:
+    ValueError: the shapes do not broadcast.
+    TypeError: the dtypes differ, or integers are raised to another power than 2.
+
+Example:
+    >>> pf.ops.power(pf.tensor([4.0, 9.0]), 0.5)
+    tensor([2., 3.], dtype=float32)
+    >>> pf.ops.power(2.0, pf.tensor([3.0, -1.0]))
+    tensor([8. , 0.5], dtype=float32))");
+  bind_binary(ops, "equal", &equal, R"(a == b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), both float, integer or bool, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Bool tensor of the broadcast shape; NaN equals nothing.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.equal(pf.tensor([1, 2, 3]), 2)
+    tensor([False,  True, False], dtype=bool))");
+  bind_binary(ops, "not_equal", &not_equal, R"(a != b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), both float, integer or bool, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Bool tensor of the broadcast shape; NaN differs from everything.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.not_equal(pf.tensor([1, 2, 3]), 2)
+    tensor([ True, False,  True], dtype=bool))");
+  bind_binary(ops, "less", &less, R"(a < b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Bool tensor of the broadcast shape; False where either is NaN.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.less(pf.tensor([1, 2, 3]), 2)
+    tensor([ True, False, False], dtype=bool))");
+  bind_binary(ops, "less_equal", &less_equal, R"(a <= b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Bool tensor of the broadcast shape; False where either is NaN.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.less_equal(pf.tensor([1, 2, 3]), 2)
+    tensor([ True,  True, False], dtype=bool))");
+  bind_binary(ops, "greater", &greater, R"(a > b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Bool tensor of the broadcast shape; False where either is NaN.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.greater(pf.tensor([1, 2, 3]), 2)
+    tensor([False, False,  True], dtype=bool))");
+  bind_binary(ops, "greater_equal", &greater_equal, R"(a >= b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+
+Returns:
+    Bool tensor of the broadcast shape; False where either is NaN.
+
+Raises:
+    ValueError: the shapes do not broadcast, or an integer does not fit in the tensor's dtype.
+    TypeError: the dtypes differ or are others, or neither operand is a tensor.
+
+Example:
+    >>> pf.ops.greater_equal(pf.tensor([1, 2, 3]), 2)
+    tensor([False,  True,  True], dtype=bool))");
+  bind_binary(ops, "logical_and", &logical_and, R"(a and b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), bool, which broadcast; or one of them a Python bool.
+
+Returns:
+    Bool tensor of the broadcast shape.
+
+Raises:
+    ValueError: the shapes do not broadcast.
+    TypeError: an operand is not bool.
+
+Example:
+    >>> pf.ops.logical_and(pf.tensor([True, True]), pf.tensor([True, False]))
+    tensor([ True, False], dtype=bool))");
+  bind_binary(ops, "logical_or", &logical_or, R"(a or b, element by element. It has no gradient.
+
+Args:
+    a, b: (...), bool, which broadcast; or one of them a Python bool.
+
+Returns:
+    Bool tensor of the broadcast shape.
+
+Raises:
+    ValueError: the shapes do not broadcast.
+    TypeError: an operand is not bool.
+
+Example:
+    >>> pf.ops.logical_or(pf.tensor([False, True]), pf.tensor([False, False]))
+    tensor([False,  True], dtype=bool))");
   ops.def("where", &where_operands, py::arg("cond"), py::arg("a"), py::arg("b"),
-          "a where cond (bool) is True, else b; the three broadcast. What was not chosen gets gradient 0.");
+          R"(a where cond is True, else b; the three broadcast. What was not chosen gets the gradient 0.
+
+Args:
+    cond: (...), bool.
+    a, b: (...), of one dtype; or one of them a number, which takes the other's dtype.
+
+Returns:
+    Tensor of the broadcast shape and the dtype of a and b.
+
+Raises:
+    ValueError: the shapes do not broadcast.
+    TypeError: cond is not bool, the dtypes of a and b differ, or neither is a tensor.
+
+Example:
+    >>> x = pf.tensor([-1.0, 2.0, -3.0])
+    >>> pf.ops.where(x > 0, x, 0.0)
+    tensor([0., 2., 0.], dtype=float32))");
 
   ops.def("cast", &cast_to, py::arg("x"), py::arg("dtype"),
-          R"(x in another dtype, or x itself if it has it. Differentiable between float dtypes.
+          R"(x in another dtype; x itself if it has it already.
 
-Floats go to integers toward zero, with NaN as 0 and what does not fit as the nearest limit.)");
+Args:
+    x: (...), any dtype.
+    dtype: a dtype of pyformer or NumPy, or its name.
+
+Returns:
+    Tensor of x's shape. Floats go to integers toward zero, NaN as 0 and what does not fit as the nearest limit. The
+    gradient passes between float dtypes, rounded to x's.
+
+Raises:
+    TypeError: dtype is none that pyformer has.
+
+Example:
+    >>> pf.ops.cast(pf.tensor([1.75, -1.75]), pf.int64)
+    tensor([ 1, -1], dtype=int64)
+    >>> pf.ops.cast(pf.tensor([1, 0]), "bool")
+    tensor([ True, False], dtype=bool))");
   ops.def(
       "gelu",
       [](const Tensor& x, const std::string& approximate) { return gelu(x, gelu_approximate_from_name(approximate)); },
       py::arg("x"), py::arg("approximate") = "none", NoGil(),
-      R"(x * Phi(x), Phi the normal distribution function; with approximate="tanh" its approximation by a tanh.
+      R"(x * Phi(x), where Phi is the distribution function of the normal distribution; element by element.
 
-x: float32 or float64. ValueError unless approximate is "none" or "tanh".
-Source: Hendrycks, Gimpel 2016, "Gaussian Error Linear Units", section 2.)");
+Args:
+    x: (...), float.
+    approximate: "none" computes Phi by erf; "tanh" takes 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+
+Returns:
+    Tensor of x's shape and dtype.
+
+Raises:
+    ValueError: approximate is neither "none" nor "tanh".
+    TypeError: x is not a float tensor.
+
+Source: Hendrycks, Gimpel 2016, "Gaussian Error Linear Units", section 2.
+
+Example:
+    >>> x = pf.tensor([-1.0, 0.0, 2.0])
+    >>> pf.ops.gelu(x)
+    tensor([-0.15865526,  0.        ,  1.9544997 ], dtype=float32)
+    >>> pf.ops.gelu(x, approximate="tanh")
+    tensor([-0.158808 ,  0.       ,  1.9545978], dtype=float32))");
   ops.def("dropout", &dropout, py::arg("x"), py::arg("p"), NoGil(),
           R"(Sets each element to 0 with probability p and multiplies the others by 1 / (1 - p).
 
-x: float32 or float64; 0 <= p < 1, else ValueError; p = 0 gives x. Draws one stream of random numbers (manual_seed).
-Source: Srivastava et al. 2014, "Dropout".)");
+Args:
+    x: (...), float.
+    p: the probability, 0 <= p < 1; 0 gives x itself.
+
+Returns:
+    Tensor of x's shape and dtype. Each call draws one stream of random numbers (`pf.manual_seed`); which elements are
+    dropped depends on seed and stream alone.
+
+Raises:
+    ValueError: p is not in [0, 1).
+    TypeError: x is not a float tensor.
+
+Source: Srivastava et al. 2014, "Dropout".
+
+Example:
+    >>> pf.manual_seed(0)
+    >>> pf.ops.dropout(pf.ones(8), 0.5)
+    tensor([0., 2., 2., 2., 2., 0., 2., 0.], dtype=float32))");
 }
 
 }  // namespace pyformer::bindings

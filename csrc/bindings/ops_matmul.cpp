@@ -74,36 +74,110 @@ void bind_tensor_matmul(py::class_<Tensor>& cls) {
 void bind_matmul(py::module_& core, py::module_& ops) {
   bind_packed_linear(core);
   ops.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("transpose_a") = false, py::arg("transpose_b") = false,
-          NoGil(), R"(The matrix product, batched and broadcast as numpy.matmul.
+          NoGil(), R"(The matrix product a @ b, batched and broadcast as `numpy.matmul`.
 
-a: (..., m, k), b: (..., k, n), float32 or float64 alike; a flag swaps its operand's last two axes first.
-A 1-D operand is a row (a) or a column (b), whose axis the result lacks. Returns (..., m, n).
-Raises ValueError where the shapes do not fit, TypeError for a wrong dtype.)");
+Args:
+    a: (..., m, k), float. A 1-D operand is a row, whose axis the result lacks.
+    b: (..., k, n), a's dtype. A 1-D operand is a column, whose axis the result lacks.
+    transpose_a, transpose_b: swap the last two axes of that operand first, at no cost.
+
+Returns:
+    Tensor (..., m, n) of a's dtype. Each sum over k is taken in one documented order, so an element has the same bits
+    however many rows are computed with it.
+
+Raises:
+    ValueError: the shapes do not fit.
+    TypeError: an operand is not float, or the dtypes differ.
+
+Example:
+    >>> a = pf.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> pf.ops.matmul(a, pf.tensor([[1.0], [10.0]]))
+    tensor([[21.],
+            [43.]], dtype=float32)
+    >>> pf.ops.matmul(a, a, transpose_b=True)
+    tensor([[ 5., 11.],
+            [11., 25.]], dtype=float32))");
   ops.def("linear", &linear_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(),
           py::arg("activation") = py::none(), py::arg("residual") = py::none(), NoGil(),
           R"(activation(x @ weight.T + bias) + residual, in one pass over the result.
 
-x: (..., C), weight: (N, C), bias: (N,) or None, residual: (..., N) or None, float32 or float64 alike.
-activation: None, "gelu", "gelu_tanh", "relu" or "silu". Returns (..., N).
-Raises ValueError where shapes do not fit or for an unknown activation, TypeError for a wrong dtype.)");
+Args:
+    x: (..., C), float.
+    weight: (N, C), x's dtype.
+    bias: (N,), x's dtype, or None.
+    activation: None, "gelu", "gelu_tanh", "relu" or "silu".
+    residual: (..., N), x's dtype, or None.
+
+Returns:
+    Tensor (..., N) of x's dtype, the bits of the operations one by one.
+
+Raises:
+    ValueError: a shape does not fit, or the activation is not known.
+    TypeError: a dtype is not float, or differs from x's.
+
+Example:
+    >>> x, weight = pf.tensor([[1.0, -2.0]]), pf.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> pf.ops.linear(x, weight, activation="relu")
+    tensor([[1., 0., 0.]], dtype=float32)
+    >>> pf.ops.linear(x, weight, bias=pf.tensor([1.0, 2.0]))
+    Traceback (most recent call last):
+        ...
+    ValueError: linear: bias must be (N,) = (3,), got (2,))");
   ops.def("norm_linear", &norm_linear_of, py::arg("x"), py::arg("norm_weight"), py::arg("norm_bias"), py::arg("weight"),
           py::arg("bias") = py::none(), py::arg("norm") = "layer", py::arg("eps") = 1e-5, NoGil(),
-          R"(linear(norm(x), weight, bias), which keeps only x for backward.
+          R"(linear(norm(x), weight, bias), which keeps only x for backward and normalises again there.
 
-x: (..., C), norm_weight: (C,) or None, norm_bias: (C,) or None, weight: (N, C), bias: (N,) or None, float32 or float64
-alike. norm: "layer", "rms" or "none". Returns (..., N), the bits of the ops one by one.
-Raises ValueError where shapes do not fit or for an unknown norm, TypeError for a wrong dtype.)");
+Args:
+    x: (..., C), float.
+    norm_weight, norm_bias: (C,), x's dtype, or None; "rms" has no bias.
+    weight: (N, C), x's dtype.
+    bias: (N,), x's dtype, or None.
+    norm: "layer" (`layer_norm`), "rms" (`rms_norm`) or "none".
+    eps: added to the variance or mean square.
+
+Returns:
+    Tensor (..., N) of x's dtype, the bits of the operations one by one.
+
+Raises:
+    ValueError: a shape does not fit, or the norm is not known.
+    TypeError: a dtype is not float, or differs from x's.
+
+Example:
+    >>> x, weight = pf.tensor([[1.0, 3.0]]), pf.tensor([[1.0, 1.0], [0.0, 2.0]])
+    >>> pf.ops.norm_linear(x, None, None, weight, None)
+    tensor([[0.     , 1.99999]], dtype=float32))");
   ops.def("mlp", &mlp_of, py::arg("x"), py::arg("up"), py::arg("up_bias"), py::arg("down"), py::arg("down_bias"),
           py::arg("activation") = "gelu", py::arg("norm") = "none", py::arg("norm_weight") = py::none(),
           py::arg("norm_bias") = py::none(), py::arg("eps") = 1e-5, py::arg("residual") = py::none(), NoGil(),
           R"(linear(activation(linear(norm(x), up, up_bias)), down, down_bias) + residual: half of a transformer block.
 
-x: (..., C), up: (F, C), up_bias: (F,) or None, down: (N, F), down_bias: (N,) or None, residual: (..., N) or None,
-norm_weight and norm_bias: (C,) or None, float32 or float64 alike. activation: "gelu", "gelu_tanh", "relu", "silu" or
-"none"; norm: "none", "layer" or "rms". Returns (..., N), the bits of the ops one by one; keeps x and the value before
-the activation for backward.
-Raises ValueError where shapes do not fit or for an unknown name, TypeError for a wrong dtype.
-Source: Vaswani et al. 2017, "Attention Is All You Need", eq. 2.)");
+Args:
+    x: (..., C), float.
+    up: (F, C), x's dtype.
+    up_bias: (F,), x's dtype, or None.
+    down: (N, F), x's dtype.
+    down_bias: (N,), x's dtype, or None.
+    activation: "gelu", "gelu_tanh", "relu", "silu" or "none".
+    norm: "none", "layer" or "rms".
+    norm_weight, norm_bias: (C,), x's dtype, or None.
+    eps: added to the variance or mean square.
+    residual: (..., N), x's dtype, or None.
+
+Returns:
+    Tensor (..., N) of x's dtype, the bits of the operations one by one. Backward keeps x and the value before the
+    activation, and computes the rest again.
+
+Raises:
+    ValueError: a shape does not fit, or a name is not known.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Vaswani et al. 2017, "Attention Is All You Need", eq. 2.
+
+Example:
+    >>> x = pf.tensor([[1.0, -1.0]])
+    >>> up, down = pf.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), pf.tensor([[1.0, 2.0, 3.0]])
+    >>> pf.ops.mlp(x, up, None, down, None, activation="relu")
+    tensor([[1.]], dtype=float32))");
 }
 
 }  // namespace pyformer::bindings

@@ -14,33 +14,86 @@ void bind_normalization(py::module_& ops) {
         return layer_norm(x, or_absent(weight), or_absent(bias), eps);
       },
       py::arg("x"), py::arg("weight") = py::none(), py::arg("bias") = py::none(), py::arg("eps") = 1e-5, NoGil(),
-      R"(Normalise the last axis to mean 0 and variance 1, then scale and shift.
+      R"(Normalises the last axis to mean 0 and variance 1, then scales and shifts it.
 
-x: (..., C), float32 or float64; weight, bias: (C,) of the same dtype, or None.
-Returns (..., C). Raises ValueError for a wrong shape, TypeError for a wrong dtype.
-Source: Ba, Kiros, Hinton 2016, "Layer Normalization", eq. 4.)");
+out = (x - mean) / sqrt(variance + eps) * weight + bias, the variance being that of all C elements (not C - 1).
+
+Args:
+    x: (..., C), float.
+    weight, bias: (C,), x's dtype, or None for ones and zeros.
+    eps: added to the variance.
+
+Returns:
+    Tensor (..., C) of x's dtype.
+
+Raises:
+    ValueError: a shape does not fit.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Ba, Kiros, Hinton 2016, "Layer Normalization", eq. 4.
+
+Example:
+    >>> x = pf.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 6.0]])
+    >>> pf.ops.layer_norm(x)
+    tensor([[-1.2247356 ,  0.        ,  1.2247356 ],
+            [-0.70710635, -0.70710635,  1.4142127 ]], dtype=float32)
+    >>> pf.ops.layer_norm(x, weight=pf.ones(4))
+    Traceback (most recent call last):
+        ...
+    ValueError: layer_norm: weight must be (C,) = (3,), got (4,))");
   ops.def(
       "rms_norm",
       [](const Tensor& x, const std::optional<Tensor>& weight, double eps) {
         return rms_norm(x, or_absent(weight), eps);
       },
       py::arg("x"), py::arg("weight") = py::none(), py::arg("eps") = 1e-6, NoGil(),
-      R"(Scale the last axis to mean square 1, then by weight.
+      R"(Scales the last axis to mean square 1, then by weight: out = x / sqrt(mean(x^2) + eps) * weight.
 
-x: (..., C), float32 or float64; weight: (C,) of the same dtype, or None.
-Returns (..., C). Raises ValueError for a wrong shape, TypeError for a wrong dtype.
-Source: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization", eq. 4.)");
+Args:
+    x: (..., C), float.
+    weight: (C,), x's dtype, or None for ones.
+    eps: added to the mean square.
+
+Returns:
+    Tensor (..., C) of x's dtype.
+
+Raises:
+    ValueError: a shape does not fit.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization", eq. 4.
+
+Example:
+    >>> pf.ops.rms_norm(pf.tensor([[3.0, -4.0]]))
+    tensor([[ 0.8485281, -1.1313708]], dtype=float32))");
   ops.def(
       "group_norm",
       [](const Tensor& x, int64_t groups, const std::optional<Tensor>& weight, const std::optional<Tensor>& bias,
          double eps) { return group_norm(x, groups, or_absent(weight), or_absent(bias), eps); },
       py::arg("x"), py::arg("groups"), py::arg("weight") = py::none(), py::arg("bias") = py::none(),
       py::arg("eps") = 1e-5, NoGil(),
-      R"(Normalise each image's groups of channels to mean 0 and variance 1, then scale and shift each channel.
+      R"(Normalises each group of channels of each picture to mean 0 and variance 1, then scales and shifts each channel.
 
-x: (N, C, ...), float32 or float64; groups divides C; weight, bias: (C,) of the same dtype, or None.
-Returns (N, C, ...). Raises ValueError for a wrong shape, TypeError for a wrong dtype.
-Source: Wu, He 2018, "Group Normalization", eq. 1 to 3.)");
+Args:
+    x: (N, C, ...), float.
+    groups: divides C; 1 normalises all channels together, C each by itself.
+    weight, bias: (C,), x's dtype, or None for ones and zeros.
+    eps: added to the variance.
+
+Returns:
+    Tensor (N, C, ...) of x's dtype.
+
+Raises:
+    ValueError: a shape does not fit, or groups does not divide C.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Wu, He 2018, "Group Normalization", eq. 1 to 3.
+
+Example:
+    >>> x = pf.tensor([[[1.0, 3.0], [10.0, 30.0]]])  # one picture of 2 channels
+    >>> pf.ops.group_norm(x, groups=2)
+    tensor([[[-0.999995,  0.999995],
+             [-1.      ,  1.      ]]], dtype=float32))");
   ops.def(
       "batch_norm",
       [](const Tensor& x, const std::optional<Tensor>& running_mean, const std::optional<Tensor>& running_var,
@@ -52,13 +105,33 @@ Source: Wu, He 2018, "Group Normalization", eq. 1 to 3.)");
       py::arg("x"), py::arg("running_mean") = py::none(), py::arg("running_var") = py::none(),
       py::arg("weight") = py::none(), py::arg("bias") = py::none(), py::arg("training") = false,
       py::arg("momentum") = 0.1, py::arg("eps") = 1e-5, NoGil(),
-      R"(Normalise each channel over all images and positions, then scale and shift it.
+      R"(Normalises each channel over all pictures and positions, then scales and shifts it.
 
-x: (N, C, ...), float32 or float64; the others: (C,) of the same dtype, or None. In training with x's own statistics,
-and running_mean and running_var are written in place: (1 - momentum) * running + momentum * new, the new variance
-divided by count - 1. Otherwise with the running statistics, which must be given.
-Returns (N, C, ...). Raises ValueError for a wrong shape or option, TypeError for a wrong dtype.
-Source: Ioffe, Szegedy 2015, "Batch Normalization", algorithms 1 and 2.)");
+Args:
+    x: (N, C, ...), float.
+    running_mean, running_var: (C,), x's dtype, or None. In training they are written in place: (1 - momentum) *
+        running + momentum * new, the new variance divided by count - 1. Otherwise they normalise, and must be given.
+    weight, bias: (C,), x's dtype, or None for ones and zeros.
+    training: normalise by x's own statistics.
+    momentum: how much of a batch's statistics goes into the running ones, 0 to 1.
+    eps: added to the variance.
+
+Returns:
+    Tensor (N, C, ...) of x's dtype.
+
+Raises:
+    ValueError: a shape or option does not fit.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Ioffe, Szegedy 2015, "Batch Normalization", algorithms 1 and 2.
+
+Example:
+    >>> x, mean, variance = pf.tensor([[1.0], [3.0]]), pf.zeros(1), pf.ones(1)
+    >>> pf.ops.batch_norm(x, mean, variance, training=True)
+    tensor([[-0.999995],
+            [ 0.999995]], dtype=float32)
+    >>> mean, variance
+    (tensor([0.2], dtype=float32), tensor([1.1], dtype=float32)))");
 }
 
 }  // namespace pyformer::bindings

@@ -60,7 +60,21 @@ void bind_random(py::module_& core) {
         manual_seed(number);
       },
       py::arg("seed"),
-      "Seeds all random numbers: the same seed gives the same numbers on any number of threads, on every CPU.");
+      R"(Seeds all random numbers of the library: the same seed gives the same numbers on any number of threads, on every CPU.
+
+Args:
+    seed: an integer from 0 to 2**64 - 1.
+
+Raises:
+    ValueError: the seed is out of range.
+    TypeError: it is no integer.
+
+Example:
+    >>> pf.manual_seed(1)
+    >>> first = pf.rand(3)
+    >>> pf.manual_seed(1)
+    >>> (pf.rand(3) == first).numpy().all().item()
+    True)");
   core.def(
       "rng_state",
       [] {
@@ -78,12 +92,44 @@ void bind_random(py::module_& core) {
   core.def("micro_batch_streams", &micro_batch_streams, py::arg("seed"), py::arg("step"), py::arg("micro_batch"),
            py::arg("function"),
            "function(*args), which draws the streams of this micro-batch on this thread; those of the process stay.");
-  bind_draw<&rand>(core, "rand", R"(Numbers drawn evenly from [0, 1), of the given shape: rand(2, 3) or rand((2, 3)).
+  bind_draw<&rand>(core, "rand", R"(Numbers drawn evenly from [0, 1).
 
-dtype: float32 (default) or float64, else TypeError. Draws one stream.)");
-  bind_draw<&randn>(core, "randn", R"(Normally distributed numbers (mean 0, variance 1) of the given shape.
+Args:
+    shape: extents, one by one or as a tuple.
+    dtype: float32 (default) or float64.
+    device: "cpu" by default.
+    requires_grad: whether gradients are formed for it.
 
-dtype: float32 (default) or float64, else TypeError. Draws one stream.)");
+Returns:
+    Tensor of that shape. A call draws one stream of random numbers; element i depends on seed, stream and i alone.
+
+Raises:
+    TypeError: dtype is another, or an extent is no integer.
+    ValueError: an extent is negative, or the device is not there.
+
+Example:
+    >>> pf.manual_seed(0)
+    >>> pf.rand(3)
+    tensor([0.39904642, 0.88052016, 0.73571277], dtype=float32))");
+  bind_draw<&randn>(core, "randn", R"(Numbers drawn from the normal distribution with mean 0 and variance 1.
+
+Args:
+    shape: extents, one by one or as a tuple.
+    dtype: float32 (default) or float64.
+    device: "cpu" by default.
+    requires_grad: whether gradients are formed for it.
+
+Returns:
+    Tensor of that shape. A call draws one stream of random numbers; element i depends on seed, stream and i alone.
+
+Raises:
+    TypeError: dtype is another, or an extent is no integer.
+    ValueError: an extent is negative, or the device is not there.
+
+Example:
+    >>> pf.manual_seed(0)
+    >>> pf.randn(3)
+    tensor([ 0.99113756, -0.9246626 , -0.61760896], dtype=float32))");
 }
 
 }  // namespace pyformer::bindings

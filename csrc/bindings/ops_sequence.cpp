@@ -22,11 +22,30 @@ static void bind_recurrent(py::module_& ops) {
       py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::arg("reverse") = false, NoGil(),
       R"(A long short-term memory over whole sequences, its weights laid out as torch's (gates i, f, g, o).
 
-x: (B, T, C), T at least 1; w_ih: (4 H, C); w_hh: (4 H, H); b_ih, b_hh: (4 H,) or None; h0, c0: (B, H) or None for
-zeros; float32 or float64 alike. reverse: reads from the last token to the first.
-Returns (out (B, T, H), hT (B, H), cT (B, H)), the last two being the state after the last token read.
-Raises ValueError for wrong shapes, TypeError for wrong dtypes.
-Source: Hochreiter, Schmidhuber 1997; Gers, Schmidhuber, Cummins 2000.)");
+i, f, g, o = x_t w_ih^T + b_ih + h w_hh^T + b_hh; c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
+
+Args:
+    x: (B, T, C), float, T at least 1.
+    w_ih: (4 H, C), x's dtype.
+    w_hh: (4 H, H), x's dtype.
+    b_ih, b_hh: (4 H,), x's dtype, or None.
+    h0, c0: (B, H), x's dtype, the state before the first token; None for zeros.
+    reverse: reads from the last token to the first.
+
+Returns:
+    (out, hT, cT): Tensors (B, T, H), (B, H) and (B, H) of x's dtype; the last two are the state after the last token
+    read.
+
+Raises:
+    ValueError: a shape does not fit.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Hochreiter, Schmidhuber 1997, "Long short-term memory"; Gers, Schmidhuber, Cummins 2000.
+
+Example:
+    >>> out, h, c = pf.ops.lstm(pf.ones(1, 3, 2), pf.ones(4, 2), pf.zeros(4, 1))
+    >>> out.reshape(3), h.item() == out[0, 2, 0].item()
+    (tensor([0.6082834 , 0.81140524, 0.8616615 ], dtype=float32), True))");
   ops.def(
       "gru",
       [](const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const OptionalTensor& b_ih,
@@ -38,10 +57,30 @@ Source: Hochreiter, Schmidhuber 1997; Gers, Schmidhuber, Cummins 2000.)");
       py::arg("h0") = py::none(), py::arg("reverse") = false, NoGil(),
       R"(A gated recurrent unit over whole sequences, its weights laid out as torch's (gates r, z, n).
 
-x: (B, T, C), T at least 1; w_ih: (3 H, C); w_hh: (3 H, H); b_ih, b_hh: (3 H,) or None; h0: (B, H) or None for
-zeros; float32 or float64 alike. reverse: reads from the last token to the first.
-Returns (out (B, T, H), hT (B, H)), hT being the state after the last token read.
-Raises ValueError for wrong shapes, TypeError for wrong dtypes. Source: Cho et al. 2014.)");
+With a = x_t w_ih^T + b_ih and u = h w_hh^T + b_hh: r = sigmoid(a_r + u_r); z = sigmoid(a_z + u_z);
+n = tanh(a_n + r u_n); h = (1 - z) n + z h.
+
+Args:
+    x: (B, T, C), float, T at least 1.
+    w_ih: (3 H, C), x's dtype.
+    w_hh: (3 H, H), x's dtype.
+    b_ih, b_hh: (3 H,), x's dtype, or None.
+    h0: (B, H), x's dtype, the state before the first token; None for zeros.
+    reverse: reads from the last token to the first.
+
+Returns:
+    (out, hT): Tensors (B, T, H) and (B, H) of x's dtype; hT is the state after the last token read.
+
+Raises:
+    ValueError: a shape does not fit.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder".
+
+Example:
+    >>> out, h = pf.ops.gru(pf.ones(1, 3, 2), pf.ones(3, 2), pf.zeros(3, 1))
+    >>> out.reshape(3)
+    tensor([0.11491495, 0.2161317 , 0.3052831 ], dtype=float32))");
   ops.def(
       "cfc",
       [](const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const OptionalTensor& b_ih,
@@ -53,12 +92,30 @@ Raises ValueError for wrong shapes, TypeError for wrong dtypes. Source: Cho et a
       py::arg("elapsed") = py::none(), py::arg("h0") = py::none(), py::arg("reverse") = false, NoGil(),
       R"(A closed-form continuous-time (liquid) cell over whole sequences.
 
-f, g, k = x_t w_ih.T + b_ih + h w_hh.T + b_hh; s = sigmoid(-f elapsed_t); h = s tanh(g) + (1 - s) tanh(k).
-x: (B, T, C), T at least 1; w_ih: (3 H, C); w_hh: (3 H, H); b_ih, b_hh: (3 H,) or None; elapsed: (B, T) time since
-the observation before, or None for ones, without gradient; h0: (B, H) or None for zeros; float32 or float64 alike.
-Returns (out (B, T, H), hT (B, H)), hT being the state after the last token read.
-Raises ValueError for wrong shapes or an elapsed that requires a gradient, TypeError for wrong dtypes.
-Source: Hasani et al. 2022, "Closed-form continuous-time neural networks".)");
+f, g, k = x_t w_ih^T + b_ih + h w_hh^T + b_hh; s = sigmoid(-f elapsed_t); h = s tanh(g) + (1 - s) tanh(k).
+
+Args:
+    x: (B, T, C), float, T at least 1.
+    w_ih: (3 H, C), x's dtype.
+    w_hh: (3 H, H), x's dtype.
+    b_ih, b_hh: (3 H,), x's dtype, or None.
+    elapsed: (B, T), x's dtype, the time since the observation before; None for ones. It gets no gradient.
+    h0: (B, H), x's dtype, the state before the first token; None for zeros.
+    reverse: reads from the last token to the first.
+
+Returns:
+    (out, hT): Tensors (B, T, H) and (B, H) of x's dtype; hT is the state after the last token read.
+
+Raises:
+    ValueError: a shape does not fit, or elapsed requires a gradient.
+    TypeError: a dtype is not float, or differs from x's.
+
+Source: Hasani et al. 2022, "Closed-form continuous-time neural networks".
+
+Example:
+    >>> out, h = pf.ops.cfc(pf.ones(1, 2, 2), pf.ones(3, 2), pf.zeros(3, 1), elapsed=pf.tensor([[1.0, 5.0]]))
+    >>> out.reshape(2)
+    tensor([0.9640276, 0.9640276], dtype=float32))");
 }
 
 void bind_sequence(py::module_& ops) {
@@ -70,13 +127,30 @@ void bind_sequence(py::module_& ops) {
         return std::make_tuple(r[0], r[1]);
       },
       py::arg("q"), py::arg("k"), py::arg("v"), py::arg("decay"), py::arg("state") = py::none(), NoGil(),
-      R"(out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t for each head, in chunks and never holding (T, T).
+      R"(out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t for each head: attention without a softmax, from a state.
 
-q, k: (B, T, H, D); v: (B, T, H, Dv); decay: (H,) in (0, 1], without gradient; state: (B, H, D, Dv), what an earlier
-call returned, or None for zeros; float32 or float64 alike.
-Returns (out (B, T, H, Dv), state after the last token (B, H, D, Dv)).
-Raises ValueError for wrong shapes or decays, TypeError for wrong dtypes.
-Source: Sun et al. 2023, "Retentive Network", eq. 6 and 7.)");
+It is computed in chunks and never holds a (T, T) matrix; chunks and single tokens give the same to rounding.
+
+Args:
+    q, k: (B, T, H, D), float, of one dtype.
+    v: (B, T, H, Dv), q's dtype.
+    decay: (H,) in (0, 1], q's dtype. It gets no gradient.
+    state: (B, H, D, Dv), q's dtype, as an earlier call returned it; None for zeros.
+
+Returns:
+    (out, state): Tensors (B, T, H, Dv) and (B, H, D, Dv) of q's dtype; the state after the last token.
+
+Raises:
+    ValueError: a shape does not fit, or a decay is not in (0, 1].
+    TypeError: a dtype is not float, or differs from q's.
+
+Source: Sun et al. 2023, "Retentive Network", eq. 6 and 7.
+
+Example:
+    >>> q = k = v = pf.ones(1, 3, 1, 1)
+    >>> out, state = pf.ops.retention(q, k, v, pf.tensor([0.5]))
+    >>> out.reshape(3), state.reshape(1)
+    (tensor([1.  , 1.5 , 1.75], dtype=float32), tensor([1.75], dtype=float32)))");
   ops.def(
       "bspline",
       [](const Tensor& x, double low, double high, int64_t intervals, int64_t order) {
@@ -86,10 +160,25 @@ Source: Sun et al. 2023, "Retentive Network", eq. 6 and 7.)");
       NoGil(),
       R"(The values at x of the B-splines of degree `order` on a uniform grid over [low, high].
 
-x: (..., n), float32 or float64; intervals: cells of the grid; order: 1 to 8. The knots go on for `order` cells on
-both sides. Returns (..., n, intervals + order), which adds up to 1 within [low, high).
-Raises ValueError for a grid that is none, TypeError for a wrong dtype.
-Source: de Boor 1972; Liu et al. 2024, "KAN: Kolmogorov-Arnold Networks", section 2.2.)");
+Args:
+    x: (..., n), float.
+    low, high: the ends of the grid. The knots go on for `order` cells on both sides.
+    intervals: cells of the grid, at least 1.
+    order: the degree, 1 to 8.
+
+Returns:
+    Tensor (..., n, intervals + order) of x's dtype; the last axis adds up to 1 within [low, high).
+
+Raises:
+    ValueError: low is not below high, or intervals or order is out of range.
+    TypeError: x is not a float tensor.
+
+Source: de Boor 1972, "On calculating with B-splines"; Liu et al. 2024, "KAN", section 2.2.
+
+Example:
+    >>> pf.ops.bspline(pf.tensor([0.0, 0.5]), low=0.0, high=1.0, intervals=2, order=1)
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]], dtype=float32))");
 }
 
 }  // namespace pyformer::bindings

@@ -217,10 +217,50 @@ static std::vector<Tensor> split_by(const Tensor& x, const py::object& sizes, in
 }
 
 void bind_tensor_shape(py::class_<Tensor>& cls) {
-  cls.def("reshape", &reshape_to, "The same elements in another shape, sharing memory; one extent may be -1.")
-      .def("transpose", &transpose_to, "A copy with the axes in the given order; all reversed if none is given.")
+  cls.def("reshape", &reshape_to,
+          R"(The same elements in row-major order in another shape; memory is shared, not copied.
+
+Args:
+    shape: extents, one by one or as a tuple; one may be -1, which the size decides.
+
+Returns:
+    Tensor of that shape over this memory.
+
+Raises:
+    ValueError: the sizes differ, or more than one extent is -1.
+    TypeError: an extent is no integer.
+
+Example:
+    >>> pf.arange(6).reshape(2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64))")
+      .def("transpose", &transpose_to, R"(A copy with the axes in another order.
+
+Args:
+    axes: for each axis of the result, the axis it comes from, one by one or as a tuple; all reversed if none is
+        given.
+
+Returns:
+    Tensor of this dtype.
+
+Raises:
+    ValueError: the axes do not name each axis once.
+    IndexError: an axis is not there.
+    TypeError: an axis is no integer.
+
+Example:
+    >>> pf.tensor([[1, 2, 3], [4, 5, 6]]).transpose(1, 0)
+    tensor([[1, 4],
+            [2, 5],
+            [3, 6]], dtype=int64))")
       .def_property_readonly("T", py::cpp_function([](const Tensor& x) { return transpose(x, {}); }, NoGil()),
-                             "A copy with the axes reversed.")
+                             R"(A copy with the axes reversed.
+
+Example:
+    >>> pf.tensor([[1, 2, 3], [4, 5, 6]]).T
+    tensor([[1, 4],
+            [2, 5],
+            [3, 6]], dtype=int64))")
       .def("__getitem__", &get_item, py::arg("key"))
       .def("__setitem__", &set_item, py::arg("key"), py::arg("value"));
 }
@@ -229,24 +269,171 @@ void bind_shape(py::module_& ops) {
   ops.def(
       "reshape", [](const Tensor& x, const std::vector<int64_t>& shape) { return reshape(x, shape); }, py::arg("x"),
       py::arg("shape"),
-      "The same elements in another shape, sharing memory; one extent may be -1. ValueError unless the sizes agree.");
+      R"(The same elements in row-major order in another shape; memory is shared, not copied.
+
+Args:
+    x: (...), any dtype.
+    shape: extents; one may be -1, which the size decides.
+
+Returns:
+    Tensor of that shape over x's memory: writing into one changes the other.
+
+Raises:
+    ValueError: the sizes differ, or more than one extent is -1.
+
+Example:
+    >>> pf.ops.reshape(pf.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]], dtype=int64))");
   ops.def(
       "transpose", [](const Tensor& x, const std::vector<int64_t>& axes) { return transpose(x, axes); }, py::arg("x"),
       py::arg("axes") = std::vector<int64_t>{}, NoGil(),
-      "A copy with the axes in the given order; reversed if none is given.");
+      R"(A copy with the axes in another order.
+
+Args:
+    x: (...), any dtype.
+    axes: for each axis of the result, the axis of x it comes from; all reversed if none is given.
+
+Returns:
+    Tensor of x's dtype.
+
+Raises:
+    ValueError: axes does not name each axis once.
+    IndexError: an axis is not there.
+
+Example:
+    >>> pf.ops.transpose(pf.tensor([[1, 2, 3], [4, 5, 6]]))
+    tensor([[1, 4],
+            [2, 5],
+            [3, 6]], dtype=int64)
+    >>> pf.ops.transpose(pf.zeros(2, 3, 4), (0, 2, 1)).shape
+    (2, 4, 3))");
   ops.def("concat", &concat, py::arg("xs"), py::arg("axis") = 0, NoGil(),
-          "Tensors of equal shape but for axis, one after the other.");
-  ops.def("stack", &stack, py::arg("xs"), py::arg("axis") = 0, NoGil(), "Tensors of equal shape along a new axis.");
+          R"(Tensors one after the other along an axis.
+
+Args:
+    xs: at least one tensor; all of one dtype, and of one shape but for the axis.
+    axis: an int, negative ones count from the end.
+
+Returns:
+    Tensor of their dtype.
+
+Raises:
+    ValueError: there is no tensor, or the shapes do not fit.
+    IndexError: the axis is not there.
+    TypeError: the dtypes differ.
+
+Example:
+    >>> pf.ops.concat([pf.tensor([[1, 2]]), pf.tensor([[3, 4], [5, 6]])])
+    tensor([[1, 2],
+            [3, 4],
+            [5, 6]], dtype=int64))");
+  ops.def("stack", &stack, py::arg("xs"), py::arg("axis") = 0, NoGil(), R"(Tensors of one shape along a new axis.
+
+Args:
+    xs: at least one tensor; all of one shape and dtype.
+    axis: where the new axis stands in the result, an int; negative ones count from the end.
+
+Returns:
+    Tensor of their dtype, with one axis more.
+
+Raises:
+    ValueError: there is no tensor, or the shapes differ.
+    IndexError: the axis is not there.
+    TypeError: the dtypes differ.
+
+Example:
+    >>> pf.ops.stack([pf.tensor([1, 2]), pf.tensor([3, 4])], axis=1)
+    tensor([[1, 3],
+            [2, 4]], dtype=int64))");
   ops.def("split", &split_by, py::arg("x"), py::arg("sizes"), py::arg("axis") = 0,
-          "Parts of the given sizes along axis; one integer means parts of that size, the last maybe smaller.");
+          R"(Parts of a tensor along an axis.
+
+Args:
+    x: (...), any dtype.
+    sizes: the extent of each part, which add up to the axis; or one integer: parts of that size, the last maybe
+        smaller.
+    axis: an int, negative ones count from the end.
+
+Returns:
+    List of Tensors, copies, of x's dtype.
+
+Raises:
+    ValueError: the sizes do not add up, or one is negative.
+    IndexError: the axis is not there.
+    TypeError: sizes are no integers.
+
+Example:
+    >>> first, rest = pf.ops.split(pf.arange(5), [2, 3])
+    >>> first, rest
+    (tensor([0, 1], dtype=int64), tensor([2, 3, 4], dtype=int64)))");
   ops.def("pad", &pad_by, py::arg("x"), py::arg("widths"),
-          "x with zeros around it: widths holds a pair (before, after) for each axis.");
+          R"(x with zeros around it.
+
+Args:
+    x: (...), any dtype.
+    widths: a pair (before, after) for each axis, neither below 0.
+
+Returns:
+    Tensor of x's dtype.
+
+Raises:
+    ValueError: there is not one pair for each axis, or a width is negative.
+    TypeError: widths are no pairs of integers.
+
+Example:
+    >>> pf.ops.pad(pf.tensor([[1, 2]]), [(0, 1), (1, 0)])
+    tensor([[0, 1, 2],
+            [0, 0, 0]], dtype=int64))");
   ops.def("gather", &gather, py::arg("x"), py::arg("index"), py::arg("axis"), NoGil(),
-          "out[i][j] = x[i][index[i][j]] for axis 1 of two; IndexError for an index out of range.");
+          R"(Picks elements along an axis by index: for axis 1 of two, out[i][j] = x[i][index[i][j]].
+
+Args:
+    x: (...), any dtype.
+    index: integer, with as many axes as x; but for the axis no extent is above x's.
+    axis: an int, negative ones count from the end.
+
+Returns:
+    Tensor of index's shape and x's dtype. Gradients of elements that were picked twice add up.
+
+Raises:
+    ValueError: the shapes do not fit.
+    IndexError: an index is out of range, or the axis is not there.
+    TypeError: index is not of integers.
+
+Example:
+    >>> x = pf.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> pf.ops.gather(x, pf.tensor([[1], [0]]), axis=1)
+    tensor([[2.],
+            [3.]], dtype=float32)
+    >>> pf.ops.gather(x, pf.tensor([[2], [0]]), axis=1)
+    Traceback (most recent call last):
+        ...
+    IndexError: gather: index must be within [0, 2), got 2 at position 0)");
   ops.def("embedding", &embedding, py::arg("ids"), py::arg("weight"), NoGil(),
           R"(Rows of a table: out[i] = weight[ids[i]].
 
-ids: (...), int64 or int32; weight: (V, C). Returns (..., C). IndexError for an id outside [0, V).)");
+Args:
+    ids: (...), integer.
+    weight: (V, C), float; other dtypes have no gradient.
+
+Returns:
+    Tensor (..., C) of weight's dtype. Gradients of a row that was picked twice add up.
+
+Raises:
+    IndexError: an id is outside 0 ... V - 1.
+    ValueError: weight is not two-dimensional.
+    TypeError: ids are not integers.
+
+Example:
+    >>> table = pf.tensor([[0.0, 1.0], [10.0, 11.0], [20.0, 21.0]])
+    >>> pf.ops.embedding(pf.tensor([2, 0]), table)
+    tensor([[20., 21.],
+            [ 0.,  1.]], dtype=float32)
+    >>> pf.ops.embedding(pf.tensor([3]), table)
+    Traceback (most recent call last):
+        ...
+    IndexError: embedding: ids must be within [0, 3), got 3 at position 0)");
 }
 
 void bind_cache(py::module_& core) {

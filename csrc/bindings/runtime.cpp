@@ -31,9 +31,34 @@ static py::dict memory() {
 void bind_runtime(py::module_& core) {
   main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
   set_interrupt_callback(&signal_raised);
-  core.def("set_num_threads", &set_num_threads, py::arg("count"), "Threads that operations use, 1 to 1,024.");
-  core.def("get_num_threads", &num_threads);
-  core.def("empty_cache", &empty_cache, NoGil(), "Gives memory that no tensor holds back to the system.");
+  core.def("set_num_threads", &set_num_threads, py::arg("count"),
+           R"(Sets how many threads operations use. Results do not depend on it.
+
+Args:
+    count: from 1 to 1,024; no more run at once than there are CPUs. The environment's PYFORMER_NUM_THREADS, then
+        OMP_NUM_THREADS, set the number at the start, else the CPUs that the process may use.
+
+Raises:
+    ValueError: count is out of range.
+
+Example:
+    >>> pf.set_num_threads(1)
+    >>> pf.get_num_threads()
+    1)");
+  core.def("get_num_threads", &num_threads, R"(The number of threads that operations use.
+
+Example:
+    >>> pf.get_num_threads() >= 1
+    True)");
+  core.def(
+      "empty_cache", &empty_cache, NoGil(),
+      R"(Gives memory that no tensor holds back to the system; the allocator otherwise keeps it for the next tensors.
+
+Example:
+    >>> pf.empty_cache()
+    >>> from pyformer import _core
+    >>> _core.memory_stats()["cached_bytes"]
+    0)");
   core.def("memory_stats", &memory, "Bytes and blocks held by tensors, the peak, and what is cached.");
   core.def("reset_peak_memory", &reset_peak_memory);
   core.def("set_guard_mode", &set_guard_mode, py::arg("on"),

@@ -14,7 +14,20 @@ static DType dtype_numbered(const py::int_& value) {
 }
 
 void bind_dtypes(py::module_& core) {
-  py::enum_<DType> cls(core, "DType", "The element type of a tensor.");
+  py::enum_<DType> cls(core, "DType", R"(The element type of a tensor.
+
+`pf.float32`, `pf.float64`, `pf.bfloat16`, `pf.float16`, `pf.int64`, `pf.int32` and `pf.bool` are its values.
+
+Wherever a dtype is asked for, one of these, a NumPy dtype or a name such as "float32" will do.
+
+Raises:
+    ValueError: DType(number) with a number that stands for none.
+
+Example:
+    >>> pf.float32, pf.float32.name, pf.float32.itemsize
+    (pyformer.float32, 'float32', 4)
+    >>> pf.zeros(2, dtype="float64").dtype == pf.float64
+    True)");
   cls.value("float32", DType::float32)
       .value("float64", DType::float64)
       .value("bfloat16", DType::bfloat16)
@@ -24,7 +37,7 @@ void bind_dtypes(py::module_& core) {
       .value("bool", DType::boolean)
       .value("int8", DType::int8)
       .value("uint8", DType::uint8)
-      .def_property_readonly("itemsize", &item_bytes, "Bytes an element.")
+      .def_property_readonly("itemsize", &item_bytes, R"(Bytes an element.)")
       .def(
           "__repr__", [](DType d) { return cat("pyformer.", name(d)); }, py::prepend())
       .def(py::init([](const py::int_& value) { return dtype_numbered(value); }), py::prepend(), py::arg("value"))
@@ -122,19 +135,80 @@ static py::object iterator(const py::object& self) {
 }
 
 void bind_tensor(py::module_& core) {
-  py::class_<Tensor> cls(core, "Tensor", py::buffer_protocol(),
-                         R"(An n-dimensional array that remembers how it was made.
+  py::class_<Tensor> cls(
+      core, "Tensor", py::buffer_protocol(),
+      R"(An n-dimensional array that remembers how it was made, so that `backward` can form gradients.
 
-Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and contiguous always.)");
-  cls.def_property_readonly("shape", &shape_tuple)
-      .def_property_readonly("dtype", &Tensor::dtype)
-      .def_property_readonly("device", &Tensor::device)
-      .def_property_readonly("ndim", &Tensor::ndim)
-      .def_property_readonly("size", [](const Tensor& t) { return t.array().size(); })
+It is made by `pf.tensor`, `pf.asarray`, `pf.zeros`, ... and by operations. Its elements lie in row-major order
+without gaps. `reshape` and `detach` share memory; `x[i]`, slices and `transpose` copy, unlike NumPy's.
+
+Operators: + - * / // ** @, unary -, comparisons (which give bool tensors), & | ~ of bools; broadcasting as NumPy's. A
+Python number takes the tensor's dtype; two tensors must have the same. `x[key]` takes integers, slices, `...`, None,
+and integer or bool arrays; `x[key] = value` writes in place.
+
+Raises:
+    TypeError: `pf.Tensor(...)` is called, or two dtypes meet.
+    ValueError: two shapes do not broadcast.
+    IndexError: an index is out of range.
+    RuntimeError: a write in place to a tensor whose gradient is recorded.
+
+Example:
+    >>> x = pf.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> y.item(), x.grad
+    (30.0, tensor([[2., 4.],
+            [6., 8.]], dtype=float32))
+    >>> x[1, 0].item(), (x > 1.5).numpy().tolist()
+    (3.0, [[False, True], [True, True]]))");
+  cls.def_property_readonly("shape", &shape_tuple, R"(The extent of each axis, a tuple of ints.
+
+Example:
+    >>> pf.zeros(2, 3).shape
+    (2, 3))")
+      .def_property_readonly("dtype", &Tensor::dtype, R"(The element type, a `pf.DType`.
+
+Example:
+    >>> pf.tensor([1, 2]).dtype
+    pyformer.int64)")
+      .def_property_readonly("device", &Tensor::device, R"(Where the elements lie, a `pf.device`, equal to its name.
+
+Example:
+    >>> pf.zeros(2).device
+    pyformer.device('cpu'))")
+      .def_property_readonly("ndim", &Tensor::ndim, R"(The number of axes.
+
+Example:
+    >>> pf.zeros(2, 3).ndim
+    2)")
+      .def_property_readonly(
+          "size", [](const Tensor& t) { return t.array().size(); },
+          R"(The number of elements: a number, not a method as in torch.
+
+Example:
+    >>> pf.zeros(2, 3).size
+    6)")
       .def_property(
           "requires_grad", &Tensor::requires_grad,
-          [](Tensor& t, const py::object& on) { t.set_requires_grad(argument<bool>("requires_grad", "a bool", on)); })
-      .def_property_readonly("is_leaf", &Tensor::is_leaf)
+          [](Tensor& t, const py::object& on) { t.set_requires_grad(argument<bool>("requires_grad", "a bool", on)); },
+          R"(Whether gradients are formed for this tensor. It can be set on a float leaf.
+
+Raises:
+    TypeError: it is set to True on a tensor that is not float.
+    RuntimeError: it is set to False on a tensor that an operation made.
+
+Example:
+    >>> x = pf.zeros(2)
+    >>> x.requires_grad = True
+    >>> (x * 2.0).requires_grad
+    True)")
+      .def_property_readonly("is_leaf", &Tensor::is_leaf,
+                             R"(Whether no recorded operation made this tensor. Only leaves get a `grad`.
+
+Example:
+    >>> x = pf.zeros(2, requires_grad=True)
+    >>> x.is_leaf, (x * 2.0).is_leaf
+    (True, False))")
       .def_property(
           "grad",
           [](const Tensor& t) -> py::object {
@@ -148,12 +222,38 @@ Made by pf.tensor, pf.asarray, pf.zeros, ... and by operations; row-major and co
             const Array grad = or_absent(argument<std::optional<Tensor>>("grad", "a Tensor or None", value)).array();
             const ReleaseGil release;
             t.set_grad(grad);
-          })
+          },
+          R"(The gradient that backward passes have added up here, a Tensor of this shape, or None. It can be set.
+
+The gradient of a bfloat16 or float16 leaf is float32.
+
+Raises:
+    TypeError: it is set to something else than a Tensor or None, or to another dtype.
+    ValueError: it is set to a tensor of another shape.
+
+Example:
+    >>> x = pf.tensor([1.0, 2.0], requires_grad=True)
+    >>> x.square().sum().backward()
+    >>> x.grad
+    tensor([2., 4.], dtype=float32)
+    >>> x.grad = None)")
       .def(
           "numpy", [](const Tensor& t) { return numpy_of(t.array()); },
-          R"(A NumPy array that shares this tensor's memory. TypeError for bfloat16.
+          R"(A NumPy array over this tensor's memory: writing into one changes the other.
 
-Writes through it are not seen by the check that what backward needs is unchanged: gradients would be wrong.)")
+Writes through it are not seen by the check that what backward needs is unchanged: gradients would then be wrong.
+
+Returns:
+    NumPy array of this shape and dtype, without a gradient.
+
+Raises:
+    TypeError: the tensor is bfloat16, which NumPy does not have; use `.to(pf.float32)` first.
+
+Example:
+    >>> x = pf.zeros(2)
+    >>> x.numpy()[0] = 7.0
+    >>> x
+    tensor([7., 0.], dtype=float32))")
       .def(
           "__array__",
           [](const Tensor& t, const py::object& dtype, const py::object& copy) {
@@ -183,21 +283,64 @@ Writes through it are not seen by the check that what backward needs is unchange
           },
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
-          "A DLPack capsule over this tensor's memory. Writes through it are not seen by backward, as with numpy().")
+          R"(A DLPack capsule over this tensor's memory, for `from_dlpack` of other libraries.)")
       .def_buffer([](const Tensor& t) {
         const py::array array = numpy_of(t.array());
         return array.request();
       })
       .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
-      .def("item", &item, "The only element as a Python number. ValueError unless there is exactly one.")
+      .def("item", &item, R"(The only element as a Python number.
+
+Raises:
+    ValueError: the tensor has not exactly one element.
+
+Example:
+    >>> pf.tensor([[2.5]]).item()
+    2.5)")
       .def("to", &converted, py::arg("dtype_or_device"),
-           "This tensor in another dtype or on another device; itself if it is so already.")
-      .def("detach", &Tensor::detach, "The same memory without history.")
+           R"(This tensor in another dtype or on another device; itself if it is so already.
+
+Args:
+    dtype_or_device: a dtype of pyformer or NumPy, its name, or a device such as "cpu".
+
+Returns:
+    Tensor of this shape. The gradient passes between float dtypes. Floats go to integers as in `pf.ops.cast`.
+
+Raises:
+    TypeError: it is no dtype that pyformer has.
+    ValueError: the device is not there.
+
+Example:
+    >>> pf.tensor([1.5, -1.5]).to("int64")
+    tensor([ 1, -1], dtype=int64))")
+      .def("detach", &Tensor::detach, R"(The same memory without history: operations on it are not recorded.
+
+Returns:
+    Tensor of this shape and dtype that requires no gradient.
+
+Example:
+    >>> x = pf.ones(2, requires_grad=True)
+    >>> x.detach().requires_grad
+    False)")
       .def(
           "backward", [](const Tensor& t, const std::optional<Tensor>& grad) { backward(t, or_absent(grad).array()); },
           py::arg("grad") = py::none(), NoGil(),
-          "Adds the gradient of this tensor to .grad of every leaf it was made from; grad (of this tensor's shape) "
-          "defaults to 1 for one element. RuntimeError if the graph was already used.")
+          R"(Adds the gradient of this tensor to `grad` of every leaf it was made from, and frees what was recorded.
+
+Args:
+    grad: the gradient of this tensor, of its shape and dtype; None means 1, for a tensor of one element.
+
+Raises:
+    RuntimeError: the tensor does not depend on anything that requires a gradient, the record was already used, or
+        a value that it needs was written in place since.
+    ValueError: grad has another shape, or is None for more than one element.
+    TypeError: grad has another dtype.
+
+Example:
+    >>> x = pf.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).backward(pf.tensor([1.0, 0.0, 10.0]))
+    >>> x.grad
+    tensor([ 2.,  0., 60.], dtype=float32))")
       .def("__len__",
            [](const Tensor& t) {
              if (t.ndim() == 0) throw TypeError("len() of a tensor without dimensions");
@@ -219,14 +362,62 @@ Writes through it are not seen by the check that what backward needs is unchange
   core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
            py::arg("requires_grad") = false, R"(A new tensor that copies data.
 
-data: a number, (nested) list, NumPy array, or anything with __dlpack__, __array__ or the buffer protocol.
-Python floats become float32, integers int64; arrays keep their dtype. Tensors in a list must have one dtype, else
-TypeError; floats beside them take it, or float32 beside integers. TypeError for dtypes that have no counterpart.)");
-  core.def("asarray", &tensor_sharing, py::arg("data"),
-           "A tensor that shares data's memory where its layout allows (contiguous, native, writable), else a copy.");
+Args:
+    data: a number, a (nested) list, a NumPy array, or anything with `__dlpack__`, `__array__` or the buffer protocol.
+    dtype: a dtype of pyformer or NumPy, or its name. By default arrays keep theirs (narrow integers widen); Python
+        floats become float32, integers int64. Tensors in a list must have one dtype; floats beside them take it.
+    device: where it shall lie, "cpu" by default.
+    requires_grad: whether gradients are formed for it, which floats only can.
+
+Returns:
+    Tensor of the data's shape.
+
+Raises:
+    TypeError: the data's dtype has no counterpart here, or requires_grad with integers.
+    ValueError: the data is ragged or no numbers, a number does not fit in the dtype, or the device is not there.
+
+Example:
+    >>> pf.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]], dtype=int64)
+    >>> pf.tensor([1, 2], dtype="float64", requires_grad=True)
+    tensor([1., 2.], dtype=float64, requires_grad=True))");
+  core.def(
+      "asarray", &tensor_sharing, py::arg("data"),
+      R"(A tensor that shares the data's memory where its layout allows (contiguous, aligned, native, writable); else a copy.
+
+Args:
+    data: as for `pf.tensor`; a Tensor is returned as it is.
+
+Returns:
+    Tensor of the data's shape and dtype.
+
+Raises:
+    TypeError: the data's dtype has no counterpart here.
+    ValueError: the data is ragged or no numbers.
+
+Example:
+    >>> a = np.zeros(2, np.float32)
+    >>> x = pf.asarray(a)
+    >>> a[0] = 5.0
+    >>> x
+    tensor([5., 0.], dtype=float32))");
   core.def(
       "from_dlpack", [](const py::object& data) { return Tensor(array_from_dlpack(data)); }, py::arg("data"),
-      "A tensor over the memory of anything with __dlpack__ in CPU memory; a copy if it isn't contiguous or writable.");
+      R"(A tensor over the memory of another library's array, without a copy if that is contiguous and writable.
+
+Args:
+    data: anything with `__dlpack__` in CPU memory, such as a torch tensor.
+
+Returns:
+    Tensor of the data's shape and dtype.
+
+Raises:
+    TypeError: it has no `__dlpack__`, or a dtype without a counterpart here.
+
+Example:
+    >>> pf.from_dlpack(np.arange(3))
+    tensor([0, 1, 2], dtype=int64))");
 }
 
 }  // namespace pyformer::bindings

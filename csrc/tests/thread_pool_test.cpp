@@ -82,19 +82,26 @@ void test_pieces() {
 
 void test_workers_take_part() {
   set_num_threads(4);
+  const int expected = std::min(4, detail::usable_cpus());
   std::mutex mutex;
   std::set<std::thread::id> threads;
+  std::atomic<int> entered{0};
   std::atomic<bool> signals_open{false};
   const std::thread::id caller = std::this_thread::get_id();
+  const auto deadline = std::chrono::steady_clock::now() + 60s;
   parallel_for(40, 1, [&](int64_t, int64_t) {
-    std::this_thread::sleep_for(5ms);
     sigset_t mask;
     pthread_sigmask(SIG_SETMASK, nullptr, &mask);
     if (std::this_thread::get_id() != caller && !sigismember(&mask, SIGINT)) signals_open = true;
-    const std::lock_guard lock(mutex);
-    threads.insert(std::this_thread::get_id());
+    {
+      const std::lock_guard lock(mutex);
+      threads.insert(std::this_thread::get_id());
+      entered = int(threads.size());
+    }
+    // A busy machine may let a worker wait; without one, nobody gets past this before the deadline.
+    while (entered < expected && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(1ms);
   });
-  REQUIRE(int(threads.size()) == std::min(4, detail::usable_cpus()));
+  REQUIRE(int(threads.size()) == expected);
   REQUIRE(threads.count(caller) == 1);
   REQUIRE(!signals_open);
 }
@@ -130,7 +137,7 @@ void test_exceptions() {
         message = e.what();
       }
       REQUIRE(message == "piece failed");
-      REQUIRE(started >= 21 && started < 1000);
+      REQUIRE(started >= 1 && started <= 20 + threads);  // each thread stops at its first failure
     }
     bool caught = false;
     try {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import files, models, tokenizers
+from pyformer import formats, models, tokenizers
 from pyformer.cli.arguments import DEVICE_HELP, add_common, device, move, open_tokenizer, say
 
 PAGE = Path(__file__).with_name("attend.html")
@@ -58,23 +58,23 @@ def run(args: argparse.Namespace) -> int:
         pf.set_num_threads(args.threads)
     out = args.out or args.folder / "attention.html"
     if out.suffix.lower() == ".png":
-        raise ValueError(f"--out {files.display_name(out)}: is for the page; the picture goes beside it, as .png")
+        raise ValueError(f"--out {formats.display_name(out)}: is for the page; the picture goes beside it, as .png")
     model = models.from_pretrained(args.folder)
     if not attends(model):
-        raise ValueError(f"{files.display_name(args.folder)}: in a {type(model).__name__} no word attends to another")
+        raise ValueError(f"{formats.display_name(args.folder)}: in a {type(model).__name__} no word attends to another")
     tokenizer = open_tokenizer(args.folder, model.config)
     move(model, args.device)
     panels = read_attention(model, tokenizer, args.text)
-    title = f"What {files.display_name(args.folder.name)} attends to"
-    files.write_bytes_atomic(out, page(title, panels).encode("utf-8"))
-    print(f"saved {files.display_name(out)}")
+    title = f"What {formats.display_name(args.folder.name)} attends to"
+    formats.write_bytes_atomic(out, page(title, panels).encode("utf-8"))
+    print(f"saved {formats.display_name(out)}")
     try:
         drawn = picture(title, panels)
     except ImportError as error:
         say(str(error))
         return 0
-    files.write_bytes_atomic(out.with_suffix(".png"), drawn)
-    print(f"saved {files.display_name(out.with_suffix('.png'))}")
+    formats.write_bytes_atomic(out.with_suffix(".png"), drawn)
+    print(f"saved {formats.display_name(out.with_suffix('.png'))}")
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import files
+from pyformer import formats
 from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, default_device, device, real, say, whole
 from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
 from pyformer.cli.signals import stop_on_signals
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         _save(args.out, record)
         stopped = _work(args, task, sizes, record)
         if stopped:
-            command = f"pyformer compare --resume --out {shlex.quote(files.display_name(args.out))}"
+            command = f"pyformer compare --resume --out {shlex.quote(formats.display_name(args.out))}"
             say(f"stopped; everything is saved. Go on with: {command}")
             return 128 + stopped
         with results_of(args.out / RECORD_NAME):
@@ -134,7 +134,7 @@ def _check_record(path: Path, record: dict[str, Any]) -> None:
 
 def _resumed(args: argparse.Namespace) -> tuple[dict[str, Any], compare.Task]:
     path = args.out / RECORD_NAME
-    record = files.read_json(path)
+    record = formats.read_json(path)
     _check_record(path, record)
     settings = record["settings"]
     for name in SETTINGS:
@@ -221,14 +221,14 @@ def _result(race: compare.Race, task: compare.Task, name: str, size: compare.Siz
 
 
 def _save(folder: Path, record: dict[str, Any]) -> None:
-    files.write_json_atomic(folder / RECORD_NAME, record)
+    formats.write_json_atomic(folder / RECORD_NAME, record)
 
 
 def _report(args: argparse.Namespace, record: dict[str, Any], text: str, pictures: dict[str, str]) -> None:
-    files.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
+    formats.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
     for name, picture in pictures.items():
-        files.write_bytes_atomic(args.out / name, picture.encode())
-    print(f"{text}\nsaved in {files.display_name(args.out)}")
+        formats.write_bytes_atomic(args.out / name, picture.encode())
+    print(f"{text}\nsaved in {formats.display_name(args.out)}")
     if args.page is not None:
         compare_report.write_page(args.page, record)
-        print(f"and in {files.display_name(args.page)}")
+        print(f"and in {formats.display_name(args.page)}")

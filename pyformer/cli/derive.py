@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import datasets, files
+from pyformer import datasets, formats
 from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, default_device, device, real, say, whole
 from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
 from pyformer.cli.signals import terminate_as_interrupt
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             with terminate_as_interrupt():
                 _work(args, jobs, record)
         except KeyboardInterrupt:
-            command = f"pyformer derive --resume --out {shlex.quote(files.display_name(args.out))}"
+            command = f"pyformer derive --resume --out {shlex.quote(formats.display_name(args.out))}"
             say(f"stopped; {len(record['results'])} results are saved. Go on with: {command}")
             return INTERRUPTED
         with results_of(args.out / RECORD_NAME):
@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(folder: Path, results: dict[str, Any]) -> None:
     text = derive_report.table(results)
-    files.write_bytes_atomic(folder / TABLE_NAME, text.encode())
+    formats.write_bytes_atomic(folder / TABLE_NAME, text.encode())
     for name, picture in derive_report.drawings(results).items():
-        files.write_bytes_atomic(folder / name, picture.encode())
-    print(f"{text}\n{derive_report.probes(results)}\nsaved in {files.display_name(folder)}")
+        formats.write_bytes_atomic(folder / name, picture.encode())
+    print(f"{text}\n{derive_report.probes(results)}\nsaved in {formats.display_name(folder)}")
 
 
 def _started(args: argparse.Namespace) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _started(args: argparse.Namespace) -> dict[str, Any]:
 
 def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     path = args.out / RECORD_NAME
-    record = files.read_json(path)
+    record = formats.read_json(path)
     settings, results = record.get("settings"), record.get("results")
     if isinstance(settings, dict):
         # Records from before there was a choice.
@@ -141,4 +141,4 @@ def _work(args: argparse.Namespace, jobs: dict[str, derive.Job], record: dict[st
 
 
 def _save(folder: Path, record: dict[str, Any]) -> None:
-    files.write_json_atomic(folder / RECORD_NAME, record)
+    formats.write_json_atomic(folder / RECORD_NAME, record)

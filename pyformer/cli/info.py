@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import files, models, tokenizers, training
+from pyformer import formats, models, tokenizers, training
 from pyformer.cli.arguments import add_common, open_tokenizer
 from pyformer.cli.memory import size_text
 
@@ -57,8 +57,8 @@ def describe_run(folder: Path) -> list[tuple[str, str]]:
     """(name, text) of what is known about a run or a saved model of any kind; OSError, ValueError or TypeError if it
     is damaged or its files don't fit together."""
     model = models.from_pretrained(folder)
-    entries, _ = files.read_header(folder / files.WEIGHTS_NAME)
-    lines = [("run", files.display_name(folder)), ("model", _architecture(model)), *_sizes(model, entries)]
+    entries, _ = formats.read_header(folder / formats.WEIGHTS_NAME)
+    lines = [("run", formats.display_name(folder)), ("model", _architecture(model)), *_sizes(model, entries)]
     if (folder / tokenizers.FILE_NAME).exists():
         tokenizer = open_tokenizer(folder, model.config)
         lines.append(("tokenizer", f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens"))
@@ -76,7 +76,7 @@ def _architecture(model: Any) -> str:
     return ", ".join([type(model).__name__, *shown])
 
 
-def _sizes(model: Any, entries: dict[str, files.Entry]) -> list[tuple[str, str]]:
+def _sizes(model: Any, entries: dict[str, formats.Entry]) -> list[tuple[str, str]]:
     count = model.num_parameters()
     stored = sum(entry.end - entry.begin for entry in entries.values())
     return [
@@ -110,7 +110,7 @@ def _progress(folder: Path) -> list[tuple[str, str]]:
 
 
 def _checkpoint_step(path: Path) -> int:
-    _, metadata = files.read_header(path)
+    _, metadata = formats.read_header(path)
     try:
         return int(json.loads(metadata["state"])["step"])
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import data, files, tokenizers
+from pyformer import data, formats, tokenizers
 from pyformer.cli.arguments import add_common, move, say, show_messages
 from pyformer.cli.signals import stop_on_signals
 from pyformer.cli.train_settings import (
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if not finished:
         _report_stop(folder, trainer.step)
         return 128 + received[0] if received else 1
-    name = files.display_name(folder)
+    name = formats.display_name(folder)
     print(f"saved in {name}; try: pyformer generate {shlex.quote(name)}")
     return 0
 
@@ -144,7 +144,7 @@ def _resumed(
 
 def _is_unstarted(folder: Path) -> bool:
     """Whether a run ended before its first checkpoint; one that lost its checkpoint is not such."""
-    later = (CHECKPOINT_NAME, METRICS_NAME, files.WEIGHTS_NAME)
+    later = (CHECKPOINT_NAME, METRICS_NAME, formats.WEIGHTS_NAME)
     return (folder / RECORD_NAME).is_file() and not any((folder / name).exists() for name in later)
 
 
@@ -222,5 +222,5 @@ def _latest_run() -> Path:
 
 
 def _report_stop(folder: Path, step: int) -> None:
-    command = f"pyformer train --resume --out {shlex.quote(files.display_name(folder))}"
+    command = f"pyformer train --resume --out {shlex.quote(formats.display_name(folder))}"
     say(f"stopped at step {step}; everything is saved. Go on with: {command}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import files
+from pyformer import formats
 from pyformer.cli.arguments import DEVICE_HELP, check_setting, default_device, device, real, whole
 from pyformer.cli.memory import check_training_fits
 from pyformer.models import by_name
@@ -80,12 +80,12 @@ class Record:
             "text_sha256": self.text_sha256,
             "settings": self.settings,
         }
-        files.write_json_atomic(run / RECORD_NAME, content, ascii_only=True)
+        formats.write_json_atomic(run / RECORD_NAME, content, ascii_only=True)
 
     @classmethod
     def load(cls, run: Path) -> Record:
         path = run / RECORD_NAME
-        content = files.read_json(path)
+        content = formats.read_json(path)
         names, digest = content.get("files"), content.get("text_sha256")
         settings = content.get("settings")
         if isinstance(settings, dict):

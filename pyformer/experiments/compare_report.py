@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyformer import files, svg
+from pyformer import formats, svg
 
 Record = dict[str, Any]
 
@@ -101,9 +101,9 @@ def write_page(page: Path, record: Record) -> None:
     folder = page.parent / page.stem / task
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in drawings(record).items():
-        files.write_bytes_atomic(folder / name, picture.encode())
-    files.write_json_atomic(folder / RECORD_NAME, record)
-    files.write_bytes_atomic(page, text.encode())
+        formats.write_bytes_atomic(folder / name, picture.encode())
+    formats.write_json_atomic(folder / RECORD_NAME, record)
+    formats.write_bytes_atomic(page, text.encode())
 
 
 def check_page(page: Path, task: str) -> tuple[str, bool, str]:

@@ -149,7 +149,7 @@ def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> p
     if read != array.nbytes:
         raise ValueError(f"{file.name}: the file ends early: it was cut while being read")
     if dtype == "bfloat16":
-        return pf.tensor((array.astype("<u4") << 16).view("<f4")).to(pf.bfloat16)
+        return pf.asarray((array.astype("<u4") << 16).view("<f4")).to(pf.bfloat16)
     return pf.asarray(array)
 
 

@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=nn.Module)
 FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_INDEX_BYTES = 32 << 20
 # Of a file at a time: besides the weights there is no more than this in memory, whatever their dtype.
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 1 << 20
 
 
 class Weights:

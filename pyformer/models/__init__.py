@@ -85,11 +85,25 @@ _BY_TYPE = {
 
 
 def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
-    """Opens a saved model, a `pf.nn.Module`; its class comes from `model_type` in config.json.
+    """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
+
+    Args:
+        folder: a folder of `save_pretrained`, or of Hugging Face's GPT-2, BERT, Llama, Mistral or ViT models.
+        options: those of that class's `from_pretrained`; `dtype` is one of all.
+
+    Returns:
+        The model, a `pf.nn.Module`, in evaluation mode.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or the kind of model is not known.
+
+    Example:
+        >>> model = pf.models.GPT(pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> model.save_pretrained(folder)
+        >>> again = pf.from_pretrained(folder)
+        >>> type(again).__name__, (again([[1, 2]]) == model([[1, 2]])).numpy().all().item()
+        ('GPT', True)
     """
     kind = formats.read_config(folder).get("model_type")
     if not isinstance(kind, str) or kind not in _BY_TYPE:

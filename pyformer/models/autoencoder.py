@@ -19,9 +19,21 @@ from pyformer.models.pretrained import Pretrained
 
 @dataclass(frozen=True)
 class AutoencoderConfig(Config):
-    """The shape of an Autoencoder: channels at each half of the size in `widths`, `code_dim` numbers in between.
+    """The shape of an Autoencoder.
 
-    Raises TypeError or ValueError.
+    Args:
+        image_size: height and width of a picture, which the widths halve.
+        num_channels: of the pictures.
+        code_dim: how many numbers a picture is squeezed into.
+        widths: channels at each half of the size.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.AutoencoderConfig(image_size=28, code_dim=16).inner_shape
+        (32, 7, 7)
     """
 
     image_size: int = 28
@@ -42,9 +54,25 @@ class AutoencoderConfig(Config):
 
 
 class Autoencoder(Pretrained):
-    """Strided convolutions and a linear map to the code; a linear map and transposed convolutions back.
+    """Strided convolutions and a linear map to a code; a linear map and transposed convolutions back to the picture.
 
-    Pictures hold numbers from 0 to 1. Freshly initialised from `pf.manual_seed`'s stream, float32.
+    Pictures (B, num_channels, image_size, image_size) hold numbers from 0 to 1. Freshly initialised from
+    `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: an AutoencoderConfig.
+
+    Raises:
+        TypeError: config is no AutoencoderConfig; later, pictures have another dtype than the parameters.
+        ValueError: later, a shape does not fit.
+
+    Source: Hinton, Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks"; Vincent et al.
+    2008, "Extracting and composing robust features with denoising autoencoders" (`loss` with `targets`).
+
+    Example:
+        >>> model = pf.models.Autoencoder(pf.models.AutoencoderConfig(image_size=8, code_dim=4, widths=(4,)))
+        >>> model.encode(pf.zeros(2, 1, 8, 8)).shape, model.loss(pf.zeros(2, 1, 8, 8)).shape
+        ((2, 4), ())
     """
 
     model_type = "autoencoder"

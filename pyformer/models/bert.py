@@ -25,7 +25,25 @@ from pyformer.nn.transformer import check_activation
 
 @dataclass(frozen=True)
 class BertConfig(Config):
-    """The shape of a BERT; `hidden_dim` is 4 * embed_dim unless given. Raises TypeError or ValueError."""
+    """The shape of a BERT.
+
+    Args:
+        vocab_size, context_length, num_layers, num_heads, embed_dim: as in `GPTConfig`.
+        hidden_dim: of the MLP, 4 embed_dim by default.
+        num_segments: how many kinds of text may stand side by side.
+        dropout: probability.
+        layer_norm_epsilon: added to variances.
+        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        num_labels: classes of a BertClassifier.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.BertConfig(100, 32, num_layers=2, num_heads=2, embed_dim=16).hidden_dim
+        64
+    """
 
     vocab_size: int
     context_length: int
@@ -50,7 +68,27 @@ class BertConfig(Config):
 
 
 class BERT(Pretrained):
-    """The encoder, freshly initialised from `pf.manual_seed`'s stream, float32."""
+    """An encoder: every token sees every other; (B, T) ids give (B, T, C).
+
+    Freshly initialised from `pf.manual_seed`'s stream, float32. Its folders are those of Hugging Face's BertModel.
+
+    Args:
+        config: a BertConfig.
+        pooler: whether there is the linear map that `pool` applies to the first token.
+
+    Raises:
+        TypeError: config is no BertConfig; later, ids are no integers.
+        ValueError: later, a text exceeds the context length, or a shape does not fit.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Devlin et al. 2019, "BERT: Pre-training of deep bidirectional transformers".
+
+    Example:
+        >>> model = pf.models.BERT(pf.models.BertConfig(100, 32, num_layers=1, num_heads=2, embed_dim=16))
+        >>> hidden = model([[5, 6, 7]])
+        >>> hidden.shape, model.pool(hidden).shape
+        ((1, 3, 16), (1, 16))
+    """
 
     config_class = BertConfig
     layout = bert.ENCODER_LAYOUT
@@ -122,7 +160,24 @@ class BERT(Pretrained):
 
 
 class BertClassifier(Pretrained):
-    """A BERT and a linear map of its pooled first token to the scores of `config.num_labels` classes."""
+    """A BERT and a linear map of its pooled first token to the scores of classes: (B, T) ids give (B, num_labels).
+
+    Its folders are those of Hugging Face's BertForSequenceClassification.
+
+    Args:
+        config: a BertConfig.
+
+    Raises:
+        TypeError: config is no BertConfig; later, ids are no integers.
+        ValueError: later, a text exceeds the context length, or a shape does not fit.
+        IndexError: later, an id or label is out of range.
+
+    Example:
+        >>> config = pf.models.BertConfig(100, 32, num_layers=1, num_heads=2, embed_dim=16, num_labels=3)
+        >>> model = pf.models.BertClassifier(config)
+        >>> model([[5, 6, 7]]).shape, model.loss([[5, 6, 7]], [2]).shape
+        ((1, 3), ())
+    """
 
     config_class = BertConfig
     layout = bert.CLASSIFIER_LAYOUT

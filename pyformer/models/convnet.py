@@ -36,7 +36,22 @@ def check_halvings(owner: str, image_size: int, halvings: int) -> None:
 
 @dataclass(frozen=True)
 class ConvNetConfig(Config):
-    """The shape of a ConvNet: channels of each stage in `widths`. Raises TypeError or ValueError."""
+    """The shape of a ConvNet.
+
+    Args:
+        image_size: height and width of a picture; each stage after the first halves it.
+        num_channels, num_classes: of the pictures, and of the answer.
+        widths: channels of each stage.
+        dropout: probability, before the head.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.ConvNetConfig(image_size=28).widths
+        (16, 32, 64)
+    """
 
     image_size: int = 28
     num_channels: int = 1
@@ -67,10 +82,23 @@ class ConvStage(nn.Module):
 
 
 class ConvNet(Pretrained):
-    """Stages with max pooling between them, the mean over all places, a linear head.
+    """Convolutional stages with max pooling between them, the mean over all places, a linear head.
 
-    In training the batch's own statistics normalise, in evaluation the running ones, and then a picture's scores do
-    not depend on its neighbours. Freshly initialised from `pf.manual_seed`'s stream, float32.
+    Pictures (B, num_channels, image_size, image_size) give scores (B, num_classes). In training the batch's own
+    statistics normalise, in evaluation the running ones, and then a picture's scores do not depend on its
+    neighbours.
+
+    Args:
+        config: a ConvNetConfig.
+
+    Raises:
+        TypeError: config is no ConvNetConfig; later, pictures have another dtype than the parameters.
+        ValueError: later, a shape does not fit.
+
+    Example:
+        >>> model = pf.models.ConvNet(pf.models.ConvNetConfig(image_size=8, widths=(4, 8)))
+        >>> model(pf.zeros(2, 1, 8, 8)).shape
+        (2, 10)
     """
 
     model_type = "convnet"

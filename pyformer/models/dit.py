@@ -1,9 +1,4 @@
-"""DiT: a transformer that turns noise into pictures of a class.
-
-Sources: Peebles and Xie 2023, "Scalable diffusion models with transformers" (patches, adaLN-Zero blocks); Liu et al.
-2023, "Flow straight and fast" (rectified flow: pictures and noise are joined by straight lines, the model learns the
-velocity along them); Ho and Salimans 2022, "Classifier-free diffusion guidance".
-"""
+"""DiT: a transformer that turns noise into pictures of a class; the class DiT names the sources."""
 
 from __future__ import annotations
 
@@ -27,7 +22,22 @@ TIME_SCALE = 1000.0  # a time from 0 to 1 turns the fastest of them by so much
 
 @dataclass(frozen=True)
 class DiTConfig(Config):
-    """The shape of a DiT; `hidden_dim` is 4 * embed_dim unless given. Raises TypeError or ValueError."""
+    """The shape of a DiT.
+
+    Args:
+        image_size, patch_size: patch_size divides image_size; each patch is a token.
+        num_channels, num_classes: of the pictures.
+        num_layers, num_heads, embed_dim: as in `GPTConfig`; 4 divides embed_dim.
+        hidden_dim: of the MLPs, 4 embed_dim by default.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.DiTConfig(image_size=28, patch_size=4).patch_dim
+        16
+    """
 
     image_size: int = 28
     patch_size: int = 4
@@ -76,10 +86,23 @@ class DiTBlock(nn.Module):
 
 
 class DiT(Pretrained):
-    """Velocities of pictures on their way between noise (time 1) and picture (time 0); `sample` follows them back.
+    """A transformer that turns noise (time 1) into pictures (time 0) of a class, by `sample`.
 
-    Pictures hold numbers from -1 to 1. Class `num_classes` means none, for guidance. Freshly initialised from
-    `pf.manual_seed`'s stream, float32.
+    Pictures (B, num_channels, image_size, image_size) hold numbers from -1 to 1. Class `num_classes` means none, for
+    guidance. Freshly initialised from `pf.manual_seed`'s stream, float32.
+
+    Raises:
+        TypeError: config is no DiTConfig; later, a dtype does not fit.
+        ValueError: later, a shape does not fit.
+        IndexError: later, a label is out of range.
+
+    Source: Peebles, Xie 2023, "Scalable diffusion models with transformers"; Liu et al. 2023, "Flow straight and
+    fast"; Ho, Salimans 2022, "Classifier-free diffusion guidance".
+
+    Example:
+        >>> config = pf.models.DiTConfig(image_size=8, num_classes=2, num_layers=1, num_heads=2, embed_dim=8)
+        >>> pf.models.DiT(config).sample([0, 1], steps=2).shape
+        (2, 1, 8, 8)
     """
 
     model_type = "dit"
@@ -104,13 +127,7 @@ class DiT(Pretrained):
             pictures: (B, num_channels, image_size, image_size) in the dtype of the parameters, a Tensor or array.
             times: from 0, picture, to 1, noise: (B,) in the dtype of the parameters; no gradient flows to them.
             labels: the class of each, integers (B,); num_classes means none.
-            return_weights: give (velocities, list of the attention weights (B, H, T, T) of each block), T patches
-                row by row.
-
-        Raises:
-            ValueError: a shape is wrong.
-            TypeError: a dtype is wrong.
-            IndexError: a label is not in [0, num_classes].
+            return_weights: give (velocities, list of each block's weights (B, H, T, T)), T patches row by row.
         """
         x = self._read(pictures, "pictures")
         times = _read_times(times, x)

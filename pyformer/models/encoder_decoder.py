@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn, ops
+from pyformer import nn
 from pyformer.generation.beam import beam_search
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
+from pyformer.models.translation import Translation
 from pyformer.nn.layers import check_sizes
 
 IGNORED = -100
@@ -26,10 +27,23 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig(Config):
-    """The shape of an EncoderDecoder; raises TypeError or ValueError for values that make none.
+    """The shape of an EncoderDecoder.
 
-    num_layers: of the encoder, and of the decoder. hidden_dim: 4 * embed_dim unless given. norm_first: normalise
-    before each part, and once at the end of both stacks, instead of after. bos_id starts a target, eos_id ends it.
+    Args:
+        vocab_size, context_length, num_heads, embed_dim: as in `GPTConfig`.
+        num_layers: of the encoder, and of the decoder.
+        hidden_dim: of the MLPs, 4 embed_dim by default.
+        dropout: probability.
+        norm_first: normalise before each part, and once at the end of both stacks, instead of after each part.
+        bos_id, eos_id: the tokens that start and end a target.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.EncoderDecoderConfig(100, 16, num_layers=1, num_heads=2, embed_dim=16).hidden_dim
+        64
     """
 
     vocab_size: int
@@ -59,7 +73,26 @@ class EncoderDecoderConfig(Config):
 
 
 class EncoderDecoder(Pretrained):
-    """The model, freshly initialised from `pf.manual_seed`'s stream, float32."""
+    """The transformer of the first paper: an encoder of a source, a decoder that writes a target.
+
+    Freshly initialised from `pf.manual_seed`'s stream, float32. `translate` searches greedily or by a beam.
+
+    Args:
+        config: an EncoderDecoderConfig.
+
+    Raises:
+        TypeError: config is no EncoderDecoderConfig; later, ids are no integers.
+        ValueError: later, a text exceeds the context length, or a shape does not fit.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need".
+
+    Example:
+        >>> config = pf.models.EncoderDecoderConfig(20, 16, num_layers=1, num_heads=2, embed_dim=8)
+        >>> model = pf.models.EncoderDecoder(config)
+        >>> model([[5, 6, 7]], [[0, 8]]).shape, model.loss([[5, 6, 7]], [[0, 8, 1]]).shape
+        ((1, 2, 20), ())
+    """
 
     model_type = "pyformer_encoder_decoder"
     config_class = EncoderDecoderConfig
@@ -243,7 +276,7 @@ class EncoderDecoder(Pretrained):
             raise ValueError(f"EncoderDecoder: length_penalty must be 0 or above, got {length_penalty}")
         with nn.inference():
             memory, lengths = self.encode(source, source_lengths)
-            decoder = _Translation(self, memory, lengths, beams, limit)
+            decoder = Translation(self, memory, lengths, beams, limit)
             return beam_search(
                 decoder.extend,
                 memory.shape[0],
@@ -261,37 +294,3 @@ class EncoderDecoder(Pretrained):
             lengths = read_lengths("EncoderDecoder", lengths, *ids.shape, name=f"{name}_lengths")
             lengths = pf.tensor(lengths, device=device)
         return ids, lengths
-
-
-class _Translation:
-    """`beams` targets for each of B sources, in the middle of being written, one token a step."""
-
-    def __init__(
-        self, model: EncoderDecoder, memory: pf.Tensor, lengths: pf.Tensor | None, beams: int, limit: int
-    ) -> None:
-        self.model, self.beams, self.lengths = model, beams, lengths
-        attention = model.decoder[0].attention
-        heads, width = attention.num_kv_heads, attention.head_dim
-        where = {"dtype": memory.dtype, "device": memory.device}
-        self.cache = nn.KVCache(len(model.decoder), heads, width, rows=memory.shape[0] * beams, capacity=limit, **where)
-        # The beams of a source share its keys and values.
-        self.sources = [block.cross.project(memory) for block in model.decoder]
-
-    def extend(self, tokens: np.ndarray, origins: np.ndarray) -> np.ndarray:
-        """Log-probabilities (B * beams, V), float64, of the token after `tokens` (B * beams,).
-
-        Row i goes on from what row origins[i] has seen. ValueError for a NaN.
-        """
-        model, cache = self.model, self.cache
-        cache.keep(origins)
-        positions = cache.length[:1]
-        cache.begin(1)
-        x = model.embed(pf.tensor(tokens[:, None], device=cache.device), positions)
-        for layer, (block, source) in enumerate(zip(model.decoder, self.sources, strict=True)):
-            x = block(x, source, context_lengths=self.lengths, cache=cache[layer])
-        logits = model.tokens.as_linear(model.final(x).reshape(len(tokens), -1))
-        log_probabilities = ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
-        if np.isnan(log_probabilities).any():
-            row = int(np.isnan(log_probabilities).any(axis=1).argmax()) // self.beams
-            raise ValueError(f"EncoderDecoder: the logits of row {row} hold nan")
-        return log_probabilities

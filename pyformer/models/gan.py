@@ -24,9 +24,21 @@ GROUP = 8  # channels that are normalised together
 
 @dataclass(frozen=True)
 class GANConfig(Config):
-    """The shape of a GAN: channels at half of the size, a quarter and so on in `widths`, of both networks.
+    """The shape of a GAN.
 
-    Raises TypeError or ValueError.
+    Args:
+        image_size: height and width of a picture, which the widths halve.
+        num_channels, num_classes: of the pictures.
+        noise_dim: numbers that a picture is made of, besides its class.
+        widths: channels at half of the size, a quarter and so on, of both networks; 8 divides those after the first.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.GANConfig(image_size=28).inner_shape
+        (64, 7, 7)
     """
 
     image_size: int = 28
@@ -98,9 +110,27 @@ class Discriminator(nn.Module):
 
 
 class GAN(Pretrained):
-    """`generator` and `discriminator`, trained in turn by `discriminator_loss` and `generator_loss`.
+    """A class-conditional GAN: `generator` and `discriminator`, trained in turn by two losses.
 
-    Pictures hold numbers from -1 to 1. Freshly initialised from `pf.manual_seed`'s stream, float32.
+    `gan(noise, labels)` gives pictures (B, num_channels, image_size, image_size), numbers from -1 to 1. Freshly
+    initialised from `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: a GANConfig.
+
+    Raises:
+        TypeError: config is no GANConfig; later, a dtype does not fit.
+        ValueError: later, a shape does not fit.
+        IndexError: later, a label is out of range.
+
+    Source: Goodfellow et al. 2014, "Generative adversarial nets"; Miyato, Koyama 2018, "cGANs with projection
+    discriminator".
+
+    Example:
+        >>> gan = pf.models.GAN(pf.models.GANConfig(image_size=8, num_classes=2, noise_dim=4, widths=(8, 8)))
+        >>> pictures = gan(pf.zeros(3, 4), [0, 1, 1])
+        >>> pictures.shape, gan.score(pictures, [0, 1, 1]).shape
+        ((3, 1, 8, 8), (3,))
     """
 
     model_type = "gan"

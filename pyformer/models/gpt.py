@@ -28,9 +28,26 @@ KEPT_BYTES = 8 * 4
 
 @dataclass(frozen=True)
 class GPTConfig(Config):
-    """The shape of a GPT. `activation` is "gelu_tanh", "gelu", "relu" or "silu".
+    """The shape of a GPT.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        vocab_size: V, how many tokens there are.
+        context_length: the most tokens of a text.
+        num_layers, num_heads: blocks, and heads in each; num_heads divides embed_dim.
+        embed_dim: C, the width.
+        dropout: probability, on the embeddings and on what each part of a block adds.
+        layer_norm_epsilon: added to variances.
+        activation: "gelu_tanh", "gelu", "relu" or "silu".
+        bos_token_id, eos_token_id: kept for files and for `generate`'s callers.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> config = pf.models.GPTConfig(vocab_size=65, context_length=64, num_layers=4, num_heads=4, embed_dim=128)
+        >>> pf.models.GPT(config).num_parameters()
+        809856
     """
 
     vocab_size: int
@@ -132,13 +149,32 @@ class Block(nn.Module):
 
 
 class GPT(LanguageModel):
-    """A GPT-2 language model, freshly initialised from `pf.manual_seed`'s stream, float32.
+    """A GPT-2 language model: learned positions, pre-norm blocks, the embedding as the last projection.
 
-    bfloat16 and float16, by `to` or a file, are for storage only on the CPU: such a model can be saved, loaded and
-    cast back with `to(pf.float32)`; running it is a TypeError. `from_pretrained` casts them to float32.
+    Freshly initialised from `pf.manual_seed`'s stream, float32. bfloat16 and float16, by `to` or a file, are for
+    storage on the CPU: `from_pretrained` casts them to float32. `model(ids)` gives logits (B, T, V),
+    `model.loss(ids, targets)` a scalar, `model.generate(prompts, n)` text.
 
-    With `recompute`, a training step keeps only the input of each block and computes the block
-    again in backward: less memory, about a third more time, the same bits.
+    Args:
+        config: a GPTConfig.
+        recompute: a training step keeps only the input of each block and computes the block again in backward: less
+            memory, about a third more time, the same bits.
+
+    Raises:
+        TypeError: config is no GPTConfig; later, ids are no integers, or the model is of a 16-bit dtype.
+        ValueError: later, a text exceeds the context length.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Radford et al. 2019, "Language models are unsupervised multitask learners".
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> model = pf.models.GPT(pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> ids = np.array([[1, 2, 3, 4]])
+        >>> model(ids[:, :-1]).shape, round(model.loss(ids[:, :-1], ids[:, 1:]).item(), 2)
+        ((1, 3, 10), 2.28)
+        >>> model.eval().generate([[1, 2]], max_new_tokens=3, temperature=0).shape
+        (1, 5)
     """
 
     config_class = GPTConfig

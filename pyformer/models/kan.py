@@ -37,9 +37,19 @@ class _GridConfig(Config):
 
 @dataclass(frozen=True)
 class KANConfig(_GridConfig):
-    """The shape of a KAN: `sizes` from inputs to outputs, say (2, 5, 1), and the grid of every spline.
+    """The shape of a KAN.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        sizes: widths from inputs to outputs, such as (2, 5, 1).
+        intervals, order, low, high: the grid of every spline, as in `pf.nn.KANLayer`.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.KANConfig((2, 5, 1)).intervals
+        5
     """
 
     sizes: tuple[int, ...]
@@ -59,7 +69,22 @@ class KANConfig(_GridConfig):
 
 
 class KAN(Pretrained):
-    """KANLayers one after the other: (..., inputs) -> (..., outputs), for regression."""
+    """A Kolmogorov-Arnold network, KANLayers one after the other: (..., inputs) -> (..., outputs), for regression.
+
+    Args:
+        config: a KANConfig.
+
+    Raises:
+        TypeError: config is no KANConfig; later, a dtype does not fit.
+        ValueError: later, a shape does not fit.
+
+    Source: Liu et al. 2024, "KAN: Kolmogorov-Arnold Networks".
+
+    Example:
+        >>> model = pf.models.KAN(pf.models.KANConfig((2, 5, 1)))
+        >>> model(pf.zeros(7, 2)).shape, model.loss(pf.zeros(7, 2), pf.zeros(7, 1)).shape
+        ((7, 1), ())
+    """
 
     model_type = "kan"
     config_class = KANConfig
@@ -89,9 +114,20 @@ class KAN(Pretrained):
 
 @dataclass(frozen=True)
 class KANTransformerConfig(_GridConfig):
-    """The shape of a KANTransformer. The grid suits the normalised inputs that its layers see.
+    """The shape of a KANTransformer.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        vocab_size, context_length, num_layers, num_heads, embed_dim, dropout, eos_token_id: as in `GPTConfig`.
+        intervals, order, low, high: the grid of every spline; it suits the normalised inputs that the layers see.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> config = pf.models.KANTransformerConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8)
+        >>> config.low, config.high
+        (-3.0, 3.0)
     """
 
     vocab_size: int
@@ -114,9 +150,24 @@ class KANTransformerConfig(_GridConfig):
 
 
 class KANTransformer(LanguageModel):
-    """A GPT whose MLPs are one KANLayer each: learned positions, pre-norm blocks, a tied last projection.
+    """A GPT whose MLPs are one KANLayer each; it is called, trained and generates as `GPT`.
 
     One KANLayer from C to C with the default grid has 10 C^2 numbers; the MLP that it stands for has 8 C^2.
+
+    Args:
+        config: a KANTransformerConfig.
+
+    Raises:
+        TypeError: config is no KANTransformerConfig; later, ids are no integers.
+        ValueError: later, a text exceeds the context length.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Liu et al. 2024, "KAN: Kolmogorov-Arnold Networks".
+
+    Example:
+        >>> config = pf.models.KANTransformerConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8)
+        >>> pf.models.KANTransformer(config)([[1, 2, 3]]).shape
+        (1, 3, 10)
     """
 
     model_type = "kan_transformer"

@@ -18,9 +18,19 @@ from pyformer.models.state_model import StateModel
 
 @dataclass(frozen=True)
 class LiquidConfig(Config):
-    """The shape of a liquid language model; embedding and state are both `embed_dim` wide.
+    """The shape of a liquid language model.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        vocab_size, context_length, num_layers, dropout, eos_token_id: as in `GPTConfig`.
+        embed_dim: the width of embedding and state.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.LiquidConfig(10, 8, num_layers=1, embed_dim=8).embed_dim
+        8
     """
 
     vocab_size: int
@@ -36,9 +46,25 @@ class LiquidConfig(Config):
 
 
 class Liquid(StateModel):
-    """Embedding, CfC layers one time unit a token, and the embedding again as the last projection.
+    """A liquid language model: embedding, CfC layers with one unit of time a token, the embedding as the last
+    projection.
 
     Freshly initialised from `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: a LiquidConfig.
+
+    Raises:
+        TypeError: config is no LiquidConfig; later, ids are no integers.
+        ValueError: later, a shape does not fit.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Hasani et al. 2022, "Closed-form continuous-time neural networks".
+
+    Example:
+        >>> model = pf.models.Liquid(pf.models.LiquidConfig(10, 8, num_layers=1, embed_dim=8))
+        >>> model([[1, 2, 3]]).shape
+        (1, 3, 10)
     """
 
     model_type = "liquid"
@@ -70,7 +96,17 @@ class Liquid(StateModel):
 class LiquidNetworkConfig(Config):
     """The shape of a liquid network on series of numbers.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        input_dim, hidden_dim, output_dim: the widths.
+        num_layers: how many cells, one above the other.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.LiquidNetworkConfig(2, 16, 1).num_layers
+        1
     """
 
     input_dim: int
@@ -83,7 +119,22 @@ class LiquidNetworkConfig(Config):
 
 
 class LiquidNetwork(Pretrained):
-    """CfC layers and a linear map: (B, T, inputs) observed at uneven times -> (B, T, outputs)."""
+    """CfC layers and a linear map: (B, T, inputs) observed at uneven times -> (B, T, outputs).
+
+    Args:
+        config: a LiquidNetworkConfig.
+
+    Raises:
+        TypeError: config is no LiquidNetworkConfig; later, a dtype does not fit.
+        ValueError: later, a shape does not fit.
+
+    Source: Hasani et al. 2022, "Closed-form continuous-time neural networks".
+
+    Example:
+        >>> model = pf.models.LiquidNetwork(pf.models.LiquidNetworkConfig(2, 16, 1))
+        >>> model(pf.zeros(1, 4, 2), elapsed=pf.tensor([[1.0, 0.5, 3.0, 1.0]])).shape
+        (1, 4, 1)
+    """
 
     model_type = "liquid_network"
     config_class = LiquidNetworkConfig

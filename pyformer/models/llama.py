@@ -25,11 +25,29 @@ POSITIONS = ("rotary", "alibi", "sinusoidal", "learned", "none")
 
 @dataclass(frozen=True)
 class LlamaConfig(Config):
-    """The shape of a model of this family. Raises TypeError or ValueError for values that make none.
+    """The shape of a model of the LLaMA family.
 
-    num_kv_heads, hidden_dim and head_dim: by default num_heads; 8/3 of embed_dim, to the next multiple of 32; and
-    embed_dim / num_heads. positions: "rotary", "alibi", "sinusoidal", "learned" or "none". rope_scaling: as in
-    `ops.rope_frequencies`. window: how many tokens each one sees, itself included; None for all before it.
+    Args:
+        vocab_size, context_length, num_layers, num_heads, embed_dim: as in `GPTConfig`.
+        num_kv_heads: heads of keys and values, num_heads by default.
+        hidden_dim: of the MLP, 8/3 embed_dim to the next multiple of 32 by default.
+        head_dim: embed_dim / num_heads by default.
+        positions: "rotary", "alibi", "sinusoidal", "learned" or "none".
+        rope_base, rope_scaling: as in `pf.ops.rope_frequencies`.
+        window: how many tokens each one sees, itself included; None for all before it.
+        tied: the embedding is the last projection, too.
+        norm_epsilon: of RMSNorm.
+        dropout: probability, on what each part of a block adds.
+        bos_token_id, eos_token_id: kept for files and for `generate`'s callers.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> config = pf.models.LlamaConfig(65, 64, num_layers=2, num_heads=4, embed_dim=64, num_kv_heads=2)
+        >>> config.head_dim, config.hidden_dim
+        (16, 192)
     """
 
     vocab_size: int
@@ -154,7 +172,27 @@ class Block(nn.Module):
 
 
 class Llama(LanguageModel):
-    """A language model of the LLaMA family, freshly initialised from `pf.manual_seed`'s stream, float32."""
+    """A language model of the LLaMA family: RMSNorm, SwiGLU, grouped heads, rotary or other positions.
+
+    Freshly initialised from `pf.manual_seed`'s stream, float32. It is called, trained and generates as `GPT` does;
+    where positions are rotary, its folders are those of Hugging Face's LlamaForCausalLM, and Mistral's open, too.
+
+    Args:
+        config: a LlamaConfig.
+
+    Raises:
+        TypeError: config is no LlamaConfig; later, ids are no integers.
+        ValueError: later, a text exceeds the context length.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Touvron et al. 2023, "LLaMA"; Su et al. 2021, "RoFormer"; Shazeer 2020, "GLU variants improve
+    transformer".
+
+    Example:
+        >>> model = pf.models.Llama(pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> model([[1, 2, 3]]).shape
+        (1, 3, 10)
+    """
 
     config_class = LlamaConfig
     layout = llama.LAYOUT

@@ -20,9 +20,21 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 @dataclass(frozen=True)
 class LSTMConfig(Config):
-    """The shape of an LSTM or GRU language model; embedding and state are both `embed_dim` wide.
+    """The shape of an LSTM or GRU language model.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        vocab_size, context_length, num_layers, dropout, eos_token_id: as in `GPTConfig`.
+        embed_dim: the width of embedding and state.
+        cell: "lstm" or "gru".
+        bidirectional: a second stack reads from the last token to the first.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.LSTMConfig(10, 8, num_layers=1, embed_dim=8, cell="gru").cell
+        'gru'
     """
 
     vocab_size: int
@@ -41,11 +53,27 @@ class LSTMConfig(Config):
 
 
 class LSTM(StateModel):
-    """Embedding, layers, and the embedding again as the last projection.
+    """A recurrent language model: embedding, LSTM or GRU layers, and the embedding again as the last projection.
 
     With `bidirectional` a second stack reads from the last token to the first and predicts the token before; the two
     share the embedding only. `forward` and `generate` use the first; `loss` is the mean of both stacks';
     `representations` gives both. Freshly initialised from `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: an LSTMConfig.
+
+    Raises:
+        TypeError: config is no LSTMConfig; later, ids are no integers.
+        ValueError: later, a shape does not fit.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Hochreiter, Schmidhuber 1997, "Long short-term memory"; Peters et al. 2018, "Deep contextualized word
+    representations".
+
+    Example:
+        >>> model = pf.models.LSTM(pf.models.LSTMConfig(10, 8, num_layers=1, embed_dim=8))
+        >>> model([[1, 2, 3]]).shape
+        (1, 3, 10)
     """
 
     model_type = "lstm"

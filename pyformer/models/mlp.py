@@ -16,9 +16,21 @@ from pyformer.models.state_model import StateModel
 
 @dataclass(frozen=True)
 class MLPLanguageModelConfig(Config):
-    """The shape of an MLPLanguageModel. window: how many tokens it sees. hidden_dim: 4 * embed_dim unless given.
+    """The shape of an MLPLanguageModel.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        vocab_size, context_length, embed_dim, dropout, eos_token_id: as in `GPTConfig`.
+        num_layers: tanh layers.
+        window: how many tokens the model sees.
+        hidden_dim: of the layers, 4 embed_dim by default.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.MLPLanguageModelConfig(10, 8, num_layers=1, embed_dim=8, window=4).hidden_dim
+        32
     """
 
     vocab_size: int
@@ -37,11 +49,26 @@ class MLPLanguageModelConfig(Config):
 
 
 class MLPLanguageModel(StateModel):
-    """The rows of `window` tokens' embeddings end to end, `num_layers` tanh layers, and a linear map to what the
-    embedding, which is the last projection too, reads. Before the start there are zeros.
+    """The neural language model before recurrent ones: the embeddings of the last `window` tokens end to end, tanh
+    layers, a linear map, and the embedding as the last projection. Before the start there are zeros.
 
     The paper has one tanh layer, a last projection of its own, and may add a linear map past the layer. Freshly
     initialised from `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: an MLPLanguageModelConfig.
+
+    Raises:
+        TypeError: config is no MLPLanguageModelConfig; later, ids are no integers.
+        ValueError: later, a shape does not fit.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Bengio et al. 2003, "A neural probabilistic language model".
+
+    Example:
+        >>> config = pf.models.MLPLanguageModelConfig(10, 8, num_layers=1, embed_dim=8, window=4)
+        >>> pf.models.MLPLanguageModel(config)([[1, 2, 3]]).shape
+        (1, 3, 10)
     """
 
     model_type = "mlp"

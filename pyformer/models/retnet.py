@@ -18,10 +18,19 @@ from pyformer.models.state_model import StateModel, initialise
 
 @dataclass(frozen=True)
 class RetNetConfig(Config):
-    """The shape of a RetNet. A block has as many weights as a transformer's of the same `embed_dim`: values are
-    twice as wide, the feed-forward half as wide.
+    """The shape of a RetNet; a block has as many weights as a transformer's of the same width.
 
-    Raises TypeError or ValueError for values that make no model.
+    Args:
+        vocab_size, context_length, num_layers, num_heads, embed_dim, dropout, eos_token_id: as in `GPTConfig`; twice
+            num_heads divides embed_dim.
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.RetNetConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8).num_heads
+        2
     """
 
     vocab_size: int
@@ -62,10 +71,25 @@ class Block(nn.Module):
 
 
 class RetNet(StateModel):
-    """A RetNet language model, freshly initialised from `pf.manual_seed`'s stream, float32.
+    """A language model with retention in place of attention: it trains in chunks and generates from a state.
 
-    `form` is how retention is computed: "chunked", "parallel" or "recurrent"; all give the same to rounding, and
-    generation always carries a state.
+    Freshly initialised from `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: a RetNetConfig.
+        form: how retention is computed, "chunked", "parallel" or "recurrent"; all give the same to rounding.
+
+    Raises:
+        TypeError: config is no RetNetConfig; later, ids are no integers.
+        ValueError: later, a shape does not fit, or the form is not known.
+        IndexError: later, an id is not in [0, V).
+
+    Source: Sun et al. 2023, "Retentive Network: A successor to transformer for large language models".
+
+    Example:
+        >>> model = pf.models.RetNet(pf.models.RetNetConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> model([[1, 2, 3]]).shape
+        (1, 3, 10)
     """
 
     model_type = "retnet"

@@ -21,7 +21,25 @@ from pyformer.nn.transformer import check_activation
 
 @dataclass(frozen=True)
 class ViTConfig(Config):
-    """The shape of a ViT; `hidden_dim` is 4 * embed_dim unless given. Raises TypeError or ValueError."""
+    """The shape of a ViT.
+
+    Args:
+        image_size, patch_size: patch_size divides image_size; each patch is a token.
+        num_channels, num_classes: of the pictures, and of the answer.
+        num_layers, num_heads, embed_dim: as in `GPTConfig`.
+        hidden_dim: of the MLPs, 4 embed_dim by default.
+        dropout: probability.
+        layer_norm_epsilon: added to variances.
+        activation: "gelu", "gelu_tanh", "relu" or "silu".
+
+    Raises:
+        ValueError: a value makes no model.
+        TypeError: a value is of the wrong type.
+
+    Example:
+        >>> pf.models.ViTConfig(image_size=28, patch_size=4).num_patches
+        49
+    """
 
     image_size: int = 28
     patch_size: int = 4
@@ -47,13 +65,30 @@ class ViTConfig(Config):
 
     @property
     def num_patches(self) -> int:
+        """How many patches a picture has."""
         return (self.image_size // self.patch_size) ** 2
 
 
 class ViT(Pretrained):
-    """Patches and the first token through pre-norm blocks; a linear head reads the first token.
+    """A vision transformer: patches and a learned first token through pre-norm blocks; a linear head reads the first
+    token.
 
-    Freshly initialised from `pf.manual_seed`'s stream, float32.
+    Pictures (B, num_channels, image_size, image_size) give scores (B, num_classes). Freshly initialised from
+    `pf.manual_seed`'s stream, float32. Its folders are those of Hugging Face's ViTForImageClassification.
+
+    Args:
+        config: a ViTConfig.
+
+    Raises:
+        TypeError: config is no ViTConfig; later, pictures have another dtype than the parameters.
+        ValueError: later, a shape does not fit.
+
+    Source: Dosovitskiy et al. 2020, "An image is worth 16x16 words".
+
+    Example:
+        >>> model = pf.models.ViT(pf.models.ViTConfig(image_size=8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> model(pf.zeros(2, 1, 8, 8)).shape
+        (2, 10)
     """
 
     config_class = ViTConfig

@@ -24,10 +24,27 @@ def attention_weights(
     key_lengths: pf.Tensor | None = None,
     query_offset: pf.Tensor | None = None,
 ) -> pf.Tensor:
-    """The weights (B, H, Tq, Tk) by which `ops.attention`, given the same arguments, adds up the values.
+    """The weights by which `pf.ops.attention`, given the same arguments, adds up the values.
 
-    Each row sums to 1, or is 0 where there is nothing to attend to. Unlike the fused operation this holds all
-    scores; gradients flow to q (B, Tq, H, D) and k (B, Tk, Hkv, D).
+    Unlike that operation this holds all scores at once. Gradients flow to q and k.
+
+    Args:
+        q: (B, Tq, H, D), float.
+        k: (B, Tk, Hkv, D), q's dtype; Hkv divides H.
+        mask, causal, scale, window, key_lengths, query_offset: as in `pf.ops.attention`.
+
+    Returns:
+        Tensor (B, H, Tq, Tk) of q's dtype; each row adds up to 1, or is 0 where there is nothing to attend to.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> q = k = pf.zeros(1, 2, 1, 4)
+        >>> pf.nn.attention_weights(q, k, causal=True).reshape(2, 2)
+        tensor([[1. , 0. ],
+                [0.5, 0.5]], dtype=float32)
     """
     batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[1], k.shape[2]
@@ -67,15 +84,50 @@ def _reach(
 
 
 def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.ndarray:
-    """float64 (length, dim): sin and cos, one after the other, of position / base^(2 i / dim).
+    """The fixed positions of the first transformer: row t holds sin and cos of t / base^(2 i / dim), one after the
+    other.
 
-    Source: Vaswani et al. (2017), section 3.5. ValueError unless `dim` is even.
+    Args:
+        length: how many positions.
+        dim: the width, an even number.
+        base: how slowly the last pair turns.
+
+    Returns:
+        NumPy array (length, dim), float64.
+
+    Raises:
+        ValueError: dim is odd.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5.
+
+    Example:
+        >>> pf.nn.sinusoidal_positions(3, 4).round(4)
+        array([[ 0.    ,  1.    ,  0.    ,  1.    ],
+               [ 0.8415,  0.5403,  0.01  ,  1.    ],
+               [ 0.9093, -0.4161,  0.02  ,  0.9998]])
     """
     return sinusoids(np.arange(length), dim, base)
 
 
 def sinusoids(positions: np.ndarray, dim: int, base: float = 10000.0) -> np.ndarray:
-    """float64 (..., dim): the rows of `sinusoidal_positions` for positions (...), without those between them."""
+    """The rows of `sinusoidal_positions` for the given positions, without those between them.
+
+    Args:
+        positions: NumPy array (...) of numbers.
+        dim: the width, an even number.
+        base: how slowly the last pair turns.
+
+    Returns:
+        NumPy array (..., dim), float64.
+
+    Raises:
+        ValueError: dim is odd.
+
+    Example:
+        >>> pf.nn.sinusoids(np.array([0, 100]), 2).round(4)
+        array([[ 0.    ,  1.    ],
+               [-0.5064,  0.8623]])
+    """
     if dim % 2:
         raise ValueError(f"sinusoids: dim must be even, got {dim}")
     angles = pf.tensor(positions[..., None] / _powers(base, np.arange(0, dim, 2) / dim))
@@ -88,10 +140,25 @@ def _powers(base: float, exponents: np.ndarray) -> np.ndarray:
 
 
 def alibi_slopes(num_heads: int) -> np.ndarray:
-    """float64 (H,): by how much each head's scores fall with each position of distance.
+    """By how much each head's scores fall with each position of distance.
 
     A geometric series from 2^(-8/H); for H no power of two, that of the power below and every second slope of the
-    one above. Source: Press et al. (2022).
+    one above.
+
+    Args:
+        num_heads: H, at least 1.
+
+    Returns:
+        NumPy array (H,), float64.
+
+    Raises:
+        ValueError: num_heads is below 1.
+
+    Source: Press et al. 2022, "Train short, test long".
+
+    Example:
+        >>> pf.nn.alibi_slopes(4)
+        array([0.25      , 0.0625    , 0.015625  , 0.00390625])
     """
     below = 2 ** int(math.log2(num_heads))
     slopes = _powers(2.0, -8.0 / below * np.arange(1, below + 1))
@@ -100,6 +167,24 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
 
 
 def alibi_bias(slopes: np.ndarray, places: np.ndarray, keys: int) -> np.ndarray:
-    """float64 (B, H, Tq, keys), to be added to scores: -slope * distance of key j from a query at places (B, Tq)."""
+    """What ALiBi adds to the scores: -slope * distance of key j from the query.
+
+    Args:
+        slopes: (H,), as `alibi_slopes` gives them.
+        places: NumPy integers (B, Tq), where the queries stand.
+        keys: how many keys there are.
+
+    Returns:
+        NumPy array (B, H, Tq, keys), float64; keys after the query get positive numbers, which a causal mask hides.
+
+    Raises:
+        IndexError: places or slopes have too few axes.
+
+    Source: Press et al. 2022, "Train short, test long".
+
+    Example:
+        >>> pf.nn.alibi_bias(pf.nn.alibi_slopes(1), np.array([[2]]), keys=3) * 256
+        array([[[[-2., -1.,  0.]]]])
+    """
     distance = np.arange(keys) - places[:, None, :, None]
     return slopes[:, None, None] * distance

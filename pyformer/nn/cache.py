@@ -33,17 +33,29 @@ class LayerCache:
 
 
 class KVCache:
-    """Keys and values of the tokens that `rows` texts hold so far, for attention of one-token steps.
+    """Keys and values of the tokens that some texts hold so far, for attention one token at a time.
 
-    A step is `begin`, then every layer's `append`, then `ops.attention(q, keys, values, causal=True, **reach)`:
-
-        cache = nn.KVCache(num_layers=1, num_kv_heads=2, head_dim=8, rows=1)
-        cache.begin(tokens=3)
-        keys, values = cache[0].append(k, v)                  # (1, 3, 2, 8) each
-        out = ops.attention(q, keys, values, causal=True, **cache[0].reach)
-
+    A step is `begin`, then every layer's `append`, then `pf.ops.attention(q, keys, values, causal=True, **reach)`.
     Rows join and leave between steps. What attention gives for a row has the same bits whatever the others are, and
-    whatever room there is.
+    whatever memory there is.
+
+    Args:
+        num_layers, num_kv_heads, head_dim: of the model.
+        rows: how many texts there are at first.
+        capacity: for how many tokens of a row there is memory at first; `begin` makes more.
+        dtype: float32 by default.
+        device: "cpu" by default.
+
+    Raises:
+        ValueError: a step's counts, or a length to go back to, are out of range.
+
+    Example:
+        >>> cache = pf.nn.KVCache(num_layers=1, num_kv_heads=1, head_dim=2, rows=1)
+        >>> q = k = v = pf.ones(1, 3, 1, 2)
+        >>> cache.begin(tokens=3)
+        >>> keys, values = cache[0].append(k, v)
+        >>> pf.ops.attention(q, keys, values, causal=True, **cache[0].reach).shape, cache.rows
+        ((1, 3, 1, 2), 1)
     """
 
     def __init__(

@@ -46,7 +46,28 @@ class _Conv(Module):
 
 
 class Conv1d(_Conv):
-    """Convolution over time: (N, in, T) -> (N, out, T'). `weight` is (out, in / groups, kernel)."""
+    """Convolution over time: (N, in, T) -> (N, out, T'), T' = (T + 2 padding - dilation (kernel - 1) - 1) // stride +
+    1.
+
+    Args:
+        in_channels, out_channels: numbers of channels.
+        kernel, stride, padding, dilation: integers.
+        groups: divides both numbers of channels; group g of the inputs makes group g of the outputs.
+        bias: whether there is a `bias`.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (out, in / groups, kernel), drawn evenly from +-1 / sqrt(in / groups * kernel).
+        bias: (out,), drawn likewise, or None.
+
+    Raises:
+        ValueError: a size is below 1, or groups does not divide the channels.
+        TypeError: a size is no int.
+
+    Example:
+        >>> pf.nn.Conv1d(2, 4, 3, padding=1)(pf.zeros(1, 2, 10)).shape
+        (1, 4, 10)
+    """
 
     def __init__(
         self,
@@ -66,11 +87,32 @@ class Conv1d(_Conv):
         self._make_parameters(out_channels, in_channels // groups, kernel, bias=bias, dtype=dtype)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The convolution (N, out, T') of x (N, in, T)."""
         return ops.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Conv2d(_Conv):
-    """Convolution over pictures: (N, in, H, W) -> (N, out, H', W'). `weight` is (out, in / groups, *kernel)."""
+    """Convolution over pictures: (N, in, H, W) -> (N, out, H', W'); see `pf.ops.conv2d` for the sizes.
+
+    Args:
+        in_channels, out_channels: numbers of channels.
+        kernel, stride, padding, dilation: an int, or a pair (rows, columns).
+        groups: divides both numbers of channels; group g of the inputs makes group g of the outputs.
+        bias: whether there is a `bias`.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (out, in / groups, *kernel), drawn evenly from +-1 / sqrt(terms of a sum).
+        bias: (out,), drawn likewise, or None.
+
+    Raises:
+        ValueError: a size is below 1, or groups does not divide the channels.
+        TypeError: a size is no int or pair.
+
+    Example:
+        >>> pf.nn.Conv2d(1, 8, 3, stride=2, padding=1)(pf.zeros(1, 1, 28, 28)).shape
+        (1, 8, 14, 14)
+    """
 
     def __init__(
         self,
@@ -93,11 +135,33 @@ class Conv2d(_Conv):
         self._make_parameters(out_channels, in_channels // groups, rows, columns, bias=bias, dtype=dtype)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The convolution (N, out, H', W') of x (N, in, H, W)."""
         return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(_Conv):
-    """The transpose of Conv2d: (N, in, H, W) -> (N, out, H', W'). `weight` is (in, out / groups, *kernel)."""
+    """The transpose of Conv2d as a linear map: (N, in, H, W) -> (N, out, H', W'); see `pf.ops.conv_transpose2d` for the
+    sizes.
+
+    Args:
+        in_channels, out_channels: numbers of channels.
+        kernel, stride, padding, output_padding, dilation: an int, or a pair (rows, columns).
+        groups: divides both numbers of channels.
+        bias: whether there is a `bias`.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (in, out / groups, *kernel), drawn evenly.
+        bias: (out,), drawn likewise, or None.
+
+    Raises:
+        ValueError: a size is below 1, or groups does not divide the channels.
+        TypeError: a size is no int or pair.
+
+    Example:
+        >>> pf.nn.ConvTranspose2d(8, 1, 4, stride=2, padding=1)(pf.zeros(1, 8, 14, 14)).shape
+        (1, 1, 28, 28)
+    """
 
     def __init__(
         self,
@@ -122,6 +186,7 @@ class ConvTranspose2d(_Conv):
         self._make_parameters(in_channels, out_channels // groups, rows, columns, bias=bias, dtype=dtype)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The transposed convolution (N, out, H', W') of x (N, in, H, W)."""
         return ops.conv_transpose2d(
             x,
             self.weight,
@@ -147,21 +212,73 @@ class _Pool2d(Module):
 
 
 class MaxPool2d(_Pool2d):
-    """The largest element of each window: (N, C, H, W) -> (N, C, H', W'). stride None means the kernel."""
+    """The largest element of each window: (N, C, H, W) -> (N, C, H', W').
+
+    Args:
+        kernel: the window, an int or a pair (rows, columns).
+        stride: an int or a pair; None means the kernel.
+        padding: an int or a pair, at most half the kernel.
+
+    Raises:
+        TypeError: an argument is no int or pair.
+        ValueError: x does not fit (when called).
+
+    Example:
+        >>> pf.nn.MaxPool2d(2)(pf.arange(16, dtype="float32").reshape(1, 1, 4, 4))
+        tensor([[[[ 5.,  7.],
+                  [13., 15.]]]], dtype=float32)
+    """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The largest elements (N, C, H', W') of x (N, C, H, W)."""
         return ops.max_pool2d(x, self.kernel, self.stride, self.padding)
 
 
 class AvgPool2d(_Pool2d):
-    """The mean of each window, padding counting as 0: (N, C, H, W) -> (N, C, H', W'). stride None means the kernel."""
+    """The mean of each window, padding counting as 0: (N, C, H, W) -> (N, C, H', W').
+
+    Args:
+        kernel: the window, an int or a pair (rows, columns).
+        stride: an int or a pair; None means the kernel.
+        padding: an int or a pair, at most half the kernel.
+
+    Raises:
+        TypeError: an argument is no int or pair.
+        ValueError: x does not fit (when called).
+
+    Example:
+        >>> pf.nn.AvgPool2d(2)(pf.arange(16, dtype="float32").reshape(1, 1, 4, 4))
+        tensor([[[[ 2.5,  4.5],
+                  [10.5, 12.5]]]], dtype=float32)
+    """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The means (N, C, H', W') of x (N, C, H, W)."""
         return ops.avg_pool2d(x, self.kernel, self.stride, self.padding)
 
 
 class GroupNorm(Module):
-    """Normalises `channels` channels in `groups` groups, each image by itself: (N, C, ...) -> (N, C, ...)."""
+    """Normalises groups of channels, each picture by itself: (N, C, ...) -> (N, C, ...).
+
+    Args:
+        groups: divides channels.
+        channels: C.
+        eps: added to the variance.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight, bias: (channels,), ones and zeros at first.
+
+    Raises:
+        ValueError: a size is below 1, groups does not divide channels, or eps is negative.
+        TypeError: a size is no int.
+
+    Source: Wu, He 2018, "Group Normalization".
+
+    Example:
+        >>> pf.nn.GroupNorm(2, 4)(pf.zeros(1, 4, 5, 5)).shape
+        (1, 4, 5, 5)
+    """
 
     def __init__(self, groups: int, channels: int, eps: float = 1e-5, dtype: Any = None) -> None:
         super().__init__()
@@ -173,6 +290,7 @@ class GroupNorm(Module):
         self.bias = init.zeros(channels, dtype=dtype)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The normalised x (N, C, ...); see `pf.ops.group_norm`."""
         return ops.group_norm(x, self.groups, self.weight, self.bias, eps=self.eps)
 
     def extra_repr(self) -> str:
@@ -183,7 +301,30 @@ class BatchNorm2d(Module):
     """Normalises each channel over the batch: (N, C, H, W) -> (N, C, H, W).
 
     In training with the batch's own statistics, which also move the buffers `running_mean` and `running_var` by
-    `momentum`; in evaluation with these.
+    `momentum`; in evaluation with these, and then a picture's result does not depend on its neighbours.
+
+    Args:
+        channels: C.
+        eps: added to the variance.
+        momentum: how much of a batch's statistics goes into the running ones, 0 to 1.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight, bias: (channels,), ones and zeros at first.
+        running_mean, running_var: (channels,), zeros and ones at first.
+
+    Raises:
+        ValueError: channels is below 1, momentum or eps is out of range, or x is not four-dimensional.
+        TypeError: channels is no int.
+
+    Source: Ioffe, Szegedy 2015, "Batch Normalization".
+
+    Example:
+        >>> norm = pf.nn.BatchNorm2d(1)
+        >>> norm(pf.tensor([1.0, 3.0]).reshape(2, 1, 1, 1)).reshape(2)
+        tensor([-0.999995,  0.999995], dtype=float32, requires_grad=True)
+        >>> norm.running_mean, norm.running_var
+        (tensor([0.2], dtype=float32), tensor([1.1], dtype=float32))
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = None) -> None:
@@ -198,6 +339,7 @@ class BatchNorm2d(Module):
         self.register_buffer("running_var", init.buffer(channels, value=1.0, dtype=dtype))
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The normalised x (N, C, H, W); see `pf.ops.batch_norm`."""
         if x.ndim != 4:
             raise ValueError(f"BatchNorm2d: x must be (N, C, H, W), got {tuple(x.shape)}")
         return ops.batch_norm(

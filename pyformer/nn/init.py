@@ -25,7 +25,14 @@ _local = threading.local()
 
 @contextlib.contextmanager
 def skip() -> Iterator[None]:
-    """Inside, this module draws nothing: new parameters are zeros, and given tensors stay as they are."""
+    """Inside, this module draws nothing: new parameters are zeros, and given tensors stay as they are.
+
+    Example:
+        >>> with pf.nn.init.skip():
+        ...     layer = pf.nn.Linear(2, 1)
+        >>> layer.weight.detach()
+        tensor([[0., 0.]], dtype=float32)
+    """
     before = skipped()
     _local.skip = True
     try:
@@ -35,28 +42,53 @@ def skip() -> Iterator[None]:
 
 
 def skipped() -> bool:
-    """Whether this thread is inside `skip`."""
+    """Whether this thread is inside `skip`.
+
+    Example:
+        >>> pf.nn.init.skipped()
+        False
+    """
     return getattr(_local, "skip", False)
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """What stands for a tensor inside `outlines`."""
+    """What stands for a tensor inside `outlines`: its shape, and no memory.
+
+    Args:
+        shape: the extents.
+
+    Raises:
+        AttributeError: it is used as a tensor.
+
+    Example:
+        >>> pf.nn.init.Outline((2, 3)).size
+        6
+    """
 
     shape: tuple[int, ...]
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
 
 @contextlib.contextmanager
 def outlines() -> Iterator[None]:
-    """Inside, modules are made with outlines for parameters: their names and shapes are known, no memory is taken."""
+    """Inside, modules are made with outlines for parameters: their names and shapes are known, no memory is taken.
+
+    Example:
+        >>> with pf.nn.init.outlines():
+        ...     model = pf.nn.Linear(100_000, 100_000)
+        >>> model.weight.shape
+        (100000, 100000)
+    """
     before = getattr(_local, "outlines", False)
     _local.outlines = True
     try:
@@ -67,17 +99,65 @@ def outlines() -> Iterator[None]:
 
 
 def zeros(*shape: int, dtype: Any = None) -> pf.Tensor:
-    """A parameter of zeros, float32 unless `dtype` says otherwise."""
+    """A parameter of zeros.
+
+    Args:
+        shape: extents, one by one.
+        dtype: float32 by default.
+
+    Returns:
+        Tensor of that shape, a leaf that requires a gradient.
+
+    Raises:
+        ValueError: an extent is negative.
+        TypeError: the dtype is not float.
+
+    Example:
+        >>> pf.nn.init.zeros(2)
+        tensor([0., 0.], dtype=float32, requires_grad=True)
+    """
     return _new(pf.zeros, shape, dtype)
 
 
 def ones(*shape: int, dtype: Any = None) -> pf.Tensor:
-    """A parameter of ones, float32 unless `dtype` says otherwise."""
+    """A parameter of ones.
+
+    Args:
+        shape: extents, one by one.
+        dtype: float32 by default.
+
+    Returns:
+        Tensor of that shape, a leaf that requires a gradient.
+
+    Raises:
+        ValueError: an extent is negative.
+        TypeError: the dtype is not float.
+
+    Example:
+        >>> pf.nn.init.ones(2)
+        tensor([1., 1.], dtype=float32, requires_grad=True)
+    """
     return _new(pf.ones, shape, dtype)
 
 
 def buffer(*shape: int, value: float, dtype: Any = None) -> pf.Tensor:
-    """What `Module.register_buffer` takes: `value` everywhere, float32 unless `dtype` says otherwise."""
+    """What `Module.register_buffer` takes: one value everywhere.
+
+    Args:
+        shape: extents, one by one.
+        value: a number.
+        dtype: float32 by default.
+
+    Returns:
+        Tensor of that shape without a gradient.
+
+    Raises:
+        ValueError: an extent is negative.
+
+    Example:
+        >>> pf.nn.init.buffer(2, value=1.0)
+        tensor([1., 1.], dtype=float32)
+    """
     return _new(partial(pf.full, value=value), shape, dtype or pf.float32, requires_grad=False)
 
 
@@ -90,7 +170,25 @@ def _new(make: Callable[..., pf.Tensor], shape: tuple[int, ...], dtype: Any, req
 
 
 def normal(*shape: int, std: float, dtype: Any = None) -> pf.Tensor:
-    """A parameter drawn from a normal distribution of mean 0 and standard deviation `std`."""
+    """A parameter drawn from the normal distribution of mean 0.
+
+    Args:
+        shape: extents, one by one.
+        std: the standard deviation.
+        dtype: float32 (default) or float64.
+
+    Returns:
+        Tensor of that shape, a leaf that requires a gradient; one stream of random numbers is drawn.
+
+    Raises:
+        ValueError: an extent is negative.
+        TypeError: the dtype is another.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.normal(2, std=0.02)
+        tensor([ 0.01982275, -0.01849325], dtype=float32, requires_grad=True)
+    """
     if skipped():
         return zeros(*shape, dtype=dtype)
     with pf.no_grad():
@@ -98,7 +196,25 @@ def normal(*shape: int, std: float, dtype: Any = None) -> pf.Tensor:
 
 
 def uniform(*shape: int, bound: float, dtype: Any = None) -> pf.Tensor:
-    """A parameter drawn evenly from [-bound, bound)."""
+    """A parameter drawn evenly from [-bound, bound).
+
+    Args:
+        shape: extents, one by one.
+        bound: the largest absolute value.
+        dtype: float32 (default) or float64.
+
+    Returns:
+        Tensor of that shape, a leaf that requires a gradient; one stream of random numbers is drawn.
+
+    Raises:
+        ValueError: an extent is negative.
+        TypeError: the dtype is another.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.uniform(2, bound=0.5)
+        tensor([-0.10095358,  0.38052016], dtype=float32, requires_grad=True)
+    """
     if skipped():
         return zeros(*shape, dtype=dtype)
     with pf.no_grad():
@@ -111,7 +227,24 @@ def _leaf(values: pf.Tensor) -> pf.Tensor:
 
 
 def normal_(tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0) -> pf.Tensor:
-    """Normally distributed numbers; ValueError if `std` is negative."""
+    """Writes numbers of a normal distribution into a tensor.
+
+    Args:
+        tensor: (...), float32 or float64.
+        mean, std: of the distribution; std is at least 0.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: std is negative.
+        TypeError: the tensor is of another dtype.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.normal_(pf.zeros(3), std=0.02)
+        tensor([ 0.01982275, -0.01849325, -0.01235218], dtype=float32)
+    """
     _check_number("normal_", std=std, mean=mean)
     if std < 0.0:
         raise ValueError(f"normal_: std must be 0 or above, got {std}")
@@ -119,7 +252,24 @@ def normal_(tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0) -> pf.Tensor
 
 
 def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tensor:
-    """Numbers spread evenly over [low, high); ValueError if `low` is above `high`."""
+    """Writes numbers spread evenly over [low, high) into a tensor.
+
+    Args:
+        tensor: (...), float32 or float64.
+        low, high: the ends.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: low is above high.
+        TypeError: the tensor is of another dtype.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.uniform_(pf.zeros(3), -1.0, 1.0)
+        tensor([-0.20190716,  0.76104033,  0.47142553], dtype=float32)
+    """
     _check_number("uniform_", low=low, high=high)
     if low > high:
         raise ValueError(f"uniform_: low must be at most high, got {low} and {high}")
@@ -129,10 +279,25 @@ def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tenso
 def trunc_normal_(
     tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0
 ) -> pf.Tensor:
-    """Normally distributed numbers, drawn again until they are in [low, high].
+    """Writes numbers of a normal distribution into a tensor, each drawn again until it is in [low, high].
+
+    Args:
+        tensor: (...), float32 or float64.
+        mean, std: of the distribution; std is above 0.
+        low, high: the ends.
+
+    Returns:
+        The tensor.
 
     Raises:
-        ValueError: `std` is not above 0, or the range holds less than a hundredth of the distribution.
+        ValueError: std is not above 0, or the range holds less than a hundredth of the distribution.
+        TypeError: the tensor is of another dtype.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> values = pf.nn.init.trunc_normal_(pf.zeros(1000), low=-1.0, high=1.0)
+        >>> values.min().item() >= -1.0, values.max().item() <= 1.0
+        (True, True)
     """
     _check_number("trunc_normal_", mean=mean, std=std, low=low, high=high)
     if std <= 0.0:
@@ -156,45 +321,187 @@ def trunc_normal_(
 
 
 def xavier_uniform_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
-    """uniform_ over +-gain sqrt(6 / (fan in + fan out)). Source: Glorot and Bengio 2010."""
+    """uniform_ over +-gain sqrt(6 / (fan in + fan out)), which keeps variances level through layers without
+    activations.
+
+    Args:
+        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        gain: a factor.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: the tensor has fewer than two axes.
+        TypeError: it is of another dtype.
+
+    Source: Glorot, Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.xavier_uniform_(pf.zeros(2, 2))
+        tensor([[-0.24728477,  0.9320804 ],
+                [ 0.577376  ,  0.2583766 ]], dtype=float32)
+    """
     bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
-    """normal_ with std gain sqrt(2 / (fan in + fan out)). Source: Glorot and Bengio 2010."""
+    """normal_ with the standard deviation gain sqrt(2 / (fan in + fan out)).
+
+    Args:
+        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        gain: a factor.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: the tensor has fewer than two axes.
+        TypeError: it is of another dtype.
+
+    Source: Glorot, Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 12.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.xavier_normal_(pf.zeros(2, 2))
+        tensor([[ 0.70084006, -0.6538352 ],
+                [-0.43671548, -0.340874  ]], dtype=float32)
+    """
     return normal_(tensor, std=gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
 
 
 def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = "in") -> pf.Tensor:
-    """uniform_ over +-gain sqrt(3 / fan), `fan` "in" or "out"; the gain is ReLU's. Source: He et al. 2015."""
+    """uniform_ over +-gain sqrt(3 / fan), which keeps variances level through layers with ReLU.
+
+    Args:
+        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        gain: a factor, ReLU's by default.
+        fan: "in" keeps the variances of forward level, "out" those of backward.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: the tensor has fewer than two axes, or fan is another word.
+        TypeError: it is of another dtype.
+
+    Source: He et al. 2015, "Delving deep into rectifiers", eq. 10.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.kaiming_uniform_(pf.zeros(2, 2))
+        tensor([[-0.34971344,  1.3181604 ],
+                [ 0.81653297,  0.36539972]], dtype=float32)
+    """
     bound = gain * math.sqrt(3.0 / _fan("kaiming_uniform_", tensor, fan))
     return uniform_(tensor, -bound, bound)
 
 
 def kaiming_normal_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = "in") -> pf.Tensor:
-    """normal_ with std gain / sqrt(fan), `fan` "in" or "out"; the gain is ReLU's. Source: He et al. 2015."""
+    """normal_ with the standard deviation gain / sqrt(fan), which keeps variances level through layers with ReLU.
+
+    Args:
+        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        gain: a factor, ReLU's by default.
+        fan: "in" keeps the variances of forward level, "out" those of backward.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: the tensor has fewer than two axes, or fan is another word.
+        TypeError: it is of another dtype.
+
+    Source: He et al. 2015, "Delving deep into rectifiers", eq. 10.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.nn.init.kaiming_normal_(pf.zeros(2, 2))
+        tensor([[ 0.99113756, -0.9246626 ],
+                [-0.61760896, -0.48206863]], dtype=float32)
+    """
     return normal_(tensor, std=gain / math.sqrt(_fan("kaiming_normal_", tensor, fan)))
 
 
 def constant_(tensor: pf.Tensor, value: float) -> pf.Tensor:
-    """`value` everywhere."""
+    """Writes one value into a tensor.
+
+    Args:
+        tensor: (...), any dtype.
+        value: a number.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        TypeError: the value does not go with the tensor's dtype.
+
+    Example:
+        >>> pf.nn.init.constant_(pf.zeros(2), 0.5)
+        tensor([0.5, 0.5], dtype=float32)
+    """
     _check_number("constant_", value=value)
     return fill_(tensor, lambda _: pf.full(tuple(tensor.shape), value, dtype=tensor.dtype))
 
 
 def zeros_(tensor: pf.Tensor) -> pf.Tensor:
-    """0 everywhere."""
+    """Writes 0 into a tensor.
+
+    Args:
+        tensor: (...), any dtype.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        AttributeError: it is no tensor.
+
+    Example:
+        >>> pf.nn.init.zeros_(pf.ones(2))
+        tensor([0., 0.], dtype=float32)
+    """
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: pf.Tensor) -> pf.Tensor:
-    """1 everywhere."""
+    """Writes 1 into a tensor.
+
+    Args:
+        tensor: (...), any dtype.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        AttributeError: it is no tensor.
+
+    Example:
+        >>> pf.nn.init.ones_(pf.zeros(2))
+        tensor([1., 1.], dtype=float32)
+    """
     return constant_(tensor, 1.0)
 
 
 def fill_(tensor: pf.Tensor, values: Callable[[pf.Tensor], pf.Tensor]) -> pf.Tensor:
-    """What `values(tensor)` gives, a Tensor of the same shape and dtype; it is not called inside `skip`."""
+    """Writes what a function gives into a tensor; inside `skip` the function is not called.
+
+    Args:
+        tensor: (...), any dtype.
+        values: values(tensor) gives a Tensor of the same shape and dtype.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: the shapes differ.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> pf.nn.init.fill_(pf.zeros(3), lambda tensor: pf.arange(3, dtype=tensor.dtype))
+        tensor([0., 1., 2.], dtype=float32)
+    """
     if not skipped():
         with pf.no_grad():
             _core.copy_([tensor], [values(tensor)])

@@ -13,12 +13,33 @@ from pyformer.nn.module import Module
 
 
 class KANLayer(Module):
-    """out_o = sum over i of a_oi silu(x_i) + s_oi(x_i), s_oi a spline: (..., in) -> (..., out).
+    """A layer of a Kolmogorov-Arnold network, a learned function on every edge: (..., in) -> (..., out).
 
-    A spline is a sum of `intervals` + `order` B-splines of degree `order` on a uniform grid over [low, high]; far
-    outside it is 0, and silu alone is left. `base_weight` (out, in) holds a, `spline_weight`
-    (out, in * (intervals + order)) the coefficients. Both sums over i are matrix products.
+    out_o = sum over i of a_oi silu(x_i) + s_oi(x_i), where s_oi is a spline: a sum of intervals + order B-splines of
+    degree `order` on a uniform grid over [low, high]. Far outside the grid the spline is 0 and silu alone is left.
+    Both sums over i are matrix products.
+
+    Args:
+        in_features, out_features: the widths.
+        intervals: cells of the grid.
+        order: degree of the splines, 1 to 8.
+        low, high: the ends of the grid.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        base_weight: a, (out, in).
+        spline_weight: (out, in * (intervals + order)), the coefficients.
+
+    Raises:
+        ValueError: a size is below 1 (or order above 8, or low not below high, when called).
+        TypeError: a size is no int.
+
     Source: Liu et al. 2024, "KAN: Kolmogorov-Arnold Networks", eq. 2.10.
+
+    Example:
+        >>> layer = pf.nn.KANLayer(2, 3)
+        >>> layer(pf.zeros(5, 2)).shape, layer.spline_weight.shape
+        ((5, 3), (3, 16))
     """
 
     def __init__(

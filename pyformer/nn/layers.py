@@ -47,10 +47,25 @@ def check_eps(owner: str, eps: float) -> float:
 
 
 class Projection(Module):
-    """Base of what multiplies by a matrix `weight` (out, in); the one place that decides in which form it is read.
+    """Base of what multiplies by a matrix `weight` (out, in), Linear and Embedding: the one place that decides in which
+    form the matrix is read.
 
     `pack` adds a copy that many small products read fastest. It serves while no gradient is recorded, follows writes
     into the weight, and goes when training goes on; it is neither copied nor pickled. The bits are the same.
+
+    Raises:
+        TypeError: a dtype does not fit (when called).
+        ValueError: a shape does not fit (when called).
+
+    Example:
+        >>> layer = pf.nn.Linear(3, 2)
+        >>> isinstance(layer, pf.nn.Projection)
+        True
+        >>> with pf.no_grad():
+        ...     before = layer(pf.ones(1, 3))
+        ...     _ = layer.pack()
+        ...     (layer(pf.ones(1, 3)) == before).numpy().all().item()
+        True
     """
 
     weight: pf.Tensor
@@ -107,7 +122,28 @@ class Projection(Module):
 
 
 class Linear(Projection):
-    """x W^T + b: (..., in) -> (..., out). `weight` is (out, in), `bias` (out,) or None."""
+    """activation(x W^T + b) + residual: (..., in) -> (..., out).
+
+    Args:
+        in_features, out_features: the widths.
+        bias: whether there is a `bias`.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (out, in), drawn evenly from +-1 / sqrt(in).
+        bias: (out,), drawn likewise, or None.
+
+    Raises:
+        ValueError: a width is below 1.
+        TypeError: a width is no int.
+
+    Example:
+        >>> layer = pf.nn.Linear(3, 2)
+        >>> layer(pf.ones(4, 3)).shape
+        (4, 2)
+        >>> layer
+        Linear(3, 2, bias=True)
+    """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
@@ -124,7 +160,22 @@ class Linear(Projection):
         residual: pf.Tensor | None = None,
         norm: LayerNorm | RMSNorm | None = None,
     ) -> pf.Tensor:
-        """activation(norm(x) W^T + b) + residual; the norm's result is not kept for backward where nothing follows."""
+        """activation(norm(x) W^T + b) + residual, in one operation.
+
+        Args:
+            x: (..., in), of the parameters' dtype.
+            activation: None, "gelu", "gelu_tanh", "relu" or "silu".
+            residual: (..., out), or None.
+            norm: a LayerNorm or RMSNorm that x goes through first; its result is not kept for backward where no
+                activation and no residual follows.
+
+        Returns:
+            Tensor (..., out).
+
+        Raises:
+            ValueError: a shape does not fit, or the activation is not known.
+            TypeError: a dtype differs.
+        """
         packed = self.packed()
         if packed is not None:
             return packed(x if norm is None else norm(x), activation, residual)
@@ -139,9 +190,27 @@ class Linear(Projection):
 
 
 class Embedding(Projection):
-    """Rows of `weight` (num, dim) by integer id: (...) -> (..., dim). IndexError for a bad id.
+    """Rows of a table by integer id: (...) -> (..., dim). `as_linear` makes it the last projection too: (..., dim) ->
+    (..., num).
 
-    `as_linear` makes it the last projection too: (..., dim) -> (..., num).
+    Args:
+        num_embeddings: the number of rows V.
+        embedding_dim: the width of a row.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (num_embeddings, embedding_dim), drawn from the normal distribution.
+
+    Raises:
+        ValueError: a size is below 1.
+        TypeError: a size is no int, or ids are not integers.
+        IndexError: an id is outside 0 ... V - 1.
+
+    Example:
+        >>> table = pf.nn.Embedding(10, 4)
+        >>> rows = table(pf.tensor([[1, 2, 9]]))
+        >>> rows.shape, table.as_linear(rows).shape
+        ((1, 3, 4), (1, 3, 10))
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
@@ -151,6 +220,7 @@ class Embedding(Projection):
         self.weight = init.normal(num_embeddings, embedding_dim, std=1.0, dtype=dtype)
 
     def forward(self, ids: pf.Tensor) -> pf.Tensor:
+        """The rows (..., dim) of integers ids (...)."""
         return ops.embedding(ids, self.weight)
 
     def extra_repr(self) -> str:
@@ -158,7 +228,28 @@ class Embedding(Projection):
 
 
 class LayerNorm(Module):
-    """(x - mean) / sqrt(var + eps) * weight + bias over the last axis, of width `dim`."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis: (..., dim) -> (..., dim).
+
+    Args:
+        dim: the width of the last axis.
+        eps: added to the variance.
+        bias: whether there is a `bias`.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (dim,), ones at first.
+        bias: (dim,), zeros at first, or None.
+
+    Raises:
+        ValueError: dim is below 1, or eps is negative or not finite.
+        TypeError: dim is no int, or eps no number.
+
+    Source: Ba, Kiros, Hinton 2016, "Layer Normalization".
+
+    Example:
+        >>> pf.nn.LayerNorm(3)(pf.tensor([[1.0, 2.0, 3.0]]))
+        tensor([[-1.2247356,  0.       ,  1.2247356]], dtype=float32, requires_grad=True)
+    """
 
     kind = "layer"
 
@@ -170,6 +261,7 @@ class LayerNorm(Module):
         self.bias = init.zeros(dim, dtype=dtype) if bias else None
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The normalised x (..., dim); see `pf.ops.layer_norm`."""
         return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
     def extra_repr(self) -> str:
@@ -177,7 +269,26 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis, of width `dim`."""
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis: (..., dim) -> (..., dim).
+
+    Args:
+        dim: the width of the last axis.
+        eps: added to the mean square.
+        dtype: of the parameters, float32 by default.
+
+    Attributes:
+        weight: (dim,), ones at first.
+
+    Raises:
+        ValueError: dim is below 1, or eps is negative or not finite.
+        TypeError: dim is no int, or eps no number.
+
+    Source: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization".
+
+    Example:
+        >>> pf.nn.RMSNorm(2)(pf.tensor([[3.0, -4.0]]))
+        tensor([[ 0.8485281, -1.1313708]], dtype=float32, requires_grad=True)
+    """
 
     kind = "rms"
     bias = None
@@ -189,6 +300,7 @@ class RMSNorm(Module):
         self.weight = init.ones(dim, dtype=dtype)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The normalised x (..., dim); see `pf.ops.rms_norm`."""
         return ops.rms_norm(x, self.weight, eps=self.eps)
 
     def extra_repr(self) -> str:
@@ -196,7 +308,26 @@ class RMSNorm(Module):
 
 
 class Dropout(Module):
-    """In training, zeroes each element with probability `p` and scales the rest by 1 / (1 - p)."""
+    """In training, sets each element to 0 with probability p and multiplies the others by 1 / (1 - p); else does
+    nothing.
+
+    Args:
+        p: the probability, 0 <= p < 1.
+
+    Raises:
+        ValueError: p is out of range.
+        TypeError: p is no number.
+
+    Source: Srivastava et al. 2014, "Dropout".
+
+    Example:
+        >>> dropout = pf.nn.Dropout(0.5)
+        >>> pf.manual_seed(0)
+        >>> dropout(pf.ones(6))
+        tensor([0., 2., 2., 2., 2., 0.], dtype=float32)
+        >>> dropout.eval()(pf.ones(6))
+        tensor([1., 1., 1., 1., 1., 1.], dtype=float32)
+    """
 
     def __init__(self, p: float = 0.1) -> None:
         super().__init__()
@@ -208,6 +339,7 @@ class Dropout(Module):
         return self.training and self.p > 0.0 and not inferring()
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """x (...) with elements dropped in training."""
         return ops.dropout(x, self.p) if self.active else x
 
     def extra_repr(self) -> str:
@@ -215,7 +347,18 @@ class Dropout(Module):
 
 
 class GELU(Module):
-    """x Phi(x); `approximate` is "none" (erf) or "tanh"."""
+    """x Phi(x), Phi the distribution function of the normal distribution: (...) -> (...).
+
+    Args:
+        approximate: "none" computes Phi by erf, "tanh" by a tanh; see `pf.ops.gelu`.
+
+    Raises:
+        ValueError: approximate is another word.
+
+    Example:
+        >>> pf.nn.GELU()(pf.tensor([-1.0, 0.0, 2.0]))
+        tensor([-0.15865526,  0.        ,  1.9544997 ], dtype=float32)
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -224,6 +367,7 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """gelu(x), of x's shape and dtype."""
         return ops.gelu(x, approximate=self.approximate)
 
     def extra_repr(self) -> str:
@@ -231,35 +375,84 @@ class GELU(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """max(x, 0): (...) -> (...).
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.nn.ReLU()(pf.tensor([-1.0, 2.0]))
+        tensor([0., 2.], dtype=float32)
+    """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """relu(x), of x's shape and dtype."""
         return ops.relu(x)
 
 
 class SiLU(Module):
-    """x sigmoid(x)."""
+    """x sigmoid(x): (...) -> (...).
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.nn.SiLU()(pf.tensor([-1.0, 2.0]))
+        tensor([-0.26894143,  1.761594  ], dtype=float32)
+    """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """silu(x), of x's shape and dtype."""
         return ops.silu(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)): (...) -> (...).
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.nn.Sigmoid()(pf.tensor([0.0, 2.0]))
+        tensor([0.5     , 0.880797], dtype=float32)
+    """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """sigmoid(x), of x's shape and dtype."""
         return ops.sigmoid(x)
 
 
 class Tanh(Module):
-    """tanh(x)."""
+    """tanh(x): (...) -> (...).
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.nn.Tanh()(pf.tensor([0.0, 1.0]))
+        tensor([0.       , 0.7615942], dtype=float32)
+    """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """tanh(x), of x's shape and dtype."""
         return ops.tanh(x)
 
 
 class ModuleList(Module):
-    """A list of modules, named 0, 1, 2, ... It has no forward of its own."""
+    """A list of modules, registered under the names 0, 1, 2, ...; it has no forward of its own.
+
+    Args:
+        modules: the first members.
+
+    Raises:
+        TypeError: a member is no Module.
+        IndexError: an index is out of range.
+
+    Example:
+        >>> layers = pf.nn.ModuleList(pf.nn.Linear(2, 2) for _ in range(3))
+        >>> len(layers), layers[-1]
+        (3, Linear(2, 2, bias=True))
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
@@ -268,7 +461,11 @@ class ModuleList(Module):
             self.append(module)
 
     def append(self, module: Module) -> None:
-        """Adds a module at the end."""
+        """Adds a module at the end.
+
+        Raises:
+            TypeError: it is no Module.
+        """
         if not isinstance(module, Module):
             raise TypeError(f"ModuleList: expected a Module, got {type(module).__name__}")
         setattr(self, str(self._length), module)
@@ -287,12 +484,25 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """Calls its modules one after the other: Sequential(a, b)(x) is b(a(x))."""
+    """Modules one after the other, each fed what the one before gives.
+
+    Args:
+        modules: the modules, in order.
+
+    Raises:
+        TypeError: a member is no Module.
+
+    Example:
+        >>> net = pf.nn.Sequential(pf.nn.Linear(4, 8), pf.nn.ReLU(), pf.nn.Linear(8, 2))
+        >>> net(pf.zeros(3, 4)).shape
+        (3, 2)
+    """
 
     def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
+        """What the last module gives."""
         for module in self:
             x = module(x)
         return x

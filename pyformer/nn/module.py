@@ -20,7 +20,14 @@ _local = threading.local()
 
 @contextlib.contextmanager
 def inference() -> Iterator[None]:
-    """Within it, modules on this thread compute as in evaluation mode, whatever theirs is, and nothing is recorded."""
+    """Within it, modules on this thread compute as in evaluation mode, whatever theirs is, and nothing is recorded.
+
+    Example:
+        >>> dropout = pf.nn.Dropout(0.5)
+        >>> with pf.nn.inference():
+        ...     dropout(pf.ones(4))
+        tensor([1., 1., 1., 1.], dtype=float32)
+    """
     before = inferring()
     _local.inference = True
     try:
@@ -36,9 +43,22 @@ def inferring() -> bool:
 
 
 def Parameter(data: Any, dtype: Any = None) -> pf.Tensor:
-    """Copies `data` (array, list or Tensor) into a new Tensor that requires a gradient.
+    """A copy of data as a tensor that requires a gradient; a Module registers it when it is assigned to an attribute.
 
-    A Module registers such a tensor when it is assigned to an attribute.
+    Args:
+        data: an array, list or Tensor of floats.
+        dtype: the data's by default; Python floats become float32.
+
+    Returns:
+        Tensor of the data's shape, a leaf.
+
+    Raises:
+        TypeError: the data is not float, or has no counterpart here.
+        ValueError: the data is ragged or no numbers.
+
+    Example:
+        >>> pf.nn.Parameter([1.0, 2.0])
+        tensor([1., 2.], dtype=float32, requires_grad=True)
     """
     if isinstance(data, pf.Tensor):
         data = data.detach()
@@ -53,9 +73,35 @@ def is_float(dtype: Any) -> bool:
 class Module:
     """Base class of layers and models.
 
-    Tensors that require a gradient and Modules become part of the module when assigned to an
-    attribute; other tensors are attributes like any other unless given to `register_buffer`.
-    `module(x)` calls `module.forward(x)`.
+    Tensors that require a gradient become parameters when they are assigned to an attribute, Modules become
+    children. Other tensors are attributes like any other unless given to `register_buffer`. `module(x)` calls
+    `module.forward(x)`, which a subclass defines.
+
+    Attributes:
+        training: whether `train()` (as at first) or `eval()` was called last; dropout and batch norm look at it.
+
+    Raises:
+        AttributeError: a parameter or child is assigned before `super().__init__()`.
+        NotImplementedError: the module is called and has no forward.
+
+    Example:
+        >>> class Classifier(pf.nn.Module):
+        ...     def __init__(self, features, classes):
+        ...         super().__init__()
+        ...         self.hidden = pf.nn.Linear(features, 8)
+        ...         self.out = pf.nn.Linear(8, classes)
+        ...     def forward(self, x):
+        ...         return self.out(self.hidden(x, activation="gelu"))
+        >>> model = Classifier(4, 3)
+        >>> model(pf.zeros(5, 4)).shape, model.num_parameters()
+        ((5, 3), 67)
+        >>> [name for name, _ in model.named_parameters()]
+        ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
+        >>> model
+        Classifier(
+          (hidden): Linear(4, 8, bias=True)
+          (out): Linear(8, 3, bias=True)
+        )
     """
 
     training: bool
@@ -65,6 +111,7 @@ class Module:
         object.__setattr__(self, "training", True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What calling the module computes; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -97,7 +144,16 @@ class Module:
         return PARAMETER if value.requires_grad and value.is_leaf else None
 
     def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
-        """Adds a tensor that is not trained: moved by `to`, saved if `persistent`."""
+        """Adds a tensor that is not trained: moved by `to`, in the state dict if `persistent`.
+
+        Args:
+            name: the attribute it becomes.
+            value: the tensor.
+            persistent: whether it is saved.
+
+        Raises:
+            TypeError: the value is no Tensor.
+        """
         if not isinstance(value, pf.Tensor | Outline):
             raise TypeError(f"register_buffer: {name} must be a Tensor, got {type(value).__name__}")
         self._kinds[name] = BUFFER if persistent else TRANSIENT
@@ -201,8 +257,14 @@ class Module:
     def to(self, target: Any) -> Module:
         """Moves parameters and buffers to a device, or its floats to a float dtype; returns self.
 
-        Parameters become new tensors: make optimisers after this call. bfloat16 and float16 are for storage only
-        on the CPU: operations refuse them.
+        Parameters become new tensors: make optimisers after this call.
+
+        Args:
+            target: a device such as "cpu", or a float dtype or its name.
+
+        Raises:
+            TypeError: the dtype is not float.
+            ValueError: the device is not there.
         """
         if isinstance(target, str):
             target = pf.DType.__members__.get(target, target)

@@ -86,7 +86,31 @@ class Recurrent(Module):
 
 
 class LSTM(Recurrent):
-    """`num_layers` long short-term memories: (B, T, C) -> (B, T, H), 2 H wide if bidirectional."""
+    """Long short-term memories, one above the other: (B, T, C) -> (B, T, H), or 2 H wide if bidirectional.
+
+    Layer l has `weight_ih_l{l}` (4 H, inputs), `weight_hh_l{l}` (4 H, H), `bias_ih_l{l}` and `bias_hh_l{l}` (4 H,),
+    named and laid out as torch's; the backward direction's names end in `_reverse`. Parameters are drawn evenly from
+    +-1 / sqrt(H).
+
+    Args:
+        input_dim, hidden_dim: C and H.
+        num_layers: how many; each reads what the one before gives, of both directions side by side.
+        bias: whether there are biases.
+        bidirectional: read in both directions.
+        reverse: read from the last token to the first only.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1, both bidirectional and reverse, or a shape does not fit (when called).
+        TypeError: a size is no int.
+
+    Source: Hochreiter, Schmidhuber 1997, "Long short-term memory".
+
+    Example:
+        >>> out, (h, c) = pf.nn.LSTM(4, 8, num_layers=2)(pf.zeros(3, 5, 4))
+        >>> out.shape, h.shape, c.shape
+        ((3, 5, 8), (2, 3, 8), (2, 3, 8))
+    """
 
     gates = 4
     state_names = ("h0", "c0")
@@ -94,26 +118,88 @@ class LSTM(Recurrent):
     def forward(
         self, x: pf.Tensor, state: tuple[pf.Tensor, pf.Tensor] | None = None
     ) -> tuple[pf.Tensor, tuple[pf.Tensor, pf.Tensor]]:
-        """(out, (h, c)); h and c are (layers * directions, B, H), zeros at the start unless given as `state`."""
+        """Runs over x (B, T, C) from a state, zeros by default.
+
+        Returns:
+            (out, (h, c)): out (B, T, H or 2 H); h and c (layers * directions, B, H), the state after the last token
+            read, which can be given as `state` to go on.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
         out, last = self._run(ops.lstm, x, state)
         return out, tuple(last)
 
 
 class GRU(Recurrent):
-    """`num_layers` gated recurrent units: (B, T, C) -> (B, T, H), 2 H wide if bidirectional."""
+    """Gated recurrent units, one above the other: (B, T, C) -> (B, T, H), or 2 H wide if bidirectional.
+
+    Layer l has `weight_ih_l{l}` (3 H, inputs), `weight_hh_l{l}` (3 H, H), `bias_ih_l{l}` and `bias_hh_l{l}` (3 H,),
+    named and laid out as torch's; the backward direction's names end in `_reverse`. Parameters are drawn evenly from
+    +-1 / sqrt(H).
+
+    Args:
+        input_dim, hidden_dim: C and H.
+        num_layers: how many; each reads what the one before gives, of both directions side by side.
+        bias: whether there are biases.
+        bidirectional: read in both directions.
+        reverse: read from the last token to the first only.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1, both bidirectional and reverse, or a shape does not fit (when called).
+        TypeError: a size is no int.
+
+    Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder".
+
+    Example:
+        >>> out, h = pf.nn.GRU(4, 8, bidirectional=True)(pf.zeros(3, 5, 4))
+        >>> out.shape, h.shape
+        ((3, 5, 16), (2, 3, 8))
+    """
 
     gates = 3
 
     def forward(self, x: pf.Tensor, state: pf.Tensor | None = None) -> tuple[pf.Tensor, pf.Tensor]:
-        """(out, h); h is (layers * directions, B, H), zeros at the start unless given as `state`."""
+        """Runs over x (B, T, C) from a state, zeros by default.
+
+        Returns:
+            (out, h): out (B, T, H or 2 H); h (layers * directions, B, H), the state after the last token read,
+            which can be given as `state` to go on.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
         out, last = self._run(ops.gru, x, None if state is None else (state,))
         return out, last[0]
 
 
 class CfC(Recurrent):
-    """`num_layers` closed-form continuous-time (liquid) cells: (B, T, C) -> (B, T, H), 2 H wide if bidirectional.
+    """Closed-form continuous-time (liquid) cells, one above the other: (B, T, C) -> (B, T, H), or 2 H wide if
+    bidirectional.
+
+    Layer l has `weight_ih_l{l}` (3 H, inputs), `weight_hh_l{l}` (3 H, H), `bias_ih_l{l}` and `bias_hh_l{l}` (3 H,);
+    the backward direction's names end in `_reverse`. Parameters are drawn evenly from +-1 / sqrt(H). `pf.ops.cfc`
+    has the formula.
+
+    Args:
+        input_dim, hidden_dim: C and H.
+        num_layers: how many; each reads what the one before gives, of both directions side by side.
+        bias: whether there are biases.
+        bidirectional: read in both directions.
+        reverse: read from the last token to the first only.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1, both bidirectional and reverse, or a shape does not fit (when called).
+        TypeError: a size is no int.
 
     Source: Hasani et al. 2022, "Closed-form continuous-time neural networks".
+
+    Example:
+        >>> out, h = pf.nn.CfC(2, 8)(pf.zeros(1, 4, 2), elapsed=pf.tensor([[1.0, 1.0, 5.0, 1.0]]))
+        >>> out.shape, h.shape
+        ((1, 4, 8), (1, 1, 8))
     """
 
     gates = 3
@@ -121,9 +207,19 @@ class CfC(Recurrent):
     def forward(
         self, x: pf.Tensor, state: pf.Tensor | None = None, elapsed: pf.Tensor | None = None
     ) -> tuple[pf.Tensor, pf.Tensor]:
-        """(out, h); h is (layers * directions, B, H), zeros at the start unless given as `state`.
+        """Runs over x (B, T, C) from a state, zeros by default.
 
-        `elapsed` (B, T) is the time since the observation before, ones by default.
+        Args:
+            x: (B, T, C).
+            state: (layers * directions, B, H), or None.
+            elapsed: (B, T), the time since the observation before, ones by default.
+
+        Returns:
+            (out, h): out (B, T, H or 2 H); h (layers * directions, B, H), the state after the last token read,
+            which can be given as `state` to go on.
+
+        Raises:
+            ValueError: a shape does not fit.
         """
         out, last = self._run(ops.cfc, x, None if state is None else (state,), elapsed=elapsed)
         return out, last[0]

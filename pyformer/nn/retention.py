@@ -16,11 +16,28 @@ FORMS = ("chunked", "parallel", "recurrent")
 
 
 class MultiScaleRetention(Module):
-    """out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t in each head, each head with a decay of its own.
+    """RetNet's replacement of attention: out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t in each head.
 
-    Queries and keys are turned by their positions, the heads normalised one by one and gated with silu(x W_g).
-    Values are `value_factor` times as wide as keys. Head h has decay 1 - 2^(-5 - h).
+    Each head has a decay of its own, 1 - 2^(-5 - h) for head h. Queries and keys are turned by their positions, the
+    heads normalised one by one and gated with silu(x W_g).
+
+    Args:
+        embed_dim: C.
+        num_heads: H; 2 H divides C.
+        value_factor: how many times as wide as keys the values are.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1, or 2 H does not divide C.
+        TypeError: a size is no int.
+
     Source: Sun et al. 2023, "Retentive Network", eq. 5 to 8.
+
+    Example:
+        >>> layer = pf.nn.MultiScaleRetention(16, 2)
+        >>> out, state = layer(pf.ones(1, 5, 16))
+        >>> out.shape, state.shape
+        ((1, 5, 16), (1, 2, 8, 16))
     """
 
     def __init__(self, embed_dim: int, num_heads: int, value_factor: int = 2, dtype: Any = None) -> None:

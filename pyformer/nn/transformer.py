@@ -30,7 +30,27 @@ def mlp(
     norm: LayerNorm | RMSNorm | None = None,
     residual: pf.Tensor | None = None,
 ) -> pf.Tensor:
-    """down(activation(up(norm(x)))) + residual, in one operation that keeps little for backward."""
+    """down(activation(up(norm(x)))) + residual, in one operation that keeps little for backward.
+
+    Args:
+        x: (..., C), float.
+        up, down: Linear layers (C to F, and F to N).
+        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        norm: a LayerNorm or RMSNorm, or None.
+        residual: (..., N), x's dtype, or None.
+
+    Returns:
+        Tensor (..., N) of x's dtype.
+
+    Raises:
+        ValueError: a shape does not fit, or the activation is not known.
+        TypeError: a dtype differs.
+
+    Example:
+        >>> up, down = pf.nn.Linear(4, 8), pf.nn.Linear(8, 4)
+        >>> pf.nn.mlp(pf.zeros(2, 4), up, down, "gelu", norm=pf.nn.LayerNorm(4)).shape
+        (2, 4)
+    """
     packed = up.packed()
     if packed is not None:
         return down(packed(x if norm is None else norm(x), activation), residual=residual)
@@ -41,10 +61,28 @@ def mlp(
 
 
 class MultiHeadAttention(Module):
-    """Scaled dot-product attention over `num_heads` heads, to itself or to another sequence.
+    """Scaled dot-product attention over several heads, to x itself or to another sequence: (B, Tq, C) -> (B, Tq, C).
 
-    `num_kv_heads` (which divides `num_heads`) shares each key and value head among several query
-    heads. `causal` lets position i see positions up to i only.
+    Args:
+        embed_dim: C.
+        num_heads: H, which divides C.
+        num_kv_heads: heads of keys and values, which divides H and is H by default: fewer are shared among the query
+            heads.
+        causal: position i sees positions up to i only.
+        bias: whether the four projections have biases.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1 or does not divide another.
+        TypeError: a size is no int.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2; Ainslie et al. 2023, "GQA".
+
+    Example:
+        >>> layer = pf.nn.MultiHeadAttention(16, 4, causal=True)
+        >>> out, weights = layer(pf.ones(2, 5, 16), return_weights=True)
+        >>> out.shape, weights.shape
+        ((2, 5, 16), (2, 4, 5, 5))
     """
 
     def __init__(
@@ -125,7 +163,25 @@ class MultiHeadAttention(Module):
 
 
 class MLP(Module):
-    """Two linear layers around an activation: (..., C) -> (..., hidden) -> (..., C)."""
+    """Two linear maps around an activation: (..., C) -> (..., hidden) -> (..., C).
+
+    Args:
+        embed_dim: C.
+        hidden_dim: 4 C by default.
+        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        bias: whether the maps have biases.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1, or the activation is not known.
+        TypeError: a size is no int.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need", eq. 2.
+
+    Example:
+        >>> pf.nn.MLP(8)(pf.zeros(2, 3, 8)).shape
+        (2, 3, 8)
+    """
 
     def __init__(
         self,
@@ -148,9 +204,36 @@ class MLP(Module):
 
 
 class TransformerBlock(Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); with `norm_first=False` norm(x + attention(x)) and so on.
+    """x + attention(norm(x)), then x + mlp(norm(x)): (B, T, C) -> (B, T, C).
 
-    With `cross_attention`, one to a context stands between the two. `norm` is "layer" or "rms".
+    With `norm_first=False` it is norm(x + attention(x)) and so on, as in the first paper. With `cross_attention`,
+    attention to a context stands between the two.
+
+    Args:
+        embed_dim: C.
+        num_heads, num_kv_heads: as in `MultiHeadAttention`.
+        hidden_dim: of the MLP, 4 C by default.
+        causal: position i sees positions up to i only.
+        cross_attention: whether there is attention to a context.
+        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        norm: "layer" or "rms".
+        norm_first: normalise before each part, not after it.
+        eps: of the norms, theirs by default.
+        dropout: probability, on what each part adds.
+        bias: whether the linear maps have biases.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size or a name does not fit.
+        TypeError: a size is no int.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need"; Xiong et al. 2020, "On layer normalization in the
+    transformer architecture".
+
+    Example:
+        >>> block = pf.nn.TransformerBlock(16, 4, causal=True)
+        >>> block(pf.zeros(2, 5, 16)).shape
+        (2, 5, 16)
     """
 
     def __init__(

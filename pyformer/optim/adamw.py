@@ -13,10 +13,34 @@ from pyformer.optim.optimizer import Optimizer, count_step
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
+    """Adam with weight decay decoupled from the gradient.
 
-    p -= lr * weight_decay * p, then p -= lr * m_hat / (sqrt(v_hat) + eps). Parameters without a
+    With gradient g, step t from 1: m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr *
+    weight_decay * p; then p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). Parameters without a
     gradient are left alone and don't count the step.
+
+    Args:
+        params: parameters or groups, as in `Optimizer`.
+        lr: learning rate.
+        betas: (beta1, beta2), in [0, 1).
+        eps: keeps the division finite.
+        weight_decay: the part of a parameter that a step takes off, times lr.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Loshchilov, Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
+
+    Example:
+        >>> w = pf.tensor([1.0, -1.0], requires_grad=True)
+        >>> optimizer = pf.optim.AdamW([w], lr=0.1, weight_decay=0.0)
+        >>> for _ in range(3):
+        ...     optimizer.zero_grad()
+        ...     w.square().sum().backward()
+        ...     optimizer.step()
+        >>> w.detach()
+        tensor([ 0.7015863, -0.7015863], dtype=float32)
     """
 
     _state_names = _always = ("exp_avg", "exp_avg_sq")

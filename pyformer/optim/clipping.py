@@ -11,9 +11,28 @@ from pyformer import _core
 
 
 def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
-    """Scales the gradients in place so that their joint 2-norm is at most `max_norm`.
+    """Scales the gradients in place so that their joint 2-norm is at most max_norm.
 
-    Returns the norm before. A norm that is not finite is returned and changes nothing.
+    Args:
+        parameters: the parameters; those without a gradient are passed over.
+        max_norm: a number above 0.
+
+    Returns:
+        The norm before. A norm that is not finite is returned and changes nothing.
+
+    Raises:
+        ValueError: max_norm is not above 0.
+        TypeError: max_norm is no number, or something is no Tensor.
+
+    Source: Pascanu, Mikolov, Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
+
+    Example:
+        >>> w = pf.tensor([3.0, 4.0], requires_grad=True)
+        >>> (w.square().sum() * 0.5).backward()
+        >>> pf.optim.clip_grad_norm_([w], 1.0)
+        5.0
+        >>> w.grad
+        tensor([0.5999999 , 0.79999983], dtype=float32)
     """
     if not isinstance(max_norm, numbers.Real):
         raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")

@@ -13,8 +13,25 @@ import pyformer as pf
 class Optimizer:
     """Base of the optimisers: parameter groups, state and its saving.
 
-    `param_groups` is a list of dicts: "params" and the options of that group, "lr" among them,
-    which may be changed between steps.
+    Args:
+        params: parameters, leaves that require a gradient; or groups, dicts of "params" and options of their own.
+        defaults: the options of a group that does not say otherwise.
+
+    Attributes:
+        param_groups: a list of dicts, "params" and the options of each, "lr" among them; they may be changed between
+            steps.
+
+    Raises:
+        ValueError: there is no parameter, one is given twice or needs no gradient, or an option is unknown or out of
+            range.
+        TypeError: something is no Tensor, of another dtype than float, or no number.
+
+    Example:
+        >>> layer = pf.nn.Linear(2, 1)
+        >>> groups = [{"params": [layer.weight]}, {"params": [layer.bias], "weight_decay": 0.0}]
+        >>> optimizer = pf.optim.AdamW(groups, lr=0.1)
+        >>> isinstance(optimizer, pf.optim.Optimizer), [group["weight_decay"] for group in optimizer.param_groups]
+        (True, [0.01, 0.0])
     """
 
     # The tensors that a parameter's state may hold, and those of them that it always does.
@@ -78,12 +95,16 @@ class Optimizer:
         return state
 
     def zero_grad(self) -> None:
-        """Drops the gradients of all parameters."""
+        """Drops the gradients of all parameters: `grad` is None again."""
         for p in self._all():
             p.grad = None
 
     def step(self) -> None:
-        """Updates every parameter that has a gradient."""
+        """Updates every parameter that has a gradient, in place.
+
+        Raises:
+            ValueError: a gradient's shape or dtype does not fit its parameter.
+        """
         with pf.no_grad():
             for group in self.param_groups:
                 pairs = [(p, grad) for p in group["params"] if (grad := p.grad) is not None]

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ConstantSchedule:
-    """A learning-rate schedule: linear warm-up to 1, then 1."""
+    """A factor of the learning rate by step: linear warm-up, then 1.
+
+    Schedules have no state: call them with the step, from 0, and give the result to `Optimizer.scale_lr`.
+
+    Args:
+        warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
+
+    Example:
+        >>> schedule = pf.optim.ConstantSchedule(warmup_steps=4)
+        >>> [schedule(step) for step in range(6)]
+        [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    """
 
     warmup_steps: int = 0
 
@@ -22,7 +33,18 @@ class ConstantSchedule:
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """A learning-rate schedule: linear warm-up to 1, then a straight line to `final` at `total_steps`."""
+    """A factor of the learning rate by step: linear warm-up to 1, then a straight line to `final` at `total_steps`.
+
+    Args:
+        total_steps: where the line ends; `final` stays after it.
+        warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
+        final: the last factor.
+
+    Example:
+        >>> schedule = pf.optim.LinearSchedule(total_steps=6, warmup_steps=2)
+        >>> [schedule(step) for step in range(7)]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
 
     total_steps: int
     warmup_steps: int = 0
@@ -37,7 +59,20 @@ class LinearSchedule:
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """A learning-rate schedule: linear warm-up to 1, then half a cosine down to `final` at `total_steps`."""
+    """A factor of the learning rate by step: linear warm-up to 1, then half a cosine down to `final` at `total_steps`.
+
+    Args:
+        total_steps: where the cosine ends; `final` stays after it.
+        warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
+        final: the last factor.
+
+    Source: Loshchilov, Hutter 2017, "SGDR", eq. 5, without restarts.
+
+    Example:
+        >>> schedule = pf.optim.CosineSchedule(total_steps=10, warmup_steps=2)
+        >>> [round(schedule(step), 3) for step in range(11)]
+        [0.5, 1.0, 1.0, 0.966, 0.868, 0.722, 0.55, 0.378, 0.232, 0.134, 0.1]
+    """
 
     total_steps: int
     warmup_steps: int = 0

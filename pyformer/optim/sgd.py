@@ -13,9 +13,31 @@ from pyformer.optim.optimizer import Optimizer, count_step
 
 
 class SGD(Optimizer):
-    """Gradient descent: g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer.
+    """Gradient descent, with momentum where it is asked for.
 
-    With `nesterov`, p -= lr * (g + momentum * buffer). Buffers start as zeros when they are first needed.
+    g += weight_decay * p; buffer = momentum * buffer + g; p -= lr * buffer. With `nesterov`, p -= lr * (g + momentum
+    * buffer). Buffers start as zeros when they are first needed.
+
+    Args:
+        params: parameters or groups, as in `Optimizer`.
+        lr: learning rate.
+        momentum: the part of the buffer that stays.
+        weight_decay: times p, added to the gradient.
+        nesterov: look ahead; needs a momentum.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning".
+
+    Example:
+        >>> w = pf.tensor([1.0], requires_grad=True)
+        >>> optimizer = pf.optim.SGD([w], lr=0.25)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([0.5], dtype=float32)
     """
 
     _state_names = ("momentum",)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pyformer import _core, files, optim
+from pyformer import _core, formats, optim
 from pyformer.training.average import WeightMean
 from pyformer.training.evaluation import evaluating
 from pyformer.training.metrics import METRICS_NAME, Metrics, rewind_metrics, write_loss_curve
@@ -65,7 +65,7 @@ class Checkpointed:
             "validation_loss": self.validation_loss,
             **self._more_state(),
         }
-        files.save_state(path, state)
+        formats.save_state(path, state)
         self.saved_step = self.step
         self.export()
 
@@ -91,7 +91,7 @@ class Checkpointed:
         """
         assert self.run is not None
         path = self.run / CHECKPOINT_NAME
-        state = files.load_state(path)
+        state = formats.load_state(path)
         try:
             step, recent = int(state["step"]), [float(x) for x in state["recent_losses"]]
             seed, stream = (int(x) for x in state["random_state"])
@@ -138,7 +138,20 @@ class Checkpointed:
 
 
 def remove_leftovers(run: str | os.PathLike[str]) -> None:
-    """Removes temporary files that a killed process left in the run's folders."""
+    """Removes temporary files that a killed process left in a run's folders.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        OSError: a file can't be removed.
+
+    Example:
+        >>> _ = (folder / ".model.tmp").write_text("half")
+        >>> pf.training.remove_leftovers(folder)
+        >>> list(folder.iterdir())
+        []
+    """
     for folder in (Path(run), Path(run) / CHECKPOINT_NAME.parent):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
@@ -146,9 +159,21 @@ def remove_leftovers(run: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def locked(run: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps the run's folder for this process; the system lets go of it however the process ends.
+    """Keeps a run's folder for this process; the system lets go of it however the process ends.
 
-    Does nothing on systems and file systems without such locks. RuntimeError if another process holds it.
+    It does nothing on systems and file systems without such locks.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        RuntimeError: another process holds it.
+
+    Example:
+        >>> with pf.training.locked(folder):
+        ...     held = sorted(path.name for path in folder.iterdir())
+        >>> held, list(folder.iterdir())
+        (['.lock'], [])
     """
     try:
         import fcntl

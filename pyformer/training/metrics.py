@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyformer import files, svg
+from pyformer import formats, svg
 from pyformer.training.options import MAX_COUNT
 
 METRICS_NAME = "metrics.jsonl"
@@ -61,9 +61,22 @@ def printable(text: str) -> str:
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The lines of a metrics file.
+    r"""The lines of a run's metrics file.
 
-    Lines that are no JSON object with a possible step are left out, and so are numbers not finite.
+    Args:
+        path: a `metrics.jsonl`; one that is not there has no lines.
+
+    Returns:
+        List of dicts. Lines that are no JSON object with a step are left out, and so are numbers that are not
+        finite.
+
+    Raises:
+        OSError: the file is there and can't be read.
+
+    Example:
+        >>> _ = (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "lo')
+        >>> pf.training.read_metrics(folder / "metrics.jsonl")
+        [{'step': 1, 'loss': 2.5}]
     """
     try:
         lines = Path(path).read_bytes().decode("utf-8", errors="replace").splitlines()
@@ -95,24 +108,67 @@ def _is_finite(value: float) -> bool:
 
 
 def rewind_metrics(path: str | os.PathLike[str], step: int) -> None:
-    """Drops what was written after `step`, and a last line that was cut off."""
+    r"""Drops the lines of a metrics file that were written after a step, and a last line that was cut off.
+
+    Args:
+        path: a `metrics.jsonl`.
+        step: the last step to keep.
+
+    Raises:
+        OSError: the file can't be written.
+
+    Example:
+        >>> _ = (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 9, "loss": 2.0}\n')
+        >>> pf.training.rewind_metrics(folder / "metrics.jsonl", 5)
+        >>> pf.training.read_metrics(folder / "metrics.jsonl")
+        [{'step': 1, 'loss': 2.5}]
+    """
     entries = [entry for entry in read_metrics(path) if entry["step"] <= step]
-    files.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+    formats.write_bytes_atomic(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
 
 def loss_points(entries: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(step, value) of the entries that hold a finite number called `name`."""
+    """(step, value) of the entries that hold a finite number of that name.
+
+    Args:
+        entries: as `read_metrics` gives them.
+        name: such as "loss" or "validation_loss".
+
+    Returns:
+        List of pairs of floats.
+
+    Raises:
+        KeyError: an entry has no step.
+
+    Example:
+        >>> pf.training.loss_points([{"step": 1, "loss": 2.5}, {"step": 2, "validation_loss": 2.4}], "loss")
+        [(1.0, 2.5)]
+    """
     values = [(entry["step"], entry.get(name)) for entry in entries]
     return [(float(s), float(v)) for s, v in values if _is_number(v) and _is_finite(v)]
 
 
 def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: str = "nats") -> None:
-    """Draws the run's metrics into loss_curve.svg; losses are so many `measure` a `unit`."""
+    r"""Draws a run's metrics into its `loss_curve.svg`.
+
+    Args:
+        run: the run's folder, with `metrics.jsonl`.
+        unit, measure: losses are so many `measure` a `unit`.
+
+    Raises:
+        OSError: the file can't be written.
+
+    Example:
+        >>> _ = (folder / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.0}\n')
+        >>> pf.training.write_loss_curve(folder)
+        >>> (folder / "loss_curve.svg").exists()
+        True
+    """
     entries = read_metrics(Path(run) / METRICS_NAME)
     lines = {
         "training": loss_points(entries, "loss"),
         "validation": loss_points(entries, "validation_loss"),
     }
-    title = printable(files.display_name(Path(run).name))
+    title = printable(formats.display_name(Path(run).name))
     picture = svg.line_chart(title, "step", f"loss ({measure} a {unit})", lines)
-    files.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())
+    formats.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())

@@ -38,6 +38,11 @@ class TrainingOptions:
     Raises:
         TypeError: an option has the wrong type; the message names it.
         ValueError: an option is out of range; the message names it.
+
+    Example:
+        >>> options = pf.training.TrainingOptions(steps=100, lr=1e-3)
+        >>> options.batch, pf.training.TrainingOptions.from_dict(options.to_dict()) == options
+        (12, True)
     """
 
     steps: int = 3000

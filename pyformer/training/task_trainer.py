@@ -15,15 +15,33 @@ from pyformer.training.trainer import Trainer
 
 
 class TaskTrainer(Trainer):
-    """Trains on anything: `batch_of(number)` gives the arguments of `loss`, by default the model's own.
+    """Trains a model on anything, with the loop, checkpoints and log of Trainer.
 
-    `number` counts the micro-batches of the run from 0: without accumulation it is the step. The batch must depend on
-    it alone, so that a resumed run sees what a straight one would have, and may be asked for more than once.
+    Args:
+        model: with `loss`, unless one is given. Its method `count_targets`, which takes the arguments of its loss,
+            says of how many targets the loss is the mean; without it they are the elements of a batch's second
+            array, except those that are -100 where they are integers.
+        batch_of: batch_of(number) gives the arguments of the loss, NumPy arrays. number counts the run's
+            micro-batches from 0; the batch must depend on it alone, so that a resumed run sees what a straight one
+            would have seen.
+        validation: a list of such batches for the model's own loss.
+        options: TrainingOptions.
+        run: the folder; None keeps everything in memory.
+        loss: another loss to train on.
+        unit, measure: what a target is, and what the loss is measured in.
 
-    `loss` is the mean over the batch's counted targets. The model's method `count_targets`, which takes the arguments
-    of its loss, says how many these are. Without it they are the elements of the second array, except those that are
-    -100 where they are integers. `validation` is a list of batches for the model's own loss. `unit` is what a target
-    is: losses are in nats, or another `measure`, a unit. ValueError if `validation` is empty.
+    Raises:
+        ValueError: validation is empty.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> model = pf.models.KAN(pf.models.KANConfig((1, 1)))
+        >>> x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None]
+        >>> options = pf.training.TrainingOptions(steps=20, lr=0.05, warmup=0)
+        >>> trainer = pf.training.TaskTrainer(model, lambda number: (x, x * x), [(x, x * x)], options)
+        >>> before = trainer.evaluate()
+        >>> trainer.train(), trainer.evaluate() < before
+        (True, True)
     """
 
     def __init__(
@@ -45,10 +63,12 @@ class TaskTrainer(Trainer):
 
     @property
     def unit(self) -> str:
+        """What a target is: losses are in `measure` a unit."""
         return self._unit
 
     @property
     def tokens_per_step(self) -> int:
+        """How many tokens or rows the last batch had."""
         return sum(self._sizes)
 
     def _micro_batch(self, number: int) -> tuple[np.ndarray, ...]:

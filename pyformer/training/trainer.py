@@ -26,11 +26,31 @@ SAMPLE_TOKENS = 160
 
 
 class Trainer(Checkpointed):
-    """Trains `model` on token arrays (n,), in a run folder or, with `run` None, in memory only.
+    """Trains a language model on token arrays, in a run folder or in memory only.
 
-    Parameters that require no gradient stay as they are. With a tokenizer it logs a sample of text
-    now and then. `request_stop` (safe in a signal handler) makes `train` save a checkpoint and
-    return. A run that goes on from a checkpoint gives exactly the weights of one that never stopped.
+    Parameters that require no gradient stay as they are. A run that goes on from a checkpoint ends in exactly the
+    weights of one that never stopped.
+
+    Args:
+        model: with `loss(ids, targets)` and `config.context_length`.
+        train_tokens, validation_tokens: NumPy integers (n,).
+        options: TrainingOptions.
+        run: the folder; None keeps everything in memory.
+        tokenizer: if given, a sample of text is logged now and then.
+
+    Raises:
+        TypeError: tokens are no one-dimensional integers.
+        ValueError: there are too few tokens, all parameters are frozen, or the options do not suit the model.
+        FloatingPointError: in `train`, where the loss, the gradient or the weights are not finite.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> config = pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=16)
+        >>> tokens = np.arange(400) % 10
+        >>> options = pf.training.TrainingOptions(steps=30, batch=8, lr=1e-2, warmup=5)
+        >>> trainer = pf.training.Trainer(pf.models.GPT(config), tokens[:300], tokens[300:], options)
+        >>> trainer.train(), trainer.evaluate() < 1.0
+        (True, True)
     """
 
     measure = "nats"
@@ -104,6 +124,7 @@ class Trainer(Checkpointed):
 
     @property
     def tokens_per_step(self) -> int:
+        """How many tokens a step sees."""
         return self.options.batch * self.options.accumulate * self.context_length
 
     def request_stop(self) -> None:

@@ -34,10 +34,13 @@ def _torch_attention(causal, scale, window):
         elif mask is not None:
             scores = scores + mask
             allowed = allowed & ~torch.isneginf(mask)
-        lowest = torch.finfo(scores.dtype).min
-        p = torch.softmax(scores.masked_fill(~allowed, lowest), dim=-1)
-        p = p.masked_fill(~allowed, 0.0)
-        return (p @ v).transpose(1, 2).contiguous()
+        scores = scores.masked_fill(~allowed, -1e30)
+        lse = torch.logsumexp(scores, dim=-1, keepdim=True).clamp(min=-1e30)  # finite with no key at all
+        fixed = lse.detach()
+        out = torch.exp(scores - fixed).masked_fill(~allowed, 0.0) @ v
+        # The gradient of the sum of exponentials by way of the output, as fused kernels take it.
+        out = out - (lse - fixed) * out.detach()
+        return out.transpose(1, 2).contiguous()
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from case_tables.case import Case
+from case_tables.elementwise import torch_activation, written_activation
 
 
 def _matmul(a, b, name="", *, ta=False, tb=False, bench=False):
@@ -57,12 +58,7 @@ def _linear(rows, inner, cols, *, activation=None, bias=True, residual=False, be
         f = torch.nn.functional
         out = f.linear(x, weight, bias)
         if activation:
-            out = {
-                "gelu": f.gelu,
-                "gelu_tanh": lambda y: f.gelu(y, approximate="tanh"),
-                "relu": f.relu,
-                "silu": f.silu,
-            }[activation](out)
+            out = (torch_activation if bench else written_activation)(torch, activation)(out)
         return out if residual is None else out + residual
 
     count = rows if isinstance(rows, int) else rows[0] * rows[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from case_tables.case import Case
+from case_tables.elementwise import torch_activation, written_activation
 
 EPS = 1e-5
 
@@ -13,17 +14,6 @@ def _torch_norm(torch, norm, x, weight, bias):
     if norm == "rms":
         return torch.nn.functional.rms_norm(x, x.shape[-1:], weight, EPS)
     return x
-
-
-def _torch_activation(torch, activation):
-    f = torch.nn.functional
-    return {
-        "none": lambda y: y,
-        "gelu": f.gelu,
-        "gelu_tanh": lambda y: f.gelu(y, approximate="tanh"),
-        "relu": f.relu,
-        "silu": f.silu,
-    }[activation]
 
 
 def _norm_inputs(rng, norm, width):
@@ -89,7 +79,8 @@ def _mlp(shape, hidden, activation, norm, *, residual=True, bias=True, bench=Fal
     def torch_run(torch, x, up, down, up_bias=None, down_bias=None, residual=None, norm_weight=None, norm_bias=None):
         f = torch.nn.functional
         h = f.linear(_torch_norm(torch, norm, x, norm_weight, norm_bias), up, up_bias)
-        out = f.linear(_torch_activation(torch, activation)(h), down, down_bias)
+        act = (torch_activation if bench else written_activation)(torch, activation)
+        out = f.linear(act(h), down, down_bias)
         return out if residual is None else out + residual
 
     rows = 1

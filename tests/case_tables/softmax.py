@@ -7,13 +7,25 @@ import math
 from case_tables.case import Case
 
 
+def _written(op, axis):
+    """log_softmax as kernels compute it: a probe of torch's own would not see what the logarithm of nearly 1 loses."""
+    if op == "softmax":
+        return lambda torch, x: torch.softmax(x, axis)
+
+    def log_softmax(torch, x):
+        shifted = x - x.amax(axis, keepdim=True).detach()
+        return shifted - torch.log(torch.exp(shifted).sum(axis, keepdim=True))
+
+    return log_softmax
+
+
 def _case(op: str, shape, axis: int = -1, *, scale: float = 2.0, name: str = "", bench: bool = False) -> Case:
     return Case(
         op=op,
         name=name or f"{'x'.join(map(str, shape))}-axis{axis}",
         inputs=lambda rng: {"x": rng.standard_normal(shape) * scale},
         run=lambda pf, x: getattr(pf.ops, op)(x, axis),
-        torch=lambda torch, x: getattr(torch, op)(x, axis),
+        torch=(lambda torch, x: getattr(torch, op)(x, axis)) if bench or 0 in shape else _written(op, axis),
         grads=("x",),
         reduction=shape[axis],
         flops=20.0 * math.prod(shape),

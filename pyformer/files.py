@@ -1,3 +1,0 @@
-"""`pyformer.formats` under its former name."""
-
-from pyformer.formats import *  # noqa: F403

@@ -1,0 +1,445 @@
+"""Do the tests notice? Makes one mistake at a time in a copy of the library and runs the few tests that must fail.
+
+    python tests/mutants.py [WORD ...]            the mistakes in Python: on a copy of the installed package
+    python tests/mutants.py --build [WORD ...]    those in C++: a copy of the source, compiled anew; slow
+
+Words choose mistakes by name. Prints a line for each; the exit code is 1 if one is missed, or if its old text isn't
+found exactly once: a mistake names no file, so code can move.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FAILED = 1  # pytest's exit code for tests that failed
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake: `old` becomes `new`, and one of `tests` fails."""
+
+    name: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def place(self, sources: Iterable[Path]) -> tuple[Path, str]:
+        """The file and its content with the mistake in it; ValueError unless there is exactly one place."""
+        found = []
+        for path in sources:
+            text = path.read_text()
+            found += [(path, text.replace(self.old, self.new))] * text.count(self.old)
+        if len(found) != 1:
+            raise ValueError(f"its old text is found {len(found)} times")
+        return found[0]
+
+
+def mutant(name: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(name, old, new, tests)
+
+
+def plain(variable: str) -> str:
+    """A capture that keeps an array with nothing to guard it."""
+    return f"{variable} = [kept = Array({variable}.array())]() -> const Array& {{ return kept; }}"
+
+
+def unsaved(op: str, captured: str, variable: str, case: str) -> Mutant:
+    """An op whose backward would not notice that what it keeps was written to."""
+    new = captured.replace(f"{variable} = save({variable})", plain(variable))
+    return mutant(f"{op}: {variable} not guarded", captured, new, f"{SAVED}[{op}-{case}]")
+
+
+SAVED = "test_saved_inputs.py::test_a_write_after_forward_is_noticed_or_changes_nothing"
+ORACLE = "test_oracle.py::test_against_torch"
+STEP = "test_one_step.py::"
+PLACES = "test_dropout_places.py::test_places"
+GRADIENTS = "test_model_gradients.py::"
+BEFORE = GRADIENTS + "test_a_token_changes_nothing_before_it_and_something_from_it_on"
+OPTIMISERS = "test_optim.py::test_ten_steps_equal_torch"
+
+PYTHON = [
+    # the training step
+    mutant(
+        "schedule not applied",
+        "self.optimizer.scale_lr(self.schedule(self.step))",
+        "self.schedule(self.step)",
+        STEP + "test_each_step_has_the_learning_rate_of_its_place",
+    ),
+    mutant(
+        "schedule one step late",
+        "self.optimizer.scale_lr(self.schedule(self.step))",
+        "self.optimizer.scale_lr(self.schedule(self.step + 1))",
+        STEP + "test_each_step_has_the_learning_rate_of_its_place",
+    ),
+    mutant(
+        "micro-batches summed, not averaged",
+        "return self.counts[number] / max(1, sum(self.counts))",
+        "return 1.0",
+        STEP + "test_micro_batches_are_one_batch",
+    ),
+    mutant(
+        "every micro-batch draws the same windows",
+        "random_raw(skipped + batch)[skipped:]",
+        "random_raw(skipped + batch)[:batch]",
+        STEP + "test_micro_batches_are_one_batch",
+    ),
+    mutant(
+        "gradients not clipped",
+        "optim.clip_grad_norm_(self.model.parameters(), o.clip)",
+        "optim.clip_grad_norm_(self.model.parameters(), 1e30)",
+        STEP + "test_the_gradients_that_are_clipped_are_those_of_the_whole_batch",
+    ),
+    mutant(
+        "vectors decay too",
+        '{"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}',
+        '{"params": [p for p in parameters if p.ndim < 2]}',
+        "test_training.py::test_only_matrices_decay",
+    ),
+    mutant(
+        "the mean of weights counts one too many",
+        "mean + (p - mean) * (1.0 / count)",
+        "mean + (p - mean) * (1.0 / (count + 1))",
+        "test_training.py::test_the_mean_of_the_last_weights_is_kept",
+    ),
+    mutant(
+        "evaluation with dropout", "    model.eval()\n    try:", "    try:", STEP + "test_evaluation_is_without_dropout"
+    ),
+    mutant(
+        "targets are the ids",
+        "np.ascontiguousarray(window[:, 1:])",
+        "np.ascontiguousarray(window[:, :-1])",
+        "test_data.py::test_batches_depend_on_seed_and_step_only",
+    ),
+    # optimisers and schedules
+    mutant(
+        "AdamW: one beta for both",
+        'beta1=float(group["betas"][0])',
+        'beta1=float(group["betas"][1])',
+        OPTIMISERS + "[adamw-float64]",
+    ),
+    mutant(
+        "AdamW: step counted from 2", 'state["step"] + 1, []', 'state["step"] + 2, []', OPTIMISERS + "[adamw-float64]"
+    ),
+    mutant(
+        "SGD: never Nesterov",
+        'nesterov=bool(group["nesterov"])',
+        "nesterov=False",
+        OPTIMISERS + "[sgd_nesterov-float64]",
+    ),
+    mutant("cosine upside down", "0.5 * (1.0 + math.cos(", "0.5 * (1.0 - math.cos(", "test_optim.py::test_schedules"),
+    mutant(
+        "warm-up from 0",
+        "min(1.0, (step + 1) / warmup_steps)",
+        "min(1.0, step / warmup_steps)",
+        "test_optim.py::test_schedules",
+    ),
+    # models and layers
+    mutant(
+        "GPT without embedding dropout",
+        "x = self.dropout(self.wte(ids) + self.wpe(span.places))\n        for layer, block in enumerate(self.h)",
+        "x = self.wte(ids) + self.wpe(span.places)\n        for layer, block in enumerate(self.h)",
+        PLACES + "[GPT]",
+    ),
+    mutant("GPT without branch dropout", "x + self.dropout(branch())", "x + branch()", PLACES + "[GPT]"),
+    mutant(
+        "GPT without the gradient of the residual",
+        "branch(residual=x)",
+        "branch(residual=x.detach())",
+        GRADIENTS + "test_the_gradient_of_a_language_model[GPT]",
+    ),
+    mutant(
+        "block without branch dropout",
+        "out if fused else x + self.dropout(out)",
+        "out if fused else x + out",
+        PLACES + "[TransformerBlock]",
+    ),
+    mutant(
+        "dropout in evaluation",
+        "return self.training and self.p > 0.0 and not inferring()",
+        "return self.p > 0.0 and not inferring()",
+        PLACES + "[GPT]",
+    ),
+    mutant(
+        "attention layer sees what comes later",
+        'where = {"mask": mask, "causal": self.causal, "key_lengths"',
+        'where = {"mask": mask, "causal": False, "key_lengths"',
+        BEFORE + "[KAN]",
+    ),
+    mutant(
+        "attention layer without its mask",
+        'where = {"mask": mask, "causal": self.causal, "key_lengths"',
+        'where = {"mask": None, "causal": self.causal, "key_lengths"',
+        "test_attention_weights.py::test_a_layer_does_not_see_what_its_mask_leaves_out",
+    ),
+    mutant(
+        "GPT sees what comes later",
+        'reach = {"causal": True, "key_lengths"',
+        'reach = {"causal": False, "key_lengths"',
+        BEFORE + "[GPT]",
+    ),
+    mutant(
+        "decoder sees what comes later",
+        "self._stack(causal=True, cross_attention=True)",
+        "self._stack(causal=False, cross_attention=True)",
+        "test_encoder_decoder.py::test_logits_loss_and_all_gradients_equal_the_twin",
+    ),
+    mutant(
+        "Llama turns its queries alone",
+        "q, k = ops.rope(q, *places.rotary), ops.rope(k, *places.rotary)",
+        "q, k = ops.rope(q, *places.rotary), k",
+        "test_llama.py::test_logits_loss_and_all_gradients_equal_the_twin",
+    ),
+    mutant(
+        "RetNet keys not scaled",
+        "* self.head_dim**-0.5",
+        "* 1.0",
+        "test_recurrent_layers.py::test_retention_equals_its_twin",
+    ),
+    mutant(
+        "ViT without positions",
+        "self.dropout(ops.concat([first, tokens], axis=1) + self.positions)",
+        "self.dropout(ops.concat([first, tokens], axis=1))",
+        "test_vision_models.py::test_vit_equals_the_transformers_model_and_goes_back",
+    ),
+    mutant(
+        "BERT without segments",
+        " + self.segments(pf.tensor(segments, device=device))",
+        "",
+        "test_bert.py::test_classifier_logits_loss_and_all_gradients_equal_the_twin",
+    ),
+    mutant(
+        "one token more than top_k",
+        "_highest(scores, self.top_k)",
+        "_highest(scores, self.top_k + 1)",
+        "test_generate.py::test_greedy_ties_go_to_the_lowest_id",
+    ),
+]
+
+
+CPP = [
+    unsaved("gelu", "[x = save(x), approximate]", "x", "tanh-257"),
+    unsaved(
+        "layer_norm",
+        "[x = save(x), weight = save(weight), mean = r.mean, rstd = r.rstd](const Array& dout,",
+        "x",
+        "5x17",
+    ),
+    unsaved(
+        "linear",
+        "[x = save(x), weight = save(weight), preactivation = r.preactivation",
+        "weight",
+        "9x20x16-gelu-no-bias",
+    ),
+    unsaved("matmul", "[a = save(a), b = save(b), transpose_a, transpose_b]", "b", "2x33@33x15-nn"),
+    unsaved("bspline", "[x = save(x), grid]", "x", "order-2"),
+    unsaved("attention", "[q = save(q), k = save(k), v = save(v), kept", "k", "cross"),
+    mutant(
+        "softmax: its output not guarded",
+        'record("softmax", {x}, out, [out = save(out), axis]',
+        'record("softmax", {x}, out, [out = [kept = Array(out)]() -> const Array& { return kept; }, axis]',
+        f"{SAVED}[softmax-3x33x35-axis0]",
+    ),
+    mutant("nothing saved is guarded", "array_.storage().version() != version_", "false", f"{SAVED}[matmul-dot]"),
+    # One template for plain and vector loops: equality of the two says nothing.
+    mutant(
+        "lstm: forget gate's slope",
+        "(dcell * previous) * (f * (one - f))",
+        "(dcell * previous) * f",
+        f"{ORACLE}[lstm-hidden-17]",
+    ),
+    mutant(
+        "lstm: tanh'(g) without its square",
+        "(dcell * i) * fma(-g, g, one)",
+        "(dcell * i) * fma(-g, one, one)",
+        f"{ORACLE}[lstm-hidden-17]",
+    ),
+    mutant(
+        "lstm: the cell's gradient not carried on",
+        "store_strip(dcell * f, dc + j, n);",
+        "store_strip(dcell, dc + j, n);",
+        f"{ORACLE}[lstm-hidden-17]",
+    ),
+    mutant(
+        "gru: update gate upside down",
+        "fma(z, load_strip<V>(h_previous + j, n) - fresh, fresh)",
+        "fma(splat<V>(1) - z, load_strip<V>(h_previous + j, n) - fresh, fresh)",
+        f"{ORACLE}[gru-hidden-17]",
+    ),
+    mutant("gru: reset gate's slope", "(r * (one - r));         // (3)", "r;  // (3)", f"{ORACLE}[gru-hidden-17]"),
+    mutant(
+        "cfc: gradient without the time",
+        "(s * (one - s))) * rate",
+        "(s * (one - s))) * (rate * rate)",
+        f"{ORACLE}[cfc-elapsed]",
+    ),
+    mutant(
+        "bspline: slope not divided right",
+        "(r > 0 ? bases[r - 1] : zero) - (r < a.order ? bases[r] : zero)",
+        "(r > 0 ? bases[r - 1] : zero)",
+        f"{ORACLE}[bspline-order-4]",
+    ),
+    mutant(
+        "avg_pool2d: mean over one too many",
+        "out[j] = out[j] / count",
+        "out[j] = out[j] / (count + T(1))",
+        f"{ORACLE}[avg_pool2d-2x3x8x8-kernel2-strideNone-padding0]",
+    ),
+    mutant(
+        "max_pool2d: gradients overwrite each other",
+        "dx[y * w.width + x] = dx[y * w.width + x] + dout[i * w.cols + j]",
+        "dx[y * w.width + x] = dout[i * w.cols + j]",
+        f"{ORACLE}[max_pool2d-2x2x9x35-kernel3-stride1-padding1]",
+    ),
+    mutant("gelu: a constant in bfloat16", "T(0.39894228040143267794)", "T(0.3984375)", f"{ORACLE}[gelu-257]"),
+    mutant(
+        "gelu_tanh: a constant to four digits",
+        "T(0.044715 * 1.5957691216057307117)",
+        "T(0.04472 * 1.5957691216057307117)",
+        f"{ORACLE}[gelu-tanh-257]",
+    ),
+    mutant(
+        "attention: causal is off by one",
+        "range.end = clamp(p + 1, 0, length)",
+        "range.end = clamp(p + 2, 0, length)",
+        f"{ORACLE}[attention-causal-17x17]",
+    ),
+    mutant(
+        "attention: a window of one more",
+        "in.window : far) + 1, 0, range.end)",
+        "in.window : far), 0, range.end)",
+        f"{ORACLE}[attention-window]",
+    ),
+    mutant(
+        "dropout: kept values not scaled up",
+        "1 / (1 - p), x.raw()",
+        "1.0, x.raw()",
+        "test_dropout.py::test_share_and_scale",
+    ),
+    mutant(
+        "cross_entropy: mean over ignored targets too",
+        "std::max<int64_t>(1, targets.counted)",
+        "std::max<int64_t>(1, targets.ids.size())",
+        f"{ORACLE}[cross_entropy-some-ignored]",
+    ),
+]
+
+
+# --- running them ---
+
+
+def copy_of_package(folder: Path) -> Path:
+    """The installed package, to be changed; what is compiled is not copied."""
+    import pyformer
+
+    source = Path(pyformer.__file__).parent
+
+    def take(path: str, to: str) -> None:
+        os.symlink(path, to) if ".so" in Path(path).suffixes else shutil.copy(path, to)
+
+    shutil.copytree(source, folder / "pyformer", ignore=shutil.ignore_patterns("__pycache__"), copy_function=take)
+    return folder / "pyformer"
+
+
+def run_tests(tests: Iterable[str], folder: Path) -> tuple[int, str]:
+    """pytest's exit code and last lines for `tests`, with the package that lies in `folder`."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+    command += ["--rootdir", str(ROOT), *(str(ROOT / "tests" / test) for test in tests)]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, "\n".join(done.stdout.splitlines()[-15:] + done.stderr.splitlines()[-5:])
+
+
+def judge(mutant: Mutant, sources: Path, pattern: str, run: Callable[[], tuple[int, str]]) -> str:
+    """ "caught", or what went wrong."""
+    try:
+        path, text = mutant.place(sorted(p for p in sources.rglob(pattern) if p.is_file()))
+    except ValueError as error:
+        return str(error)
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        code, output = run()
+    finally:
+        path.write_text(before)
+    if code == FAILED:
+        return "caught"
+    return "MISSED" if code == 0 else f"its tests did not run:\n{output}"
+
+
+def judge_python(mutant: Mutant) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        package = copy_of_package(Path(folder))
+        return judge(mutant, package, "*.py", lambda: run_tests(mutant.tests, Path(folder)))
+
+
+class Build:
+    """A copy of the source tree, compiled after each change of it. CMAKE_ARGS are more arguments of cmake."""
+
+    def __init__(self, folder: Path) -> None:
+        import pybind11
+
+        self.source, self.build = folder / "source", folder / "source" / "build" / "dev"
+        shutil.copytree(ROOT, self.source, ignore=shutil.ignore_patterns("build", ".git", "*.so*", "__pycache__"))
+        more = [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", *shlex.split(os.environ.get("CMAKE_ARGS", ""))]
+        self.command("cmake", "-S", self.source, "-B", self.build, "-G", "Ninja", *more)
+        self.compile()
+
+    def command(self, *words: object) -> None:
+        done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+
+    def compile(self) -> None:
+        self.command("cmake", "--build", self.build, "--target", "_core")
+        for library in [*self.build.glob("**/_core*.so"), *self.build.glob("**/libpyformer*.so*")]:
+            shutil.copy(library, self.source / "pyformer")
+
+    def run(self, mutant: Mutant) -> tuple[int, str]:
+        try:
+            self.compile()
+        except RuntimeError as error:
+            return -1, str(error)
+        return run_tests(mutant.tests, self.source)
+
+    def judge(self, mutant: Mutant) -> str:
+        return judge(mutant, self.source / "csrc" / "pyformer", "*.[hc]*", lambda: self.run(mutant))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="choose the mistakes whose names have one of these words")
+    parser.add_argument("--build", action="store_true", help="those in C++")
+    options = parser.parse_args()
+    every = CPP if options.build else PYTHON
+    chosen = [m for m in every if not options.words or any(w in m.name for w in options.words)]
+    missed = 0
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1 if options.build else 2) as pool:
+        build = Build(Path(name)) if options.build else None
+        unchanged = build.source if build else copy_of_package(Path(name)).parent
+        code, output = run_tests(sorted({test for mutant in chosen for test in mutant.tests}), unchanged)
+        if code:
+            print(f"the tests do not pass without a mistake:\n{output}")
+            return 1
+        judged = pool.map(build.judge if build else judge_python, chosen)
+        for mutant, result in zip(chosen, judged, strict=True):
+            print(f"{'caught' if result == 'caught' else 'MISSED'}  {mutant.name}", flush=True)
+            if result != "caught":
+                missed += 1
+                print("" if result == "MISSED" else f"        {result}")
+    print(f"{len(chosen) - missed} of {len(chosen)} mistakes caught")
+    return 1 if missed or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

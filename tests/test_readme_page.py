@@ -1,0 +1,33 @@
+"""README's figures of speed are those of bench/RESULTS.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEED = (ROOT / "README.md").read_text().partition("\n## Speed\n")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^\|.*\|$", SPEED, re.MULTILINE)[2:]  # below the head and its rule
+RESULTS = (ROOT / "bench" / "RESULTS.md").read_text()
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip(" *`") for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: cells(row)[0])
+def test_a_row_is_one_of_the_results(row):
+    _work, ours, rival, theirs, ratio, limit = cells(row)
+    wanted = [ours, rival, theirs, ratio, limit]
+    found = [line for line in map(cells, RESULTS.splitlines()) if len(line) == 8]
+    assert wanted in [[line[1], line[3], line[4], line[6], line[7]] for line in found]
+
+
+def test_there_is_a_table_with_machine_and_date():
+    date = re.search(r"^- (\d{4}-\d\d-\d\d)T", RESULTS, re.MULTILINE)[1]
+    machine = re.search(r"^- (.*?), \d+ cores", RESULTS, re.MULTILINE)[1]
+    assert len(ROWS) > 5
+    assert date in SPEED
+    assert machine in SPEED

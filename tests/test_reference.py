@@ -1,0 +1,148 @@
+"""Every public name has a docstring with an example that runs, says what it raises, and stands on a reference page."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import real_data
+
+import pyformer as pf
+
+PAGES = Path(__file__).parents[1] / "docs" / "reference"
+MODULES = ["ops", "nn", "nn.init", "optim", "models", "training", "data", "datasets", "tokenizers", "autograd", "cuda"]
+
+# What cannot raise, whatever it is given.
+RAISES_NOTHING = {
+    "pyformer.Tensor.detach",
+    "pyformer.cuda.is_available",
+    "pyformer.datasets.DataUnavailable",
+    "pyformer.datasets.cache_folder",
+    "pyformer.empty_cache",
+    "pyformer.enable_grad",
+    "pyformer.get_num_threads",
+    "pyformer.nn.inference",
+    "pyformer.nn.init.outlines",
+    "pyformer.nn.init.skip",
+    "pyformer.nn.init.skipped",
+    "pyformer.no_grad",
+    "pyformer.optim.ConstantSchedule",
+    "pyformer.optim.CosineSchedule",
+    "pyformer.optim.LinearSchedule",
+    "pyformer.show_config",
+}
+
+
+def names_of(module: Any) -> list[str]:
+    """__all__, or what the module itself defines."""
+    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__]
+    return getattr(module, "__all__", [n for n in own if not n.startswith("_")])
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """(dotted name, object) of all that has a docstring of its own: functions, classes, and Tensor's members."""
+    for name in names_of(pf):
+        yield f"pyformer.{name}", getattr(pf, name)
+    for module in MODULES:
+        found = importlib.import_module(f"pyformer.{module}")
+        for name in names_of(found):
+            yield f"pyformer.{module}.{name}", getattr(found, name)
+    for name in dir(pf.Tensor):
+        if not name.startswith("_"):
+            yield f"pyformer.Tensor.{name}", getattr(pf.Tensor, name)
+
+
+def documented(item: tuple[str, Any]) -> bool:
+    """Not modules, which have pages, nor values such as pf.float32, which stand in DType's docstring."""
+    return not inspect.ismodule(item[1]) and (callable(item[1]) or inspect.isdatadescriptor(item[1]))
+
+
+# A name that is there twice, such as pf.no_grad, is one object.
+NAMES = {id(thing): (name, thing) for name, thing in reversed(list(filter(documented, public())))}
+ITEMS = sorted(NAMES.values())
+
+
+def text_of(thing: Any) -> str:
+    """The docstring without pybind11's signature."""
+    text = inspect.cleandoc(thing.__doc__ or "")
+    return re.sub(r"\A[\w.]+\(.*\)( -> .*)?\n+", "", text)
+
+
+def run_examples(name: str, text: str, folder: Path) -> str:
+    """What the examples print in place of what they say; empty if they are right."""
+    names = {"np": np, "pf": pf, "folder": folder}
+    test = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    out: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(test, out=out.append)
+    return "".join(out)
+
+
+def skip_without_what_it_needs(name: str, thing: Any) -> None:
+    """Skips a name whose example needs data that can't be had, or an extra that is not installed."""
+    if name.startswith("pyformer.datasets.") and "DataUnavailable: " in text_of(thing):
+        real_data.load(thing)
+    if name == "pyformer.tokenizers.BPETokenizer":
+        pytest.importorskip("tokenizers")
+
+
+@pytest.mark.parametrize(("name", "thing"), ITEMS, ids=[name for name, _ in ITEMS])
+def test_public_name_is_documented(name, thing, tmp_path, monkeypatch):
+    text = text_of(thing)
+    assert text, "has no docstring"
+    assert re.search(r"^Example:\n    >>> ", text, re.MULTILINE), "has no example"
+    examples = doctest.DocTestParser().get_examples(text)
+    assert any(example.want for example in examples) or len(examples) == 1, "no example prints anything"
+    can_raise = name not in RAISES_NOTHING and not isinstance(thing, property)
+    assert not can_raise or re.search(r"^Raises:\n    \w+: ", text, re.MULTILINE), "does not say what it raises"
+    skip_without_what_it_needs(name, thing)
+    monkeypatch.chdir(tmp_path)
+    assert not run_examples(name, text, tmp_path)
+
+
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Public methods and properties that the class itself defines."""
+    for name, thing in vars(cls).items():
+        if not name.startswith("_") and (callable(thing) or isinstance(thing, (property, classmethod, staticmethod))):
+            yield name, thing
+
+
+CLASSES = [(name, thing) for name, thing in ITEMS if inspect.isclass(thing) and "_core" not in thing.__module__]
+
+
+@pytest.mark.parametrize(("name", "cls"), CLASSES, ids=[name for name, _ in CLASSES])
+def test_public_methods_have_docstrings(name, cls):
+    bare = [member for member, thing in members(cls) if not inspect.getdoc(getattr(cls, member))]
+    assert bare == []
+
+
+def on_pages() -> set[str]:
+    pattern = r"^\.\. auto\w+:: (pyformer[\w.]*)$"
+    return {n for page in PAGES.glob("*.md") for n in re.findall(pattern, page.read_text(), re.MULTILINE)}
+
+
+def test_every_public_name_is_on_a_page():
+    members_of_tensor = {name for name, _ in ITEMS if name.startswith("pyformer.Tensor.")}  # by :members:
+    missing = {name for name, _ in ITEMS} - members_of_tensor - on_pages()
+    assert sorted(missing) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (">>> 1 + 1\n2", ""),
+        (">>> 1 + 1\n3", "Expected:\n    3"),
+        (">>> undefined", "NameError"),
+        (">>> pf.zeros(1).item()\n1.0", "Got:\n    0.0"),
+    ],
+)
+def test_a_wrong_example_is_noticed(text, fault, tmp_path):
+    printed = run_examples("example", text, tmp_path)
+    assert fault in printed
+    assert bool(printed) == bool(fault)
