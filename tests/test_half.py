@@ -17,17 +17,12 @@ from pyformer import _core
 ROUNDS_BETWEEN = {
     "attention",
     "bspline_linear",
-    "conv1d",
-    "conv2d",
-    "conv_transpose2d",
-    "gru",
     "linear",
     "linear_cross_entropy",
-    "lstm",
-    "cfc",
     "matmul",
     "mlp",
     "norm_linear",
+    "operators",
     "retention",
 }
 EPS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -60,7 +55,10 @@ def run(case, arrays, dtype):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_rounded_once(case, dtype):
-    arrays = {k: rounded(v, "bfloat16") if v.dtype.kind == "f" else v for k, v in make_inputs(case, "float32").items()}
+    arrays = make_inputs(case, "float32")
+    for key, value in arrays.items():
+        if value.dtype.kind == "f":  # to what both dtypes hold: 1e30 is infinite in float16
+            arrays[key] = rounded(rounded(value, "bfloat16"), dtype)
     _core.set_isa("ref")
     got, got_grads = run(case, arrays, dtype)
     expected, expected_grads = run(case, arrays, "float32")

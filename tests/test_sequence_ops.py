@@ -104,7 +104,7 @@ def test_a_saved_output_that_was_changed_is_noticed():
     [
         ({"x": normal(2, 6)}, ValueError, r"x must be \(B, T, C\) with T >= 1, got \(2, 6\)"),
         ({"x": normal(2, 0, 6)}, ValueError, r"x must be \(B, T, C\) with T >= 1, got \(2, 0, 6\)"),
-        ({"x": np.zeros((2, 3, 6), np.int64)}, TypeError, "expected float32 or float64, got int64"),
+        ({"x": np.zeros((2, 3, 6), np.int64)}, TypeError, "expected floats, got int64"),
         ({"x": normal(2, 3, 5)}, ValueError, r"w_ih must be \(. H, C\) = \(.0, 5\), got \(.0, 6\)"),
         ({"w_hh": normal(11, 10)}, ValueError, r"w_hh must be \(. H, H\) with H >= 1, got \(11, 10\)"),
         ({"w_hh": np.zeros((0, 2**58), "f")}, ValueError, r"w_hh must be \(. H, H\) with H >= 1"),
@@ -268,5 +268,5 @@ def test_bspline_errors(options, message):
 
 
 def test_bspline_of_integers():
-    with pytest.raises(TypeError, match=r"^bspline: expected float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=r"^bspline: no kernel for int64 on cpu"):
         ops.bspline(pf.zeros(3, dtype=pf.int64))

@@ -87,4 +87,18 @@ PF_INLINE typename Access<T>::To to(void* p) {
   return {static_cast<T*>(p)};
 }
 
+// get.operator()<T>() for all dtypes, for loops that only move elements: T is the unsigned type of their size.
+template <class Entry, class Get>
+constexpr PerDtype<Entry> per_item_size(const Get& get) {
+  PerDtype<Entry> row = {};
+  for (int d = 0; d < kDTypeCount; ++d) {
+    const int64_t bytes = kDTypes[d].item_bytes;
+    row.entries[d] = bytes == 1   ? get.template operator()<uint8_t>()
+                     : bytes == 2 ? get.template operator()<uint16_t>()
+                     : bytes == 4 ? get.template operator()<uint32_t>()
+                                  : get.template operator()<uint64_t>();
+  }
+  return row;
+}
+
 }  // namespace pyformer::PF_ISA

@@ -1,7 +1,7 @@
 // A row of elements taken a strip at a time: one register in *_cpu.cpp, one element in *_ref.cpp, so that a kernel
 // without sums can be one template over V for both.
 #pragma once
-#include "pyformer/base/vec.h"
+#include "pyformer/base/element.h"
 
 namespace pyformer::PF_ISA {
 
@@ -24,6 +24,16 @@ PF_INLINE void store_strip(V value, Element<V>* p, int64_t n) {
     *p = value;
   else
     n == kStrip<V> ? value.store(p) : value.store_partial(p, n);
+}
+
+// Of 16-bit floats, in *_ref.cpp.
+template <Real V, class T, class Pointer>
+PF_INLINE V load_strip(const Widening<T, Pointer>& p, int64_t) {
+  return p[0];
+}
+template <class T, class Pointer>
+PF_INLINE void store_strip(float value, const Widening<T, Pointer>& p, int64_t) {
+  p[0] = value;
 }
 
 // Calls body(i, n) for the strips of [begin, end): n elements from i on.

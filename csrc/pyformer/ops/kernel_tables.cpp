@@ -4,7 +4,17 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/ops/bspline/bspline_kernels.h"
+#include "pyformer/ops/cfc/cfc_kernels.h"
+#include "pyformer/ops/conv/conv_kernels.h"
+#include "pyformer/ops/elementwise/elementwise_kernels.h"
+#include "pyformer/ops/gru/gru_kernels.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
+#include "pyformer/ops/lstm/lstm_kernels.h"
+#include "pyformer/ops/norm_planes/norm_planes_kernels.h"
+#include "pyformer/ops/pool/pool_kernels.h"
+#include "pyformer/ops/reduce/reduce_kernels.h"
+#include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
 namespace pyformer {
 
@@ -14,10 +24,26 @@ static KernelTableRow row() {
 }
 
 const std::vector<KernelTableRow>& kernel_tables() {
+  // clang-format off: a line each
   static const std::vector<KernelTableRow> rows = {
       row<ArithmeticTable>(),
+      row<BsplineTable>(),
+      row<CfcStepTable>(),
+      row<CfcTable>(),
+      row<ConvSumsTable>(),
+      row<ConvTable>(),
+      row<ElementwiseTable>(),
+      row<GruStepTable>(),
+      row<GruTable>(),
       row<LayerNormTable>(),
+      row<LstmStepTable>(),
+      row<LstmTable>(),
+      row<NormPlanesTable>(),
+      row<PoolTable>(),
+      row<ReduceTable>(),
+      row<RmsNormTable>(),
   };
+  // clang-format on
   return rows;
 }
 

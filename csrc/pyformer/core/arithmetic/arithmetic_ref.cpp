@@ -159,29 +159,15 @@ static void copy_tiles(const StridedCopy& a, int64_t begin, int64_t end) {
   }
 }
 
-// For loops that only move bytes: one entry an item size. get.operator()<T>() for an unsigned T of that size.
-template <class Entry, class Get>
-static constexpr PerDtype<Entry> by_size(const Get& get) {
-  PerDtype<Entry> row = {};
-  for (int d = 0; d < kDTypeCount; ++d) {
-    const int64_t bytes = kDTypes[d].item_bytes;
-    row.entries[d] = bytes == 1   ? get.template operator()<uint8_t>()
-                     : bytes == 2 ? get.template operator()<uint16_t>()
-                     : bytes == 4 ? get.template operator()<uint32_t>()
-                                  : get.template operator()<uint64_t>();
-  }
-  return row;
-}
-
 static constexpr ArithmeticTable kTable = {
-    by_size<Kernel<Fill>>([]<class T>() -> Kernel<Fill> { return fill<T>; }),
+    per_item_size<Kernel<Fill>>([]<class T>() -> Kernel<Fill> { return fill<T>; }),
     for_each_float<Kernel<AddGradients>>([]<class T>() -> Kernel<AddGradients> { return add<T>; }),
     {{cast<float>, cast<double>, cast<BFloat16>, cast<Float16>, cast<int64_t>, cast<int32_t>, cast<bool>, cast<int8_t>,
       cast<uint8_t>}},
     {{sum_partials<float>, sum_partials<double>}},
     {{nullptr, nullptr, nullptr, nullptr, check_ids}},
-    by_size<Kernel<StridedCopy>>([]<class T>() -> Kernel<StridedCopy> { return copy_rows<T>; }),
-    by_size<Kernel<StridedCopy>>([]<class T>() -> Kernel<StridedCopy> { return copy_tiles<T>; })};
+    per_item_size<Kernel<StridedCopy>>([]<class T>() -> Kernel<StridedCopy> { return copy_rows<T>; }),
+    per_item_size<Kernel<StridedCopy>>([]<class T>() -> Kernel<StridedCopy> { return copy_tiles<T>; })};
 
 }  // namespace pyformer::PF_ISA
 

@@ -1,40 +1,28 @@
 #include "pyformer/ops/batch_norm/batch_norm.h"
 
-#include <cmath>
-
-#include "pyformer/core/partials.h"
-#include "pyformer/ops/group_norm/norm_planes.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/norm_planes/norm_planes.h"
 #include "pyformer/ops/shape/shape.h"
 
 namespace pyformer {
 
 static NormSets sets_of(const Array& x) {
   const int64_t C = x.dim(1), size = x.shape().inner(1);
-  return {"batch_norm", C, x.dim(0), size, size, C * size, C, 1, false};
+  return {C, x.dim(0), size, size, C * size, C, 1, false};
 }
 
-template <class T>
-static void update(const Array& running, const Array& fresh, double factor, double momentum) {
-  T* value = running.data<T>();
-  const T* now = fresh.data<T>();
-  for (int64_t c = 0; c < running.size(); ++c)
-    value[c] = T(1 - momentum) * value[c] + T(momentum) * (now[c] * T(factor));
-}
-
-static void update_running(const Array& running, const Array& fresh, double factor, double momentum) {
+static void check_running(const char* which, const Array& running, const Array& x) {
   if (!running.defined()) return;
-  if (running.dtype() == DType::float64)
-    update<double>(running, fresh, factor, momentum);
-  else
-    update<float>(running, fresh, factor, momentum);
-  running.storage().written();
+  check_channels("batch_norm", which, running, x);
+  check_device("batch_norm", which, running, "x", x);
+  if (running.dtype() != accumulator(x.dtype())) check_alike("batch_norm", which, running, "x", x);
 }
 
 static void check(const Array& x, const Array& running_mean, const Array& running_var, const Array& weight,
                   const Array& bias, const BatchNormOptions& o) {
   check_norm("batch_norm", x, weight, bias, o.eps);
-  check_channels("batch_norm", "running_mean", running_mean, x);
-  check_channels("batch_norm", "running_var", running_var, x);
+  check_running("running_mean", running_mean, x);
+  check_running("running_var", running_var, x);
   if (running_mean.defined() != running_var.defined())
     throw ValueError("batch_norm: expected both running_mean and running_var, or neither, got one");
   if (!o.training && !running_mean.defined())
@@ -49,16 +37,20 @@ BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, co
                                    const Array& weight, const Array& bias, const BatchNormOptions& options) {
   check(x, running_mean, running_var, weight, bias, options);
   const NormSets n = sets_of(x);
-  // The saved mean is a copy: the running one is written to later.
-  const NormStatistics s = options.training ? norm_statistics(n, x) : NormStatistics{running_mean.copy(), running_var};
-  const Array rstd = reciprocal_deviation(s.var, options.eps);
-  const Array out = norm_apply(n, x, s.mean, rstd, weight, bias);
-  if (options.training) {
-    const double count = double(n.count());
-    update_running(running_mean, s.mean, 1.0, options.momentum);
-    update_running(running_var, s.var, count / (count - 1), options.momentum);
+  if (!options.training) {
+    const DType dtype = accumulator(x.dtype());
+    // The saved mean is a copy: the running one is written to later.
+    const Array mean = running_mean.dtype() == dtype ? running_mean.copy() : cast(running_mean, dtype);
+    const Array rstd = reciprocal_deviation("batch_norm", cast(running_var, dtype), options.eps);
+    return {norm_apply("batch_norm", n, x, mean, rstd, weight, bias), mean, rstd};
   }
-  return {out, s.mean, rstd};
+  const NormStatistics s = norm_statistics("batch_norm", n, x, options.eps);
+  const Array out = norm_apply("batch_norm", n, x, s.mean, s.rstd, weight, bias);
+  if (running_mean.defined()) {
+    update_running("batch_norm", running_mean, s.mean, 0, options.momentum);
+    update_running("batch_norm", running_var, s.var, n.count(), options.momentum);
+  }
+  return {out, s.mean, s.rstd};
 }
 
 // With xhat = (x - mean) * rstd, g = dout * weight and means over a channel
@@ -67,7 +59,7 @@ BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, co
 BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& mean,
                                       const Array& rstd, bool training, bool need_dx, bool need_dweight,
                                       bool need_dbias) {
-  const NormGradient g = norm_gradient(sets_of(x), dout, x, mean, rstd, weight, !training, need_dx);
+  const NormGradient g = norm_gradient("batch_norm", sets_of(x), dout, x, mean, rstd, weight, !training, need_dx);
   const auto over_images = [](const Array& sums) { return sum_partials(transpose_forward(sums, {1, 0})); };
   return {g.dx, need_dweight ? over_images(g.sum_product) : Array(), need_dbias ? over_images(g.sum) : Array()};
 }

@@ -5,8 +5,9 @@
 //
 // In training mean and var are those of x, and the running statistics, where given, are written in place:
 // running = (1 - momentum) * running + momentum * new, the new variance divided by count - 1. Else mean and var are the
-// running statistics. weight, bias, running_mean, running_var are (C,). float32 or float64. Saved: x, weight, mean,
-// rstd. Order of sums: the row-reduction rule over the positions of an image; images are added in index order.
+// running statistics. weight, bias, running_mean, running_var are (C,); beside 16-bit x the running statistics may be
+// float32. Saved: x, weight, mean, rstd.
+// Order of sums: the row-reduction rule over the positions of an image; images are added in index order.
 #pragma once
 #include "pyformer/core/tensor.h"
 

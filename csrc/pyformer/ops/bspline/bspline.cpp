@@ -2,18 +2,10 @@
 
 #include <cmath>
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
+#include "pyformer/base/run.h"
 #include "pyformer/ops/bspline/bspline_kernels.h"
 
 namespace pyformer {
-
-static const KernelSets<BsplineKernels>& sets() {
-  static const auto sets = kernel_sets<BsplineKernels>([]<Isa isa>() { return &bspline_kernels<isa>(); });
-  return sets;
-}
-
-static constexpr int64_t kGrain = int64_t(1) << 11;
 
 static double per_width(const SplineGrid& grid) {
   double cells = 0;
@@ -21,9 +13,8 @@ static double per_width(const SplineGrid& grid) {
   return cells;
 }
 
-static void check(const Array& x, const SplineGrid& grid) {
+static void check(const SplineGrid& grid) {
   constexpr int64_t kMostIntervals = int64_t(1) << 20;
-  float_index("bspline", x.dtype());
   if (!(grid.low < grid.high) || !std::isfinite(grid.high - grid.low))
     throw ValueError(cat("bspline: expected finite low < high, got ", grid.low, " and ", grid.high));
   if (grid.intervals < 1 || grid.intervals > kMostIntervals)
@@ -35,21 +26,19 @@ static void check(const Array& x, const SplineGrid& grid) {
 }
 
 Array bspline_forward(const Array& x, const SplineGrid& grid) {
-  check(x, grid);
-  const auto kernel = find_kernel("bspline", sets(), &BsplineKernels::forward, x.dtype());
+  check(grid);
   Shape shape = x.shape();
   shape.push_back(grid.intervals + grid.order);
-  const Array out = Array::empty(shape, x.dtype());
-  const BsplineForward args = {grid.intervals, grid.order, grid.low, per_width(grid), x.raw(), out.raw()};
-  parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  const Array out = x.like(shape);
+  run("bspline", &BsplineTable::forward, x,
+      BsplineForward{x.size(), grid.intervals, grid.order, grid.low, per_width(grid), x.raw(), out.raw()});
   return out;
 }
 
 Array bspline_backward(const Array& dout, const Array& x, const SplineGrid& grid) {
-  const auto kernel = find_kernel("bspline", sets(), &BsplineKernels::backward, x.dtype());
-  const Array dx = Array::empty(x.shape(), x.dtype());
-  const BsplineBackward args = {grid.intervals, grid.order, grid.low, per_width(grid), dout.raw(), x.raw(), dx.raw()};
-  parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  const Array dx = x.like(x.shape());
+  run("bspline", &BsplineTable::backward, x,
+      BsplineBackward{x.size(), grid.intervals, grid.order, grid.low, per_width(grid), dout.raw(), x.raw(), dx.raw()});
   return dx;
 }
 

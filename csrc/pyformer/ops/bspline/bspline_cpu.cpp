@@ -3,11 +3,11 @@
 
 namespace pyformer {
 template <>
-const BsplineKernels& bspline_kernels<PF_ISA::kIsa>() {
-  using PF_ISA::Vec;
-  static constexpr BsplineKernels kernels = {
-      {PF_ISA::bspline_forward_rows<Vec<float>>, PF_ISA::bspline_forward_rows<Vec<double>>},
-      {PF_ISA::bspline_backward_rows<Vec<float>>, PF_ISA::bspline_backward_rows<Vec<double>>}};
-  return kernels;
+const BsplineTable& KernelsOf<BsplineTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr BsplineTable table = {
+      {{bspline_forward_rows<float, Vec<float>>, bspline_forward_rows<double, Vec<double>>}},
+      {{bspline_backward_rows<float, Vec<float>>, bspline_backward_rows<double, Vec<double>>}}};
+  return table;
 }
 }  // namespace pyformer

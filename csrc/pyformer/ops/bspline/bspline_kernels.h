@@ -5,26 +5,30 @@
 namespace pyformer {
 
 constexpr int64_t kMaxSplineOrder = 8;
+constexpr int64_t kSplineGrain = int64_t(1) << 11;
 
 struct BsplineForward {
-  int64_t intervals, order;
+  int64_t size, intervals, order;
   double low, per_width;  // per_width = intervals / (high - low)
   const void* x;
   void* out;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kSplineGrain; }
 };
 struct BsplineBackward {
-  int64_t intervals, order;
+  int64_t size, intervals, order;
   double low, per_width;
   const void* dout;
   const void* x;
   void* dx;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kSplineGrain; }
 };
 
-struct BsplineKernels {  // each indexed [float32, float64]
-  Kernel<BsplineForward> forward[2];
-  Kernel<BsplineBackward> backward[2];
+struct BsplineTable {
+  static constexpr const char* name = "bspline";
+  PerDtype<Kernel<BsplineForward>> forward;
+  PerDtype<Kernel<BsplineBackward>> backward;
 };
-template <Isa>
-const BsplineKernels& bspline_kernels();  // specialised in bspline_ref.cpp and, per set, bspline_cpu.cpp
 
 }  // namespace pyformer

@@ -3,10 +3,13 @@
 
 namespace pyformer {
 template <>
-const BsplineKernels& bspline_kernels<PF_ISA::kIsa>() {
-  static constexpr BsplineKernels kernels = {
-      {PF_ISA::bspline_forward_rows<float>, PF_ISA::bspline_forward_rows<double>},
-      {PF_ISA::bspline_backward_rows<float>, PF_ISA::bspline_backward_rows<double>}};
-  return kernels;
+const BsplineTable& KernelsOf<BsplineTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr BsplineTable table = {
+      for_each_float<Kernel<BsplineForward>>(
+          []<class T>() -> Kernel<BsplineForward> { return bspline_forward_rows<T, Accumulator<T>>; }),
+      for_each_float<Kernel<BsplineBackward>>(
+          []<class T>() -> Kernel<BsplineBackward> { return bspline_backward_rows<T, Accumulator<T>>; })};
+  return table;
 }
 }  // namespace pyformer

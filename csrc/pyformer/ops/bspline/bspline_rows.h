@@ -45,47 +45,48 @@ struct BasisRange {
   }
 };
 
-template <Real V>
+// T is what is read and written, V what is computed with.
+template <class T, Real V>
 static void bspline_forward_rows(const BsplineForward& a, int64_t begin, int64_t end) {
-  using T = Element<V>;
-  const T* x = static_cast<const T*>(a.x);
-  T* out = static_cast<T*>(a.out);
+  using A = Element<V>;
+  const auto x = in<T>(a.x);
+  const auto out = to<T>(a.out);
   const int64_t count = a.intervals + a.order;
   for_each_strip<V>(begin, end, [&](int64_t i, int64_t n) {
     const V at = load_strip<V>(x + i, n);
     const SplineCells<V> s(at, a.low, a.per_width);
     V bases[kMaxSplineOrder + 1];
     spline_bases(s.rest, a.order, bases);
-    T cells[kStrip<V>], values[kMaxSplineOrder + 1][kStrip<V>];
+    A cells[kStrip<V>], values[kMaxSplineOrder + 1][kStrip<V>];
     store_strip(s.cell, cells, kStrip<V>);
     for (int64_t r = 0; r <= a.order; ++r) store_strip(bases[r], values[r], kStrip<V>);
     for (int64_t lane = 0; lane < n; ++lane) {
-      T* row = out + (i + lane) * count;
-      const T fill = x[i + lane] == x[i + lane] ? T(0) : x[i + lane];  // NaN stays NaN
+      const auto row = out + (i + lane) * count;
+      const A value = x[i + lane], fill = value == value ? A(0) : value;  // NaN stays NaN
       for (int64_t j = 0; j < count; ++j) row[j] = fill;
-      const BasisRange<T> range(cells[lane], a.intervals, a.order);
+      const BasisRange<A> range(cells[lane], a.intervals, a.order);
       for (int64_t r = range.begin; r < range.end; ++r) row[range.cell + r] = values[r][lane];
     }
   });
 }
 
 // dx = sum_r dout[c + r] (N[order - 1, r - 1] - N[order - 1, r]) / w
-template <Real V>
+template <class T, Real V>
 static void bspline_backward_rows(const BsplineBackward& a, int64_t begin, int64_t end) {
-  using T = Element<V>;
-  const T *x = static_cast<const T*>(a.x), *dout = static_cast<const T*>(a.dout);
-  T* dx = static_cast<T*>(a.dx);
+  using A = Element<V>;
+  const auto x = in<T>(a.x), dout = in<T>(a.dout);
+  const auto dx = to<T>(a.dx);
   const int64_t count = a.intervals + a.order;
   const V zero = splat<V>(0);
   for_each_strip<V>(begin, end, [&](int64_t i, int64_t n) {
     const SplineCells<V> s(load_strip<V>(x + i, n), a.low, a.per_width);
     V bases[kMaxSplineOrder + 1];
     spline_bases(s.rest, a.order - 1, bases);
-    T cells[kStrip<V>], gathered[kMaxSplineOrder + 1][kStrip<V>] = {};
+    A cells[kStrip<V>], gathered[kMaxSplineOrder + 1][kStrip<V>] = {};
     store_strip(s.cell, cells, kStrip<V>);
     for (int64_t lane = 0; lane < n; ++lane) {
-      const BasisRange<T> range(cells[lane], a.intervals, a.order);
-      const T* row = dout + (i + lane) * count;
+      const BasisRange<A> range(cells[lane], a.intervals, a.order);
+      const auto row = dout + (i + lane) * count;
       for (int64_t r = range.begin; r < range.end; ++r) gathered[r][lane] = row[range.cell + r];
     }
     V sum = zero;
@@ -93,7 +94,7 @@ static void bspline_backward_rows(const BsplineBackward& a, int64_t begin, int64
       const V slope = (r > 0 ? bases[r - 1] : zero) - (r < a.order ? bases[r] : zero);
       sum = fma(load_strip<V>(gathered[r], kStrip<V>), slope, sum);
     }
-    store_strip(sum * splat<V>(T(a.per_width)), dx + i, n);
+    store_strip(sum * splat<V>(A(a.per_width)), dx + i, n);
   });
 }
 

@@ -1,67 +1,49 @@
 #include "pyformer/ops/cfc/cfc.h"
 
-#include "pyformer/base/dispatch.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/cfc/cfc_kernels.h"
 #include "pyformer/ops/linear/linear.h"
 
 namespace pyformer {
 
-static const KernelSets<CfcKernels>& sets() {
-  static const auto sets = kernel_sets<CfcKernels>([]<Isa isa>() { return &cfc_kernels<isa>(); });
-  return sets;
-}
-
 static void check_elapsed(const Array& elapsed, const Array& x) {
   if (!elapsed.defined()) return;
-  if (elapsed.dtype() != x.dtype())
-    throw TypeError(cat("cfc: elapsed must be ", name(x.dtype()), " as x is, got ", name(elapsed.dtype())));
+  check_alike("cfc", "elapsed", elapsed, "x", x);
   const Shape expected = {x.dim(0), x.dim(1)};
   if (!(elapsed.shape() == expected))
     throw ValueError(cat("cfc: elapsed must be (B, T) = ", expected.str(), ", got ", elapsed.shape().str()));
 }
 
-static StepRows elapsed_rows(const Array& elapsed, int64_t t) {
-  if (!elapsed.defined()) return {};
-  return {static_cast<char*>(elapsed.raw()) + t * item_bytes(elapsed.dtype()), elapsed.dim(1)};
-}
-
-CfcResult cfc_forward(const RecurrentOperands& in, const Array& elapsed, bool reverse) {
-  const RecurrentShape s = check_recurrent("cfc", in, 3, reverse);
-  check_elapsed(elapsed, in.x);
-  const DType dtype = in.x.dtype();
-  const auto kernel = find_kernel("cfc", sets(), &CfcKernels::forward, dtype);
+CfcResult cfc_forward(const RecurrentOperands& operands, const Array& elapsed, bool reverse) {
+  const RecurrentShape s = check_recurrent("cfc", operands, 3, reverse);
+  check_elapsed(elapsed, operands.x);
+  const RecurrentOperands in = wide(operands);
   CfcResult r;
   r.gates = linear_forward(in.x, in.w_ih, in.b_ih, Activation::none, {}, false).out;
-  r.out = Array::empty({s.batch, s.steps, s.hidden}, dtype);
-  recur(s, r.out, state_or_zeros(in.h0, s, dtype), in.w_hh, in.b_hh,
-        [&](int64_t t, const StepRows&, const Array& recurrent, int64_t begin, int64_t end) {
-          const CfcForward args = {s.hidden,
-                                   {recurrent.raw(), 3 * s.hidden},
-                                   step_rows(r.gates, t),
-                                   elapsed_rows(elapsed, t),
-                                   step_rows(r.out, t)};
-          kernel(args, begin, end);
-        });
+  r.out = in.x.like({s.batch, s.steps, s.hidden});
+  const Array h_first = state_or_zeros(in.h0, s, in.x), wide_elapsed = wide(elapsed);
+  run("cfc", &CfcTable::forward, in.x,
+      CfcWalk{s, in.x.dtype(), in.w_hh.raw(), in.b_hh.raw(), h_first.raw(), wide_elapsed.raw(), r.gates.raw(),
+              r.out.raw()});
   r.h_last = step_copy(r.out, s.time(s.steps - 1));
   return r;
 }
 
-CfcGradient cfc_backward(const Array& dout, const Array& dh_last, const RecurrentOperands& in, const Array& elapsed,
-                         bool reverse, const CfcResult& r, const Needs& need) {
+CfcGradient cfc_backward(const Array& dout, const Array& dh_last, const RecurrentOperands& operands,
+                         const Array& elapsed, bool reverse, const CfcResult& r, const Needs& need) {
+  const RecurrentOperands in = wide(operands);
   const RecurrentShape s = {in.x.dim(0), in.x.dim(1), in.w_hh.dim(1), 3, reverse};
-  const DType dtype = in.x.dtype();
-  const auto kernel = find_kernel("cfc", sets(), &CfcKernels::backward, dtype);
-  const Array dgates = Array::empty(r.gates.shape(), dtype), dh = dh_last.copy();
-  recur_backward(s, dgates, in.w_hh, dh, false, [&](int64_t t, int64_t, int64_t begin, int64_t end) {
-    const CfcBackward args = {s.hidden,           step_rows(r.gates, t), elapsed_rows(elapsed, t),
-                              step_rows(dout, t), {dh.raw(), s.hidden},  step_rows(dgates, t)};
-    kernel(args, begin, end);
-  });
+  const Array dgates = in.x.like(r.gates.shape()), dh = wide_copy(dh_last);
+  const Array wide_dout = wide(dout), wide_elapsed = wide(elapsed);
+  run("cfc", &CfcTable::backward, in.x,
+      CfcWalkBackward{s, in.x.dtype(), in.w_hh.raw(), wide_elapsed.raw(), r.gates.raw(), wide_dout.raw(), dh.raw(),
+                      dgates.raw()});
   LinearGradient inputs =
       linear_backward(dgates, in.x, in.w_ih, {}, Activation::none, need[0], need[1], need[3] || need[4]);
   CfcGradient g = {inputs.dx, inputs.dweight, {}, {}, {}, {}};
   if (need[2]) {
-    const Array previous = previous_states(r.out, state_or_zeros(in.h0, s, dtype), s);
+    const Array previous = previous_states(r.out, state_or_zeros(in.h0, s, in.x), s);
     g.dw_hh = linear_backward(dgates, previous, in.w_hh, {}, Activation::none, false, true, false).dweight;
   }
   if (need[3]) g.db_ih = inputs.dbias;
@@ -76,7 +58,7 @@ std::vector<Tensor> cfc(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh,
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
   const CfcResult r = cfc_forward(in, elapsed.array(), reverse);
   return record_outputs(
-      "cfc", {x, w_ih, w_hh, b_ih, b_hh, h0}, {r.out, r.h_last},
+      "cfc", {x, w_ih, w_hh, b_ih, b_hh, h0}, {cast(r.out, x.dtype()), cast(r.h_last, x.dtype())},
       [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), elapsed = save(elapsed), out = save(r.out),
        gates = r.gates, reverse](const std::vector<Array>& douts, const Needs& need) -> Gradients {
         const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0()};

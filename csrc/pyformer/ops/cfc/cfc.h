@@ -9,11 +9,11 @@
 // out (B, T, H) holds every h_t, hT (B, H) the last. reverse: from the last token to the first.
 // Saved for backward: x, the weights, h0, elapsed, out, and s, g, k. Order of sums: recurrent.h.
 #pragma once
-#include "pyformer/ops/lstm/recurrent.h"
+#include "pyformer/ops/recurrent/recurrent.h"
 
 namespace pyformer {
 
-struct CfcResult {
+struct CfcResult {  // all in the accumulator of the operands' dtype
   Array out, h_last;
   Array gates;  // (B, T, 3 H): s, g, k
 };

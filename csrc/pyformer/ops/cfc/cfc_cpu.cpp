@@ -3,11 +3,10 @@
 
 namespace pyformer {
 template <>
-const CfcKernels& cfc_kernels<PF_ISA::kIsa>() {
-  using PF_ISA::Vec;
-  static constexpr CfcKernels kernels = {
-      {PF_ISA::cfc_forward_rows<Vec<float>>, PF_ISA::cfc_forward_rows<Vec<double>>},
-      {PF_ISA::cfc_backward_rows<Vec<float>>, PF_ISA::cfc_backward_rows<Vec<double>>}};
-  return kernels;
+const CfcStepTable& KernelsOf<CfcStepTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr CfcStepTable table = {{{cfc_forward_rows<Vec<float>>, cfc_forward_rows<Vec<double>>}},
+                                         {{cfc_backward_rows<Vec<float>>, cfc_backward_rows<Vec<double>>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -3,9 +3,10 @@
 
 namespace pyformer {
 template <>
-const CfcKernels& cfc_kernels<PF_ISA::kIsa>() {
-  static constexpr CfcKernels kernels = {{PF_ISA::cfc_forward_rows<float>, PF_ISA::cfc_forward_rows<double>},
-                                         {PF_ISA::cfc_backward_rows<float>, PF_ISA::cfc_backward_rows<double>}};
-  return kernels;
+const CfcStepTable& KernelsOf<CfcStepTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr CfcStepTable table = {{{cfc_forward_rows<float>, cfc_forward_rows<double>}},
+                                         {{cfc_backward_rows<float>, cfc_backward_rows<double>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -6,7 +6,7 @@
 //                     (o, kh, kw) and the one (i, j) that it would have come from
 //
 // x (N, C, H, W), weight (O, C / groups, KH, KW) or, transposed, (C, O / groups, KH, KW), bias (O,) or absent; group g
-// of the input channels makes group g of the output channels. conv1d is conv2d of (N, C, T, 1). float32 or float64.
+// of the input channels makes group g of the output channels. conv1d is conv2d of (N, C, T, 1).
 // Output extents: conv (H + 2 padding - dilation (KH - 1) - 1) / stride + 1, rounded down; transposed
 // (H - 1) stride - 2 padding + dilation (KH - 1) + 1 + output_padding. Saved for backward: x, weight.
 //
@@ -25,17 +25,6 @@ struct ConvOptions {
   int64_t output_padding[2] = {0, 0};  // transposed only
   int64_t groups = 1;
 };
-
-struct ConvGradient {
-  Array dx, dweight, dbias;  // undefined where not wanted
-};
-
-Array conv2d_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options);
-ConvGradient conv2d_backward(const Array& dout, const Array& x, const Array& weight, const ConvOptions& options,
-                             bool need_dx, bool need_dweight, bool need_dbias);
-Array conv_transpose2d_forward(const Array& x, const Array& weight, const Array& bias, const ConvOptions& options);
-ConvGradient conv_transpose2d_backward(const Array& dout, const Array& x, const Array& weight,
-                                       const ConvOptions& options, bool need_dx, bool need_dweight, bool need_dbias);
 
 // x (N, C, T), weight (O, C / groups, K); only the first of each pair of options counts.
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, ConvOptions options);

@@ -2,8 +2,8 @@
 // along its columns only; taps in other rows are reached by their offset. Sums are made a tile in registers at a time:
 // vectors run along positions (dweight: along m), the other operand is broadcast. Order as in conv_ref.cpp.
 #include "pyformer/ops/conv/conv_kernels.h"
-#include "pyformer/ops/matmul/matmul_kernels.h"
 #include "pyformer/ops/matmul/matmul_pack.h"
+#include "pyformer/ops/matmul/panels.h"
 
 namespace pyformer::PF_ISA {
 
@@ -256,10 +256,10 @@ static void weight(const ConvWeight& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const ConvKernels& conv_kernels<PF_ISA::kIsa>() {
+const ConvSumsTable& KernelsOf<ConvSumsTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr ConvKernels kernels = {
-      {kTileRows<float>, kTileRows<double>}, {sum<float>, sum<double>}, {weight<float>, weight<double>}};
-  return kernels;
+  static constexpr ConvSumsTable table = {
+      {{kTileRows<float>, kTileRows<double>}}, {{sum<float>, sum<double>}}, {{weight<float>, weight<double>}}};
+  return table;
 }
 }  // namespace pyformer

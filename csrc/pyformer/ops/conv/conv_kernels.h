@@ -1,8 +1,52 @@
-// What conv's kernels see: sums over k = (channel, tap_y, tap_x) at positions (i, j), row-major.
+// What conv's programs and kernels see: sums over k = (channel, tap_y, tap_x) at positions (i, j), row-major.
 #pragma once
 #include "pyformer/base/kernel.h"
 
 namespace pyformer {
+
+// Both ops seen as the map of `image` (N, groups * C, H, W) to `result` (N, groups * O, rows, cols) by
+// weight (groups * O, C, KH, KW): conv2d is that map, conv_transpose2d its transpose.
+struct ConvGeometry {
+  int64_t N, groups, C, O;
+  int64_t size[2], positions[2], kernel[2];  // of an image plane, a result plane, the kernel
+  int64_t stride[2], padding[2], dilation[2];
+
+  int64_t taps() const { return kernel[0] * kernel[1]; }
+  int64_t image_elements() const { return N * groups * C * size[0] * size[1]; }
+  int64_t result_elements() const { return N * groups * O * positions[0] * positions[1]; }
+  int64_t weight_elements() const { return groups * O * C * taps(); }
+};
+
+// image -> result, or result -> image.
+struct ConvMap {
+  ConvGeometry g;
+  DType dtype;
+  const void* from;
+  const void* weight;
+  const void* bias;  // null: zeros
+  void* to;
+};
+
+// The gradient of the weight: a sum for each range of images.
+struct ConvWeightGradient {
+  static constexpr int64_t kImageRanges = 8;
+  ConvGeometry g;
+  DType dtype;
+  const void* image;
+  const void* dresult;
+  void* dweight;  // (image_ranges, weight), in the accumulator's dtype
+  int64_t image_ranges() const { return g.N < kImageRanges ? g.N : kImageRanges; }
+};
+
+struct ConvTable {
+  static constexpr const char* name = "conv";
+  PerDtype<Program<ConvMap>> to_result, to_image;
+  PerDtype<Program<ConvWeightGradient>> weight_gradient;
+};
+template <Isa isa>
+struct KernelsOf<ConvTable, isa> {
+  static const ConvTable& table();
+};
 
 // Term k at (i, j) is element (i * step_y + dy[tap_y], j * step_x + dx[tap_x]) of the channel's plane, 0 outside it.
 //
@@ -31,7 +75,7 @@ struct ConvSum {
   const void* bias;    // (groups, m) or null
   void* out;           // (images, groups, m) planes
   int64_t out_plane, out_row, out_col;  // strides of planes and positions
-  void* scratch;
+  void* scratch;                        // of a task
 };
 
 // Work item: the images of one range, some channels of one group; items are (range, group, channel block). Sums run
@@ -43,7 +87,7 @@ struct ConvWeight {
   const void* x;       // (images, groups, channels, height, width)
   const void* dout;    // (images, groups, m, rows, cols)
   void* dweight;       // (image_ranges, groups, m, k)
-  void* scratch;       // gathered x, dout as [position][padded m], sums as [k][padded m]
+  void* scratch;       // of a task: gathered x, dout as [position][padded m], sums as [k][padded m]
   void* packed_dout;
   void* sums;
 };
@@ -51,12 +95,12 @@ struct ConvWeight {
 // m rounded up to whole vectors of every kind.
 inline __attribute__((always_inline)) int64_t padded_m(int64_t m) { return (m + kLanes - 1) / kLanes * kLanes; }
 
-struct ConvKernels {  // each indexed [float32, float64]
-  int64_t tile_rows[2];
-  Kernel<ConvSum> sum[2];
-  Kernel<ConvWeight> weight[2];
+// What the host's programs are made of.
+struct ConvSumsTable {
+  static constexpr const char* name = "conv_sums";
+  PerDtype<int64_t> tile_rows;
+  PerDtype<Kernel<ConvSum>> sum;
+  PerDtype<Kernel<ConvWeight>> weight;
 };
-template <Isa>
-const ConvKernels& conv_kernels();  // specialised in conv_ref.cpp and, per set, conv_cpu.cpp
 
 }  // namespace pyformer

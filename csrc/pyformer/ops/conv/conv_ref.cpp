@@ -79,9 +79,9 @@ static void weight(const ConvWeight& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const ConvKernels& conv_kernels<PF_ISA::kIsa>() {
+const ConvSumsTable& KernelsOf<ConvSumsTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr ConvKernels kernels = {{1, 1}, {sum<float>, sum<double>}, {weight<float>, weight<double>}};
-  return kernels;
+  static constexpr ConvSumsTable table = {{{1, 1}}, {{sum<float>, sum<double>}}, {{weight<float>, weight<double>}}};
+  return table;
 }
 }  // namespace pyformer

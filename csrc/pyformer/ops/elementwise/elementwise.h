@@ -6,13 +6,15 @@
 //   equal not_equal less less_equal greater greater_equal  bool; logical_and logical_or logical_not on bool
 //   where                                                  out = cond ? a : b, all three broadcast
 //
-// Both operands have one dtype: nothing is promoted. float32 and float64 everywhere; int64 and int32 (wrapping) in add,
-// subtract, multiply, floor_divide, maximum, minimum, negate, abs, square and comparisons; equal to less_equal and
-// where also take bool, where takes every dtype. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is NaN.
+// Both operands have one dtype: nothing is promoted. Floats everywhere but in floor_divide and logic; integers, which
+// wrap around, in add, subtract, multiply, floor_divide, maximum, minimum, negate, abs, square and comparisons;
+// comparisons also take bool, where takes every dtype. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is
+// NaN.
 //
 // Gradients: multiply saves the operand that the other's gradient needs; divide, maximum, minimum and power save both;
-// exp, sqrt, tanh, sigmoid and relu save out; log, abs, sin, cos, square and silu save x. abs has gradient 0 at 0;
-// equal operands of maximum and minimum get half each; power has da = 0 where b = 0 and db = 0 where a = 0, b >= 0.
+// exp, sqrt, tanh, sigmoid and relu save out; log, abs, sin, cos, square and silu save x (of 16-bit floats, whose out
+// is rounded, all of these save x). abs has gradient 0 at 0; equal operands of maximum and minimum get half each; power
+// has da = 0 where b = 0 and db = 0 where a = 0, b >= 0.
 //
 // The gradient of a broadcast operand is a sum over the axes it was broadcast along (sum_to). Neighbouring such axes
 // count as one; the last are summed first. Where the summed axes are the last ones: the row-reduction rule. Elsewhere:
@@ -46,7 +48,7 @@ Array silu_forward(const Array& x);
 
 Array where_forward(const Array& cond, const Array& a, const Array& b);
 
-// float32 or float64 x summed to a shape that broadcasts to its own; x itself if the shapes are equal.
+// Floats x summed, in their accumulator, to a shape that broadcasts to theirs; x itself if the shapes are equal.
 Array sum_to(const Array& x, const Shape& shape);
 
 Tensor add(const Tensor& a, const Tensor& b);

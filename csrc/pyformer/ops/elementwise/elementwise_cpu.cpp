@@ -29,7 +29,8 @@ static PF_INLINE void fill_row(T* out, int64_t size, bool nontemporal, const F& 
 template <class F, class T, bool steps_a, bool steps_b>
 static void binary_row(T* out, bool nontemporal, const T* a, const T* b, int64_t n) {
   fill_row(
-      out, n, nontemporal, [](Vec<T> x, Vec<T> y) { return F::at(x, y); }, Reader<T, steps_a>(a), Reader<T, steps_b>(b));
+      out, n, nontemporal, [](Vec<T> x, Vec<T> y) { return F::at(x, y); }, Reader<T, steps_a>(a),
+      Reader<T, steps_b>(b));
 }
 
 template <class F, class T, bool steps_a, bool steps_b>
@@ -69,6 +70,8 @@ static PF_INLINE void sum_strip(const T* x, T* out, int64_t length, int64_t inne
 }
 
 struct Loops {
+  static constexpr bool kAllFloats = false;
+
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {
     fill_row(
@@ -113,7 +116,7 @@ struct Loops {
 
   template <class T>
   static void sum_columns(const SumColumns& a, int64_t begin, int64_t end) {
-    const int64_t strips = (a.inner + a.kStrip - 1) / a.kStrip;
+    const int64_t strips = a.strips();
     for (int64_t item = begin; item < end; ++item) {
       const int64_t outer = item / strips, first = item % strips * a.kStrip, left = a.inner - first;
       const T* x = static_cast<const T*>(a.x) + outer * a.length * a.inner + first;
@@ -140,8 +143,8 @@ struct Loops {
 
 namespace pyformer {
 template <>
-const ElementwiseKernels& elementwise_kernels<PF_ISA::kIsa>() {
-  static constexpr ElementwiseKernels kernels = PF_ISA::elementwise::kernels_of<PF_ISA::elementwise::Loops>();
-  return kernels;
+const ElementwiseTable& KernelsOf<ElementwiseTable, PF_ISA::kIsa>::table() {
+  static constexpr ElementwiseTable table = PF_ISA::elementwise::table_of<PF_ISA::elementwise::Loops>();
+  return table;
 }
 }  // namespace pyformer

@@ -2,7 +2,7 @@
 // same operations in the same order, so every instruction set gives the same bits.
 //
 //   F::at(x)             or F::at(a, b)            the value
-//   F::gradient(d, s)                              the gradient, s the saved value: x, or out where it says so
+//   F::gradient(d, s)                              the gradient, s the saved value: x, or out where kSavesOut
 //   F::da(d, a, b), F::db(d, a, b)                 the two gradients of a binary function, d the output's gradient
 #pragma once
 #include "pyformer/base/math.h"
@@ -93,6 +93,7 @@ struct Negate {
   }
 };
 struct Exp {
+  static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
     return exp(x);
@@ -103,6 +104,7 @@ struct Exp {
   }
 };
 struct Log {
+  static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
     return log(x);
@@ -113,6 +115,7 @@ struct Log {
   }
 };
 struct Sqrt {
+  static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
     return sqrt(x);
@@ -123,6 +126,7 @@ struct Sqrt {
   }
 };
 struct Abs {
+  static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
     return abs(x);
@@ -133,6 +137,7 @@ struct Abs {
   }
 };
 struct Sin {
+  static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
     return sin(x);
@@ -143,6 +148,7 @@ struct Sin {
   }
 };
 struct Cos {
+  static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
     return cos(x);
@@ -153,6 +159,7 @@ struct Cos {
   }
 };
 struct Square {
+  static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
     return x * x;
@@ -163,6 +170,7 @@ struct Square {
   }
 };
 struct Tanh {
+  static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
     return tanh(x);
@@ -173,6 +181,7 @@ struct Tanh {
   }
 };
 struct Sigmoid {
+  static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
     return sigmoid(x);
@@ -183,6 +192,7 @@ struct Sigmoid {
   }
 };
 struct Relu {
+  static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
     return select(x <= splat<V>(0), splat<V>(0), x);
@@ -193,6 +203,7 @@ struct Relu {
   }
 };
 struct Silu {
+  static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
     return silu(x);
@@ -221,30 +232,35 @@ struct GradientOfB {
 
 // ---- the table, from a class of loops ---------------------------------------------------------------------------
 
+// Entries of get.operator()<T>() for float, double and, where the loops have them, the 16-bit types.
+template <class Loops, class Args, class Get>
+static constexpr void put(PerDtype<Kernel<Args>>& row, const Get& get) {
+  if constexpr (Loops::kAllFloats)
+    row = for_each_float<Kernel<Args>>(get);
+  else
+    row = {{get.template operator()<float>(), get.template operator()<double>()}};
+}
+
 template <class Loops, class F>
-static constexpr void put(Kernel<Binary> (&row)[2]) {
-  row[0] = Loops::template binary<F, float>;
-  row[1] = Loops::template binary<F, double>;
+static constexpr void put(PerDtype<Kernel<Binary>>& row) {
+  put<Loops>(row, []<class T>() -> Kernel<Binary> { return Loops::template binary<F, T>; });
 }
 template <class Loops, class F>
-static constexpr void put(Kernel<BinaryGradient> (&row)[2]) {
-  row[0] = Loops::template binary_gradient<F, float>;
-  row[1] = Loops::template binary_gradient<F, double>;
+static constexpr void put(PerDtype<Kernel<BinaryGradient>>& row) {
+  put<Loops>(row, []<class T>() -> Kernel<BinaryGradient> { return Loops::template binary_gradient<F, T>; });
 }
 template <class Loops, class F>
-static constexpr void put(Kernel<Unary> (&row)[2]) {
-  row[0] = Loops::template unary<F, float>;
-  row[1] = Loops::template unary<F, double>;
+static constexpr void put(PerDtype<Kernel<Unary>>& row) {
+  put<Loops>(row, []<class T>() -> Kernel<Unary> { return Loops::template unary<F, T>; });
 }
 template <class Loops, class F>
-static constexpr void put(Kernel<UnaryGradient> (&row)[2]) {
-  row[0] = Loops::template unary_gradient<F, float>;
-  row[1] = Loops::template unary_gradient<F, double>;
+static constexpr void put(PerDtype<Kernel<UnaryGradient>>& row) {
+  put<Loops>(row, []<class T>() -> Kernel<UnaryGradient> { return Loops::template unary_gradient<F, T>; });
 }
 
 template <class Loops>
-static constexpr ElementwiseKernels kernels_of() {
-  ElementwiseKernels k = {};
+static constexpr ElementwiseTable table_of() {
+  ElementwiseTable k = {};
   put<Loops, Add>(k.add);
   put<Loops, Subtract>(k.subtract);
   put<Loops, Multiply>(k.multiply);
@@ -282,10 +298,8 @@ static constexpr ElementwiseKernels kernels_of() {
   put<Loops, Relu>(k.relu_dx);
   put<Loops, Silu>(k.silu);
   put<Loops, Silu>(k.silu_dx);
-  k.sum_columns[0] = Loops::template sum_columns<float>;
-  k.sum_columns[1] = Loops::template sum_columns<double>;
-  k.sum_rows[0] = Loops::template sum_rows<float>;
-  k.sum_rows[1] = Loops::template sum_rows<double>;
+  put<Loops>(k.sum_columns, []<class T>() -> Kernel<SumColumns> { return Loops::template sum_columns<T>; });
+  put<Loops>(k.sum_rows, []<class T>() -> Kernel<SumRows> { return Loops::template sum_rows<T>; });
   return k;
 }
 

@@ -49,68 +49,97 @@ static inline __attribute__((always_inline)) void walk_rows(const Operands<N>& i
   }
 }
 
-// Work item of all four: one element of the output.
+constexpr int64_t kElementwiseGrain = int64_t(1) << 14;
+
+// Work item of these five: one element of the output.
 // nontemporal: the output goes past the caches.
 struct Unary {
+  int64_t size;
   const void* x;
   void* out;
-  bool nontemporal = false;
+  bool nontemporal;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kElementwiseGrain; }
 };
 struct UnaryGradient {
+  int64_t size;
   const void* dout;
-  const void* saved;  // x or out, whichever elementwise_functions.h says
+  const void* saved;  // x or out, whichever elementwise_functions.h says; of 16-bit floats, whose out is rounded, x
   void* dx;
-  bool nontemporal = false;
+  bool nontemporal;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kElementwiseGrain; }
 };
 struct Binary {
+  int64_t size;
   Operands<2> in;  // a, b
   void* out;
-  bool nontemporal = false;
+  bool wide;  // out is in the accumulator's dtype: it is a gradient that is summed next
+  bool nontemporal;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kElementwiseGrain; }
 };
 struct BinaryGradient {
+  int64_t size;
   Operands<3> in;  // dout, which has the output's shape, a, b
   void* out;       // the gradient of one operand, before it is summed to the operand's shape
-  bool nontemporal = false;
+  bool wide;       // out is in the accumulator's dtype
+  bool nontemporal;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kElementwiseGrain; }
+};
+struct Select {
+  int64_t size;
+  Operands<3> in;  // cond (bool), a, b
+  void* out;
+  int64_t items() const { return size; }
+  int64_t grain() const { return kElementwiseGrain; }
 };
 
 // Work item: a strip of kStrip columns of one matrix.
 struct SumColumns {
   static constexpr int64_t kStrip = 64;
-  int64_t length, inner;
+  int64_t outer, length, inner;
   const void* x;  // (outer, length, inner)
-  void* out;      // (outer, inner)
+  void* out;      // (outer, inner), in the accumulator's dtype
+  int64_t strips() const { return (inner + kStrip - 1) / kStrip; }
+  int64_t items() const { return outer * strips(); }
+  int64_t grain() const { return grain_of_rows(length * (inner < kStrip ? inner : kStrip)); }
 };
 // Work item: one row.
 struct SumRows {
-  int64_t length;
+  int64_t rows, length;
   const void* x;  // (rows, length)
-  void* out;      // (rows,)
+  void* out;      // (rows,), in the accumulator's dtype
+  int64_t items() const { return rows; }
+  int64_t grain() const { return grain_of_rows(length); }
 };
 
-struct ElementwiseKernels {  // each indexed [float32, float64]
-  Kernel<Binary> add[2], subtract[2], multiply[2], divide[2], maximum[2], minimum[2], power[2];
-  Kernel<BinaryGradient> divide_db[2], maximum_da[2], maximum_db[2], minimum_da[2], minimum_db[2], power_da[2],
-      power_db[2];
-  Kernel<Unary> negate[2], exp[2], log[2], sqrt[2], abs[2], sin[2], cos[2], square[2], tanh[2], sigmoid[2], relu[2],
-      silu[2];
-  Kernel<UnaryGradient> exp_dx[2], log_dx[2], sqrt_dx[2], abs_dx[2], sin_dx[2], cos_dx[2], square_dx[2], tanh_dx[2],
-      sigmoid_dx[2], relu_dx[2], silu_dx[2];
-  Kernel<SumColumns> sum_columns[2];
-  Kernel<SumRows> sum_rows[2];
+// The one work item: all integers.
+struct FindZero {
+  int64_t size;
+  const void* x;
+  int64_t* found;  // 1 if one of them is 0, else 0
+  int64_t items() const { return 1; }
+  int64_t grain() const { return 1; }
 };
-template <Isa>
-const ElementwiseKernels& elementwise_kernels();  // specialised in elementwise_ref.cpp and elementwise_cpu.cpp
 
-// Integers (wrapping) and comparisons are plain loops, the same for every instruction set.
-struct IntegerKernels {  // each indexed [int64, int32]
-  Kernel<Binary> add[2], subtract[2], multiply[2], floor_divide[2], maximum[2], minimum[2];
-  Kernel<Unary> negate[2], abs[2], square[2];
+// Integers (wrapping), bool and comparisons are plain loops, in the reference alone.
+struct ElementwiseTable {
+  static constexpr const char* name = "elementwise";
+  PerDtype<Kernel<Binary>> add, subtract, multiply, divide, maximum, minimum, power;
+  PerDtype<Kernel<BinaryGradient>> divide_db, maximum_da, maximum_db, minimum_da, minimum_db, power_da, power_db;
+  PerDtype<Kernel<Unary>> negate, exp, log, sqrt, abs, sin, cos, square, tanh, sigmoid, relu, silu;
+  PerDtype<Kernel<UnaryGradient>> exp_dx, log_dx, sqrt_dx, abs_dx, sin_dx, cos_dx, square_dx, tanh_dx, sigmoid_dx,
+      relu_dx, silu_dx;
+  PerDtype<Kernel<SumColumns>> sum_columns;
+  PerDtype<Kernel<SumRows>> sum_rows;
+  PerDtype<Kernel<Binary>> floor_divide;
+  PerDtype<Kernel<FindZero>> find_zero;
+  PerDtype<Kernel<Binary>> equal, not_equal, less, less_equal;  // out: bool
+  PerDtype<Kernel<Binary>> logical_and, logical_or;
+  PerDtype<Kernel<Unary>> logical_not;
+  PerDtype<Kernel<Select>> where;
 };
-const IntegerKernels& integer_kernels();
-
-struct CompareKernels {  // each indexed by DType; null for dtypes that are storage only
-  Kernel<Binary> equal[7], not_equal[7], less[7], less_equal[7];
-};
-const CompareKernels& compare_kernels();
 
 }  // namespace pyformer

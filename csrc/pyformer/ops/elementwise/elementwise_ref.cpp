@@ -1,62 +1,147 @@
 // Elementwise ops, plain loops over the formulas of elementwise_functions.h, and the two sums that take a gradient
-// back to the shape of a broadcast operand.
+// back to the shape of a broadcast operand. 16-bit floats go through the float loops, a chunk at a time: widened,
+// computed, rounded once.
+#include "pyformer/base/element.h"
 #include "pyformer/base/reduce.h"
 #include "pyformer/ops/elementwise/elementwise_functions.h"
+#include "pyformer/ops/elementwise/elementwise_integers.h"
 
 namespace pyformer::PF_ISA::elementwise {
 namespace {
 
+constexpr int64_t kChunk = 256;
+
+template <class T>
+constexpr bool kIsHalf = sizeof(T) == 2;
+
+template <class T>
+void widen(const T* x, int64_t n, float* wide) {
+  for (int64_t i = 0; i < n; ++i) wide[i] = widened(x[i]);
+}
+template <class T>
+void round(const float* wide, int64_t n, T* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = rounded<T>(wide[i]);
+}
+
+template <class T>
+void unary_by_float(const Unary& a, int64_t begin, int64_t end, Kernel<Unary> compute) {
+  float x[kChunk], out[kChunk];
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    widen(static_cast<const T*>(a.x) + i, n, x);
+    compute({n, x, out, false}, 0, n);
+    round(out, n, static_cast<T*>(a.out) + i);
+  }
+}
+
+// value, where there is one, computes out from the saved x.
+template <class T>
+void gradient_by_float(const UnaryGradient& a, int64_t begin, int64_t end, Kernel<UnaryGradient> compute,
+                       Kernel<Unary> value) {
+  float dout[kChunk], x[kChunk], out[kChunk], dx[kChunk];
+  for (int64_t i = begin; i < end; i += kChunk) {
+    const int64_t n = end - i < kChunk ? end - i : kChunk;
+    widen(static_cast<const T*>(a.dout) + i, n, dout);
+    widen(static_cast<const T*>(a.saved) + i, n, x);
+    if (value) value({n, x, out, false}, 0, n);
+    compute({n, dout, value ? out : x, dx, false}, 0, n);
+    round(dx, n, static_cast<T*>(a.dx) + i);
+  }
+}
+
+// Args: Binary or BinaryGradient, of N operands.
+template <class T, class Args, int N>
+void rows_by_float(const Args& args, const Operands<N>& in, int64_t begin, int64_t end, Kernel<Args> compute) {
+  float operands[N][kChunk], results[kChunk];
+  Args chunk = {};
+  for (int k = 0; k < N; ++k) {
+    chunk.in.data[k] = operands[k];
+    chunk.in.steps[k] = in.steps[k];
+  }
+  walk_rows(in, begin, end, [&](const int64_t* at, int64_t start, int64_t count) {
+    for (int64_t first = 0; first < count; first += kChunk) {
+      const int64_t n = count - first < kChunk ? count - first : kChunk;
+      for (int k = 0; k < N; ++k)
+        widen(static_cast<const T*>(in.data[k]) + at[k] + (in.steps[k] ? first : 0), in.steps[k] ? n : 1, operands[k]);
+      chunk.size = chunk.in.inner = n;
+      chunk.out = args.wide ? static_cast<float*>(args.out) + start + first : results;
+      compute(chunk, 0, n);
+      if (!args.wide) round(results, n, static_cast<T*>(args.out) + start + first);
+    }
+  });
+}
+
 struct Loops {
+  static constexpr bool kAllFloats = true;
+
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {
-    const T* x = static_cast<const T*>(a.x);
-    T* out = static_cast<T*>(a.out);
-    for (int64_t i = begin; i < end; ++i) out[i] = F::at(x[i]);
+    if constexpr (kIsHalf<T>)
+      return unary_by_float<T>(a, begin, end, unary<F, float>);
+    else {
+      const T* x = static_cast<const T*>(a.x);
+      T* out = static_cast<T*>(a.out);
+      for (int64_t i = begin; i < end; ++i) out[i] = F::at(x[i]);
+    }
   }
 
   template <class F, class T>
   static void unary_gradient(const UnaryGradient& a, int64_t begin, int64_t end) {
-    const T* dout = static_cast<const T*>(a.dout);
-    const T* saved = static_cast<const T*>(a.saved);
-    T* dx = static_cast<T*>(a.dx);
-    for (int64_t i = begin; i < end; ++i) dx[i] = F::gradient(dout[i], saved[i]);
+    if constexpr (kIsHalf<T>) {
+      gradient_by_float<T>(a, begin, end, unary_gradient<F, float>, F::kSavesOut ? unary<F, float> : nullptr);
+    } else {
+      const T* dout = static_cast<const T*>(a.dout);
+      const T* saved = static_cast<const T*>(a.saved);
+      T* dx = static_cast<T*>(a.dx);
+      for (int64_t i = begin; i < end; ++i) dx[i] = F::gradient(dout[i], saved[i]);
+    }
   }
 
   template <class F, class T>
   static void binary(const Binary& args, int64_t begin, int64_t end) {
-    walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-      const T* a = static_cast<const T*>(args.in.data[0]) + at[0];
-      const T* b = static_cast<const T*>(args.in.data[1]) + at[1];
-      T* out = static_cast<T*>(args.out) + start;
-      for (int64_t i = 0; i < n; ++i) out[i] = F::at(a[args.in.steps[0] ? i : 0], b[args.in.steps[1] ? i : 0]);
-    });
+    if constexpr (kIsHalf<T>) {
+      rows_by_float<T>(args, args.in, begin, end, binary<F, float>);
+    } else {
+      walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
+        const T* a = static_cast<const T*>(args.in.data[0]) + at[0];
+        const T* b = static_cast<const T*>(args.in.data[1]) + at[1];
+        T* out = static_cast<T*>(args.out) + start;
+        for (int64_t i = 0; i < n; ++i) out[i] = F::at(a[args.in.steps[0] ? i : 0], b[args.in.steps[1] ? i : 0]);
+      });
+    }
   }
 
   template <class F, class T>
   static void binary_gradient(const BinaryGradient& args, int64_t begin, int64_t end) {
-    walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-      const T* dout = static_cast<const T*>(args.in.data[0]) + at[0];
-      const T* a = static_cast<const T*>(args.in.data[1]) + at[1];
-      const T* b = static_cast<const T*>(args.in.data[2]) + at[2];
-      T* out = static_cast<T*>(args.out) + start;
-      for (int64_t i = 0; i < n; ++i) out[i] = F::at(dout[i], a[args.in.steps[1] ? i : 0], b[args.in.steps[2] ? i : 0]);
-    });
+    if constexpr (kIsHalf<T>) {
+      rows_by_float<T>(args, args.in, begin, end, binary_gradient<F, float>);
+    } else {
+      walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
+        const T* dout = static_cast<const T*>(args.in.data[0]) + at[0];
+        const T* a = static_cast<const T*>(args.in.data[1]) + at[1];
+        const T* b = static_cast<const T*>(args.in.data[2]) + at[2];
+        T* out = static_cast<T*>(args.out) + start;
+        for (int64_t i = 0; i < n; ++i)
+          out[i] = F::at(dout[i], a[args.in.steps[1] ? i : 0], b[args.in.steps[2] ? i : 0]);
+      });
+    }
   }
 
   // Chains of additions from +0 over 256 consecutive rows, added in index order.
   template <class T>
   static void sum_columns(const SumColumns& a, int64_t begin, int64_t end) {
-    const int64_t strips = (a.inner + a.kStrip - 1) / a.kStrip;
+    using A = Accumulator<T>;
+    const int64_t strips = a.strips();
     for (int64_t item = begin; item < end; ++item) {
       const int64_t outer = item / strips, first = item % strips * a.kStrip;
       const int64_t last = first + a.kStrip < a.inner ? first + a.kStrip : a.inner;
-      const T* x = static_cast<const T*>(a.x) + outer * a.length * a.inner;
-      T* out = static_cast<T*>(a.out) + outer * a.inner;
+      const auto x = in<T>(a.x) + outer * a.length * a.inner;
+      A* out = static_cast<A*>(a.out) + outer * a.inner;
       for (int64_t c = first; c < last; ++c) {
-        T total = T(0);
+        A total = A(0);
         for (int64_t start = 0; start < a.length; start += kChainLength) {
           const int64_t stop = start + kChainLength < a.length ? start + kChainLength : a.length;
-          T chain = T(0);
+          A chain = A(0);
           for (int64_t r = start; r < stop; ++r) chain = chain + x[r * a.inner + c];
           total = start == 0 ? chain : total + chain;
         }
@@ -68,8 +153,9 @@ struct Loops {
   template <class T>
   static void sum_rows(const SumRows& a, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      const T* x = static_cast<const T*>(a.x) + row * a.length;
-      static_cast<T*>(a.out)[row] = row_sum<T>(a.length, [&](int64_t i) { return x[i]; });
+      using A = Accumulator<T>;
+      const auto x = in<T>(a.x) + row * a.length;
+      static_cast<A*>(a.out)[row] = row_sum<A>(a.length, [&](int64_t i) { return A(x[i]); });
     }
   }
 };
@@ -79,8 +165,9 @@ struct Loops {
 
 namespace pyformer {
 template <>
-const ElementwiseKernels& elementwise_kernels<PF_ISA::kIsa>() {
-  static constexpr ElementwiseKernels kernels = PF_ISA::elementwise::kernels_of<PF_ISA::elementwise::Loops>();
-  return kernels;
+const ElementwiseTable& KernelsOf<ElementwiseTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA::elementwise;
+  static constexpr ElementwiseTable table = integers::with_integers(table_of<Loops>());
+  return table;
 }
 }  // namespace pyformer

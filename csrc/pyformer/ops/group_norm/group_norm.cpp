@@ -1,13 +1,13 @@
 #include "pyformer/ops/group_norm/group_norm.h"
 
-#include "pyformer/core/partials.h"
-#include "pyformer/ops/group_norm/norm_planes.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/norm_planes/norm_planes.h"
 
 namespace pyformer {
 
 static NormSets sets_of(const Array& x, int64_t groups) {
   const int64_t planes = x.dim(1) / groups, size = x.shape().inner(1);
-  return {"group_norm", x.dim(0) * groups, planes, size, planes * size, size, groups, planes, true};
+  return {x.dim(0) * groups, planes, size, planes * size, size, groups, planes, true};
 }
 
 GroupNormResult group_norm_forward(const Array& x, int64_t groups, const Array& weight, const Array& bias, double eps) {
@@ -16,9 +16,8 @@ GroupNormResult group_norm_forward(const Array& x, int64_t groups, const Array& 
     throw ValueError(
         cat("group_norm: groups must divide the ", x.dim(1), " channels of x ", x.shape().str(), ", got ", groups));
   const NormSets n = sets_of(x, groups);
-  const NormStatistics s = norm_statistics(n, x);
-  const Array rstd = reciprocal_deviation(s.var, eps);
-  return {norm_apply(n, x, s.mean, rstd, weight, bias), s.mean, rstd};
+  const NormStatistics s = norm_statistics("group_norm", n, x, eps);
+  return {norm_apply("group_norm", n, x, s.mean, s.rstd, weight, bias), s.mean, s.rstd};
 }
 
 // With xhat = (x - mean) * rstd, g = dout * weight and means over a group
@@ -26,7 +25,7 @@ GroupNormResult group_norm_forward(const Array& x, int64_t groups, const Array& 
 GroupNormGradient group_norm_backward(const Array& dout, const Array& x, int64_t groups, const Array& weight,
                                       const Array& mean, const Array& rstd, bool need_dx, bool need_dweight,
                                       bool need_dbias) {
-  const NormGradient g = norm_gradient(sets_of(x, groups), dout, x, mean, rstd, weight, false, need_dx);
+  const NormGradient g = norm_gradient("group_norm", sets_of(x, groups), dout, x, mean, rstd, weight, false, need_dx);
   const auto over_images = [&](const Array& sums) { return sum_partials(sums.reshape({x.dim(0), x.dim(1)})); };
   return {g.dx, need_dweight ? over_images(g.sum_product) : Array(), need_dbias ? over_images(g.sum) : Array()};
 }

@@ -4,7 +4,7 @@
 //   out = (x - mean) * rstd * weight + bias,  mean and rstd = 1 / sqrt(var + eps) over (C / groups, ...) of x (N, C,
 //   ...)
 //
-// weight and bias are (C,) or absent. float32 or float64. Saved for backward: x, weight, mean, rstd.
+// weight and bias are (C,) or absent. Saved for backward: x, weight, mean, rstd.
 // Order of sums: the row-reduction rule over the positions of a channel; then channels, and in dweight and dbias
 // images, are added in index order.
 #pragma once

@@ -1,51 +1,36 @@
 #include "pyformer/ops/gru/gru.h"
 
-#include "pyformer/base/dispatch.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/gru/gru_kernels.h"
 #include "pyformer/ops/linear/linear.h"
 
 namespace pyformer {
 
-static const KernelSets<GruKernels>& sets() {
-  static const auto sets = kernel_sets<GruKernels>([]<Isa isa>() { return &gru_kernels<isa>(); });
-  return sets;
-}
-
-GruResult gru_forward(const RecurrentOperands& in, bool reverse) {
-  const RecurrentShape s = check_recurrent("gru", in, 3, reverse);
-  const DType dtype = in.x.dtype();
-  const auto kernel = find_kernel("gru", sets(), &GruKernels::forward, dtype);
+GruResult gru_forward(const RecurrentOperands& operands, bool reverse) {
+  const RecurrentShape s = check_recurrent("gru", operands, 3, reverse);
+  const RecurrentOperands in = wide(operands);
   GruResult r;
   r.gates = linear_forward(in.x, in.w_ih, in.b_ih, Activation::none, {}, false).out;
-  r.out = Array::empty({s.batch, s.steps, s.hidden}, dtype);
-  r.candidates = Array::empty(r.out.shape(), dtype);
-  recur(s, r.out, state_or_zeros(in.h0, s, dtype), in.w_hh, in.b_hh,
-        [&](int64_t t, const StepRows& previous, const Array& recurrent, int64_t begin, int64_t end) {
-          const GruForward args = {s.hidden,
-                                   {recurrent.raw(), 3 * s.hidden},
-                                   step_rows(r.gates, t),
-                                   step_rows(r.candidates, t),
-                                   previous,
-                                   step_rows(r.out, t)};
-          kernel(args, begin, end);
-        });
+  r.out = in.x.like({s.batch, s.steps, s.hidden});
+  r.candidates = in.x.like(r.out.shape());
+  const Array h_first = state_or_zeros(in.h0, s, in.x);
+  run("gru", &GruTable::forward, in.x,
+      GruWalk{s, in.x.dtype(), in.w_hh.raw(), in.b_hh.raw(), h_first.raw(), r.gates.raw(), r.candidates.raw(),
+              r.out.raw()});
   r.h_last = step_copy(r.out, s.time(s.steps - 1));
   return r;
 }
 
-GruGradient gru_backward(const Array& dout, const Array& dh_last, const RecurrentOperands& in, bool reverse,
+GruGradient gru_backward(const Array& dout, const Array& dh_last, const RecurrentOperands& operands, bool reverse,
                          const GruResult& r, const Needs& need) {
+  const RecurrentOperands in = wide(operands);
   const RecurrentShape s = {in.x.dim(0), in.x.dim(1), in.w_hh.dim(1), 3, reverse};
-  const DType dtype = in.x.dtype();
-  const auto kernel = find_kernel("gru", sets(), &GruKernels::backward, dtype);
-  const Array du = Array::empty(r.gates.shape(), dtype), dv = Array::empty(r.gates.shape(), dtype);
-  const Array dh = dh_last.copy(), h_first = state_or_zeros(in.h0, s, dtype);
-  recur_backward(s, dv, in.w_hh, dh, true, [&](int64_t t, int64_t step, int64_t begin, int64_t end) {
-    const StepRows previous = step == 0 ? StepRows{h_first.raw(), s.hidden} : step_rows(r.out, reverse ? t + 1 : t - 1);
-    const GruBackward args = {s.hidden,           step_rows(r.gates, t), step_rows(r.candidates, t), previous,
-                              step_rows(dout, t), {dh.raw(), s.hidden},  step_rows(du, t),           step_rows(dv, t)};
-    kernel(args, begin, end);
-  });
+  const Array du = in.x.like(r.gates.shape()), dv = in.x.like(r.gates.shape()), wide_dout = wide(dout);
+  const Array dh = wide_copy(dh_last), h_first = state_or_zeros(in.h0, s, in.x);
+  run("gru", &GruTable::backward, in.x,
+      GruWalkBackward{s, in.x.dtype(), in.w_hh.raw(), h_first.raw(), r.gates.raw(), r.candidates.raw(), r.out.raw(),
+                      wide_dout.raw(), dh.raw(), du.raw(), dv.raw()});
   LinearGradient inputs = linear_backward(du, in.x, in.w_ih, {}, Activation::none, need[0], need[1], need[3]);
   GruGradient g = {inputs.dx, inputs.dweight, {}, inputs.dbias, {}, {}};
   if (need[2] || need[4]) {
@@ -63,7 +48,7 @@ std::vector<Tensor> gru(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh,
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
   const GruResult r = gru_forward(in, reverse);
   return record_outputs(
-      "gru", {x, w_ih, w_hh, b_ih, b_hh, h0}, {r.out, r.h_last},
+      "gru", {x, w_ih, w_hh, b_ih, b_hh, h0}, {cast(r.out, x.dtype()), cast(r.h_last, x.dtype())},
       [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), out = save(r.out), gates = r.gates,
        candidates = r.candidates, reverse](const std::vector<Array>& douts, const Needs& need) -> Gradients {
         const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0()};

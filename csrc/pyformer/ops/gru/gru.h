@@ -10,11 +10,11 @@
 // token 0. Saved for backward: x, the weights, h0, out, the gates, every v_n.
 // Order of sums: recurrent.h.
 #pragma once
-#include "pyformer/ops/lstm/recurrent.h"
+#include "pyformer/ops/recurrent/recurrent.h"
 
 namespace pyformer {
 
-struct GruResult {
+struct GruResult {  // all in the accumulator of the operands' dtype
   Array out, h_last;
   Array gates;       // (B, T, 3 H): r, z, n
   Array candidates;  // (B, T, H): v_n

@@ -3,11 +3,10 @@
 
 namespace pyformer {
 template <>
-const GruKernels& gru_kernels<PF_ISA::kIsa>() {
-  using PF_ISA::Vec;
-  static constexpr GruKernels kernels = {
-      {PF_ISA::gru_forward_rows<Vec<float>>, PF_ISA::gru_forward_rows<Vec<double>>},
-      {PF_ISA::gru_backward_rows<Vec<float>>, PF_ISA::gru_backward_rows<Vec<double>>}};
-  return kernels;
+const GruStepTable& KernelsOf<GruStepTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr GruStepTable table = {{{gru_forward_rows<Vec<float>>, gru_forward_rows<Vec<double>>}},
+                                         {{gru_backward_rows<Vec<float>>, gru_backward_rows<Vec<double>>}}};
+  return table;
 }
 }  // namespace pyformer

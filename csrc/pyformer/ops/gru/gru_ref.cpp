@@ -3,9 +3,10 @@
 
 namespace pyformer {
 template <>
-const GruKernels& gru_kernels<PF_ISA::kIsa>() {
-  static constexpr GruKernels kernels = {{PF_ISA::gru_forward_rows<float>, PF_ISA::gru_forward_rows<double>},
-                                         {PF_ISA::gru_backward_rows<float>, PF_ISA::gru_backward_rows<double>}};
-  return kernels;
+const GruStepTable& KernelsOf<GruStepTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr GruStepTable table = {{{gru_forward_rows<float>, gru_forward_rows<double>}},
+                                         {{gru_backward_rows<float>, gru_backward_rows<double>}}};
+  return table;
 }
 }  // namespace pyformer

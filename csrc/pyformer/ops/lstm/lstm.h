@@ -9,11 +9,11 @@
 // belong to token 0. Saved for backward: x, the weights, h0, out, every c_t, the gates.
 // Order of sums: recurrent.h.
 #pragma once
-#include "pyformer/ops/lstm/recurrent.h"
+#include "pyformer/ops/recurrent/recurrent.h"
 
 namespace pyformer {
 
-struct LstmResult {
+struct LstmResult {  // all in the accumulator of the operands' dtype
   Array out, h_last, c_last;
   Array gates;  // (B, T, 4 H): i, f, g, o
   Array cells;  // (B, T, H)

@@ -3,11 +3,10 @@
 
 namespace pyformer {
 template <>
-const LstmKernels& lstm_kernels<PF_ISA::kIsa>() {
-  using PF_ISA::Vec;
-  static constexpr LstmKernels kernels = {
-      {PF_ISA::lstm_forward_rows<Vec<float>>, PF_ISA::lstm_forward_rows<Vec<double>>},
-      {PF_ISA::lstm_backward_rows<Vec<float>>, PF_ISA::lstm_backward_rows<Vec<double>>}};
-  return kernels;
+const LstmStepTable& KernelsOf<LstmStepTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr LstmStepTable table = {{{lstm_forward_rows<Vec<float>>, lstm_forward_rows<Vec<double>>}},
+                                          {{lstm_backward_rows<Vec<float>>, lstm_backward_rows<Vec<double>>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -1,9 +1,38 @@
-// What lstm's kernels see: one step. Work item: one row of the batch.
+// What lstm's programs and kernels see. Arrays are in one dtype, float32 or float64.
 #pragma once
-#include "pyformer/ops/lstm/recurrent_kernels.h"
+#include "pyformer/ops/recurrent/step_rows.h"
 
 namespace pyformer {
 
+// The walk over all steps, from the inputs' part of the gates. Arrays of states are (B, T, H), c0 and dc (B, H).
+struct LstmWalk {
+  RecurrentShape s;
+  DType dtype;
+  const void *w_hh, *b_hh;  // b_hh: or null
+  void *h0, *c0;
+  void* gates;  // (B, T, 4 H), in: the inputs' part; out: i, f, g, o
+  void *cells, *out;
+};
+struct LstmWalkBackward {
+  RecurrentShape s;
+  DType dtype;
+  const void* w_hh;
+  void *c0, *gates, *cells, *dout;
+  void *dh, *dc;  // in: of the last step's; out: of the first state's
+  void* dgates;   // (B, T, 4 H)
+};
+
+struct LstmTable {
+  static constexpr const char* name = "lstm";
+  PerDtype<Program<LstmWalk>> forward;
+  PerDtype<Program<LstmWalkBackward>> backward;
+};
+template <Isa isa>
+struct KernelsOf<LstmTable, isa> {
+  static const LstmTable& table();
+};
+
+// One step. Work item: one row of the batch.
 struct LstmForward {
   int64_t hidden;
   StepRows recurrent;  // (B, 4 H)
@@ -19,11 +48,11 @@ struct LstmBackward {
   StepRows dgates;    // out: before the activations
 };
 
-struct LstmKernels {  // each indexed [float32, float64]
-  Kernel<LstmForward> forward[2];
-  Kernel<LstmBackward> backward[2];
+// What the host's programs are made of.
+struct LstmStepTable {
+  static constexpr const char* name = "lstm_step";
+  PerDtype<Kernel<LstmForward>> forward;
+  PerDtype<Kernel<LstmBackward>> backward;
 };
-template <Isa>
-const LstmKernels& lstm_kernels();  // specialised in lstm_ref.cpp and, per set, lstm_cpu.cpp
 
 }  // namespace pyformer

@@ -3,9 +3,10 @@
 
 namespace pyformer {
 template <>
-const LstmKernels& lstm_kernels<PF_ISA::kIsa>() {
-  static constexpr LstmKernels kernels = {{PF_ISA::lstm_forward_rows<float>, PF_ISA::lstm_forward_rows<double>},
-                                          {PF_ISA::lstm_backward_rows<float>, PF_ISA::lstm_backward_rows<double>}};
-  return kernels;
+const LstmStepTable& KernelsOf<LstmStepTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr LstmStepTable table = {{{lstm_forward_rows<float>, lstm_forward_rows<double>}},
+                                          {{lstm_backward_rows<float>, lstm_backward_rows<double>}}};
+  return table;
 }
 }  // namespace pyformer

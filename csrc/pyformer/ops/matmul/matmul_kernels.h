@@ -1,6 +1,7 @@
 // What matmul's kernels see. An operand is a set of vectors along k: the m rows of op(A), or the n columns of op(B).
 #pragma once
 #include "pyformer/base/kernel.h"
+#include "pyformer/ops/matmul/panels.h"
 
 namespace pyformer {
 
@@ -76,10 +77,5 @@ struct MatmulKernels {  // each indexed [float32, float64]
 };
 template <Isa>
 const MatmulKernels& matmul_kernels();  // specialised in matmul_ref.cpp and, per set, matmul_cpu.cpp
-
-// First vector of panel p out of `panels` over `count` vectors, for A.
-inline __attribute__((always_inline)) int64_t panel_begin(int64_t p, int64_t panels, int64_t count) {
-  return p * (count / panels) + (p < count % panels ? p : count % panels);
-}
 
 }  // namespace pyformer

@@ -2,17 +2,11 @@
 
 #include <limits>
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/pool/pool_kernels.h"
 
 namespace pyformer {
-
-static const KernelSets<PoolKernels>& sets() {
-  static const auto sets = kernel_sets<PoolKernels>([]<Isa isa>() { return &pool_kernels<isa>(); });
-  return sets;
-}
 
 static int64_t pooled(const char* op, int64_t extent, int64_t kernel, int64_t stride, int64_t padding) {
   constexpr int64_t most = std::numeric_limits<int16_t>::max();
@@ -27,7 +21,8 @@ static int64_t pooled(const char* op, int64_t extent, int64_t kernel, int64_t st
 
 static PoolWindow window_of(const char* op, const Shape& x, const PoolOptions& o) {
   if (x.ndim() != 4) throw ValueError(cat(op, ": x must be (N, C, H, W), got ", x.str()));
-  return {x[2],
+  return {x[0] * x[1],
+          x[2],
           x[3],
           pooled(op, x[2], o.kernel[0], o.stride[0], o.padding[0]),
           pooled(op, x[3], o.kernel[1], o.stride[1], o.padding[1]),
@@ -41,43 +36,33 @@ static PoolWindow window_of(const char* op, const Shape& x, const PoolOptions& o
 
 static Shape out_shape(const Shape& x, const PoolWindow& w) { return {x[0], x[1], w.rows, w.cols}; }
 
-// Runs a kernel over all planes of x's shape.
-template <class Args>
-static void over_planes(const char* op, Kernel<Args> (PoolKernels::*row)[2], DType dtype, const Shape& x,
-                        const Args& args) {
-  const auto kernel = find_kernel(op, sets(), row, dtype);
-  parallel_for(x[0] * x[1], grain_of_rows(x[2] * x[3]), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
-}
-
 MaxPoolResult max_pool2d_forward(const Array& x, const PoolOptions& options) {
-  float_index("max_pool2d", x.dtype());
   const PoolWindow w = window_of("max_pool2d", x.shape(), options);
   const Shape shape = out_shape(x.shape(), w);
-  const MaxPoolResult r = {Array::empty(shape, x.dtype()), Array::empty(shape, DType::int32)};
-  const MaxPool args = {w, x.raw(), r.out.raw(), r.tap.data<int32_t>()};
-  over_planes("max_pool2d", &PoolKernels::max, x.dtype(), x.shape(), args);
+  const MaxPoolResult r = {x.like(shape), x.like(shape, DType::int32)};
+  run("max_pool2d", &PoolTable::max, x, MaxPool{w, x.raw(), r.out.raw(), static_cast<int32_t*>(r.tap.raw())});
   return r;
 }
 
 Array max_pool2d_backward(const Array& dout, const Array& tap, const Shape& shape, const PoolOptions& options) {
-  const Array dx = Array::empty(shape, dout.dtype());
-  const MaxPoolGradient args = {window_of("max_pool2d", shape, options), dout.raw(), tap.data<int32_t>(), dx.raw()};
-  over_planes("max_pool2d", &PoolKernels::max_gradient, dout.dtype(), shape, args);
+  const Array dx = dout.like(shape, accumulator(dout.dtype()));
+  run("max_pool2d", &PoolTable::max_gradient, dout,
+      MaxPoolGradient{window_of("max_pool2d", shape, options), dout.raw(), static_cast<const int32_t*>(tap.raw()),
+                      dx.raw()});
   return dx;
 }
 
 Array avg_pool2d_forward(const Array& x, const PoolOptions& options) {
-  float_index("avg_pool2d", x.dtype());
   const PoolWindow w = window_of("avg_pool2d", x.shape(), options);
-  const Array out = Array::empty(out_shape(x.shape(), w), x.dtype());
-  over_planes("avg_pool2d", &PoolKernels::avg, x.dtype(), x.shape(), AvgPool{w, x.raw(), out.raw()});
-  return out;
+  const Array out = x.like(out_shape(x.shape(), w), accumulator(x.dtype()));
+  run("avg_pool2d", &PoolTable::avg, x, AvgPool{w, x.raw(), out.raw()});
+  return cast(out, x.dtype());
 }
 
 Array avg_pool2d_backward(const Array& dout, const Shape& shape, const PoolOptions& options) {
-  const Array dx = Array::empty(shape, dout.dtype());
-  const AvgPoolGradient args = {window_of("avg_pool2d", shape, options), dout.raw(), dx.raw()};
-  over_planes("avg_pool2d", &PoolKernels::avg_gradient, dout.dtype(), shape, args);
+  const Array dx = dout.like(shape, accumulator(dout.dtype()));
+  run("avg_pool2d", &PoolTable::avg_gradient, dout,
+      AvgPoolGradient{window_of("avg_pool2d", shape, options), dout.raw(), dx.raw()});
   return dx;
 }
 

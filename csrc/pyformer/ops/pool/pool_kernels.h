@@ -6,8 +6,10 @@ namespace pyformer {
 
 // Work item of all: one plane.
 struct PoolWindow {
+  int64_t planes;
   int64_t height, width, rows, cols;  // of a plane of x, of out
   int64_t kernel_y, kernel_x, stride_y, stride_x, padding_y, padding_x;
+  int64_t grain() const { return grain_of_rows(height * width); }
 };
 
 struct MaxPool {
@@ -15,31 +17,38 @@ struct MaxPool {
   const void* x;
   void* out;
   int32_t* tap;  // as out: which element of its window won
+  int64_t items() const { return window.planes; }
+  int64_t grain() const { return window.grain(); }
 };
 struct MaxPoolGradient {
   PoolWindow window;
   const void* dout;
   const int32_t* tap;
-  void* dx;
+  void* dx;  // in the accumulator's dtype
+  int64_t items() const { return window.planes; }
+  int64_t grain() const { return window.grain(); }
 };
 struct AvgPool {
   PoolWindow window;
   const void* x;
-  void* out;
+  void* out;  // in the accumulator's dtype
+  int64_t items() const { return window.planes; }
+  int64_t grain() const { return window.grain(); }
 };
 struct AvgPoolGradient {
   PoolWindow window;
   const void* dout;
-  void* dx;
+  void* dx;  // in the accumulator's dtype
+  int64_t items() const { return window.planes; }
+  int64_t grain() const { return window.grain(); }
 };
 
-struct PoolKernels {  // each indexed [float32, float64]
-  Kernel<MaxPool> max[2];
-  Kernel<MaxPoolGradient> max_gradient[2];
-  Kernel<AvgPool> avg[2];
-  Kernel<AvgPoolGradient> avg_gradient[2];
+struct PoolTable {
+  static constexpr const char* name = "pool";
+  PerDtype<Kernel<MaxPool>> max;
+  PerDtype<Kernel<MaxPoolGradient>> max_gradient;
+  PerDtype<Kernel<AvgPool>> avg;
+  PerDtype<Kernel<AvgPoolGradient>> avg_gradient;
 };
-template <Isa>
-const PoolKernels& pool_kernels();  // specialised in pool_ref.cpp and, per set, pool_cpu.cpp
 
 }  // namespace pyformer

@@ -7,8 +7,8 @@
 // count once, at the end. cumsum is one chain.
 // max and min: NaN wins; among equal values the first one is the result and gets all of the gradient.
 // argmax and argmin give its index as int64.
-// Dtypes: float32 and float64; integers and booleans too except in mean, with no gradient: sums and cumsums of those
-// are int64. Nothing but indices is saved for backward.
+// Dtypes: all, but in mean only floats; integers and booleans have no gradient, their sums and cumsums are int64. Sums
+// of 16-bit floats are held in float32 and rounded once. Nothing but indices is saved for backward.
 #pragma once
 #include <optional>
 #include <vector>
@@ -20,6 +20,8 @@ namespace pyformer {
 using Axes = std::optional<std::vector<int64_t>>;
 
 Array sum_forward(const Array& x, const Axes& axes, bool keepdims);
+// The same sums of floats in the accumulator's dtype.
+Array sum_wide(const Array& x, const Axes& axes, bool keepdims);
 
 struct ExtremeResult {
   Array out, index;  // index along the axis, int64

@@ -1,32 +1,34 @@
 // The loops of reduce over an axis that is not the last: plain code that compilers turn into vector code, because
 // columns do not depend on each other.
 #pragma once
+#include "pyformer/base/element.h"
 #include "pyformer/ops/reduce/reduce_kernels.h"
 
 namespace pyformer::PF_ISA {
 
 template <class T>
 static void sum_chains(const SumChains& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
+  const int64_t ranges = a.column_ranges();
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t range = item % a.column_ranges, chain = item / a.column_ranges % a.chains;
-    const int64_t outer = item / a.column_ranges / a.chains;
+    const int64_t range = item % ranges, chain = item / ranges % a.chains, outer = item / ranges / a.chains;
     const int64_t first = range * a.kColumns;
     const int64_t count = first + a.kColumns < a.inner ? a.kColumns : a.inner - first;
     const int64_t start = chain * kChainLength, stop = start + kChainLength < a.n ? start + kChainLength : a.n;
-    const T* x = static_cast<const T*>(a.x) + outer * a.n * a.inner + first;
-    T* sums = static_cast<T*>(a.sums) + (outer * a.chains + chain) * a.inner + first;
-    T sum[SumChains::kColumns];
-    for (int64_t c = 0; c < count; ++c) sum[c] = T(0);
+    const auto x = in<T>(a.x) + outer * a.n * a.inner + first;
+    A* sums = static_cast<A*>(a.sums) + (outer * a.chains + chain) * a.inner + first;
+    A sum[SumChains::kColumns];
+    for (int64_t c = 0; c < count; ++c) sum[c] = A(0);
     int64_t i = start;
     for (; i + 4 <= stop; i += 4) {  // four rows a pass over the sums
-      const T *r0 = x + i * a.inner, *r1 = r0 + a.inner, *r2 = r1 + a.inner, *r3 = r2 + a.inner;
+      const auto r0 = x + i * a.inner, r1 = r0 + a.inner, r2 = r1 + a.inner, r3 = r2 + a.inner;
       for (int64_t c = 0; c < count; ++c) sum[c] = (((sum[c] + r0[c]) + r1[c]) + r2[c]) + r3[c];
     }
     for (; i < stop; ++i) {
-      const T* row = x + i * a.inner;
+      const auto row = x + i * a.inner;
       for (int64_t c = 0; c < count; ++c) sum[c] = sum[c] + row[c];
     }
-    for (int64_t c = 0; c < count; ++c) sums[c] = sum[c] / T(a.divisor);
+    for (int64_t c = 0; c < count; ++c) sums[c] = sum[c] / A(a.divisor);
   }
 }
 
@@ -38,23 +40,24 @@ static PF_INLINE bool wins(T x, T best) {
 
 template <class T, bool minimum>
 static void extreme_column_range(const Extreme& a, int64_t outer, int64_t first, int64_t count) {
-  const T* x = static_cast<const T*>(a.x) + outer * a.n * a.inner + first;
-  T best[Extreme::kColumns];
+  using A = Accumulator<T>;
+  const auto x = in<T>(a.x) + outer * a.n * a.inner + first;
+  A best[Extreme::kColumns];
   int64_t index[Extreme::kColumns];
   for (int64_t c = 0; c < count; ++c) {
     best[c] = x[c];
     index[c] = 0;
   }
   for (int64_t i = 1; i < a.n; ++i) {
-    const T* row = x + i * a.inner;
+    const auto row = x + i * a.inner;
     for (int64_t c = 0; c < count; ++c) {
-      const T value = row[c];
-      const bool better = wins<T, minimum>(value, best[c]);
+      const A value = row[c];
+      const bool better = wins<A, minimum>(value, best[c]);
       best[c] = better ? value : best[c];
       index[c] = better ? i : index[c];
     }
   }
-  T* out = static_cast<T*>(a.out) + outer * a.inner + first;
+  const auto out = to<T>(a.out) + outer * a.inner + first;
   for (int64_t c = 0; c < count; ++c) {
     out[c] = best[c];
     a.index[outer * a.inner + first + c] = index[c];
@@ -63,8 +66,9 @@ static void extreme_column_range(const Extreme& a, int64_t outer, int64_t first,
 
 template <class T>
 static void extreme_columns(const Extreme& a, int64_t begin, int64_t end) {
+  const int64_t ranges = a.column_ranges();
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t outer = item / a.column_ranges, first = item % a.column_ranges * a.kColumns;
+    const int64_t outer = item / ranges, first = item % ranges * a.kColumns;
     const int64_t count = first + a.kColumns < a.inner ? a.kColumns : a.inner - first;
     if (a.minimum)
       extreme_column_range<T, true>(a, outer, first, count);

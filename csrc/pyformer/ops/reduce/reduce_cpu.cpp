@@ -90,11 +90,12 @@ static int64_t first_equal(const T* x, int64_t n, T value) {
 
 template <class T>
 static void extreme_rows(const Extreme& a, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
-    const T* x = static_cast<const T*>(a.x) + row * a.n;
-    const T value = a.minimum ? extreme_value<T, true>(x, a.n) : extreme_value<T, false>(x, a.n);
-    a.index[row] = first_equal(x, a.n, value);
-    static_cast<T*>(a.out)[row] = x[a.index[row]];
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t start = item % a.parts * a.part_size(), n = smaller(a.part_size(), a.n - start);
+    const T* x = static_cast<const T*>(a.x) + item / a.parts * a.n + start;
+    const T value = a.minimum ? extreme_value<T, true>(x, n) : extreme_value<T, false>(x, n);
+    a.index[item] = first_equal(x, n, value);
+    static_cast<T*>(a.out)[item] = x[a.index[item]];
   }
 }
 
@@ -123,14 +124,19 @@ static void spread(const Spread& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const ReduceKernels& reduce_kernels<PF_ISA::kIsa>() {
+const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr ReduceKernels kernels = {{sum_blocks<float>, sum_blocks<double>},
-                                            {nullptr, nullptr},  // a tree of a few sums: the plain loop serves
-                                            {sum_chains<float>, sum_chains<double>},
-                                            {extreme_rows<float>, extreme_rows<double>},
-                                            {extreme_columns<float>, extreme_columns<double>},
-                                            {spread<float>, spread<double>}};
-  return kernels;
+  static constexpr ReduceTable table = {.sum_blocks = {{sum_blocks<float>, sum_blocks<double>}},
+                                        .sum_tree = {},  // a tree of a few sums: the plain loop serves
+                                        .sum_chains = {{sum_chains<float>, sum_chains<double>}},
+                                        .add_chains = {},
+                                        .sum_integers = {},
+                                        .extreme_rows = {{extreme_rows<float>, extreme_rows<double>}},
+                                        .extreme_columns = {{extreme_columns<float>, extreme_columns<double>}},
+                                        .extreme_of_parts = {},
+                                        .spread = {{spread<float>, spread<double>}},
+                                        .scatter = {},
+                                        .running_sums = {}};
+  return table;
 }
 }  // namespace pyformer

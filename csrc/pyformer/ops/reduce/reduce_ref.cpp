@@ -7,11 +7,12 @@ namespace pyformer::PF_ISA {
 
 template <class T>
 static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = item / a.blocks, start = item % a.blocks * kReduceBlock;
-    const int64_t count = start + kReduceBlock < a.n ? kReduceBlock : a.n - start;
-    const T* x = static_cast<const T*>(a.x) + row * a.n + start;
-    static_cast<T*>(a.sums)[item] = row_sum<T>(count, [&](int64_t i) { return x[i]; }) / T(a.divisor);
+    const int64_t start = item % a.blocks * kReduceBlock;
+    const auto x = in<T>(a.x) + item / a.blocks * a.n + start;
+    static_cast<A*>(a.sums)[item] =
+        row_sum<A>(smaller(kReduceBlock, a.n - start), [&](int64_t i) { return A(x[i]); }) / A(a.divisor);
   }
 }
 
@@ -25,34 +26,127 @@ static void sum_tree(const SumTree& a, int64_t begin, int64_t end) {
 }
 
 template <class T>
+static void add_chains(const AddChains& a, int64_t begin, int64_t end) {
+  for (int64_t outer = begin; outer < end; ++outer) {
+    const T* sums = static_cast<const T*>(a.sums) + outer * a.chains * a.inner;
+    T* out = static_cast<T*>(a.out) + outer * a.inner;
+    for (int64_t c = 0; c < a.inner; ++c) out[c] = a.chains ? sums[c] : T(0);
+    for (int64_t p = 1; p < a.chains; ++p)
+      for (int64_t c = 0; c < a.inner; ++c) out[c] = out[c] + sums[p * a.inner + c];
+    for (int64_t c = 0; c < a.inner; ++c) out[c] = out[c] / T(a.divisor);
+  }
+}
+
+template <class T>
+static void sum_integers(const SumIntegers& a, int64_t begin, int64_t end) {
+  const T* x = static_cast<const T*>(a.x);
+  for (int64_t outer = begin; outer < end; ++outer) {
+    uint64_t* sum = a.out + outer * a.inner;
+    for (int64_t c = 0; c < a.inner; ++c) sum[c] = 0;
+    for (int64_t i = 0; i < a.n; ++i)
+      for (int64_t c = 0; c < a.inner; ++c) sum[c] += uint64_t(int64_t(x[(outer * a.n + i) * a.inner + c]));
+  }
+}
+
+// The index of the extreme of x(0) ... x(n - 1).
+template <class T, class X>
+static int64_t extreme_index(int64_t n, bool minimum, const X& x) {
+  int64_t best = 0;
+  for (int64_t i = 1; i < n; ++i)
+    if (minimum ? wins<T, true>(x[i], x[best]) : wins<T, false>(x[i], x[best])) best = i;
+  return best;
+}
+
+template <class T>
 static void extreme_rows(const Extreme& a, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t start = item % a.parts * a.part_size(), n = smaller(a.part_size(), a.n - start);
+    const auto x = in<T>(a.x) + item / a.parts * a.n + start;
+    a.index[item] = extreme_index<Accumulator<T>>(n, a.minimum, x);
+    to<T>(a.out)[item] = x[a.index[item]];
+  }
+}
+
+template <class T>
+static void extreme_of_parts(const ExtremeOfParts& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    const T* x = static_cast<const T*>(a.x) + row * a.n;
-    int64_t best = 0;
-    for (int64_t i = 1; i < a.n; ++i)
-      if (a.minimum ? wins<T, true>(x[i], x[best]) : wins<T, false>(x[i], x[best])) best = i;
-    static_cast<T*>(a.out)[row] = x[best];
-    a.index[row] = best;
+    const auto values = in<T>(a.values) + row * a.parts;
+    const int64_t best = extreme_index<Accumulator<T>>(a.parts, a.minimum, values);
+    to<T>(a.out)[row] = values[best];
+    a.index[row] = best * Extreme::kPart + a.part_index[row * a.parts + best];
   }
 }
 
 template <class T>
 static void spread(const Spread& a, int64_t begin, int64_t end) {
+  const auto dout = in<T>(a.dout);
+  const auto dx = to<T>(a.dx);
   for (int64_t row = begin; row < end; ++row)
     for (int64_t c = 0; c < a.inner; ++c)
-      static_cast<T*>(a.dx)[row * a.inner + c] = static_cast<const T*>(a.dout)[row / a.n * a.inner + c] / T(a.divisor);
+      dx[row * a.inner + c] = dout[row / a.n * a.inner + c] / Accumulator<T>(a.divisor);
+}
+
+// T, unsigned, only sets the width of an element.
+template <class T>
+static void scatter(const Scatter& a, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item)
+    static_cast<T*>(a.dx)[(item / a.inner * a.n + a.index[item]) * a.inner + item % a.inner] =
+        static_cast<const T*>(a.dout)[item];
+}
+
+template <class T, class Sum>
+static void running_sums(const RunningSums& a, int64_t begin, int64_t end) {
+  const auto x = in<T>(a.x);
+  Sum* sums = static_cast<Sum*>(a.sums);
+  const int64_t ranges = a.column_ranges();
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t start = item % ranges * a.kColumns, stop = smaller(a.inner, start + a.kColumns);
+    for (int64_t i = a.first; i < a.last; ++i) {
+      const int64_t at = (item / ranges * a.n + (a.reverse ? a.n - 1 - i : i)) * a.inner;
+      const int64_t before = a.reverse ? at + a.inner : at - a.inner;
+      for (int64_t c = start; c < stop; ++c) sums[at + c] = i ? sums[before + c] + Sum(x[at + c]) : Sum(x[at + c]);
+    }
+  }
+}
+
+template <class Args, class Get>
+static constexpr PerDtype<Kernel<Args>> with_integers(PerDtype<Kernel<Args>> row, const Get& get) {
+  row.entries[int(DType::int64)] = get.template operator()<int64_t>();
+  row.entries[int(DType::int32)] = get.template operator()<int32_t>();
+  row.entries[int(DType::boolean)] = get.template operator()<bool>();
+  row.entries[int(DType::int8)] = get.template operator()<int8_t>();
+  row.entries[int(DType::uint8)] = get.template operator()<uint8_t>();
+  return row;
+}
+// The same loops for all dtypes.
+template <class Args, class Get>
+static constexpr PerDtype<Kernel<Args>> for_all(const Get& get) {
+  return with_integers<Args>(for_each_float<Kernel<Args>>(get), get);
 }
 
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
-const ReduceKernels& reduce_kernels<PF_ISA::kIsa>() {
+const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr ReduceKernels kernels = {
-      {sum_blocks<float>, sum_blocks<double>},           {sum_tree<float>, sum_tree<double>},
-      {sum_chains<float>, sum_chains<double>},           {extreme_rows<float>, extreme_rows<double>},
-      {extreme_columns<float>, extreme_columns<double>}, {spread<float>, spread<double>}};
-  return kernels;
+  static constexpr ReduceTable table = {
+      .sum_blocks = for_each_float<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_blocks<T>; }),
+      .sum_tree = {{sum_tree<float>, sum_tree<double>}},
+      .sum_chains = for_each_float<Kernel<SumChains>>([]<class T>() -> Kernel<SumChains> { return sum_chains<T>; }),
+      .add_chains = {{add_chains<float>, add_chains<double>}},
+      .sum_integers = with_integers<SumIntegers>({}, []<class T>() -> Kernel<SumIntegers> { return sum_integers<T>; }),
+      .extreme_rows = for_all<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_rows<T>; }),
+      .extreme_columns = for_all<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_columns<T>; }),
+      .extreme_of_parts =
+          for_all<ExtremeOfParts>([]<class T>() -> Kernel<ExtremeOfParts> { return extreme_of_parts<T>; }),
+      .spread = for_each_float<Kernel<Spread>>([]<class T>() -> Kernel<Spread> { return spread<T>; }),
+      .scatter = per_item_size<Kernel<Scatter>>([]<class T>() -> Kernel<Scatter> { return scatter<T>; }),
+      .running_sums =
+          with_integers<RunningSums>(for_each_float<Kernel<RunningSums>>([]<class T>() -> Kernel<RunningSums> {
+                                       return running_sums<T, Accumulator<T>>;
+                                     }),
+                                     []<class T>() -> Kernel<RunningSums> { return running_sums<T, uint64_t>; })};
+  return table;
 }
 }  // namespace pyformer

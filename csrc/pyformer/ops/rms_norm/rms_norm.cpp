@@ -2,51 +2,48 @@
 
 #include <cmath>
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
 namespace pyformer {
-
-static const KernelSets<RmsNormKernels>& sets() {
-  static const auto sets = kernel_sets<RmsNormKernels>([]<Isa isa>() { return &rms_norm_kernels<isa>(); });
-  return sets;
-}
 
 static void check_weight(const Array& weight, const Array& x) {
   if (!weight.defined()) return;
   if (weight.ndim() != 1 || weight.dim(0) != x.shape().back())
     throw ValueError(cat("rms_norm: weight must be (C,) = (", x.shape().back(), ",), got ", weight.shape().str()));
-  if (weight.dtype() != x.dtype())
-    throw TypeError(cat("rms_norm: weight must be ", name(x.dtype()), " as x is, got ", name(weight.dtype())));
+  check_alike("rms_norm", "weight", weight, "x", x);
 }
 
 RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps) {
-  const auto kernel = find_kernel("rms_norm", sets(), &RmsNormKernels::forward, x.dtype());
   if (x.ndim() == 0 || x.shape().back() == 0)
     throw ValueError(cat("rms_norm: x must be (..., C) with C >= 1, got ", x.shape().str()));
   if (!(eps >= 0 && std::isfinite(eps))) throw ValueError(cat("rms_norm: eps must be >= 0 and finite, got ", eps));
   check_weight(weight, x);
   const int64_t rows = rows_of(x), cols = x.shape().back();
-  RmsNormResult r = {Array::empty(x.shape(), x.dtype()), Array::empty({rows}, x.dtype())};
-  const RmsNormForward args = {
-      cols, eps, x.raw(), weight.raw(), r.out.raw(), r.out.bytes() >= kNontemporalToProducts, r.rstd.raw()};
-  parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  RmsNormResult r = {x.like(x.shape()), x.like({rows}, accumulator(x.dtype()))};
+  run("rms_norm", &RmsNormTable::forward, x,
+      RmsNormForward{rows, cols, eps, x.raw(), weight.raw(), r.out.raw(), r.out.bytes() >= kNontemporalToProducts,
+                     r.rstd.raw()});
   return r;
 }
 
 RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& rstd,
                                   bool need_dx, bool need_dweight) {
-  const auto kernel = find_kernel("rms_norm", sets(), &RmsNormKernels::backward, x.dtype());
-  const int64_t rows = rows_of(x), cols = x.shape().back();
-  const int64_t chunks = (rows + RmsNormBackward::kRowChunk - 1) / RmsNormBackward::kRowChunk;
-  const Array dx = need_dx ? Array::empty(x.shape(), x.dtype()) : Array();
-  const Array dweight = need_dweight ? Array::empty({chunks, cols}, x.dtype()) : Array();
-  const RmsNormBackward args = {rows,         cols,       dout.raw(), x.raw(),
-                                weight.raw(), rstd.raw(), dx.raw(),   dx.bytes() >= kNontemporalToProducts,
-                                dweight.raw()};
-  parallel_for(chunks, 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  const int64_t cols = x.shape().back();
+  RmsNormBackward args = {};
+  args.rows = rows_of(x);
+  args.cols = cols;
+  const Array dx = need_dx ? x.like(x.shape()) : Array();
+  const Array dweight = need_dweight ? x.like({args.items(), cols}, accumulator(x.dtype())) : Array();
+  args.dout = dout.raw();
+  args.x = x.raw();
+  args.weight = weight.raw();
+  args.rstd = rstd.raw();
+  args.dx = dx.raw();
+  args.nontemporal = dx.bytes() >= kNontemporalToProducts;
+  args.dweight = dweight.raw();
+  run("rms_norm", &RmsNormTable::backward, x, args);
   return {dx, need_dweight ? sum_partials(dweight) : Array()};
 }
 

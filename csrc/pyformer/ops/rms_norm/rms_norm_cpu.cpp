@@ -86,9 +86,9 @@ static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const RmsNormKernels& rms_norm_kernels<PF_ISA::kIsa>() {
-  static constexpr RmsNormKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
-                                             {PF_ISA::backward<float>, PF_ISA::backward<double>}};
-  return kernels;
+const RmsNormTable& KernelsOf<RmsNormTable, PF_ISA::kIsa>::table() {
+  static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},
+                                         {{PF_ISA::backward<float>, PF_ISA::backward<double>}}};
+  return table;
 }
 }  // namespace pyformer

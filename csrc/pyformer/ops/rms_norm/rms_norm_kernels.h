@@ -6,13 +6,15 @@ namespace pyformer {
 
 // Work item: one row.
 struct RmsNormForward {
-  int64_t cols;
+  int64_t rows, cols;
   double eps;
   const void* x;       // (rows, C)
   const void* weight;  // (C,) or null: ones
   void* out;           // (rows, C)
-  bool nontemporal;        // out goes past the caches
-  void* rstd;          // (rows,)
+  bool nontemporal;    // out goes past the caches
+  void* rstd;          // (rows,), in the accumulator's dtype
+  int64_t items() const { return rows; }
+  int64_t grain() const { return grain_of_rows(cols); }
 };
 
 // Work item: one chunk of kRowChunk rows, whose contribution to dweight is one partial row.
@@ -24,15 +26,16 @@ struct RmsNormBackward {
   const void* weight;  // (C,) or null
   const void* rstd;    // (rows,)
   void* dx;            // (rows, C) or null: not wanted
-  bool nontemporal;        // dx goes past the caches
-  void* dweight;       // (chunks, C) or null
+  bool nontemporal;    // dx goes past the caches
+  void* dweight;       // (chunks, C) or null, in the accumulator's dtype
+  int64_t items() const { return (rows + kRowChunk - 1) / kRowChunk; }
+  int64_t grain() const { return 1; }
 };
 
-struct RmsNormKernels {  // each indexed [float32, float64]
-  Kernel<RmsNormForward> forward[2];
-  Kernel<RmsNormBackward> backward[2];
+struct RmsNormTable {
+  static constexpr const char* name = "rms_norm";
+  PerDtype<Kernel<RmsNormForward>> forward;
+  PerDtype<Kernel<RmsNormBackward>> backward;
 };
-template <Isa>
-const RmsNormKernels& rms_norm_kernels();  // specialised in rms_norm_ref.cpp and, per set, rms_norm_cpu.cpp
 
 }  // namespace pyformer

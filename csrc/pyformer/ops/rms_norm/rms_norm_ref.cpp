@@ -5,21 +5,23 @@
 // A row whose sum of squares overflows gives NaN. Row sums are taken in the order of the row-reduction rule (reduce.h).
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
+#include "pyformer/base/element.h"
 #include "pyformer/base/reduce.h"
 
 namespace pyformer::PF_ISA {
 
 template <class T>
 static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const int64_t C = a.cols;
-  const T* weight = static_cast<const T*>(a.weight);
+  const auto weight = in<T>(a.weight);
   for (int64_t row = begin; row < end; ++row) {
-    const T* x = static_cast<const T*>(a.x) + row * C;
-    T* out = static_cast<T*>(a.out) + row * C;
-    const T square = row_dot<T>(C, [&](int64_t c) { return x[c]; }, [&](int64_t c) { return x[c]; }) / T(C);
-    const T rstd = reciprocal_root(square + T(a.eps));
+    const auto x = in<T>(a.x) + row * C;
+    const auto out = to<T>(a.out) + row * C;
+    const auto value = [&](int64_t c) { return A(x[c]); };
+    const A rstd = reciprocal_root(row_dot<A>(C, value, value) / A(C) + A(a.eps));
     for (int64_t c = 0; c < C; ++c) out[c] = weight ? x[c] * rstd * weight[c] : x[c] * rstd;
-    static_cast<T*>(a.rstd)[row] = rstd;
+    static_cast<A*>(a.rstd)[row] = rstd;
   }
 }
 
@@ -28,22 +30,22 @@ static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
 //   (2) dweight = sum_rows dout * xhat      one FMA chain from +0 over the chunk's rows
 template <class T>
 static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const int64_t C = a.cols;
-  const T* weight = static_cast<const T*>(a.weight);
+  const auto weight = in<T>(a.weight);
   for (int64_t chunk = begin; chunk < end; ++chunk) {
-    T* dweight = a.dweight ? static_cast<T*>(a.dweight) + chunk * C : nullptr;
-    for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = T(0);
+    A* dweight = a.dweight ? static_cast<A*>(a.dweight) + chunk * C : nullptr;
+    for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = A(0);
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
     for (int64_t row = chunk * a.kRowChunk; row < last; ++row) {
-      const T* dout = static_cast<const T*>(a.dout) + row * C;
-      const T* x = static_cast<const T*>(a.x) + row * C;
-      const T rstd = static_cast<const T*>(a.rstd)[row];
+      const auto dout = in<T>(a.dout) + row * C, x = in<T>(a.x) + row * C;
+      const A rstd = static_cast<const A*>(a.rstd)[row];
       const auto xhat = [&](int64_t c) { return x[c] * rstd; };
-      const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : dout[c]; };
-      for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = fma(dout[c], xhat(c), dweight[c]);  // (2)
+      const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : A(dout[c]); };
+      for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = fma(A(dout[c]), xhat(c), dweight[c]);  // (2)
       if (!a.dx) continue;
-      T* dx = static_cast<T*>(a.dx) + row * C;
-      const T mean_gx = row_dot<T>(C, g, xhat) / T(C);
+      const auto dx = to<T>(a.dx) + row * C;
+      const A mean_gx = row_dot<A>(C, g, xhat) / A(C);
       for (int64_t c = 0; c < C; ++c) dx[c] = rstd * (g(c) - xhat(c) * mean_gx);  // (1)
     }
   }
@@ -53,9 +55,11 @@ static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const RmsNormKernels& rms_norm_kernels<PF_ISA::kIsa>() {
-  static constexpr RmsNormKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
-                                             {PF_ISA::backward<float>, PF_ISA::backward<double>}};
-  return kernels;
+const RmsNormTable& KernelsOf<RmsNormTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr RmsNormTable table = {
+      for_each_float<Kernel<RmsNormForward>>([]<class T>() -> Kernel<RmsNormForward> { return forward<T>; }),
+      for_each_float<Kernel<RmsNormBackward>>([]<class T>() -> Kernel<RmsNormBackward> { return backward<T>; })};
+  return table;
 }
 }  // namespace pyformer

@@ -1,6 +1,6 @@
 #include "pyformer/ops/shape/shape.h"
 
-#include "pyformer/core/strided_copy.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 
 namespace pyformer {
 
@@ -49,7 +49,7 @@ Array transpose_forward(const Array& x, const std::vector<int>& axes) {
     shape.push_back(x.dim(axes[i]));
     permuted.strides[i] = whole.strides[axes[i]];
   }
-  const Array out = Array::empty(shape, x.dtype());
+  const Array out = x.like(shape);
   strided_copy(shape, x.dtype(), x.device(), region_of(out), permuted);
   return out;
 }
@@ -94,7 +94,7 @@ static Region selected(const Array& x, const std::vector<SliceRange>& ranges, Sh
 Array slice_forward(const Array& x, const std::vector<SliceRange>& ranges) {
   Shape shape;
   const Region from = selected(x, ranges, &shape);
-  const Array out = Array::empty(shape, x.dtype());
+  const Array out = x.like(shape);
   strided_copy(shape, x.dtype(), x.device(), region_of(out), from);
   return out;
 }
@@ -105,12 +105,13 @@ void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const 
   if (!(values.shape() == shape) || values.dtype() != x.dtype())
     throw ValueError(cat("slice: expected values of ", name(x.dtype()), " ", shape.str(), ", got ",
                          name(values.dtype()), " ", values.shape().str()));
+  check_device("slice", "values", values, "x", x);
   strided_copy(shape, x.dtype(), x.device(), to, region_of(values));
   x.storage().written();
 }
 
 static Array slice_backward(const Array& dout, const Shape& shape, const std::vector<SliceRange>& ranges) {
-  Array dx = Array::zeros(shape, dout.dtype());
+  const Array dx = dout.zeros_like(shape);
   slice_assign_(dx, ranges, dout);
   return dx;
 }
@@ -147,9 +148,10 @@ Array concat_forward(const std::vector<Array>& xs, int axis) {
           cat("concat: expected ", xs[0].shape().str(), " but for axis ", axis, ", got ", x.shape().str()));
     if (x.dtype() != xs[0].dtype())
       throw TypeError(cat("concat: expected ", name(xs[0].dtype()), ", got ", name(x.dtype())));
+    check_device("concat", "a tensor", x, "the first", xs[0]);
     shape[axis] = added("concat", shape[axis], x.dim(axis));
   }
-  const Array out = Array::empty(shape, xs[0].dtype());
+  const Array out = xs[0].like(shape);
   int64_t start = 0;
   for (const Array& x : xs) {
     if (x.size()) {
@@ -228,7 +230,7 @@ Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& widt
     shape[i] = added("pad", shape[i], added("pad", before, after));
     inside.push_back({before, 1, x.dim(i)});
   }
-  Array out = Array::zeros(shape, x.dtype());
+  Array out = x.array().zeros_like(shape);
   if (x.array().size()) slice_assign_(out, inside, x.array());
   return record("pad", {x}, out,
                 [inside](const Array& dout, const Needs&) -> Gradients { return {slice_forward(dout, inside)}; });

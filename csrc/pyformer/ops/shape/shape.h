@@ -1,4 +1,4 @@
-// shape: operations that move elements and compute nothing, for every dtype; one plain implementation, no kernels.
+// shape: operations that move elements and compute nothing, for every dtype: strided copies (core/arithmetic).
 //
 // reshape shares its operand's memory; all others copy, since arrays are always row-major. The gradient of each is
 // the movement back; where an element was copied more than once (expand) or not at all (slice, pad) gradients are

@@ -1,0 +1,34 @@
+// Normalisation over sets of planes that share a mean and a variance: what group_norm and batch_norm have in common.
+// Statistics and sums are held in the accumulator of x's dtype.
+#pragma once
+#include "pyformer/core/tensor.h"
+#include "pyformer/ops/norm_planes/norm_sets.h"
+
+namespace pyformer {
+
+// ValueError or TypeError unless eps, weight and bias fit x with C channels.
+void check_norm(const char* op, const Array& x, const Array& weight, const Array& bias, double eps);
+// ValueError unless values, if there are any, are (C,).
+void check_channels(const char* op, const char* which, const Array& values, const Array& x);
+
+struct NormStatistics {
+  Array mean, var, rstd;  // (sets,); var divides by the count, rstd = 1 / sqrt(var + eps)
+};
+NormStatistics norm_statistics(const char* op, const NormSets& n, const Array& x, double eps);
+// 1 / sqrt(var + eps) of variances that are given.
+Array reciprocal_deviation(const char* op, const Array& var, double eps);
+// running = (1 - momentum) * running + momentum * fresh * count / (count - 1), in place; count 0: fresh as it is.
+void update_running(const char* op, const Array& running, const Array& fresh, int64_t count, double momentum);
+
+Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array& mean, const Array& rstd,
+                 const Array& weight, const Array& bias);
+
+struct NormGradient {
+  Array dx;                // undefined where not wanted
+  Array sum, sum_product;  // (sets, planes): sums over planes of dout and of dout * xhat
+};
+// constant: mean and rstd do not depend on x.
+NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x, const Array& mean,
+                           const Array& rstd, const Array& weight, bool constant, bool need_dx);
+
+}  // namespace pyformer
