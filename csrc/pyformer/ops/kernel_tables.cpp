@@ -4,7 +4,10 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/ops/activation/activation_kernels.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
+#include "pyformer/ops/linear/linear_kernels.h"
+#include "pyformer/ops/matmul/gemm.h"
 
 namespace pyformer {
 
@@ -15,8 +18,7 @@ static KernelTableRow row() {
 
 const std::vector<KernelTableRow>& kernel_tables() {
   static const std::vector<KernelTableRow> rows = {
-      row<ArithmeticTable>(),
-      row<LayerNormTable>(),
+      row<ActivationTable>(), row<ArithmeticTable>(), row<GemmTable>(), row<LayerNormTable>(), row<LinearTable>(),
   };
   return rows;
 }

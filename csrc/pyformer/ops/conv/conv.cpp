@@ -7,7 +7,7 @@
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/partials.h"
 #include "pyformer/ops/conv/conv_kernels.h"
-#include "pyformer/ops/matmul/matmul_kernels.h"
+#include "pyformer/ops/matmul/panels.h"
 #include "pyformer/ops/reduce/reduce.h"
 #include "pyformer/ops/shape/shape.h"
 

@@ -2,8 +2,8 @@
 // along its columns only; taps in other rows are reached by their offset. Sums are made a tile in registers at a time:
 // vectors run along positions (dweight: along m), the other operand is broadcast. Order as in conv_ref.cpp.
 #include "pyformer/ops/conv/conv_kernels.h"
-#include "pyformer/ops/matmul/matmul_kernels.h"
 #include "pyformer/ops/matmul/matmul_pack.h"
+#include "pyformer/ops/matmul/panels.h"
 
 namespace pyformer::PF_ISA {
 

@@ -74,7 +74,7 @@ RecurrentWeight::RecurrentWeight(const Array& w_hh, bool transposed, int64_t ste
       k_(w_hh.dim(transposed ? 1 : 0)),
       dtype_(w_hh.dtype()) {
   constexpr int64_t kPackFrom = 4;  // packing reads and writes the weights once
-  if (steps >= kPackFrom) packed_.emplace(operand_, k_, n_, dtype_);
+  if (steps >= kPackFrom) packed_.emplace(operand_, k_, n_, dtype_, current_isa());
 }
 
 void RecurrentWeight::multiply(const StepRows& a, int64_t begin, int64_t end, const Array& bias, const Array& c,
@@ -87,12 +87,12 @@ void RecurrentWeight::multiply(const StepRows& a, int64_t begin, int64_t end, co
   g.k = k_;
   g.a = {static_cast<const char*>(a.data) + begin * a.stride * bytes, a.stride, false};
   g.b = operand_;
-  g.packed_b = packed_ ? &*packed_ : nullptr;
+  if (packed_) g.b_panels = packed_->panels;
   g.c = static_cast<char*>(c.raw()) + begin * n_ * bytes;
   g.c_stride = n_;
   g.epilogue.bias = bias.raw();
   g.epilogue.residual = add ? g.c : nullptr;
-  gemm(g);
+  gemm(current_isa(), g);
 }
 
 }  // namespace pyformer
