@@ -134,7 +134,7 @@ ALL = ("x", "up", "up_bias", "down", "down_bias")
 @pytest.mark.parametrize(
     ("activation", "wanted"),
     [
-        *((name, ALL) for name in ("none", "gelu", "gelu_tanh", "relu", "silu")),
+        *((name, ALL) for name in _core.activations()),
         *(("gelu_tanh", (name,)) for name in ALL),
         ("none", ("down",)),
     ],

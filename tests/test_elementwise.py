@@ -122,7 +122,7 @@ def test_division_by_integer_zero():
         ),
         (lambda: ops.add(1, 2), "add: expected at least one tensor"),
         (lambda: ops.add(t([1.0]), "text"), "add: expected a tensor or a number, got str"),
-        (lambda: ops.gelu(t([1], np.int64)), "gelu: expected float32 or float64, got int64"),
+        (lambda: ops.gelu(t([1], np.int64)), "gelu: no kernel for int64 on cpu"),
         (lambda: t([1.0]) // t([1.0]), "floor_divide: no kernel for float32 on cpu"),
         (lambda: t([1.0]) + "text", "unsupported operand"),
     ],

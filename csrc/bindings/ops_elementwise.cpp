@@ -4,10 +4,10 @@
 #include <limits>
 
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/ops/activation/activation.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/dropout/dropout.h"
 #include "pyformer/ops/elementwise/elementwise.h"
-#include "pyformer/ops/gelu/gelu.h"
 
 namespace pyformer::bindings {
 
@@ -683,8 +683,7 @@ Example:
     >>> pf.ops.cast(pf.tensor([1, 0]), "bool")
     tensor([ True, False], dtype=bool))");
   ops.def(
-      "gelu",
-      [](const Tensor& x, const std::string& approximate) { return gelu(x, gelu_approximate_from_name(approximate)); },
+      "gelu", [](const Tensor& x, const std::string& approximate) { return gelu(x, gelu_from_name(approximate)); },
       py::arg("x"), py::arg("approximate") = "none", NoGil(),
       R"(x * Phi(x), where Phi is the distribution function of the normal distribution; element by element.
 

@@ -73,6 +73,15 @@ void bind_tensor_matmul(py::class_<Tensor>& cls) {
 
 void bind_matmul(py::module_& core, py::module_& ops) {
   bind_packed_linear(core);
+  core.def(
+      "activations",
+      [] {
+        py::tuple names(kActivationCount);
+        for (int i = 0; i < kActivationCount; ++i) names[size_t(i)] = name(Activation(i));
+        return names;
+      },
+      "The names of the activations that linear and mlp apply; the first is none.");
+  const std::string any_of = "activation: " + activation_names();
   ops.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("transpose_a") = false, py::arg("transpose_b") = false,
           NoGil(), R"(The matrix product a @ b, batched and broadcast as `numpy.matmul`.
 
@@ -99,13 +108,14 @@ Example:
             [11., 25.]], dtype=float32))");
   ops.def("linear", &linear_of, py::arg("x"), py::arg("weight"), py::arg("bias") = py::none(),
           py::arg("activation") = py::none(), py::arg("residual") = py::none(), NoGil(),
-          R"(activation(x @ weight.T + bias) + residual, in one pass over the result.
+          cat(R"(activation(x @ weight.T + bias) + residual, in one pass over the result.
 
 Args:
     x: (..., C), float.
     weight: (N, C), x's dtype.
     bias: (N,), x's dtype, or None.
-    activation: None, "gelu", "gelu_tanh", "relu" or "silu".
+    )",
+              any_of, R"(; None is none.
     residual: (..., N), x's dtype, or None.
 
 Returns:
@@ -122,7 +132,8 @@ Example:
     >>> pf.ops.linear(x, weight, bias=pf.tensor([1.0, 2.0]))
     Traceback (most recent call last):
         ...
-    ValueError: linear: bias must be (N,) = (3,), got (2,))");
+    ValueError: linear: bias must be (N,) = (3,), got (2,))")
+              .c_str());
   ops.def("norm_linear", &norm_linear_of, py::arg("x"), py::arg("norm_weight"), py::arg("norm_bias"), py::arg("weight"),
           py::arg("bias") = py::none(), py::arg("norm") = "layer", py::arg("eps") = 1e-5, NoGil(),
           R"(linear(norm(x), weight, bias), which keeps only x for backward and normalises again there.
@@ -146,10 +157,11 @@ Example:
     >>> x, weight = pf.tensor([[1.0, 3.0]]), pf.tensor([[1.0, 1.0], [0.0, 2.0]])
     >>> pf.ops.norm_linear(x, None, None, weight, None)
     tensor([[0.     , 1.99999]], dtype=float32))");
-  ops.def("mlp", &mlp_of, py::arg("x"), py::arg("up"), py::arg("up_bias"), py::arg("down"), py::arg("down_bias"),
-          py::arg("activation") = "gelu", py::arg("norm") = "none", py::arg("norm_weight") = py::none(),
-          py::arg("norm_bias") = py::none(), py::arg("eps") = 1e-5, py::arg("residual") = py::none(), NoGil(),
-          R"(linear(activation(linear(norm(x), up, up_bias)), down, down_bias) + residual: half of a transformer block.
+  ops.def(
+      "mlp", &mlp_of, py::arg("x"), py::arg("up"), py::arg("up_bias"), py::arg("down"), py::arg("down_bias"),
+      py::arg("activation") = "gelu", py::arg("norm") = "none", py::arg("norm_weight") = py::none(),
+      py::arg("norm_bias") = py::none(), py::arg("eps") = 1e-5, py::arg("residual") = py::none(), NoGil(),
+      cat(R"(linear(activation(linear(norm(x), up, up_bias)), down, down_bias) + residual: half of a transformer block.
 
 Args:
     x: (..., C), float.
@@ -157,7 +169,8 @@ Args:
     up_bias: (F,), x's dtype, or None.
     down: (N, F), x's dtype.
     down_bias: (N,), x's dtype, or None.
-    activation: "gelu", "gelu_tanh", "relu", "silu" or "none".
+    )",
+          any_of, R"(.
     norm: "none", "layer" or "rms".
     norm_weight, norm_bias: (C,), x's dtype, or None.
     eps: added to the variance or mean square.
@@ -177,7 +190,8 @@ Example:
     >>> x = pf.tensor([[1.0, -1.0]])
     >>> up, down = pf.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), pf.tensor([[1.0, 2.0, 3.0]])
     >>> pf.ops.mlp(x, up, None, down, None, activation="relu")
-    tensor([[1.]], dtype=float32))");
+    tensor([[1.]], dtype=float32))")
+          .c_str());
 }
 
 }  // namespace pyformer::bindings

@@ -37,7 +37,7 @@ class GPTConfig(Config):
         embed_dim: C, the width.
         dropout: probability, on the embeddings and on what each part of a block adds.
         layer_norm_epsilon: added to variances.
-        activation: "gelu_tanh", "gelu", "relu" or "silu".
+        activation: one of `nn.transformer.ACTIVATIONS`.
         bos_token_id, eos_token_id: kept for files and for `generate`'s callers.
 
     Raises:

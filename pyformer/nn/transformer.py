@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import pyformer as pf
-from pyformer import ops
+from pyformer import _core, ops
 from pyformer.nn.attention import attention_weights
 from pyformer.nn.cache import LayerCache
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, RMSNorm, check_sizes
 from pyformer.nn.module import Module
 
-ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+ACTIVATIONS = tuple(name for name in _core.activations() if name != "none")
 
 
 def check_activation(owner: str, activation: str) -> str:

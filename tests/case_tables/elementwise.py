@@ -61,7 +61,7 @@ def torch_activation(torch, name):
     """torch's own function of that name."""
     f = torch.nn.functional
     functions = {"gelu": f.gelu, "gelu_tanh": partial(f.gelu, approximate="tanh"), "relu": f.relu, "silu": f.silu}
-    return functions.get(name, lambda x: x)
+    return {**functions, "none": lambda x: x, "tanh": torch.tanh, "sigmoid": torch.sigmoid}[name]
 
 
 def written_activation(torch, name):
@@ -71,8 +71,11 @@ def written_activation(torch, name):
         "gelu_tanh": partial(written_gelu, torch, approximate="tanh"),
         "relu": torch.relu,
         "silu": partial(written_silu, torch),
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "none": lambda x: x,
     }
-    return functions.get(name, lambda x: x)
+    return functions[name]
 
 
 # op -> (inputs of a shape, torch function, flops an element)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from case_tables.case import Case
 from case_tables.elementwise import torch_activation, written_activation
+from pyformer import _core
 
 
 def _matmul(a, b, name="", *, ta=False, tb=False, bench=False):
@@ -98,7 +99,7 @@ CASES = [
     _matmul((3, 5, 7), (7, 4), "broadcast-b", ta=True),
     _matmul((3, 300, 7), (7, 40), "broadcast-b-long"),
     *(_linear(r, 48, 35, activation=a, residual=True) for r in (1, 7, 40) for a in (None, "gelu", "gelu_tanh")),
-    *(_linear(9, 20, 16, activation=a, bias=False) for a in (None, "relu", "silu", "gelu", "gelu_tanh")),
+    *(_linear(9, 20, 16, activation=a, bias=False) for a in (None, *_core.activations()[1:])),
     _linear((3, 100), 64, 192),
     _linear((2, 150), 40, 130, activation="gelu_tanh"),
     _linear(0, 8, 8),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from case_tables.case import Case
 from case_tables.elementwise import torch_activation, written_activation
+from pyformer import _core
 
 EPS = 1e-5
 
@@ -112,7 +113,7 @@ CASES = [
     _norm_linear((70, 64), 17, "layer", bias=False),
     _norm_linear((0, 8), 8, "layer"),
     _norm_linear((1, 5), 1, "rms"),
-    *(_mlp((2, 9, 24), 50, activation, "layer") for activation in ("gelu", "gelu_tanh", "relu", "silu", "none")),
+    *(_mlp((2, 9, 24), 50, activation, "layer") for activation in _core.activations()),
     *(_mlp((40, 17), 33, "gelu_tanh", norm, residual=False) for norm in ("none", "rms")),
     _mlp((3, 16), 64, "gelu", "layer", residual=False, bias=False),
     _mlp((0, 8), 32, "gelu", "layer"),

@@ -4,13 +4,16 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/ops/activation/activation_kernels.h"
 #include "pyformer/ops/bspline/bspline_kernels.h"
 #include "pyformer/ops/cfc/cfc_kernels.h"
 #include "pyformer/ops/conv/conv_kernels.h"
 #include "pyformer/ops/elementwise/elementwise_kernels.h"
 #include "pyformer/ops/gru/gru_kernels.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
+#include "pyformer/ops/linear/linear_kernels.h"
 #include "pyformer/ops/lstm/lstm_kernels.h"
+#include "pyformer/ops/matmul/gemm.h"
 #include "pyformer/ops/norm_planes/norm_planes_kernels.h"
 #include "pyformer/ops/pool/pool_kernels.h"
 #include "pyformer/ops/reduce/reduce_kernels.h"
@@ -26,6 +29,7 @@ static KernelTableRow row() {
 const std::vector<KernelTableRow>& kernel_tables() {
   // clang-format off: a line each
   static const std::vector<KernelTableRow> rows = {
+      row<ActivationTable>(),
       row<ArithmeticTable>(),
       row<BsplineTable>(),
       row<CfcStepTable>(),
@@ -33,9 +37,11 @@ const std::vector<KernelTableRow>& kernel_tables() {
       row<ConvSumsTable>(),
       row<ConvTable>(),
       row<ElementwiseTable>(),
+      row<GemmTable>(),
       row<GruStepTable>(),
       row<GruTable>(),
       row<LayerNormTable>(),
+      row<LinearTable>(),
       row<LstmStepTable>(),
       row<LstmTable>(),
       row<NormPlanesTable>(),

@@ -4,6 +4,7 @@
 //   B batch   T tokens (Tq queries, Tk keys)   C channels = H * D   H heads (Hkv key heads)   D head width
 //   V vocabulary   L layers   matmul: m, n, k   kernels: rows, cols
 #pragma once
+#include "pyformer/ops/activation/activation.h"
 #include "pyformer/ops/adamw/adamw.h"
 #include "pyformer/ops/attention/attention.h"
 #include "pyformer/ops/batch_norm/batch_norm.h"
@@ -18,7 +19,6 @@
 #include "pyformer/ops/elementwise/elementwise.h"
 #include "pyformer/ops/embedding/embedding.h"
 #include "pyformer/ops/gather/gather.h"
-#include "pyformer/ops/gelu/gelu.h"
 #include "pyformer/ops/global_norm/global_norm.h"
 #include "pyformer/ops/group_norm/group_norm.h"
 #include "pyformer/ops/gru/gru.h"

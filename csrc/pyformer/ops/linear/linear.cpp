@@ -1,83 +1,47 @@
 #include "pyformer/ops/linear/linear.h"
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/linear/linear_kernels.h"
 
 namespace pyformer {
 
-Activation activation_from_name(const std::string& wanted) {
-  constexpr const char* names[] = {"none", "gelu", "gelu_tanh", "relu", "silu"};
-  for (int i = 0; i < 5; ++i)
-    if (wanted == names[i]) return Activation(i);
-  throw ValueError(cat("activation: expected none, gelu, gelu_tanh, relu or silu, got '", wanted, "'"));
-}
-
-static void check_dtype(const char* which, const Array& array, const Array& x) {
-  if (array.defined() && array.dtype() != x.dtype())
-    throw TypeError(cat("linear: ", which, " must be ", name(x.dtype()), " as x is, got ", name(array.dtype())));
-}
-
 // Checks everything and returns out's shape.
-static Shape check(const Array& x, const Array& weight, const Array& bias, const Array& residual) {
-  float_index("linear", x.dtype());
-  check_dtype("weight", weight, x);
-  check_dtype("bias", bias, x);
-  check_dtype("residual", residual, x);
-  if (weight.ndim() != 2) throw ValueError(cat("linear: weight must be (N, C), got ", weight.shape().str()));
-  if (x.ndim() == 0 || x.shape().back() != weight.dim(1))
-    throw ValueError(cat("linear: x must be (..., C) = (..., ", weight.dim(1), ") as weight is ", weight.shape().str(),
-                         ", got ", x.shape().str()));
-  if (bias.defined() && !(bias.shape() == Shape{weight.dim(0)}))
-    throw ValueError(cat("linear: bias must be (N,) = (", weight.dim(0), ",), got ", bias.shape().str()));
+static Shape check(const Array& x, const Weight& weight, const Array& bias, const Array& residual) {
+  check_alike("linear", "weight", weight.data, "x", x);
+  check_alike("linear", "bias", bias, "x", x);
+  check_alike("linear", "residual", residual, "x", x);
+  if (weight.format == Format::plain && weight.data.ndim() != 2)
+    throw ValueError(cat("linear: weight must be (N, C), got ", weight.data.shape().str()));
+  if (x.ndim() == 0 || x.shape().back() != weight.k)
+    throw ValueError(cat("linear: x must be (..., C) = (..., ", weight.k, ") as weight is (", weight.n, ", ", weight.k,
+                         "), got ", x.shape().str()));
+  if (bias.defined() && !(bias.shape() == Shape{weight.n}))
+    throw ValueError(cat("linear: bias must be (N,) = (", weight.n, ",), got ", bias.shape().str()));
   Shape out = x.shape();
-  out[out.ndim() - 1] = weight.dim(0);
+  out[out.ndim() - 1] = weight.n;
   if (residual.defined() && !(residual.shape() == out))
     throw ValueError(cat("linear: residual must be as out, ", out.str(), ", got ", residual.shape().str()));
   return out;
 }
 
-static LinearResult forward(const Array& x, const Array& weight, const PackedMatrix* packed, const Array& bias,
-                            Activation activation, const Array& residual, bool need_preactivation) {
+LinearResult linear_forward(const Array& x, const Weight& weight, const Array& bias, Activation activation,
+                            const Array& residual, bool need_preactivation) {
   const Shape shape = check(x, weight, bias, residual);
-  LinearResult r = {Array::empty(shape, x.dtype()), {}};
-  if (need_preactivation && activation != Activation::none) r.preactivation = Array::empty(shape, x.dtype());
+  LinearResult r = {x.like(shape), {}};
+  if (need_preactivation && activation != Activation::none) r.preactivation = x.like(shape);
   Gemm g;
   g.dtype = x.dtype();
   g.m = rows_of(x);
-  g.n = weight.dim(0);
-  g.k = weight.dim(1);
-  g.a = {x.raw(), g.k, false};
-  g.b = {weight.raw(), g.k, true};
-  g.packed_b = packed;
+  g.a = {x.raw(), weight.k, false};
+  weight.set(g);
   g.c = r.out.raw();
   g.c_stride = g.n;
   g.epilogue.bias = bias.raw();
   g.epilogue.activation = activation;
   g.epilogue.preactivation = r.preactivation.raw();
   g.epilogue.residual = residual.raw();
-  gemm(g);
+  run("linear", &GemmTable::multiply, x, g);
   return r;
-}
-
-LinearResult linear_forward(const Array& x, const Array& weight, const Array& bias, Activation activation,
-                            const Array& residual, bool need_preactivation) {
-  return forward(x, weight, nullptr, bias, activation, residual, need_preactivation);
-}
-
-static const KernelSets<LinearKernels>& sets() {
-  static const auto sets = kernel_sets<LinearKernels>([]<Isa isa>() { return &linear_kernels<isa>(); });
-  return sets;
-}
-
-Array activate_(const Array& x, Activation activation) {
-  constexpr int64_t kGrain = int64_t(1) << 14;
-  const auto kernel = find_kernel("linear", sets(), &LinearKernels::activate, x.dtype());
-  const Array out = Array::empty(x.shape(), x.dtype());
-  const LinearActivate args = {activation, x.raw(), out.raw(), out.bytes() >= kNontemporalToProducts};
-  parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
-  return out;
 }
 
 // The gradient before the activation, and dbias, in one pass; dpre is dout itself where there is no activation.
@@ -86,16 +50,13 @@ struct Before {
 };
 static Before gradient_before(const Array& dout, const Array& preactivation, Activation activation, bool need_dbias) {
   const bool acts = activation != Activation::none;
-  Before r = {acts ? Array::empty(dout.shape(), dout.dtype()) : dout, {}};
+  Before r = {acts ? dout.like(dout.shape()) : dout, {}};
   if (!acts && !need_dbias) return r;
-  const auto kernel = find_kernel("linear", sets(), &LinearKernels::backward, dout.dtype());
-  const int64_t rows = rows_of(dout), cols = dout.shape().back();
-  const int64_t chains = (rows + kChainLength - 1) / kChainLength;
-  const int64_t ranges = (cols + LinearBackward::kColumns - 1) / LinearBackward::kColumns;
-  const Array partials = need_dbias ? Array::empty({chains, cols}, dout.dtype()) : Array();
-  const LinearBackward args = {
-      rows, cols, ranges, activation, dout.raw(), preactivation.raw(), acts ? r.dpre.raw() : nullptr, partials.raw()};
-  parallel_for(chains * ranges, 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  LinearBackward args = {rows_of(dout),       dout.shape().back(),           activation, dout.raw(),
+                         preactivation.raw(), acts ? r.dpre.raw() : nullptr, nullptr};
+  const Array partials = need_dbias ? dout.like({args.chains(), args.cols}, accumulator(dout.dtype())) : Array();
+  args.dbias = partials.raw();
+  run("linear", &LinearTable::backward, dout, args);
   if (need_dbias) r.dbias = sum_partials(partials);
   return r;
 }
@@ -116,22 +77,23 @@ LinearGradient linear_backward(const Array& dout, const Array& x, const Array& w
   g.n = C;
   g.c_stride = C;
   if (need_dx) {  // (2)
-    r.dx = Array::empty(x.shape(), x.dtype());
+    r.dx = x.like(x.shape());
     g.m = rows;
     g.k = N;
     g.a = {before.dpre.raw(), N, false};
     g.b = {weight.raw(), C, false};
     g.c = r.dx.raw();
-    gemm(g);
+    run("linear", &GemmTable::multiply, x, g);
   }
   if (need_dweight) {  // (3)
-    r.dweight = Array::empty(weight.shape(), x.dtype());
+    r.dweight = x.like(weight.shape(), accumulator(x.dtype()));
+    g.wide_c = true;
     g.m = N;
     g.k = rows;
     g.a = {before.dpre.raw(), N, true};
     g.b = {x.raw(), C, false};
     g.c = r.dweight.raw();
-    gemm(g);
+    run("linear", &GemmTable::multiply, x, g);
   }
   return r;
 }
@@ -150,7 +112,6 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
 }
 
 PackedLinear::PackedLinear(Array weight, Array bias) : weight_(std::move(weight)), bias_(std::move(bias)) {
-  float_index("linear", weight_.dtype());
   if (weight_.ndim() != 2) throw ValueError(cat("linear: weight must be (N, C), got ", weight_.shape().str()));
 }
 
@@ -159,20 +120,17 @@ bool PackedLinear::holds(const Array& weight, const Array& bias) const {
          bias.storage_pointer() == bias_.storage_pointer();
 }
 
-std::shared_ptr<const PackedMatrix> PackedLinear::packed() {
+std::shared_ptr<const Weight> PackedLinear::packed() {
   std::lock_guard lock(mutex_);
-  if (!packed_ || version_ != weight_.storage().version() || packed_->isa != current_isa()) {
-    version_ = weight_.storage().version();
+  if (!packed_ || !packed_->is_current(weight_)) {
     packed_.reset();
-    packed_ = std::make_shared<const PackedMatrix>(Operand{weight_.raw(), weight_.dim(1), true}, weight_.dim(1),
-                                                   weight_.dim(0), weight_.dtype());
+    packed_ = std::make_shared<const Weight>(pyformer::packed("linear", weight_));
   }
   return packed_;
 }
 
 Array PackedLinear::operator()(const Array& x, Activation activation, const Array& residual) {
-  const std::shared_ptr<const PackedMatrix> matrix = packed();
-  return forward(x, weight_, matrix.get(), bias_, activation, residual, false).out;
+  return linear_forward(x, *packed(), bias_, activation, residual, false).out;
 }
 
 }  // namespace pyformer

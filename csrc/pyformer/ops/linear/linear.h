@@ -1,23 +1,22 @@
 // linear: out = activation(x weight^T + bias) + residual, all in the store of one matrix product.
 //
-// x (..., C), weight (N, C), bias (N,) or absent, residual as out (..., N) or absent; float32 or float64.
-// Saved for backward: x, weight, and with an activation the value before it.
-// Order of sums: matmul's; dweight and dbias the same with rows for k: chains over 256 rows, added in order.
+// x (..., C), weight (N, C), bias (N,) or absent, residual as out (..., N) or absent; any float dtype.
+// Saved for backward: x, weight, and with an activation the value before it. dweight and dbias are in the accumulator.
+// Order of sums: gemm's; dweight the same with rows for k; dbias: chains over 256 rows, added in order.
 #pragma once
 #include <mutex>
 
 #include "pyformer/core/tensor.h"
-#include "pyformer/ops/matmul/gemm.h"
+#include "pyformer/ops/activation/activation.h"
+#include "pyformer/ops/linear/weight.h"
 
 namespace pyformer {
-
-Activation activation_from_name(const std::string& name);  // ValueError unless none, gelu, gelu_tanh, relu or silu
 
 struct LinearResult {
   Array out;
   Array preactivation;  // undefined unless wanted and there is an activation
 };
-LinearResult linear_forward(const Array& x, const Array& weight, const Array& bias, Activation activation,
+LinearResult linear_forward(const Array& x, const Weight& weight, const Array& bias, Activation activation,
                             const Array& residual, bool need_preactivation);
 
 struct LinearGradient {
@@ -25,9 +24,6 @@ struct LinearGradient {
 };
 LinearGradient linear_backward(const Array& dout, const Array& x, const Array& weight, const Array& preactivation,
                                Activation activation, bool need_dx, bool need_dweight, bool need_dbias);
-
-// Returns activation(x) and writes activation'(x) over x: both share most of their work.
-Array activate_(const Array& x, Activation activation);
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation = Activation::none,
               const Tensor& residual = {});
@@ -42,12 +38,11 @@ class PackedLinear {
   bool holds(const Array& weight, const Array& bias) const;
 
  private:
-  std::shared_ptr<const PackedMatrix> packed();
+  std::shared_ptr<const Weight> packed();
 
   Array weight_, bias_;
   std::mutex mutex_;
-  std::shared_ptr<const PackedMatrix> packed_;
-  int64_t version_ = 0;
+  std::shared_ptr<const Weight> packed_;
 };
 
 }  // namespace pyformer

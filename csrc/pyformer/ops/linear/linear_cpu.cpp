@@ -1,12 +1,12 @@
-// linear's backward before its matrix products, in one pass over dout, and the activation with its derivative: vector
-// code for one instruction set. Formulas and order are those of linear_ref.cpp.
-#include "pyformer/base/write.h"
+// linear's backward before its matrix products, in one pass over dout: vector code for one instruction set. Formulas
+// and order are those of linear_ref.cpp.
+#include "pyformer/base/vec.h"
+#include "pyformer/ops/activation/activation_functions.h"
 #include "pyformer/ops/linear/linear_kernels.h"
-#include "pyformer/ops/matmul/matmul_epilogue.h"
 
 namespace pyformer::PF_ISA {
 
-template <class T, Activation activation>
+template <class T, class F>
 static void backward_chain(const LinearBackward& g, int64_t chain, int64_t first, int64_t last) {
   constexpr int64_t width = Vec<T>::width;
   const int64_t stop = (chain + 1) * kChainLength < g.rows ? (chain + 1) * kChainLength : g.rows;
@@ -18,9 +18,9 @@ static void backward_chain(const LinearBackward& g, int64_t chain, int64_t first
     for (int64_t col = first; col < last; col += width) {
       const int64_t n = last - col < width ? last - col : width;
       Vec<T> d = n == width ? Vec<T>::load(dout + col) : Vec<T>::load_partial(dout + col, n);
-      if constexpr (activation != Activation::none) {
+      if constexpr (F::id != Activation::none) {
         const Vec<T> x = n == width ? Vec<T>::load(pre + col) : Vec<T>::load_partial(pre + col, n);
-        d = d * activation_derivative<activation>(x);
+        d = d * F::derivative(x);
         if (n == width)
           d.store(dpre + col);
         else
@@ -36,36 +36,21 @@ static void backward_chain(const LinearBackward& g, int64_t chain, int64_t first
 
 template <class T>
 static void backward(const LinearBackward& g, int64_t begin, int64_t end) {
-  with_activation(g.activation, [&]<Activation activation>() {
+  with_activation(g.activation, [&]<class F>() {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t first = item % g.column_ranges * g.kColumns;
+      const int64_t first = item % g.column_ranges() * g.kColumns;
       const int64_t last = first + g.kColumns < g.cols ? first + g.kColumns : g.cols;
-      backward_chain<T, activation>(g, item / g.column_ranges, first, last);
+      backward_chain<T, F>(g, item / g.column_ranges(), first, last);
     }
   });
-}
-
-template <class T>
-static void activate(const LinearActivate& g, int64_t begin, int64_t end) {
-  T* x = static_cast<T*>(g.x) + begin;
-  with_activation(g.activation, [&]<Activation activation>() {
-    write_row(static_cast<T*>(g.out) + begin, end - begin, g.nontemporal, [&](int64_t i, int64_t n) {
-      Vec<T> value, derivative;
-      activate_with_derivative<activation>(load_vec(x + i, n), &value, &derivative);
-      store_vec(derivative, x + i, n);
-      return value;
-    });
-  });
-  if (g.nontemporal) nontemporal_fence();
 }
 
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
-const LinearKernels& linear_kernels<PF_ISA::kIsa>() {
-  static constexpr LinearKernels kernels = {{PF_ISA::backward<float>, PF_ISA::backward<double>},
-                                            {PF_ISA::activate<float>, PF_ISA::activate<double>}};
-  return kernels;
+const LinearTable& KernelsOf<LinearTable, PF_ISA::kIsa>::table() {
+  static constexpr LinearTable table = {{{PF_ISA::backward<float>, PF_ISA::backward<double>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -100,7 +100,7 @@ class ChunkLoop {
     g.c = logits_.raw();
     g.c_stride = V_;
     g.epilogue.bias = bias_.raw();
-    gemm(g);
+    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g);
   }
 
   // Loss of each row; its logits become dlogits if any gradient is wanted.
@@ -138,7 +138,7 @@ class ChunkLoop {
     g.b = {weight_.raw(), C_};
     g.c = at(r_.dx, first * C_);
     g.c_stride = C_;
-    gemm(g);
+    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g);
   }
 
   void add_dweight(int64_t first, int64_t rows) {
@@ -148,7 +148,7 @@ class ChunkLoop {
     g.c = r_.dweight.raw();
     g.c_stride = C_;
     g.continue_sum = first > 0;
-    gemm(g);
+    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g);
   }
 
   void add_dbias(int64_t rows) {

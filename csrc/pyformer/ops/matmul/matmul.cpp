@@ -1,6 +1,5 @@
 #include "pyformer/ops/matmul/matmul.h"
 
-#include "pyformer/base/dispatch.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 #include "pyformer/ops/matmul/gemm.h"
 
@@ -37,18 +36,18 @@ int64_t batch_stride(const Shape& operand, const Shape& batch, int axis) {
   return own < 0 || operand[own] == 1 ? 0 : operand.inner(own);
 }
 
-// op(a) op(b) for operands of at least two axes whose shapes fit.
-Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b) {
+// op(a) op(b), in the accumulator's dtype if `wide`, for operands of at least two axes whose shapes fit.
+Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b, bool wide) {
   const int64_t a_rows = a.dim(a.ndim() - 2), a_cols = a.dim(a.ndim() - 1);
   const int64_t b_rows = b.dim(b.ndim() - 2), b_cols = b.dim(b.ndim() - 1);
   const Shape batch = broadcast_batch(a, b), a_batch = batch_of(a.shape()), b_batch = batch_of(b.shape());
   Gemm g;
   g.dtype = a.dtype();
+  g.wide_c = wide;
   g.m = transpose_a ? a_cols : a_rows;
   g.k = transpose_a ? a_rows : a_cols;
   g.n = transpose_b ? b_rows : b_cols;
-  Array out = Array::empty(with_matrix(batch, g.m, g.n), a.dtype());
-  if (out.size() == 0) return out;
+  Array out = a.like(with_matrix(batch, g.m, g.n), wide ? accumulator(a.dtype()) : a.dtype());
 
   // Batch axes merge, from the last, while both operands step evenly; the others are walked.
   int axis = batch.ndim();
@@ -64,7 +63,8 @@ Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b
     }
     g.batch *= batch[--axis];
   }
-  const int64_t bytes = item_bytes(a.dtype()), a_size = a_rows * a_cols, b_size = b_rows * b_cols;
+  const int64_t bytes = item_bytes(a.dtype()), out_bytes = item_bytes(out.dtype());
+  const int64_t a_size = a_rows * a_cols, b_size = b_rows * b_cols;
   g.a = {nullptr, a_cols, transpose_a, a_step * a_size};
   g.b = {nullptr, b_cols, transpose_b, b_step * b_size};
   g.c_stride = g.n;
@@ -79,8 +79,8 @@ Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b
     }
     g.a.data = static_cast<const char*>(a.raw()) + a_at * a_size * bytes;
     g.b.data = static_cast<const char*>(b.raw()) + b_at * b_size * bytes;
-    g.c = static_cast<char*>(out.raw()) + i * g.batch * g.c_batch_stride * bytes;
-    gemm(g);
+    g.c = static_cast<char*>(out.raw()) + i * g.batch * g.c_batch_stride * out_bytes;
+    run("matmul", &GemmTable::multiply, a, g);
   }
   return out;
 }
@@ -94,9 +94,7 @@ struct Operands2D {
 };
 
 Operands2D prepare(const Array& a, const Array& b, bool transpose_a, bool transpose_b) {
-  float_index("matmul", a.dtype());
-  if (a.dtype() != b.dtype())
-    throw TypeError(cat("matmul: b must be ", name(a.dtype()), " as a is, got ", name(b.dtype())));
+  check_alike("matmul", "b", b, "a", a);
   if (a.ndim() == 0 || b.ndim() == 0)
     throw ValueError(cat("matmul: expected at least 1 axis, got a ", a.shape().str(), " and b ", b.shape().str()));
   if ((a.ndim() == 1 && transpose_a) || (b.ndim() == 1 && transpose_b))
@@ -123,23 +121,24 @@ Operands2D prepare(const Array& a, const Array& b, bool transpose_a, bool transp
 
 Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b) {
   const Operands2D o = prepare(a, b, transpose_a, transpose_b);
-  return product(o.a, o.b, transpose_a, transpose_b).reshape(o.out_shape);
+  return product(o.a, o.b, transpose_a, transpose_b, false).reshape(o.out_shape);
 }
 
 // With C = op(a) op(b), per matrix and then summed to the operand's shape:
 //   (1) da = dC op(b)^T, or its transpose op(b) dC^T where a is used transposed
 //   (2) db = op(a)^T dC, or its transpose dC^T op(a) where b is used transposed
+// Both in the accumulator's dtype: either may be a parameter's.
 MatmulGradient matmul_backward(const Array& dout, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
                                bool need_da, bool need_db) {
   const Operands2D o = prepare(a, b, transpose_a, transpose_b);
   const Array dc = dout.reshape(o.product_shape);
   MatmulGradient g;
   if (need_da) {  // (1)
-    g.da = transpose_a ? product(o.b, dc, transpose_b, true) : product(dc, o.b, false, !transpose_b);
+    g.da = transpose_a ? product(o.b, dc, transpose_b, true, true) : product(dc, o.b, false, !transpose_b, true);
     g.da = sum_to(g.da, o.a.shape()).reshape(a.shape());
   }
   if (need_db) {  // (2)
-    g.db = transpose_b ? product(dc, o.a, true, transpose_a) : product(o.a, dc, !transpose_a, false);
+    g.db = transpose_b ? product(dc, o.a, true, transpose_a, true) : product(o.a, dc, !transpose_a, false, true);
     g.db = sum_to(g.db, o.b.shape()).reshape(b.shape());
   }
   return g;

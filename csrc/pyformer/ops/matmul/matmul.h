@@ -2,10 +2,10 @@
 //
 //   out[..., i, j] = sum_k op(a)[..., i, k] * op(b)[..., k, j],  op swaps the last two axes if its flag is set
 //
-// a (..., m, k), b (..., k, n), or 1-D: a row in front, a column behind, whose axis is dropped from out. float32 or
-// float64. Saved for backward: a, b.
-// Order of sums: ((p0 + p1) + p2) + ..., p_i one FMA chain over 256 consecutive k, in the gradients too, where k is
-// n, m or all rows; a gradient is then summed over axes along which its operand was broadcast.
+// a (..., m, k), b (..., k, n), or 1-D: a row in front, a column behind, whose axis is dropped from out. Any float
+// dtype; gradients are in its accumulator. Saved for backward: a, b.
+// Order of sums: gemm.h's, in the gradients too, where k is n, m or all rows; a gradient is then summed over axes along
+// which its operand was broadcast.
 #pragma once
 #include "pyformer/core/tensor.h"
 

@@ -50,19 +50,20 @@ template <class T>
 static void store_tile(const Epilogue& e, const T* tile, int64_t tile_stride, int64_t row, int64_t rows, int64_t col,
                        int64_t cols, T* c, int64_t c_stride) {
   constexpr int64_t width = Vec<T>::width;
-  with_activation(e.activation, [&]<Activation activation>() {
+  with_activation(e.activation, [&]<class F>() {
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < cols; j += width) {
         const int64_t n = cols - j, at = (row + i) * c_stride + col + j;
         const Vec<T> sum = Vec<T>::load(tile + i * tile_stride + j);
+        const T* bias = static_cast<const T*>(e.bias) + col + j;
         if (n >= width) {
-          const auto load = [](const T* p) { return Vec<T>::load(p); };
-          const auto store = [](T* p, Vec<T> x) { x.store(p); };
-          finish<activation, T>(e, sum, col + j, at, load, store).store(c + at);
+          const auto load = [&](const void* m) { return Vec<T>::load(static_cast<const T*>(m) + at); };
+          const auto store = [&](void* m, Vec<T> x) { x.store(static_cast<T*>(m) + at); };
+          store(c, finish<F>(e, sum, [&] { return Vec<T>::load(bias); }, load, store));
         } else {
-          const auto load = [n](const T* p) { return Vec<T>::load_partial(p, n); };
-          const auto store = [n](T* p, Vec<T> x) { x.store_partial(p, n); };
-          finish<activation, T>(e, sum, col + j, at, load, store).store_partial(c + at, n);
+          const auto load = [&](const void* m) { return Vec<T>::load_partial(static_cast<const T*>(m) + at, n); };
+          const auto store = [&](void* m, Vec<T> x) { x.store_partial(static_cast<T*>(m) + at, n); };
+          store(c, finish<F>(e, sum, [&] { return Vec<T>::load_partial(bias, n); }, load, store));
         }
       }
   });
@@ -185,17 +186,17 @@ static void thin(const MatmulThin& g, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const MatmulKernels& matmul_kernels<PF_ISA::kIsa>() {
+const MatmulTable& KernelsOf<MatmulTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr MatmulKernels kernels = {.tile_rows = {kTileRows<float>, kTileRows<double>},
-                                            .tile_cols = {kTileCols<float>, kTileCols<double>},
-                                            .thin_rows = {kThinRows<float>, kThinRows<double>},
-                                            .vector_width = {Vec<float>::width, Vec<double>::width},
-                                            .pack_a = {pack_a<float>, pack_a<double>},
-                                            .pack_b = {pack_b<float>, pack_b<double>},
-                                            .multiply = {multiply<float>, multiply<double>},
-                                            .thin = {thin<float>, thin<double>},
-                                            .rows = {}};
-  return kernels;
+  static constexpr MatmulTable table = {.tile_rows = {{kTileRows<float>, kTileRows<double>}},
+                                        .tile_cols = {{kTileCols<float>, kTileCols<double>}},
+                                        .thin_rows = {{kThinRows<float>, kThinRows<double>}},
+                                        .vector_width = {{Vec<float>::width, Vec<double>::width}},
+                                        .pack_a = {{pack_a<float>, pack_a<double>}},
+                                        .pack_b = {{pack_b<float>, pack_b<double>}},
+                                        .multiply = {{multiply<float>, multiply<double>}},
+                                        .thin = {{thin<float>, thin<double>}},
+                                        .rows = {}};
+  return table;
 }
 }  // namespace pyformer

@@ -1,15 +1,14 @@
 // What matmul's kernels see. An operand is a set of vectors along k: the m rows of op(A), or the n columns of op(B).
 #pragma once
 #include "pyformer/base/kernel.h"
+#include "pyformer/ops/activation/activation_kind.h"
 #include "pyformer/ops/matmul/panels.h"
 
 namespace pyformer {
 
-enum class Activation : int { none, gelu, gelu_tanh, relu, silu };
-
-// What happens to a finished sum, in this order. Matrices have C's shape and strides.
+// What happens to a finished sum, in this order. Matrices have C's shape, strides and dtype.
 struct Epilogue {
-  const void* bias = nullptr;  // (n,): value += bias
+  const void* bias = nullptr;  // (n,), of the operands' dtype: value += bias
   Activation activation = Activation::none;
   void* preactivation = nullptr;   // out: the value before the activation
   const void* factor = nullptr;    // value *= factor
@@ -25,6 +24,7 @@ struct MatmulRows {
   int64_t b_stride, b_k_stride;  // of op(B)'s columns
   void* c;
   int64_t c_stride;
+  bool wide_c;        // c and the epilogue's matrices are of the accumulator's dtype
   bool continue_sum;  // after the sum that c holds
   Epilogue epilogue;
 };
@@ -68,14 +68,14 @@ struct MatmulThin {
   Epilogue epilogue;
 };
 
-struct MatmulKernels {  // each indexed [float32, float64]
-  int64_t tile_rows[2], tile_cols[2], thin_rows[2], vector_width[2];
-  Kernel<MatmulPack> pack_a[2], pack_b[2];
-  Kernel<MatmulMultiply> multiply[2];
-  Kernel<MatmulThin> thin[2];
-  Kernel<MatmulRows> rows[2];  // the only kernel of the set ref, which has no others
+// What gemm's programs for the CPU (gemm_program.cpp) are made of; no other op looks into it.
+struct MatmulTable {
+  static constexpr const char* name = "matmul";
+  PerDtype<int64_t> tile_rows, tile_cols, thin_rows, vector_width;
+  PerDtype<Kernel<MatmulPack>> pack_a, pack_b;
+  PerDtype<Kernel<MatmulMultiply>> multiply;
+  PerDtype<Kernel<MatmulThin>> thin;
+  PerDtype<Kernel<MatmulRows>> rows;  // the only kernel of the set ref, which has no others
 };
-template <Isa>
-const MatmulKernels& matmul_kernels();  // specialised in matmul_ref.cpp and, per set, matmul_cpu.cpp
 
 }  // namespace pyformer

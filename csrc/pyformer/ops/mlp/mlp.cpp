@@ -6,18 +6,18 @@ namespace {
 
 // (dout down) * factor, in the store of the product; `like` has its shape.
 Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* factor) {
-  const Array dpre = Array::empty(like.shape(), like.dtype());
+  const Array dpre = like.like(like.shape());
   Gemm g;
   g.dtype = like.dtype();
   g.n = down.dim(1);
   g.k = down.dim(0);
-  g.m = like.shape().outer(like.ndim() - 1);
+  g.m = rows_of(like);
   g.a = {dout.raw(), g.k, false};
   g.b = {down.raw(), g.n, false};
   g.c = dpre.raw();
   g.c_stride = g.n;
   g.epilogue.factor = factor;
-  gemm(g);
+  run("mlp", &GemmTable::multiply, like, g);
   return dpre;
 }
 
@@ -38,7 +38,7 @@ Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) 
   const bool acts = s.activation != Activation::none, need_dn = need[0] || need[1] || need[2];
   const bool need_dpre = need_dn || need[3] || need[4];
   Array h = s.pre;
-  if (acts && (need[5] || need_dpre)) h = activate_(s.pre, s.activation);  // (1)
+  if (acts && (need[5] || need_dpre)) h = activation_forward_("mlp", s.pre, s.activation);  // (1)
   LinearGradient down;
   if (need[5] || need[6])
     down = linear_backward(dout, h, s.down(), {}, Activation::none, false, need[5], need[6]);  // (2)

@@ -2,13 +2,14 @@
 
 namespace pyformer {
 
-RecurrentWeight::RecurrentWeight(const void* w_hh, const RecurrentShape& s, bool transposed, DType dtype)
-    : operand_{w_hh, s.hidden, transposed},
+RecurrentWeight::RecurrentWeight(Isa isa, const void* w_hh, const RecurrentShape& s, bool transposed, DType dtype)
+    : isa_(isa),
+      operand_{w_hh, s.hidden, transposed},
       n_(transposed ? s.gates * s.hidden : s.hidden),
       k_(transposed ? s.hidden : s.gates * s.hidden),
       dtype_(dtype) {
   constexpr int64_t kPackFrom = 4;  // packing reads and writes the weights once
-  if (s.steps >= kPackFrom) packed_.emplace(operand_, k_, n_, dtype_);
+  if (s.steps >= kPackFrom) packed_.emplace(operand_, k_, n_, dtype_, isa);
 }
 
 void RecurrentWeight::multiply(const StepRows& a, int64_t begin, int64_t end, const void* bias, void* c,
@@ -21,12 +22,12 @@ void RecurrentWeight::multiply(const StepRows& a, int64_t begin, int64_t end, co
   g.k = k_;
   g.a = {static_cast<const char*>(a.data) + begin * a.stride * bytes, a.stride, false};
   g.b = operand_;
-  g.packed_b = packed_ ? &*packed_ : nullptr;
+  if (packed_) g.b_panels = packed_->panels;
   g.c = static_cast<char*>(c) + begin * n_ * bytes;
   g.c_stride = n_;
   g.epilogue.bias = bias;
   g.epilogue.residual = add ? g.c : nullptr;
-  gemm(g);
+  gemm(isa_, g);
 }
 
 }  // namespace pyformer

@@ -1,4 +1,4 @@
-// The walk over time, for the host's programs of the recurrent ops.
+// The walk over time, for the programs of the CPU's set isa.
 #pragma once
 #include <algorithm>
 #include <optional>
@@ -13,11 +13,12 @@ namespace pyformer {
 // w_hh (G H, H) as the right operand of the product of a step, packed where the steps pay for it.
 class RecurrentWeight {
  public:
-  RecurrentWeight(const void* w_hh, const RecurrentShape& s, bool transposed, DType dtype);
+  RecurrentWeight(Isa isa, const void* w_hh, const RecurrentShape& s, bool transposed, DType dtype);
   // c (rows, n) = a (rows, k) op(w_hh) + bias, added to what c holds if `add`.
   void multiply(const StepRows& a, int64_t begin, int64_t end, const void* bias, void* c, bool add) const;
 
  private:
+  Isa isa_;
   Operand operand_;
   int64_t n_, k_;
   DType dtype_;
@@ -39,9 +40,9 @@ void for_pieces(const RecurrentShape& s, const Walk& walk) {
 
 // Forward: cell(t, h_{t-1}, recurrent (B, G H), begin, end) writes step t of out (B, T, H).
 template <class Cell>
-void recur(const RecurrentShape& s, DType dtype, void* out, void* h0, const void* w_hh, const void* b_hh,
+void recur(Isa isa, const RecurrentShape& s, DType dtype, void* out, void* h0, const void* w_hh, const void* b_hh,
            const Cell& cell) {
-  const RecurrentWeight weight(w_hh, s, true, dtype);
+  const RecurrentWeight weight(isa, w_hh, s, true, dtype);
   const int64_t width = s.gates * s.hidden;
   const Workspace recurrent(s.batch * width * item_bytes(dtype));
   for_pieces(s, [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
@@ -56,9 +57,9 @@ void recur(const RecurrentShape& s, DType dtype, void* out, void* h0, const void
 // Backward: cell(t, step, begin, end) reads dh (B, H), the gradient of h_t from later steps, and writes step t of
 // dgates (B, T, G H); dh then becomes dgates_t w_hh, added to what the cell left there if `carries`.
 template <class Cell>
-void recur_backward(const RecurrentShape& s, DType dtype, void* dgates, const void* w_hh, void* dh, bool carries,
-                    const Cell& cell) {
-  const RecurrentWeight weight(w_hh, s, false, dtype);
+void recur_backward(Isa isa, const RecurrentShape& s, DType dtype, void* dgates, const void* w_hh, void* dh,
+                    bool carries, const Cell& cell) {
+  const RecurrentWeight weight(isa, w_hh, s, false, dtype);
   for_pieces(s, [&](int64_t begin, int64_t end, int64_t from, int64_t to) {
     for (int64_t step = s.steps - 1 - from; step > s.steps - 1 - to; --step) {
       const int64_t t = s.time(step);

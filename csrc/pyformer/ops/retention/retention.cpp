@@ -86,7 +86,7 @@ void multiply(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& 
   g.c = c.data;
   g.c_stride = c.stride;
   g.epilogue.residual = add ? c.data : nullptr;
-  gemm(g);
+  gemm(current_isa(), g);
 }
 
 // out_i = factor_i x_i, factor_i `step` elements apart (0: one for all)

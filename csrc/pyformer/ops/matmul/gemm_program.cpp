@@ -1,12 +1,12 @@
-#include "pyformer/ops/matmul/gemm.h"
-
+// gemm's programs for the CPU: how a product is cut into panels, blocks and tasks for the kernels of a set.
 #include <algorithm>
 #include <atomic>
 
 #include "pyformer/base/allocator.h"
-#include "pyformer/base/dispatch.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/base/workspace.h"
+#include "pyformer/ops/matmul/gemm.h"
+#include "pyformer/ops/matmul/matmul_kernels.h"
 
 namespace pyformer {
 
@@ -35,13 +35,6 @@ void* offset(void* p, int64_t elements, int64_t bytes) {
   return p ? static_cast<char*>(p) + elements * bytes : nullptr;
 }
 
-const MatmulKernels& kernels_of(Isa isa) {
-  static const auto sets = kernel_sets<MatmulKernels>([]<Isa isa>() { return &matmul_kernels<isa>(); });
-  int best = int(isa);
-  while (!sets[size_t(best)]) --best;
-  return *sets[size_t(best)];
-}
-
 // An operand as vectors along k: the rows of op(A) or the columns of op(B).
 struct Vectors {
   const void* data;
@@ -57,18 +50,17 @@ Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1,
 // Long k is cut into blocks between which sums wait in C.
 class PackedProduct {
  public:
-  PackedProduct(const Gemm& g, const MatmulKernels& kernels, int index)
+  PackedProduct(const Gemm& g, const MatmulTable& kernels)
       : g_(g),
         kernels_(kernels),
-        index_(index),
         item_bytes_(item_bytes(g.dtype)),
-        packed_b_(g.packed_b),
-        rows_{rows_of(g.a), g.m, kernels.tile_rows[index], ceil_div(g.m, kernels.tile_rows[index])},
-        cols_{cols_of(g.b), g.n, kernels.tile_cols[index], ceil_div(g.n, kernels.tile_cols[index])},
+        panels_(g.b_panels.data),
+        rows_{rows_of(g.a), g.m, kernels.tile_rows[g.dtype], ceil_div(g.m, kernels.tile_rows[g.dtype])},
+        cols_{cols_of(g.b), g.n, kernels.tile_cols[g.dtype], ceil_div(g.n, kernels.tile_cols[g.dtype])},
         tasks_own_cols_(owns_cols()),
         own_(tasks_own_cols_ ? cols_ : rows_),
         shared_(tasks_own_cols_ ? rows_ : cols_) {
-    const int64_t blocks = streams_b() ? 1 : std::max<int64_t>(1, ceil_div(g.k, kDepth));
+    const int64_t blocks = passes_b_once() ? 1 : std::max<int64_t>(1, ceil_div(g.k, kDepth));
     depth_ = std::max<int64_t>(1, ceil_div(ceil_div(g.k, blocks), kChainLength) * kChainLength);
     depth_ = std::min(depth_, std::max<int64_t>(1, g.k));
   }
@@ -109,7 +101,7 @@ class PackedProduct {
   }
 
   bool owns_cols() const {
-    if (packed_b_) return g_.m <= 8 * rows_.tile;
+    if (panels_) return g_.m <= 8 * rows_.tile;
     const bool rows_ready = in_place(rows_), cols_ready = in_place(cols_);
     if (rows_ready != cols_ready && is_worth_sharing(rows_ready ? rows_ : cols_, rows_ready ? cols_ : rows_))
       return rows_ready;
@@ -122,12 +114,12 @@ class PackedProduct {
   }
 
   // Whether packed weights pass by once, for a few rows: memory is the limit then.
-  bool streams_b() const { return packed_b_ && rows_.panels == 1; }
+  bool passes_b_once() const { return panels_ && rows_.panels == 1; }
   bool is_rows(const Side& side) const { return &side == &rows_; }
-  bool is_packed(const Side& side) const { return packed_b_ && !is_rows(side); }
+  bool is_packed(const Side& side) const { return panels_ && !is_rows(side); }
   bool in_place(const Side& side) const {
     if (is_packed(side) || side.vectors.stride != 1 || side.vectors.k_stride == 1) return false;
-    if (!is_rows(side) && side.count % kernels_.vector_width[index_] != 0) return false;
+    if (!is_rows(side) && side.count % kernels_.vector_width[g_.dtype] != 0) return false;
     return g_.k <= kSharedBytes / std::max(item_bytes_, side.vectors.k_stride * item_bytes_);
   }
   bool is_ready(const Side& side) const { return is_packed(side) || in_place(side); }
@@ -146,12 +138,12 @@ class PackedProduct {
                              k,
                              packed,
                              first};
-    (is_rows ? kernels_.pack_a : kernels_.pack_b)[index_](args, begin, end);
+    (is_rows ? kernels_.pack_a : kernels_.pack_b)[g_.dtype](args, begin, end);
   }
 
   // Panels of the own side per task: enough work, small enough for the cache, about eight tasks a thread.
   int64_t panels_per_task(int64_t shared_panels, int64_t k) const {
-    if (streams_b()) return 1;
+    if (passes_b_once()) return 1;
     const int64_t threads = num_threads(), depth = std::max<int64_t>(1, k);
     const int64_t products = shared_panels * shared_.tile * own_.tile * depth;
     const int64_t least = ceil_div(kTaskProducts, products);
@@ -208,7 +200,8 @@ class PackedProduct {
     args.c = g_.c;
     args.c_stride = g_.c_stride;
     args.epilogue = g_.epilogue;
-    kernels_.multiply[index_](args, tasks_own_cols_ ? shared_begin : own_first, tasks_own_cols_ ? shared_end : own_end);
+    kernels_.multiply[g_.dtype](args, tasks_own_cols_ ? shared_begin : own_first,
+                                tasks_own_cols_ ? shared_end : own_end);
   }
 
   // The shared panels for this thread, unless it has them from an earlier task.
@@ -232,20 +225,17 @@ class PackedProduct {
   }
 
   void set_b(MatmulMultiply& args, int64_t start, const void* packed, int64_t first) const {
-    const bool here = in_place(cols_), before = packed_b_ != nullptr;
-    args.b = here     ? place(cols_, start)
-             : before ? offset(packed_b_->data.get(), start * cols_.tile, item_bytes_)
-                      : packed;
+    const bool here = in_place(cols_), before = panels_ != nullptr;
+    args.b = here ? place(cols_, start) : before ? offset(panels_, start * cols_.tile, item_bytes_) : packed;
     args.b_first = here || before ? 0 : first;
     args.b_stride = here ? cols_.tile : (before ? g_.k : args.k) * cols_.tile;
     args.b_k_stride = here ? cols_.vectors.k_stride : cols_.tile;
   }
 
   const Gemm& g_;
-  const MatmulKernels& kernels_;
-  const int index_;
+  const MatmulTable& kernels_;
   const int64_t item_bytes_;
-  const PackedMatrix* const packed_b_;
+  const void* const panels_;  // of b, packed before; null: none
   const Side rows_, cols_;
   const bool tasks_own_cols_;
   const Side& own_;
@@ -254,23 +244,23 @@ class PackedProduct {
   void* partial_ = nullptr;
 };
 
-void multiply_thin(const Gemm& g, const MatmulKernels& kernels, int index) {
+void multiply_thin(const Gemm& g, const MatmulTable& kernels) {
   const Vectors rows = rows_of(g.a);
   Workspace a(checked_multiply(checked_multiply(g.m, g.k), item_bytes(g.dtype)));
   const MatmulPack pack = {rows.data, rows.stride, rows.k_stride, g.m, 1, g.k, a.data(), 0};
-  kernels.pack_a[index](pack, 0, 1);
+  kernels.pack_a[g.dtype](pack, 0, 1);
   const MatmulThin args = {g.m, g.n, g.k, a.data(), g.b.data, g.b.stride, g.c, g.c_stride, g.epilogue};
-  const int64_t width = kernels.vector_width[index];
+  const int64_t width = kernels.vector_width[g.dtype];
   parallel_for(ceil_div(g.n, width), std::max<int64_t>(1, kTaskElements / (width * std::max<int64_t>(1, g.k))),
-               [&](int64_t begin, int64_t end) { kernels.thin[index](args, begin, end); });
+               [&](int64_t begin, int64_t end) { kernels.thin[g.dtype](args, begin, end); });
 }
 
-void multiply_rows(const Gemm& g, const MatmulKernels& kernels, int index) {
+void multiply_rows(const Gemm& g, const MatmulTable& kernels) {
   const Vectors rows = rows_of(g.a), cols = cols_of(g.b);
-  const MatmulRows args = {g.n,         g.k,           rows.data, cols.data,  rows.stride,    rows.k_stride,
-                           cols.stride, cols.k_stride, g.c,       g.c_stride, g.continue_sum, g.epilogue};
+  const MatmulRows args = {g.n,           g.k, rows.data,  cols.data, rows.stride,    rows.k_stride, cols.stride,
+                           cols.k_stride, g.c, g.c_stride, g.wide_c,  g.continue_sum, g.epilogue};
   parallel_for(g.m, std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, g.n)),
-               [&](int64_t begin, int64_t end) { kernels.rows[index](args, begin, end); });
+               [&](int64_t begin, int64_t end) { kernels.rows[g.dtype](args, begin, end); });
 }
 
 // A column result of contiguous elements is a row result of the transposed product, whose vectors run along m.
@@ -283,61 +273,102 @@ Gemm swapped(Gemm g) {
   return g;
 }
 
-void multiply(const Gemm& g, const MatmulKernels& kernels, int index) {
-  if (kernels.rows[index]) return multiply_rows(g, kernels, index);
-  if (g.n == 1 && g.m > 1 && g.c_stride == 1 && !g.epilogue.bias && !g.packed_b)
-    return multiply(swapped(g), kernels, index);
-  if (g.m <= kernels.thin_rows[index] && g.b.transposed && !g.packed_b && !g.continue_sum)
-    return multiply_thin(g, kernels, index);
-  PackedProduct(g, kernels, index).run();
+void multiply(const Gemm& g, const MatmulTable& kernels) {
+  if (kernels.rows[g.dtype]) return multiply_rows(g, kernels);
+  if (g.n == 1 && g.m > 1 && g.c_stride == 1 && !g.epilogue.bias && !g.b_panels.data)
+    return multiply(swapped(g), kernels);
+  if (g.m <= kernels.thin_rows[g.dtype] && g.b.transposed && !g.b_panels.data && !g.continue_sum)
+    return multiply_thin(g, kernels);
+  PackedProduct(g, kernels).run();
 }
 
 Gemm batch_item(Gemm g, int64_t i) {
-  const int64_t bytes = item_bytes(g.dtype), at = i * g.c_batch_stride;
+  const int64_t bytes = item_bytes(g.dtype), c_bytes = item_bytes(g.wide_c ? accumulator(g.dtype) : g.dtype),
+                at = i * g.c_batch_stride;
   g.a.data = offset(g.a.data, i * g.a.batch_stride, bytes);
   g.b.data = offset(g.b.data, i * g.b.batch_stride, bytes);
-  g.c = offset(g.c, at, bytes);
-  g.epilogue.preactivation = offset(g.epilogue.preactivation, at, bytes);
-  g.epilogue.factor = offset(g.epilogue.factor, at, bytes);
-  g.epilogue.residual = offset(g.epilogue.residual, at, bytes);
+  g.c = offset(g.c, at, c_bytes);
+  g.epilogue.preactivation = offset(g.epilogue.preactivation, at, c_bytes);
+  g.epilogue.factor = offset(g.epilogue.factor, at, c_bytes);
+  g.epilogue.residual = offset(g.epilogue.residual, at, c_bytes);
   return g;
+}
+
+void run_product(const Gemm& g, const MatmulTable& kernels) {
+  if (g.m == 0 || g.n == 0 || g.batch == 0) return;
+  if (g.batch == 1) return multiply(g, kernels);
+  const int64_t products = checked_multiply(checked_multiply(g.m, g.n), std::max<int64_t>(1, g.k));
+  if (products < 4 * kTaskProducts || g.batch >= 4 * num_threads()) {
+    parallel_for(g.batch, std::max<int64_t>(1, kTaskProducts / products), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) multiply(batch_item(g, i), kernels);
+    });
+  } else {
+    for (int64_t i = 0; i < g.batch; ++i) multiply(batch_item(g, i), kernels);
+  }
+}
+
+// ---- the programs of a set --------------------------------------------------------------------------------------
+
+template <Isa isa>
+void gemm_program(const Gemm& given) {
+  Gemm g = given;
+  if (g.b_panels.data && g.b_panels.isa != isa) {
+    if (!g.b.data) throw std::logic_error(cat("gemm: panels of ", name(g.b_panels.isa), " for ", name(isa)));
+    g.b_panels = {};
+  }
+  run_product(g, KernelsOf<MatmulTable, isa>::table());
+}
+
+template <Isa isa, DType dtype>
+int64_t panel_bytes(int64_t n, int64_t k) {
+  const MatmulTable& kernels = KernelsOf<MatmulTable, isa>::table();
+  if (!kernels.pack_b[dtype]) return 0;
+  const int64_t tile = kernels.tile_cols[dtype];
+  return checked_multiply(checked_multiply(ceil_div(n, tile) * tile, k), item_bytes(dtype));
+}
+
+template <Isa isa, DType dtype>
+void pack_program(const GemmPack& p) {
+  const MatmulTable& kernels = KernelsOf<MatmulTable, isa>::table();
+  if (!kernels.pack_b[dtype]) return;
+  const int64_t tile = kernels.tile_cols[dtype], panels = ceil_div(p.n, tile);
+  const Vectors cols = cols_of(p.b);
+  const MatmulPack args = {cols.data, cols.stride, cols.k_stride, p.n, panels, p.k, p.panels, 0};
+  parallel_for(panels, std::max<int64_t>(1, kTaskElements / (tile * std::max<int64_t>(1, p.k))),
+               [&](int64_t begin, int64_t end) { kernels.pack_b[dtype](args, begin, end); });
 }
 
 }  // namespace
 
-void gemm(const Gemm& given) {
-  Gemm g = given;
-  const int index = float_index("matmul", g.dtype);
-  if (g.m == 0 || g.n == 0 || g.batch == 0) return;
-  const Isa isa = current_isa();
-  const MatmulKernels& kernels = kernels_of(isa);
-  if (g.packed_b && (g.packed_b->isa != isa || !g.packed_b->data)) {
-    g.b = g.packed_b->source;
-    g.packed_b = nullptr;
-  }
-  if (g.batch == 1) return multiply(g, kernels, index);
-  const int64_t products = checked_multiply(checked_multiply(g.m, g.n), std::max<int64_t>(1, g.k));
-  if (products < 4 * kTaskProducts || g.batch >= 4 * num_threads()) {
-    parallel_for(g.batch, std::max<int64_t>(1, kTaskProducts / products), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) multiply(batch_item(g, i), kernels, index);
-    });
-  } else {
-    for (int64_t i = 0; i < g.batch; ++i) multiply(batch_item(g, i), kernels, index);
-  }
+template <Isa isa>
+const GemmTable& KernelsOf<GemmTable, isa>::table() {
+  constexpr auto get = []<class Entry, class Get>(const Get& entry) -> PerDtype<Entry> {
+    if constexpr (isa == Isa::ref)
+      return for_each_float<Entry>(entry);
+    else  // the 16-bit types are ref's
+      return {{entry.template operator()<float>(), entry.template operator()<double>()}};
+  };
+  static constexpr GemmTable table = {
+      get.template operator()<Program<Gemm>>([]<class>() -> Program<Gemm> { return gemm_program<isa>; }),
+      get.template operator()<PanelBytes>([]<class T>() -> PanelBytes { return panel_bytes<isa, DTypeOf<T>::value>; }),
+      get.template operator()<Program<GemmPack>>(
+          []<class T>() -> Program<GemmPack> { return pack_program<isa, DTypeOf<T>::value>; })};
+  return table;
 }
+template struct KernelsOf<GemmTable, Isa::ref>;
+template struct KernelsOf<GemmTable, Isa::portable>;
+#if defined(PF_BUILT_X86)
+template struct KernelsOf<GemmTable, Isa::avx2>;
+template struct KernelsOf<GemmTable, Isa::avx512>;
+#endif
 
-PackedMatrix::PackedMatrix(const Operand& b, int64_t k_, int64_t n_, DType dtype_)
-    : source(b), k(k_), n(n_), dtype(dtype_), isa(current_isa()) {
-  const int index = float_index("matmul", dtype);
-  const MatmulKernels& kernels = kernels_of(isa);
-  if (!kernels.pack_b[index]) return;
-  const int64_t tile = kernels.tile_cols[index], panels = ceil_div(n, tile);
-  const int64_t bytes = checked_multiply(checked_multiply(panels * tile, k), item_bytes(dtype));
-  data.reset(allocate(bytes), [bytes](void* block) { deallocate(block, bytes); });
-  const Vectors cols = cols_of(b);
-  const MatmulPack args = {cols.data, cols.stride, cols.k_stride, n, panels, k, data.get(), 0};
-  parallel_for(panels, std::max<int64_t>(1, kTaskElements / (tile * std::max<int64_t>(1, k))),
-               [&](int64_t begin, int64_t end) { kernels.pack_b[index](args, begin, end); });
+PackedMatrix::PackedMatrix(const Operand& b, int64_t k, int64_t n, DType dtype, Isa isa) {
+  panels.isa = isa;
+  const int64_t bytes = host_entry(&GemmTable::panel_bytes, isa, dtype)(n, k);
+  if (bytes == 0) return;
+  data_.reset(allocate(bytes), [bytes](void* block) { deallocate(block, bytes); });
+  panels.data = data_.get();
+  host_entry(&GemmTable::pack, isa, dtype)(GemmPack{n, k, b, data_.get()});
 }
 
 }  // namespace pyformer
