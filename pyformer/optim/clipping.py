@@ -10,10 +10,10 @@ import pyformer as pf
 from pyformer import _core
 
 
-def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
+def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> pf.Tensor:
     """Scales the gradients in place so that their joint 2-norm is at most `max_norm`.
 
-    Returns the norm before. A norm that is not finite is returned and changes nothing.
+    Returns the norm before, a float64 tensor without dimensions. A norm that is not finite changes nothing.
     """
     if not isinstance(max_norm, numbers.Real):
         raise TypeError(f"clip_grad_norm_: max_norm must be a number, got {type(max_norm).__name__}")

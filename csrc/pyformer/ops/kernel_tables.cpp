@@ -4,7 +4,24 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/ops/adamw/adamw_kernels.h"
+#include "pyformer/ops/attention/attention_kernels.h"
+#include "pyformer/ops/bce_with_logits/bce_with_logits_kernels.h"
+#include "pyformer/ops/cache_append/cache_append_kernels.h"
+#include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
+#include "pyformer/ops/dropout/dropout_kernels.h"
+#include "pyformer/ops/embedding/embedding_kernels.h"
+#include "pyformer/ops/gather/gather_kernels.h"
+#include "pyformer/ops/global_norm/global_norm_kernels.h"
+#include "pyformer/ops/in_place/in_place_kernels.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
+#include "pyformer/ops/loss/loss_kernels.h"
+#include "pyformer/ops/random/random_kernels.h"
+#include "pyformer/ops/retention/retention_kernels.h"
+#include "pyformer/ops/rope/rope_kernels.h"
+#include "pyformer/ops/sgd/sgd_kernels.h"
+#include "pyformer/ops/softmax/softmax_kernels.h"
+#include "pyformer/ops/topk/topk_kernels.h"
 
 namespace pyformer {
 
@@ -16,7 +33,26 @@ static KernelTableRow row() {
 const std::vector<KernelTableRow>& kernel_tables() {
   static const std::vector<KernelTableRow> rows = {
       row<ArithmeticTable>(),
+      row<AdamWTable>(),
+      row<AttentionTable>(),
+      row<AttentionTilesTable>(),
+      row<BceTable>(),
+      row<CacheAppendTable>(),
+      row<CrossEntropyTable>(),
+      row<DropoutTable>(),
+      row<EmbeddingTable>(),
+      row<GatherTable>(),
+      row<GlobalNormTable>(),
+      row<InPlaceTable>(),
       row<LayerNormTable>(),
+      row<LossTable>(),
+      row<RandomTable>(),
+      row<RetentionPartsTable>(),
+      row<RetentionTable>(),
+      row<RopeTable>(),
+      row<SgdTable>(),
+      row<SoftmaxTable>(),
+      row<TopkTable>(),
   };
   return rows;
 }

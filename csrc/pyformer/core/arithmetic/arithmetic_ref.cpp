@@ -84,13 +84,17 @@ static void sum_partials(const SumPartials& a, int64_t begin, int64_t end) {
 }
 
 static void check_ids(const CheckIds& a, int64_t, int64_t) {
+  int64_t counted = 0;
   a.offender[0] = -1;
-  for (int64_t i = 0; i < a.size; ++i)
-    if (a.ids[i] < 0 || a.ids[i] >= a.limit) {
-      a.offender[0] = i;
-      a.offender[1] = a.ids[i];
-      return;
-    }
+  for (int64_t i = 0; i < a.size; ++i) {
+    const int64_t id = a.ids[i];
+    if (a.has_ignored && id == a.ignored) continue;
+    ++counted;
+    if (id >= 0 && id < a.limit) continue;
+    if (a.offender[0] < 0) a.offender[0] = i, a.offender[1] = id;
+    a.ids[i] = 0;
+  }
+  if (a.counted) *a.counted = counted;
 }
 
 // ---- strided copies ---------------------------------------------------------------------------------------------
@@ -157,20 +161,6 @@ static void copy_tiles(const StridedCopy& a, int64_t begin, int64_t end) {
                     size_t(width) * sizeof(T));
     }
   }
-}
-
-// For loops that only move bytes: one entry an item size. get.operator()<T>() for an unsigned T of that size.
-template <class Entry, class Get>
-static constexpr PerDtype<Entry> by_size(const Get& get) {
-  PerDtype<Entry> row = {};
-  for (int d = 0; d < kDTypeCount; ++d) {
-    const int64_t bytes = kDTypes[d].item_bytes;
-    row.entries[d] = bytes == 1   ? get.template operator()<uint8_t>()
-                     : bytes == 2 ? get.template operator()<uint16_t>()
-                     : bytes == 4 ? get.template operator()<uint32_t>()
-                                  : get.template operator()<uint64_t>();
-  }
-  return row;
 }
 
 static constexpr ArithmeticTable kTable = {
