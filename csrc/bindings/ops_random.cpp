@@ -80,10 +80,10 @@ void bind_random(py::module_& core) {
            "function(*args), which draws the streams of this micro-batch on this thread; those of the process stay.");
   bind_draw<&rand>(core, "rand", R"(Numbers drawn evenly from [0, 1), of the given shape: rand(2, 3) or rand((2, 3)).
 
-dtype: float32 (default) or float64, else TypeError. Draws one stream.)");
+dtype: a float type, float32 by default, else TypeError. Draws one stream.)");
   bind_draw<&randn>(core, "randn", R"(Normally distributed numbers (mean 0, variance 1) of the given shape.
 
-dtype: float32 (default) or float64, else TypeError. Draws one stream.)");
+dtype: a float type, float32 by default, else TypeError. Draws one stream.)");
 }
 
 }  // namespace pyformer::bindings

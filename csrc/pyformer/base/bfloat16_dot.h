@@ -12,6 +12,8 @@
 
 namespace pyformer::PF_ISA {
 
+constexpr int64_t kBFloat16Block = 32;
+
 // x, or a zero of its sign where |x| < 2^-126.
 PF_INLINE float flush_denormal(float x) { return abs(x) < 0x1p-126f ? copysign(0.0f, x) : x; }
 

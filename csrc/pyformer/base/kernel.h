@@ -44,10 +44,6 @@ struct KernelsOf {
 
 // Every output element of a matmul-like sum is ((p0 + p1) + p2) + ..., p_i one FMA chain over 256 consecutive k.
 constexpr int64_t kChainLength = 256;
-// Where both operands are bfloat16 the sum is another, that of x86's matrix units: blocks of 32 consecutive k, in each
-// an FMA chain over its even k and one over its odd k, both added, then added to the sum of earlier blocks, all in
-// float32 with denormals as zeros (bfloat16_dot.h). float16 is widened and summed as float32 is.
-constexpr int64_t kBFloat16Block = 32;
 // Row reductions use 16 virtual lanes inside blocks of 4,096 elements; block sums meet in a binary tree.
 constexpr int64_t kLanes = 16;
 constexpr int64_t kReduceBlock = 4096;

@@ -8,6 +8,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/core/arithmetic/checks.h"
 
 namespace pyformer {
 

@@ -1,8 +1,6 @@
 // What the tape and all ops need below any op, on whichever device: filling, adding gradients, conversions, copies,
 // sums of partial sums, checks of ids.
 #pragma once
-#include <functional>
-
 #include "pyformer/core/array.h"
 
 namespace pyformer {
@@ -35,27 +33,12 @@ Region region_of(const Array& array, int64_t offset = 0);
 // to[i...] = from[i...] for all i within extents; the regions lie on one device and must not overlap.
 void strided_copy(const Shape& extents, DType dtype, Device device, const Region& to, const Region& from);
 
-// Bytes of this process's memory for kernels on a device to read: those themselves on the CPU, where they must outlive
-// the array, else a copy.
-Array bytes_on(Device device, const void* bytes, int64_t count);
-
 // A copy of ids as int64, which later writes to ids leave alone. TypeError unless they are int64 or int32.
 Array int64_copy(const char* op, const char* what, const Array& ids);
 // The same, each within [0, limit): IndexError naming the first that is outside. On a device, where nothing waits for
-// it here, the error is raised by the next call that waits for the device (raise_pending), and until then ids outside
-// are 0. `op` and `what` must be string literals.
+// it here, the error is raised by the next call that waits for the device (raise_pending). `op` and `what` must be
+// string literals.
 Array checked_ids(const char* op, const char* what, const Array& ids, int64_t limit);
-// The same with an error of the caller's: throws for a number's position and value.
-using ThrowFor = std::function<void(int64_t position, int64_t value)>;
-Array checked_numbers(const char* op, const char* what, const Array& numbers, int64_t limit, ThrowFor throw_for);
-// What a check of the caller's found, (position, value) int64, position -1: nothing. Throws now on the CPU, else when
-// something waits for the device.
-void raise_later(const Array& offender, ThrowFor throw_for);
-// The same for classes, where `ignored` is let pass too, and how many are not ignored: (), int64.
-struct CheckedIds {
-  Array ids, counted;
-};
-CheckedIds checked_targets(const char* op, const Array& targets, int64_t classes, int64_t ignored);
 // Waits for the device and raises what checked_ids found there since.
 void raise_pending(Device device);
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
-#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer {

@@ -5,8 +5,7 @@
 // window w: p - w < j <= p. A row with nothing to attend to gives zeros and zero gradients. What is not attended takes
 // no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
 // Saved for backward: q, k, v, out, and per row the highest score and the sum of exponentials below it.
-// 16-bit floats: scores, maxima and sums are float32; the products of bfloat16 are summed by its own rule.
-// The order of all sums is written down in attention_ref.cpp.
+// The order of all sums, and what 16-bit floats are rounded to and when, is written down in attention_ref.cpp.
 #pragma once
 #include <optional>
 

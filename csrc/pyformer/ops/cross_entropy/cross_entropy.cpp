@@ -1,7 +1,7 @@
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 
 #include "pyformer/base/run.h"
-#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
 
 namespace pyformer {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {

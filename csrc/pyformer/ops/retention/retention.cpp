@@ -3,7 +3,7 @@
 #include <bit>
 
 #include "pyformer/base/run.h"
-#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/ops/retention/retention_kernels.h"
 
 namespace pyformer {
