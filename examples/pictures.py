@@ -196,7 +196,7 @@ class GANTrainer(TaskTrainer):
     def _descend(self, loss: pf.Tensor) -> float:
         loss.backward()
         self._check_finite("the loss", loss.item(), self.step + 1)
-        norm = optim.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        norm = float(optim.clip_grad_norm_(self.model.parameters(), self.options.clip))
         self._check_finite("the norm of the gradient", norm, self.step + 1)
         self.optimizer.scale_lr(self.schedule(self.step))
         self.optimizer.step()

@@ -67,11 +67,11 @@ def test_global_norm():
         for threads in (1, 2, 4):
             _core.set_isa(isa)
             pf.set_num_threads(threads)
-            norms.add(_core.global_norm(tensors))
+            norms.add(_core.global_norm(tensors).item())
     assert len(norms) == 1
     assert norms.pop() == pytest.approx(exact, rel=1e-6)
-    assert _core.global_norm([]) == 0.0
-    assert math.isnan(_core.global_norm([pf.tensor([1.0, math.nan])]))
+    assert _core.global_norm([]).item() == 0.0
+    assert math.isnan(_core.global_norm([pf.tensor([1.0, math.nan])]).item())
 
 
 def test_list_operations():
@@ -105,13 +105,13 @@ def test_clip_gradients():
     params = [pf.tensor(a, requires_grad=True) for a in (*_arrays("float32"), np.ones(1, "float32"))]
     for p, grad in zip(params[:-1], _arrays("float32", 5), strict=True):
         p.grad = pf.tensor(grad)
-    norm = _core.global_norm([p.grad for p in params[:-1]])
-    assert _core.clip_gradients_(params, 2 * norm) == norm
+    norm = _core.global_norm([p.grad for p in params[:-1]]).item()
+    assert _core.clip_gradients_(params, 2 * norm).item() == norm
     assert all(same_bits(p.grad.numpy(), g) for p, g in zip(params[:-1], _arrays("float32", 5), strict=True))
-    assert _core.clip_gradients_(params, 0.5 * norm) == norm
-    assert _core.global_norm([p.grad for p in params[:-1]]) == pytest.approx(0.5 * norm, rel=1e-6)
+    assert _core.clip_gradients_(params, 0.5 * norm).item() == norm
+    assert _core.global_norm([p.grad for p in params[:-1]]).item() == pytest.approx(0.5 * norm, rel=1e-6)
     assert params[-1].grad is None
-    assert _core.clip_gradients_([pf.ones(2)], 1.0) == 0.0
+    assert _core.clip_gradients_([pf.ones(2)], 1.0).item() == 0.0
     for wrong in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="clip_gradients_: max_norm must be above 0"):
             _core.clip_gradients_(params, wrong)
@@ -162,7 +162,7 @@ def test_lists_that_do_not_match(which):
 
 def test_integers_are_refused():
     lists = [[pf.ones((3,), dtype=pf.int64)] for _ in range(4)]
-    _refused(TypeError, "expected float32 or float64, got int64", lists)
+    _refused(TypeError, "params must be of float dtypes, got int64", lists)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 1), (0, 2), (2, 3), (1, 3)])
@@ -188,3 +188,25 @@ def test_a_step_is_seen_by_backward():
     _core.scale_([x], 2.0)
     with pytest.raises(RuntimeError, match="rms_norm"):
         out.backward()
+
+
+def test_masters_must_fit():
+    def lists(dtype):
+        return [[pf.ones((3,), dtype=dtype)], *([pf.ones((3,))] for _ in range(3))]
+
+    def refused(error, words, dtype, **options):
+        given = lists(dtype)
+        with pytest.raises(error, match=words):
+            _core.adamw_step_(*given, **OPTIONS, step=1, **options)
+        assert all((t.to(pf.float32).numpy() == 1).all() for (t,) in given), "written before refused"
+
+    refused(TypeError, r"masters\[0\] must be a tensor", pf.bfloat16)
+    refused(TypeError, r"masters\[0\] must be a tensor", pf.bfloat16, masters=[None])
+    refused(
+        TypeError,
+        r"masters\[0\] must be float32 as params\[0\] is bfloat16, got bfloat16",
+        pf.bfloat16,
+        masters=lists(pf.bfloat16)[0],
+    )
+    refused(ValueError, r"masters\[0\] must be absent, as params\[0\] is float32", pf.float32, masters=[pf.ones((3,))])
+    refused(ValueError, "masters must hold 1 tensors", pf.bfloat16, masters=[pf.ones((3,))] * 2)

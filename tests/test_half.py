@@ -23,7 +23,6 @@ ROUNDS_BETWEEN = {
     "mlp",
     "norm_linear",
     "operators",
-    "retention",
 }
 EPS = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
 CASES = [c for c in TEST_CASES if c.grads and c.finite]

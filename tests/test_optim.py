@@ -242,7 +242,7 @@ def test_clip_grad_norm(max_norm):
     twins = [torch.zeros(s, requires_grad=True) for s in SHAPES]
     for t, g in zip(twins, gradients(0, "float32"), strict=True):
         t.grad = torch.tensor(g)
-    norm = optim.clip_grad_norm_(params, max_norm)
+    norm = optim.clip_grad_norm_(params, max_norm).item()
     expected = float(torch.nn.utils.clip_grad_norm_(twins, max_norm))
     assert norm == pytest.approx(expected, rel=1e-6)
     for p, t in zip(params, twins, strict=False):
@@ -252,7 +252,7 @@ def test_clip_grad_norm(max_norm):
 def test_clip_leaves_gradients_that_are_not_finite():
     p = pf.tensor([1.0, 2.0], requires_grad=True)
     p.grad = pf.tensor([math.inf, 1.0])
-    assert optim.clip_grad_norm_([p], 1.0) == math.inf
+    assert optim.clip_grad_norm_([p], 1.0).item() == math.inf
     np.testing.assert_array_equal(p.grad.numpy(), [math.inf, 1.0])
 
 
@@ -265,3 +265,42 @@ def test_schedules():
     assert [linear(0), linear(5), linear(10), linear(20)] == [1.0, 0.5, 0.0, 0.0]
     constant = optim.ConstantSchedule(warmup_steps=4)
     assert [constant(s) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [pf.bfloat16, pf.float16], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_16_bit_parameters_have_float32_masters(kind, dtype):
+    """The masters take the float32 parameters' course, bit for bit, and each step rounds them into the parameters."""
+    make, _, options = KINDS[kind]
+    params = [pf.tensor(p.detach().to(dtype), requires_grad=True) for p in parameters("float32")]
+    twins = [pf.tensor(p.detach().to(pf.float32), requires_grad=True) for p in params]
+    optimizer, other = make(params, **options), make(twins, **options)
+    for step in range(STEPS):
+        advance(params, optimizer, [step])
+        advance(twins, other, [step])
+        assert_same(
+            values([p.detach().to(pf.float32) for p in params]),
+            values([t.detach().to(dtype).to(pf.float32) for t in twins]),
+        )
+    assert_same(values([optimizer.state[id(p)]["master"] for p in params]), values(twins))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "sgd_momentum"])
+def test_masters_are_saved_and_resumed(kind, tmp_path):
+    make, _, options = KINDS[kind]
+    starts = [p.detach().to(pf.bfloat16) for p in parameters("float32")]
+    whole, first = ([pf.tensor(p, requires_grad=True) for p in starts] for _ in range(2))
+    advance(whole, make(whole, **options), range(STEPS))
+    optimizer = make(first, **options)
+    advance(first, optimizer, range(4))
+    resumed = [pf.tensor(p.detach(), requires_grad=True) for p in first]
+    other = make(resumed, **options)
+    other.load_state_dict(optimizer.state_dict())
+    advance(resumed, other, range(4, STEPS))
+    assert_same(
+        values([p.detach().to(pf.float32) for p in resumed]), values([p.detach().to(pf.float32) for p in whole])
+    )
+    state = optimizer.state_dict()
+    del state["state"][0]["master"]
+    with pytest.raises(ValueError, match="state of parameter 0 must hold"):
+        make(resumed, **options).load_state_dict(state)

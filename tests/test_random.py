@@ -119,7 +119,21 @@ def test_shapes_and_errors():
     assert pf.randn(3, requires_grad=True).requires_grad
     with pytest.raises(ValueError, match="rand: "):
         pf.rand(-1)
-    with pytest.raises(TypeError, match="rand: expected float32 or float64, got int64"):
+    with pytest.raises(TypeError, match="rand: no kernel for int64 on cpu"):
         pf.rand(3, dtype=pf.int64)
     with pytest.raises(TypeError):
         pf.rand("3")
+
+
+@pytest.mark.parametrize("dtype", [pf.bfloat16, pf.float16], ids=str)
+def test_16_bit_numbers_are_the_float32_ones_rounded(dtype):
+    for draw in (pf.rand, pf.randn):
+        pf.manual_seed(3)
+        expected = draw(1000).to(dtype).to(pf.float32).numpy()
+        pf.manual_seed(3)
+        np.testing.assert_array_equal(draw(1000, dtype=dtype).to(pf.float32).numpy(), expected)
+    x = pf.ones(1000, dtype=dtype)
+    pf.manual_seed(3)
+    expected = pf.ops.dropout(pf.ones(1000), 0.3).to(dtype).to(pf.float32).numpy()
+    pf.manual_seed(3)
+    np.testing.assert_array_equal(pf.ops.dropout(x, 0.3).to(pf.float32).numpy(), expected)

@@ -133,6 +133,27 @@ def test_ids_out_of_range_are_told_at_the_next_wait():
     _core.synchronize(DEVICE)
 
 
+def test_other_numbers_out_of_range_too():
+    there = {"device": DEVICE}
+    q = pf.ones(2, 3, 1, 4, **there)
+    calls = {
+        r"cross_entropy: targets\[1\] is 9, expected 0 <= target < 3 or ignore_index = -100": lambda: (
+            pf.ops.cross_entropy(pf.zeros(2, 3, **there), pf.tensor([1, 9], **there))
+        ),
+        "attention: key_lengths must be from 0 to Tk = 3, got 4 for row 1": lambda: pf.ops.attention(
+            q, q, q, key_lengths=pf.tensor([3, 4], **there)
+        ),
+        r"retention: decay must be in \(0, 1\], got 1.5 for head 0": lambda: pf.ops.retention(
+            q, q, q, pf.tensor([1.5], **there)
+        ),
+    }
+    for text, call in calls.items():
+        call()
+        with pytest.raises((IndexError, ValueError), match=text):
+            _core.synchronize(DEVICE)
+        _core.synchronize(DEVICE)
+
+
 def test_copies_and_pickles_stay_there():
     x = pf.tensor([1.0, 2.0], device="second:1", requires_grad=True)
     for again in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):

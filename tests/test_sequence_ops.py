@@ -201,7 +201,7 @@ def test_a_token_does_not_see_what_comes_later():
         ({"v": normal(2, 5, 8)}, ValueError, r"v must be \(B, T, H, Dv\), got \(2, 5, 8\)"),
         ({"k": normal(2, 5, 3, 7)}, ValueError, r"k must be \(B, T, H, D\) = \(2, 5, 3, 8\), got \(2, 5, 3, 7\)"),
         ({"v": normal(2, 6, 3, 4)}, ValueError, r"v must be \(B, T, H, Dv\) = \(2, 5, 3, 4\), got \(2, 6, 3, 4\)"),
-        ({"q": np.ones((2, 5, 3, 8), np.int64)}, TypeError, "expected float32 or float64, got int64"),
+        ({"q": np.ones((2, 5, 3, 8), np.int64)}, TypeError, "k must be int64 as q is, got float32"),
         ({"k": normal(2, 5, 3, 8, dtype="float64")}, TypeError, "k must be float32 as q is, got float64"),
         ({"decay": np.ones(2, np.float32)}, ValueError, r"decay must be \(H,\) = \(3,\), got \(2,\)"),
         ({"decay": np.ones(3)}, TypeError, "decay must be float32 as q is, got float64"),

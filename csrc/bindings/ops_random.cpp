@@ -96,7 +96,7 @@ Example:
 
 Args:
     shape: extents, one by one or as a tuple.
-    dtype: float32 (default) or float64.
+    dtype: a float type, float32 by default.
     device: "cpu" by default.
     requires_grad: whether gradients are formed for it.
 
@@ -115,7 +115,7 @@ Example:
 
 Args:
     shape: extents, one by one or as a tuple.
-    dtype: float32 (default) or float64.
+    dtype: a float type, float32 by default.
     device: "cpu" by default.
     requires_grad: whether gradients are formed for it.
 

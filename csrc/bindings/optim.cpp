@@ -10,25 +10,33 @@ namespace pyformer::bindings {
 void bind_optim(py::module_& core) {
   core.def("adamw_step_", &adamw_step_, py::arg("params"), py::arg("grads"), py::arg("exp_avgs"),
            py::arg("exp_avg_sqs"), py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
-           py::arg("weight_decay"), py::arg("step"), NoGil(),
+           py::arg("weight_decay"), py::arg("step"), py::arg("masters") = std::vector<Tensor>(), NoGil(),
            R"(One step of AdamW over lists of tensors, in place; step counts from 1.
 
-params, grads, exp_avgs, exp_avg_sqs: lists of the same length, shapes and dtypes (float32 or float64).
+params, grads, exp_avgs, exp_avg_sqs: lists of the same length, shapes and dtypes; for 16-bit params the others are
+float32. masters: a float32 copy of each 16-bit parameter, which is stepped in its place, None for the others.
 All is checked before anything is written. Raises ValueError for lists that don't match, share memory or for a
 coefficient out of range, TypeError for dtypes. Source: Loshchilov, Hutter 2019, algorithm 2.)");
   core.def("sgd_step_", &sgd_step_, py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
-           py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("nesterov") = false, NoGil(),
+           py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("nesterov") = false,
+           py::arg("masters") = std::vector<Tensor>(), NoGil(),
            R"(One step of gradient descent over lists of tensors, in place.
 
-momentum_buffers: zeros before the first step, or an empty list without momentum. Errors as adamw_step_.)");
+momentum_buffers: zeros before the first step, or an empty list without momentum. masters and errors as adamw_step_.)");
   core.def(
-      "global_norm", &global_norm, py::arg("tensors"), NoGil(),
-      "The square root of the sum of squares of all elements, in a fixed order. TypeError unless float32 or float64.");
-  core.def("clip_gradients_", &clip_gradients_, py::arg("tensors"), py::arg("max_norm"), NoGil(),
-           "Scales the gradients of the tensors to a joint norm of at most max_norm and returns the norm before. "
-           "ValueError unless max_norm is above 0.");
-  core.def("scale_", &scale_, py::arg("tensors"), py::arg("factor"), NoGil(),
-           "Multiplies every tensor by a number, in place. TypeError unless float32 or float64.");
+      "global_norm", [](const std::vector<Tensor>& tensors) { return Tensor(global_norm(tensors)); },
+      py::arg("tensors"), NoGil(),
+      "The square root of the sum of squares of all elements, in a fixed order: a number, float64, on the tensors' "
+      "device. TypeError unless they are of float dtypes.");
+  core.def(
+      "clip_gradients_",
+      [](const std::vector<Tensor>& tensors, double max_norm) { return Tensor(clip_gradients_(tensors, max_norm)); },
+      py::arg("tensors"), py::arg("max_norm"), NoGil(),
+      "Scales the gradients of the tensors to a joint norm of at most max_norm and returns the norm before, a number "
+      "on their device. ValueError unless max_norm is above 0.");
+  core.def("scale_", py::overload_cast<const std::vector<Tensor>&, double>(&scale_), py::arg("tensors"),
+           py::arg("factor"), NoGil(),
+           "Multiplies every tensor by a number, in place. TypeError unless they are of float dtypes.");
   core.def(
       "zero_", [](const Tensor& t) { zero_({t}); }, py::arg("tensor"), NoGil(), "Sets a tensor to zero, in place.");
   core.def("zero_", &zero_, py::arg("tensors"), NoGil(), "Sets every tensor to zero, in place.");

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.optim.optimizer import Optimizer, count_step
+from pyformer.optim.optimizer import Optimizer, count_step, masters_of
 
 
 class AdamW(Optimizer):
@@ -81,5 +81,6 @@ class AdamW(Optimizer):
                 eps=float(group["eps"]),
                 weight_decay=float(group["weight_decay"]),
                 step=step,
+                masters=masters_of(states),
             )
             count_step(states, update)

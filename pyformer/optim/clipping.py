@@ -10,7 +10,7 @@ import pyformer as pf
 from pyformer import _core
 
 
-def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
+def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> pf.Tensor:
     """Scales the gradients in place so that their joint 2-norm is at most max_norm.
 
     Args:
@@ -18,7 +18,7 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
         max_norm: a number above 0.
 
     Returns:
-        The norm before. A norm that is not finite is returned and changes nothing.
+        The norm before, a float64 tensor without dimensions. A norm that is not finite changes nothing.
 
     Raises:
         ValueError: max_norm is not above 0.
@@ -29,7 +29,7 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> float:
     Example:
         >>> w = pf.tensor([3.0, 4.0], requires_grad=True)
         >>> (w.square().sum() * 0.5).backward()
-        >>> pf.optim.clip_grad_norm_([w], 1.0)
+        >>> pf.optim.clip_grad_norm_([w], 1.0).item()
         5.0
         >>> w.grad
         tensor([0.5999999 , 0.79999983], dtype=float32)

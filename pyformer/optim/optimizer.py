@@ -9,6 +9,8 @@ from typing import Any
 
 import pyformer as pf
 
+_HALVES = (pf.bfloat16, pf.float16)
+
 
 class Optimizer:
     """Base of the optimisers: parameter groups, state and its saving.
@@ -20,6 +22,9 @@ class Optimizer:
     Attributes:
         param_groups: a list of dicts, "params" and the options of each, "lr" among them; they may be changed between
             steps.
+
+    The state of a 16-bit parameter is float32, and has a "master", a float32 copy of the parameter made at its first
+    step: a step changes the master and rounds it into the parameter.
 
     Raises:
         ValueError: there is no parameter, one is given twice or needs no gradient, or an option is unknown or out of
@@ -64,8 +69,8 @@ class Optimizer:
         for p in params:
             if not isinstance(p, pf.Tensor):
                 raise TypeError(f"{self._name}: expected Tensors, got {type(p).__name__}")
-            if p.dtype not in (pf.float32, pf.float64):
-                raise TypeError(f"{self._name}: parameters must be float32 or float64, got {p.dtype}")
+            if p.dtype not in (pf.float32, pf.float64, *_HALVES):
+                raise TypeError(f"{self._name}: parameters must be of a float dtype, got {p.dtype}")
             if not (p.requires_grad and p.is_leaf):
                 raise ValueError(f"{self._name}: every parameter must be a leaf that requires a gradient")
         result = {**defaults, **group, "params": params}
@@ -92,6 +97,8 @@ class Optimizer:
         for name in names:
             if name not in state:
                 state[name] = pf.zeros(tuple(p.shape), dtype=_state_dtype(p), device=p.device)
+        if p.dtype in _HALVES and "master" not in state:
+            state["master"] = p.detach().to(pf.float32)
         return state
 
     def zero_grad(self) -> None:
@@ -176,7 +183,8 @@ class Optimizer:
     def _checked_state(self, which: str, p: pf.Tensor, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise TypeError(f"{self._name}: state {which} must be a dict, got {type(value).__name__}")
-        needed, known = {"step", *self._always}, {"step", *self._state_names}
+        master = ("master",) if p.dtype in _HALVES else ()
+        needed, known = {"step", *self._always, *master}, {"step", *self._state_names, *master}
         if not needed <= set(value) <= known:
             got = sorted(map(str, value))
             raise ValueError(f"{self._name}: state {which} must hold {sorted(known)}, got {got}")
@@ -185,7 +193,7 @@ class Optimizer:
             raise TypeError(f"{self._name}: step {which} must be an int, got {type(step).__name__}")
         if not 0 <= step < 2**63 - 1:
             raise ValueError(f"{self._name}: step {which} must be in [0, 2**63 - 1), got {step}")
-        names = [name for name in self._state_names if name in value]
+        names = [name for name in (*self._state_names, *master) if name in value]
         return {"step": step, **{name: self._checked_tensor(f"{name} {which}", p, value[name]) for name in names}}
 
     def _checked_tensor(self, which: str, p: pf.Tensor, tensor: Any) -> pf.Tensor:
@@ -213,6 +221,11 @@ def count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None
             for s, step in zip(states, before, strict=True):
                 s["step"] = step
         raise
+
+
+def masters_of(states: list[dict[str, Any]]) -> list[pf.Tensor | None]:
+    masters = [s.get("master") for s in states]
+    return masters if any(m is not None for m in masters) else []
 
 
 def _state_dtype(p: pf.Tensor) -> pf.DType:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.optim.optimizer import Optimizer, count_step
+from pyformer.optim.optimizer import Optimizer, count_step, masters_of
 
 
 class SGD(Optimizer):
@@ -73,5 +73,6 @@ class SGD(Optimizer):
             momentum=float(group["momentum"]),
             weight_decay=float(group["weight_decay"]),
             nesterov=bool(group["nesterov"]),
+            masters=masters_of(states),
         )
         count_step(states, update)

@@ -167,7 +167,7 @@ class Trainer(Checkpointed):
             return None
         loss = apply_sum(self.model, self.reduce_gradients(tree))
         self._check_finite("the loss", loss, self.step + 1)
-        norm = optim.clip_grad_norm_(self.model.parameters(), o.clip)
+        norm = float(optim.clip_grad_norm_(self.model.parameters(), o.clip))
         self._check_finite("the norm of the gradient", norm, self.step + 1)
         self.optimizer.scale_lr(self.schedule(self.step))
         self.optimizer.step()

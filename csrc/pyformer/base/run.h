@@ -9,6 +9,7 @@
 #include "pyformer/base/error.h"
 #include "pyformer/base/isa.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/base/workspace.h"
 
 namespace pyformer {
 
@@ -71,12 +72,31 @@ Entry find_entry(const char* op, PerDtype<Entry> Table::* row, Device device, DT
   no_kernel(op, dtype, device, on_host, on_device);
 }
 
+// Vector code that wants memory of its own for a task: `int64_t scratch_bytes(DType) const` and `void* scratch` in
+// Args.
+template <class Args>
+concept WantsScratch = requires(const Args& args, DType dtype) { args.scratch_bytes(dtype); };
+
+template <class Args>
+void run_on_host(Kernel<Args> kernel, [[maybe_unused]] DType dtype, const Args& args) {
+  parallel_for(args.items(), args.grain(), [&](int64_t begin, int64_t end) {
+    if constexpr (WantsScratch<Args>) {
+      const Workspace scratch(args.scratch_bytes(dtype));
+      Args own = args;
+      own.scratch = scratch.data();
+      kernel(own, begin, end);
+    } else {
+      kernel(args, begin, end);
+    }
+  });
+}
+
 template <class Table, class Args>
 void run(const char* op, PerDtype<Kernel<Args>> Table::* row, Device device, DType dtype, const Args& args) {
   const Kernel<Args> kernel = find_entry(op, row, device, dtype);
   const int64_t items = args.items();
   if (device.is_cpu()) {
-    parallel_for(items, args.grain(), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+    run_on_host(kernel, dtype, args);
   } else if (items > 0) {
     device_api(device).use(device.index);
     kernel(args, 0, items);

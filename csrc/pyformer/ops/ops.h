@@ -26,6 +26,7 @@
 #include "pyformer/ops/layer_norm/layer_norm.h"
 #include "pyformer/ops/linear/linear.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
+#include "pyformer/ops/loss/loss.h"
 #include "pyformer/ops/lstm/lstm.h"
 #include "pyformer/ops/matmul/matmul.h"
 #include "pyformer/ops/mlp/mlp.h"

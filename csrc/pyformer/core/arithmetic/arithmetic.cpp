@@ -1,11 +1,14 @@
 #include "pyformer/core/arithmetic/arithmetic.h"
 
 #include <mutex>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/core/arithmetic/checks.h"
 
 namespace pyformer {
 
@@ -123,6 +126,10 @@ void strided_copy(const Shape& extents, DType dtype, Device device, const Region
   run("copy", args.tiled ? &ArithmeticTable::copy_tiles : &ArithmeticTable::copy_rows, device, dtype, args);
 }
 
+Array bytes_on(Device device, const void* bytes, int64_t count) {
+  return Array::borrow(const_cast<void*>(bytes), {count}, DType::uint8, kCpu, nullptr).to(device);
+}
+
 Array int64_copy(const char* op, const char* what, const Array& ids) {
   if (ids.dtype() == DType::int64) return ids.copy();
   if (ids.dtype() != DType::int32)
@@ -130,37 +137,65 @@ Array int64_copy(const char* op, const char* what, const Array& ids) {
   return cast(ids, DType::int64);
 }
 
-// A check whose result lies on a device: (position, value) of the first id outside, position -1 if there is none.
+// "[3]", "[1, 2]": where element `flat` of an array of this shape stands.
+static std::string position(const Shape& shape, int64_t flat) {
+  std::string s;
+  for (int i = shape.ndim() - 1; i >= 0; --i) {
+    s = std::to_string(flat % shape[i]) + (s.empty() ? "" : ", ") + s;
+    flat /= shape[i];
+  }
+  return "[" + s + "]";
+}
+
+// A check whose result lies on a device: (position, value) of the first that is wrong, position -1 if there is none.
 struct PendingCheck {
-  const char* op;
-  const char* what;
-  int64_t limit;
   Array offender;
+  ThrowFor throw_for;
 
   void raise() const {
     const Array here = offender.to(kCpu);
     const int64_t* found = here.data<int64_t>();
-    if (found[0] >= 0)
-      throw IndexError(
-          cat(op, ": ", what, " must be within [0, ", limit, "), got ", found[1], " at position ", found[0]));
+    if (found[0] >= 0) throw_for(found[0], found[1]);
   }
 };
 static std::mutex pending_mutex;
 static std::vector<PendingCheck> pending;
 
-Array checked_ids(const char* op, const char* what, const Array& ids, int64_t limit) {
-  const Array wide = int64_copy(op, what, ids);
-  const PendingCheck check = {op, what, limit, wide.like({2})};
+void raise_later(const Array& offender, ThrowFor throw_for) {
+  PendingCheck check = {offender, std::move(throw_for)};
+  if (offender.device().is_cpu()) return check.raise();
+  const std::lock_guard lock(pending_mutex);
+  pending.push_back(std::move(check));
+}
+
+static Array check(const char* op, const char* what, const Array& ids, int64_t limit, std::optional<int64_t> ignored,
+                   const Array& counted, ThrowFor throw_for) {
+  const Array wide = int64_copy(op, what, ids), offender = wide.like({2});
   run(op, &ArithmeticTable::check_ids, wide,
-      CheckIds{wide.size(), limit, static_cast<const int64_t*>(wide.raw()),
-               static_cast<int64_t*>(check.offender.raw())});
-  if (wide.device().is_cpu()) {
-    check.raise();
-  } else {
-    const std::lock_guard lock(pending_mutex);
-    pending.push_back(check);
-  }
+      CheckIds{wide.size(), limit, ignored.has_value(), ignored.value_or(0), static_cast<int64_t*>(wide.raw()),
+               static_cast<int64_t*>(offender.raw()), static_cast<int64_t*>(counted.raw())});
+  raise_later(offender, std::move(throw_for));
+  if (limit < 1 && wide.size() > 0) raise_pending(wide.device());  // then 0 is outside too
   return wide;
+}
+
+Array checked_numbers(const char* op, const char* what, const Array& numbers, int64_t limit, ThrowFor throw_for) {
+  return check(op, what, numbers, limit, std::nullopt, {}, std::move(throw_for));
+}
+
+Array checked_ids(const char* op, const char* what, const Array& ids, int64_t limit) {
+  return checked_numbers(op, what, ids, limit, [=](int64_t at, int64_t id) {
+    throw IndexError(cat(op, ": ", what, " must be within [0, ", limit, "), got ", id, " at position ", at));
+  });
+}
+
+CheckedIds checked_targets(const char* op, const Array& targets, int64_t classes, int64_t ignored) {
+  const Array counted = targets.like({}, DType::int64);
+  const auto throw_for = [=, shape = targets.shape()](int64_t at, int64_t id) {
+    throw IndexError(cat(op, ": targets", position(shape, at), " is ", id, ", expected 0 <= target < ", classes,
+                         " or ignore_index = ", ignored));
+  };
+  return {check(op, "targets", targets, classes, ignored, counted, throw_for), counted};
 }
 
 void raise_pending(Device device) {

@@ -45,11 +45,14 @@ struct SumPartials {
   int64_t grain() const { return 4096; }
 };
 
-// The one work item: all ids. Looks for the first that is not within [0, limit).
+// The one work item: all ids. Looks for the first that is not within [0, limit); all such become 0.
 struct CheckIds {
   int64_t size, limit;
-  const int64_t* ids;
+  bool has_ignored;
+  int64_t ignored;  // is let pass
+  int64_t* ids;
   int64_t* offender;  // its position and value; position -1: all are within
+  int64_t* counted;   // how many are not ignored; or null: not wanted
   int64_t items() const { return 1; }
   int64_t grain() const { return 1; }
 };

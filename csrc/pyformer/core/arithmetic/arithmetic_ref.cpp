@@ -84,13 +84,17 @@ static void sum_partials(const SumPartials& a, int64_t begin, int64_t end) {
 }
 
 static void check_ids(const CheckIds& a, int64_t, int64_t) {
+  int64_t counted = 0;
   a.offender[0] = -1;
-  for (int64_t i = 0; i < a.size; ++i)
-    if (a.ids[i] < 0 || a.ids[i] >= a.limit) {
-      a.offender[0] = i;
-      a.offender[1] = a.ids[i];
-      return;
-    }
+  for (int64_t i = 0; i < a.size; ++i) {
+    const int64_t id = a.ids[i];
+    if (a.has_ignored && id == a.ignored) continue;
+    ++counted;
+    if (id >= 0 && id < a.limit) continue;
+    if (a.offender[0] < 0) a.offender[0] = i, a.offender[1] = id;
+    a.ids[i] = 0;
+  }
+  if (a.counted) *a.counted = counted;
 }
 
 // ---- strided copies ---------------------------------------------------------------------------------------------

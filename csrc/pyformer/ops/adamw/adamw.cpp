@@ -2,17 +2,11 @@
 
 #include <cmath>
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
+#include "pyformer/base/run.h"
 #include "pyformer/ops/adamw/adamw_kernels.h"
 #include "pyformer/ops/in_place/in_place.h"
 
 namespace pyformer {
-
-static const KernelSets<AdamWKernels>& sets() {
-  static const auto sets = kernel_sets<AdamWKernels>([]<Isa isa>() { return &adamw_kernels<isa>(); });
-  return sets;
-}
 
 static void check_range(const char* what, double value, double limit) {
   if (!(value >= 0 && value < limit))
@@ -21,7 +15,7 @@ static void check_range(const char* what, double value, double limit) {
 
 void adamw_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                  const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs, double lr, double beta1,
-                 double beta2, double eps, double weight_decay, int64_t step) {
+                 double beta2, double eps, double weight_decay, int64_t step, const std::vector<Tensor>& masters) {
   constexpr double finite = HUGE_VAL;
   check_range("lr", lr, finite);
   check_range("beta1", beta1, 1);
@@ -29,33 +23,39 @@ void adamw_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& g
   check_range("eps", eps, finite);
   check_range("weight_decay", weight_decay, finite);
   if (step < 1) throw ValueError(cat("adamw_step_: step must be >= 1, got ", step));
-  for (const Tensor& param : params) float_index("adamw_step_", param.dtype());
-
-  std::vector<AdamWPiece> pieces[2];  // by dtype
+  const std::vector<Tensor> no_masters(masters.empty() ? params.size() : 0);
+  const std::vector<Tensor>& own = masters.empty() ? no_masters : masters;
+  for (const Tensor& param : params)
+    if (param.defined() && !is_float(param.dtype()))
+      throw TypeError(cat("adamw_step_: params must be of float dtypes, got ", name(param.dtype())));
   begin_writing("adamw_step_", {{"params", params, true},
-                                {"grads", grads, false},
-                                {"exp_avgs", exp_avgs, true},
-                                {"exp_avg_sqs", exp_avg_sqs, true}});
+                                {"grads", grads, false, ListDType::accumulator},
+                                {"exp_avgs", exp_avgs, true, ListDType::accumulator},
+                                {"exp_avg_sqs", exp_avg_sqs, true, ListDType::accumulator},
+                                {"masters", own, true, ListDType::masters}});
+  if (params.empty()) return;
+  PiecesByDType<AdamWPiece> pieces;
   for (const Piece& p : pieces_of(params)) {
-    const auto at = [&](const std::vector<Tensor>& list) {
-      const Array& a = list[p.tensor].array();
-      return static_cast<char*>(a.raw()) + p.begin * item_bytes(a.dtype());
-    };
-    pieces[int(params[p.tensor].dtype())].push_back({at(params), at(grads), at(exp_avgs), at(exp_avg_sqs), p.count});
+    const auto at = [&](const std::vector<Tensor>& list) { return piece_at(list[p.tensor], p); };
+    void* const master = own[p.tensor].defined() ? at(own) : at(params);
+    pieces.add(params[p.tensor].dtype(), {at(params), master, at(grads), at(exp_avgs), at(exp_avg_sqs), p.count});
   }
+  AdamWStep args = {};
+  in_default_float_mode([&] {
+    args.decay = 1 - lr * weight_decay;
+    args.blend1 = 1 - beta1;
+    args.beta2 = beta2;
+    args.blend2 = 1 - beta2;
+    args.correction = std::sqrt(1 - std::pow(beta2, double(step)));
+    args.eps = eps;
+    args.step_size = lr / (1 - std::pow(beta1, double(step)));
+  });
   const DeferInterrupts to_the_end;
-  for (const DType dtype : {DType::float32, DType::float64}) {
-    const auto kernel = find_kernel("adamw_step_", sets(), &AdamWKernels::step, dtype);
-    const std::vector<AdamWPiece>& list = pieces[int(dtype)];
-    AdamWStep args;
-    in_default_float_mode([&] {
-      args = {list.data(), 1 - lr * weight_decay,
-              1 - beta1,   beta2,
-              1 - beta2,   std::sqrt(1 - std::pow(beta2, double(step))),
-              eps,         lr / (1 - std::pow(beta1, double(step)))};
-    });
-    parallel_for(int64_t(list.size()), 1, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
-  }
+  pieces.for_each(params[0].device(), [&](DType dtype, const AdamWPiece* list, int64_t count) {
+    args.pieces = list;
+    args.count = count;
+    run("adamw_step_", &AdamWTable::step, params[0].device(), dtype, args);
+  });
 }
 
 }  // namespace pyformer

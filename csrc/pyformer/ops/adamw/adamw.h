@@ -6,8 +6,12 @@
 //   exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad^2
 //   param      = param - lr / (1 - beta1^step) * exp_avg / (sqrt(exp_avg_sq) / sqrt(1 - beta2^step) + eps)
 //
-// step counts from 1. float32 or float64; coefficients are computed in double and rounded once. Writes params, exp_avgs
-// and exp_avg_sqs, after all is checked and without interruption.
+// step counts from 1. Coefficients are computed in double and rounded once. Writes params, exp_avgs, exp_avg_sqs and
+// masters, after all is checked and without interruption.
+//
+// A 16-bit parameter has a master, a float32 copy that is stepped in its place and then rounded into it; its gradient
+// and averages are float32. masters holds one for each of params, absent for float32 and float64; it may be empty
+// where there are none.
 #pragma once
 #include "pyformer/core/tensor.h"
 
@@ -15,6 +19,6 @@ namespace pyformer {
 
 void adamw_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                  const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs, double lr, double beta1,
-                 double beta2, double eps, double weight_decay, int64_t step);
+                 double beta2, double eps, double weight_decay, int64_t step, const std::vector<Tensor>& masters = {});
 
 }  // namespace pyformer

@@ -51,8 +51,8 @@ static void step(const AdamWStep& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const AdamWKernels& adamw_kernels<PF_ISA::kIsa>() {
-  static constexpr AdamWKernels kernels = {{PF_ISA::step<float>, PF_ISA::step<double>}};
-  return kernels;
+const AdamWTable& KernelsOf<AdamWTable, PF_ISA::kIsa>::table() {
+  static constexpr AdamWTable table = {{{PF_ISA::step<float>, PF_ISA::step<double>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -4,8 +4,10 @@
 
 namespace pyformer {
 
+// All but param are in the accumulator of its dtype.
 struct AdamWPiece {
   void* param;
+  void* master;  // what is stepped: param itself, or of 16-bit floats a float32 copy, rounded into param
   const void* grad;
   void* exp_avg;
   void* exp_avg_sq;
@@ -14,6 +16,7 @@ struct AdamWPiece {
 
 struct AdamWStep {
   const AdamWPiece* pieces;
+  int64_t count;
   double decay;   // 1 - lr * weight_decay
   double blend1;  // 1 - beta1
   double beta2;
@@ -21,12 +24,13 @@ struct AdamWStep {
   double correction;  // sqrt(1 - beta2^step)
   double eps;
   double step_size;  // lr / (1 - beta1^step)
+  int64_t items() const { return count; }
+  int64_t grain() const { return 1; }
 };
 
-struct AdamWKernels {  // each indexed [float32, float64]
-  Kernel<AdamWStep> step[2];
+struct AdamWTable {
+  static constexpr const char* name = "adamw";
+  PerDtype<Kernel<AdamWStep>> step;
 };
-template <Isa>
-const AdamWKernels& adamw_kernels();  // specialised in adamw_ref.cpp and, per set, adamw_cpu.cpp
 
 }  // namespace pyformer

@@ -2,19 +2,11 @@
 
 #include <cmath>
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/base/workspace.h"
-#include "pyformer/core/ids.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer {
-
-static const KernelSets<AttentionKernels>& sets() {
-  static const auto sets = kernel_sets<AttentionKernels>([]<Isa isa>() { return &attention_kernels<isa>(); });
-  return sets;
-}
 
 namespace {
 
@@ -26,11 +18,9 @@ struct Heads {
 
 struct Operands {
   int64_t batch, heads, key_heads, queries, keys, head_dim;
-  DType dtype;
+  Array like;  // of their dtype and device
   Heads q, k, v;
 };
-
-thread_local ThreadBlock thread_block;
 
 }  // namespace
 
@@ -49,17 +39,15 @@ static Heads heads_of_packed(const Array& qkv, int64_t which) {  // (B, T, 3, H,
 // ---- checks ---------------------------------------------------------------------------------------------------
 
 static Operands check_separate(const Array& q, const Array& k, const Array& v) {
-  float_index("attention", q.dtype());
   const auto check = [&](const char* which, const Array& x) {
-    if (x.dtype() != q.dtype())
-      throw TypeError(cat("attention: ", which, " must be ", name(q.dtype()), " as q is, got ", name(x.dtype())));
+    check_alike("attention", which, x, "q", q);
     if (x.ndim() != 4) throw ValueError(cat("attention: ", which, " must be (B, T, H, D), got ", x.shape().str()));
   };
   check("q", q);
   check("k", k);
   check("v", v);
-  const Operands o = {q.dim(0), q.dim(2),  k.dim(2),    q.dim(1),    k.dim(1),
-                      q.dim(3), q.dtype(), heads_of(q), heads_of(k), heads_of(v)};
+  const Operands o = {q.dim(0), q.dim(2), k.dim(2),    q.dim(1),    k.dim(1),
+                      q.dim(3), q,        heads_of(q), heads_of(k), heads_of(v)};
   if (o.heads == 0 || o.head_dim == 0)
     throw ValueError(cat("attention: q must be (B, Tq, H, D) with H and D at least 1, got ", q.shape().str()));
   if (o.key_heads == 0 || o.heads % o.key_heads)
@@ -73,7 +61,6 @@ static Operands check_separate(const Array& q, const Array& k, const Array& v) {
 }
 
 static Operands check_packed(const Array& qkv) {
-  float_index("attention_packed", qkv.dtype());
   if (qkv.ndim() != 5 || qkv.dim(2) != 3 || qkv.dim(3) == 0 || qkv.dim(4) == 0)
     throw ValueError(cat("attention_packed: qkv must be (B, T, 3, H, D), got ", qkv.shape().str()));
   return {qkv.dim(0),
@@ -82,22 +69,23 @@ static Operands check_packed(const Array& qkv) {
           qkv.dim(1),
           qkv.dim(1),
           qkv.dim(4),
-          qkv.dtype(),
+          qkv,
           heads_of_packed(qkv, 0),
           heads_of_packed(qkv, 1),
           heads_of_packed(qkv, 2)};
 }
 
-// (B,) as int64, in memory of its own, so that a later write to the caller's array changes nothing.
-static Array check_row_numbers(const char* which, const Array& numbers, int64_t batch) {
-  if (numbers.ndim() != 1 || numbers.dim(0) != batch)
-    throw ValueError(cat("attention: ", which, " must be (B,) = (", batch, ",), got ", numbers.shape().str()));
-  return int64_copy("attention", which, numbers);
+static void check_row_numbers(const Operands& o, const char* which, const Array& numbers) {
+  if (numbers.ndim() != 1 || numbers.dim(0) != o.batch)
+    throw ValueError(cat("attention: ", which, " must be (B,) = (", o.batch, ",), got ", numbers.shape().str()));
+  check_device("attention", which, numbers, "q", o.like);
 }
 
 static void check_mask(const Operands& o, const Array& mask) {
-  if (mask.dtype() != DType::boolean && mask.dtype() != o.dtype)
-    throw TypeError(cat("attention: mask must be bool, or ", name(o.dtype), " as q is, got ", name(mask.dtype())));
+  if (mask.dtype() != DType::boolean && mask.dtype() != o.like.dtype())
+    throw TypeError(
+        cat("attention: mask must be bool, or ", name(o.like.dtype()), " as q is, got ", name(mask.dtype())));
+  check_device("attention", "mask", mask, "q", o.like);
   const Shape full = {o.batch, o.heads, o.queries, o.keys};
   bool fits = mask.ndim() <= 4;
   for (int axis = 0; fits && axis < mask.ndim(); ++axis) {
@@ -116,16 +104,17 @@ static AttentionOptions checked(const Operands& o, AttentionOptions options) {
   if (options.scale && !std::isfinite(*options.scale))
     throw ValueError(cat("attention: scale must be finite, got ", *options.scale));
   if (options.mask.defined()) check_mask(o, options.mask);
-  if (options.query_offset.defined())
-    options.query_offset = check_row_numbers("query_offset", options.query_offset, o.batch);
+  if (options.query_offset.defined()) {
+    check_row_numbers(o, "query_offset", options.query_offset);
+    options.query_offset = int64_copy("attention", "query_offset", options.query_offset);
+  }
   if (options.key_lengths.defined()) {
-    options.key_lengths = check_row_numbers("key_lengths", options.key_lengths, o.batch);
-    for (int64_t b = 0; b < o.batch; ++b) {
-      const int64_t length = options.key_lengths.data<int64_t>()[b];
-      if (length < 0 || length > o.keys)
-        throw ValueError(
-            cat("attention: key_lengths must be from 0 to Tk = ", o.keys, ", got ", length, " for row ", b));
-    }
+    check_row_numbers(o, "key_lengths", options.key_lengths);
+    options.key_lengths = checked_numbers(
+        "attention", "key_lengths", options.key_lengths, o.keys + 1, [keys = o.keys](int64_t row, int64_t length) {
+          throw ValueError(
+              cat("attention: key_lengths must be from 0 to Tk = ", keys, ", got ", length, " for row ", row));
+        });
   }
   return options;
 }
@@ -139,14 +128,14 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
   in_default_float_mode([&] { in.scale = options.scale ? *options.scale : 1 / std::sqrt(double(o.head_dim)); });
   in.causal = options.causal;
   in.window = options.window ? *options.window : 0;
-  if (options.key_lengths.defined()) in.key_lengths = options.key_lengths.data<int64_t>();
-  if (options.query_offset.defined()) in.query_offset = options.query_offset.data<int64_t>();
+  if (options.key_lengths.defined()) in.key_lengths = static_cast<const int64_t*>(options.key_lengths.raw());
+  if (options.query_offset.defined()) in.query_offset = static_cast<const int64_t*>(options.query_offset.raw());
   in.q = o.q.data, in.k = o.k.data, in.v = o.v.data;
   in.q_strides = o.q.strides, in.k_strides = o.k.strides, in.v_strides = o.v.strides;
   if (options.mask.defined()) {
     const Array& mask = options.mask;
     if (mask.dtype() == DType::boolean)
-      in.mask_allowed = mask.data<bool>();
+      in.mask_allowed = static_cast<const bool*>(mask.raw());
     else
       in.mask_added = mask.raw();
     int64_t* strides[4] = {&in.mask_batch, &in.mask_head, &in.mask_query, &in.mask_key};
@@ -159,107 +148,24 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
   return in;
 }
 
-// How many items make a piece worth handing to another thread.
-static int64_t grain_of_items(int64_t rows, int64_t keys, int64_t head_dim) {
-  const double work = double(keys + 1) * double(head_dim) * double(rows + 8);
-  return work >= 65536 ? 1 : int64_t(65536 / work);
-}
-
-template <class Args>
-static void run(Kernel<Args> kernel, const Args& args, int64_t items, int64_t grain, int64_t workspace_bytes) {
-  parallel_for(items, grain, [&](int64_t begin, int64_t end) {
-    const Workspace workspace(workspace_bytes, &thread_block);
-    Args mine = args;
-    mine.workspace = workspace.data();
-    kernel(mine, begin, end);
-  });
-}
-
-// Where a key head has few rows, as in decoding, tasks take a key range each, and as many key heads as leave two
-// tasks a thread.
-static bool split_by_keys(const AttentionInput& in, int64_t key_ranges) {
-  return key_ranges > 1 && in.queries * (in.heads / in.key_heads) <= kAttentionFewRows;
-}
-
-static int64_t heads_per_task(const AttentionInput& in, int64_t key_ranges) {
-  const int64_t rows = std::max<int64_t>(1, in.queries * (in.heads / in.key_heads));
-  const int64_t pieces = in.batch * in.key_heads * (split_by_keys(in, key_ranges) ? key_ranges : 1);
-  const int64_t most = std::min({in.key_heads, kAttentionRowBlock / rows, pieces / (2 * num_threads())});
-  const int64_t tasks = (in.key_heads + std::max<int64_t>(1, most) - 1) / std::max<int64_t>(1, most);
-  return (in.key_heads + tasks - 1) / tasks;
-}
-
-static int64_t key_ranges_in_use(const AttentionInput& in) {
-  int64_t longest = in.key_lengths ? 0 : in.keys;
-  for (int64_t b = 0; in.key_lengths && b < in.batch; ++b) longest = std::max(longest, in.key_lengths[b]);
-  return (longest + kAttentionKeyRange - 1) / kAttentionKeyRange;
-}
-
 static AttentionResult run_forward(const Operands& o, const AttentionOptions& options) {
-  const auto kernel = find_kernel("attention", sets(), &AttentionKernels::forward, o.dtype);
-  const AttentionResult r = {Array::empty({o.batch, o.queries, o.heads, o.head_dim}, o.dtype),
-                             Array::empty({o.batch, o.heads, o.queries}, o.dtype),
-                             Array::empty({o.batch, o.heads, o.queries}, o.dtype)};
+  const DType statistics = accumulator(o.like.dtype());
+  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.head_dim}),
+                             o.like.like({o.batch, o.heads, o.queries}, statistics),
+                             o.like.like({o.batch, o.heads, o.queries}, statistics)};
   const Heads out = heads_of(r.out);
-  const AttentionInput in = kernel_input(o, options);
-  const int64_t key_ranges = key_ranges_in_use(in), heads = heads_per_task(in, key_ranges);
-  AttentionForward args = {in, heads, 0, out.data, out.strides, r.row_max.raw(), r.row_sum.raw(), nullptr, nullptr};
-  Array partial;
-  if (split_by_keys(in, key_ranges)) {
-    args.task_ranges = key_ranges;
-    partial = Array::empty({o.batch, o.heads, o.queries, key_ranges, o.head_dim + 2}, o.dtype);
-    args.partial = partial.raw();
-  }
-  const int64_t rows = std::min(o.queries * (o.heads / o.key_heads), kAttentionRowBlock) * heads;
-  const int64_t task_keys = args.task_ranges ? kAttentionKeyRange : o.keys;
-  run(kernel, args, attention_forward_items(in, heads, args.task_ranges), grain_of_items(rows, task_keys, o.head_dim),
-      checked_multiply(attention_forward_workspace(in, heads), item_bytes(o.dtype)));
-  if (!args.task_ranges) return r;
-  const auto join = find_kernel("attention", sets(), &AttentionKernels::join, o.dtype);
-  parallel_for(o.batch * o.heads * o.queries, grain_of_rows(key_ranges * o.head_dim),
-               [&](int64_t begin, int64_t end) { join(args, begin, end); });
+  run("attention", &AttentionTable::forward, o.like,
+      AttentionForward{kernel_input(o, options), out.data, out.strides, r.row_max.raw(), r.row_sum.raw()});
   return r;
-}
-
-static void add_partials(const Operands& o, const Array& partials, const Heads& sum) {
-  const auto kernel = find_kernel("attention", sets(), &AttentionKernels::sum, o.dtype);
-  const int64_t count = partials.dim(2);
-  const AttentionSum args = {o.key_heads, o.keys, o.head_dim, count, partials.raw(), sum.data, sum.strides};
-  parallel_for(o.batch * o.key_heads * o.keys, grain_of_rows(count * o.head_dim),
-               [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
 // Writes the gradients that have data; dk and dv together or not at all.
 static void run_backward(const Operands& o, const AttentionOptions& options, const Array& dout,
                          const AttentionResult& r, const Heads& dq, const Heads& dk, const Heads& dv) {
-  const auto kernel = find_kernel("attention", sets(), &AttentionKernels::backward, o.dtype);
   const Heads dout_heads = heads_of(dout), out = heads_of(r.out);
-  AttentionBackward args = {kernel_input(o, options),
-                            dout_heads.data,
-                            out.data,
-                            r.row_max.raw(),
-                            r.row_sum.raw(),
-                            dq.data,
-                            dk.data,
-                            dv.data,
-                            dout_heads.strides,
-                            out.strides,
-                            dq.strides,
-                            dk.strides,
-                            dv.strides,
-                            nullptr};
-  const int64_t partials = attention_partials(args.in);
-  const bool several = dk.data && partials > 1;
-  const Shape shape = {o.batch, o.key_heads, partials, o.keys, o.head_dim};
-  const Array dk_partials = several ? Array::empty(shape, o.dtype) : Array();
-  const Array dv_partials = several ? Array::empty(shape, o.dtype) : Array();
-  if (several) args.dk = dk_partials.raw(), args.dv = dv_partials.raw();
-  run(kernel, args, o.batch * o.heads * attention_query_chunks(args.in),
-      grain_of_items(std::min(o.queries, kAttentionQueryChunk), o.keys, o.head_dim),
-      checked_multiply(attention_backward_workspace(args.in), item_bytes(o.dtype)));
-  if (!several) return;
-  add_partials(o, dk_partials, dk);
-  add_partials(o, dv_partials, dv);
+  run("attention", &AttentionTable::backward, o.like,
+      AttentionBackward{kernel_input(o, options), dout_heads.data, out.data, r.row_max.raw(), r.row_sum.raw(), dq.data,
+                        dk.data, dv.data, dout_heads.strides, out.strides, dq.strides, dk.strides, dv.strides});
 }
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------
@@ -278,9 +184,8 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
                                      const AttentionResult& result, const AttentionOptions& options, bool need_dq,
                                      bool need_dk_dv) {
   const Operands o = check_separate(q, k, v);
-  const AttentionGradient g = {need_dq ? Array::empty(q.shape(), o.dtype) : Array(),
-                               need_dk_dv ? Array::empty(k.shape(), o.dtype) : Array(),
-                               need_dk_dv ? Array::empty(v.shape(), o.dtype) : Array()};
+  const AttentionGradient g = {need_dq ? q.like(q.shape()) : Array(), need_dk_dv ? k.like(k.shape()) : Array(),
+                               need_dk_dv ? v.like(v.shape()) : Array()};
   run_backward(o, checked(o, options), dout, result, heads_of(g.dq), heads_of(g.dk), heads_of(g.dv));
   return g;
 }
@@ -288,7 +193,7 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options) {
   const Operands o = check_packed(qkv);
-  const Array dqkv = Array::empty(qkv.shape(), o.dtype);
+  const Array dqkv = qkv.like(qkv.shape());
   run_backward(o, checked(o, options), dout, result, heads_of_packed(dqkv, 0), heads_of_packed(dqkv, 1),
                heads_of_packed(dqkv, 2));
   return dqkv;

@@ -1,11 +1,11 @@
 // attention: softmax(q k^T * scale + mask) v for each head, never holding a (Tq, Tk) matrix (Dao et al. 2022).
 //
-// q (B, Tq, H, D); k, v (B, Tk, Hkv, D) with H = Hkv * group: query head h uses key head h / group. float32, float64.
+// q (B, Tq, H, D); k, v (B, Tk, Hkv, D) with H = Hkv * group: query head h uses key head h / group.
 // Keys of batch row b end at key_lengths[b]; its query i stands at position p = query_offset[b] + i. causal: j <= p.
 // window w: p - w < j <= p. A row with nothing to attend to gives zeros and zero gradients. What is not attended takes
 // no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
 // Saved for backward: q, k, v, out, and per row the highest score and the sum of exponentials below it.
-// The order of all sums is written down in attention_ref.cpp.
+// The order of all sums, and what 16-bit floats are rounded to and when, is written down in attention_ref.cpp.
 #pragma once
 #include <optional>
 

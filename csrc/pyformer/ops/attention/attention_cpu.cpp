@@ -570,11 +570,12 @@ static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const AttentionKernels& attention_kernels<PF_ISA::kIsa>() {
-  static constexpr AttentionKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
-                                               {PF_ISA::join<float>, PF_ISA::join<double>},
-                                               {PF_ISA::backward<float>, PF_ISA::backward<double>},
-                                               {PF_ISA::sum<float>, PF_ISA::sum<double>}};
-  return kernels;
+const AttentionTilesTable& KernelsOf<AttentionTilesTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr AttentionTilesTable table = {{{forward<float>, forward<double>}},
+                                                {{join<float>, join<double>}},
+                                                {{backward<float>, backward<double>}},
+                                                {{sum<float>, sum<double>}}};
+  return table;
 }
 }  // namespace pyformer

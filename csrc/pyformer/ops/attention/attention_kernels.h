@@ -23,7 +23,7 @@ struct AttentionInput {
   double scale;
   bool causal;
   int64_t window;               // 0: none
-  const int64_t* key_lengths;   // (B,) or null: Tk
+  const int64_t* key_lengths;   // (B,), checked, or null: Tk
   const int64_t* query_offset;  // (B,) or null: the row's key length - Tq
   const void* q;                // (B, Tq, H, D)
   const void* k;                // (B, Tk, Hkv, D)
@@ -37,16 +37,19 @@ struct AttentionInput {
 // Work item: task_heads key heads of a batch row (the last of them what is left), and a block of kAttentionRowBlock of
 // the Tq * group rows (query-major) that each has; blocks from the last to the first, as causal ones differ in work.
 // task_heads is no influence on results, and 1 unless all rows of the task are at most kAttentionRowBlock.
+// How a task is cut is the program's matter (attention_program.cpp): an op leaves task_heads, task_ranges, partial and
+// workspace as they are.
 // With task_ranges > 0 there is one block, and an item is one of so many key ranges of it: its sums go to `partial`.
+// row_max, row_sum, partial and workspace are in the accumulator's dtype.
 struct AttentionForward {
   AttentionInput in;
-  int64_t task_heads, task_ranges;
   void* out;  // (B, Tq, H, D)
   AttentionStrides out_strides;
-  void* row_max;    // (B, H, Tq)
-  void* row_sum;    // (B, H, Tq)
-  void* partial;    // (B, H, Tq, task_ranges, D + 2): o, m, l; where l is 0 there is no o
-  void* workspace;  // one thread's, attention_forward_workspace() elements
+  void* row_max;  // (B, H, Tq)
+  void* row_sum;  // (B, H, Tq)
+  int64_t task_heads = 1, task_ranges = 0;
+  void* partial = nullptr;    // (B, H, Tq, task_ranges, D + 2): o, m, l; where l is 0 there is no o
+  void* workspace = nullptr;  // one thread's, attention_forward_workspace() elements
 };
 
 // Work item: a query head of a batch row and a chunk of kAttentionQueryChunk queries, the last chunks first.
@@ -57,10 +60,11 @@ struct AttentionBackward {
   const void* row_max;
   const void* row_sum;
   void* dq;  // (B, Tq, H, D) or null: not wanted
-  void* dk;  // (B, Tk, Hkv, D) or null: neither dk nor dv is wanted. With several partials (B, Hkv, partials, Tk, D)
+  void* dk;  // (B, Tk, Hkv, D) or null: neither dk nor dv is wanted. For kernels, with several partials (B, Hkv,
+             // partials, Tk, D) in the accumulator's dtype
   void* dv;  // as dk
   AttentionStrides dout_strides, out_strides, dq_strides, dk_strides, dv_strides;
-  void* workspace;  // one thread's, attention_backward_workspace() elements
+  void* workspace = nullptr;  // one thread's, attention_backward_workspace() elements
 };
 
 // Adds the partials of dk or dv. Work item: one key of a key head of a batch row.
@@ -98,13 +102,24 @@ static inline int64_t attention_backward_workspace(const AttentionInput& in) {
          3 * chunk;
 }
 
-struct AttentionKernels {  // each indexed [float32, float64]
-  Kernel<AttentionForward> forward[2];
-  Kernel<AttentionForward> join[2];  // adds the partials. Work item: one of the B * H * Tq rows
-  Kernel<AttentionBackward> backward[2];
-  Kernel<AttentionSum> sum[2];
+// What the CPU's programs are made of.
+struct AttentionTilesTable {
+  static constexpr const char* name = "attention_tiles";
+  PerDtype<Kernel<AttentionForward>> forward;
+  PerDtype<Kernel<AttentionForward>> join;  // adds the partials. Work item: one of the B * H * Tq rows
+  PerDtype<Kernel<AttentionBackward>> backward;
+  PerDtype<Kernel<AttentionSum>> sum;
 };
-template <Isa>
-const AttentionKernels& attention_kernels();  // specialised in attention_ref.cpp and, per set, attention_cpu.cpp
+
+struct AttentionTable {
+  static constexpr const char* name = "attention";
+  PerDtype<Program<AttentionForward>> forward;
+  PerDtype<Program<AttentionBackward>> backward;
+};
+// The programs are the same for every set, made of its tiles: attention_program.cpp.
+template <Isa isa>
+struct KernelsOf<AttentionTable, isa> {
+  static const AttentionTable& table();
+};
 
 }  // namespace pyformer

@@ -18,7 +18,15 @@
 // attend to take no part, nor do blocks in which it attends to none: not even as a multiplication by zero. So a row's
 // bits depend on its query, the attended keys and their positions only. Saved: row_max = m, row_sum = l; their
 // sum m + log(l) would lose the probabilities' precision where scores are large.
+//
+// 16-bit floats: elements are widened, all of the above is float32, out is rounded once. float16 keeps these sums.
+// bfloat16 takes products by its own (bfloat16_dot.h):
+//
+//   s_j = bfloat16_dot(q, k_j) * scale (+ mask_j),   p_j = exp(s_j - m') rounded to bfloat16, l sums the rounded p_j
+//   o   = o * alpha + bfloat16_dot(p, v)       over the block's 64 keys, with +0 in both where a key is not attended
+//
 // Source: Milakov, Gimelshein 2018 (online softmax); Dao et al. 2022, algorithms 1 and 4.
+#include "pyformer/base/bfloat16_dot.h"
 #include "pyformer/base/math.h"
 #include "pyformer/base/reduce.h"
 #include "pyformer/ops/attention/attention_rows.h"
@@ -34,72 +42,109 @@ static T* at(void* data, AttentionStrides s, int64_t b, int64_t t, int64_t head)
   return static_cast<T*>(data) + b * s.batch + t * s.token + head * s.head;
 }
 
-// dot(x * factor, y)
 template <class T>
-static T chain_dot(const T* x, T factor, const T* y, int64_t n) {
-  T total = T(0);
-  for (int64_t start = 0; start < n; start += kChainLength) {
-    T chain = T(0);
-    for (int64_t d = start; d < n && d < start + kChainLength; ++d) chain = fma(x[d] * factor, y[d], chain);
-    total = start ? total + chain : chain;
+constexpr bool kIsBFloat16 = false;
+template <>
+constexpr bool kIsBFloat16<BFloat16> = true;
+
+// What is multiplied with values of T: of bfloat16 rounded to it.
+template <class T>
+static Accumulator<T> factor_of(Accumulator<T> x) {
+  if constexpr (kIsBFloat16<T>) return to_float(to_bfloat16(x));
+  return x;
+}
+
+// dot(x * factor, y); of bfloat16 dot(x, y) * factor
+template <class T>
+static Accumulator<T> chain_dot(const T* x, Accumulator<T> factor, const T* y, int64_t n) {
+  using A = Accumulator<T>;
+  if constexpr (kIsBFloat16<T>) {
+    return bfloat16_dot(
+               n, [&](int64_t d) { return to_float(x[d]); }, [&](int64_t d) { return to_float(y[d]); }) *
+           factor;
+  } else {
+    A total = A(0);
+    for (int64_t start = 0; start < n; start += kChainLength) {
+      A chain = A(0);
+      for (int64_t d = start; d < n && d < start + kChainLength; ++d)
+        chain = fma(widened(x[d]) * factor, A(widened(y[d])), chain);
+      total = start ? total + chain : chain;
+    }
+    return total;
   }
-  return total;
+}
+
+// sum of a(j) * b(j) over those of a block of 64 whose bit is set: one FMA chain, or bfloat16's sum.
+template <class T, class X, class Y>
+static Accumulator<T> block_sum(uint64_t bits, const X& a, const Y& b) {
+  using A = Accumulator<T>;
+  const auto set = [&](int64_t j) { return bool((bits >> j) & 1); };
+  if constexpr (kIsBFloat16<T>) {
+    return bfloat16_dot(
+        kAttentionBlock, [&](int64_t j) { return set(j) ? a(j) : A(0); },
+        [&](int64_t j) { return set(j) ? b(j) : A(0); });
+  } else {
+    A chain = A(0);
+    for (int64_t j = 0; j < kAttentionBlock; ++j)
+      if (set(j)) chain = fma(a(j), b(j), chain);
+    return chain;
+  }
 }
 
 static bool bit(uint64_t bits, int64_t j) { return (bits >> j) & 1; }
 
 // The attended keys of block for query (b, i, head), and their scores.
 template <class T>
-static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int64_t head, int64_t block, T* s) {
+static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int64_t head, int64_t block,
+                             Accumulator<T>* s) {
+  using A = Accumulator<T>;
   const int64_t start = mask_start(in, b, head, i, block);
   const uint64_t bits = mask_bits<T>(in, range_bits(key_range(in, b, i), block), start);
   const T* q = at<T>(in.q, in.q_strides, b, i, head);
   for (int64_t j = 0; j < kAttentionBlock; ++j) {
     if (!bit(bits, j)) continue;
     const T* k = at<T>(in.k, in.k_strides, b, block * kAttentionBlock + j, head / (in.heads / in.key_heads));
-    s[j] = chain_dot(q, T(in.scale), k, in.head_dim);
-    if (in.mask_added) s[j] = s[j] + static_cast<const T*>(in.mask_added)[start + j * in.mask_key];
+    s[j] = chain_dot(q, A(in.scale), k, in.head_dim);
+    if (in.mask_added) s[j] = s[j] + widened(static_cast<const T*>(in.mask_added)[start + j * in.mask_key]);
   }
   return bits;
 }
 
-// What some keys give a row: o has D elements.
-template <class T>
+// What some keys give a row: o has D elements, all are of the accumulator's type.
+template <class A>
 struct RowSums {
-  T m, l;
-  T* o;
+  A m, l;
+  A* o;
 };
 
-template <class T>
-static RowSums<T> range_sums(const AttentionForward& a, int64_t b, int64_t i, int64_t head, int64_t range, T* o) {
+template <class T, class A = Accumulator<T>>
+static RowSums<A> range_sums(const AttentionForward& a, int64_t b, int64_t i, int64_t head, int64_t range, A* o) {
   const AttentionInput& in = a.in;
   const int64_t D = in.head_dim, end = (range + 1) * kAttentionKeyRange;
-  T m = -kInfinity<T>;
-  T lane[kLanes] = {};
-  for (int64_t d = 0; d < D; ++d) o[d] = T(0);
+  A m = -kInfinity<A>;
+  A lane[kLanes] = {};
+  for (int64_t d = 0; d < D; ++d) o[d] = A(0);
   for (int64_t first = range * kAttentionKeyRange; first < in.keys && first < end; first += kAttentionBlock) {
-    T s[kAttentionBlock];
-    const uint64_t bits = block_scores(in, b, i, head, first / kAttentionBlock, s);
+    A s[kAttentionBlock];
+    const uint64_t bits = block_scores<T>(in, b, i, head, first / kAttentionBlock, s);
     if (!bits) continue;
-    T highest[kLanes], sum[kLanes] = {};
-    for (int64_t c = 0; c < kLanes; ++c) highest[c] = -kInfinity<T>;
+    A highest[kLanes], sum[kLanes] = {};
+    for (int64_t c = 0; c < kLanes; ++c) highest[c] = -kInfinity<A>;
     for (int64_t j = 0; j < kAttentionBlock; ++j)
       if (bit(bits, j)) highest[j % kLanes] = max(s[j], highest[j % kLanes]);
-    const T raised = max(max_lanes(highest), m);
-    const T base = raised == -kInfinity<T> ? T(0) : raised;
-    const T alpha = exp_flush(m - base);
+    const A raised = max(max_lanes(highest), m);
+    const A base = raised == -kInfinity<A> ? A(0) : raised;
+    const A alpha = exp_flush(m - base);
     for (int64_t j = 0; j < kAttentionBlock; ++j) {
       if (!bit(bits, j)) continue;
-      s[j] = exp_flush(s[j] - base);
+      s[j] = factor_of<T>(exp_flush(s[j] - base));
       sum[j % kLanes] = sum[j % kLanes] + s[j];
     }
     for (int64_t c = 0; c < kLanes; ++c) lane[c] = fma(lane[c], alpha, sum[c]);
+    const T* v = at<T>(in.v, in.v_strides, b, first, head / (in.heads / in.key_heads));
     for (int64_t d = 0; d < D; ++d) {
-      T chain = T(0);
-      for (int64_t j = 0; j < kAttentionBlock; ++j) {
-        if (!bit(bits, j)) continue;
-        chain = fma(s[j], at<T>(in.v, in.v_strides, b, first + j, head / (in.heads / in.key_heads))[d], chain);
-      }
+      const A chain = block_sum<T>(
+          bits, [&](int64_t j) { return s[j]; }, [&](int64_t j) { return A(widened(v[j * in.v_strides.token + d])); });
       o[d] = fma(o[d], alpha, chain);
     }
     m = raised;
@@ -108,53 +153,56 @@ static RowSums<T> range_sums(const AttentionForward& a, int64_t b, int64_t i, in
 }
 
 // total is all zeros, with m = -inf, before the first range.
-template <class T>
-static void join_range(const RowSums<T>& range, int64_t D, RowSums<T>& total) {
-  if (range.l == T(0)) return;
-  if (total.l == T(0)) {
+template <class A>
+static void join_range(const RowSums<A>& range, int64_t D, RowSums<A>& total) {
+  if (range.l == A(0)) return;
+  if (total.l == A(0)) {
     total.m = range.m, total.l = range.l;
     for (int64_t d = 0; d < D; ++d) total.o[d] = range.o[d];
     return;
   }
-  const T raised = max(range.m, total.m);
-  const T base = raised == -kInfinity<T> ? T(0) : raised;
-  const T alpha = exp_flush(total.m - base), beta = exp_flush(range.m - base);
+  const A raised = max(range.m, total.m);
+  const A base = raised == -kInfinity<A> ? A(0) : raised;
+  const A alpha = exp_flush(total.m - base), beta = exp_flush(range.m - base);
   total.m = raised, total.l = fma(total.l, alpha, range.l * beta);
   for (int64_t d = 0; d < D; ++d) total.o[d] = fma(total.o[d], alpha, range.o[d] * beta);
 }
 
 // row = (b * H + head) * Tq + i
-template <class T>
-static T* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
-  return static_cast<T*>(a.partial) + (row * a.task_ranges + range) * (a.in.head_dim + 2);
+template <class A>
+static A* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
+  return static_cast<A*>(a.partial) + (row * a.task_ranges + range) * (a.in.head_dim + 2);
 }
 
-// A row from its ranges: given(range) returns the sums of one.
-template <class T, class Given>
-static void join_row(const AttentionForward& a, int64_t b, int64_t head, int64_t i, int64_t ranges,
+// A row from its ranges: given(range) returns the sums of one. They are joined in `sums`, of D elements.
+template <class T, class A, class Given>
+static void join_row(const AttentionForward& a, int64_t b, int64_t head, int64_t i, int64_t ranges, A* sums,
                      const Given& given) {
   const AttentionInput& in = a.in;
   const int64_t D = in.head_dim, row = (b * in.heads + head) * in.queries + i;
-  T* out = at<T>(a.out, a.out_strides, b, i, head);
-  RowSums<T> total = {-kInfinity<T>, T(0), out};
+  RowSums<A> total = {-kInfinity<A>, A(0), sums};
   for (int64_t range = 0; range < ranges; ++range) join_range(given(range), D, total);
-  for (int64_t d = 0; d < D; ++d) out[d] = total.l == T(0) ? T(0) : out[d] / total.l;
-  static_cast<T*>(a.row_max)[row] = total.m;
-  static_cast<T*>(a.row_sum)[row] = total.l;
+  T* out = at<T>(a.out, a.out_strides, b, i, head);
+  for (int64_t d = 0; d < D; ++d) out[d] = rounded<T>(total.l == A(0) ? A(0) : sums[d] / total.l);
+  static_cast<A*>(a.row_max)[row] = total.m;
+  static_cast<A*>(a.row_sum)[row] = total.l;
 }
 
 template <class T>
 static void join(const AttentionForward& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const int64_t heads = a.in.heads, queries = a.in.queries, D = a.in.head_dim;
   for (int64_t row = begin; row < end; ++row)
-    join_row<T>(a, row / queries / heads, row / queries % heads, row % queries, a.task_ranges, [&](int64_t range) {
-      T* o = partial_of<T>(a, row, range);
-      return RowSums<T>{o[D], o[D + 1], o};
-    });
+    join_row<T>(a, row / queries / heads, row / queries % heads, row % queries, a.task_ranges,
+                static_cast<A*>(a.workspace), [&](int64_t range) {
+                  A* o = partial_of<A>(a, row, range);
+                  return RowSums<A>{o[D], o[D + 1], o};
+                });
 }
 
 template <class T>
 static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const AttentionInput& in = a.in;
   const int64_t group = in.heads / in.key_heads, rows = in.queries * group, D = in.head_dim;
   const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads, tasks = in.batch * head_tasks;
@@ -165,14 +213,14 @@ static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
     for (int64_t key_head = first_head; key_head < in.key_heads && key_head < first_head + a.task_heads; ++key_head)
       for (int64_t r = first; r < rows && r < first + kAttentionRowBlock; ++r) {
         const int64_t i = r / group, head = key_head * group + r % group;
-        const auto range_of = [&](int64_t range, T* o) { return range_sums<T>(a, b, i, head, range, o); };
+        const auto range_of = [&](int64_t range, A* o) { return range_sums<T>(a, b, i, head, range, o); };
         if (!a.task_ranges) {
-          join_row<T>(a, b, head, i, ranges,
-                      [&](int64_t range) { return range_of(range, static_cast<T*>(a.workspace)); });
+          A* sums = static_cast<A*>(a.workspace);
+          join_row<T>(a, b, head, i, ranges, sums + D, [&](int64_t range) { return range_of(range, sums); });
           continue;
         }
-        T* partial = partial_of<T>(a, (b * in.heads + head) * in.queries + i, item / tasks);
-        const RowSums<T> sums = range_of(item / tasks, partial);
+        A* partial = partial_of<A>(a, (b * in.heads + head) * in.queries + i, item / tasks);
+        const RowSums<A> sums = range_of(item / tasks, partial);
         partial[D] = sums.m, partial[D + 1] = sums.l;
       }
   }
@@ -187,116 +235,132 @@ static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
 // Sums over queries: one partial a (head, chunk of 2,048 queries), partials added by head, then chunk. In a partial:
 // an FMA chain from +0 over the attending queries of each block of 64, block sums added in order to +0, blocks in
 // which no query attends to the key left out. Sums over keys: the same over blocks of 64 keys, without partials.
-// Rows with l = 0 take no part.
+// Rows with l = 0 take no part. Of bfloat16
+//   (1) dv_j = sum_i w_ij dout_i,  w_ij = e_ij / l_i rounded to bfloat16      (3), (4) ds_ij likewise rounded
+//   (2) ds_ij = e_ij * (bfloat16_dot(dout_i, v_j) / l_i - delta_i)            (3) scale multiplies the sum, as in (4)
+// where / l_i is * (1 / l_i), and a block's sums are bfloat16_dot over its 64 members, with +0 where one has no part.
 template <class T>
 static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, int64_t first, int64_t last,
-                           int64_t block, T* dk_block, T* dv_block) {
+                           int64_t block, Accumulator<T>* dq_chunk, Accumulator<T>* dk_block,
+                           Accumulator<T>* dv_block) {
+  using A = Accumulator<T>;
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, key_head = head / (in.heads / in.key_heads);
+  const int64_t D = in.head_dim, key_head = head / (in.heads / in.key_heads), key = block * kAttentionBlock;
+  const T* k = at<T>(in.k, in.k_strides, b, key, key_head);
+  const T* v = at<T>(in.v, in.v_strides, b, key, key_head);
   uint64_t bits[kAttentionBlock];
-  T inverse[kAttentionBlock];
-  T e[kAttentionBlock][kAttentionBlock], ds[kAttentionBlock][kAttentionBlock];
+  A inverse[kAttentionBlock];
+  A e[kAttentionBlock][kAttentionBlock], ds[kAttentionBlock][kAttentionBlock];
   for (int64_t i = first; i < last; ++i) {
     const int64_t row = (b * in.heads + head) * in.queries + i, r = i - first;
-    const T m = static_cast<const T*>(a.row_max)[row], l = static_cast<const T*>(a.row_sum)[row];
-    bits[r] = block_scores(in, b, i, head, block, e[r]);
-    if (l == T(0)) bits[r] = 0;
+    const A m = static_cast<const A*>(a.row_max)[row], l = static_cast<const A*>(a.row_sum)[row];
+    bits[r] = block_scores<T>(in, b, i, head, block, e[r]);
+    if (l == A(0)) bits[r] = 0;
     if (!bits[r]) continue;
-    const T base = m == -kInfinity<T> ? T(0) : m, factor = T(1) / l;
+    const A base = m == -kInfinity<A> ? A(0) : m, factor = A(1) / l;
     inverse[r] = factor;
     const T* dout = at<T>(a.dout, a.dout_strides, b, i, head);
     const T* out = at<T>(a.out, a.out_strides, b, i, head);
-    const T delta = row_dot<T>(D, [&](int64_t d) { return dout[d] * factor; }, [&](int64_t d) { return out[d]; });
+    const A delta = row_dot<A>(
+        D, [&](int64_t d) { return widened(dout[d]) * factor; }, [&](int64_t d) { return A(widened(out[d])); });
     for (int64_t j = 0; j < kAttentionBlock; ++j) {
       if (!bit(bits[r], j)) continue;
-      const T* v = at<T>(in.v, in.v_strides, b, block * kAttentionBlock + j, key_head);
       e[r][j] = exp_flush(e[r][j] - base);
-      ds[r][j] = e[r][j] * (chain_dot(dout, factor, v, D) - delta);  // (2)
+      ds[r][j] = factor_of<T>(e[r][j] * (chain_dot(dout, factor, v + j * in.v_strides.token, D) - delta));  // (2)
+      if constexpr (kIsBFloat16<T>) e[r][j] = factor_of<T>(e[r][j] * factor);
     }
     if (!a.dq) continue;
-    T* dq = at<T>(a.dq, a.dq_strides, b, i, head);
     for (int64_t d = 0; d < D; ++d) {
-      T chain = T(0);
-      for (int64_t j = 0; j < kAttentionBlock; ++j)
-        if (bit(bits[r], j))
-          chain = fma(ds[r][j], at<T>(in.k, in.k_strides, b, block * kAttentionBlock + j, key_head)[d], chain);  // (4)
-      dq[d] = dq[d] + chain;
+      const A chain = block_sum<T>(
+          bits[r], [&](int64_t j) { return ds[r][j]; },
+          [&](int64_t j) { return A(widened(k[j * in.k_strides.token + d])); });  // (4)
+      dq_chunk[r * D + d] = dq_chunk[r * D + d] + chain;
     }
   }
   if (!a.dk) return;
+  const T* dout = at<T>(a.dout, a.dout_strides, b, first, head);
+  const T* q = at<T>(in.q, in.q_strides, b, first, head);
   for (int64_t j = 0; j < kAttentionBlock; ++j) {
-    bool any = false;
-    for (int64_t r = 0; r < last - first; ++r) any = any || bit(bits[r], j);
-    for (int64_t d = 0; any && d < D; ++d) {
-      T chain_v = T(0), chain_k = T(0);
-      for (int64_t r = 0; r < last - first; ++r) {
-        if (!bit(bits[r], j)) continue;
-        const T dout = at<T>(a.dout, a.dout_strides, b, first + r, head)[d] * inverse[r];
-        const T q = at<T>(in.q, in.q_strides, b, first + r, head)[d] * T(in.scale);
-        chain_v = fma(e[r][j], dout, chain_v);  // (1)
-        chain_k = fma(ds[r][j], q, chain_k);    // (3)
-      }
-      dv_block[j * D + d] = dv_block[j * D + d] + chain_v;
-      dk_block[j * D + d] = dk_block[j * D + d] + chain_k;
+    uint64_t attending = 0;
+    for (int64_t r = 0; r < last - first; ++r) attending |= uint64_t(bit(bits[r], j)) << r;
+    for (int64_t d = 0; attending && d < D; ++d) {
+      const auto dout_of = [&](int64_t r) {
+        const A value = widened(dout[r * a.dout_strides.token + d]);
+        return kIsBFloat16<T> ? value : value * inverse[r];
+      };
+      const auto q_of = [&](int64_t r) {
+        const A value = widened(q[r * in.q_strides.token + d]);
+        return kIsBFloat16<T> ? value : value * A(in.scale);
+      };
+      const A sum_v = block_sum<T>(attending, [&](int64_t r) { return e[r][j]; }, dout_of);  // (1)
+      const A sum_k = block_sum<T>(attending, [&](int64_t r) { return ds[r][j]; }, q_of);    // (3)
+      dv_block[j * D + d] = dv_block[j * D + d] + sum_v;
+      dk_block[j * D + d] = dk_block[j * D + d] + sum_k;
     }
   }
 }
 
-// Where a partial of dk or dv goes: to its place, or, where several are to be added, behind one another.
+// Writes a key's partial of dk or dv: to its place, or, where several are to be added, behind one another.
 template <class T>
-static T* partial_at(const AttentionInput& in, void* data, AttentionStrides s, int64_t b, int64_t head, int64_t chunk,
-                     int64_t key) {
-  const int64_t group = in.heads / in.key_heads, partials = attention_partials(in);
-  if (partials == 1) return at<T>(data, s, b, key, head);
+static void store_partial(const AttentionInput& in, const Accumulator<T>* from, void* data, AttentionStrides s,
+                          int64_t b, int64_t head, int64_t chunk, int64_t key) {
+  const int64_t D = in.head_dim, group = in.heads / in.key_heads, partials = attention_partials(in);
+  if (partials == 1) {
+    T* to = at<T>(data, s, b, key, head);
+    for (int64_t d = 0; d < D; ++d) to[d] = rounded<T>(from[d]);
+    return;
+  }
   const int64_t partial =
       (b * in.key_heads + head / group) * partials + head % group * attention_query_chunks(in) + chunk;
-  return static_cast<T*>(data) + (partial * in.keys + key) * in.head_dim;
+  Accumulator<T>* to = static_cast<Accumulator<T>*>(data) + (partial * in.keys + key) * D;
+  for (int64_t d = 0; d < D; ++d) to[d] = from[d];
 }
 
 template <class T>
 static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const AttentionInput& in = a.in;
   const int64_t D = in.head_dim, chunks = attention_query_chunks(in);
-  T* dk_block = static_cast<T*>(a.workspace);
-  T* dv_block = dk_block + kAttentionBlock * D;
+  A* dk_block = static_cast<A*>(a.workspace);
+  A* dv_block = dk_block + kAttentionBlock * D;
+  A* dq = dv_block + kAttentionBlock * D;  // of the chunk
   for (int64_t item = begin; item < end; ++item) {
     const int64_t heads = in.batch * in.heads, chunk = chunks - 1 - item / heads;
     const int64_t b = item % heads / in.heads, head = item % in.heads;
     const int64_t start = chunk * kAttentionQueryChunk;
     const int64_t stop = start + kAttentionQueryChunk < in.queries ? start + kAttentionQueryChunk : in.queries;
-    for (int64_t i = start; a.dq && i < stop; ++i)
-      for (int64_t d = 0; d < D; ++d) at<T>(a.dq, a.dq_strides, b, i, head)[d] = T(0);
+    for (int64_t e = 0; e < (stop - start) * D; ++e) dq[e] = A(0);
     for (int64_t block = 0; block * kAttentionBlock < in.keys; ++block) {
-      for (int64_t e = 0; e < kAttentionBlock * D; ++e) dk_block[e] = dv_block[e] = T(0);
+      for (int64_t e = 0; e < kAttentionBlock * D; ++e) dk_block[e] = dv_block[e] = A(0);
       for (int64_t i = start; i < stop; i += kAttentionBlock)
-        backward_block<T>(a, b, head, i, i + kAttentionBlock < stop ? i + kAttentionBlock : stop, block, dk_block,
-                          dv_block);
-      for (int64_t j = 0; a.dk && j < kAttentionBlock && block * kAttentionBlock + j < in.keys; ++j)
-        for (int64_t d = 0; d < D; ++d) {
-          const int64_t key = block * kAttentionBlock + j;
-          partial_at<T>(in, a.dk, a.dk_strides, b, head, chunk, key)[d] = dk_block[j * D + d];
-          partial_at<T>(in, a.dv, a.dv_strides, b, head, chunk, key)[d] = dv_block[j * D + d];
-        }
-    }
-    for (int64_t i = start; a.dq && i < stop; ++i)
-      for (int64_t d = 0; d < D; ++d) {
-        T* dq = at<T>(a.dq, a.dq_strides, b, i, head) + d;
-        *dq = *dq * T(in.scale);
+        backward_block<T>(a, b, head, i, i + kAttentionBlock < stop ? i + kAttentionBlock : stop, block,
+                          dq + (i - start) * D, dk_block, dv_block);
+      for (int64_t e = 0; kIsBFloat16<T> && e < kAttentionBlock * D; ++e) dk_block[e] = dk_block[e] * A(in.scale);
+      for (int64_t j = 0; a.dk && j < kAttentionBlock && block * kAttentionBlock + j < in.keys; ++j) {
+        const int64_t key = block * kAttentionBlock + j;
+        store_partial<T>(in, dk_block + j * D, a.dk, a.dk_strides, b, head, chunk, key);
+        store_partial<T>(in, dv_block + j * D, a.dv, a.dv_strides, b, head, chunk, key);
       }
+    }
+    for (int64_t i = start; a.dq && i < stop; ++i) {
+      T* to = at<T>(a.dq, a.dq_strides, b, i, head);
+      for (int64_t d = 0; d < D; ++d) to[d] = rounded<T>(dq[(i - start) * D + d] * A(in.scale));
+    }
   }
 }
 
 template <class T>
 static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const int64_t D = a.head_dim;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = item / a.keys, key = item % a.keys;  // row: batch and key head
-    const T* partial = static_cast<const T*>(a.partial) + (row * a.partials * a.keys + key) * D;
+    const A* partial = static_cast<const A*>(a.partial) + (row * a.partials * a.keys + key) * D;
     T* sum = at<T>(a.sum, a.sum_strides, row / a.key_heads, key, row % a.key_heads);
     for (int64_t d = 0; d < D; ++d) {
-      T total = partial[d];
+      A total = partial[d];
       for (int64_t n = 1; n < a.partials; ++n) total = total + partial[n * a.keys * D + d];
-      sum[d] = total;
+      sum[d] = rounded<T>(total);
     }
   }
 }
@@ -305,11 +369,13 @@ static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const AttentionKernels& attention_kernels<PF_ISA::kIsa>() {
-  static constexpr AttentionKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
-                                               {PF_ISA::join<float>, PF_ISA::join<double>},
-                                               {PF_ISA::backward<float>, PF_ISA::backward<double>},
-                                               {PF_ISA::sum<float>, PF_ISA::sum<double>}};
-  return kernels;
+const AttentionTilesTable& KernelsOf<AttentionTilesTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr AttentionTilesTable table = {
+      for_each_float<Kernel<AttentionForward>>([]<class T>() -> Kernel<AttentionForward> { return forward<T>; }),
+      for_each_float<Kernel<AttentionForward>>([]<class T>() -> Kernel<AttentionForward> { return join<T>; }),
+      for_each_float<Kernel<AttentionBackward>>([]<class T>() -> Kernel<AttentionBackward> { return backward<T>; }),
+      for_each_float<Kernel<AttentionSum>>([]<class T>() -> Kernel<AttentionSum> { return sum<T>; })};
+  return table;
 }
 }  // namespace pyformer

@@ -1,6 +1,6 @@
 // Which keys a row of attention attends to, for attention_ref.cpp and attention_cpu.cpp.
 #pragma once
-#include "pyformer/base/vec.h"
+#include "pyformer/base/element.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer::PF_ISA {
@@ -50,7 +50,7 @@ PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t st
     const T* added = static_cast<const T*>(in.mask_added) + start;
     for (uint64_t left = bits; left; left &= left - 1) {
       const int j = __builtin_ctzll(left);
-      if (added[j * in.mask_key] == -kInfinity<T>) bits &= ~(uint64_t(1) << j);
+      if (widened(added[j * in.mask_key]) == -kInfinity<Accumulator<T>>) bits &= ~(uint64_t(1) << j);
     }
   }
   return bits;

@@ -3,10 +3,10 @@
 //   loss = -target log(sigmoid(x)) - (1 - target) log(1 - sigmoid(x)) = |x| (x > 0 ? 1 - target : target) + log(1 +
 //   e^-|x|)
 //
-// x and target of one shape and dtype, float32 or float64. dx = sigmoid(x) - target, dtarget = -x. Saved for backward:
+// x and target of one shape and float dtype. dx = sigmoid(x) - target, dtarget = -x. Saved for backward:
 // x, target. Order of sums: the row-reduction rule over all elements; the mean divides the sum once.
 #pragma once
-#include "pyformer/ops/cross_entropy/cross_entropy.h"
+#include "pyformer/ops/loss/loss.h"
 
 namespace pyformer {
 

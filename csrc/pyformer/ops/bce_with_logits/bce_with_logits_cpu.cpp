@@ -39,9 +39,9 @@ static void backward(const BceBackward& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const BceKernels& bce_kernels<PF_ISA::kIsa>() {
+const BceTable& KernelsOf<BceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr BceKernels kernels = {{forward<float>, forward<double>}, {backward<float>, backward<double>}};
-  return kernels;
+  static constexpr BceTable table = {{{forward<float>, forward<double>}}, {{backward<float>, backward<double>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -5,12 +5,16 @@
 namespace pyformer {
 
 struct BceForward {
+  int64_t size;
   const void* x;
   const void* target;
-  void* loss;
+  void* loss;  // in the accumulator's dtype
+  int64_t items() const { return size; }
+  int64_t grain() const { return 1 << 13; }
 };
 
 struct BceBackward {
+  int64_t size;
   const void* x;
   const void* target;
   const void* dout;  // one number, or one an element where dout_each
@@ -18,13 +22,14 @@ struct BceBackward {
   double divisor;
   void* dx;       // or null: not wanted
   void* dtarget;  // or null
+  int64_t items() const { return size; }
+  int64_t grain() const { return 1 << 13; }
 };
 
-struct BceKernels {  // each indexed [float32, float64]
-  Kernel<BceForward> forward[2];
-  Kernel<BceBackward> backward[2];
+struct BceTable {
+  static constexpr const char* name = "bce_with_logits";
+  PerDtype<Kernel<BceForward>> forward;
+  PerDtype<Kernel<BceBackward>> backward;
 };
-template <Isa>
-const BceKernels& bce_kernels();  // specialised in bce_with_logits_ref.cpp and, per set, bce_with_logits_cpu.cpp
 
 }  // namespace pyformer

@@ -1,27 +1,30 @@
 // bce_with_logits, plain loops over the formulas of bce_with_logits.h; each gradient is multiplied by dout / divisor.
 #include "pyformer/ops/bce_with_logits/bce_with_logits_kernels.h"
 
+#include "pyformer/base/element.h"
 #include "pyformer/base/math.h"
 
 namespace pyformer::PF_ISA {
 
 template <class T>
 static void forward(const BceForward& a, int64_t begin, int64_t end) {
-  const T* x = static_cast<const T*>(a.x);
-  const T* target = static_cast<const T*>(a.target);
-  for (int64_t i = begin; i < end; ++i)
-    static_cast<T*>(a.loss)[i] = fma(abs(x[i]), x[i] > T(0) ? T(1) - target[i] : target[i], softplus(-abs(x[i])));
+  using A = Accumulator<T>;
+  const auto xs = in<T>(a.x), targets = in<T>(a.target);
+  for (int64_t i = begin; i < end; ++i) {
+    const A x = xs[i], target = targets[i];
+    static_cast<A*>(a.loss)[i] = fma(abs(x), x > A(0) ? A(1) - target : target, softplus(-abs(x)));
+  }
 }
 
 template <class T>
 static void backward(const BceBackward& a, int64_t begin, int64_t end) {
-  const T* x = static_cast<const T*>(a.x);
-  const T* target = static_cast<const T*>(a.target);
-  const T* dout = static_cast<const T*>(a.dout);
+  using A = Accumulator<T>;
+  const auto xs = in<T>(a.x), targets = in<T>(a.target), dout = in<T>(a.dout);
+  const auto dx = to<T>(a.dx), dtarget = to<T>(a.dtarget);
   for (int64_t i = begin; i < end; ++i) {
-    const T d = dout[a.dout_each ? i : 0] / T(a.divisor);
-    if (a.dx) static_cast<T*>(a.dx)[i] = (sigmoid(x[i]) - target[i]) * d;
-    if (a.dtarget) static_cast<T*>(a.dtarget)[i] = -x[i] * d;
+    const A x = xs[i], d = dout[a.dout_each ? i : 0] / A(a.divisor);
+    if (dx) dx[i] = (sigmoid(x) - targets[i]) * d;
+    if (dtarget) dtarget[i] = -x * d;
   }
 }
 
@@ -29,9 +32,11 @@ static void backward(const BceBackward& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const BceKernels& bce_kernels<PF_ISA::kIsa>() {
+const BceTable& KernelsOf<BceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr BceKernels kernels = {{forward<float>, forward<double>}, {backward<float>, backward<double>}};
-  return kernels;
+  static constexpr BceTable table = {
+      for_each_float<Kernel<BceForward>>([]<class T>() -> Kernel<BceForward> { return forward<T>; }),
+      for_each_float<Kernel<BceBackward>>([]<class T>() -> Kernel<BceBackward> { return backward<T>; })};
+  return table;
 }
 }  // namespace pyformer

@@ -16,7 +16,7 @@ static void forward(const CfcWalk& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
   const auto step_of = [&](void* values, int64_t t, int64_t n) { return step_rows(values, s, t, n, a.dtype); };
-  recur(s, a.dtype, a.out, a.h0, a.w_hh, a.b_hh,
+  recur(isa, s, a.dtype, a.out, a.h0, a.w_hh, a.b_hh,
         [&](int64_t t, const StepRows&, const StepRows& recurrent, int64_t begin, int64_t end) {
           cell({H, recurrent, step_of(a.gates, t, 3 * H), elapsed_rows(a, t), step_of(a.out, t, H)}, begin, end);
         });
@@ -28,7 +28,7 @@ static void backward(const CfcWalkBackward& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
   const auto step_of = [&](void* values, int64_t t, int64_t n) { return step_rows(values, s, t, n, a.dtype); };
-  recur_backward(s, a.dtype, a.dgates, a.w_hh, a.dh, false, [&](int64_t t, int64_t, int64_t begin, int64_t end) {
+  recur_backward(isa, s, a.dtype, a.dgates, a.w_hh, a.dh, false, [&](int64_t t, int64_t, int64_t begin, int64_t end) {
     cell({H,
           step_of(a.gates, t, 3 * H),
           elapsed_rows(a, t),

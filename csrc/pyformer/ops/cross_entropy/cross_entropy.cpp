@@ -1,110 +1,98 @@
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/core/ids.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
-#include "pyformer/ops/reduce/reduce.h"
 
 namespace pyformer {
 
-static const KernelSets<CrossEntropyKernels>& sets() {
-  static const auto sets = kernel_sets<CrossEntropyKernels>([]<Isa isa>() { return &cross_entropy_kernels<isa>(); });
-  return sets;
-}
+static const int64_t* numbers(const Array& array) { return static_cast<const int64_t*>(array.raw()); }
 
-Reduction reduction_from_name(const char* op, const std::string& name) {
-  if (name == "mean") return Reduction::mean;
-  if (name == "sum") return Reduction::sum;
-  if (name == "none") return Reduction::none;
-  throw ValueError(cat(op, ": reduction must be 'mean', 'sum' or 'none', got '", name, "'"));
-}
-
-// "[3]", "[1, 2]": where element `flat` of an array of this shape stands.
-static std::string position(const Shape& shape, int64_t flat) {
-  std::string s;
-  for (int i = shape.ndim() - 1; i >= 0; --i) {
-    s = std::to_string(flat % shape[i]) + (s.empty() ? "" : ", ") + s;
-    flat /= shape[i];
-  }
-  return "[" + s + "]";
-}
-
-CheckedTargets check_targets(const char* op, const Array& targets, const Shape& shape, int64_t classes,
-                             const CrossEntropyOptions& options) {
+CheckedTargets check_targets(const char* op, const Array& targets, const Array& logits, const Shape& shape,
+                             int64_t classes, const CrossEntropyOptions& options) {
   if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
     throw ValueError(cat(op, ": label_smoothing must be from 0 to 1, got ", options.label_smoothing));
+  check_device(op, "targets", targets, "logits", logits);
   if (!(targets.shape() == shape))
     throw ValueError(cat(op, ": targets must be ", shape.str(), ", a class for each row, got ", targets.shape().str()));
-  CheckedTargets checked = {int64_copy(op, "targets", targets).reshape({targets.size()}), 0};
-  const int64_t* id = checked.ids.data<int64_t>();
-  for (int64_t i = 0; i < targets.size(); ++i) {
-    if (id[i] == options.ignore_index) continue;
-    if (id[i] < 0 || id[i] >= classes)
-      throw IndexError(cat(op, ": targets", position(shape, i), " is ", id[i], ", expected 0 <= target < ", classes,
-                           " or ignore_index = ", options.ignore_index));
-    ++checked.counted;
-  }
-  return checked;
+  const CheckedIds checked = checked_targets(op, targets, classes, options.ignore_index);
+  return {checked.ids.reshape({targets.size()}), checked.counted};
 }
 
-static double divisor_of(const CheckedTargets& targets, Reduction reduction) {
-  return reduction == Reduction::mean ? double(std::max<int64_t>(1, targets.counted)) : 1.0;
+static CrossEntropyForward forward_args(int64_t rows, int64_t cols, const CrossEntropyOptions& options) {
+  CrossEntropyForward args = {};
+  args.rows = rows;
+  args.cols = cols;
+  args.ignore_index = options.ignore_index;
+  args.label_smoothing = options.label_smoothing;
+  return args;
 }
 
-template <class T>
-static void divide_one(const Array& number, double divisor) {
-  T* value = number.data<T>();
-  parallel_for(1, 1, [&](int64_t, int64_t) { *value = *value / T(divisor); });
+static CrossEntropyBackward backward_args(int64_t rows, int64_t cols, const CrossEntropyOptions& options) {
+  CrossEntropyBackward args = {};
+  args.rows = rows;
+  args.cols = cols;
+  args.ignore_index = options.ignore_index;
+  args.label_smoothing = options.label_smoothing;
+  return args;
 }
 
 CrossEntropyResult cross_entropy_forward(const Array& logits, const Array& targets,
                                          const CrossEntropyOptions& options) {
-  const auto kernel = find_kernel("cross_entropy", sets(), &CrossEntropyKernels::forward, logits.dtype());
   if (logits.ndim() == 0 || logits.shape().back() == 0)
     throw ValueError(cat("cross_entropy: logits must be (..., V) with V >= 1, got ", logits.shape().str()));
   const Shape shape(logits.shape().begin(), logits.ndim() - 1);
   const int64_t rows = shape.size(), cols = logits.shape().back();
-  CrossEntropyResult r = {{}, {}, {}, check_targets("cross_entropy", targets, shape, cols, options)};
-  r.max = Array::empty({rows}, logits.dtype());
-  r.log_sum = Array::empty({rows}, logits.dtype());
-  const Array loss = Array::empty(shape, logits.dtype());
-  const CrossEntropyForward args = {
-      cols,       options.ignore_index, options.label_smoothing, logits.raw(), r.targets.ids.data<int64_t>(),
-      loss.raw(), r.max.raw(),          r.log_sum.raw()};
-  parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
-  if (options.reduction == Reduction::none) {
-    r.out = loss;
-    return r;
-  }
-  r.out = sum_forward(loss.reshape({rows}), std::nullopt, false);
-  if (logits.dtype() == DType::float64)
-    divide_one<double>(r.out, divisor_of(r.targets, options.reduction));
-  else
-    divide_one<float>(r.out, divisor_of(r.targets, options.reduction));
+  const DType sums = accumulator(logits.dtype());
+  CrossEntropyResult r = {{}, {}, {}, check_targets("cross_entropy", targets, logits, shape, cols, options)};
+  r.max = logits.like({rows}, sums);
+  r.log_sum = logits.like({rows}, sums);
+  const Array losses = logits.like(shape, sums);
+  CrossEntropyForward args = forward_args(rows, cols, options);
+  args.logits = logits.raw();
+  args.targets = numbers(r.targets.ids);
+  args.loss = losses.raw();
+  args.max = r.max.raw();
+  args.log_sum = r.log_sum.raw();
+  run("cross_entropy", &CrossEntropyTable::forward, logits, args);
+  if (options.reduction != Reduction::mean) r.targets.counted = Array();
+  r.out = reduced_loss("cross_entropy", losses, options.reduction, {r.targets.counted}, logits.dtype());
   return r;
 }
 
 Array cross_entropy_backward(const Array& dout, const Array& logits, const CrossEntropyResult& forward,
                              const CrossEntropyOptions& options) {
-  const auto kernel = find_kernel("cross_entropy", sets(), &CrossEntropyKernels::backward, logits.dtype());
-  const int64_t rows = forward.targets.ids.size(), cols = logits.shape().back();
-  const Array dlogits = Array::empty(logits.shape(), logits.dtype());
-  const CrossEntropyBackward args = {cols,
-                                     options.ignore_index,
-                                     options.label_smoothing,
-                                     divisor_of(forward.targets, options.reduction),
-                                     dout.raw(),
-                                     options.reduction == Reduction::none,
-                                     logits.raw(),
-                                     forward.targets.ids.data<int64_t>(),
-                                     forward.max.raw(),
-                                     forward.log_sum.raw(),
-                                     dlogits.raw(),
-                                     dlogits.bytes() >= kNontemporalToProducts};
-  parallel_for(rows, grain_of_rows(cols), [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+  const Array dlogits = logits.like(logits.shape());
+  CrossEntropyBackward args = backward_args(forward.targets.ids.size(), logits.shape().back(), options);
+  args.counted = numbers(forward.targets.counted);
+  args.dout = dout.raw();
+  args.dout_stride = options.reduction == Reduction::none;
+  args.logits = logits.raw();
+  args.targets = numbers(forward.targets.ids);
+  args.max = forward.max.raw();
+  args.log_sum = forward.log_sum.raw();
+  args.dlogits = dlogits.raw();
+  args.nontemporal = dlogits.bytes() >= kNontemporalToProducts;
+  run("cross_entropy", &CrossEntropyTable::backward, logits, args);
   return dlogits;
+}
+
+void cross_entropy_in_place(const char* op, const Array& logits, const CrossEntropyRows& r,
+                            const CrossEntropyOptions& options) {
+  const int64_t cols = logits.shape().back();
+  CrossEntropyInPlace args = {forward_args(r.rows, cols, options), backward_args(r.rows, cols, options)};
+  args.forward.logits = args.backward.logits = args.backward.dlogits = logits.raw();
+  args.forward.targets = args.backward.targets = r.targets;
+  args.forward.loss = r.losses;
+  args.forward.max = r.max;
+  args.forward.log_sum = r.log_sum;
+  if (!r.wants_gradient) return run(op, &CrossEntropyTable::forward, logits, args.forward);
+  args.backward.max = r.max;
+  args.backward.log_sum = r.log_sum;
+  args.backward.counted = r.counted;
+  args.backward.dout = r.dout;
+  args.backward.dout_stride = r.dout_each;
+  run(op, &CrossEntropyTable::in_place, logits, args);
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options) {

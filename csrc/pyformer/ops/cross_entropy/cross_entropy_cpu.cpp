@@ -58,7 +58,7 @@ static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) 
       continue;
     }
     const T m = static_cast<const T*>(a.max)[row], log_sum = static_cast<const T*>(a.log_sum)[row];
-    const T scale = static_cast<const T*>(a.dout)[row * a.dout_stride] / T(a.divisor);
+    const T scale = static_cast<const T*>(a.dout)[row * a.dout_stride] / T(divisor_of(a));
     const T at_target = scale * (exp_flush((x[target] - m) - log_sum) - uniform - rest);
     const Vec<T> m_vec = Vec<T>::broadcast(m), log_sum_vec = Vec<T>::broadcast(log_sum);
     const Vec<T> scale_vec = Vec<T>::broadcast(scale), uniform_vec = Vec<T>::broadcast(uniform);
@@ -71,13 +71,23 @@ static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) 
   if (a.nontemporal) nontemporal_fence();
 }
 
+template <class T>
+static void in_place(const CrossEntropyInPlace& a, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    forward<T>(a.forward, row, row + 1);
+    backward<T>(a.backward, row, row + 1);
+  }
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
-const CrossEntropyKernels& cross_entropy_kernels<PF_ISA::kIsa>() {
-  static constexpr CrossEntropyKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>},
-                                                  {PF_ISA::backward<float>, PF_ISA::backward<double>}};
-  return kernels;
+const CrossEntropyTable& KernelsOf<CrossEntropyTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr CrossEntropyTable table = {{{forward<float>, forward<double>}},
+                                              {{backward<float>, backward<double>}},
+                                              {{in_place<float>, in_place<double>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -1,7 +1,6 @@
 #include "pyformer/ops/dropout/dropout.h"
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
+#include "pyformer/base/run.h"
 #include "pyformer/ops/dropout/dropout_kernels.h"
 
 namespace pyformer {
@@ -11,20 +10,17 @@ static void check_p(double p) {
 }
 
 Array dropout_forward(const Array& x, double p, RandomStream stream) {
-  static const auto sets = kernel_sets<DropoutKernels>([]<Isa isa>() { return &dropout_kernels<isa>(); });
-  const auto kernel = find_kernel("dropout", sets, &DropoutKernels::forward, x.dtype());
   check_p(p);
-  Array out = Array::empty(x.shape(), x.dtype());
+  Array out = x.like(x.shape());
   DropoutForward args;
   in_default_float_mode(
-      [&] { args = {stream.seed, stream.stream, uint32_t(p * 0x1p32), 1 / (1 - p), x.raw(), out.raw()}; });
-  constexpr int64_t grain = int64_t(1) << 14;
-  parallel_for(x.size(), grain, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+      [&] { args = {x.size(), stream.seed, stream.stream, uint32_t(p * 0x1p32), 1 / (1 - p), x.raw(), out.raw()}; });
+  run("dropout", &DropoutTable::forward, x, args);
   return out;
 }
 
 Tensor dropout(const Tensor& x, double p) {
-  float_index("dropout", x.dtype());
+  if (!is_float(x.dtype())) throw TypeError(cat("dropout: x must be of a float dtype, got ", name(x.dtype())));
   check_p(p);
   if (p == 0) return x;
   const RandomStream stream = draw_stream();

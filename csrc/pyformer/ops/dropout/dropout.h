@@ -2,7 +2,7 @@
 //
 //   out = word(seed, stream, i) >= p * 2^32 ? x * scale : 0,   scale = 1 / (1 - p)
 //
-// x (...), float32 or float64; 0 <= p < 1. Element i is kept or dropped by word i of a Philox stream of its own
+// x (...), of any float dtype; 0 <= p < 1. Element i is kept or dropped by word i of a Philox stream of its own
 // (philox.h), so the mask depends on neither threads nor dtype, and backward draws it again from (seed, stream):
 // nothing of the input's size is saved. p = 0 gives x itself and draws no stream.
 #pragma once

@@ -27,8 +27,8 @@ static void forward(const DropoutForward& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const DropoutKernels& dropout_kernels<PF_ISA::kIsa>() {
-  static constexpr DropoutKernels kernels = {{PF_ISA::forward<float>, PF_ISA::forward<double>}};
-  return kernels;
+const DropoutTable& KernelsOf<DropoutTable, PF_ISA::kIsa>::table() {
+  static constexpr DropoutTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}}};
+  return table;
 }
 }  // namespace pyformer

@@ -5,17 +5,19 @@
 namespace pyformer {
 
 struct DropoutForward {
+  int64_t size;
   uint64_t seed, stream;
   uint32_t threshold;  // elements with a smaller word are dropped
   double scale;
   const void* x;
   void* out;
+  int64_t items() const { return size; }
+  int64_t grain() const { return 1 << 14; }
 };
 
-struct DropoutKernels {  // indexed [float32, float64]
-  Kernel<DropoutForward> forward[2];
+struct DropoutTable {
+  static constexpr const char* name = "dropout";
+  PerDtype<Kernel<DropoutForward>> forward;
 };
-template <Isa>
-const DropoutKernels& dropout_kernels();  // specialised in dropout_ref.cpp and, per set, dropout_cpu.cpp
 
 }  // namespace pyformer

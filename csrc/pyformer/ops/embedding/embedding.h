@@ -1,7 +1,7 @@
 // embedding: rows of a table by number. out[i, :] = weight[ids[i], :], ids (...) int64 or int32, weight (V, C).
 //
 // dweight[v, :] = sum over i with ids[i] == v of dout[i, :], added in increasing i from +0: tasks own ranges of
-// columns and walk the tokens in order, so no two threads write one element. Moves and adds only: no vector kernels.
+// columns and walk the tokens in order, so no two threads write one element. float32 for 16-bit weights.
 #pragma once
 #include "pyformer/core/tensor.h"
 

@@ -1,32 +1,25 @@
 #include "pyformer/ops/gather/gather.h"
 
-#include <cstring>
-
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/core/ids.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/gather/gather_kernels.h"
 
 namespace pyformer {
 
-static constexpr int64_t kGrain = int64_t(1) << 13;
+static_assert(GatherPick::kMaxDims == Shape::kMaxDims);
 
-// Calls visit(position in index, position in x) for elements begin ... end - 1 of index, in order.
-template <class Visit>
-static void for_each_picked(const Shape& picked, const int64_t* index, const Shape& shape, int axis, int64_t begin,
-                            int64_t end, const Visit& visit) {
-  int64_t strides[Shape::kMaxDims], stride = 1;
-  for (int d = shape.ndim() - 1; d >= 0; --d) {
-    strides[d] = stride;
-    stride *= shape[d];
+// index picks from an array of this shape.
+static GatherPick pick_of(const Array& index, const Shape& shape, int axis) {
+  GatherPick pick = {};
+  pick.ndim = shape.ndim();
+  pick.axis = axis;
+  pick.index = static_cast<const int64_t*>(index.raw());
+  pick.size = index.size();
+  for (int d = 0; d < shape.ndim(); ++d) {
+    pick.extents[d] = index.dim(d);
+    pick.strides[d] = shape.inner(d);
   }
-  for (int64_t i = begin; i < end; ++i) {
-    int64_t rest = i, position = 0;
-    for (int d = picked.ndim() - 1; d >= 0; --d) {
-      position += (d == axis ? index[i] : rest % picked[d]) * strides[d];
-      rest /= picked[d];
-    }
-    visit(i, position);
-  }
+  return pick;
 }
 
 static Array checked_index(const Array& x, const Array& index, int axis) {
@@ -36,45 +29,24 @@ static Array checked_index(const Array& x, const Array& index, int axis) {
     if (d != axis && index.dim(d) > x.dim(d))
       throw ValueError(
           cat("gather: index ", index.shape().str(), " is larger than x ", x.shape().str(), " in axis ", d));
+  check_device("gather", "index", index, "x", x);
   return checked_ids("gather", "index", index, x.dim(axis));
 }
 
 Array gather_forward(const Array& x, const Array& index, int axis) {
-  const Array out = Array::empty(index.shape(), x.dtype());
-  const int64_t item = item_bytes(x.dtype());
-  char* to = static_cast<char*>(out.raw());
-  const char* from = static_cast<const char*>(x.raw());
-  parallel_for(index.size(), kGrain, [&](int64_t begin, int64_t end) {
-    for_each_picked(
-        index.shape(), index.data<int64_t>(), x.shape(), axis, begin, end,
-        [&](int64_t i, int64_t position) { std::memcpy(to + i * item, from + position * item, size_t(item)); });
-  });
+  const Array out = x.like(index.shape());
+  run("gather", &GatherTable::forward, x, GatherForward{pick_of(index, x.shape(), axis), x.raw(), out.raw()});
   return out;
 }
 
-// In the order of index, a part at a time. What differs in an axis before `axis` never meets.
-template <class T>
-static void scatter_add(const Array& dout, const Array& index, const Array& dx, int axis) {
-  const T* from = dout.data<T>();
-  T* to = dx.data<T>();
-  if (index.size() == 0) return;
-  const int64_t outer = index.shape().outer(axis), each = index.size() / outer, step = kGrain * 16;
-  for (int64_t first = 0; first < each; first += step) {
-    const int64_t last = std::min(each, first + step);
-    parallel_for(outer, grain_of_rows(last - first), [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o)
-        for_each_picked(index.shape(), index.data<int64_t>(), dx.shape(), axis, o * each + first, o * each + last,
-                        [&](int64_t i, int64_t position) { to[position] = to[position] + from[i]; });
-    });
-  }
-}
-
 Array gather_backward(const Array& dout, const Array& index, const Shape& shape, int axis) {
-  const Array dx = Array::zeros(shape, dout.dtype());
-  if (dout.dtype() == DType::float64)
-    scatter_add<double>(dout, index, dx, axis);
-  else
-    scatter_add<float>(dout, index, dx, axis);
+  const Array dx = dout.zeros_like(shape, accumulator(dout.dtype()));
+  if (index.size() == 0) return dx;
+  const int64_t outer = index.shape().outer(axis), each = index.size() / outer;
+  constexpr int64_t kStep = int64_t(1) << 17;  // Ctrl-C is heard between them
+  for (int64_t first = 0; first < each; first += kStep)
+    run("gather", &GatherTable::backward, dout,
+        GatherBackward{pick_of(index, shape, axis), outer, first, std::min(each, first + kStep), dout.raw(), dx.raw()});
   return dx;
 }
 

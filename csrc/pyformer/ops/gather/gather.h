@@ -1,7 +1,7 @@
 // gather: elements picked along one axis, out[i][j][k] = x[i][index[i][j][k]][k] for axis 1 (as torch.gather).
 //
 // index has x's number of dimensions and, but for axis, at most x's extents; index is int64 or int32 in [0, extent).
-// dx[i][index[i][j][k]][k] += dout[i][j][k], added in increasing position. Moves and adds only: no vector kernels.
+// dx[i][index[i][j][k]][k] += dout[i][j][k], added in increasing position; float32 for 16-bit floats.
 #pragma once
 #include "pyformer/core/tensor.h"
 

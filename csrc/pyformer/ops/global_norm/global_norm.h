@@ -1,17 +1,18 @@
 // global_norm: sqrt of the sum of squares of all elements of all tensors, as for clipping gradients
 // (Pascanu et al. 2013, algorithm 1).
 //
-// float32 or float64. Order of sums: blocks of 4,096 elements of each tensor by sixteen lanes of FMAs in the tensor's
-// dtype, then all block sums one after another in double. No gradient.
+// Any float dtype; the result is a number on the tensors' device, (), float64: nothing waits for it. Order of sums:
+// blocks of 4,096 elements of each tensor by sixteen lanes of FMAs in the tensor's dtype (float32 for 16 bits), then
+// all block sums one after another in double. No gradient.
 #pragma once
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {
 
-double global_norm(const std::vector<Tensor>& tensors);
+Array global_norm(const std::vector<Tensor>& tensors);
 
 // Scales the gradients of the tensors in place so that their norm is at most max_norm, and returns the norm before;
 // tensors without one are passed over. A norm that is not finite changes nothing.
-double clip_gradients_(const std::vector<Tensor>& tensors, double max_norm);
+Array clip_gradients_(const std::vector<Tensor>& tensors, double max_norm);
 
 }  // namespace pyformer

@@ -21,8 +21,8 @@ static void sum_squares(const SumSquares& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const GlobalNormKernels& global_norm_kernels<PF_ISA::kIsa>() {
-  static constexpr GlobalNormKernels kernels = {{PF_ISA::sum_squares<float>, PF_ISA::sum_squares<double>}};
-  return kernels;
+const GlobalNormTable& KernelsOf<GlobalNormTable, PF_ISA::kIsa>::table() {
+  static constexpr GlobalNormTable table = {{{PF_ISA::sum_squares<float>, PF_ISA::sum_squares<double>}}, {}, {}};
+  return table;
 }
 }  // namespace pyformer

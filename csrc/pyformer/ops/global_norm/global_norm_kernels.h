@@ -1,4 +1,4 @@
-// What global_norm's kernels see. Work item: one block of at most 4,096 elements.
+// What global_norm's kernels see.
 #pragma once
 #include "pyformer/base/kernel.h"
 
@@ -10,14 +10,37 @@ struct SquaresBlock {
   double* sum;  // out: sum of x^2
 };
 
+// Work item: one block of at most 4,096 elements.
 struct SumSquares {
   const SquaresBlock* blocks;
+  int64_t count;
+  int64_t items() const { return count; }
+  int64_t grain() const { return 4; }
 };
 
-struct GlobalNormKernels {  // each indexed [float32, float64]
-  Kernel<SumSquares> sum_squares[2];
+// The one work item: the square root of all sums, added one after another.
+struct NormOfSums {
+  int64_t count;
+  const double* sums;
+  double* norm;
+  int64_t items() const { return 1; }
+  int64_t grain() const { return 1; }
 };
-template <Isa>
-const GlobalNormKernels& global_norm_kernels();  // specialised in global_norm_ref.cpp, global_norm_cpu.cpp
+
+// The one work item: max_norm / (norm + 1e-6) where norm is finite and above max_norm, else 1.
+struct ClipFactor {
+  const double* norm;
+  double max_norm;
+  double* factor;
+  int64_t items() const { return 1; }
+  int64_t grain() const { return 1; }
+};
+
+struct GlobalNormTable {
+  static constexpr const char* name = "global_norm";
+  PerDtype<Kernel<SumSquares>> sum_squares;
+  PerDtype<Kernel<NormOfSums>> norm;  // float64
+  PerDtype<Kernel<ClipFactor>> clip;  // float64
+};
 
 }  // namespace pyformer

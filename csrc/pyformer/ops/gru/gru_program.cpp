@@ -11,7 +11,7 @@ static void forward(const GruWalk& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
   const auto step_of = [&](void* values, int64_t t, int64_t n) { return step_rows(values, s, t, n, a.dtype); };
-  recur(s, a.dtype, a.out, a.h0, a.w_hh, a.b_hh,
+  recur(isa, s, a.dtype, a.out, a.h0, a.w_hh, a.b_hh,
         [&](int64_t t, const StepRows& previous, const StepRows& recurrent, int64_t begin, int64_t end) {
           cell({H, recurrent, step_of(a.gates, t, 3 * H), step_of(a.candidates, t, H), previous, step_of(a.out, t, H)},
                begin, end);
@@ -24,7 +24,7 @@ static void backward(const GruWalkBackward& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
   const auto step_of = [&](void* values, int64_t t, int64_t n) { return step_rows(values, s, t, n, a.dtype); };
-  recur_backward(s, a.dtype, a.dv, a.w_hh, a.dh, true, [&](int64_t t, int64_t step, int64_t begin, int64_t end) {
+  recur_backward(isa, s, a.dtype, a.dv, a.w_hh, a.dh, true, [&](int64_t t, int64_t step, int64_t begin, int64_t end) {
     const StepRows previous = step == 0 ? StepRows{a.h0, H} : step_of(a.out, s.reverse ? t + 1 : t - 1, H);
     cell({H,
           step_of(a.gates, t, 3 * H),

@@ -1,30 +1,44 @@
-#include "pyformer/base/dispatch.h"
 #include "pyformer/ops/in_place/in_place.h"
 
-#include <cmath>
-#include <cstring>
+#include <algorithm>
 
-#include "pyformer/base/thread_pool.h"
+#include "pyformer/base/run.h"
+#include "pyformer/ops/in_place/in_place_kernels.h"
 
 namespace pyformer {
 
 // Only for messages: it is called where an error is raised.
 static std::string element(const TensorList& list, size_t i) { return cat(list.name, "[", i, "]"); }
 
+static void check_tensor(const char* op, const TensorList& first, const TensorList& list, size_t i) {
+  const Tensor &t = list.tensors[i], &like = first.tensors[i];
+  const bool is_absent = list.dtype == ListDType::masters && accumulator(like.dtype()) == like.dtype();
+  if (is_absent && t.defined())
+    throw ValueError(cat(op, ": ", element(list, i), " must be absent, as ", element(first, i), " is ",
+                         name(like.dtype()), ", got a tensor"));
+  if (is_absent) return;
+  if (!t.defined()) throw TypeError(cat(op, ": ", element(list, i), " must be a tensor"));
+  if (!(t.shape() == like.shape()))
+    throw ValueError(cat(op, ": ", element(list, i), " must be ", like.shape().str(), " as ", element(first, i),
+                         " is, got ", t.shape().str()));
+  const DType wanted = list.dtype == ListDType::same ? like.dtype() : accumulator(like.dtype());
+  if (t.dtype() != wanted)
+    throw TypeError(cat(op, ": ", element(list, i), " must be ", name(wanted), " as ", element(first, i), " is",
+                        wanted == like.dtype() ? "" : cat(" ", name(like.dtype())), ", got ", name(t.dtype())));
+  const Device device = first.tensors[0].device();
+  if (t.device() != device)
+    throw TypeError(
+        cat(op, ": ", element(list, i), " is on ", name(t.device()), ", ", element(first, 0), " on ", name(device)));
+  if (list.is_written) check_writable(op, t);
+}
+
 static void check_match(const char* op, const TensorList& first, const TensorList& list) {
   if (list.tensors.size() != first.tensors.size())
     throw ValueError(cat(op, ": ", list.name, " must hold ", first.tensors.size(), " tensors as ", first.name,
                          " does, got ", list.tensors.size()));
   for (size_t i = 0; i < list.tensors.size(); ++i) {
-    const Tensor &t = list.tensors[i], &like = first.tensors[i];
-    if (!t.defined() || !like.defined()) throw TypeError(cat(op, ": ", element(list, i), " must be a tensor"));
-    if (!(t.shape() == like.shape()))
-      throw ValueError(cat(op, ": ", element(list, i), " must be ", like.shape().str(), " as ", element(first, i),
-                           " is, got ", t.shape().str()));
-    if (t.dtype() != like.dtype())
-      throw TypeError(cat(op, ": ", element(list, i), " must be ", name(like.dtype()), " as ", element(first, i),
-                          " is, got ", name(t.dtype())));
-    if (list.is_written) check_writable(op, t);
+    if (!first.tensors[i].defined()) throw TypeError(cat(op, ": ", element(first, i), " must be a tensor"));
+    check_tensor(op, first, list, i);
   }
 }
 
@@ -41,6 +55,7 @@ static void check_overlaps(const char* op, const std::vector<TensorList>& lists)
   for (const TensorList& list : lists)
     for (size_t i = 0; i < list.tensors.size(); ++i) {
       const Array& a = list.tensors[i].array();
+      if (!a.defined()) continue;
       const char* begin = static_cast<const char*>(a.raw());
       if (a.bytes() > 0) extents.push_back({begin, begin + a.bytes(), list.is_written, &list, i});
     }
@@ -63,7 +78,8 @@ void begin_writing(const char* op, const std::vector<TensorList>& lists) {
   check_interrupt();
   for (const TensorList& list : lists)
     if (list.is_written)
-      for (const Tensor& t : list.tensors) t.array().storage().written();
+      for (const Tensor& t : list.tensors)
+        if (t.defined()) t.array().storage().written();
 }
 
 std::vector<Piece> pieces_of(const std::vector<Tensor>& tensors, int64_t piece_size) {
@@ -76,54 +92,49 @@ std::vector<Piece> pieces_of(const std::vector<Tensor>& tensors, int64_t piece_s
   return pieces;
 }
 
-// body(piece) for every piece, to the end.
-template <class Body>
-static void for_each_piece(const std::vector<Tensor>& tensors, const Body& body) {
-  const std::vector<Piece> pieces = pieces_of(tensors);
+void* piece_at(const Tensor& tensor, const Piece& piece) {
+  if (!tensor.defined()) return nullptr;
+  return static_cast<char*>(tensor.array().raw()) + piece.begin * item_bytes(tensor.dtype());
+}
+
+// use(dtype, pieces, count) for the pieces of the tensors, to the end.
+template <class Use>
+static void write_pieces(const std::vector<Tensor>& tensors, const std::vector<Tensor>& sources, const Use& use) {
+  if (tensors.empty()) return;
+  PiecesByDType<WrittenPiece> pieces;
+  for (const Piece& p : pieces_of(tensors))
+    pieces.add(tensors[p.tensor].dtype(),
+               {piece_at(tensors[p.tensor], p), sources.empty() ? nullptr : piece_at(sources[p.tensor], p), p.count});
   const DeferInterrupts to_the_end;
-  parallel_for(int64_t(pieces.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(pieces[size_t(i)]);
-  });
+  pieces.for_each(tensors[0].device(), use);
 }
 
-template <class T>
-static void scale_piece(T* x, int64_t count, T factor) {
-  for (int64_t i = 0; i < count; ++i) x[i] = x[i] * factor;
-}
-
-void scale_(const std::vector<Tensor>& tensors, double factor) {
+static void scale_by(const std::vector<Tensor>& tensors, const double* factor, double number) {
   for (const Tensor& t : tensors)
-    if (!is_compute_float(t.dtype()))
-      throw TypeError(cat("scale_: expected float32 or float64, got ", name(t.dtype())));
+    if (!is_float(t.dtype())) throw TypeError(cat("scale_: expected tensors of float dtypes, got ", name(t.dtype())));
   begin_writing("scale_", {{"tensors", tensors, true}});
-  float factor32;
-  in_default_float_mode([&] { factor32 = float(factor); });
-  for_each_piece(tensors, [&](const Piece& p) {
-    const Array& a = tensors[p.tensor].array();
-    if (a.dtype() == DType::float64)
-      scale_piece(a.data<double>() + p.begin, p.count, factor);
-    else
-      scale_piece(a.data<float>() + p.begin, p.count, factor32);
+  write_pieces(tensors, {}, [&](DType dtype, const WrittenPiece* pieces, int64_t count) {
+    run("scale_", &InPlaceTable::scale, tensors[0].device(), dtype, ScalePieces{pieces, count, factor, number});
   });
 }
 
-static char* bytes_at(const Tensor& t, int64_t element) {
-  return static_cast<char*>(t.array().raw()) + element * item_bytes(t.dtype());
+void scale_(const std::vector<Tensor>& tensors, double factor) { scale_by(tensors, nullptr, factor); }
+
+void scale_(const std::vector<Tensor>& tensors, const Array& factor) {
+  scale_by(tensors, static_cast<const double*>(factor.raw()), 0);
 }
 
 void zero_(const std::vector<Tensor>& tensors) {
   begin_writing("zero_", {{"tensors", tensors, true}});
-  for_each_piece(tensors, [&](const Piece& p) {
-    const Tensor& t = tensors[p.tensor];
-    std::memset(bytes_at(t, p.begin), 0, size_t(p.count * item_bytes(t.dtype())));
+  write_pieces(tensors, {}, [&](DType dtype, const WrittenPiece* pieces, int64_t count) {
+    run("zero_", &InPlaceTable::zero, tensors[0].device(), dtype, WritePieces{pieces, count});
   });
 }
 
 void copy_(const std::vector<Tensor>& tensors, const std::vector<Tensor>& sources) {
   begin_writing("copy_", {{"tensors", tensors, true}, {"sources", sources, false}});
-  for_each_piece(tensors, [&](const Piece& p) {
-    const Tensor& t = tensors[p.tensor];
-    std::memcpy(bytes_at(t, p.begin), bytes_at(sources[p.tensor], p.begin), size_t(p.count * item_bytes(t.dtype())));
+  write_pieces(tensors, sources, [&](DType dtype, const WrittenPiece* pieces, int64_t count) {
+    run("copy_", &InPlaceTable::copy, tensors[0].device(), dtype, WritePieces{pieces, count});
   });
 }
 

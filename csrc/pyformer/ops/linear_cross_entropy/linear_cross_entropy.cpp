@@ -4,18 +4,11 @@
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/accumulate.h"
 #include "pyformer/core/partials.h"
-#include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
 #include "pyformer/ops/matmul/gemm.h"
-#include "pyformer/ops/reduce/reduce.h"
 
 namespace pyformer {
 
 constexpr int64_t kLogitsBytes = 128 << 20;
-
-static const KernelSets<CrossEntropyKernels>& sets() {
-  static const auto sets = kernel_sets<CrossEntropyKernels>([]<Isa isa>() { return &cross_entropy_kernels<isa>(); });
-  return sets;
-}
 
 static void* at(const Array& array, int64_t element) {
   return array.defined() ? static_cast<char*>(array.raw()) + element * item_bytes(array.dtype()) : nullptr;
@@ -47,13 +40,13 @@ namespace {
 class ChunkLoop {
  public:
   ChunkLoop(const Array& x, const Array& weight, const Array& bias, const Array& targets, const Array& dout,
-            double divisor, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need)
+            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need)
       : x_(x),
         weight_(weight),
         bias_(bias),
         targets_(targets),
         dout_(dout),
-        divisor_(divisor),
+        counted_(counted),
         options_(options),
         need_(need),
         rows_(targets.size()),
@@ -105,31 +98,12 @@ class ChunkLoop {
 
   // Loss of each row; its logits become dlogits if any gradient is wanted.
   void compute_loss(int64_t first, int64_t rows) {
-    const auto forward = find_kernel("linear_cross_entropy", sets(), &CrossEntropyKernels::forward, dtype_);
-    const auto backward = find_kernel("linear_cross_entropy", sets(), &CrossEntropyKernels::backward, dtype_);
-    const int64_t* targets = targets_.data<int64_t>() + first;
-    const CrossEntropyForward loss = {
-        V_,         options_.ignore_index, options_.label_smoothing, logits_.raw(), targets, at(r_.loss, first),
-        max_.raw(), log_sum_.raw()};
-    const CrossEntropyBackward gradient = {V_,
-                                           options_.ignore_index,
-                                           options_.label_smoothing,
-                                           divisor_,
-                                           dout_.defined() ? at(dout_, first) : one_.raw(),
-                                           dout_.defined(),
-                                           logits_.raw(),
-                                           targets,
-                                           max_.raw(),
-                                           log_sum_.raw(),
-                                           logits_.raw(),
-                                           false};
     const bool wants_gradient = need_.dx || need_.dweight || need_.dbias;
-    parallel_for(rows, grain_of_rows(V_), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        forward(loss, row, row + 1);
-        if (wants_gradient) backward(gradient, row, row + 1);
-      }
-    });
+    cross_entropy_in_place("linear_cross_entropy", logits_,
+                           {rows, targets_.data<int64_t>() + first, at(r_.loss, first), wants_gradient,
+                            dout_.defined() ? at(dout_, first) : one_.raw(), dout_.defined(),
+                            static_cast<const int64_t*>(counted_.raw()), max_.raw(), log_sum_.raw()},
+                           options_);
   }
 
   void compute_dx(int64_t first, int64_t rows) {
@@ -162,7 +136,7 @@ class ChunkLoop {
   }
 
   const Array &x_, &weight_, &bias_, &targets_, &dout_;
-  const double divisor_;
+  const Array counted_;
   const CrossEntropyOptions& options_;
   const LinearCrossEntropyNeeds need_;
   const int64_t rows_, C_, V_;
@@ -176,9 +150,9 @@ class ChunkLoop {
 }  // namespace
 
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
-                                                   const Array& targets, const Array& dout, double divisor,
+                                                   const Array& targets, const Array& dout, const Array& counted,
                                                    const CrossEntropyOptions& options, LinearCrossEntropyNeeds need) {
-  return ChunkLoop(x, weight, bias, targets, dout, divisor, options, need).run();
+  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need).run();
 }
 
 static void check(const Array& x, const Array& weight, const Array& bias) {
@@ -217,11 +191,11 @@ static void scale(const Array& array, const Array& factor) {
 static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                          const CheckedTargets& checked, const CrossEntropyOptions& options) {
   const LinearCrossEntropyResult r =
-      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, 1.0, options, {});
+      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, {}, options, {});
   return record("linear_cross_entropy", {x, weight, targets, bias}, r.loss.reshape(targets.shape()),
                 [x = save(x), weight = save(weight), bias = save(bias), ids = checked.ids, options](
                     const Array& dout, const Needs& need) -> Gradients {
-                  LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, 1.0, options,
+                  LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, {}, options,
                                                                          {need[0], need[1], need[3]});
                   return {g.dx, g.dweight, Array(), g.dbias};
                 });
@@ -231,25 +205,19 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                             const CrossEntropyOptions& options) {
   check(x.array(), weight.array(), bias.array());
   const Shape shape(x.shape().begin(), x.ndim() - 1);
-  const CheckedTargets checked = check_targets("linear_cross_entropy", targets.array(), shape, weight.dim(0), options);
+  const CheckedTargets checked =
+      check_targets("linear_cross_entropy", targets.array(), x.array(), shape, weight.dim(0), options);
   if (options.reduction == Reduction::none) return row_losses(x, weight, targets, bias, checked, options);
 
-  const bool is_mean = options.reduction == Reduction::mean;
-  const double count = is_mean ? double(std::max<int64_t>(1, checked.counted)) : 1.0;
+  const Array counted = options.reduction == Reduction::mean ? checked.counted : Array();
   const bool records = needs_recording({x, weight, bias});
   const LinearCrossEntropyNeeds need = {records && x.requires_grad(), records && weight.requires_grad(),
                                         records && bias.requires_grad()};
   // Shared, so that backward can hand the gradients on without a copy.
   const auto r = std::make_shared<LinearCrossEntropyResult>(
-      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, count, options, need));
-  const Array out = sum_forward(r->loss, std::nullopt, false);
+      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, counted, options, need));
+  const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, x.dtype());
   r->loss = Array();
-  parallel_for(1, 1, [&](int64_t, int64_t) {
-    if (out.dtype() == DType::float64)
-      *out.data<double>() = *out.data<double>() / count;
-    else
-      *out.data<float>() = *out.data<float>() / float(count);
-  });
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,
                 [r](const Array& dout, const Needs&) -> Gradients {
                   for (const Array* gradient : {&r->dx, &r->dweight, &r->dbias}) scale(*gradient, dout);

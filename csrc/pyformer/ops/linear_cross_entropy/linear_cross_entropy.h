@@ -23,9 +23,10 @@ struct LinearCrossEntropyResult {
   Array loss;                // (rows,)
   Array dx, dweight, dbias;  // undefined where not wanted
 };
-// dout is (rows,), or absent for ones; gradients are of sum(loss * dout) / divisor.
+// dout is (rows,), or absent for ones; gradients are of sum(loss * dout), divided by `counted` (() int64, 0 stands for
+// 1) if there is one.
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
-                                                   const Array& targets, const Array& dout, double divisor,
+                                                   const Array& targets, const Array& dout, const Array& counted,
                                                    const CrossEntropyOptions& options, LinearCrossEntropyNeeds need);
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,

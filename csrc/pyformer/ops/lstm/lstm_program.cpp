@@ -11,7 +11,7 @@ static void forward(const LstmWalk& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden, first = s.time(0);
   const auto step = [&](void* states, int64_t t) { return step_rows(states, s, t, H, a.dtype); };
-  recur(s, a.dtype, a.out, a.h0, a.w_hh, a.b_hh,
+  recur(isa, s, a.dtype, a.out, a.h0, a.w_hh, a.b_hh,
         [&](int64_t t, const StepRows&, const StepRows& recurrent, int64_t begin, int64_t end) {
           const StepRows c_previous = t == first ? StepRows{a.c0, H} : step(a.cells, s.reverse ? t + 1 : t - 1);
           cell({H, recurrent, step_rows(a.gates, s, t, 4 * H, a.dtype), c_previous, step(a.cells, t), step(a.out, t)},
@@ -25,18 +25,19 @@ static void backward(const LstmWalkBackward& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
   const auto step_of = [&](void* values, int64_t t, int64_t n) { return step_rows(values, s, t, n, a.dtype); };
-  recur_backward(s, a.dtype, a.dgates, a.w_hh, a.dh, false, [&](int64_t t, int64_t step, int64_t begin, int64_t end) {
-    const StepRows c_previous = step == 0 ? StepRows{a.c0, H} : step_of(a.cells, s.reverse ? t + 1 : t - 1, H);
-    cell({H,
-          step_of(a.gates, t, 4 * H),
-          c_previous,
-          step_of(a.cells, t, H),
-          step_of(a.dout, t, H),
-          {a.dh, H},
-          {a.dc, H},
-          step_of(a.dgates, t, 4 * H)},
-         begin, end);
-  });
+  recur_backward(
+      isa, s, a.dtype, a.dgates, a.w_hh, a.dh, false, [&](int64_t t, int64_t step, int64_t begin, int64_t end) {
+        const StepRows c_previous = step == 0 ? StepRows{a.c0, H} : step_of(a.cells, s.reverse ? t + 1 : t - 1, H);
+        cell({H,
+              step_of(a.gates, t, 4 * H),
+              c_previous,
+              step_of(a.cells, t, H),
+              step_of(a.dout, t, H),
+              {a.dh, H},
+              {a.dc, H},
+              step_of(a.dgates, t, 4 * H)},
+             begin, end);
+      });
 }
 
 template <Isa isa>

@@ -1,9 +1,10 @@
 // mse_loss: the mean, sum or list of (x - target)^2.
 //
-// x and target of one shape and dtype, float32 or float64; both may get a gradient, 2 (x - target) and its negative.
-// Made of subtract, square and mean or sum: what they save and the order of their sums are its own.
+// x and target of one shape and float dtype; both may get a gradient, 2 (x - target) and its negative.
+// Made of subtract, square and mean or sum, for 16-bit floats in float32: what they save and the order of their sums
+// are its own.
 #pragma once
-#include "pyformer/ops/cross_entropy/cross_entropy.h"
+#include "pyformer/ops/loss/loss.h"
 
 namespace pyformer {
 

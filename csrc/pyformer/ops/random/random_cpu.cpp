@@ -18,9 +18,9 @@ static void normal(const RandomFill& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const RandomKernels& random_kernels<PF_ISA::kIsa>() {
-  static constexpr RandomKernels kernels = {{PF_ISA::uniform<float>, PF_ISA::uniform<double>},
-                                            {PF_ISA::normal<float>, PF_ISA::normal<double>}};
-  return kernels;
+const RandomTable& KernelsOf<RandomTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr RandomTable table = {{{uniform<float>, uniform<double>}}, {{normal<float>, normal<double>}}};
+  return table;
 }
 }  // namespace pyformer

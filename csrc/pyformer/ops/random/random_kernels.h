@@ -5,14 +5,16 @@
 namespace pyformer {
 
 struct RandomFill {
+  int64_t size;
   uint64_t seed, stream;
   void* out;
+  int64_t items() const { return size; }
+  int64_t grain() const { return 1 << 14; }
 };
 
-struct RandomKernels {  // each indexed [float32, float64]
-  Kernel<RandomFill> uniform[2], normal[2];
+struct RandomTable {
+  static constexpr const char* name = "random";
+  PerDtype<Kernel<RandomFill>> uniform, normal;
 };
-template <Isa>
-const RandomKernels& random_kernels();  // specialised in random_ref.cpp and, per set, random_cpu.cpp
 
 }  // namespace pyformer

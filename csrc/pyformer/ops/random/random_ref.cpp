@@ -1,6 +1,7 @@
 // random, an element at a time from the words of its counter, as philox.h defines them.
 #include "pyformer/ops/random/random_kernels.h"
 
+#include "pyformer/base/element.h"
 #include "pyformer/base/philox.h"
 
 namespace pyformer::PF_ISA {
@@ -29,20 +30,22 @@ static double normal_at(const RandomFill& a, int64_t i, double) {
 
 template <class T>
 static void uniform(const RandomFill& a, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) static_cast<T*>(a.out)[i] = uniform_at(a, i, T());
+  for (int64_t i = begin; i < end; ++i) to<T>(a.out)[i] = uniform_at(a, i, Accumulator<T>());
 }
 template <class T>
 static void normal(const RandomFill& a, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) static_cast<T*>(a.out)[i] = normal_at(a, i, T());
+  for (int64_t i = begin; i < end; ++i) to<T>(a.out)[i] = normal_at(a, i, Accumulator<T>());
 }
 
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
-const RandomKernels& random_kernels<PF_ISA::kIsa>() {
-  static constexpr RandomKernels kernels = {{PF_ISA::uniform<float>, PF_ISA::uniform<double>},
-                                            {PF_ISA::normal<float>, PF_ISA::normal<double>}};
-  return kernels;
+const RandomTable& KernelsOf<RandomTable, PF_ISA::kIsa>::table() {
+  using namespace PF_ISA;
+  static constexpr RandomTable table = {
+      for_each_float<Kernel<RandomFill>>([]<class T>() -> Kernel<RandomFill> { return uniform<T>; }),
+      for_each_float<Kernel<RandomFill>>([]<class T>() -> Kernel<RandomFill> { return normal<T>; })};
+  return table;
 }
 }  // namespace pyformer

@@ -2,7 +2,7 @@
 //
 //   S_t = g S_{t-1} + k_t^T v_t,   out_t = q_t S_t
 //
-// which over a chunk of kRetentionChunk tokens is, with M_ij = g^(i - j) for j <= i and 0 above,
+// which over a chunk of 64 tokens is, with M_ij = g^(i - j) for j <= i and 0 above,
 //
 //   out  = ((q k^T) * M) v + diag(g^(i + 1)) q S        S the state before the chunk
 //   S'   = g^l S + (diag(g^(l - 1 - j)) k)^T v          l tokens in the chunk
@@ -11,13 +11,12 @@
 // zeros. Returns out (B, T, H, Dv) and the state after the last token. Nothing is of size (T, T).
 // Saved for backward: q, k, v, the state before each chunk; scores are computed again.
 // Order of sums: matmul's inside a chunk; chunks in order. Powers of the decay are taken in float64. A task owns a
-// (batch, head). All but multiplications is matmul's gemm, so there are no kernels of its own.
+// (batch, head). Products are matmul's gemm. 16-bit floats are widened first, the results rounded once: the states that
+// are saved are float32, and gradients too.
 #pragma once
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {
-
-constexpr int64_t kRetentionChunk = 64;
 
 struct RetentionResult {
   Array out, state;

@@ -1,18 +1,10 @@
 #include "pyformer/ops/rope/rope.h"
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/base/workspace.h"
-#include "pyformer/core/ids.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/rope/rope_kernels.h"
 
 namespace pyformer {
-
-static const KernelSets<RopeKernels>& sets() {
-  static const auto sets = kernel_sets<RopeKernels>([]<Isa isa>() { return &rope_kernels<isa>(); });
-  return sets;
-}
 
 // (T,) or (B, T) as int64.
 static Array checked_positions(const Array& x, const Array& positions) {
@@ -20,45 +12,30 @@ static Array checked_positions(const Array& x, const Array& positions) {
   if (!(positions.shape() == shared || positions.shape() == separate))
     throw ValueError(cat("rope: positions must be (T,) = ", shared.str(), " or (B, T) = ", separate.str(), ", got ",
                          positions.shape().str()));
+  check_device("rope", "positions", positions, "x", x);
   return int64_copy("rope", "positions", positions);
 }
 
 // (R,) as float64.
 static Array checked_frequencies(const Array& x, const Array& frequencies) {
-  float_index("rope", frequencies.dtype());
+  if (!is_float(frequencies.dtype()))
+    throw TypeError(cat("rope: frequencies must be of a float dtype, got ", name(frequencies.dtype())));
+  check_device("rope", "frequencies", frequencies, "x", x);
   if (frequencies.ndim() != 1 || frequencies.dim(0) > x.dim(3) / 2)
     throw ValueError(
         cat("rope: frequencies must be (R,) with 2 R at most D = ", x.dim(3), ", got ", frequencies.shape().str()));
-  if (frequencies.dtype() == DType::float64) return frequencies;
-  const Array wide = Array::empty(frequencies.shape(), DType::float64);
-  for (int64_t i = 0; i < frequencies.size(); ++i) wide.data<double>()[i] = frequencies.data<float>()[i];
-  return wide;
+  return cast(frequencies, DType::float64);
 }
 
 static Array turn(const Array& x, const Array& positions, const Array& frequencies, bool interleaved, bool backward) {
-  const auto kernel = find_kernel("rope", sets(), &RopeKernels::turn, x.dtype());
   if (x.ndim() != 4) throw ValueError(cat("rope: x must be (B, T, H, D), got ", x.shape().str()));
   const Array where = checked_positions(x, positions), turns = checked_frequencies(x, frequencies);
-  const Array out = Array::empty(x.shape(), x.dtype());
-  const int64_t T = x.dim(1), pairs = turns.size(), workspace_bytes = 2 * pairs * item_bytes(x.dtype());
-  const Rope args = {T,
-                     x.dim(2),
-                     x.dim(3),
-                     pairs,
-                     interleaved,
-                     backward,
-                     where.data<int64_t>(),
-                     where.ndim() == 2 ? T : 0,
-                     turns.data<double>(),
-                     x.raw(),
-                     out.raw(),
-                     nullptr};
-  parallel_for(x.dim(0) * T, grain_of_rows(x.dim(2) * x.dim(3)), [&](int64_t begin, int64_t end) {
-    const Workspace workspace(workspace_bytes);
-    Rope mine = args;
-    mine.workspace = workspace.data();
-    kernel(mine, begin, end);
-  });
+  const Array out = x.like(x.shape());
+  const int64_t T = x.dim(1);
+  run("rope", &RopeTable::turn, x,
+      Rope{x.dim(0), T, x.dim(2), x.dim(3), turns.size(), interleaved, backward,
+           static_cast<const int64_t*>(where.raw()), where.ndim() == 2 ? T : 0, static_cast<const double*>(turns.raw()),
+           x.raw(), out.raw()});
   return out;
 }
 

@@ -51,7 +51,7 @@ static void turn_neighbours(const T* x, const T* c, const T* s, int64_t pairs, T
 
 template <class T>
 static void turn(const Rope& a, int64_t begin, int64_t end) {
-  T* c = static_cast<T*>(a.workspace);
+  T* c = static_cast<T*>(a.scratch);
   T* s = c + a.pairs;
   for (int64_t token = begin; token < end; ++token) {
     cosines_and_sines(a, a.positions[token / a.tokens * a.position_batch + token % a.tokens], c, s);
@@ -68,8 +68,8 @@ static void turn(const Rope& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 template <>
-const RopeKernels& rope_kernels<PF_ISA::kIsa>() {
-  static constexpr RopeKernels kernels = {{PF_ISA::turn<float>, PF_ISA::turn<double>}};
-  return kernels;
+const RopeTable& KernelsOf<RopeTable, PF_ISA::kIsa>::table() {
+  static constexpr RopeTable table = {{{PF_ISA::turn<float>, PF_ISA::turn<double>}}};
+  return table;
 }
 }  // namespace pyformer

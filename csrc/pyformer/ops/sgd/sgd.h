@@ -4,8 +4,9 @@
 //   buffer = momentum * buffer + g,  g = nesterov ? g + momentum * buffer : buffer      with momentum buffers only
 //   param  = param - lr * g
 //
-// float32 or float64. momentum_buffers start as zeros; an empty list: no momentum. Writes params and momentum_buffers,
+// momentum_buffers start as zeros; an empty list: no momentum. Writes params and momentum_buffers,
 // after all is checked and without interruption. Only products and sums: one plain kernel serves every instruction set.
+// masters as adamw_step_.
 #pragma once
 #include "pyformer/core/tensor.h"
 
@@ -13,6 +14,6 @@ namespace pyformer {
 
 void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                const std::vector<Tensor>& momentum_buffers, double lr, double momentum, double weight_decay,
-               bool nesterov);
+               bool nesterov, const std::vector<Tensor>& masters = {});
 
 }  // namespace pyformer

@@ -99,7 +99,7 @@ template <class T>
 static void softmax_backward_columns(const SoftmaxBackward& a, int64_t begin, int64_t end) {
   for_each_strip(a, begin, end, [&](int64_t first, int64_t count) {
     const T* dout = static_cast<const T*>(a.dout) + first;
-    const T* out = static_cast<const T*>(a.out) + first;
+    const T* out = static_cast<const T*>(a.saved) + first;
     T* dx = static_cast<T*>(a.dx) + first;
     Strip<T> dot;
     reduce_columns(a.cols, count, dot, [&](int64_t i, int64_t c, int64_t n, Vec<T> lane) {
@@ -139,7 +139,7 @@ template <class T>
 static void log_softmax_backward_columns(const SoftmaxBackward& a, int64_t begin, int64_t end) {
   for_each_strip(a, begin, end, [&](int64_t first, int64_t count) {
     const T* dout = static_cast<const T*>(a.dout) + first;
-    const T* out = static_cast<const T*>(a.out) + first;
+    const T* out = static_cast<const T*>(a.saved) + first;
     T* dx = static_cast<T*>(a.dx) + first;
     Strip<T> sum;
     reduce_columns(a.cols, count, sum, [&](int64_t i, int64_t c, int64_t n, Vec<T> lane) {

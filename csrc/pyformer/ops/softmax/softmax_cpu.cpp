@@ -37,7 +37,7 @@ static void softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_t en
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* dout = static_cast<const T*>(a.dout) + row * C;
-    const T* out = static_cast<const T*>(a.out) + row * C;
+    const T* out = static_cast<const T*>(a.saved) + row * C;
     T* dx = static_cast<T*>(a.dx) + row * C;
     const Vec<T> dot = Vec<T>::broadcast(lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
       return fma(load_lanes(dout + i, n), load_lanes(out + i, n), lanes);
@@ -72,7 +72,7 @@ static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_
   const int64_t C = a.cols;
   for (int64_t row = begin; row < end; ++row) {
     const T* dout = static_cast<const T*>(a.dout) + row * C;
-    const T* out = static_cast<const T*>(a.out) + row * C;
+    const T* out = static_cast<const T*>(a.saved) + row * C;
     T* dx = static_cast<T*>(a.dx) + row * C;
     const T sum = lanes_reduce<T>(
         C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) { return lanes + load_lanes(dout + i, n); });
@@ -88,12 +88,12 @@ static void log_softmax_backward(const SoftmaxBackward& a, int64_t begin, int64_
 
 namespace pyformer {
 template <>
-const SoftmaxKernels& softmax_kernels<PF_ISA::kIsa>() {
+const SoftmaxTable& KernelsOf<SoftmaxTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr SoftmaxKernels kernels = {{softmax_forward<float>, softmax_forward<double>},
-                                             {softmax_backward<float>, softmax_backward<double>},
-                                             {log_softmax_forward<float>, log_softmax_forward<double>},
-                                             {log_softmax_backward<float>, log_softmax_backward<double>}};
-  return kernels;
+  static constexpr SoftmaxTable table = {{{softmax_forward<float>, softmax_forward<double>}},
+                                         {{softmax_backward<float>, softmax_backward<double>}},
+                                         {{log_softmax_forward<float>, log_softmax_forward<double>}},
+                                         {{log_softmax_backward<float>, log_softmax_backward<double>}}};
+  return table;
 }
 }  // namespace pyformer

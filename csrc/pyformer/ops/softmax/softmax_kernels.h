@@ -5,32 +5,42 @@
 
 namespace pyformer {
 
-// Columns that are done together where inner > 1.
+// Columns that vector code does together where inner > 1.
 constexpr int64_t kSoftmaxStrip = 64;
 
-struct SoftmaxForward {
-  int64_t cols, inner;
-  const void* x;
-  void* out;
-  bool nontemporal;   // out goes past the caches
-  void* scratch;  // where out is nontemporal, for exp: (cols, kSoftmaxStrip), or (cols,) where inner = 1 and cols > 4,096
+struct SoftmaxShape {
+  int64_t outer, cols, inner;
+  int64_t items() const { return cols ? outer * inner : 0; }
+  int64_t grain() const {  // down columns, a whole strip of them
+    const int64_t rows = grain_of_rows(cols);
+    return inner > 1 && rows < kSoftmaxStrip ? kSoftmaxStrip : rows;
+  }
 };
 
-struct SoftmaxBackward {
-  int64_t cols, inner;
+struct SoftmaxForward : SoftmaxShape {
+  const void* x;
+  void* out;
+  bool nontemporal;         // out goes past the caches
+  void* scratch = nullptr;  // where out is nontemporal, for exp: (cols, kSoftmaxStrip), or (cols,) where inner = 1
+  int64_t scratch_bytes(DType dtype) const {
+    if (!nontemporal || (inner == 1 && cols <= kReduceBlock)) return 0;
+    return cols * (inner > 1 ? kSoftmaxStrip : 1) * item_bytes(dtype);
+  }
+};
+
+struct SoftmaxBackward : SoftmaxShape {
   const void* dout;
-  const void* out;
+  const void* saved;  // out; of 16-bit floats x, as their out is rounded
   void* dx;
   bool nontemporal;  // dx goes past the caches
 };
 
-struct SoftmaxKernels {  // each indexed [float32, float64]
-  Kernel<SoftmaxForward> softmax_forward[2];
-  Kernel<SoftmaxBackward> softmax_backward[2];
-  Kernel<SoftmaxForward> log_softmax_forward[2];
-  Kernel<SoftmaxBackward> log_softmax_backward[2];
+struct SoftmaxTable {
+  static constexpr const char* name = "softmax";
+  PerDtype<Kernel<SoftmaxForward>> softmax_forward;
+  PerDtype<Kernel<SoftmaxBackward>> softmax_backward;
+  PerDtype<Kernel<SoftmaxForward>> log_softmax_forward;
+  PerDtype<Kernel<SoftmaxBackward>> log_softmax_backward;
 };
-template <Isa>
-const SoftmaxKernels& softmax_kernels();  // specialised in softmax_ref.cpp and, per set, softmax_cpu.cpp
 
 }  // namespace pyformer

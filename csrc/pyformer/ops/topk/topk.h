@@ -1,7 +1,7 @@
 // topk: the k largest elements along an axis, largest first, and their indices.
 //
 // NaN is larger than anything; of equal elements the one with the lower index comes first. values has x's dtype
-// (float32, float64, int64 or int32), indices are int64; both have x's shape with k along axis. The gradient of values
+// (any but bool), indices are int64; both have x's shape with k along axis. The gradient of values
 // goes to the elements they came from; indices have none. Moves elements only: no vector kernels.
 #pragma once
 #include "pyformer/core/tensor.h"
