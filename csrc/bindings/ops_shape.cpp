@@ -125,7 +125,8 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
         call_method(numpy, "where", call_method(index, "__lt__", 0), call_method(index, "__add__", extent), index));
   }
   const py::object linear = call_method(numpy, "ravel_multi_index", py::tuple(wrapped), extents);
-  const Tensor ids = tensor_from(call_method(numpy, "asarray", linear, "int64"), py::none(), py::str(name(x.device())), false);
+  const Tensor ids =
+      tensor_from(call_method(numpy, "asarray", linear, "int64"), py::none(), py::str(name(x.device())), false);
   ReleaseGil release;
   std::vector<int64_t> rest(x.shape().begin() + leading, x.shape().end());
   int64_t rows = 1, columns = 1;

@@ -32,26 +32,11 @@ static KernelTableRow row() {
 
 const std::vector<KernelTableRow>& kernel_tables() {
   static const std::vector<KernelTableRow> rows = {
-      row<ArithmeticTable>(),
-      row<AdamWTable>(),
-      row<AttentionTable>(),
-      row<AttentionTilesTable>(),
-      row<BceTable>(),
-      row<CacheAppendTable>(),
-      row<CrossEntropyTable>(),
-      row<DropoutTable>(),
-      row<EmbeddingTable>(),
-      row<GatherTable>(),
-      row<GlobalNormTable>(),
-      row<InPlaceTable>(),
-      row<LayerNormTable>(),
-      row<LossTable>(),
-      row<RandomTable>(),
-      row<RetentionPartsTable>(),
-      row<RetentionTable>(),
-      row<RopeTable>(),
-      row<SgdTable>(),
-      row<SoftmaxTable>(),
+      row<ArithmeticTable>(), row<AdamWTable>(),       row<AttentionTable>(),    row<AttentionTilesTable>(),
+      row<BceTable>(),        row<CacheAppendTable>(), row<CrossEntropyTable>(), row<DropoutTable>(),
+      row<EmbeddingTable>(),  row<GatherTable>(),      row<GlobalNormTable>(),   row<InPlaceTable>(),
+      row<LayerNormTable>(),  row<LossTable>(),        row<RandomTable>(),       row<RetentionPartsTable>(),
+      row<RetentionTable>(),  row<RopeTable>(),        row<SgdTable>(),          row<SoftmaxTable>(),
       row<TopkTable>(),
   };
   return rows;
