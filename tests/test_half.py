@@ -16,6 +16,7 @@ from pyformer import _core
 # bits for backward is read back rounded: results are close to float32's, within a few roundings of 16 bits.
 ROUNDS_BETWEEN = {
     "attention",
+    "attention_packed",
     "bspline_linear",
     "linear",
     "linear_cross_entropy",

@@ -7,19 +7,38 @@
 
 namespace pyformer::bindings {
 
+// None stands for an absent tensor.
+using OptionalTensors = std::vector<std::optional<Tensor>>;
+static std::vector<Tensor> tensors_of(const OptionalTensors& given) {
+  std::vector<Tensor> tensors;
+  for (const std::optional<Tensor>& t : given) tensors.push_back(t.value_or(Tensor()));
+  return tensors;
+}
+
+using Tensors = std::vector<Tensor>;
+static void adamw_step(const Tensors& params, const Tensors& grads, const Tensors& exp_avgs, const Tensors& exp_avg_sqs,
+                       double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step,
+                       const OptionalTensors& masters) {
+  adamw_step_(params, grads, exp_avgs, exp_avg_sqs, lr, beta1, beta2, eps, weight_decay, step, tensors_of(masters));
+}
+static void sgd_step(const Tensors& params, const Tensors& grads, const Tensors& momentum_buffers, double lr,
+                     double momentum, double weight_decay, bool nesterov, const OptionalTensors& masters) {
+  sgd_step_(params, grads, momentum_buffers, lr, momentum, weight_decay, nesterov, tensors_of(masters));
+}
+
 void bind_optim(py::module_& core) {
-  core.def("adamw_step_", &adamw_step_, py::arg("params"), py::arg("grads"), py::arg("exp_avgs"),
-           py::arg("exp_avg_sqs"), py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
-           py::arg("weight_decay"), py::arg("step"), py::arg("masters") = std::vector<Tensor>(), NoGil(),
+  core.def("adamw_step_", &adamw_step, py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"),
+           py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("step"),
+           py::arg("masters") = OptionalTensors(), NoGil(),
            R"(One step of AdamW over lists of tensors, in place; step counts from 1.
 
 params, grads, exp_avgs, exp_avg_sqs: lists of the same length, shapes and dtypes; for 16-bit params the others are
 float32. masters: a float32 copy of each 16-bit parameter, which is stepped in its place, None for the others.
 All is checked before anything is written. Raises ValueError for lists that don't match, share memory or for a
 coefficient out of range, TypeError for dtypes. Source: Loshchilov, Hutter 2019, algorithm 2.)");
-  core.def("sgd_step_", &sgd_step_, py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
+  core.def("sgd_step_", &sgd_step, py::arg("params"), py::arg("grads"), py::arg("momentum_buffers"), py::arg("lr"),
            py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("nesterov") = false,
-           py::arg("masters") = std::vector<Tensor>(), NoGil(),
+           py::arg("masters") = OptionalTensors(), NoGil(),
            R"(One step of gradient descent over lists of tensors, in place.
 
 momentum_buffers: zeros before the first step, or an empty list without momentum. masters and errors as adamw_step_.)");

@@ -47,8 +47,8 @@ const std::vector<KernelTableRow>& kernel_tables() {
   // clang-format off: a line each
   static const std::vector<KernelTableRow> rows = {
       row<ActivationTable>(),
-      row<ArithmeticTable>(),
       row<AdamWTable>(),
+      row<ArithmeticTable>(),
       row<AttentionTable>(),
       row<AttentionTilesTable>(),
       row<BceTable>(),

@@ -127,7 +127,8 @@ void strided_copy(const Shape& extents, DType dtype, Device device, const Region
 }
 
 Array bytes_on(Device device, const void* bytes, int64_t count) {
-  return Array::borrow(const_cast<void*>(bytes), {count}, DType::uint8, kCpu, nullptr).to(device);
+  static const auto caller = std::make_shared<char>();  // an owner, as without one the array would free the bytes
+  return Array::borrow(const_cast<void*>(bytes), {count}, DType::uint8, kCpu, caller).to(device);
 }
 
 Array int64_copy(const char* op, const char* what, const Array& ids) {
