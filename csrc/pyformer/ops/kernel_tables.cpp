@@ -22,6 +22,7 @@
 #include "pyformer/ops/in_place/in_place_kernels.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 #include "pyformer/ops/linear/linear_kernels.h"
+#include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "pyformer/ops/loss/loss_kernels.h"
 #include "pyformer/ops/lstm/lstm_kernels.h"
 #include "pyformer/ops/matmul/gemm.h"
@@ -69,6 +70,7 @@ const std::vector<KernelTableRow>& kernel_tables() {
       row<GruTable>(),
       row<InPlaceTable>(),
       row<LayerNormTable>(),
+      row<LinearCrossEntropyTable>(),
       row<LinearTable>(),
       row<LossTable>(),
       row<LstmStepTable>(),

@@ -5,6 +5,8 @@
 
 namespace pyformer {
 
+const char* name(Activation activation) { return listed_names()[int(activation)]; }
+
 std::string activation_names() {
   std::string names;
   for (int i = 0; i < kActivationCount; ++i)

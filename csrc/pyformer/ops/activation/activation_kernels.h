@@ -5,6 +5,8 @@
 
 namespace pyformer {
 
+const char* const* listed_names();  // of all activations; in activation_ref.cpp, which sees the list
+
 struct ActivationForward {
   Activation activation;
   int64_t size;

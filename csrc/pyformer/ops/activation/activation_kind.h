@@ -8,6 +8,6 @@ namespace pyformer {
 enum class Activation : int { none, gelu, gelu_tanh, relu, silu, tanh, sigmoid };
 constexpr int kActivationCount = 7;
 
-const char* name(Activation activation);  // "gelu_tanh"; in activation_ref.cpp, which sees the list
+const char* name(Activation activation);  // "gelu_tanh"
 
 }  // namespace pyformer

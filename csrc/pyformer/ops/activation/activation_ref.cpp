@@ -42,7 +42,7 @@ static void both(const ActivationBoth& a, int64_t begin, int64_t end) {
 
 namespace pyformer {
 
-const char* name(Activation activation) { return PF_ISA::activations::All::names[int(activation)]; }
+const char* const* listed_names() { return PF_ISA::activations::All::names; }
 
 template <>
 const ActivationTable& KernelsOf<ActivationTable, PF_ISA::kIsa>::table() {

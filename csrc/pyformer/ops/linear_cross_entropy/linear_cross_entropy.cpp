@@ -1,9 +1,7 @@
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
 
-#include "pyformer/base/dispatch.h"
-#include "pyformer/base/thread_pool.h"
-#include "pyformer/core/accumulate.h"
-#include "pyformer/core/partials.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "pyformer/ops/matmul/gemm.h"
 
 namespace pyformer {
@@ -13,25 +11,11 @@ constexpr int64_t kLogitsBytes = 128 << 20;
 static void* at(const Array& array, int64_t element) {
   return array.defined() ? static_cast<char*>(array.raw()) + element * item_bytes(array.dtype()) : nullptr;
 }
+static const int64_t* ids(const Array& array) { return static_cast<const int64_t*>(array.raw()); }
 
-static int64_t rows_per_chunk(int64_t classes, DType dtype) {
-  const int64_t fit = kLogitsBytes / checked_multiply(classes * item_bytes(dtype), kChainLength);
+static int64_t rows_per_chunk(int64_t classes, DType logits) {
+  const int64_t fit = kLogitsBytes / checked_multiply(classes * item_bytes(logits), kChainLength);
   return std::max<int64_t>(1, fit) * kChainLength;
-}
-
-// sum += the chain of additions over `rows` rows of x (rows, cols).
-template <class T>
-static void add_column_chain(const T* x, int64_t rows, int64_t cols, T* sum) {
-  constexpr int64_t kColumns = 1024;
-  parallel_for((cols + kColumns - 1) / kColumns, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t first = begin * kColumns; first < std::min(cols, end * kColumns); first += kColumns) {
-      const int64_t count = std::min(kColumns, cols - first);
-      T chain[kColumns] = {};
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < count; ++c) chain[c] = chain[c] + x[r * cols + first + c];
-      for (int64_t c = 0; c < count; ++c) sum[first + c] = sum[first + c] + chain[c];
-    }
-  });
 }
 
 namespace {
@@ -45,23 +29,23 @@ class ChunkLoop {
         weight_(weight),
         bias_(bias),
         targets_(targets),
-        dout_(dout),
         counted_(counted),
         options_(options),
         need_(need),
         rows_(targets.size()),
         C_(weight.dim(1)),
         V_(weight.dim(0)),
-        dtype_(x.dtype()),
-        chunk_(std::min(rows_per_chunk(V_, dtype_), std::max<int64_t>(1, rows_))),
-        one_(ones_like(Array::empty({1}, dtype_))) {
-    r_.loss = Array::empty({rows_}, dtype_);
-    if (need.dx) r_.dx = Array::empty(x.shape(), dtype_);
-    if (need.dweight) r_.dweight = rows_ ? Array::empty(weight.shape(), dtype_) : Array::zeros(weight.shape(), dtype_);
-    if (need.dbias) r_.dbias = Array::zeros({V_}, dtype_);
-    logits_ = Array::empty({rows_ ? chunk_ : 0, V_}, dtype_);
-    max_ = Array::empty({chunk_}, dtype_);
-    log_sum_ = Array::empty({chunk_}, dtype_);
+        wide_(accumulator(x.dtype())),
+        chunk_(std::min(rows_per_chunk(V_, wide_), std::max<int64_t>(1, rows_))),
+        has_dout_(dout.defined()),
+        dout_(has_dout_ ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
+    r_.loss = x.like({rows_}, wide_);
+    if (need.dx) r_.dx = x.like(x.shape());
+    if (need.dweight) r_.dweight = rows_ ? x.like(weight.shape(), wide_) : x.zeros_like(weight.shape(), wide_);
+    if (need.dbias) r_.dbias = x.zeros_like({V_}, wide_);
+    logits_ = x.like({rows_ ? chunk_ : 0, V_}, wide_);
+    max_ = x.like({chunk_}, wide_);
+    log_sum_ = x.like({chunk_}, wide_);
   }
 
   LinearCrossEntropyResult run() {
@@ -69,80 +53,73 @@ class ChunkLoop {
       const int64_t rows = std::min(chunk_, rows_ - first);
       compute_logits(first, rows);
       compute_loss(first, rows);
-      if (need_.dx) compute_dx(first, rows);
-      if (need_.dweight) add_dweight(first, rows);
       if (need_.dbias) add_dbias(rows);
+      if (!need_.dx && !need_.dweight) continue;
+      const Array dlogits = cast(logits_, x_.dtype());  // itself but for 16-bit floats
+      if (need_.dx) compute_dx(dlogits, first, rows);
+      if (need_.dweight) add_dweight(dlogits, first, rows);
     }
     return std::move(r_);
   }
 
  private:
-  Gemm product(int64_t m, int64_t n, int64_t k) const {
+  Gemm product(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b) const {
     Gemm g;
-    g.dtype = dtype_;
+    g.dtype = x_.dtype();
     g.m = m;
     g.n = n;
     g.k = k;
+    g.a = a;
+    g.b = b;
+    g.c_stride = n;
     return g;
   }
+  void multiply(const Gemm& g) const { pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g); }
 
   void compute_logits(int64_t first, int64_t rows) {
-    Gemm g = product(rows, V_, C_);
-    g.a = {at(x_, first * C_), C_};
-    g.b = {weight_.raw(), C_, true};
+    Gemm g = product(rows, V_, C_, {at(x_, first * C_), C_}, {weight_.raw(), C_, true});
+    g.wide_c = true;
     g.c = logits_.raw();
-    g.c_stride = V_;
     g.epilogue.bias = bias_.raw();
-    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g);
+    multiply(g);
   }
 
   // Loss of each row; its logits become dlogits if any gradient is wanted.
   void compute_loss(int64_t first, int64_t rows) {
     const bool wants_gradient = need_.dx || need_.dweight || need_.dbias;
     cross_entropy_in_place("linear_cross_entropy", logits_,
-                           {rows, targets_.data<int64_t>() + first, at(r_.loss, first), wants_gradient,
-                            dout_.defined() ? at(dout_, first) : one_.raw(), dout_.defined(),
-                            static_cast<const int64_t*>(counted_.raw()), max_.raw(), log_sum_.raw()},
+                           {rows, ids(targets_) + first, at(r_.loss, first), wants_gradient,
+                            at(dout_, has_dout_ ? first : 0), has_dout_, ids(counted_), max_.raw(), log_sum_.raw()},
                            options_);
   }
 
-  void compute_dx(int64_t first, int64_t rows) {
-    Gemm g = product(rows, C_, V_);
-    g.a = {logits_.raw(), V_};
-    g.b = {weight_.raw(), C_};
+  void compute_dx(const Array& dlogits, int64_t first, int64_t rows) {
+    Gemm g = product(rows, C_, V_, {dlogits.raw(), V_}, {weight_.raw(), C_});
     g.c = at(r_.dx, first * C_);
-    g.c_stride = C_;
-    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g);
+    multiply(g);
   }
 
-  void add_dweight(int64_t first, int64_t rows) {
-    Gemm g = product(V_, C_, rows);
-    g.a = {logits_.raw(), V_, true};
-    g.b = {at(x_, first * C_), C_};
+  void add_dweight(const Array& dlogits, int64_t first, int64_t rows) {
+    Gemm g = product(V_, C_, rows, {dlogits.raw(), V_, true}, {at(x_, first * C_), C_});
+    g.wide_c = true;
     g.c = r_.dweight.raw();
-    g.c_stride = C_;
     g.continue_sum = first > 0;
-    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g);
+    multiply(g);
   }
 
   void add_dbias(int64_t rows) {
-    for (int64_t start = 0; start < rows; start += kChainLength) {
-      const int64_t count = std::min(kChainLength, rows - start);
-      if (dtype_ == DType::float64)
-        add_column_chain(logits_.data<double>() + start * V_, count, V_, r_.dbias.data<double>());
-      else
-        add_column_chain(logits_.data<float>() + start * V_, count, V_, r_.dbias.data<float>());
-    }
+    pyformer::run("linear_cross_entropy", &LinearCrossEntropyTable::add_column_chains, logits_,
+                  AddColumnChains{rows, V_, logits_.raw(), r_.dbias.raw()});
   }
 
-  const Array &x_, &weight_, &bias_, &targets_, &dout_;
-  const Array counted_;
+  const Array &x_, &weight_, &bias_, &targets_, &counted_;
   const CrossEntropyOptions& options_;
   const LinearCrossEntropyNeeds need_;
   const int64_t rows_, C_, V_;
-  const DType dtype_;
+  const DType wide_;  // of logits, losses and sums
   const int64_t chunk_;
-  const Array one_;
+  const bool has_dout_;
+  const Array dout_;
   Array logits_, max_, log_sum_;
   LinearCrossEntropyResult r_;
 };
@@ -156,35 +133,20 @@ LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& 
 }
 
 static void check(const Array& x, const Array& weight, const Array& bias) {
-  float_index("linear_cross_entropy", x.dtype());
   if (x.ndim() == 0 || weight.ndim() != 2 || weight.dim(0) == 0 || weight.dim(1) != x.shape().back())
     throw ValueError(cat("linear_cross_entropy: expected x (..., C) and weight (V, C) with V >= 1, got ",
                          x.shape().str(), " and ", weight.shape().str()));
-  if (weight.dtype() != x.dtype())
-    throw TypeError(
-        cat("linear_cross_entropy: weight must be ", name(x.dtype()), " as x is, got ", name(weight.dtype())));
-  if (!bias.defined()) return;
-  if (bias.ndim() != 1 || bias.dim(0) != weight.dim(0))
+  check_alike("linear_cross_entropy", "weight", weight, "x", x);
+  if (bias.defined() && !(bias.shape() == Shape{weight.dim(0)}))
     throw ValueError(cat("linear_cross_entropy: bias must be (V,) = (", weight.dim(0), ",), got ", bias.shape().str()));
-  if (bias.dtype() != x.dtype())
-    throw TypeError(cat("linear_cross_entropy: bias must be ", name(x.dtype()), " as x is, got ", name(bias.dtype())));
+  check_alike("linear_cross_entropy", "bias", bias, "x", x);
 }
 
-template <class T>
-static void scale_elements(T* x, int64_t size, T factor) {
-  constexpr int64_t kGrain = 1 << 15;
-  if (factor == T(1)) return;
-  parallel_for(size, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) x[i] = x[i] * factor;
-  });
-}
-
-static void scale(const Array& array, const Array& factor) {
-  if (!array.defined()) return;
-  if (array.dtype() == DType::float64)
-    scale_elements(array.data<double>(), array.size(), *factor.data<double>());
-  else
-    scale_elements(array.data<float>(), array.size(), *factor.data<float>());
+static void scale(const Array& gradient, const Array& factor) {
+  if (!gradient.defined()) return;
+  const Array wide = cast(factor, accumulator(factor.dtype()));
+  run("linear_cross_entropy", &LinearCrossEntropyTable::scale, gradient,
+      ScaleGradient{gradient.size(), gradient.raw(), wide.raw()});
 }
 
 // One loss for each row: backward runs the loop again.
@@ -192,7 +154,7 @@ static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& ta
                          const CheckedTargets& checked, const CrossEntropyOptions& options) {
   const LinearCrossEntropyResult r =
       linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, {}, options, {});
-  return record("linear_cross_entropy", {x, weight, targets, bias}, r.loss.reshape(targets.shape()),
+  return record("linear_cross_entropy", {x, weight, targets, bias}, cast(r.loss.reshape(targets.shape()), x.dtype()),
                 [x = save(x), weight = save(weight), bias = save(bias), ids = checked.ids, options](
                     const Array& dout, const Needs& need) -> Gradients {
                   LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, {}, options,

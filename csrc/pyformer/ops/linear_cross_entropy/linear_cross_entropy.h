@@ -8,8 +8,9 @@
 // targets are saved and backward runs the loop again: it needs dout row by row.
 //
 // Order of sums: as linear, cross_entropy and linear's gradient on the whole would take them: dweight and dbias are
-// ((p0 + p1) + p2) + ..., p_i a chain over 256 consecutive rows.
-// Arithmetic is that of matmul's and cross_entropy's kernels; this op has none of its own.
+// ((p0 + p1) + p2) + ..., p_i a chain over 256 consecutive rows; for bfloat16 dweight is bfloat16_dot.h's sum over all
+// rows. For 16-bit floats logits, losses, dweight and dbias are float32, and dlogits are rounded for the two products.
+// Arithmetic is that of gemm's and cross_entropy's kernels, but for two small loops.
 #pragma once
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 
@@ -20,8 +21,8 @@ struct LinearCrossEntropyNeeds {
 };
 
 struct LinearCrossEntropyResult {
-  Array loss;                // (rows,)
-  Array dx, dweight, dbias;  // undefined where not wanted
+  Array loss;                // (rows,), in the accumulator's dtype
+  Array dx, dweight, dbias;  // undefined where not wanted; dweight and dbias in the accumulator's dtype
 };
 // dout is (rows,), or absent for ones; gradients are of sum(loss * dout), divided by `counted` (() int64, 0 stands for
 // 1) if there is one.

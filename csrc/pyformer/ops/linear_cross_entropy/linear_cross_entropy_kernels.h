@@ -1,0 +1,34 @@
+// What linear_cross_entropy's own kernels see; the rest is gemm and cross_entropy.
+#pragma once
+#include "pyformer/base/kernel.h"
+
+namespace pyformer {
+
+// Work item: a range of kColumns columns. sum += p0, then p1, ..., p_i the chain of additions from +0 over 256
+// consecutive rows.
+struct AddColumnChains {
+  static constexpr int64_t kColumns = 1024;
+  int64_t rows, cols;
+  const void* x;  // (rows, cols)
+  void* sum;      // (cols,)
+  int64_t items() const { return (cols + kColumns - 1) / kColumns; }
+  int64_t grain() const { return 1; }
+};
+
+// Work item: one element. x = x * factor; nothing where factor is 1.
+struct ScaleGradient {
+  int64_t size;
+  void* x;
+  const void* factor;  // one number of the accumulator's dtype
+  int64_t items() const { return size; }
+  int64_t grain() const { return int64_t(1) << 15; }
+};
+
+struct LinearCrossEntropyTable {
+  static constexpr const char* name = "linear_cross_entropy";
+  static constexpr bool plain = true;
+  PerDtype<Kernel<AddColumnChains>> add_column_chains;  // of accumulators only
+  PerDtype<Kernel<ScaleGradient>> scale;
+};
+
+}  // namespace pyformer
