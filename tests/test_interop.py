@@ -81,8 +81,11 @@ def test_asarray_shares_only_what_it_may():
     np.testing.assert_array_equal(pf.asarray(misaligned).numpy(), misaligned)
 
 
-def test_narrow_integers_widen():
-    assert pf.tensor(np.uint8([255])).dtype == pf.int32
+def test_integers_without_a_counterpart_widen():
+    assert pf.tensor(np.uint8([255])).dtype == pf.uint8
+    assert pf.tensor(np.int8([-128])).numpy().dtype == np.int8
+    assert pf.tensor(np.uint16([65535])).dtype == pf.int32
+    assert pf.tensor(np.int16([-3])).dtype == pf.int32
     assert pf.tensor(np.uint32([2**32 - 1])).numpy()[0] == 2**32 - 1
 
 

@@ -72,6 +72,20 @@ def test_one_folder_one_op():
             assert f'"pyformer/ops/{folder.name}/{folder.name}.h"' in (LIBRARY / "ops/ops.h").read_text()
 
 
+# What an op's own file may not do: share out work, look for kernels, touch elements, or name a device. Kernels
+# (*_ref.cpp, *_cpu.cpp) and the CPU's programs (*_program.cpp) do.
+NOT_IN_OPS = re.compile(r"\b(parallel_for|find_kernel|float_index|data<|memcpy|fill_n|Device::cpu|kCpu)")
+READS_ON_THE_CPU = {"has_zero.cpp"}  # floor_divide's ValueError needs the answer at once
+
+
+def test_ops_leave_elements_to_kernels():
+    for path in sources(LIBRARY / "ops", ".cpp"):
+        if path.name.endswith(("_ref.cpp", "_cpu.cpp", "_program.cpp")):
+            continue
+        found = NOT_IN_OPS.findall(path.read_text())
+        assert bool(found) == (path.name in READS_ON_THE_CPU), f"{path}: {found}"
+
+
 def test_torch_only_in_tests_and_bench():
     for path in sources(ROOT / "pyformer", ".py"):
         modules = {m.split(".")[0] for m in IMPORT.findall(path.read_text())}

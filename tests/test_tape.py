@@ -322,10 +322,11 @@ def test_gradients_of_storage_only_dtypes_are_float32():
     p = pf.ones(2, dtype=pf.bfloat16, requires_grad=True)
     (p.to(pf.float32) * 2.0).sum().backward()
     p.backward(pf.ones(2))
+    p.backward(pf.ones(2, dtype=pf.bfloat16))  # of its own dtype, or of its gradient's
     assert p.grad.dtype == pf.float32
-    assert p.grad.numpy().tolist() == [3.0, 3.0]
-    with pytest.raises(TypeError, match="float32"):
-        p.backward(pf.ones(2, dtype=pf.bfloat16))
+    assert p.grad.numpy().tolist() == [4.0, 4.0]
+    with pytest.raises(TypeError, match="expected a gradient of bfloat16, got float64"):
+        p.backward(pf.ones(2, dtype=pf.float64))
 
 
 def test_reading_gradients_while_another_thread_adds_to_them():

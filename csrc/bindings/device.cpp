@@ -42,15 +42,29 @@ static py::dict kernel_dict() {
 void bind_device(py::module_& core) {
   py::class_<Device>(core, "device", R"(A place where tensors live and are computed with: "cpu", "cuda:0", ...
 
-Made from its name; equal to its name. ValueError for a device that is unknown or not there, with the reason.
+It is made from its name, and equal to its name. None stands for the default: PYFORMER_DEVICE, else the CPU. "cuda" is
+its first device, "cuda:1" its second.
 
->>> pf.zeros(2, device=pf.device("cpu")).device == "cpu"
-True)")
+Raises:
+    ValueError: the device is unknown or not there; the message says why.
+    TypeError: the name is no text.
+
+Example:
+    >>> pf.zeros(2, device=pf.device("cpu")).device == "cpu"
+    True)")
       .def(py::init([](const py::object& name) { return device_or_default(name_of_device(name)); }), py::arg("name"))
       .def_property_readonly(
-          "type", [](Device d) { return std::string(device_api(d).name); }, "The kind of device: \"cpu\", \"cuda\".")
+          "type", [](Device d) { return std::string(device_api(d).name); }, R"(The kind of device: "cpu", "cuda".
+
+Example:
+    >>> pf.device("cpu").type
+    'cpu')")
       .def_property_readonly(
-          "index", [](Device d) { return int(d.index); }, "Which of its kind, from 0.")
+          "index", [](Device d) { return int(d.index); }, R"(Which of its kind, from 0.
+
+Example:
+    >>> pf.device("cpu").index
+    0)")
       .def("__str__", [](Device d) { return name(d); })
       .def("__repr__", [](Device d) { return cat("pyformer.device('", name(d), "')"); })
       .def("__hash__", [](Device d) { return py::hash(py::str(name(d))); })

@@ -194,7 +194,8 @@ static void check_fits(const Array& numbers, DType dtype) {
 }
 
 Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad) {
-  const Device place = device_or_default(name_of_device(device));
+  const bool stays = device.is_none() && py::isinstance<Tensor>(data);
+  const Device place = stays ? data.cast<const Tensor&>().device() : device_or_default(name_of_device(device));
   if (dtype.is_none()) {
     const Array array = copy_of(data);
     const ReleaseGil release;

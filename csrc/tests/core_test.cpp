@@ -8,7 +8,7 @@
 using namespace pyformer;
 
 static Array filled(const Shape& shape, float first, float step) {
-  Array a = Array::empty(shape, DType::float32);
+  Array a = Array::empty(shape, DType::float32, kCpu);
   for (int64_t i = 0; i < a.size(); ++i) a.data<float>()[i] = first + step * float(i);
   return a;
 }
@@ -25,8 +25,8 @@ static void half_precision_round_trips() {
 }
 
 static void absurd_sizes_are_refused() {
-  expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 40, int64_t(1) << 40}, DType::float32); }, "overflow");
-  expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 45}, DType::float32); }, "2**47 bytes");
+  expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 40, int64_t(1) << 40}, DType::float32, kCpu); }, "overflow");
+  expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 45}, DType::float32, kCpu); }, "2**47 bytes");
 }
 
 static void gradients_flow_and_free() {

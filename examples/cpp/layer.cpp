@@ -9,7 +9,7 @@
 using namespace pyformer;
 
 static Tensor tensor(const Shape& shape, const std::vector<float>& values, bool requires_grad) {
-  const Array array = Array::empty(shape, DType::float32);
+  const Array array = Array::empty(shape, DType::float32, kCpu);
   std::copy(values.begin(), values.end(), array.data<float>());
   return Tensor(array, requires_grad);
 }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import formats, models, tokenizers, training
+from pyformer import _core, formats, models, tokenizers, training
 from pyformer.cli.arguments import add_common, open_tokenizer
 from pyformer.cli.memory import size_text
 
@@ -35,6 +36,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--cmake-dir", action="store_true", help="print only where CMake's find_package(pyformer) finds the C++ library"
     )
+    parser.add_argument("--kernels", action="store_true", help="list the CPU's kernels by instruction set and dtype")
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -45,12 +47,24 @@ def run(args: argparse.Namespace) -> int:
         pf.set_num_threads(args.threads)
     if args.cmake_dir:
         print(pf.cmake_dir())
+    elif args.kernels:
+        print("\n".join(_kernel_lines()))
     elif args.folder is None:
         print(pf.show_config())
     else:
         # Everything is read before the first line appears.
         print("\n".join(f"{name + ':':<14} {text}" for name, text in describe_run(args.folder)))
     return 0
+
+
+def _kernel_lines() -> list[str]:
+    """A line an op and instruction set: how many kernels it has in each dtype. What a set lacks, `ref` does."""
+    lines = []
+    for op, sets in _core.kernels().items():
+        for name, rows in sets.items():
+            counts = Counter(dtype for row in rows for dtype in row)
+            lines.append(f"{op:<20} {name:<9} " + ", ".join(f"{count} {dtype}" for dtype, count in counts.items()))
+    return lines
 
 
 def describe_run(folder: Path) -> list[tuple[str, str]]:

@@ -156,7 +156,6 @@ class LanguageModel(Pretrained):
 
     def new_cache(self, rows: int = 0, capacity: int = 0) -> Any:
         """What remembers the tokens read so far of `rows` texts, with room for `capacity` of them each."""
-        self.check_computable()
         where = {"dtype": self.head.dtype, "device": self.head.device}
         return nn.KVCache(self.config.num_layers, *self.cache_heads, rows=rows, capacity=capacity, **where)
 
@@ -182,18 +181,8 @@ class LanguageModel(Pretrained):
             targets = np.where(np.arange(targets.shape[1]) < ends[:, None], targets, IGNORED)
         return int((targets != IGNORED).sum())
 
-    def check_computable(self) -> None:
-        """TypeError for bfloat16 and float16, which are for storage only on the CPU."""
-        dtype = self.head.dtype
-        if dtype in (pf.bfloat16, pf.float16):
-            raise TypeError(
-                f"{self._name}: the model is {dtype}, which is for storage only on the CPU (to save and load); "
-                "use model.to(pf.float32) before running it"
-            )
-
     def read_inputs(self, ids: Any, lengths: Any, cache: nn.KVCache | None) -> tuple[pf.Tensor, Span]:
         """(ids on the model's device, where they stand); they join `cache`."""
-        self.check_computable()
         ids = self.read_ids(ids)
         batch, tokens = ids.shape
         places = np.arange(tokens, dtype=np.int64)[None]

@@ -72,7 +72,6 @@ class StateModel(LanguageModel):
 
     def new_cache(self, rows: int = 0, capacity: int = 0) -> StateCache:
         """The states of `rows` texts, which need no room for their tokens."""
-        self.check_computable()
         return StateCache(rows)
 
     def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:

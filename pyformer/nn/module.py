@@ -241,7 +241,7 @@ class Module:
         with pf.no_grad():
             for target, source in pairs:
                 # A copy, since the values may be this module's own memory.
-                _core.copy_([target], [pf.tensor(source)])
+                _core.copy_([target], [pf.tensor(source, device=target.device)])
         return missing, unexpected
 
     def train(self, mode: bool = True) -> Module:

@@ -99,7 +99,8 @@ const DeviceApi* open_library(const std::string& kind) {
     if (api->count() < 1) refuse("no such device was found");
     return api;
   }
-  refuse(cat("this build of pyformer has no library for it (", library_name(kind), ")"));
+  const char* missing = kind == "cuda" ? "CUDA core" : "library for it";
+  refuse(cat("this build of pyformer has no ", missing, " (", library_name(kind), ")"));
   return nullptr;
 }
 

@@ -9,7 +9,8 @@
 
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/cpu_placement.h"
-#include "pyformer/base/dispatch.h"
+#include "pyformer/base/error.h"
+#include "pyformer/base/isa.h"
 #include "pyformer/base/peak_kernels.h"
 #include "pyformer/base/thread_pool.h"
 
@@ -49,7 +50,9 @@ double fma_peak_gflops(DType dtype, int threads) {
   constexpr int64_t kFirstRounds = 10'000;
   constexpr double kRun_s = 0.01;
   constexpr int kRuns = 10;
-  const int index = float_index("fma_peak_gflops", dtype);
+  if (dtype != DType::float32 && dtype != DType::float64)
+    throw TypeError(cat("fma_peak_gflops: expected float32 or float64, got ", name(dtype)));
+  const int index = dtype == DType::float64;
   check_threads("fma_peak_gflops", threads);
   const PeakKernels& kernels = best_kernels();
   std::vector<Sink> sinks(threads);

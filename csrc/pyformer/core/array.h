@@ -38,9 +38,8 @@ class Array {
  public:
   Array() = default;  // undefined: stands for an absent operand or gradient
 
-  // TEMPORARY defaults, until every caller says where.
-  static Array empty(const Shape& shape, DType dtype, Device device = kCpu);
-  static Array zeros(const Shape& shape, DType dtype, Device device = kCpu);
+  static Array empty(const Shape& shape, DType dtype, Device device);
+  static Array zeros(const Shape& shape, DType dtype, Device device);
   static Array borrow(void* data, const Shape& shape, DType dtype, Device device, std::shared_ptr<void> owner);
 
   // New memory, contents undefined, on this array's device; of its dtype unless another is given.

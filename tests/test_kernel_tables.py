@@ -1,0 +1,56 @@
+"""The kernels there are: none falls silently to the plain loops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pyformer import _core
+
+TABLES = _core.kernels()
+FLOATS = ("float32", "float64")
+# Loops that move bytes, run once a step or are not hot have no vector code; programs have no kernels of their own.
+PLAIN = {op for op, sets in TABLES.items() if set(sets) == {"ref"}}
+
+
+def lacking(sets: dict[str, list[list[str]]]) -> list[str]:
+    """Rows that one vector set has and another lacks, in a dtype."""
+    vector = {name: rows for name, rows in sets.items() if name != "ref"}
+    found = []
+    for row in range(len(next(iter(sets.values())))):
+        for dtype in FLOATS:
+            having = [name for name, rows in vector.items() if dtype in rows[row]]
+            if having and len(having) < len(vector):
+                found.append(f"row {row} in {dtype}: only {having}")
+            if not having and dtype in sets["ref"][row]:
+                found.append(f"row {row} in {dtype}: only ref")
+    return found
+
+
+@pytest.mark.parametrize("op", sorted(set(TABLES) - PLAIN))
+def test_every_set_has_every_row(op):
+    exceptions = {
+        # The packed kernels have no counterpart among the plain loops, which have a kernel of their own.
+        "matmul": ["row 8 in float32: only ref", "row 8 in float64: only ref"],
+    }
+    assert lacking(TABLES[op]) == exceptions.get(op, [])
+
+
+def test_a_missing_row_is_noticed():
+    rows = [["float32", "float64"]]
+    assert lacking({"ref": rows, "avx2": rows, "avx512": [["float32"]]}) == ["row 0 in float64: only ['avx2']"]
+    assert lacking({"ref": rows, "avx2": [[]], "avx512": [[]]}) == [
+        "row 0 in float32: only ref",
+        "row 0 in float64: only ref",
+    ]
+
+
+def test_info_shows_the_kernels():
+    shown = subprocess.run(
+        [sys.executable, "-m", "pyformer", "info", "--kernels"], capture_output=True, text=True, check=True
+    ).stdout
+    for op in TABLES:
+        assert f"\n{op} " in "\n" + shown
+    assert "avx" in shown or "portable" in shown
