@@ -16,7 +16,8 @@ static DType dtype_numbered(const py::int_& value) {
 void bind_dtypes(py::module_& core) {
   py::enum_<DType> cls(core, "DType", R"(The element type of a tensor.
 
-`pf.float32`, `pf.float64`, `pf.bfloat16`, `pf.float16`, `pf.int64`, `pf.int32` and `pf.bool` are its values.
+`pf.float32`, `pf.float64`, `pf.bfloat16`, `pf.float16`, `pf.int64`, `pf.int32`, `pf.int8`, `pf.uint8` and `pf.bool`
+are its values.
 
 Wherever a dtype is asked for, one of these, a NumPy dtype or a name such as "float32" will do.
 
