@@ -2,7 +2,8 @@
 
 Shapes are in letters: B rows of a batch, T tokens (Tq queries, Tk keys), C channels, H heads (Hkv of keys and values),
 D the width of a head, V vocabulary; N, C, H, W pictures. "Float" stands for float32, float64, bfloat16 or float16,
-the same for all operands of an operation; "integer" for int64 or int32. Memory of results is new unless the docstring says otherwise.
+the same for all operands of an operation; "integer" for int64 or int32. Memory of results is new unless the docstring
+says otherwise.
 """
 
 import math

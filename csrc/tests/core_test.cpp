@@ -25,7 +25,8 @@ static void half_precision_round_trips() {
 }
 
 static void absurd_sizes_are_refused() {
-  expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 40, int64_t(1) << 40}, DType::float32, kCpu); }, "overflow");
+  expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 40, int64_t(1) << 40}, DType::float32, kCpu); },
+                             "overflow");
   expect_throws<OutOfMemory>([] { Array::empty({int64_t(1) << 45}, DType::float32, kCpu); }, "2**47 bytes");
 }
 

@@ -132,5 +132,8 @@ class Decoder:
         return found
 
     def _read(self, rows: list[_Row], ids: np.ndarray, counts: np.ndarray, cache: Any) -> list[tuple[_Row, np.ndarray]]:
-        logits = self.model.next_logits(ids, counts, cache).to("cpu").numpy()
+        logits = self.model.next_logits(ids, counts, cache).to("cpu")
+        if logits.dtype in (pf.bfloat16, pf.float16):
+            logits = logits.to(pf.float32)
+        logits = logits.numpy()
         return list(zip(rows, logits, strict=True))

@@ -85,7 +85,7 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
         rows = [_read_row(row) for row in ids]
         rectangular = len({row.size for row in rows}) == 1
     else:
-        array = np.asarray(ids.numpy() if isinstance(ids, pf.Tensor) else ids)
+        array = np.asarray(ids.to("cpu").numpy() if isinstance(ids, pf.Tensor) else ids)
         if array.ndim != 2:
             raise ValueError(f"generate: ids must be (B, T), got shape {array.shape}")
         rows, rectangular = list(array), True
@@ -95,7 +95,7 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
 
 
 def _read_row(row: Any) -> np.ndarray:
-    array = np.asarray(row.numpy() if isinstance(row, pf.Tensor) else row)
+    array = np.asarray(row.to("cpu").numpy() if isinstance(row, pf.Tensor) else row)
     if array.ndim != 1:
         raise ValueError(f"generate: each prompt must be a list of ids, got shape {array.shape}")
     return array
