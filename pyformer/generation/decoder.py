@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import pyformer as pf
 from pyformer import nn
 from pyformer.generation.sampling import Sampler
 
