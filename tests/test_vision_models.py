@@ -314,7 +314,7 @@ def test_files_round_trip(kind, dtype, tmp_path):
         ("vit", {"image_size": 2**30}, "must be"),
         ("vit", {"intermediate_size": 10**9}, "must be"),
         ("vit", {"qkv_bias": False}, "qkv_bias must be True"),
-        ("vit", {"hidden_act": "tanh"}, "hidden_act must be one of"),
+        ("vit", {"hidden_act": "softplus"}, "hidden_act must be one of"),
     ],
 )
 def test_config_that_does_not_fit_its_weights(kind, changes, message, tmp_path):
