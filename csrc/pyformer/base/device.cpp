@@ -81,10 +81,10 @@ std::string library_name(std::string kind) {
   return "libpyformer_" + kind + ".so";
 }
 
-// The API that a library brings. ValueError says why there is none.
-const DeviceApi* open_library(const std::string& kind) {
+// The API that a kind's library brings. ValueError says why the device that is wanted can't be had.
+const DeviceApi* open_library(const std::string& kind, const std::string& wanted) {
   const auto refuse = [&](const std::string& why) {
-    throw ValueError(cat("device: '", kind, "' is not available: ", why));
+    throw ValueError(cat("device: '", wanted, "' is not available: ", why));
   };
   for (const std::filesystem::path& folder : library_folders()) {
     const std::filesystem::path file = folder / library_name(kind);
@@ -104,12 +104,12 @@ const DeviceApi* open_library(const std::string& kind) {
   return nullptr;
 }
 
-int open_kind(const std::string& kind) {
+int open_kind(const std::string& kind, const std::string& wanted) {
   const std::lock_guard lock(opening);
   if (const int known = find_kind(kind); known >= 0) return known;
   const int number = kind_count.load(std::memory_order_relaxed);
   if (number == kMaxKinds) throw ValueError(cat("device: '", kind, "': too many kinds of device"));
-  kinds[size_t(number)] = open_library(kind);
+  kinds[size_t(number)] = open_library(kind, wanted);
   kind_count.store(number + 1, std::memory_order_release);
   return number;
 }
@@ -152,7 +152,7 @@ Device device_from_name(const std::string& wanted) {
   int number = find_kind(kind);
   if (number < 0) {
     if (!may_be_opened(kind)) throw ValueError(cat("device: expected 'cpu' or 'cuda', got '", wanted, "'"));
-    number = open_kind(kind);
+    number = open_kind(kind, wanted);
   }
   const int count = kinds[size_t(number)]->count();
   if (index >= count || index > 127)
