@@ -11,5 +11,5 @@ loss: 10.25
 dweight: 5 12 20 -2 0 4
 dbias: 7 2
 EXPECTED
-if ldd "$build/layer" | grep python; then exit 1; fi
+if ldd "$build/layer" | grep libpython; then exit 1; fi
 ldd "$build/layer" | grep libpyformer.so
