@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import itertools
 import platform
 import random
@@ -364,10 +365,14 @@ def report(finding: Finding, seed: int, trial: int) -> str:
 
 def fuzz(seconds: float, seed: int, recipes: Sequence[str], trial: int | None = None) -> int:
     """How many calls differed: it stops at the first."""
-    begin, calls, checks = time.monotonic(), 0, 0
+    begin, said, calls, checks = time.monotonic(), 0.0, 0, 0
     for number in itertools.count() if trial is None else [trial]:
-        if time.monotonic() - begin > seconds:
+        spent = time.monotonic() - begin
+        if spent > seconds:
             break
+        if spent > said + 60.0:
+            said = spent
+            print(f"{spent:.0f} s, {calls} calls, {checks} checks", flush=True)
         one = random.Random(f"{seed} {number}")
         recipe = one.choice(list(RECIPES))
         if recipe not in recipes:
@@ -375,7 +380,7 @@ def fuzz(seconds: float, seed: int, recipes: Sequence[str], trial: int | None = 
         found, count = look(recipe, one.getrandbits(32))
         calls, checks = calls + 1, checks + count
         if found:
-            print(f"after {time.monotonic() - begin:.1f} s, {calls} calls, {checks} checks:")
+            print(f"after {spent:.1f} s, {calls} calls, {checks} checks:")
             print(report(smallest(found), seed, number))
             return 1
     print(f"{calls} calls, {checks} checks: the same bits")
@@ -392,6 +397,7 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
+    faulthandler.enable()
     recipes = [name for name in options.only if name not in options.without]
     return fuzz(options.seconds, seed, recipes, options.trial)
 
