@@ -199,9 +199,8 @@ def pairs(call: Call, draw: Draw) -> Iterator[Pair]:
     if call.in_order:
         yield from in_order(base, other, draw)
     for expression, names in call.same:
-        yield Pair(
-            "another call", base, Run(replace(call, expression=expression), other, base.douts), everything(base, names)
-        )
+        again = Run(replace(call, expression=expression), other, base.douts)
+        yield Pair("another call", base, again, everything(base, names))
     if call.unseen:
         yield unseen_planted(base, other, draw)
 
@@ -291,7 +290,7 @@ def look(recipe: str, seed: int, fixed: dict[str, int] | None = None, what: str 
     """One random call; the first of its pairs that differs, and how many were compared."""
     draw, count = Draw(seed, fixed), 0
     call = RECIPES[recipe](draw)
-    call = replace(call, dout_kind=draw.choice("dout", ("plain", "plain", "plain", "zeros", "specials", "scaled")))
+    call = replace(call, dout_kind=draw.choice("dout", ("plain", "plain", "plain", "zeros", "specials", "scaled rows")))
     for pair in pairs(call, draw):
         count += 1
         if what in ("", pair.what):
@@ -303,19 +302,25 @@ def look(recipe: str, seed: int, fixed: dict[str, int] | None = None, what: str 
 
 def smallest(finding: Finding, seconds: float = 20.0) -> Finding:
     """Fixes one choice after the other to a smaller one, as long as something differs in the same way."""
-    end, tried = time.monotonic() + seconds, True
-    while tried and time.monotonic() < end:
-        tried = False
-        for name, (low, value) in list(finding.draw.made.items()):
-            for smaller in sorted({low, (low + value) // 2, value - 1}):
-                if not low <= smaller < value:
-                    continue
-                fixed = {k: v for k, (_, v) in finding.draw.made.items()} | {name: smaller}
-                found, _ = look(finding.recipe, finding.draw.seed, fixed, finding.pair.what)
-                if found and (found.result == "raised") == (finding.result == "raised"):
-                    finding, tried = found, True
+    end, last = time.monotonic() + seconds, None
+    while finding is not last:
+        last = finding
+        for name, (low, value) in last.draw.made.items():
+            for smaller in sorted({low, (low + value) // 2, value - 1} - {value}):
+                found = smaller >= low and with_choice(finding, name, smaller)
+                if time.monotonic() > end:
+                    return found or finding
+                if found:
+                    finding = found
                     break
     return finding
+
+
+def with_choice(finding: Finding, name: str, value: int) -> Finding | None:
+    """What differs in the same way when one choice is another."""
+    fixed = {k: v for k, (_, v) in finding.draw.made.items()} | {name: value}
+    found, _ = look(finding.recipe, finding.draw.seed, fixed, finding.pair.what)
+    return found if found and (found.result == "raised") == (finding.result == "raised") else None
 
 
 def literal(array: np.ndarray) -> str:
