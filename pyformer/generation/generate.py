@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
+from pyformer.arrays import plain_array
 from pyformer.generation.decoder import Decoder
 from pyformer.generation.sampling import Sampler, check_int, fresh_seed
 
@@ -103,7 +104,7 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
         rows = [_read_row(row) for row in ids]
         rectangular = len({row.size for row in rows}) == 1
     else:
-        array = np.asarray(ids.to("cpu").numpy() if isinstance(ids, pf.Tensor) else ids)
+        array = plain_array("generate", ids)
         if array.ndim != 2:
             raise ValueError(f"generate: ids must be (B, T), got shape {array.shape}")
         rows, rectangular = list(array), True
@@ -113,7 +114,7 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
 
 
 def _read_row(row: Any) -> np.ndarray:
-    array = np.asarray(row.to("cpu").numpy() if isinstance(row, pf.Tensor) else row)
+    array = plain_array("generate", row)
     if array.ndim != 1:
         raise ValueError(f"generate: each prompt must be a list of ids, got shape {array.shape}")
     return array
