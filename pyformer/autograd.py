@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pyformer import _core
@@ -167,12 +168,94 @@ class Function:
         return tuple(recorded) if isinstance(result, (tuple, list)) else recorded[0]
 
 
+_MISSING = object()
+
+
+class _Notes:
+    """The state of the modules that a function calls, each as it was before its first call.
+
+    `changes` keeps of it what the function has changed: attributes that it set, buffers that it wrote; and modes.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[Any, tuple[dict[str, Any], dict[str, tuple[int, Tensor]]]] = {}
+        self.changes: dict[Any, dict[str, Any]] = {}
+
+    def take(self, module: Any) -> None:
+        if module not in self._before:
+            buffers = {name: (_core.version(t), _core.tensor(t)) for name, t in module.own_buffers()}
+            self._before[module] = dict(module.__dict__), buffers
+
+    def finish(self) -> None:
+        for module, (attributes, buffers) in self._before.items():
+            now = module.__dict__
+            changed = {name: v for name, v in attributes.items() if now.get(name, _MISSING) is not v}
+            changed |= {name: _MISSING for name in now if name not in attributes}
+            written = {n: copy for n, (version, copy) in buffers.items() if _core.version(attributes[n]) != version}
+            self.changes[module] = {"training": attributes.get("training", _MISSING), **changed, **written}
+        self._before = {}
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """Within it the modules are as they were before the function ran; then they are again as they are now."""
+        now = {m: {name: m.__dict__.get(name, _MISSING) for name in values} for m, values in self.changes.items()}
+        _set_attributes(self.changes)
+        try:
+            yield
+        finally:
+            _set_attributes(now)
+
+
+def _set_attributes(values: dict[Any, dict[str, Any]]) -> None:
+    for module, attributes in values.items():
+        for name, value in attributes.items():
+            if value is _MISSING:
+                module.__dict__.pop(name, None)
+            else:
+                module.__dict__[name] = value
+
+
+class _Watching(threading.local):
+    notes: tuple[_Notes, ...] = ()  # of the checkpoints around, on this thread
+
+
+_watching = _Watching()
+
+
+def note_call(module: Any) -> None:
+    """What a module says before it computes, for the checkpoints around the call."""
+    for notes in _watching.notes:
+        notes.take(module)
+
+
+def _note_owner(fn: Callable) -> None:
+    """`note_call` of the module whose method fn is, if it is one: it is called directly."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    owner = getattr(fn, "__self__", None)
+    if hasattr(owner, "own_buffers"):
+        note_call(owner)
+
+
+def _noted(fn: Callable, *args: Any) -> tuple[Any, Any, _Notes]:
+    """(fn(*args), the random numbers that it drew, what it did to modules)."""
+    outer, notes = _watching.notes, _Notes()
+    _watching.notes = (*outer, notes)
+    _note_owner(fn)
+    try:
+        result, streams = _core.record_streams(fn, *args)
+    finally:
+        _watching.notes = outer
+    notes.finish()
+    return result, streams, notes
+
+
 class _Checkpoint(Function):
     @staticmethod
     def forward(ctx: Context, fn: Callable, _anchor: Tensor, *args: Any) -> Any:
         ctx.fn, ctx.args = fn, args
         ctx.save_for_backward(*(a for a in args if isinstance(a, Tensor)))
-        result, ctx.streams = _core.record_streams(fn, *args)
+        result, ctx.streams, ctx.notes = _noted(fn, *args)
         return result
 
     @staticmethod
@@ -182,12 +265,13 @@ class _Checkpoint(Function):
         for arg, needed in zip(args, ctx.needs_input_grad[2:], strict=True):
             if needed:
                 arg.requires_grad = True
-        with enable_grad():
-            outputs = _core.replay_streams(ctx.streams, ctx.fn, *args)
-        outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
-        pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
-        if pairs:
-            _core.backward_many([o for o, _ in pairs], [d for _, d in pairs])
+        with ctx.notes.undone():
+            with enable_grad():
+                outputs = _core.replay_streams(ctx.streams, ctx.fn, *args)
+            outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+            pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
+            if pairs:
+                _core.backward_many([o for o, _ in pairs], [d for _, d in pairs])
         return (
             None,
             None,
@@ -198,9 +282,14 @@ class _Checkpoint(Function):
 def checkpoint(fn: Callable, *args: Any) -> Any:
     """fn(*args) without keeping what happens inside: backward runs fn again. Less memory, more time, the same bits.
 
+    Running again has no effect of its own on modules and random numbers: modules that fn calls are meanwhile as they
+    were before the first time (modes, buffers and other attributes), batch norm moves its running statistics once, and
+    dropout draws the same numbers. Anything else that fn does besides its result, such as adding to a list, happens
+    again.
+
     Args:
-        fn: a pure function of its tensor arguments and of parameters that it closes over. Dropout inside draws the
-            same numbers again. A parameter or a mode that has changed in between is not noticed.
+        fn: a function of its tensor arguments, and of modules and parameters that it closes over. A parameter that has
+            changed in between is not noticed.
         args: its arguments.
 
     Returns:
@@ -222,6 +311,7 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
     if not callable(fn):
         raise TypeError(f"checkpoint: expected a function, got {type(fn).__name__}")
     if not _core.grad_enabled():
+        _note_owner(fn)
         return fn(*args)
     # Parameters reach fn by closure, so its result must be recorded even if no argument requires a gradient.
     anchor = _core.zeros(requires_grad=True)

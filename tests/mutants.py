@@ -113,7 +113,10 @@ PYTHON = [
         "test_training.py::test_the_mean_of_the_last_weights_is_kept",
     ),
     mutant(
-        "evaluation with dropout", "    model.eval()\n    try:", "    try:", STEP + "test_evaluation_is_without_dropout"
+        "evaluation with dropout",
+        "    try:\n        with nn.inference():\n            yield",
+        "    try:\n        yield",
+        STEP + "test_evaluation_is_without_dropout",
     ),
     mutant(
         "targets are the ids",
@@ -166,9 +169,51 @@ PYTHON = [
     ),
     mutant(
         "dropout in evaluation",
-        "return self.training and self.p > 0.0 and not inferring()",
-        "return self.p > 0.0 and not inferring()",
+        "return self.training and self.p > 0.0",
+        "return self.p > 0.0",
         PLACES + "[GPT]",
+    ),
+    mutant(
+        "modes of inference that modules don't see",
+        'return self.__dict__.get("training", True) and not inferring()',
+        'return self.__dict__.get("training", True)',
+        "test_modes.py::test_a_module_of_ones_own_sees_evaluation_within_inference",
+    ),
+    mutant(
+        "a checkpoint counts twice",
+        "        _set_attributes(self.changes)\n",
+        "",
+        "test_modes.py::test_recomputation_has_no_second_effect",
+    ),
+    mutant(
+        "a row's backward direction begins in the padding",
+        "x = ends.zeroed(ends.flipped(x) if backwards else x)",
+        "x = ends.zeroed(x)",
+        "test_padding.py::test_a_row_that_ends_early_is_read_as_alone",
+    ),
+    mutant(
+        "gaps backwards are those of the observation itself",
+        "(self._ends - self._places) % self._ends",
+        "(self._ends - 1 - self._places) % self._ends",
+        "test_padding.py::test_reading_backwards_takes_the_gap_to_the_next_in_time",
+    ),
+    mutant(
+        "logged losses are means of means",
+        "total = sum(loss * targets for loss, targets in self._recent)",
+        "total = sum(loss for loss, _ in self._recent) / len(self._recent) * sum(n for _, n in self._recent)",
+        "test_padding.py::test_validation_and_logged_losses_weigh_by_targets",
+    ),
+    mutant(
+        "a copied module shares its register",
+        '"_kinds": dict(self._kinds)}',
+        '"_kinds": self._kinds}',
+        "test_sharing.py::test_a_shallow_copy_has_its_own_register",
+    ),
+    mutant(
+        "a master goes stale",
+        'elif "master" not in state or not _is_rounded(state["master"], p):',
+        'elif "master" not in state:',
+        "test_sharing.py::test_a_master_follows_weights_that_are_loaded",
     ),
     mutant(
         "attention layer sees what comes later",

@@ -11,7 +11,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import Module, inferring
+from pyformer.nn.module import Module
 
 _packing = threading.Lock()
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
@@ -70,7 +70,7 @@ class Projection(Module):
 
     weight: pf.Tensor
     bias: pf.Tensor | None = None
-    _packed: tuple[_core.PackedLinear, pf.Tensor, pf.Tensor | None] | None = None
+    _packed: _core.PackedLinear | None = None
 
     @property
     def dtype(self) -> pf.DType:
@@ -86,10 +86,10 @@ class Projection(Module):
         """Makes the packed copy, unless there is one of the tensors that are here now."""
         with _packing:
             kept = self._packed
-            if kept is None or kept[1] is not self.weight or kept[2] is not self.bias:
-                kept = (_core.PackedLinear(self.weight, self.bias), self.weight, self.bias)
+            if kept is None or not kept.holds(self.weight, self.bias):
+                kept = _core.PackedLinear(self.weight, self.bias)
                 object.__setattr__(self, "_packed", kept)
-            return kept[0]
+            return kept
 
     def unpack(self) -> None:
         """Drops the packed copy."""
@@ -104,7 +104,7 @@ class Projection(Module):
             if self.training:
                 self.unpack()
             return None
-        return kept[0] if kept[1] is self.weight and kept[2] is self.bias else self.pack()
+        return kept if kept.holds(self.weight, self.bias) else self.pack()
 
     def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
         """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
@@ -118,7 +118,7 @@ class Projection(Module):
         return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+        return {name: value for name, value in super().__getstate__().items() if name != "_packed"}
 
 
 class Linear(Projection):
@@ -336,7 +336,7 @@ class Dropout(Module):
     @property
     def active(self) -> bool:
         """Whether it drops anything now."""
-        return self.training and self.p > 0.0 and not inferring()
+        return self.training and self.p > 0.0
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """x (...) with elements dropped in training."""
