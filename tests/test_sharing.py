@@ -295,3 +295,20 @@ def test_state_dicts_are_no_snapshots_and_say_so():
     optimizer.step()
     assert np.array_equal(state["weight"].numpy(), model.weight.numpy())
     assert not np.array_equal(kept["weight"].numpy(), model.weight.numpy())
+
+
+@pytest.mark.parametrize("shard_bytes", [1 << 30, 600])
+def test_what_is_shared_stays_shared_through_a_folder(tmp_path, shard_bytes):
+    pf.manual_seed(0)
+    model = pf.models.Llama(pf.models.LlamaConfig(12, 8, num_layers=3, num_heads=2, embed_dim=8))
+    model.lm_head.weight = model.embed_tokens.weight
+    model.layers[2].mlp = model.layers[0].mlp
+    model.save_pretrained(tmp_path, shard_bytes=shard_bytes)
+    other = pf.models.Llama.from_pretrained(tmp_path)
+    assert other.shared_names() == model.shared_names()
+    assert len(other.shared_names()) == 4
+    assert other.num_parameters() == model.num_parameters()
+    assert_equal(values(other), values(model))
+    np.testing.assert_array_equal(other([[1, 2]]).numpy(), model([[1, 2]]).numpy())
+    with pytest.raises(ValueError, match=r"share: lm_head\.weight is"):
+        other.share("lm_head.weight", "norm.weight")

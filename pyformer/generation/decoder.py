@@ -30,15 +30,29 @@ class _Row:
 class Decoder:
     """Rows of text that a model continues, each by its own sampler; no bit of one depends on the others.
 
-        decoder = Decoder(model)
-        first = decoder.add([1, 2, 3], Sampler(temperature=0))
-        decoder.step()  # {first: 7}
-        second = decoder.add([4], Sampler(seed=1))  # joins while the other goes on
-        decoder.step()  # {first: 9, second: 2}
-        decoder.remove(first)
+    The state of the texts is here, none in the model, so each thread can have a decoder of the same one.
 
-    `model` is a LanguageModel: it has `longest`, `new_cache` and `next_logits`. The state of the texts is here, none
-    in the model, so each thread can have a decoder of the same one.
+    Args:
+        model: a language model: it has `longest`, `new_cache` and `next_logits`.
+
+    Raises:
+        ValueError: later, a prompt is empty, a row is not there, or logits are not finite.
+        IndexError: later, an id is not in [0, V).
+
+    Example:
+        >>> from pyformer.generation import Decoder, Sampler
+        >>> pf.manual_seed(0)
+        >>> model = pf.models.GPT(pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> decoder = Decoder(model)
+        >>> first = decoder.add([1, 2, 3], Sampler(temperature=0))
+        >>> list(decoder.step()) == [first]
+        True
+        >>> second = decoder.add([4], Sampler(seed=1))  # joins while the other goes on
+        >>> sorted(decoder.step()) == [first, second]
+        True
+        >>> decoder.remove(first)
+        >>> decoder.rows == [second]
+        True
     """
 
     def __init__(self, model: Any) -> None:
@@ -107,7 +121,7 @@ class Decoder:
 
     def _slide(self) -> None:
         """Rows whose context is full go on from their last half, as if they had just come."""
-        full = np.flatnonzero(self._cache.length == self.model.longest).tolist()
+        full = (self._cache.length == self.model.longest).nonzero()[0].tolist()
         for place in full:
             row = self._running[place]
             row.window = self._half(row.tokens)
@@ -146,7 +160,7 @@ class Decoder:
 
     def _read(self, rows: list[_Row], ids: np.ndarray, counts: np.ndarray, cache: Any) -> None:
         logits = self.model.next_logits(ids, counts, cache).to("cpu")
-        if logits.dtype in (pf.bfloat16, pf.float16):
+        if logits.dtype.itemsize == 2:  # NumPy has no bfloat16
             logits = logits.to(pf.float32)
         for row, of_row in zip(rows, logits.numpy(), strict=True):
             row.logits = of_row

@@ -8,6 +8,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.arrays import plain_array
 
 MAX_INT64 = 2**63 - 1
 
@@ -25,13 +26,11 @@ def read_int64(owner: str, name: str, values: Any, lengths: str | None = "length
 
     Raises:
         ValueError: rows differ in length.
-        TypeError: they are not integers.
+        TypeError: they are not integers, or an array of them has a mask.
         IndexError: one doesn't fit in int64.
     """
-    if isinstance(values, pf.Tensor):
-        values = values.to("cpu").numpy()
     try:
-        array = np.asarray(values)
+        array = plain_array(owner, values)
     except ValueError as error:
         advice = f"pad them and pass {lengths}=" if lengths else "expected one shape for all"
         raise ValueError(f"{owner}: rows of {name} differ in length; {advice}") from error

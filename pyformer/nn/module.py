@@ -11,6 +11,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, autograd
+from pyformer.arrays import plain_array
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
@@ -274,6 +275,25 @@ class Module:
         """(dotted name, tensor) of everything given to `register_buffer`; a buffer that is used twice comes once."""
         yield from self._distinct(BUFFER, TRANSIENT)
 
+    def shared_names(self) -> dict[str, str]:
+        """Of what `state_dict` holds, each further name of a tensor, with its first name."""
+        first: TensorMap[str] = TensorMap()
+        names = {name: first.setdefault(tensor, name) for name, tensor in self._named_tensors(PARAMETER, BUFFER)}
+        return {name: other for name, other in names.items() if name != other}
+
+    def share(self, name: str, other: str) -> None:
+        """Makes the tensor of the dotted name `name` the one that is called `other`, as assigning it would.
+
+        Raises:
+            KeyError: there is no such name.
+            ValueError: the shapes differ.
+        """
+        own = dict(self._named_tensors(PARAMETER, BUFFER))
+        if own[name].shape != own[other].shape:
+            raise ValueError(f"share: {name} is {tuple(own[name].shape)}, {other} {tuple(own[other].shape)}")
+        path, _, attribute = name.rpartition(".")
+        object.__setattr__(dict(self.named_modules())[path], attribute, own[other])
+
     def num_parameters(self) -> int:
         """How many numbers the parameters hold; shared ones count once."""
         return sum(parameter.size for parameter in self.parameters())
@@ -390,7 +410,7 @@ def _equal(a: pf.Tensor, b: pf.Tensor) -> bool:
 
 def _fitting(name: str, target: pf.Tensor, value: Any) -> pf.Tensor:
     if not isinstance(value, pf.Tensor):
-        value = pf.tensor(np.asarray(value))
+        value = pf.tensor(plain_array(f"load_state_dict: {name}", value))
     if tuple(value.shape) != tuple(target.shape):
         raise ValueError(f"load_state_dict: {name} must have shape {tuple(target.shape)}, got {tuple(value.shape)}")
     if value.dtype == target.dtype:

@@ -9,6 +9,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import ops
+from pyformer.arrays import plain_array
 from pyformer.nn import init
 from pyformer.nn.layers import check_sizes
 from pyformer.nn.module import Module
@@ -154,7 +155,7 @@ class Recurrent(Module):
         if lengths is None:
             return None
         name, (batch, tokens) = type(self).__name__, x.shape[:2]
-        array = np.asarray(lengths.to("cpu").numpy() if isinstance(lengths, pf.Tensor) else lengths)
+        array = plain_array(name, lengths)
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(f"{name}: lengths must be integers, got {array.dtype}")
         if array.shape != (batch,):

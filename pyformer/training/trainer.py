@@ -12,6 +12,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import data, nn, optim
+from pyformer.arrays import refuse_mask
 from pyformer.tokenizers import Tokenizer
 from pyformer.training.average import WeightMean
 from pyformer.training.checkpoint import Checkpointed
@@ -70,6 +71,7 @@ class Trainer(Checkpointed):
         self.context_length = model.config.context_length
         self.train_tokens = train_tokens
         for tokens in (train_tokens, validation_tokens):
+            refuse_mask("Trainer", tokens)
             if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu" or tokens.ndim != 1:
                 raise TypeError("Trainer: expected tokens as one-dimensional NumPy arrays of integers")
         validation = data.validation_batches(

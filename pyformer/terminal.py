@@ -1,0 +1,101 @@
+"""What long work and the terminal owe each other: work outlives its terminal, shows that it goes on, hears Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+# How often work on another thread looks for Ctrl-C, in seconds.
+LISTENING = 0.1
+
+
+class SteadyStream:
+    """A text stream that never fails: what can't be written is lost, since no work is worth less than a message on it.
+
+    The reader of a pipe may end, a terminal may close, the disk of a log may be full.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return bool(self._stream.isatty())
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def settle(stream: Any) -> None:
+    """Writes what is left in a standard stream, or throws it away: at its end Python would fail with it."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
+def bar(shown: bool, **options: Any) -> Any:
+    """A tqdm bar on stderr that can't end the work it shows, or a disabled one."""
+    from tqdm import tqdm
+
+    shown = shown and sys.stderr is not None
+    stream = SteadyStream(sys.stderr)
+    # A log file gets a line now and then, not ten a second.
+    interval = 0.1 if shown and stream.isatty() else 10.0
+    return tqdm(file=stream, disable=not shown, mininterval=interval, dynamic_ncols=True, **options)
+
+
+@contextlib.contextmanager
+def text_bar(shown: bool, characters: int, what: str) -> Iterator[Any]:
+    """A bar over the characters of a text."""
+    with bar(shown, total=characters, desc=what, unit="char", unit_scale=True, leave=False) as made:
+        yield made
+
+
+def heard(work: Callable[[], Result], waiting: Callable[[], Any] = lambda: None) -> Result:
+    """work(), a long call that lets go of the GIL but not of signals: on another thread, so that Ctrl-C is heard.
+
+    `waiting` is called now and then meanwhile. After Ctrl-C the work is left to itself, and ends with the process.
+    """
+    done: list[Result] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LISTENING)
+        waiting()
+    if failed:
+        raise failed[0]
+    return done[0]
