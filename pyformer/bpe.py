@@ -364,7 +364,9 @@ class _WindowDecoder:
         return text
 
     def finish(self) -> str:
-        return self._pending_text() if self._pending else ""
+        text = self._pending_text() if self._pending else ""
+        self._before, self._pending = [*self._before, *self._pending][-IDS_AT_ONCE:], []
+        return text
 
     def _pending_text(self) -> str:
         before = self._tokenizer.text_of(self._before)
