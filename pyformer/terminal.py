@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -103,6 +104,19 @@ def bar(shown: bool, **options: Any) -> Any:
     # A log file gets a line now and then, not ten a second.
     interval = 0.1 if shown and stream.isatty() else 10.0
     return tqdm(file=stream, disable=not shown, mininterval=interval, dynamic_ncols=True, **options)
+
+
+def ticking(bar: Any) -> Callable[[], None]:
+    """What draws a bar again, so that its time goes on, as often as it may be drawn."""
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        if not bar.disable and time.monotonic() - last >= bar.mininterval:
+            last = time.monotonic()
+            bar.refresh()
+
+    return tick
 
 
 def write_above_bar(text: str) -> None:

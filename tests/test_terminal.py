@@ -365,3 +365,17 @@ def test_work_that_is_heard_gives_its_result_and_its_error():
     assert terminal.heard(lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
         terminal.heard(lambda: 1 // 0)
+
+
+def test_a_bar_in_a_log_is_not_drawn_ten_times_a_second(capsys):
+    with terminal.text_bar(True, 10, "long") as bar:
+        tick = terminal.ticking(bar)
+        drawn = len(capsys.readouterr().err)
+        for _ in range(5):
+            time.sleep(0.05)
+            tick()
+        assert len(capsys.readouterr().err) == 0 < drawn
+        bar.mininterval = 0.1
+        time.sleep(0.15)
+        tick()
+        assert "long" in capsys.readouterr().err
