@@ -108,6 +108,7 @@ def show_config() -> str:
     lines = [
         f"pyformer {__version__}",
         f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",
+        f"bfloat16 products: {_core.bfloat16_isa()}",
         f"threads: {get_num_threads()}",
         f"devices: cpu{', cuda' if cuda.is_available() else ''}",
     ]

@@ -1,5 +1,4 @@
-// Elementwise ops, vector loops over the formulas of elementwise_functions.h. Sums in the order of elementwise_ref.cpp.
-#include "pyformer/base/reduce.h"
+// Elementwise ops, vector loops over the formulas of elementwise_functions.h.
 #include "pyformer/base/write.h"
 #include "pyformer/ops/elementwise/elementwise_functions.h"
 
@@ -38,35 +37,6 @@ static void gradient_row(T* out, bool nontemporal, const T* dout, const T* a, co
   fill_row(
       out, n, nontemporal, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout),
       Reader<T, steps_a>(a), Reader<T, steps_b>(b));
-}
-
-// One strip of columns of one matrix (length, inner); partial: fewer than kStrip columns.
-template <class T, bool partial>
-static PF_INLINE void sum_strip(const T* x, T* out, int64_t length, int64_t inner, int64_t columns) {
-  constexpr int64_t parts = SumColumns::kStrip / kLanes;
-  const auto width = [&](int64_t p) { return columns - p * kLanes; };
-  const auto load = [&](const T* from, int64_t p) {
-    if constexpr (!partial) return Lanes<T>::load(from + p * kLanes);
-    const int64_t n = width(p);
-    return n <= 0 ? Lanes<T>::zero() : load_lanes(from + p * kLanes, n < kLanes ? n : kLanes);
-  };
-  Lanes<T> total[parts];
-  for (int64_t p = 0; p < parts; ++p) total[p] = Lanes<T>::zero();
-  for (int64_t start = 0; start < length; start += kChainLength) {
-    const int64_t stop = start + kChainLength < length ? start + kChainLength : length;
-    Lanes<T> chain[parts];
-#pragma GCC unroll 8
-    for (int64_t p = 0; p < parts; ++p) chain[p] = Lanes<T>::zero();
-    for (int64_t r = start; r < stop; ++r) {
-#pragma GCC unroll 8
-      for (int64_t p = 0; p < parts; ++p) chain[p] = chain[p] + load(x + r * inner, p);
-    }
-    for (int64_t p = 0; p < parts; ++p) total[p] = start == 0 ? chain[p] : total[p] + chain[p];
-  }
-  for (int64_t p = 0; p < parts; ++p) {
-    const int64_t n = partial ? width(p) : kLanes;
-    if (n > 0) store_lanes(total[p], out + p * kLanes, n < kLanes ? n : kLanes);
-  }
 }
 
 struct Loops {
@@ -112,29 +82,6 @@ struct Loops {
           static_cast<const T*>(args.in.data[1]) + at[1], static_cast<const T*>(args.in.data[2]) + at[2], n);
     });
     if (args.nontemporal) nontemporal_fence();
-  }
-
-  template <class T>
-  static void sum_columns(const SumColumns& a, int64_t begin, int64_t end) {
-    const int64_t strips = a.strips();
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t outer = item / strips, first = item % strips * a.kStrip, left = a.inner - first;
-      const T* x = static_cast<const T*>(a.x) + outer * a.length * a.inner + first;
-      T* out = static_cast<T*>(a.out) + outer * a.inner + first;
-      if (left >= a.kStrip)
-        sum_strip<T, false>(x, out, a.length, a.inner, a.kStrip);
-      else
-        sum_strip<T, true>(x, out, a.length, a.inner, left);
-    }
-  }
-
-  template <class T>
-  static void sum_rows(const SumRows& a, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const T* x = static_cast<const T*>(a.x) + row * a.length;
-      static_cast<T*>(a.out)[row] = lanes_reduce<T>(
-          a.length, [&](int64_t i, int64_t n, const Lanes<T>& sum) { return sum + load_lanes(x + i, n); });
-    }
   }
 };
 
