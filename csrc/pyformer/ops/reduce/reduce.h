@@ -4,7 +4,8 @@
 // not are reduced one after another, the last group first.
 // Order of sums: over the last axis (nothing kept after it) the row-reduction rule; over an axis with kept axes after
 // it ((p0 + p1) + p2) + ..., p_i a chain of additions from +0 over 256 consecutive indices. mean divides the sum by the
-// count once, at the end. cumsum is one chain.
+// count once, at the end. A running sum is that of its chain, of 256 consecutive indices, plus the sum of the chains
+// before, which meet in the binary tree; so is its gradient, from the end backwards.
 // max and min: NaN wins; among equal values the first one is the result and gets all of the gradient.
 // argmax and argmin give its index as int64.
 // Dtypes: all, but in mean only floats; integers and booleans have no gradient, their sums and cumsums are int64. Sums
