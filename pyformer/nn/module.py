@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, autograd
+from pyformer import _core
 from pyformer.arrays import plain_array
+from pyformer.effects import note_call
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
@@ -159,7 +160,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        autograd.note_call(self)
+        note_call(self)
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
