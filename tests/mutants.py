@@ -285,7 +285,8 @@ CPP = [
     unsaved("gelu", "[x = save(x), form]", "x", "tanh-257"),
     unsaved(
         "layer_norm",
-        "[x = save(x), weight = save(weight), mean = r.mean, rstd = r.rstd](const Array& dout,",
+        'record("layer_norm", {x, weight, bias}, r.out,\n                '
+        "[x = save(x), weight = save(weight), statistics",
         "x",
         "5x17",
     ),
