@@ -69,6 +69,9 @@ GRADIENTS = "test_model_gradients.py::"
 BEFORE = GRADIENTS + "test_a_token_changes_nothing_before_it_and_something_from_it_on"
 OPTIMISERS = "test_optim.py::test_ten_steps_equal_torch"
 
+BPE_PIECES = "test_bpe.py::test_pieces_give_the_tokens_of_the_whole"
+BPE_WORDS = "test_bpe.py::test_cuts_within_a_word_that_would_change_tokens_are_not_made"
+
 PYTHON = [
     # the training step
     mutant(
@@ -147,6 +150,56 @@ PYTHON = [
         "min(1.0, (step + 1) / warmup_steps)",
         "min(1.0, step / warmup_steps)",
         "test_optim.py::test_schedules",
+    ),
+    # files, text and the terminal
+    mutant(
+        "byte pairs: a cut within a word is not checked",
+        "if before is not None and before.last and not self",
+        "if False and not self",
+        BPE_WORDS,
+    ),
+    mutant("byte pairs: a cut amid white space", "and not text[begin + at - 1].isspace()", "", BPE_PIECES),
+    mutant(
+        "byte pairs: a control character is white space",
+        r"[\S\x1c-\x1f](?=[^\S\x1c-\x1f])",
+        r"\S(?=\s)",
+        BPE_PIECES,
+    ),
+    mutant(
+        "a tied head is never looked at",
+        "or not weights.has_own_head()",
+        "or True",
+        "test_said.py::test_a_head_of_its_own_is_used_though_the_config_says_tied",
+    ),
+    mutant(
+        "stderr that fails fails the work",
+        "with contextlib.suppress(OSError, ValueError):\n            self._stream.write(text)",
+        "self._stream.write(text)",
+        "test_terminal.py::test_the_library_trains_on_where_stderr_is_gone",
+    ),
+    mutant(
+        "metrics that can't be written fail the run",
+        "except OSError as error:\n            self._torn = True",
+        "except ZeroDivisionError as error:\n            self._torn = True",
+        "test_terminal.py::test_training_goes_on_where_metrics_and_curve_cannot_be_written",
+    ),
+    mutant(
+        "a prompt with a dash is an option",
+        'result.append(argument if text is None else f"{name}={SHIELD}{text}")',
+        "result += [argument] if equals else [name, *([] if text is None else [text])]",
+        "test_terminal.py::test_any_text_is_a_prompt",
+    ),
+    mutant(
+        "generation without the start token",
+        "tokenizer.encode(text, special_tokens=True)",
+        "tokenizer.encode(text)",
+        "test_terminal.py::test_a_folder_of_llama_goes_on_as_in_transformers",
+    ),
+    mutant(
+        "masks in lists are dropped",
+        "if isinstance(values, (list, tuple)):\n        return any(",
+        "if False:\n        return any(",
+        "test_interop.py::test_a_mask_is_never_dropped",
     ),
     # models and layers
     mutant(
