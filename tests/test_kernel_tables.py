@@ -17,8 +17,8 @@ PLAIN = {op for op, sets in TABLES.items() if set(sets) == {"ref"}}
 PLAIN_ROWS = {
     "elementwise": [41, 42, 43, 44, 48],  # equal, not_equal, less, less_equal; where
     "global_norm": [1, 2],  # norm, clip: one number
-    "norm_planes": [3, 4],  # deviation, running: a number a channel
-    "reduce": [1, 3, 7, 9, 10],  # sum_tree, add_chains, extreme_of_parts, scatter, running_sums
+    "norm_planes": [3, 4],  # given, running: a number a channel
+    "reduce": [1, 3, 7, 9, 12],  # sum_tree, add_chains, extreme_of_parts, scatter, running_bases
 }
 
 

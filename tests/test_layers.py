@@ -174,7 +174,6 @@ COMPUTES = {
     r"StateModel\.next_logits": "puts rows back in order",
     r"attention_weights": "which keys a query may see: booleans",
     r"MultiScaleRetention\._parallel": "distances between positions",
-    r"_scaled": "a table of rotary frequencies, once for a model",
     r"picture": "draws",
 }
 
