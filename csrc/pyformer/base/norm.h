@@ -87,11 +87,13 @@ PF_INLINE RowStatistics<T> rms_statistics(T scale, T mean_square, double eps) {
 }
 
 // take(1) or, where that has lost bits, take(scale): largest() says how large the numbers are whose squares are added.
+// If they are all 0 there is no scale by which a mean beside them could not overflow, and nothing is lost.
 template <class T, class Take, class Largest>
 PF_INLINE RowStatistics<T> in_fitting_units(double eps, const Take& take, const Largest& largest) {
   const RowStatistics<T> plain = take(T(1));
   if (__builtin_expect(has_all_bits(plain.square), 1)) return plain;
-  return take(scale_for(max(largest(), T(sqrt(eps)))));
+  const T greatest = largest();
+  return greatest == T(0) ? plain : take(scale_for(max(greatest, T(sqrt(eps)))));
 }
 
 // How much of the formula of NormRow a row needs; what is left out would not change its bits.
