@@ -6,34 +6,13 @@
 namespace pyformer::PF_ISA {
 
 template <class T>
-static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
-  using A = Accumulator<T>;
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t start = item % a.blocks * kReduceBlock;
-    const auto x = in<T>(a.x) + item / a.blocks * a.n + start;
-    static_cast<A*>(a.sums)[item] =
-        row_sum<A>(smaller(kReduceBlock, a.n - start), [&](int64_t i) { return A(x[i]); }) / A(a.divisor);
-  }
-}
-
-template <class T>
 static void sum_tree(const SumTree& a, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t outer = item / a.inner, c = item % a.inner;
     BlockTree<T> tree;
-    for (int64_t i = 0; i < a.blocks; ++i) tree.add(static_cast<const T*>(a.sums)[row * a.blocks + i]);
-    static_cast<T*>(a.out)[row] = tree.total() / T(a.divisor);
-  }
-}
-
-template <class T>
-static void add_chains(const AddChains& a, int64_t begin, int64_t end) {
-  for (int64_t outer = begin; outer < end; ++outer) {
-    const T* sums = static_cast<const T*>(a.sums) + outer * a.chains * a.inner;
-    T* out = static_cast<T*>(a.out) + outer * a.inner;
-    for (int64_t c = 0; c < a.inner; ++c) out[c] = a.chains ? sums[c] : T(0);
-    for (int64_t p = 1; p < a.chains; ++p)
-      for (int64_t c = 0; c < a.inner; ++c) out[c] = out[c] + sums[p * a.inner + c];
-    for (int64_t c = 0; c < a.inner; ++c) out[c] = out[c] / T(a.divisor);
+    for (int64_t i = 0; i < a.blocks; ++i)
+      tree.add(static_cast<const T*>(a.sums)[(outer * a.blocks + i) * a.inner + c]);
+    static_cast<T*>(a.out)[item] = tree.total() / T(a.divisor);
   }
 }
 
@@ -137,10 +116,9 @@ template <>
 const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr ReduceTable table = {
-      .sum_blocks = for_each_float<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_blocks<T>; }),
+      .sum_blocks =
+          for_each_float<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_column_blocks<T>; }),
       .sum_tree = {{sum_tree<float>, sum_tree<double>}},
-      .sum_chains = for_each_float<Kernel<SumChains>>([]<class T>() -> Kernel<SumChains> { return sum_chains<T>; }),
-      .add_chains = {{add_chains<float>, add_chains<double>}},
       .sum_integers = with_integers<SumIntegers>({}, []<class T>() -> Kernel<SumIntegers> { return sum_integers<T>; }),
       .extreme_rows = for_all<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_rows<T>; }),
       .extreme_columns = for_all<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_columns<T>; }),
