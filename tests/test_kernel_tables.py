@@ -18,8 +18,8 @@ PLAIN = {op for op, sets in TABLES.items() if set(sets) == {"ref"}}
 PLAIN_ROWS = {
     "elementwise": [39, 40, 41, 42, 46],  # equal, not_equal, less, less_equal; where
     "global_norm": [1, 2],  # norm, clip: one number
-    "norm_planes": [3, 4],  # deviation, running: a number a channel
-    "reduce": [1, 5, 7, 8],  # sum_tree, extreme_of_parts, scatter, running_sums
+    "norm_planes": [3, 4],  # given, running: a number a channel
+    "reduce": [1, 5, 7, 10],  # sum_tree, extreme_of_parts, scatter, running_bases
 }
 
 

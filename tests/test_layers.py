@@ -176,7 +176,6 @@ COMPUTES = {
     r"LSTM\.\w+|LiquidNetwork\.\w+": "prepares targets and lengths, which come as NumPy arrays",
     r"attention_weights": "which keys a query may see: booleans",
     r"MultiScaleRetention\._parallel": "distances between positions",
-    r"_scaled": "a table of rotary frequencies, once for a model",
     r"picture": "draws",
 }
 
