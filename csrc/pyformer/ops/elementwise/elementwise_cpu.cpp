@@ -35,8 +35,8 @@ static void binary_row(T* out, bool nontemporal, const T* a, const T* b, int64_t
 template <class F, class T, bool steps_a, bool steps_b>
 static void gradient_row(T* out, bool nontemporal, const T* dout, const T* a, const T* b, int64_t n) {
   fill_row(
-      out, n, nontemporal, [](Vec<T> d, Vec<T> x, Vec<T> y) { return F::at(d, x, y); }, Reader<T, true>(dout),
-      Reader<T, steps_a>(a), Reader<T, steps_b>(b));
+      out, n, nontemporal, [](Vec<T> d, Vec<T> x, Vec<T> y) { return unless_zero(d, F::at(d, x, y)); },
+      Reader<T, true>(dout), Reader<T, steps_a>(a), Reader<T, steps_b>(b));
 }
 
 struct Loops {
@@ -53,7 +53,8 @@ struct Loops {
   template <class F, class T>
   static void unary_gradient(const UnaryGradient& a, int64_t begin, int64_t end) {
     fill_row(
-        static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal, [](Vec<T> d, Vec<T> s) { return F::gradient(d, s); },
+        static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal,
+        [](Vec<T> d, Vec<T> s) { return unless_zero(d, F::gradient(d, s)); },
         Reader<T, true>(static_cast<const T*>(a.dout) + begin),
         Reader<T, true>(static_cast<const T*>(a.saved) + begin));
     if (a.nontemporal) nontemporal_fence();

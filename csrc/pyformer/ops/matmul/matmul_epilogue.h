@@ -12,7 +12,7 @@ PF_INLINE V finish(const Epilogue& e, V value, const Bias& bias, const Load& loa
   if (e.bias) value = value + bias();
   if (e.preactivation) store(e.preactivation, value);
   value = F::value(value);
-  if (e.factor) value = value * load(e.factor);
+  if (e.factor) value = times_slope(value, load(e.factor));
   if (e.residual) value = value + load(e.residual);
   return value;
 }
