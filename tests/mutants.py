@@ -62,6 +62,7 @@ def unsaved(op: str, captured: str, variable: str, case: str) -> Mutant:
 
 SAVED = "test_saved_inputs.py::test_a_write_after_forward_is_noticed_or_changes_nothing"
 ORACLE = "test_oracle.py::test_against_torch"
+BFLOAT16 = "test_bfloat16_product.py::test_each_set_uses_its_own_kernels"
 STEP = "test_one_step.py::"
 PLACES = "test_dropout_places.py::test_places"
 GRADIENTS = "test_model_gradients.py::"
@@ -261,7 +262,8 @@ CPP = [
     unsaved("gelu", "[x = save(x), form]", "x", "tanh-257"),
     unsaved(
         "layer_norm",
-        "[x = save(x), weight = save(weight), mean = r.mean, rstd = r.rstd](const Array& dout,",
+        'record("layer_norm", {x, weight, bias}, r.out,\n                '
+        "[x = save(x), weight = save(weight), statistics",
         "x",
         "5x17",
     ),
@@ -362,6 +364,18 @@ CPP = [
         "!a.counted ? a.count : *a.counted < 1 ? 1 : *a.counted",
         "!a.counted ? a.count : *a.counted + 1",
         f"{ORACLE}[cross_entropy-some-ignored]",
+    ),
+    mutant(
+        "bfloat16 by FMA: one chain for even and odd k",
+        "sum[parity][i][v] = fma(av, bv[v], sum[parity][i][v]);",
+        "sum[0][i][v] = fma(av, bv[v], sum[0][i][v]);",
+        f"{BFLOAT16}[avx2]",
+    ),
+    mutant(
+        "bfloat16 by FMA: denormals stay",
+        "_mm_setcsr(saved_ | 0x8040)",
+        "_mm_setcsr(saved_)",
+        f"{BFLOAT16}[avx2]",
     ),
 ]
 

@@ -167,7 +167,7 @@ ARITHMETIC = {
 COMPUTES = {
     r"_normal_density|_interference|_refraction|oscillator": "makes up data to learn from",
     r"train_test_split": "chooses examples of a data set",
-    r"CharTokenizer\.encode": "text to numbers",
+    r"CharTokenizer\._encode_piece": "text to numbers",
     r"(LanguageModel|EncoderDecoder)\.(loss|count_targets)": "prepares targets and lengths, which come as NumPy arrays",
     r"Sampler\.__call__|_highest|_nucleus": "chooses a token: integers and comparisons, sums in float64",
     r"fresh_seed": "a seed of two random numbers",

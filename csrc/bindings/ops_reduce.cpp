@@ -335,8 +335,10 @@ Example:
 
 void bind_reduce(py::module_& ops) {
   define_reductions(ops, {py::arg("x")});
-  ops.def("cumsum", &cumsum, py::arg("x"), py::arg("axis"), NoGil(),
-          R"(Running sums along an axis.
+  ops.def(
+      "cumsum", &cumsum, py::arg("x"), py::arg("axis"), NoGil(),
+      R"(Running sums along an axis, as exact as those of `sum`: each is the sum of its chain of 256 elements so far plus
+that of the chains before, which are added in a binary tree.
 
 Args:
     x: (...), float, integer or bool.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 import pyformer as pf
 from pyformer import _core, nn
@@ -14,6 +17,8 @@ from pyformer.formats.atomic import PathLike, read_json
 from pyformer.formats.folder import INDEX_NAME, WEIGHTS_NAME
 from pyformer.formats.layout import Layout
 from pyformer.formats.safetensors import Entry, read_header, read_rows, read_tensor
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -39,7 +44,7 @@ class Weights:
             raise ValueError(f"{self.path}: names with and without the prefix {layout.prefix!r} repeat")
 
     def _of_one_file(self) -> dict[str, tuple[Path, Entry]]:
-        return {name: (self.path, entry) for name, entry in read_header(self.path)[0].items()}
+        return {name: (self.path, entry) for name, entry in _entries(self.path).items()}
 
     def _of_shards(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
         if not (folder / INDEX_NAME).is_file():
@@ -52,7 +57,7 @@ class Weights:
         for file in sorted(set(places.values())):
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder}: no {file} here, which {INDEX_NAME} names")
-            entries |= {name: (folder / file, entry) for name, entry in read_header(folder / file)[0].items()}
+            entries |= {name: (folder / file, entry) for name, entry in _entries(folder / file).items()}
         wrong = [name for name, file in places.items() if name not in entries or entries[name][0].name != file]
         extra = [name for name in entries if name not in places]
         if wrong or extra:
@@ -70,6 +75,8 @@ class Weights:
         wanted = set(names.values())
         missing = [stored for stored in names.values() if stored not in self.entries]
         extra = [n for n in self.entries if n not in wanted and not re.fullmatch(self.layout.redundant, n)]
+        unused = [n for n in extra if re.fullmatch(self.layout.unused, n)]
+        extra = [n for n in extra if n not in unused]
         if missing or extra:
             raise ValueError(
                 f"{self.path}: config.json means {len(shapes)} tensors, got {len(self.entries)}: "
@@ -87,6 +94,22 @@ class Weights:
             means = sum(math.prod(shape) for shape in shapes.values())
             held = sum(math.prod(self.entries[stored][1].shape) for stored in wanted)
             raise ValueError(f"{self.path}: {'; '.join(wrong[:3])}: config.json means {means} numbers, got {held}")
+        if unused:
+            log.warning("%s: parts that this model doesn't have are left out: %s", self.path, ", ".join(unused[:20]))
+
+    def has_own_head(self) -> bool:
+        """Whether there is a last projection that differs from the embedding."""
+        if self.layout.tie is None or any(name not in self.entries for name in self.layout.tie):
+            return False
+        (one_path, one), (other_path, other) = (self.entries[name] for name in self.layout.tie)
+        if one.shape != other.shape:
+            return True
+        rows = max(1, CHUNK_BYTES * one.shape[0] // max(1, one.end - one.begin)) if one.shape else 1
+        with open(one_path, "rb") as one_file, open(other_path, "rb") as other_file:
+            return any(
+                not _are_equal(read_rows(one_file, one, begin, rows), read_rows(other_file, other, begin, rows))
+                for begin in range(0, one.shape[0] if one.shape else 0, rows)
+            )
 
     def dtype(self) -> Any:
         """In which dtype to open: float64 if a tensor is of it, else float32."""
@@ -101,6 +124,14 @@ class Weights:
         return model
 
 
+def _entries(path: Path) -> dict[str, Entry]:
+    entries, metadata = read_header(path)
+    if metadata.get("format") in ("tf", "flax"):
+        kind = metadata["format"]
+        raise ValueError(f"{path}: format must be 'pt', got {kind!r}, which has names and shapes of its own")
+    return entries
+
+
 def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:
     if tensor.ndim == 0 or tensor.dtype == pf.bfloat16:  # which can't be written in parts
         value = read_tensor(file, entry).to(tensor.dtype)
@@ -113,6 +144,10 @@ def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> 
             tensor[:, begin : begin + rows] = part.T
         else:
             tensor[begin : begin + rows] = part
+
+
+def _are_equal(a: pf.Tensor, b: pf.Tensor) -> bool:
+    return np.array_equal(a.to(pf.float64).numpy(), b.to(pf.float64).numpy(), equal_nan=True)
 
 
 def _is_plain_name(file: Any) -> bool:

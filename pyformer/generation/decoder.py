@@ -27,15 +27,29 @@ class _Row:
 class Decoder:
     """Rows of text that a model continues, each by its own sampler; no bit of one depends on the others.
 
-        decoder = Decoder(model)
-        first = decoder.add([1, 2, 3], Sampler(temperature=0))
-        decoder.step()  # {first: 7}
-        second = decoder.add([4], Sampler(seed=1))  # joins while the other goes on
-        decoder.step()  # {first: 9, second: 2}
-        decoder.remove(first)
+    The state of the texts is here, none in the model, so each thread can have a decoder of the same one.
 
-    `model` is a LanguageModel: it has `longest`, `new_cache` and `next_logits`. The state of the texts is here, none
-    in the model, so each thread can have a decoder of the same one.
+    Args:
+        model: a language model: it has `longest`, `new_cache` and `next_logits`.
+
+    Raises:
+        ValueError: later, a prompt is empty, a row is not there, or logits are not finite.
+        IndexError: later, an id is not in [0, V).
+
+    Example:
+        >>> from pyformer.generation import Decoder, Sampler
+        >>> pf.manual_seed(0)
+        >>> model = pf.models.GPT(pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> decoder = Decoder(model)
+        >>> first = decoder.add([1, 2, 3], Sampler(temperature=0))
+        >>> list(decoder.step()) == [first]
+        True
+        >>> second = decoder.add([4], Sampler(seed=1))  # joins while the other goes on
+        >>> sorted(decoder.step()) == [first, second]
+        True
+        >>> decoder.remove(first)
+        >>> decoder.rows == [second]
+        True
     """
 
     def __init__(self, model: Any) -> None:
@@ -83,13 +97,14 @@ class Decoder:
         """
         with nn.inference():
             self._slide()
-            found = self._continue() + self._start()
+            found = {row.number: (row, logits) for row, logits in self._continue() + self._start()}
             result = {}
-            for row, logits in sorted(found, key=lambda pair: pair[0].number):
-                token = row.sampler(logits, row.number)
+            for number in sorted(found):
+                row, logits = found[number]
+                token = row.sampler(logits, number)
                 row.tokens.append(token)
                 row.window = [token]
-                result[row.number] = token
+                result[number] = token
             return result
 
     def _keep(self, places: list[int]) -> None:
@@ -99,7 +114,7 @@ class Decoder:
 
     def _slide(self) -> None:
         """Rows whose context is full go on from their last half, as if they had just come."""
-        full = np.flatnonzero(self._cache.length == self.model.longest).tolist()
+        full = (self._cache.length == self.model.longest).nonzero()[0].tolist()
         for place in full:
             row = self._running[place]
             row.window = self._half(row.tokens)
@@ -134,7 +149,6 @@ class Decoder:
 
     def _read(self, rows: list[_Row], ids: np.ndarray, counts: np.ndarray, cache: Any) -> list[tuple[_Row, np.ndarray]]:
         logits = self.model.next_logits(ids, counts, cache).to("cpu")
-        if logits.dtype in (pf.bfloat16, pf.float16):
+        if logits.dtype.itemsize == 2:  # NumPy has no bfloat16
             logits = logits.to(pf.float32)
-        logits = logits.numpy()
-        return list(zip(rows, logits, strict=True))
+        return list(zip(rows, logits.numpy(), strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.arrays import plain_array
 
 MAX_INT64 = 2**63 - 1
 
@@ -17,13 +18,11 @@ def read_int64(owner: str, name: str, values: Any) -> np.ndarray:
 
     Raises:
         ValueError: rows differ in length.
-        TypeError: they are not integers.
+        TypeError: they are not integers, or an array of them has a mask.
         IndexError: one doesn't fit in int64.
     """
-    if isinstance(values, pf.Tensor):
-        values = values.to("cpu").numpy()
     try:
-        array = np.asarray(values)
+        array = plain_array(owner, values)
     except ValueError as error:
         raise ValueError(f"{owner}: rows of {name} differ in length; pad them and pass lengths=") from error
     if array.size and array.dtype.kind not in "iu":

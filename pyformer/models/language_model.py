@@ -166,7 +166,7 @@ class LanguageModel(Pretrained):
 
     def next_logits(self, ids: np.ndarray, counts: np.ndarray, cache: Any) -> pf.Tensor:
         """Logits (B, V) after the last token of each row that counts: ids (B, T), counts (B,), which join `cache`."""
-        hidden = self.hidden(ids, None if ids.shape[1] == 1 else counts, cache=cache)
+        hidden = self.hidden(self.on_device(ids), None if ids.shape[1] == 1 else counts, cache=cache)
         rows, tokens, width = hidden.shape
         hidden = hidden.reshape(rows * tokens, width)
         if tokens > 1:

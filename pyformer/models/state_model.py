@@ -10,6 +10,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.arrays import plain_array
 from pyformer.models.language_model import LanguageModel
 
 
@@ -119,7 +120,7 @@ class StateCache:
 
     def keep(self, rows: Any) -> None:
         """Goes on with these rows in this order; the others leave."""
-        rows = np.asarray(rows, np.int64)
+        rows = plain_array("StateCache", rows, np.int64)
         if np.array_equal(rows, np.arange(self.rows)):
             return
         self.length = self.length[rows]

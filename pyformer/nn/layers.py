@@ -11,7 +11,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import Module, inferring
+from pyformer.nn.module import MODULE, Module, inferring
 
 _packing = threading.Lock()
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
@@ -475,7 +475,7 @@ class ModuleList(Module):
         return self._length
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter([module for _, module in self._own(MODULE)])
 
     def __getitem__(self, index: int) -> Module:
         if not -self._length <= index < self._length:

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 import pyformer as pf
 from pyformer import _core
+from pyformer.arrays import plain_array
 from pyformer.nn.init import Outline
 
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
@@ -305,7 +304,7 @@ def _some(names: list[str]) -> str:
 
 def _fitting(name: str, target: pf.Tensor, value: Any) -> pf.Tensor:
     if not isinstance(value, pf.Tensor):
-        value = pf.tensor(np.asarray(value))
+        value = pf.tensor(plain_array(f"load_state_dict: {name}", value))
     if tuple(value.shape) != tuple(target.shape):
         raise ValueError(f"load_state_dict: {name} must have shape {tuple(target.shape)}, got {tuple(value.shape)}")
     if value.dtype == target.dtype:

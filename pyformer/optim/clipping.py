@@ -18,7 +18,8 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> pf.Tens
         max_norm: a number above 0.
 
     Returns:
-        The norm before, a float64 tensor without dimensions. A norm that is not finite changes nothing.
+        The norm before, a float64 tensor without dimensions; it is right also where the squares of gradients overflow
+        their dtype or vanish in it. A norm that is not finite changes nothing.
 
     Raises:
         ValueError: max_norm is not above 0.

@@ -7,6 +7,7 @@ numbers), replaced whole or not at all. The exported model, metrics and picture 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from pyformer.training.average import WeightMean
 from pyformer.training.evaluation import evaluating
 from pyformer.training.metrics import METRICS_NAME, Metrics, rewind_metrics, write_loss_curve
 from pyformer.training.options import TrainingOptions
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = Path("checkpoint") / "state.safetensors"
 LOCK_NAME = ".lock"
@@ -81,7 +84,7 @@ class Checkpointed:
         if self.run is None:
             return
         self.model.save_pretrained(self.run)
-        write_loss_curve(self.run, self.unit, self.measure)
+        self._draw_curve()
         self._exported_step = self.step
 
     def restore(self) -> None:
@@ -116,8 +119,17 @@ class Checkpointed:
         if self.run is None:
             yield Metrics(None)
             return
-        with open(self.run / METRICS_NAME, "a", encoding="utf-8") as file:
+        with open(self.run / METRICS_NAME, "ab", buffering=0) as file:
             yield Metrics(file)
+
+    def _draw_curve(self) -> None:
+        """Draws the loss curve; where the disk is full, training goes on without."""
+        if self.run is None:
+            return
+        try:
+            write_loss_curve(self.run, self.unit, self.measure)
+        except OSError as error:
+            log.warning("the loss curve can't be drawn, training goes on without: %s", error)
 
     def _check_finite(self, name: str, value: float, step: int) -> None:
         if math.isfinite(value):

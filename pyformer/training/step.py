@@ -15,6 +15,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.arrays import plain_array
 
 IGNORED = -100
 
@@ -168,5 +169,5 @@ def count_targets(model: Any, batch: Sequence[np.ndarray]) -> int:
     own = getattr(model, "count_targets", None)
     if own is not None:
         return own(*batch)
-    targets = np.asarray(batch[1])
+    targets = plain_array("count_targets", batch[1])
     return int((targets != IGNORED).sum()) if targets.dtype.kind in "iu" else targets.size

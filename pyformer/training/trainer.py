@@ -12,11 +12,12 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import data, optim
+from pyformer.arrays import refuse_mask
 from pyformer.tokenizers import Tokenizer
 from pyformer.training.average import WeightMean
 from pyformer.training.checkpoint import Checkpointed
 from pyformer.training.evaluation import evaluating, mean_loss
-from pyformer.training.metrics import Clock, Metrics, printable, progress_bar, write_loss_curve
+from pyformer.training.metrics import Clock, Metrics, printable, progress_bar
 from pyformer.training.options import TrainingOptions
 from pyformer.training.step import MicroBatches, Terms, TreeSum, apply_sum, form_gradients
 
@@ -68,6 +69,7 @@ class Trainer(Checkpointed):
         self.context_length = model.config.context_length
         self.train_tokens = train_tokens
         for tokens in (train_tokens, validation_tokens):
+            refuse_mask("Trainer", tokens)
             if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu" or tokens.ndim != 1:
                 raise TypeError("Trainer: expected tokens as one-dimensional NumPy arrays of integers")
         validation = data.validation_batches(
@@ -241,8 +243,7 @@ class Trainer(Checkpointed):
         metrics.write(step=self.step, validation_loss=self.validation_loss)
         measure = f"{self.measure} a {self.unit}"
         log.info("step %d: validation loss %.4f %s", self.step, self.validation_loss, measure)
-        if self.run is not None:
-            write_loss_curve(self.run, self.unit, self.measure)
+        self._draw_curve()
 
     def evaluate(self) -> float:
         """Mean loss of a target over the fixed validation batches, without dropout."""
@@ -254,4 +255,6 @@ class Trainer(Checkpointed):
         prompt = self.validation[0][0][:1, : max(1, self.context_length // 4)]
         with evaluating(self.model):
             out = self.model.generate(prompt, SAMPLE_TOKENS, temperature=0.8, seed=self.options.seed, overflow="slide")
-        return self.tokenizer.decode(out.numpy()[0])
+        ids = out.numpy()[0]
+        # A padded vocabulary has ids that stand for no text.
+        return self.tokenizer.decode(ids[ids < self.tokenizer.vocab_size])

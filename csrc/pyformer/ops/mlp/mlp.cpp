@@ -4,8 +4,8 @@ namespace pyformer {
 
 namespace {
 
-// (dout down) * factor, in the store of the product; `like` has its shape.
-Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* factor) {
+// (dout down) * slope, in the store of the product; `like` has its shape.
+Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* slope) {
   const Array dpre = like.like(like.shape());
   Gemm g;
   g.dtype = like.dtype();
@@ -16,7 +16,7 @@ Array gradient_before(const Array& dout, const Array& down, const Array& like, c
   g.b = {down.raw(), g.n, false};
   g.c = dpre.raw();
   g.c_stride = g.n;
-  g.epilogue.factor = factor;
+  g.epilogue.factor = slope;
   run("mlp", &GemmTable::multiply, like, g);
   return dpre;
 }
