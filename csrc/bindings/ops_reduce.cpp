@@ -295,7 +295,7 @@ Example:
 
 Args:
     x, target: (...), of one shape and one float dtype.
-    reduction: "mean" or "sum" give a scalar, "none" x's shape.
+    reduction: "mean" or "sum" give a scalar, of nothing 0; "none" x's shape.
 
 Returns:
     Tensor () or (...) of x's dtype.
@@ -318,7 +318,7 @@ Example:
 Args:
     x: (...), float, any numbers.
     target: x's shape and dtype, from 0 to 1.
-    reduction: "mean" or "sum" give a scalar, "none" x's shape.
+    reduction: "mean" or "sum" give a scalar, of nothing 0; "none" x's shape.
 
 Returns:
     Tensor () or (...) of x's dtype, in nats.

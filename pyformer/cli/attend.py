@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import formats, models, tokenizers
+from pyformer import formats, models, nn, tokenizers
 from pyformer.cli.arguments import (
     DEVICE_HELP,
     add_common,
@@ -114,7 +114,7 @@ def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> li
     if len(ids) > limit:
         raise ValueError(f"attend: the text is {len(ids)} tokens long, expected at most {limit}")
     words = [_word(tokenizer, token) for token in ids]
-    with pf.no_grad():
+    with nn.inference():
         if hasattr(model, "translate"):
             return _translated(model, tokenizer, ids, words, limit)
         _, weights = model([ids], return_weights=True)

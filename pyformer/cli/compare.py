@@ -213,7 +213,7 @@ def _result(race: compare.Race, task: compare.Task, name: str, size: compare.Siz
         if not race.race():
             return None
         if task.measure is not None:
-            more = task.measure(race.model.eval())
+            more = task.measure(race.model)
     except FloatingPointError as error:
         say(f"{name}: {error}")
         more = {"loss": None}

@@ -43,7 +43,7 @@ class Checkpointed:
     saved_step: int | None
     _exported_step: int | None
     _evaluated_step: int | None
-    _recent: list[float]
+    _recent: list[tuple[float, int]]
     _mean: WeightMean
 
     def save(self) -> None:
@@ -90,19 +90,24 @@ class Checkpointed:
     def restore(self) -> None:
         """Goes back to the run's checkpoint; later lines of its metrics are dropped.
 
+        The options are those of this trainer from here on, the learning rate, betas and weight decay among them.
+
         FileNotFoundError if there is no checkpoint, ValueError if it doesn't fit or is damaged.
         """
         assert self.run is not None
         path = self.run / CHECKPOINT_NAME
         state = formats.load_state(path)
         try:
-            step, recent = int(state["step"]), [float(x) for x in state["recent_losses"]]
+            step, recent = int(state["step"]), [(float(loss), int(n)) for loss, n in state["recent_losses"]]
             seed, stream = (int(x) for x in state["random_state"])
             if not 0 <= step <= self.options.steps:
                 raise ValueError(f"it is of step {step}, where the run has {self.options.steps}")
             mean = self._mean.checked(state, step)
             self.model.load_state_dict(state["model"])
+            options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
+            for group, own in zip(self.optimizer.param_groups, options, strict=True):
+                group.update(own)
             self._mean.mean = mean
             self._restore_more(state)
             _core.set_rng_state(seed, stream)
@@ -141,7 +146,7 @@ class Checkpointed:
 
     def _check_weights(self) -> None:
         """FloatingPointError if the weights are not worth a checkpoint."""
-        with evaluating(self.model):
+        with evaluating():
             norm = float(_core.global_norm([p.detach() for p in self.model.parameters()]))
             self._check_finite("the norm of the weights", norm, self.step)
             if self._evaluated_step != self.step:

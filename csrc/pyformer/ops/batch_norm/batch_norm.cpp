@@ -1,6 +1,7 @@
 #include "pyformer/ops/batch_norm/batch_norm.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/random.h"
 #include "pyformer/ops/norm_planes/norm_planes.h"
 #include "pyformer/ops/reduce/reduce.h"
 
@@ -44,7 +45,8 @@ BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, co
   }
   const NormStatistics s = norm_statistics("batch_norm", n, x, options.eps);
   const Array out = norm_apply("batch_norm", n, x, s.rows, weight, bias);
-  if (running_mean.defined()) {
+  // What is computed again for its gradient has moved them already.
+  if (running_mean.defined() && !StreamScope::is_replaying()) {
     update_running("batch_norm", running_mean, s.mean, 0, options.momentum);
     update_running("batch_norm", running_var, s.var, n.count(), options.momentum);
   }
