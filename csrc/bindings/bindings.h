@@ -211,12 +211,14 @@ void bind_normalization(py::module_& ops);
 void bind_reduce(py::module_& ops);
 void bind_sequence(py::module_& ops);
 void bind_shape(py::module_& ops);
+void bind_unary(py::module_& ops);
 
 // The methods and operators of Tensor that are operations.
 void bind_tensor_matmul(py::class_<Tensor>& cls);
 // + - * / // ** and unary -, comparisons, & and ~ and the like on bool, their reflected forms, and exp, log, sqrt, ...
 // as methods. Foreign operands give NotImplemented. == compares elements; tensors hash by identity.
 void bind_tensor_operators(py::class_<Tensor>& cls);
+void bind_tensor_unary(py::class_<Tensor>& cls);
 void bind_tensor_reductions(py::class_<Tensor>& cls);
 void bind_tensor_shape(py::class_<Tensor>& cls);
 

@@ -26,8 +26,13 @@ static std::optional<DType> dtype_named(const std::string& wanted) {
   return std::nullopt;
 }
 
-// A NumPy dtype's name, which NumPy's Python code makes.
-static std::string name_of(const py::object& dtype) {
+// A NumPy dtype's name. NumPy makes it in Python, ten calls; of its own numbers it is their kind and width.
+static std::string name_of(const py::dtype& dtype) {
+  constexpr int kUserTypes = 24;  // NPY_NTYPES_LEGACY: dtypes of other packages have numbers from here on
+  const char kind = dtype.kind();
+  if (dtype.num() < kUserTypes && kind == 'b') return "bool";
+  if (dtype.num() < kUserTypes && (kind == 'f' || kind == 'i' || kind == 'u'))
+    return cat(kind == 'f' ? "float" : kind == 'i' ? "int" : "uint", 8 * dtype.itemsize());
   const py::object getattr = py::module_::import("builtins").attr("getattr");
   return call_or_park(getattr, py::make_tuple(dtype, "name")).cast<std::string>();
 }

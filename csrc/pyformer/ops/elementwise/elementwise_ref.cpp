@@ -133,7 +133,7 @@ namespace pyformer {
 template <>
 const ElementwiseTable& KernelsOf<ElementwiseTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA::elementwise;
-  static constexpr ElementwiseTable table = integers::with_integers(table_of<Loops>());
+  static const ElementwiseTable table = integers::with_integers(table_of<Loops>());
   return table;
 }
 }  // namespace pyformer
