@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyformer import formats
-from pyformer.terminal import heard, text_bar
+from pyformer.terminal import heard, text_bar, ticking
 from pyformer.token_checks import checked_ids, encode_text
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class BPETokenizer:
                 bar.set_description_str("learning the vocabulary")
 
             try:
-                heard(lambda: tokenizer.train_from_iterator(pieces(), trainer=trainer), bar.refresh)
+                heard(lambda: tokenizer.train_from_iterator(pieces(), trainer=trainer), ticking(bar))
             finally:
                 stopped = True
         tokenizer.pre_tokenizer = byte_level
@@ -181,7 +181,7 @@ class BPETokenizer:
         encode_text("BPETokenizer.encode", text, "utf-8")
         parts = [self._start] if special_tokens else []
         with text_bar(progress, len(text), "encoding") as bar:
-            for ids, characters in self._encoded(text, bar.refresh):
+            for ids, characters in self._encoded(text, ticking(bar)):
                 parts.append(ids)
                 bar.update(characters)
         parts += [self._end] if special_tokens else []
@@ -364,7 +364,9 @@ class _WindowDecoder:
         return text
 
     def finish(self) -> str:
-        return self._pending_text() if self._pending else ""
+        text = self._pending_text() if self._pending else ""
+        self._before, self._pending = [*self._before, *self._pending][-IDS_AT_ONCE:], []
+        return text
 
     def _pending_text(self) -> str:
         before = self._tokenizer.text_of(self._before)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -46,6 +47,41 @@ class SteadyStream:
         return getattr(self._stream, name)
 
 
+def steady(stream: Any) -> SteadyStream:
+    """`stream` as one that never fails."""
+    return stream if isinstance(stream, SteadyStream) else SteadyStream(stream)
+
+
+@contextlib.contextmanager
+def steady_output() -> Iterator[None]:
+    """Within it, stderr never fails, and what stdout or stderr has no signs for is written as its code.
+
+    Nothing that is left in them then fails the process at its end.
+    """
+    out, error = sys.stdout, sys.stderr
+    for stream in (out, error):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if error is not None:
+        sys.stderr = steady(error)
+    try:
+        yield
+    finally:
+        sys.stderr = error
+        settle(out)
+        settle(error)
+
+
+def announce(text: str) -> None:
+    """Prints a line on stdout that only tells of finished work, which is not less finished where it can't be told."""
+    if sys.stdout is None:
+        return
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError):
+        settle(sys.stdout)
+
+
 def settle(stream: Any) -> None:
     """Writes what is left in a standard stream, or throws it away: at its end Python would fail with it."""
     if stream is None:
@@ -64,10 +100,31 @@ def bar(shown: bool, **options: Any) -> Any:
     from tqdm import tqdm
 
     shown = shown and sys.stderr is not None
-    stream = SteadyStream(sys.stderr)
+    stream = steady(sys.stderr)
     # A log file gets a line now and then, not ten a second.
     interval = 0.1 if shown and stream.isatty() else 10.0
     return tqdm(file=stream, disable=not shown, mininterval=interval, dynamic_ncols=True, **options)
+
+
+def ticking(bar: Any) -> Callable[[], None]:
+    """What draws a bar again, so that its time goes on, as often as it may be drawn."""
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        if not bar.disable and time.monotonic() - last >= bar.mininterval:
+            last = time.monotonic()
+            bar.refresh()
+
+    return tick
+
+
+def write_above_bar(text: str) -> None:
+    """Writes a line on stderr, if the process has one, above a bar that may be there."""
+    if sys.stderr is not None:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=steady(sys.stderr))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tolerance import Exact, probe
+from tolerance import Exact, probe, round_to
 
 import pyformer as pf
 from pyformer import _core
@@ -23,10 +23,11 @@ def make_inputs(case, dtype):
     return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
 
 
-def projections(outputs, dtype):
-    """A random gradient for each float output: never ones, which hide mistakes. The same numbers in every dtype."""
+def projections(outputs, dtype=None):
+    """A random gradient for each float output: never ones, which hide mistakes. The same numbers in every dtype, which
+    is the output's own if none is given."""
     rng = np.random.default_rng(11)
-    return [rng.standard_normal(o.shape).astype("float32").astype(dtype) for o in outputs]
+    return [rng.standard_normal(o.shape).astype("float32").astype(dtype or o.dtype) for o in outputs]
 
 
 def run_pyformer(case, arrays, backward=True):
@@ -38,8 +39,7 @@ def run_pyformer(case, arrays, backward=True):
     grads = {}
     if backward and case.grads:
         wanted = [o for o in outputs if o.requires_grad]
-        dtype = arrays[case.grads[0]].dtype
-        douts = projections([o.numpy() for o in wanted], dtype)
+        douts = projections([o.numpy() for o in wanted])
         _core.backward_many(wanted, [pf.tensor(d) for d in douts])
         grads = {k: tensors[k].grad.numpy().copy() for k in case.grads}
     _core.set_guard_mode(False)
@@ -47,15 +47,16 @@ def run_pyformer(case, arrays, backward=True):
     return values, grads
 
 
-def run_torch(case, arrays, torch):
-    """Outputs, then gradients, of the case's torch function, as NumPy arrays."""
+def run_torch(case, arrays, torch, dout_dtype="float32"):
+    """Outputs, then gradients, of the case's torch function, as NumPy arrays; `dout_dtype` can hold what is sent
+    back."""
     tensors = {k: torch.tensor(v, requires_grad=k in case.grads) for k, v in arrays.items()}
     outputs = as_tuple(case.torch(torch, **tensors))
     values = [o.detach().numpy() for o in outputs]
     if case.grads:
         wanted = [o for o in outputs if o.requires_grad]
         douts = projections([o.detach().numpy() for o in wanted], "float32")
-        torch.autograd.backward(wanted, [torch.tensor(d.astype("float64")) for d in douts])
+        torch.autograd.backward(wanted, [torch.tensor(round_to(d, dout_dtype)) for d in douts])
     for key in case.grads:
         grad = tensors[key].grad
         values.append(np.zeros_like(arrays[key]) if grad is None else grad.numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from fuzz_calls import Apart, Call, InOrder
@@ -55,9 +55,9 @@ LANGUAGE: dict[str, tuple[Callable[[Draw], str], tuple[str, ...]]] = {
 STATES = ("RetNet", "LSTM", "Liquid")
 
 
-def _language(draw: Draw, dropout: bool = False) -> tuple[str, str]:
+def _language(draw: Draw, dropout: bool = False, names: Sequence[str] = tuple(LANGUAGE)) -> tuple[str, str]:
     """(how the model is built, its dtype)"""
-    name = draw.choice("model", list(LANGUAGE))
+    name = draw.choice("model", names)
     sizes, options = LANGUAGE[name]
     dtype, option = draw.dtype(), options[draw.number("option", 0, len(options) - 1)]
     parts = [f"{name!r}, {dtype!r}, {VOCAB}, 160", sizes(draw), option, "dropout=0.1" if dropout else ""]
@@ -99,6 +99,31 @@ def language_model(draw: Draw) -> Call:
         same=() if rounded else ((f"read_in_pieces(model, ids, {piece})", ("out0",)),),
         **MODEL,
     )
+
+
+def read_padded(model, ids, lengths):
+    """Logits, and zeros beyond the lengths."""
+    counts = pf.tensor(np.arange(ids.shape[1]) < lengths.numpy()[:, None])
+    with pf.no_grad():
+        return pf.ops.where(counts.reshape(*ids.shape, 1), model.eval()(ids, lengths=lengths), 0.0)
+
+
+def read_rows_alone(model, ids, lengths):
+    """The same, each row by itself and without padding."""
+    rows, tokens = [], ids.shape[1]
+    with pf.no_grad():
+        for row, length in enumerate(lengths.numpy()):
+            logits = model.eval()(ids[row : row + 1, : int(length)])
+            rows.append(pf.ops.pad(logits, [(0, 0), (0, tokens - int(length)), (0, 0)]))
+    return pf.ops.concat(rows)
+
+
+def padded_language_model(draw: Draw) -> Call:
+    setup, dtype = _language(draw, names=("GPT", "Llama", "KANTransformer"))
+    rows, tokens = draw.size("rows", 5), draw.size("tokens", 33, 150)
+    arrays = {"ids": draw.ids("ids", (rows, tokens), VOCAB), "lengths": draw.ids("lengths", (rows,), tokens) + 1}
+    same = (("read_rows_alone(model, ids, lengths)", ()),)
+    return Call("read_padded(model, ids, lengths)", arrays, dtype, setup=setup, same=same, **MODEL)
 
 
 def generation(draw: Draw) -> Call:
@@ -202,12 +227,16 @@ def _liquid_network(draw: Draw, rows: int, dtype: str):
 OTHERS = (_bert_classifier, _encoder_decoder, _vit, _convnet, _autoencoder, _gan, _dit, _kan, _liquid_network)
 
 
+def _built(text: str, dtype: str) -> str:
+    name, _, sizes = text.partition(", ")
+    return f"model = build({name}, {dtype!r}, {sizes})"
+
+
 def _other(draw: Draw) -> tuple[str, str, dict, str, str]:
     """(how the model is built, its dtype, arrays, those that `forward` takes, those that `loss` takes)"""
     dtype = draw.dtype()
     text, arrays, forward, loss = draw.choice("model", OTHERS)(draw, 1 + draw.size("rows", 5), dtype)
-    name, _, sizes = text.partition(", ")
-    return f"model = build({name}, {dtype!r}, {sizes})", dtype, arrays, forward, loss
+    return _built(text, dtype), dtype, arrays, forward, loss
 
 
 def model(draw: Draw) -> Call:
@@ -217,10 +246,39 @@ def model(draw: Draw) -> Call:
     return Call(f"model({forward}).detach()", used, dtype, setup=f"{setup}.eval()", apart=apart, **MODEL)
 
 
+def rows_alone(model, lengths, padded, *others):
+    """The model's answer to each row by itself, without its padding."""
+    rows = enumerate(lengths.numpy())
+    alone = [model(padded[i : i + 1, : int(n)], *(other[i : i + 1] for other in others)) for i, n in rows]
+    return pf.ops.concat(alone).detach()
+
+
+PADDED = (
+    (_bert_classifier, "model(ids, None, lengths).detach()", "rows_alone(model, lengths, ids)"),
+    (
+        _encoder_decoder,
+        "model(source, target, source_lengths).detach()",
+        "rows_alone(model, source_lengths, source, target)",
+    ),
+)
+
+
+def padded_model(draw: Draw) -> Call:
+    kind, together, alone = draw.choice("model", PADDED)
+    dtype = draw.dtype()
+    text, arrays, _, _ = kind(draw, draw.size("rows", 5), dtype)
+    setup = f"{_built(text, dtype)}.eval()"
+    used = {name: array for name, array in arrays.items() if name in together}
+    return Call(together, used, dtype, setup=setup, same=((alone, ()),), **MODEL)
+
+
 def model_training(draw: Draw) -> Call:
     setup, dtype, arrays, _, loss = _other(draw)
     used = {name: arrays[name] for name in loss.split(", ") if name != "None"}
     return _training(draw, setup, dtype, used, loss)
 
 
-MODELS = (language_model, generation, language_training, model, model_training)
+MODELS = (
+    *(language_model, padded_language_model, generation, language_training),
+    *(model, padded_model, model_training),
+)

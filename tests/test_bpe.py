@@ -55,10 +55,8 @@ def trained(kind):
         tokenizer.pre_tokenizer = before.Sequence([*cut, level]) if cut else level
         tokenizer.decoder, special = decoders.ByteLevel(), ["<s>", "</s>"]
         options["initial_alphabet"] = sorted(before.ByteLevel.alphabet())
-    tokenizer.train_from_iterator(
-        [CORPUS, "ACGTTGCA" * 40, "aaaaaaaa" * 9, " " * 60],
-        library.trainers.BpeTrainer(special_tokens=special, **options),
-    )
+    parts = [CORPUS, "ACGTTGCA" * 40, "aaaaaaaa" * 9, " " * 60, "!\x1c" * 60, ("x\n" + " " * 4 + "\n") * 60]
+    tokenizer.train_from_iterator(parts, library.trainers.BpeTrainer(special_tokens=special, **options))
     return tokenizer
 
 
@@ -72,6 +70,7 @@ def texts(rng, length):
     yield CORPUS * (length // len(CORPUS) + 1)
     for some in letters:
         yield "".join(rng.choice(list(some), length))
+    yield ("x" * 30 + "\n" + " " * 90 + "\n") * (length // 122)
     for _ in range(3):  # runs of one sort of letters after the other
         runs = ("".join(rng.choice(list(some), rng.integers(1, length // 4))) for some in rng.permutation(letters))
         yield "".join(runs) + "<s>"
@@ -86,6 +85,18 @@ def test_pieces_give_the_tokens_of_the_whole(kind, monkeypatch, rng):
     monkeypatch.setattr(bpe, "MARGIN", 40)
     for text in texts(rng, 2000):
         assert ours.encode(text).tolist() == whole.encode(text, add_special_tokens=False).ids, repr(text[:40])
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_cuts_within_a_word_that_would_change_tokens_are_not_made(kind, monkeypatch, rng):
+    """Without a margin the tokens at a piece's end are often others than in the whole."""
+    whole = trained(kind)
+    ours = bpe.BPETokenizer(whole)
+    monkeypatch.setattr(bpe, "PIECE", 20)
+    monkeypatch.setattr(bpe, "MARGIN", 0)
+    for letters in ("ACGT", "a", "theca", "é漢"):
+        text = "".join(rng.choice(list(letters), 3000))
+        assert ours.encode(text).tolist() == whole.encode(text, add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize("kind", KINDS)

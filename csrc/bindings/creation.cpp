@@ -118,7 +118,8 @@ static Array whole_range(int64_t start, int64_t stop, int64_t step) {
 }
 
 static Array real_range(double start, double stop, double step) {
-  const double count = std::max(0.0, std::ceil((stop - start) / step));
+  double count = 0;
+  in_default_float_mode([&] { count = std::max(0.0, std::ceil((stop - start) / step)); });
   if (count > 0x1p53) throw OutOfMemory(cat("arange: ", count, " elements"));
   const Array values = Array::empty({int64_t(count)}, DType::float64, kCpu);
   double* const data = values.data<double>();

@@ -14,12 +14,15 @@ static void bind_recurrent(py::module_& ops) {
   ops.def(
       "lstm",
       [](const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const OptionalTensor& b_ih,
-         const OptionalTensor& b_hh, const OptionalTensor& h0, const OptionalTensor& c0, bool reverse) {
-        auto r = lstm(x, w_ih, w_hh, or_absent(b_ih), or_absent(b_hh), or_absent(h0), or_absent(c0), reverse);
+         const OptionalTensor& b_hh, const OptionalTensor& h0, const OptionalTensor& c0, bool reverse,
+         const std::optional<Lengths>& lengths) {
+        auto r = lstm(x, w_ih, w_hh, or_absent(b_ih), or_absent(b_hh), or_absent(h0), or_absent(c0), reverse,
+                      lengths.value_or(Lengths()));
         return std::make_tuple(r[0], r[1], r[2]);
       },
       py::arg("x"), py::arg("w_ih"), py::arg("w_hh"), py::arg("b_ih") = py::none(), py::arg("b_hh") = py::none(),
-      py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::arg("reverse") = false, NoGil(),
+      py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::arg("reverse") = false,
+      py::arg("lengths") = py::none(), NoGil(),
       R"(A long short-term memory over whole sequences, its weights laid out as torch's (gates i, f, g, o).
 
 i, f, g, o = x_t w_ih^T + b_ih + h w_hh^T + b_hh; c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
@@ -31,6 +34,8 @@ Args:
     b_ih, b_hh: (4 H,), x's dtype, or None.
     h0, c0: (B, H), x's dtype, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
+    lengths: B integers from 1 to T, not with reverse: hT and cT are each row's state after so many tokens. out goes
+        on to T. `pf.nn.LSTM` takes lengths in both directions.
 
 Returns:
     (out, hT, cT): Tensors (B, T, H), (B, H) and (B, H) of x's dtype; the last two are the state after the last token
@@ -99,7 +104,8 @@ Args:
     w_ih: (3 H, C), x's dtype.
     w_hh: (3 H, H), x's dtype.
     b_ih, b_hh: (3 H,), x's dtype, or None.
-    elapsed: (B, T), x's dtype, the time since the observation before; None for ones. It gets no gradient.
+    elapsed: (B, T), x's dtype, at each observation the time since the one read before it (with reverse: until the next
+        in time, which `pf.nn.CfC` works out); None for ones. It gets no gradient.
     h0: (B, H), x's dtype, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
 
@@ -129,16 +135,20 @@ void bind_sequence(py::module_& ops) {
       py::arg("q"), py::arg("k"), py::arg("v"), py::arg("decay"), py::arg("state") = py::none(), NoGil(),
       R"(out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t for each head: attention without a softmax, from a state.
 
-It is computed in chunks and never holds a (T, T) matrix; chunks and single tokens give the same to rounding.
+It goes from token to token and never holds a (T, T) matrix. What it returns as the state is all that the past leaves:
+a sequence taken in parts of any lengths, each from the state before it, has the bits of the whole. No token sees a
+later one, not even its NaN.
 
 Args:
     q, k: (B, T, H, D), float, of one dtype.
     v: (B, T, H, Dv), q's dtype.
     decay: (H,) in (0, 1], q's dtype. It gets no gradient.
-    state: (B, H, D, Dv), q's dtype, as an earlier call returned it; None for zeros.
+    state: (B, H, D, Dv), float64 as an earlier call returned it, or of q's dtype; None for zeros.
 
 Returns:
-    (out, state): Tensors (B, T, H, Dv) and (B, H, D, Dv) of q's dtype; the state after the last token.
+    (out, state): Tensors (B, T, H, Dv) of q's dtype and (B, H, D, Dv), the state after the last token. The state is
+        float64 for any q, as are all sums on the way: rounded it would not continue as the whole does, and with a
+        decay near 1 it is a long running sum.
 
 Raises:
     ValueError: a shape does not fit, or a decay is not in (0, 1].
@@ -150,7 +160,7 @@ Example:
     >>> q = k = v = pf.ones(1, 3, 1, 1)
     >>> out, state = pf.ops.retention(q, k, v, pf.tensor([0.5]))
     >>> out.reshape(3), state.reshape(1)
-    (tensor([1.  , 1.5 , 1.75], dtype=float32), tensor([1.75], dtype=float32)))");
+    (tensor([1.  , 1.5 , 1.75], dtype=float32), tensor([1.75], dtype=float64)))");
   ops.def(
       "bspline",
       [](const Tensor& x, double low, double high, int64_t intervals, int64_t order) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ GENERATION_NAME = "generation_config.json"
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 SHARD_BYTES = 5 << 30
+SHARED = "shared"  # in a file's metadata: names that are one tensor with another
 
 
 def read_config(folder: PathLike) -> dict[str, Any]:
@@ -38,16 +40,19 @@ def save_model(
     transposed: Collection[str] = (),
     shard_bytes: int = SHARD_BYTES,
     generation: Mapping[str, Any] | None = None,
+    shared: Mapping[str, str] | None = None,
 ) -> None:
     """Writes config.json, model.safetensors and, if given, generation_config.json into `folder`, made if need be.
 
-    Tensors whose names are in `transposed` are written so. More than `shard_bytes` of them go to files named
+    Tensors whose names are in `transposed` are written so. `shared` says which names are one tensor with another; each
+    is written, and the files say so. More than `shard_bytes` of them go to files named
     model-00001-of-00002.safetensors and so on, beside model.safetensors.index.json, as `transformers` has them.
     All files are complete on the disk before any replaces an older one.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     groups = _shards(tensors, shard_bytes)
+    metadata = {"format": "pt"} if not shared else {"format": "pt", SHARED: json.dumps(dict(shared))}
     names = [f"model-{i + 1:05}-of-{len(groups):05}.safetensors" for i in range(len(groups))]
     head, stale = (WEIGHTS_NAME, INDEX_NAME) if len(groups) == 1 else (INDEX_NAME, WEIGHTS_NAME)
     shards = [head] if len(groups) == 1 else names
@@ -56,7 +61,7 @@ def save_model(
     with atomic_files(*paths) as files:
         opened = dict(zip((path.name for path in paths), files, strict=True))
         for name, group in zip(shards, groups, strict=True):
-            write_safetensors(opened[name], group, {"format": "pt"}, transposed)
+            write_safetensors(opened[name], group, metadata, transposed)
         if len(groups) > 1:
             opened[head].write(json_bytes(_index(names, groups)))
         for name, values in texts.items():

@@ -13,8 +13,8 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, nn
-from pyformer.formats.atomic import PathLike, read_json
-from pyformer.formats.folder import INDEX_NAME, WEIGHTS_NAME
+from pyformer.formats.atomic import PathLike, parse_object, read_json
+from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME
 from pyformer.formats.layout import Layout
 from pyformer.formats.safetensors import Entry, read_header, read_rows, read_tensor
 
@@ -38,13 +38,14 @@ class Weights:
 
     def __init__(self, folder: PathLike, layout: Layout) -> None:
         self.layout, self.path = layout, Path(folder) / WEIGHTS_NAME
+        self.shared: dict[str, str] = {}
         entries = self._of_one_file() if self.path.is_file() else self._of_shards(Path(folder))
         self.entries = {name.removeprefix(layout.prefix): entry for name, entry in entries.items()}
         if len(self.entries) != len(entries):
             raise ValueError(f"{self.path}: names with and without the prefix {layout.prefix!r} repeat")
 
     def _of_one_file(self) -> dict[str, tuple[Path, Entry]]:
-        return {name: (self.path, entry) for name, entry in _entries(self.path).items()}
+        return {name: (self.path, entry) for name, entry in self._entries(self.path).items()}
 
     def _of_shards(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
         if not (folder / INDEX_NAME).is_file():
@@ -57,11 +58,23 @@ class Weights:
         for file in sorted(set(places.values())):
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder}: no {file} here, which {INDEX_NAME} names")
-            entries |= {name: (folder / file, entry) for name, entry in _entries(folder / file).items()}
+            entries |= {name: (folder / file, entry) for name, entry in self._entries(folder / file).items()}
         wrong = [name for name, file in places.items() if name not in entries or entries[name][0].name != file]
         extra = [name for name in entries if name not in places]
         if wrong or extra:
             raise ValueError(f"{self.path}: tensors are not where it says: missing {wrong[:5]}, unexpected {extra[:5]}")
+        return entries
+
+    def _entries(self, path: Path) -> dict[str, Entry]:
+        entries, metadata = read_header(path)
+        if metadata.get("format") in ("tf", "flax"):
+            kind = metadata["format"]
+            raise ValueError(f"{path}: format must be 'pt', got {kind!r}, which has names and shapes of its own")
+        shared = parse_object(metadata.get(SHARED, "{}").encode(), str(path))
+        if not all(isinstance(other, str) for other in shared.values()):
+            raise ValueError(f"{path}: {SHARED} must be names of tensors, got {shared}")
+        prefix = self.layout.prefix
+        self.shared |= {name.removeprefix(prefix): other.removeprefix(prefix) for name, other in shared.items()}
         return entries
 
     def check_layers(self, layers: int) -> None:
@@ -116,20 +129,19 @@ class Weights:
         return pf.float64 if any(entry.dtype == "F64" for _, entry in self.entries.values()) else pf.float32
 
     def fill(self, model: Model) -> Model:
-        """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory."""
+        """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory.
+
+        What was one tensor when it was saved is one again.
+        """
+        names = {self.layout.stored_name(name): name for name in model.state_dict()}
+        for name, other in self.shared.items():
+            if name in names and other in names:
+                model.share(names[name], names[other])
         for name, tensor in model.state_dict().items():
             path, entry = self.entries[self.layout.stored_name(name)]
             with open(path, "rb") as file:
                 _read_into(tensor, file, entry, self.layout.is_transposed(name))
         return model
-
-
-def _entries(path: Path) -> dict[str, Entry]:
-    entries, metadata = read_header(path)
-    if metadata.get("format") in ("tf", "flax"):
-        kind = metadata["format"]
-        raise ValueError(f"{path}: format must be 'pt', got {kind!r}, which has names and shapes of its own")
-    return entries
 
 
 def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:

@@ -142,7 +142,7 @@ class BERT(Pretrained):
         ids = read_ids("BERT", ids, self.config.context_length, device)
         if lengths is not None:
             lengths = pf.tensor(read_lengths("BERT", lengths, *ids.shape), device=device)
-        segments = np.zeros(ids.shape, np.int64) if segments is None else read_int64("BERT", "segments", segments)
+        segments = np.zeros(ids.shape, np.int64) if segments is None else read_int64("BERT", "segments", segments, None)
         if segments.shape != tuple(ids.shape):
             raise ValueError(f"BERT: segments must be {tuple(ids.shape)} as ids are, got {segments.shape}")
         places = pf.tensor(np.arange(ids.shape[1]), device=device)
@@ -215,7 +215,7 @@ class BertClassifier(Pretrained):
         problem, classes = self.config.problem_type, self.config.num_labels
         if not is_single_label("BertClassifier", problem, classes, labels):
             return soft_loss("BertClassifier", problem, self(ids, segments, lengths), labels)
-        labels = pf.tensor(read_int64("BertClassifier", "labels", labels), device=self.classifier.device)
+        labels = pf.tensor(read_int64("BertClassifier", "labels", labels, None), device=self.classifier.device)
         return ops.cross_entropy(self(ids, segments, lengths), labels)
 
 

@@ -62,7 +62,8 @@ class Pretrained(nn.Module):
         names = {name: self.layout.written_name(name) for name in state}
         transposed = {names[name] for name in state if self.layout.is_transposed(name)}
         tensors = {names[name]: state[name] for name in state}
-        formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config)
+        shared = {names[name]: names[other] for name, other in self.shared_names().items()}
+        formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config, shared)
 
     @classmethod
     def from_pretrained(

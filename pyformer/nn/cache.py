@@ -118,6 +118,15 @@ class KVCache:
             raise ValueError(f"KVCache: length must be from 0 to {self.length.tolist()}, got {length.tolist()}")
         self._set_length(length.copy())
 
+    def mark(self) -> np.ndarray:
+        """What `go_back` takes the cache back to, after steps, while no row joins or leaves."""
+        return self.length
+
+    def go_back(self, mark: np.ndarray) -> None:
+        """Takes the rows back to where they were at `mark`."""
+        self._set_length(mark)
+        self.starts = self.ends
+
     def keep(self, rows: Any) -> None:
         """Goes on with these rows in this order; the others leave, and one that is named twice is there twice."""
         rows = plain_array("KVCache", rows, np.int64)

@@ -34,6 +34,10 @@ PF_INLINE Vec<float> load_widened(const BFloat16* p, int64_t n) {
   return widened(_mm256_maskz_loadu_epi16(__mmask16((1u << n) - 1u), p));
 }
 PF_INLINE __m256i rounded_bfloat16(Vec<float> x) {
+#if defined(__AVX512BF16__)
+  constexpr int kDenormal = 0x20;  // the instruction takes them for zeros
+  if (_mm512_fpclass_ps_mask(x.r, kDenormal) == 0) return (__m256i)_mm512_cvtneps_pbh(x.r);
+#endif
   const __m512i bits = _mm512_castps_si512(x.r), one = _mm512_set1_epi32(1);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
   const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);

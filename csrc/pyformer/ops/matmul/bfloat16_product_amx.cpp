@@ -12,13 +12,31 @@ namespace pyformer::PF_ISA {
 // ---- the CPU's tiles ------------------------------------------------------------------------------------------
 
 // The compiler's own intrinsics do not say that they read memory, so it may move stores past them.
-#define PF_TILE_LOAD(tile, base, stride) \
-  asm volatile("tileloadd (%0,%1,1), %%tmm" #tile::"r"(base), "r"(int64_t(stride)) : "memory")
-#define PF_TILE_STORE(tile, base, stride) \
-  asm volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(base), "r"(int64_t(stride)) : "memory")
-#define PF_TILE_ZERO(tile) asm volatile("tilezero %%tmm" #tile::)
+template <int tile>
+static PF_INLINE void load_tile(const void* base, int64_t stride) {
+  asm volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"i"(tile), "r"(base), "r"(stride) : "memory");
+}
+template <int tile>
+static PF_INLINE void store_tile(void* base, int64_t stride) {
+  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" ::"i"(tile), "r"(base), "r"(stride) : "memory");
+}
+template <int tile>
+static PF_INLINE void zero_tile() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(tile));
+}
 // c += a b
-#define PF_TILE_MULTIPLY(c, a, b) asm volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c::)
+template <int c, int a, int b>
+static PF_INLINE void multiply_tiles() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(c), "i"(a), "i"(b));
+}
+// One that lies packed. What passes by once is to drive nothing out of L1.
+template <int tile, bool passes>
+static PF_INLINE void load_operand(const char* base) {
+  if constexpr (passes)
+    asm volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" ::"i"(tile), "r"(base), "r"(int64_t(64)) : "memory");
+  else
+    load_tile<tile>(base, 64);
+}
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -38,44 +56,49 @@ struct AmxUnit {
     ~Task() { asm volatile("tilerelease" ::); }
   };
 
-  template <bool two_rows, bool two_cols>
+  template <bool two_rows, bool two_cols, bool rows_pass>
   static void multiply(const char* a, const char* b, int64_t steps, float* c, int64_t c_stride, bool fresh) {
     const int64_t c_bytes = c_stride * 4;
     float* const below = c + 16 * c_stride;
     if (fresh) {
-      PF_TILE_ZERO(0);
-      PF_TILE_ZERO(1);
-      PF_TILE_ZERO(2);
-      PF_TILE_ZERO(3);
+      zero_tile<0>();
+      zero_tile<1>();
+      zero_tile<2>();
+      zero_tile<3>();
     } else {
-      PF_TILE_LOAD(0, c, c_bytes);
-      if constexpr (two_cols) PF_TILE_LOAD(1, c + 16, c_bytes);
-      if constexpr (two_rows) PF_TILE_LOAD(2, below, c_bytes);
-      if constexpr (two_rows && two_cols) PF_TILE_LOAD(3, below + 16, c_bytes);
+      load_tile<0>(c, c_bytes);
+      if constexpr (two_cols) load_tile<1>(c + 16, c_bytes);
+      if constexpr (two_rows) load_tile<2>(below, c_bytes);
+      if constexpr (two_rows && two_cols) load_tile<3>(below + 16, c_bytes);
     }
     for (int64_t s = 0; s < steps; ++s) {
-      PF_TILE_LOAD(4, a, 64);
-      PF_TILE_LOAD(6, b, 64);
-      if constexpr (two_rows) PF_TILE_LOAD(5, a + kTileBytes, 64);
-      if constexpr (two_cols) PF_TILE_LOAD(7, b + kTileBytes, 64);
-      PF_TILE_MULTIPLY(0, 4, 6);
-      if constexpr (two_cols) PF_TILE_MULTIPLY(1, 4, 7);
-      if constexpr (two_rows) PF_TILE_MULTIPLY(2, 5, 6);
-      if constexpr (two_rows && two_cols) PF_TILE_MULTIPLY(3, 5, 7);
+      load_operand<4, rows_pass>(a);
+      load_operand<6, !rows_pass>(b);
+      if constexpr (two_rows) load_operand<5, rows_pass>(a + kTileBytes);
+      if constexpr (two_cols) load_operand<7, !rows_pass>(b + kTileBytes);
+      multiply_tiles<0, 4, 6>();
+      if constexpr (two_cols) multiply_tiles<1, 4, 7>();
+      if constexpr (two_rows) multiply_tiles<2, 5, 6>();
+      if constexpr (two_rows && two_cols) multiply_tiles<3, 5, 7>();
       a += kRowStep;
       b += kColStep;
     }
-    PF_TILE_STORE(0, c, c_bytes);
-    if constexpr (two_cols) PF_TILE_STORE(1, c + 16, c_bytes);
-    if constexpr (two_rows) PF_TILE_STORE(2, below, c_bytes);
-    if constexpr (two_rows && two_cols) PF_TILE_STORE(3, below + 16, c_bytes);
+    store_tile<0>(c, c_bytes);
+    if constexpr (two_cols) store_tile<1>(c + 16, c_bytes);
+    if constexpr (two_rows) store_tile<2>(below, c_bytes);
+    if constexpr (two_rows && two_cols) store_tile<3>(below + 16, c_bytes);
+  }
+
+  template <bool rows_pass>
+  static auto function(bool two_rows, bool two_cols) {
+    return two_rows ? (two_cols ? multiply<true, true, rows_pass> : multiply<true, false, rows_pass>)
+                    : (two_cols ? multiply<false, true, rows_pass> : multiply<false, false, rows_pass>);
   }
 
   static void tile(const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows, int64_t cols,
-                   bool fresh) {
-    const auto function = rows > 16 ? (cols > 16 ? multiply<true, true> : multiply<true, false>)
-                                    : (cols > 16 ? multiply<false, true> : multiply<false, false>);
-    function(static_cast<const char*>(a), static_cast<const char*>(b), steps, c, c_stride, fresh);
+                   bool fresh, bool rows_pass) {
+    const auto f = rows_pass ? function<true>(rows > 16, cols > 16) : function<false>(rows > 16, cols > 16);
+    f(static_cast<const char*>(a), static_cast<const char*>(b), steps, c, c_stride, fresh);
   }
 
   // ---- packing ------------------------------------------------------------------------------------------------

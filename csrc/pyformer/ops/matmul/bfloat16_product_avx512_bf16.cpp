@@ -104,7 +104,7 @@ struct PairUnit {
   }
 
   static void tile(const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows, int64_t,
-                   bool fresh) {
+                   bool fresh, bool) {
     for (int64_t i = 0; fresh && i < rows; ++i)
       for (int64_t j = 0; j < kCols; j += 16) Vec<float>::zero().store(c + i * c_stride + j);
     const FlushDenormals mode;

@@ -16,17 +16,35 @@ struct FmaUnit {
   static constexpr int kVectors = 2;
   static constexpr int64_t kRows = kVectorBytes == 64 ? 7 : 3, kCols = kVectors * width;
   static constexpr int64_t kRowStep = kRows * kBFloat16Block * 4, kColStep = kCols * kBFloat16Block * 4;
-  static constexpr int64_t kBlockBytes = 256 << 10, kTaskProducts = 1 << 19;
+  static constexpr int64_t kBlockBytes = 512 << 10, kTaskProducts = 1 << 19;
   struct Task {};
 
-  static void pack(const BFloat16Vectors& v, int64_t k, int64_t panel_width, void* packed) {
+  // A step of rows is [kRows][32 k], so that rows along k need no turning; of columns [32 k][kCols].
+  static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) {
     float* to = static_cast<float*>(packed);
-    pack_panel(vector_of(v, 0), v.stride, v.k_stride, v.count, k, panel_width, to);
-    const int64_t padded = steps_of(k) * kBFloat16Block;
-    for (int64_t i = k * panel_width; i < padded * panel_width; ++i) to[i] = 0.0f;
+    for (int64_t start = 0; start < k; start += kBFloat16Block, to += kRows * kBFloat16Block)
+      for (int64_t j = 0; j < kBFloat16Block; j += width) pack_square(v, start + j, k - start - j, to + j);
   }
-  static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) { pack(v, k, kRows, packed); }
-  static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) { pack(v, k, kCols, packed); }
+  // `width` k from `start` on, of which `left` are there.
+  static PF_INLINE void pack_square(const BFloat16Vectors& v, int64_t start, int64_t left, float* to) {
+    const bool along = v.k_stride == 1;
+    const int64_t there = along ? v.count : left, length = along ? left : v.count;
+    const int64_t n = length < 0 ? 0 : length < width ? length : width;
+    const BFloat16* at = vector_of(v, 0) + start * v.k_stride;
+    Vec<float> r[width];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < width; ++i)
+      r[i] = i < there ? load_widened(at + i * (along ? v.stride : v.k_stride), n) : Vec<float>::zero();
+    if (!along) transpose(r);
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kRows; ++i) r[i].store(to + i * kBFloat16Block);
+  }
+  static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) {
+    float* to = static_cast<float*>(packed);
+    pack_panel(vector_of(v, 0), v.stride, v.k_stride, v.count, k, kCols, to);
+    const int64_t padded = steps_of(k) * kBFloat16Block;
+    for (int64_t i = k * kCols; i < padded * kCols; ++i) to[i] = 0.0f;
+  }
 
   // One block of 32 k: sum += (even chain) + (odd chain).
   template <int rows>
@@ -46,7 +64,7 @@ struct FmaUnit {
         for (int v = 0; v < kVectors; ++v) bv[v] = Vec<float>::load(b + (p + parity) * kCols + v * width);
 #pragma GCC unroll 8
         for (int i = 0; i < rows; ++i) {
-          const Vec<float> av = Vec<float>::broadcast(a[(p + parity) * kRows + i]);
+          const Vec<float> av = Vec<float>::broadcast(a[i * kBFloat16Block + p + parity]);
 #pragma GCC unroll 2
           for (int v = 0; v < kVectors; ++v) sum[parity][i][v] = fma(av, bv[v], sum[parity][i][v]);
         }
@@ -76,7 +94,7 @@ struct FmaUnit {
   }
 
   static void tile(const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows, int64_t,
-                   bool fresh) {
+                   bool fresh, bool) {
     for (int64_t i = 0; fresh && i < rows; ++i)
       for (int64_t j = 0; j < kCols; j += width) Vec<float>::zero().store(c + i * c_stride + j);
     const FlushDenormals mode;

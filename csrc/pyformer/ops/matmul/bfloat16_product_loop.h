@@ -5,8 +5,9 @@
 //   Unit::kBlockBytes, kTaskProducts    see the table
 //   Unit::Task                          an object that lives as long as a task
 //   Unit::pack_rows, pack_cols(source vectors, count, k, packed)
-//   Unit::tile(a, b, steps, c, c_stride, rows, cols, fresh)
-//       c = or += the sum of bfloat16_dot.h over `steps` blocks of 32 k; it may write all of kRows x kCols
+//   Unit::tile(a, b, steps, c, c_stride, rows, cols, fresh, rows_pass)
+//       c = or += the sum of bfloat16_dot.h over `steps` blocks of 32 k; it may write all of kRows x kCols. The next
+//       call comes with another a and the same b where rows_pass, else with another b.
 //
 // What happens to a finished sum is matmul_epilogue.h's, in float32; c is rounded once.
 #pragma once
@@ -102,7 +103,7 @@ struct BFloat16Loop {
     const int64_t col = col_panel * Unit::kCols, cols = left(col, Unit::kCols, g.n);
     if (g.last) prefetch_c(g, row, rows, col, cols);
     if (g.first && g.continue_sum) load_sums(g, sums, stride, row, rows, col, cols);
-    Unit::tile(a, b, steps_of(g.k), sums, stride, rows, cols, g.first && !g.continue_sum);
+    Unit::tile(a, b, steps_of(g.k), sums, stride, rows, cols, g.first && !g.continue_sum, !g.streams_rows);
     if (!g.last) return;
     g.wide_c ? store_sums<float>(g, sums, stride, row, rows, col, cols)
              : store_sums<BFloat16>(g, sums, stride, row, rows, col, cols);

@@ -213,12 +213,14 @@ Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
 static Array running_sums(const Array& x, View v, bool reverse) {
   const Array out = x.like(x.shape(), accumulator(x.dtype()));
   if (x.size() == 0) return out;
-  // A part of the axis at a time, so that Ctrl-C is noticed within a long one.
-  constexpr int64_t kPart = int64_t(1) << 18;
-  const int64_t rows = kPart / smaller(v.inner, RunningSums::kColumns);
-  for (int64_t first = 0; first < v.n; first += rows)
-    run("cumsum", &ReduceTable::running_sums, x,
-        RunningSums{v.outer, v.n, v.inner, first, smaller(v.n, first + rows), reverse, x.raw(), out.raw()});
+  const int64_t chains = (v.n + kChainLength - 1) / kChainLength;
+  const Array bases = chains > 1 ? out.like({v.outer, chains, v.inner}) : Array();
+  const RunningSums sums = {v.outer, v.n, v.inner, chains, reverse, x.raw(), bases.raw(), out.raw()};
+  if (chains > 1) {
+    run("cumsum", &ReduceTable::running_totals, x, sums);
+    run("cumsum", &ReduceTable::running_bases, bases, RunningBases{v.outer, chains, v.inner, reverse, bases.raw()});
+  }
+  run("cumsum", &ReduceTable::running_sums, x, sums);
   return out;
 }
 

@@ -3,7 +3,8 @@
 // Axes: absent reduces all; an empty list reduces none. Reduced axes that are neighbours count as one; groups that are
 // not are reduced one after another, the last group first.
 // Order of sums: the row-reduction rule over the group's indices, whichever axes those are and whatever is kept beside
-// them. mean divides the sum by the count once, at the end. cumsum is one chain.
+// them. mean divides the sum by the count once, at the end. A running sum is that of its chain, of 256 consecutive
+// indices, plus the sum of the chains before, which meet in the binary tree; so is its gradient, backwards.
 // max and min: NaN wins; among equal values the first one is the result and gets all of the gradient.
 // argmax and argmin give its index as int64.
 // Dtypes: all, but in mean only floats; integers and booleans have no gradient, their sums and cumsums are int64. Sums

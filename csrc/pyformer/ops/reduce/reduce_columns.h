@@ -53,6 +53,37 @@ static void sum_column_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
   }
 }
 
+// The running sums of `width` columns of one chain or, where not wanted, their last ones alone, in the place of bases.
+template <int width, bool wanted, class T, class Sum>
+static PF_INLINE void run_chain(const RunningSums& a, int64_t outer, int64_t chain, int64_t column) {
+  const int64_t begin = chain * kChainLength, end = smaller(a.n, begin + kChainLength);
+  const int64_t start = outer * a.n * a.inner + column;
+  const bool is_first = chain == (a.reverse ? a.chains - 1 : 0);
+  const auto x = in<T>(a.x) + start;
+  Sum* sums = static_cast<Sum*>(a.sums) + start;
+  Sum* base = a.bases ? static_cast<Sum*>(a.bases) + (outer * a.chains + chain) * a.inner + column : nullptr;
+  Sum sum[width] = {};
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t at = (a.reverse ? begin + end - 1 - i : i) * a.inner;
+    for (int c = 0; c < width; ++c) sum[c] = i == begin ? Sum(x[at + c]) : sum[c] + Sum(x[at + c]);
+    for (int c = 0; wanted && c < width; ++c) sums[at + c] = is_first ? sum[c] : base[c] + sum[c];
+  }
+  for (int c = 0; !wanted && c < width; ++c) base[c] = sum[c];
+}
+
+template <bool wanted, class T, class Sum>
+static void run_chains(const RunningSums& a, int64_t begin, int64_t end) {
+  constexpr int kWidth = 16;
+  const int64_t ranges = a.column_ranges();
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t chain = item / ranges % a.chains, outer = item / ranges / a.chains;
+    int64_t column = item % ranges * a.kColumns;
+    const int64_t stop = smaller(a.inner, column + a.kColumns);
+    for (; column + kWidth <= stop; column += kWidth) run_chain<kWidth, wanted, T, Sum>(a, outer, chain, column);
+    for (; column < stop; ++column) run_chain<1, wanted, T, Sum>(a, outer, chain, column);
+  }
+}
+
 // x takes the place of best; the first of equal values stays, and the first NaN.
 template <class T, bool minimum>
 static PF_INLINE bool wins(T x, T best) {

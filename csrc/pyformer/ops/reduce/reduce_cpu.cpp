@@ -131,15 +131,18 @@ namespace pyformer {
 template <>
 const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr ReduceTable table = {.sum_blocks = {{sum_blocks<float>, sum_blocks<double>}},
-                                        .sum_tree = {},  // a tree of a few sums: the plain loop serves
-                                        .sum_integers = {},
-                                        .extreme_rows = {{extreme_rows<float>, extreme_rows<double>}},
-                                        .extreme_columns = {{extreme_columns<float>, extreme_columns<double>}},
-                                        .extreme_of_parts = {},
-                                        .spread = {{spread<float>, spread<double>}},
-                                        .scatter = {},
-                                        .running_sums = {}};
+  static constexpr ReduceTable table = {
+      .sum_blocks = {{sum_blocks<float>, sum_blocks<double>}},
+      .sum_tree = {},  // a tree of a few sums: the plain loop serves
+      .sum_integers = {},
+      .extreme_rows = {{extreme_rows<float>, extreme_rows<double>}},
+      .extreme_columns = {{extreme_columns<float>, extreme_columns<double>}},
+      .extreme_of_parts = {},
+      .spread = {{spread<float>, spread<double>}},
+      .scatter = {},
+      .running_totals = {{run_chains<false, float, float>, run_chains<false, double, double>}},
+      .running_sums = {{run_chains<true, float, float>, run_chains<true, double, double>}},
+      .running_bases = {}};
   return table;
 }
 }  // namespace pyformer

@@ -89,17 +89,28 @@ struct Scatter {
   int64_t grain() const { return grain_of_rows(1); }
 };
 
-// Elements [first, last) of running sums along n, or of those from the end backwards. Work item: a range of kColumns of
-// the inner elements of one outer index.
+// Running sums along n, or from its end backwards: each is that of its chain of 256 plus the base of the chain. Work
+// item: a range of kColumns of the inner elements of one chain of one outer index.
 struct RunningSums {
   static constexpr int64_t kColumns = 1024;
-  int64_t outer, n, inner, first, last;
+  int64_t outer, n, inner, chains;
   bool reverse;
   const void* x;  // (outer, n, inner)
+  void* bases;    // (outer, chains, inner); running_totals writes the chains' sums here; null if chains is 1
   void* sums;     // (outer, n, inner)
   int64_t column_ranges() const { return (inner + kColumns - 1) / kColumns; }
-  int64_t items() const { return outer * column_ranges(); }
-  int64_t grain() const { return grain_of_rows((last - first) * smaller(inner, kColumns)); }
+  int64_t items() const { return outer * chains * column_ranges(); }
+  int64_t grain() const { return grain_of_rows(smaller(n, kChainLength) * smaller(inner, kColumns)); }
+};
+
+// Work item: one column. The sums of chains become their bases: sums of the chains before (in reverse, behind), which
+// meet in the binary tree.
+struct RunningBases {
+  int64_t outer, chains, inner;
+  bool reverse;
+  void* bases;  // (outer, chains, inner)
+  int64_t items() const { return outer * inner; }
+  int64_t grain() const { return grain_of_rows(chains); }
 };
 
 struct ReduceTable {
@@ -112,7 +123,8 @@ struct ReduceTable {
   PerDtype<Kernel<ExtremeOfParts>> extreme_of_parts;
   PerDtype<Kernel<Spread>> spread;
   PerDtype<Kernel<Scatter>> scatter;
-  PerDtype<Kernel<RunningSums>> running_sums;
+  PerDtype<Kernel<RunningSums>> running_totals, running_sums;
+  PerDtype<Kernel<RunningBases>> running_bases;  // of accumulators
 };
 
 }  // namespace pyformer

@@ -2,10 +2,18 @@
 // Formulas and summation order are those of rms_norm_ref.cpp, term by term. Source: Zhang, Sennrich 2019, eq. 4.
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
-#include "pyformer/base/reduce.h"
+#include "pyformer/base/norm.h"
 #include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
+
+template <class T>
+static NormRow<T> statistics_of(const T* x, int64_t C, double eps) {
+  return in_fitting_units<T>(
+             eps, [&](T scale) { return rms_statistics(scale, sum_squares(x, C, scale) / T(C), eps); },
+             [&] { return lanes_largest(x, C, T(0)); })
+      .row;
+}
 
 template <class T, bool has_weight>
 static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
@@ -14,22 +22,18 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
-    const T square = lanes_reduce<T>(C,
-                                     [&](int64_t i, int64_t n, const Lanes<T>& sum) {
-                                       const Lanes<T> v = load_lanes(x + i, n);
-                                       return fma(v, v, sum);
-                                     }) /
-                     T(C);
-    const T rstd = reciprocal_root(square + T(a.eps));
-    const Vec<T> rstd_vec = Vec<T>::broadcast(rstd);
-    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
-      const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
-      if constexpr (has_weight)
-        return xhat * load_vec(weight + i, n);
-      else
-        return xhat;
+    const NormRow<T> statistics = statistics_of(x, C, a.eps);
+    with_form<NormForm::rms>(statistics, [&]<NormForm form>() {
+      const Normalizer<Vec<T>, form> normalizer(statistics);
+      write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
+        const Vec<T> xhat = normalizer(load_vec(x + i, n));
+        if constexpr (has_weight)
+          return xhat * load_vec(weight + i, n);
+        else
+          return xhat;
+      });
     });
-    static_cast<T*>(a.rstd)[row] = rstd;
+    static_cast<NormRow<T>*>(a.statistics)[row] = statistics;
   }
   if (a.nontemporal) nontemporal_fence();
 }
@@ -43,17 +47,18 @@ static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
 }
 
 // One pass over a row adds its terms of dweight and takes the row mean; a second writes dx.
-template <class T>
+template <class T, NormForm form>
 static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
   const int64_t C = a.cols;
   const T* weight = static_cast<const T*>(a.weight);
   const T* dout = static_cast<const T*>(a.dout) + row * C;
   const T* x = static_cast<const T*>(a.x) + row * C;
-  const Lanes<T> rstd = Lanes<T>::broadcast(static_cast<const T*>(a.rstd)[row]);
+  const NormRow<T>& statistics = static_cast<const NormRow<T>*>(a.statistics)[row];
+  const Normalizer<Lanes<T>, form> normalizer(statistics);
   const T mean_gx = lanes_reduce<T>(C,
                                     [&](int64_t i, int64_t n, const Lanes<T>& sum) {
                                       const Lanes<T> d = load_lanes(dout + i, n);
-                                      const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
+                                      const Lanes<T> xhat = normalizer(load_lanes(x + i, n));
                                       if (dweight)
                                         store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
                                       return fma(weight ? d * load_lanes(weight + i, n) : d, xhat, sum);
@@ -61,12 +66,12 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
                     T(C);
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
-  const Vec<T> mean = Vec<T>::broadcast(mean_gx), rstd_vec = rstd.v[0];
+  const Vec<T> mean = Vec<T>::broadcast(mean_gx);
+  const Normalizer<Vec<T>, form> narrow(statistics);
   write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
-    const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
-    return rstd_vec * (g - xhat * mean);  // (1)
+    return narrow.gradient(g, narrow(load_vec(x + i, n)), mean);  // (1)
   });
 }
 
@@ -77,7 +82,9 @@ static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
     T* dweight = a.dweight ? static_cast<T*>(a.dweight) + chunk * C : nullptr;
     for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = T(0);
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
-    for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight);
+    for (int64_t row = chunk * a.kRowChunk; row < last; ++row)
+      with_form<NormForm::rms>(static_cast<const NormRow<T>*>(a.statistics)[row],
+                               [&]<NormForm form>() { backward_row<T, form>(a, row, dweight); });
   }
   if (a.nontemporal) nontemporal_fence();
 }
