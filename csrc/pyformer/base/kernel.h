@@ -62,6 +62,7 @@ constexpr int64_t grain_of_rows(int64_t cols) {
 // The size in bytes from which an output is written by non-temporal stores, which go past the caches and save the
 // read-for-ownership of each line. An output that a product reads next is written so from 8 MiB on, as products hide
 // their reads behind arithmetic; any other output only where it is too large for a cache to hold it until it is read.
-constexpr int64_t kNontemporalToProducts = int64_t(8) << 20, kNontemporalToAll = int64_t(32) << 20;
+constexpr int64_t kNontemporalToProducts = int64_t(8) << 20;
+constexpr int64_t kNontemporalToAll = int64_t(32) << 20;
 
 }  // namespace pyformer
