@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,11 @@ from pyformer.generation.sampling import Sampler
 
 # Packing a weight reads and writes it once, as much as a few tokens do.
 PACK_FROM_TOKENS = 4
+
+
+def _release(projections: Sequence[nn.Projection]) -> None:
+    for projection in projections:
+        projection.release()
 
 
 @dataclass
@@ -35,7 +41,8 @@ class Decoder:
         decoder.remove(first)
 
     `model` is a LanguageModel: it has `longest`, `new_cache` and `next_logits`. The state of the texts is here, none
-    in the model, so each thread can have a decoder of the same one.
+    in the model, so each thread can have a decoder of the same one. While there are rows, the model's weights are
+    packed, which takes their memory again.
     """
 
     def __init__(self, model: Any) -> None:
@@ -44,6 +51,7 @@ class Decoder:
         self._running: list[_Row] = []  # in the order of the cache's rows
         self._waiting: list[_Row] = []  # for the first reading of their windows
         self._added, self._room = 0, 0
+        self._packed: weakref.finalize | None = None
 
     @property
     def rows(self) -> list[int]:
@@ -60,9 +68,7 @@ class Decoder:
         if not tokens:
             raise ValueError("Decoder: expected a prompt of at least one token, got none")
         if new_tokens is None or new_tokens >= PACK_FROM_TOKENS:
-            for module in self.model.modules():
-                if isinstance(module, nn.Projection):
-                    module.pack()
+            self._pack()
         window = tokens if len(tokens) <= self.model.longest else self._half(tokens)
         self._room = max(self._room, min(self.model.longest, len(window) + (new_tokens or 0)))
         self._waiting.append(_Row(self._added, tokens, window, sampler))
@@ -75,6 +81,29 @@ class Decoder:
             raise ValueError(f"Decoder: row must be one of {self.rows}, got {row}")
         self._waiting = [r for r in self._waiting if r.number != row]
         self._keep([i for i, r in enumerate(self._running) if r.number != row])
+        if not self._waiting and not self._running:
+            self._unpack()
+
+    def close(self) -> None:
+        """Ends all rows."""
+        self._waiting, self._running = [], []
+        self._cache = self.model.new_cache()
+        self._unpack()
+
+    def _pack(self) -> None:
+        """Packs the weights, unless this decoder holds them packed, until `_unpack` or until this decoder is gone."""
+        if self._packed is None:
+            held: list[nn.Projection] = []
+            self._packed = weakref.finalize(self, _release, held)
+            self._packed.atexit = False
+            for module in self.model.modules():
+                if isinstance(module, nn.Projection) and module.hold():
+                    held.append(module)
+
+    def _unpack(self) -> None:
+        if self._packed is not None:
+            self._packed()
+            self._packed = None
 
     def step(self) -> dict[int, int]:
         """The next token of every row, by its number; {} if there are none.

@@ -58,7 +58,22 @@ def _run(
     stops: frozenset[int],
     stream: Callable[[int, int], Any],
 ) -> list[list[int]]:
-    texts, decoder = [list(prompt) for prompt in prompts], Decoder(model)
+    decoder = Decoder(model)
+    try:
+        return _continue(decoder, prompts, samplers, max_new_tokens, stops, stream)
+    finally:
+        decoder.close()
+
+
+def _continue(
+    decoder: Decoder,
+    prompts: list[list[int]],
+    samplers: list[Sampler],
+    max_new_tokens: int,
+    stops: frozenset[int],
+    stream: Callable[[int, int], Any],
+) -> list[list[int]]:
+    texts = [list(prompt) for prompt in prompts]
     if max_new_tokens:
         for prompt, sampler in zip(prompts, samplers, strict=True):
             decoder.add(prompt, sampler, max_new_tokens)

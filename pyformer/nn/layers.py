@@ -13,7 +13,7 @@ from pyformer import _core, ops
 from pyformer.nn import init
 from pyformer.nn.module import Module, inferring
 
-_packing = threading.Lock()
+_packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
 
 
@@ -51,7 +51,9 @@ class Projection(Module):
     form the matrix is read.
 
     `pack` adds a copy that many small products read fastest. It serves while no gradient is recorded, follows writes
-    into the weight, and goes when training goes on; it is neither copied nor pickled. The bits are the same.
+    into the weight, and goes when training goes on; it is neither copied nor pickled. The bits are the same. It does
+    not see what is written through an array that shares the weight's memory, as `numpy()` gives: call `unpack` then.
+    `hold` adds it for as long as somebody holds it, as generation does while it runs.
 
     Raises:
         TypeError: a dtype does not fit (when called).
@@ -71,6 +73,7 @@ class Projection(Module):
     weight: pf.Tensor
     bias: pf.Tensor | None = None
     _packed: tuple[_core.PackedLinear, pf.Tensor, pf.Tensor | None] | None = None
+    _holders = 0
 
     @property
     def dtype(self) -> pf.DType:
@@ -95,6 +98,22 @@ class Projection(Module):
         """Drops the packed copy."""
         object.__setattr__(self, "_packed", None)
 
+    def hold(self) -> bool:
+        """Makes the packed copy and keeps it until `release`; False, with nothing to release, if `pack` made it."""
+        with _packing:
+            if self._holders == 0 and self._packed is not None:
+                return False
+            self.pack()
+            object.__setattr__(self, "_holders", self._holders + 1)
+            return True
+
+    def release(self) -> None:
+        """Ends one `hold`; the packed copy goes with the last."""
+        with _packing:
+            object.__setattr__(self, "_holders", self._holders - 1)
+            if self._holders == 0:
+                self.unpack()
+
     def packed(self) -> _core.PackedLinear | None:
         """The packed copy where it may serve, which is where no gradient is recorded."""
         kept = self._packed
@@ -118,7 +137,7 @@ class Projection(Module):
         return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_packed", "_holders")}
 
 
 class Linear(Projection):
@@ -164,7 +183,7 @@ class Linear(Projection):
 
         Args:
             x: (..., in), of the parameters' dtype.
-            activation: None, "gelu", "gelu_tanh", "relu" or "silu".
+            activation: None, "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
             residual: (..., out), or None.
             norm: a LayerNorm or RMSNorm that x goes through first; its result is not kept for backward where no
                 activation and no residual follows.
