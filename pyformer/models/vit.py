@@ -30,7 +30,7 @@ class ViTConfig(Config):
         hidden_dim: of the MLPs, 4 embed_dim by default.
         dropout: probability.
         layer_norm_epsilon: added to variances.
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
 
     Raises:
         ValueError: a value makes no model.
