@@ -172,7 +172,7 @@ COMPUTES = {
     r"Sampler\.__call__|_highest|_nucleus": "chooses a token: integers and comparisons, sums in float64",
     r"fresh_seed": "a seed of two random numbers",
     r"StateModel\.next_logits": "puts rows back in order",
-    r"Ends\.\w+": "where rows end: places and booleans",
+    r"(Ends|Recurrent)\.\w+": "where rows end: places and booleans",
     r"LSTM\.\w+|LiquidNetwork\.\w+": "prepares targets and lengths, which come as NumPy arrays",
     r"attention_weights": "which keys a query may see: booleans",
     r"MultiScaleRetention\._parallel": "distances between positions",
