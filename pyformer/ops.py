@@ -50,12 +50,12 @@ def rope_frequencies(dim: int, base: float = 10000.0, scaling: Mapping[str, Any]
         raise TypeError(f"rope_frequencies: scaling must be a mapping, got {type(scaling).__name__}")
     if not 0.0 < base <= sys.float_info.max:
         raise ValueError(f"rope_frequencies: base must be above 0 and finite, got {base}")
-    # NumPy's own powers differ from one instruction set to another.
-    frequencies = _ops.power(float(base), _core.tensor(-np.arange(0, dim, 2) / dim)).numpy()
-    return _core.tensor(frequencies if scaling is None else _scaled(frequencies, scaling))
+    # NumPy's own powers differ from one instruction set to another, and its quotients with the host's rounding.
+    frequencies = _ops.power(float(base), _core.tensor(-np.arange(0.0, dim, 2.0)) / float(dim))
+    return frequencies if scaling is None else _scaled(frequencies, scaling)
 
 
-def _scaled(frequencies: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
+def _scaled(frequencies: _core.Tensor, scaling: Mapping[str, Any]) -> _core.Tensor:
     kind = scaling.get("rope_type", scaling.get("type"))
     names = {
         "default": (),
@@ -70,12 +70,13 @@ def _scaled(frequencies: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
     if kind == "default":
         return frequencies
     if kind == "linear":
-        return frequencies / values[0]
-    factor, low, high, length = values
+        return frequencies / float(values[0])
+    factor, low, high, length = (float(value) for value in values)
     if low >= high:
         raise ValueError(f"rope_frequencies: low_freq_factor must be below high_freq_factor, got {low} and {high}")
     # Waves shorter than length / high stay, those longer than length / low are stretched, between both a mixture.
-    kept = np.clip((length * frequencies / (2.0 * math.pi) - low) / (high - low), 0.0, 1.0)
+    kept = (length * frequencies / (2.0 * math.pi) - low) / (_core.tensor(high, dtype="float64") - low)
+    kept = _ops.minimum(_ops.maximum(kept, 0.0), 1.0)
     return frequencies * (kept + (1.0 - kept) / factor)
 
 

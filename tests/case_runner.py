@@ -9,6 +9,9 @@ import pyformer as pf
 from pyformer import _core
 
 DTYPES = ["float32", "float64"]
+# Sets that are avx512 but for products of bfloat16, which test_bfloat16_product.py compares.
+PRODUCT_ISAS = ("avx512_bf16", "amx")
+VECTOR_ISAS = [isa for isa in _core.supported_isas() if isa not in ("ref", *PRODUCT_ISAS)]
 
 
 def as_tuple(value):

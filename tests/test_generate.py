@@ -288,6 +288,53 @@ def test_training_mode_of_state_models_does_not_drop_out():
     assert all(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("name", ["gpt", "lstm"])
+@pytest.mark.parametrize("broken", ["model", "sampler"])
+def test_a_decoder_goes_on_after_an_exception(name, broken):
+    """No row reads or draws twice; a row whose logits are no numbers can be removed."""
+    from pyformer.generation import Decoder, Sampler
+    from pyformer.models import by_name
+
+    class Stop(BaseException):
+        pass
+
+    pf.manual_seed(0)
+    sizes = {"vocab_size": 20, "context_length": 16, "num_layers": 2, "num_heads": 2, "embed_dim": 8}
+    model = by_name.language_model(name, by_name.language_config(name, **sizes))
+
+    def fail(step):
+        """Before the model has read or after it; before the first row's token is drawn or before the second's."""
+
+        def failing(*args):
+            if broken == "sampler" and step >= 2 and args[2] == 0:
+                return original(*args)
+            if broken == "model" and step % 2:
+                original(*args)
+            raise Stop
+
+        owner, method = (type(model), "next_logits") if broken == "model" else (Sampler, "__call__")
+        original = getattr(owner, method)
+        return pytest.MonkeyPatch.context(), owner, method, failing
+
+    def texts(breaks):
+        decoder, found = Decoder(model), {}
+        decoder.add([1, 2, 3], Sampler(seed=1))
+        for step in range(6):
+            if step == 2:
+                decoder.add([4, 5], Sampler(seed=2))
+            if step in breaks:
+                context, *changes = fail(step)
+                with context as patch:
+                    patch.setattr(*changes)
+                    with pytest.raises(Stop):
+                        decoder.step()
+            for row, token in decoder.step().items():
+                found.setdefault(row, []).append(token)
+        return found
+
+    assert texts(breaks=range(6)) == texts(breaks=())
+
+
 @pytest.fixture
 def fresh_model():
     pf.manual_seed(1)

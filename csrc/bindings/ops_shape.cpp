@@ -83,6 +83,7 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   py::list indices;
   for (const py::handle& k : key) {
     const bool is_list = py::isinstance<py::list>(k) || py::isinstance<py::tuple>(k);
+    refuse_lossy("index", k);
     py::array array;
     try {
       array = call_method(numpy, "asarray", k);
@@ -149,6 +150,8 @@ static Tensor get_item(const Tensor& x, const py::object& key) {
 
 // array[key] = value. NumPy would read None as NaN, and numbers out of text.
 static void assign(const py::array& array, const py::object& key, const py::object& value) {
+  refuse_lossy("x[i] = v", key);
+  refuse_lossy("x[i] = v", value);
   const py::array values = call_method(py::module_::import("numpy"), "asarray", value);
   const std::string kinds = "biuf";
   if (kinds.find(values.dtype().kind()) == kinds.npos)

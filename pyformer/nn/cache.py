@@ -9,6 +9,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, ops
+from pyformer.arrays import plain_array
 
 
 class LayerCache:
@@ -99,7 +100,7 @@ class KVCache:
         ValueError unless each count is from 0 to `tokens`.
         """
         if counts is not None:
-            counts = np.asarray(counts, np.int64)
+            counts = plain_array("KVCache", counts, np.int64)
             if counts.shape != (self.rows,) or (self.rows and not 0 <= counts.min() <= counts.max() <= tokens):
                 raise ValueError(f"KVCache: counts must be ({self.rows},) from 0 to {tokens}, got {counts.tolist()}")
         self.reserve(self.longest + tokens)
@@ -112,14 +113,23 @@ class KVCache:
 
     def truncate(self, length: Any) -> None:
         """Takes rows back to `length` tokens, an int or integers (rows,); ValueError where there are fewer."""
-        length = np.broadcast_to(np.asarray(length, np.int64), self.length.shape)
+        length = np.broadcast_to(plain_array("KVCache", length, np.int64), self.length.shape)
         if (length < 0).any() or (length > self.length).any():
             raise ValueError(f"KVCache: length must be from 0 to {self.length.tolist()}, got {length.tolist()}")
         self._set_length(length.copy())
 
+    def mark(self) -> np.ndarray:
+        """What `go_back` takes the cache back to, after steps, while no row joins or leaves."""
+        return self.length
+
+    def go_back(self, mark: np.ndarray) -> None:
+        """Takes the rows back to where they were at `mark`."""
+        self._set_length(mark)
+        self.starts = self.ends
+
     def keep(self, rows: Any) -> None:
         """Goes on with these rows in this order; the others leave, and one that is named twice is there twice."""
-        rows = np.asarray(rows, np.int64)
+        rows = plain_array("KVCache", rows, np.int64)
         if np.array_equal(rows, np.arange(self.rows)):
             return
         index = self._indices(rows)

@@ -11,7 +11,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import Module, inferring
+from pyformer.nn.module import MODULE, Module
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
@@ -89,10 +89,10 @@ class Projection(Module):
         """Makes the packed copy, unless there is one of the tensors that are here now."""
         with _packing:
             kept = self._packed
-            if kept is None or kept[1] is not self.weight or kept[2] is not self.bias:
-                kept = (_core.PackedLinear(self.weight, self.bias), self.weight, self.bias)
+            if kept is None or not kept.holds(self.weight, self.bias):
+                kept = _core.PackedLinear(self.weight, self.bias)
                 object.__setattr__(self, "_packed", kept)
-            return kept[0]
+            return kept
 
     def unpack(self) -> None:
         """Drops the packed copy."""
@@ -123,7 +123,7 @@ class Projection(Module):
             if self.training:
                 self.unpack()
             return None
-        return kept[0] if kept[1] is self.weight and kept[2] is self.bias else self.pack()
+        return kept if kept.holds(self.weight, self.bias) else self.pack()
 
     def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
         """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
@@ -137,7 +137,7 @@ class Projection(Module):
         return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_packed", "_holders")}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_packed", "_holders")}
 
 
 class Linear(Projection):
@@ -355,7 +355,7 @@ class Dropout(Module):
     @property
     def active(self) -> bool:
         """Whether it drops anything now."""
-        return self.training and self.p > 0.0 and not inferring()
+        return self.training and self.p > 0.0
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """x (...) with elements dropped in training."""
@@ -494,7 +494,7 @@ class ModuleList(Module):
         return self._length
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter([module for _, module in self._own(MODULE)])
 
     def __getitem__(self, index: int) -> Module:
         if not -self._length <= index < self._length:
