@@ -172,8 +172,7 @@ def count_targets(model: Any, batch: Sequence[np.ndarray]) -> int:
     """How many targets of a batch count in the model's loss.
 
     The model says so if it has a method `count_targets`, which takes the arguments of its loss. Otherwise it is the
-    size of the second array, the targets, without those that are -100 where they are integers; of a batch of one array,
-    the size of that.
+    size of the second array, the targets, or of the only one, without those that are -100 where they are integers.
     """
     own = getattr(model, "count_targets", None)
     if own is not None:
