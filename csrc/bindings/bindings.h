@@ -173,6 +173,8 @@ T argument(const char* op, const char* expected, py::handle value) {
   }
 }
 
+Array on_cpu(const Array& array);  // tensor.cpp; without the GIL, as it may have to wait for a device
+
 // interop.cpp
 Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad);
 Tensor tensor_sharing(const py::object& data);

@@ -12,6 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import nn
 from pyformer.models.config import Config
+from pyformer.models.inputs import read_floats
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import StateModel
 
@@ -152,12 +153,15 @@ class LiquidNetwork(Pretrained):
             ValueError: a shape doesn't fit.
             TypeError: a dtype doesn't fit.
         """
-        elapsed = None if elapsed is None else pf.asarray(elapsed)
-        return self.head(self.cells(pf.asarray(x), elapsed=elapsed)[0])
+        elapsed = None if elapsed is None else self._read("elapsed", elapsed)
+        return self.head(self.cells(self._read("x", x), elapsed=elapsed)[0])
 
     def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs), a scalar."""
-        out, targets = self(x, elapsed), pf.asarray(targets)
+        out, targets = self(x, elapsed), self._read("targets", targets)
         if tuple(targets.shape) != tuple(out.shape):
             raise ValueError(f"LiquidNetwork: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
         return (out - targets).square().mean()
+
+    def _read(self, name: str, values: Any) -> pf.Tensor:
+        return read_floats("LiquidNetwork", name, values, self.head)

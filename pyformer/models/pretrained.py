@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import pyformer as pf
 from pyformer import formats, nn
 from pyformer.models.config import Config
 
@@ -69,9 +70,13 @@ class Pretrained(nn.Module):
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: a file is damaged, or config.json and the weights don't fit together.
-            TypeError: a value in config.json or a tensor has the wrong type.
+            ValueError: a file is damaged, or config.json and the weights don't fit together, or the device is not
+                there.
+            TypeError: a value in config.json or a tensor has the wrong type, or dtype is no float dtype.
         """
+        # Module.to would take a name that is no dtype's for a device's.
+        dtype = None if dtype is None else pf.zeros(0, dtype=dtype, device="cpu").dtype
+        device = None if device is None else pf.device(device)
         config = cls.read_config(formats.read_config(folder))
         weights = formats.Weights(folder, cls.layout)
         weights.check_layers(getattr(config, "num_layers", 0))
@@ -81,8 +86,9 @@ class Pretrained(nn.Module):
         with nn.init.skip():
             model = cls(config, **options)
         model.to(weights.dtype() if dtype is None else dtype)
-        weights.fill(model)
-        return (model if device is None else model.to(device)).eval()
+        if device is not None:
+            model.to(device)
+        return weights.fill(model).eval()
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
