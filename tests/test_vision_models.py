@@ -462,8 +462,8 @@ def test_a_stop_takes_back_what_batch_norms_saw(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_half_precision_model_takes_pictures_of_numpy(dtype):
-    model = models.ConvNet(models.ConvNetConfig()).to(dtype)
-    pictures = np.random.default_rng(0).random((2, *PICTURE), np.float32)
+    model = ConvNet(KINDS["convnet"][1]).to(dtype).eval()
+    pictures = np.random.default_rng(0).random((2, CHANNELS, SIZE, SIZE), np.float32)
     assert model(pictures).tolist() == model(pf.tensor(pictures).to(dtype)).tolist()
     for wrong in (pf.tensor(pictures), pictures.astype(np.float64)):
         with pytest.raises(TypeError, match=f"must be {dtype}"):
