@@ -7,6 +7,11 @@ from pkgutil import extend_path
 # In a checkout the compiled core is not here but in the installed package.
 __path__ = extend_path(__path__, __name__)
 
+from pyformer import starting as _starting
+
+if _starting.is_command():
+    _starting.listen()
+
 from pyformer import _core, cuda, ops
 from pyformer._core import (
     DType,
@@ -103,6 +108,7 @@ def show_config() -> str:
     lines = [
         f"pyformer {__version__}",
         f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",
+        f"bfloat16 products: {_core.bfloat16_isa()}",
         f"threads: {get_num_threads()}",
         f"devices: {_devices()}",
     ]

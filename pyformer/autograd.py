@@ -9,6 +9,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import Tensor
+from pyformer.effects import note_owner, noted
 
 
 class _GradMode(threading.local):
@@ -172,7 +173,7 @@ class _Checkpoint(Function):
     def forward(ctx: Context, fn: Callable, _anchor: Tensor, *args: Any) -> Any:
         ctx.fn, ctx.args = fn, args
         ctx.save_for_backward(*(a for a in args if isinstance(a, Tensor)))
-        result, ctx.streams = _core.record_streams(fn, *args)
+        result, ctx.streams, ctx.notes = noted(fn, *args)
         return result
 
     @staticmethod
@@ -182,12 +183,13 @@ class _Checkpoint(Function):
         for arg, needed in zip(args, ctx.needs_input_grad[2:], strict=True):
             if needed:
                 arg.requires_grad = True
-        with enable_grad():
-            outputs = _core.replay_streams(ctx.streams, ctx.fn, *args)
-        outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
-        pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
-        if pairs:
-            _core.backward_many([o for o, _ in pairs], [d for _, d in pairs])
+        with ctx.notes.undone():
+            with enable_grad():
+                outputs = _core.replay_streams(ctx.streams, ctx.fn, *args)
+            outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+            pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
+            if pairs:
+                _core.backward_many([o for o, _ in pairs], [d for _, d in pairs])
         return (
             None,
             None,
@@ -198,9 +200,14 @@ class _Checkpoint(Function):
 def checkpoint(fn: Callable, *args: Any) -> Any:
     """fn(*args) without keeping what happens inside: backward runs fn again. Less memory, more time, the same bits.
 
+    Running again has no effect of its own on modules and random numbers: modules that fn calls are meanwhile as they
+    were before the first time (modes, buffers and other attributes), batch norm moves its running statistics once, and
+    dropout draws the same numbers. Anything else that fn does besides its result, such as adding to a list, happens
+    again.
+
     Args:
-        fn: a pure function of its tensor arguments and of parameters that it closes over. Dropout inside draws the
-            same numbers again. A parameter or a mode that has changed in between is not noticed.
+        fn: a function of its tensor arguments, and of modules and parameters that it closes over. A parameter that has
+            changed in between is not noticed.
         args: its arguments.
 
     Returns:
@@ -222,6 +229,7 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
     if not callable(fn):
         raise TypeError(f"checkpoint: expected a function, got {type(fn).__name__}")
     if not _core.grad_enabled():
+        note_owner(fn)
         return fn(*args)
     # Parameters reach fn by closure, so its result must be recorded even if no argument requires a gradient.
     anchor = _core.zeros(requires_grad=True)

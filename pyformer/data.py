@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pyformer.arrays import refuse_mask
+
 VALIDATION_FRACTION = 0.1
 MAX_TEXT_BYTES = 4 << 30
 CHUNK_BYTES = 1 << 20
@@ -155,6 +157,7 @@ def sample_batch(
         >>> ids.shape, (targets - ids).tolist()
         ((2, 4), [[1, 1, 1, 1], [1, 1, 1, 1]])
     """
+    refuse_mask("sample_batch", tokens)
     # Philox makes four numbers a count.
     block, skipped = divmod(first, 4)
     generator = np.random.Philox(key=seed, counter=[block, 0, step, 0])
@@ -184,6 +187,7 @@ def validation_batches(
         >>> [ids[:, 0].tolist() for ids, targets in batches]
         [[0, 12], [24, 36]]
     """
+    refuse_mask("validation_batches", tokens)
     windows = (tokens.size - 1) // context_length
     used = min(windows, batch * count)
     starts = np.arange(used, dtype=np.int64) * windows // used * context_length

@@ -54,12 +54,13 @@ def rope_frequencies(
         raise TypeError(f"rope_frequencies: scaling must be a mapping, got {type(scaling).__name__}")
     if not 0.0 < base <= _sys.float_info.max:
         raise ValueError(f"rope_frequencies: base must be above 0 and finite, got {base}")
-    # NumPy's own powers differ from one instruction set to another.
-    frequencies = _ops.power(float(base), _core.tensor(-np.arange(0, dim, 2) / dim, device="cpu")).numpy()
-    return _core.tensor(frequencies if scaling is None else _scaled(frequencies, scaling), device=device)
+    # NumPy's own powers differ from one instruction set to another, and its quotients with the host's rounding.
+    exponents = _core.tensor(-np.arange(0.0, dim, 2.0), device="cpu") / float(dim)
+    frequencies = _ops.power(float(base), exponents)
+    return _core.asarray(frequencies if scaling is None else _scaled(frequencies, scaling), device=_core.device(device))
 
 
-def _scaled(frequencies: np.ndarray, scaling: _abc.Mapping[str, _Any]) -> np.ndarray:
+def _scaled(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any]) -> _core.Tensor:
     kind = scaling.get("rope_type", scaling.get("type"))
     names = {
         "default": (),
@@ -74,12 +75,14 @@ def _scaled(frequencies: np.ndarray, scaling: _abc.Mapping[str, _Any]) -> np.nda
     if kind == "default":
         return frequencies
     if kind == "linear":
-        return frequencies / values[0]
-    factor, low, high, length = values
+        return frequencies / float(values[0])
+    factor, low, high, length = (float(value) for value in values)
     if low >= high:
         raise ValueError(f"rope_frequencies: low_freq_factor must be below high_freq_factor, got {low} and {high}")
     # Waves shorter than length / high stay, those longer than length / low are stretched, between both a mixture.
-    kept = np.clip((length * frequencies / (2.0 * _math.pi) - low) / (high - low), 0.0, 1.0)
+    span = _core.tensor(high, dtype="float64", device="cpu") - low
+    kept = (length * frequencies / (2.0 * _math.pi) - low) / span
+    kept = _ops.minimum(_ops.maximum(kept, 0.0), 1.0)
     return frequencies * (kept + (1.0 - kept) / factor)
 
 

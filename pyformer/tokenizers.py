@@ -8,21 +8,32 @@ whichever kind was saved.
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from pyformer import formats
+from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer
+from pyformer.token_checks import checked_ids, encode_text
 
-FILE_NAME = "tokenizer.json"
 MAX_FILE_BYTES = 1 << 28
-ENCODE_CHUNK_CHARACTERS = 1 << 16
-MAX_PENDING_TOKENS = 16
+PIECE = 1 << 20  # of what is done at once, between two looks for Ctrl-C
+
+
+__all__ = [
+    "FILE_NAME",
+    "BPETokenizer",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "StreamDecoder",
+    "Tokenizer",
+    "WordTokenizer",
+    "load",
+]
 
 
 class StreamDecoder(Protocol):
@@ -99,7 +110,7 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """Returns int32 (n,), n the length of `text` in UTF-8. ValueError for a lone surrogate."""
-        data = _encode_text("ByteTokenizer.encode", text, "utf-8")
+        data = encode_text("ByteTokenizer.encode", text, "utf-8")
         return np.frombuffer(data, dtype=np.uint8).astype(np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -107,7 +118,7 @@ class ByteTokenizer:
 
         ValueError for an id outside 0..255.
         """
-        array = _checked_ids("ByteTokenizer.decode", ids, self.vocab_size)
+        array = checked_ids("ByteTokenizer.decode", ids, self.vocab_size)
         return array.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def stream_decoder(self) -> StreamDecoder:
@@ -156,7 +167,10 @@ class CharTokenizer:
     @classmethod
     def train(cls, text: str) -> CharTokenizer:
         """Returns a tokenizer of the characters that `text` uses. ValueError if it is empty."""
-        return cls("".join(sorted(set(text))))
+        seen: set[str] = set()
+        for start in range(0, len(text), PIECE):
+            seen.update(text[start : start + PIECE])
+        return cls("".join(sorted(seen)))
 
     @property
     def vocab_size(self) -> int:
@@ -165,21 +179,28 @@ class CharTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """Returns int32 (len(text),). ValueError names the first character not in the vocabulary."""
-        codes = _code_points("CharTokenizer.encode", text)
+        if not isinstance(text, str):
+            raise TypeError(f"CharTokenizer.encode: expected str, got {type(text).__name__}")
+        ids = np.empty(len(text), np.int32)
+        for start in range(0, len(text), PIECE):
+            self._encode_piece(text[start : start + PIECE], start, ids[start : start + PIECE])
+        return ids
+
+    def _encode_piece(self, piece: str, start: int, ids: np.ndarray) -> None:
+        codes = _code_points("CharTokenizer.encode", piece, start)
         size = self._id_of_code.size
-        ids = self._id_of_code[np.minimum(codes, size - 1)]
+        ids[:] = self._id_of_code[np.minimum(codes, size - 1)]
         unknown = (ids < 0) | (codes >= size)
         if unknown.any():
             position = int(unknown.argmax())
             raise ValueError(
-                f"CharTokenizer.encode: character {text[position]!r} (U+{ord(text[position]):04X}) at "
-                f"position {position} is not in the vocabulary of {self.vocab_size} characters"
+                f"CharTokenizer.encode: character {piece[position]!r} (U+{ord(piece[position]):04X}) at "
+                f"position {start + position} is not in the vocabulary of {self.vocab_size} characters"
             )
-        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`. ValueError for an id outside the vocabulary."""
-        array = _checked_ids("CharTokenizer.decode", ids, self.vocab_size)
+        array = checked_ids("CharTokenizer.decode", ids, self.vocab_size)
         return self._codes[array].astype("<u4").tobytes().decode("utf-32-le")
 
     def stream_decoder(self) -> StreamDecoder:
@@ -236,16 +257,18 @@ class WordTokenizer:
 
     def split(self, text: str) -> list[str]:
         """The words and signs of a text, in order."""
-        return self._pattern.findall(text.lower())
+        return [match.group() for match in self._pattern.finditer(text.lower())]
 
     def encode(self, text: str) -> np.ndarray:
         """Returns int32 (n,), n the number of words and signs. ValueError for a lone surrogate."""
-        _encode_text("WordTokenizer.encode", text, "utf-8")
-        return np.array([self._ids.get(word, self.unknown) for word in self.split(text)], np.int32)
+        encode_text("WordTokenizer.encode", text, "utf-8")
+        # One by one, so that Ctrl-C is heard between two.
+        words = (match.group() for match in self._pattern.finditer(text.lower()))
+        return np.fromiter((self._ids.get(word, self.unknown) for word in words), np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the words of `ids` with spaces between them. ValueError for an id outside the vocabulary."""
-        array = _checked_ids("WordTokenizer.decode", ids, self.vocab_size)
+        array = checked_ids("WordTokenizer.decode", ids, self.vocab_size)
         return " ".join(self.words[number] for number in array)
 
     def stream_decoder(self) -> StreamDecoder:
@@ -258,102 +281,12 @@ class WordTokenizer:
         formats.write_json_atomic(Path(folder) / FILE_NAME, content)
 
 
-class BPETokenizer:
-    """Byte-pair encoding by the `tokenizers` library (extra `[hf]`), saved in that library's format.
-
-    Args:
-        tokenizer: a `tokenizers.Tokenizer`; `train` and `from_json` make one.
-
-    Raises:
-        ImportError: `train` or `from_json` without the extra `[hf]`.
-        ValueError: the file is no tokenizer, or `train` gets no text or a vocab_size below 256.
-
-    Source: Sennrich, Haddow, Birch 2016, "Neural machine translation of rare words with subword units".
-
-    Example:
-        >>> tokenizer = pf.tokenizers.BPETokenizer.train("low lower lowest " * 20, vocab_size=262)
-        >>> ids = tokenizer.encode("lowest low")
-        >>> len(ids) < len("lowest low"), tokenizer.decode(ids)
-        (True, 'lowest low')
-    """
-
-    kind = "bpe"
-    unit = "token"
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._splits_at_spaces = _splits_at_spaces(json.loads(tokenizer.to_str()))
-
-    @classmethod
-    def train(cls, text: str, vocab_size: int = 2048) -> BPETokenizer:
-        """Learns a byte-level vocabulary of at most `vocab_size` tokens from `text`.
-
-        ValueError if `vocab_size` is below 256 or `text` is empty; ImportError without `[hf]`.
-        """
-        if vocab_size < 256:
-            raise ValueError(f"BPETokenizer.train: vocab_size must be at least 256, got {vocab_size}")
-        if not text:
-            raise ValueError("BPETokenizer.train: expected text, got none")
-        _encode_text("BPETokenizer.train", text, "utf-8")
-        library = _tokenizers_library()
-        tokenizer = library.Tokenizer(library.models.BPE())
-        tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = library.decoders.ByteLevel()
-        trainer = library.trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(_chunks_at_spaces(text), trainer=trainer)
-        return cls(tokenizer)
-
-    @classmethod
-    def from_json(cls, text: str) -> BPETokenizer:
-        """Opens the content of a `tokenizer.json` of that library. ValueError if it is not one."""
-        library = _tokenizers_library()
-        try:
-            return cls(library.Tokenizer.from_str(text))
-        except (KeyboardInterrupt, SystemExit, MemoryError):
-            raise
-        except BaseException as error:  # a panic of the Rust library derives from BaseException only
-            raise ValueError(f"not a tokenizer of the tokenizers library: {error}") from None
-
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens there are."""
-        return int(self._tokenizer.get_vocab_size())
-
-    def encode(self, text: str) -> np.ndarray:
-        """Returns int32 (n,). ValueError for a lone surrogate."""
-        _encode_text("BPETokenizer.encode", text, "utf-8")
-        chunks = list(_chunks_at_spaces(text)) if self._splits_at_spaces else [text]
-        encodings = self._tokenizer.encode_batch(chunks, add_special_tokens=False)
-        parts = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of `ids`; bytes that are not UTF-8 become U+FFFD.
-
-        ValueError for an unknown id.
-        """
-        array = _checked_ids("BPETokenizer.decode", ids, self.vocab_size)
-        return str(self._tokenizer.decode(array.tolist(), skip_special_tokens=False))
-
-    def stream_decoder(self) -> StreamDecoder:
-        """Returns a decoder that emits text once its last character is complete."""
-        return _BPEStreamDecoder(self)
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `tokenizer.json` into `folder`."""
-        data = self._tokenizer.to_str().encode("utf-8")
-        formats.write_bytes_atomic(Path(folder) / FILE_NAME, data)
-
-
 def load(folder: str | os.PathLike[str]) -> Tokenizer:
     """Opens the tokenizer saved in a folder, whichever kind it is; a `tokenizer.json` of Hugging Face's, too.
 
     Args:
-        folder: where `save` wrote `tokenizer.json`.
+        folder: where `save` wrote `tokenizer.json`. The `tokenizer_config.json` beside one of Hugging Face's is read,
+            too: it may say that texts begin with a token (`BPETokenizer.encode` with `special_tokens`).
 
     Returns:
         A Tokenizer.
@@ -376,8 +309,16 @@ def load(folder: str | os.PathLike[str]) -> Tokenizer:
         raise ValueError(f"{path}: not a usable tokenizer file: {error}") from None
 
 
+# What the files of our own kinds hold besides type and version.
+_KEYS: dict[Any, set[str]] = {"byte": set(), "char": {"characters"}, "word": {"words", "unknown", "cut"}}
+
+
 def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
     kind = content.get("type")
+    if isinstance(kind, str) and kind in _KEYS:
+        version, extra = content.get("version", 1), sorted(set(content) - {"type", "version"} - _KEYS[kind])
+        if version != 1 or extra:
+            raise ValueError(f"expected version 1 of type {kind!r}, got version {version!r} and the unknown {extra}")
     if kind == "byte":
         return ByteTokenizer()
     if kind == "char":
@@ -391,7 +332,9 @@ def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
             raise ValueError("'words' must be a list and 'cut' a string")
         return WordTokenizer(words, content.get("unknown", -1), cut)
     if kind is None and isinstance(content.get("model"), dict):
-        return BPETokenizer.from_json(path.read_text(encoding="utf-8"))
+        settings = path.with_name(SETTINGS_NAME)
+        read = formats.read_json(settings, MAX_FILE_BYTES) if settings.is_file() else None
+        return BPETokenizer.from_json(path.read_text(encoding="utf-8"), read)
     raise ValueError(f"expected type 'byte', 'char' or 'word' or a model of the tokenizers library, got type {kind!r}")
 
 
@@ -433,82 +376,5 @@ class _WordStreamDecoder:
         return ""
 
 
-class _BPEStreamDecoder:
-    """Decodes a short window with each token: a token's text may depend on the one before it."""
-
-    def __init__(self, tokenizer: BPETokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._before: list[int] = []
-        self._pending: list[int] = []
-
-    def push(self, token: int) -> str:
-        self._pending.append(token)
-        text = self._pending_text()
-        if text.endswith("\ufffd") and len(self._pending) < MAX_PENDING_TOKENS:
-            return ""
-        self._before, self._pending = self._pending, []
-        return text
-
-    def finish(self) -> str:
-        return self._pending_text() if self._pending else ""
-
-    def _pending_text(self) -> str:
-        before = self._tokenizer.decode(self._before)
-        return self._tokenizer.decode(self._before + self._pending)[len(before) :]
-
-
-def _tokenizers_library() -> Any:
-    try:
-        import tokenizers
-    except ImportError:
-        raise ImportError("BPETokenizer: needs the tokenizers library: pip install 'pyformer[hf]'") from None
-    return tokenizers
-
-
-def _splits_at_spaces(content: dict[str, Any]) -> bool:
-    """Whether a cut before white space never changes the tokens: long texts then go in parallel."""
-    pre_tokenizer = content.get("pre_tokenizer") or {}
-    return (
-        pre_tokenizer.get("type") == "ByteLevel"
-        and not pre_tokenizer.get("add_prefix_space")
-        and bool(pre_tokenizer.get("use_regex", True))
-        and not content.get("normalizer")
-        and not content.get("added_tokens")
-    )
-
-
-def _chunks_at_spaces(text: str) -> Iterator[str]:
-    """Pieces of about ENCODE_CHUNK_CHARACTERS, cut where white space follows something else."""
-    start = 0
-    while start < len(text):
-        end = min(start + ENCODE_CHUNK_CHARACTERS, len(text))
-        while end < len(text) and not (text[end].isspace() and not text[end - 1].isspace()):
-            end += 1
-        yield text[start:end]
-        start = end
-
-
-def _encode_text(name: str, text: str, encoding: str) -> bytes:
-    if not isinstance(text, str):
-        raise TypeError(f"{name}: expected str, got {type(text).__name__}")
-    try:
-        return text.encode(encoding)
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        raise ValueError(f"{name}: lone surrogate U+{code:04X} at position {error.start} is not text") from None
-
-
-def _code_points(name: str, text: str) -> np.ndarray:
-    return np.frombuffer(_encode_text(name, text, "utf-32-le"), dtype="<u4").astype(np.int64)
-
-
-def _checked_ids(name: str, ids: Iterable[int], vocab_size: int) -> np.ndarray:
-    array = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
-    if array.size == 0:
-        return np.empty(0, dtype=np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"{name}: expected integers (n,), got {array.dtype} {array.shape}")
-    outside = (array < 0) | (array >= vocab_size)
-    if outside.any():
-        raise ValueError(f"{name}: id {array[outside.argmax()]} is outside 0..{vocab_size - 1}")
-    return array.astype(np.int64)
+def _code_points(name: str, text: str, start: int = 0) -> np.ndarray:
+    return np.frombuffer(encode_text(name, text, "utf-32-le", start), dtype="<u4").astype(np.int64)

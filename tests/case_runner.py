@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from tolerance import Exact, probe
+from tolerance import Exact, probe, round_to
 
 import pyformer as pf
 from pyformer import _core
 
 DTYPES = ["float32", "float64"]
+# Sets that are avx512 but for products of bfloat16, which test_bfloat16_product.py compares.
+PRODUCT_ISAS = ("avx512_bf16", "amx")
+VECTOR_ISAS = [isa for isa in _core.supported_isas() if isa not in ("ref", *PRODUCT_ISAS)]
 
 
 def as_tuple(value):
@@ -44,15 +47,16 @@ def run_pyformer(case, arrays, backward=True):
     return values, grads
 
 
-def run_torch(case, arrays, torch):
-    """Outputs, then gradients, of the case's torch function, as NumPy arrays."""
+def run_torch(case, arrays, torch, dout_dtype="float32"):
+    """Outputs, then gradients, of the case's torch function, as NumPy arrays; `dout_dtype` can hold what is sent
+    back."""
     tensors = {k: torch.tensor(v, requires_grad=k in case.grads) for k, v in arrays.items()}
     outputs = as_tuple(case.torch(torch, **tensors))
     values = [o.detach().numpy() for o in outputs]
     if case.grads:
         wanted = [o for o in outputs if o.requires_grad]
         douts = projections([o.detach().numpy() for o in wanted], "float32")
-        torch.autograd.backward(wanted, [torch.tensor(d.astype("float64")) for d in douts])
+        torch.autograd.backward(wanted, [torch.tensor(round_to(d, dout_dtype)) for d in douts])
     for key in case.grads:
         grad = tensors[key].grad
         values.append(np.zeros_like(arrays[key]) if grad is None else grad.numpy())

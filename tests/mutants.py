@@ -62,11 +62,15 @@ def unsaved(op: str, captured: str, variable: str, case: str) -> Mutant:
 
 SAVED = "test_saved_inputs.py::test_a_write_after_forward_is_noticed_or_changes_nothing"
 ORACLE = "test_oracle.py::test_against_torch"
+BFLOAT16 = "test_bfloat16_product.py::test_each_set_uses_its_own_kernels"
 STEP = "test_one_step.py::"
 PLACES = "test_dropout_places.py::test_places"
 GRADIENTS = "test_model_gradients.py::"
 BEFORE = GRADIENTS + "test_a_token_changes_nothing_before_it_and_something_from_it_on"
 OPTIMISERS = "test_optim.py::test_ten_steps_equal_torch"
+
+BPE_PIECES = "test_bpe.py::test_pieces_give_the_tokens_of_the_whole"
+BPE_WORDS = "test_bpe.py::test_cuts_within_a_word_that_would_change_tokens_are_not_made"
 
 PYTHON = [
     # the training step
@@ -113,7 +117,10 @@ PYTHON = [
         "test_training.py::test_the_mean_of_the_last_weights_is_kept",
     ),
     mutant(
-        "evaluation with dropout", "    model.eval()\n    try:", "    try:", STEP + "test_evaluation_is_without_dropout"
+        "evaluation with dropout",
+        "    try:\n        with nn.inference():\n            yield",
+        "    try:\n        yield",
+        STEP + "test_evaluation_is_without_dropout",
     ),
     mutant(
         "targets are the ids",
@@ -162,6 +169,56 @@ PYTHON = [
         "min(1.0, step / warmup_steps)",
         "test_optim.py::test_schedules",
     ),
+    # files, text and the terminal
+    mutant(
+        "byte pairs: a cut within a word is not checked",
+        "if before is not None and before.last and not self",
+        "if False and not self",
+        BPE_WORDS,
+    ),
+    mutant("byte pairs: a cut amid white space", "and not text[begin + at - 1].isspace()", "", BPE_PIECES),
+    mutant(
+        "byte pairs: a control character is white space",
+        r"[\S\x1c-\x1f](?=[^\S\x1c-\x1f])",
+        r"\S(?=\s)",
+        BPE_PIECES,
+    ),
+    mutant(
+        "a tied head is never looked at",
+        "or not weights.has_own_head()",
+        "or True",
+        "test_said.py::test_a_head_of_its_own_is_used_though_the_config_says_tied",
+    ),
+    mutant(
+        "stderr that fails fails the work",
+        "with contextlib.suppress(OSError, ValueError):\n            self._stream.write(text)",
+        "self._stream.write(text)",
+        "test_terminal.py::test_the_library_trains_on_where_stderr_is_gone",
+    ),
+    mutant(
+        "metrics that can't be written fail the run",
+        "except OSError as error:\n            self._torn = True",
+        "except ZeroDivisionError as error:\n            self._torn = True",
+        "test_terminal.py::test_training_goes_on_where_metrics_and_curve_cannot_be_written",
+    ),
+    mutant(
+        "a prompt with a dash is an option",
+        'result.append(argument if text is None else f"{name}={SHIELD}{text}")',
+        "result += [argument] if equals else [name, *([] if text is None else [text])]",
+        "test_terminal.py::test_any_text_is_a_prompt",
+    ),
+    mutant(
+        "generation without the start token",
+        "tokenizer.encode(text, special_tokens=True)",
+        "tokenizer.encode(text)",
+        "test_terminal.py::test_a_folder_of_llama_goes_on_as_in_transformers",
+    ),
+    mutant(
+        "masks in lists are dropped",
+        "if isinstance(values, (list, tuple)):\n        return any(",
+        "if False:\n        return any(",
+        "test_interop.py::test_a_mask_is_never_dropped",
+    ),
     # models and layers
     mutant(
         "GPT without embedding dropout",
@@ -184,9 +241,51 @@ PYTHON = [
     ),
     mutant(
         "dropout in evaluation",
-        "return self.training and self.p > 0.0 and not inferring()",
-        "return self.p > 0.0 and not inferring()",
+        "return self.training and self.p > 0.0",
+        "return self.p > 0.0",
         PLACES + "[GPT]",
+    ),
+    mutant(
+        "modes of inference that modules don't see",
+        'return self.__dict__.get("training", True) and not inferring()',
+        'return self.__dict__.get("training", True)',
+        "test_modes.py::test_a_module_of_ones_own_sees_evaluation_within_inference",
+    ),
+    mutant(
+        "a checkpoint counts twice",
+        "        _set_attributes(self.changes)\n",
+        "",
+        "test_modes.py::test_recomputation_has_no_second_effect",
+    ),
+    mutant(
+        "a row's backward direction begins in the padding",
+        "x = ends.zeroed(ends.flipped(x) if backwards else x)",
+        "x = ends.zeroed(x)",
+        "test_padding.py::test_a_row_that_ends_early_is_read_as_alone",
+    ),
+    mutant(
+        "gaps backwards are those of the observation itself",
+        "(self._ends - self._places) % self._ends",
+        "(self._ends - 1 - self._places) % self._ends",
+        "test_padding.py::test_reading_backwards_takes_the_gap_to_the_next_in_time",
+    ),
+    mutant(
+        "logged losses are means of means",
+        "total = sum(loss * targets for loss, targets in self._recent)",
+        "total = sum(loss for loss, _ in self._recent) / len(self._recent) * sum(n for _, n in self._recent)",
+        "test_padding.py::test_validation_and_logged_losses_weigh_by_targets",
+    ),
+    mutant(
+        "a copied module shares its register",
+        '"_kinds": dict(self._kinds)}',
+        '"_kinds": self._kinds}',
+        "test_sharing.py::test_a_shallow_copy_has_its_own_register",
+    ),
+    mutant(
+        "a master goes stale",
+        'elif "master" not in state or not _is_rounded(state["master"], p):',
+        'elif "master" not in state:',
+        "test_sharing.py::test_a_master_follows_weights_that_are_loaded",
     ),
     mutant(
         "attention layer sees what comes later",
@@ -249,7 +348,8 @@ CPP = [
     unsaved("gelu", "[x = save(x), form]", "x", "tanh-257"),
     unsaved(
         "layer_norm",
-        "[x = save(x), weight = save(weight), mean = r.mean, rstd = r.rstd](const Array& dout,",
+        'record("layer_norm", {x, weight, bias}, r.out,\n                '
+        "[x = save(x), weight = save(weight), statistics",
         "x",
         "5x17",
     ),
@@ -350,6 +450,18 @@ CPP = [
         "!a.counted ? a.count : *a.counted < 1 ? 1 : *a.counted",
         "!a.counted ? a.count : *a.counted + 1",
         f"{ORACLE}[cross_entropy-some-ignored]",
+    ),
+    mutant(
+        "bfloat16 by FMA: one chain for even and odd k",
+        "sum[parity][i][v] = fma(av, bv[v], sum[parity][i][v]);",
+        "sum[0][i][v] = fma(av, bv[v], sum[0][i][v]);",
+        f"{BFLOAT16}[avx2]",
+    ),
+    mutant(
+        "bfloat16 by FMA: denormals stay",
+        "_mm_setcsr(saved_ | 0x8040)",
+        "_mm_setcsr(saved_)",
+        f"{BFLOAT16}[avx2]",
     ),
 ]
 

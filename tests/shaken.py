@@ -22,11 +22,12 @@ CHOICES = {
 
 
 class Shaken(TorchDispatchMode):
-    """Within it, each float64 argument x of an op is x * (1 + step * z) with z normal, new each time."""
+    """Within it, each float64 argument x of an op is x * (1 + step * z) with z normal, new each time, or x + step * z
+    if `added`."""
 
-    def __init__(self, seed: int, step: float) -> None:
+    def __init__(self, seed: int, step: float, added: bool = False) -> None:
         super().__init__()
-        self.random, self.step = random.Random(seed), step
+        self.random, self.step, self.added = random.Random(seed), step, added
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         read = _read(function)
@@ -40,7 +41,8 @@ class Shaken(TorchDispatchMode):
             return value
         count = value.numel()
         start = self.random.randrange(NOISE.numel() - count)
-        return value * NOISE[start : start + count].view(value.shape).mul(self.step).add_(1.0)
+        noise = NOISE[start : start + count].view(value.shape).mul(self.step)
+        return value + noise if self.added else value * noise.add_(1.0)
 
 
 @cache

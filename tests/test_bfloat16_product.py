@@ -1,12 +1,20 @@
-"""The documented sum of bfloat16's products (base/bfloat16_dot.h), against exact fractions."""
+"""The documented sum of bfloat16's products (base/bfloat16_dot.h), against exact fractions, and the same bits of it on
+every instruction set."""
 
 from __future__ import annotations
 
 import math
+import os
+import platform
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from case_runner import as_tuple, make_inputs, projections
+from cases import TEST_CASES
+from tolerance import same_bits
 
 import pyformer as pf
 from pyformer import _core, ops
@@ -62,6 +70,8 @@ REGIMES = {
     "around the smallest normal": lambda rng, shape: rng.standard_normal(shape) * 2.0 ** rng.integers(-66, -60, shape),
     "denormal operands": lambda rng, shape: rng.standard_normal(shape) * 2.0 ** rng.integers(-130, 3, shape),
 }
+# Those that have kernels for it; the portable one leaves it to ref.
+ISAS = [isa for isa in _core.supported_isas() if isa not in ("ref", "portable")]
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -132,3 +142,165 @@ def test_gradients_of_parameters_are_float32():
         grad = tensor.grad
         assert str(grad.dtype).endswith("float32")
         assert not np.array_equal(grad.to("bfloat16").to("float32").numpy(), grad.numpy())
+
+
+# ---- the sets that have kernels -----------------------------------------------------------------------------------
+
+
+def with_infinities(rng, shape):
+    """Also NaN, as infinity times 0 and infinity minus infinity."""
+    values = rng.standard_normal(shape)
+    values[rng.random(shape) < 0.02] = np.inf
+    values[rng.random(shape) < 0.01] = -np.inf
+    values[rng.random(shape) < 0.01] = np.nan
+    values[rng.random(shape) < 0.05] = 0.0
+    return values
+
+
+def near_the_largest(rng, shape):
+    return rng.standard_normal(shape) * 2.0 ** rng.integers(55, 65, shape)
+
+
+SHAPES = [
+    (1, 1, 1), (1, 40, 33), (7, 31, 5), (16, 32, 16), (17, 33, 31), (31, 64, 65), (33, 95, 32), (70, 129, 47), (3, 0, 4)
+]  # fmt: skip
+
+
+def stored(array: np.ndarray, transposed: bool) -> pf.Tensor:
+    return bfloat16(array.T.copy() if transposed else array)
+
+
+def results(a: np.ndarray, b: np.ndarray, *, ta=False, tb=False) -> list[np.ndarray]:
+    """The product rounded, and the gradients of a random dout, which are not."""
+    a, b = stored(a, ta), stored(b, tb)
+    a.requires_grad = b.requires_grad = True
+    out = ops.matmul(a, b, transpose_a=ta, transpose_b=tb)
+    out.backward(bfloat16(np.random.default_rng(5).standard_normal(out.shape)))
+    return [out.detach().to("float32").numpy(), a.grad.numpy(), b.grad.numpy()]
+
+
+def in_sets(run, isas=ISAS) -> dict[str, list[np.ndarray]]:
+    found = {}
+    for isa in ("ref", *isas):
+        _core.set_isa(isa)
+        found[isa] = run()
+    return found
+
+
+def assert_all_equal(found: dict[str, list[np.ndarray]], what=""):
+    for isa, values in found.items():
+        for i, (value, expected) in enumerate(zip(values, found["ref"], strict=True)):
+            assert same_bits(value, expected), f"{what}: result {i} of {isa} differs from ref's"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_each_set_uses_its_own_kernels(isa):
+    """Where the check at the start fails, another's stand in, and comparing sets would compare nothing."""
+    _core.set_isa(isa)
+    assert _core.bfloat16_isa() == isa
+
+
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+@pytest.mark.parametrize("regime", [*REGIMES, "infinities", "near the largest"])
+def test_products_have_the_same_bits_in_every_set(regime, ta, tb):
+    make = {"infinities": with_infinities, "near the largest": near_the_largest, **REGIMES}[regime]
+    for m, k, n in SHAPES:
+        rng = np.random.default_rng(m)
+        a, b = make(rng, (m, k)), make(rng, (k, n))
+        assert_all_equal(in_sets(lambda a=a, b=b: results(a, b, ta=ta, tb=tb)), f"{m} x {k} x {n}")
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(40, 5000, 45), (3, 2100, 90), (90, 2100, 3), (600, 70, 40), (40, 70, 600)])
+def test_long_sums_and_blocks(m, k, n):
+    rng = np.random.default_rng(m)
+    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
+    assert_all_equal(in_sets(lambda: results(a, b, ta=True)))
+    assert_all_equal(in_sets(lambda: results(a, b, tb=True)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads_batch_and_packing_change_nothing(isa):
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    a, weight = rng.standard_normal((300, 600)), bfloat16(rng.standard_normal((700, 600)))
+    pf.set_num_threads(1)
+    whole = ops.linear(bfloat16(a), weight).to("float32").numpy()
+    packed = _core.PackedLinear(weight)
+    for threads in (1, 2, 3, 7):
+        pf.set_num_threads(threads)
+        assert same_bits(ops.linear(bfloat16(a), weight).to("float32").numpy(), whole)
+        assert same_bits(packed(bfloat16(a)).to("float32").numpy(), whole)
+        for first, rows in ((0, 1), (5, 3), (17, 40), (150, 150)):
+            part = bfloat16(a[first : first + rows])
+            for run in (packed, lambda x: ops.linear(x, weight)):
+                assert same_bits(run(part).to("float32").numpy(), whole[first : first + rows])
+
+
+BFLOAT16_OPS = ("matmul", "linear", "mlp", "norm_linear", "linear_cross_entropy", "gru", "lstm", "cfc", "retention")
+
+
+def run_in_bfloat16(case) -> list[np.ndarray]:
+    """Outputs and gradients, in memory pre-filled with NaN between guard bands."""
+    _core.set_guard_mode(True)
+    tensors = {}
+    for key, value in make_inputs(case, "float32").items():
+        tensors[key] = bfloat16(value) if value.dtype.kind == "f" else pf.tensor(value)
+        tensors[key].requires_grad = key in case.grads
+    outputs = as_tuple(case.run(pf, **tensors))
+    wanted = [o for o in outputs if o.requires_grad]
+    douts = projections([o.detach().to("float32").numpy() for o in wanted], "float32")
+    _core.backward_many(wanted, [pf.tensor(d).to(o.dtype) for d, o in zip(douts, wanted, strict=True)])
+    values = [o.detach().to("float32").numpy().copy() for o in outputs]
+    values += [tensors[key].grad.to("float32").numpy().copy() for key in case.grads]
+    _core.set_guard_mode(False)
+    assert _core.guard_violations() == 0, f"{case.id}: wrote outside an array"
+    return values
+
+
+@pytest.mark.parametrize("case", [c for c in TEST_CASES if c.op in BFLOAT16_OPS], ids=lambda case: case.id)
+def test_cases_have_the_same_bits_in_every_set(case):
+    assert_all_equal(in_sets(lambda: run_in_bfloat16(case)), case.id)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_callers_float_mode_is_given_back(isa):
+    """Denormals are zeros within these products only."""
+    _core.set_isa(isa)
+    tiny = pf.tensor(np.full(4, 1e-40, np.float32))
+    ops.matmul(bfloat16(np.ones((40, 40))), bfloat16(np.ones((40, 40))))
+    assert (tiny * 1.0).numpy().tolist() == [np.float32(1e-40)] * 4
+    assert np.float32(1e-40) * np.float32(0.5) != 0
+    # A sum that the bias makes denormal stays one, as all that follows the sum is plain float32.
+    bias = bfloat16(np.full(40, 1e-39))
+    x, w = bfloat16(np.zeros((40, 40))), bfloat16(np.zeros((40, 40)))
+    assert same_bits(ops.linear(x, w, bias).to("float32").numpy(), np.tile(bias.to("float32").numpy(), (40, 1)))
+
+
+# ---- permission for AMX -------------------------------------------------------------------------------------------
+
+WITHOUT_PERMISSION = """
+import sys; sys.path[:0] = {path!r}
+from no_amx import deny_arch_prctl
+deny_arch_prctl()
+import pyformer as pf
+from pyformer import _core
+a = pf.tensor([[1.0, 2.0]]).to("bfloat16")
+print(_core.isa(), _core.bfloat16_isa(), *_core.supported_isas(), pf.ops.matmul(a, a, transpose_b=True).item())
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux" or platform.machine() != "x86_64", reason="AMX is x86's")
+def test_without_permission_amx_is_not_used(tmp_path):
+    script = tmp_path / "denied.py"
+    script.write_text(WITHOUT_PERMISSION.format(path=[p for p in sys.path if p]))
+    environment = {k: v for k, v in os.environ.items() if k != "PYFORMER_CPU_ISA"}
+    shown = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True)
+    isa, product_isa, *supported, value = shown.stdout.split()
+    assert "amx" not in (isa, product_isa, *supported)
+    assert isa in supported
+    assert float(value) == 5.0
+    asked = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env={**environment, "PYFORMER_CPU_ISA": "amx"}
+    )
+    assert "PYFORMER_CPU_ISA=amx: this CPU or build does not have it" in asked.stderr

@@ -164,6 +164,38 @@ def test_mlp_is_the_operations_that_it_is_made_of(activation, wanted, dtype, isa
     assert all(same_bits(a, b) for a, b in zip(results(apart), results(together), strict=True))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", _core.activations()[1:])
+def test_a_fused_activation_is_the_separate_one(name, dtype):
+    """Also where the gradient that comes back is infinite or NaN: what ReLU stops is 0, not 0 times infinity."""
+    separate = (lambda x: pf.ops.gelu(x, "tanh")) if name == "gelu_tanh" else getattr(pf.ops, name)
+    rng = np.random.default_rng(3)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in ((40, 20), (30, 20), (10, 30))]
+    dout, dhidden = (rng.choice([1.0, -1.0, 0.0, np.inf, -np.inf, np.nan], (40, n)).astype(dtype) for n in (10, 30))
+
+    def results(run, dout):
+        tensors = [pf.tensor(a, requires_grad=True) for a in arrays]
+        out = run(*tensors)
+        out.backward(pf.tensor(dout))
+        return [out.detach().numpy(), *(t.grad.numpy() for t in tensors if t.grad is not None)]
+
+    def linear(x, up, down):
+        return pf.ops.linear(x, up, activation=name)
+
+    def linear_apart(x, up, down):
+        return separate(pf.ops.linear(x, up))
+
+    def mlp(x, up, down):
+        return pf.ops.mlp(x, up, None, down, None, activation=name)
+
+    def mlp_apart(x, up, down):
+        return pf.ops.linear(separate(pf.ops.linear(x, up)), down)
+
+    for fused, apart, gradient in ((linear, linear_apart, dhidden), (mlp, mlp_apart, dout)):
+        for a, b in zip(results(fused, gradient), results(apart, gradient), strict=True):
+            assert same_bits(a, b)
+
+
 def test_long_sequences_over_threads():
     rng = np.random.default_rng(3)
     qkv = rng.standard_normal((1, 1500, 3, 2, 16)).astype("f")

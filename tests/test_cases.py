@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from case_runner import DTYPES, as_tuple, make_inputs, projections, run_pyformer
+from case_runner import DTYPES, VECTOR_ISAS, as_tuple, make_inputs, projections, run_pyformer
 from cases import TEST_CASES
 from tolerance import same_bits
 
 import pyformer as pf
 from pyformer import _core
 
-ISAS = [isa for isa in _core.supported_isas() if isa != "ref"]
 
-
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", VECTOR_ISAS)
 @pytest.mark.parametrize("case", TEST_CASES, ids=lambda case: case.id)
 def test_bits_equal_reference(case, isa):
     for dtype in DTYPES:

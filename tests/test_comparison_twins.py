@@ -37,8 +37,8 @@ def series(twin, x):
 
 
 def sentences(twin, ids, lengths):
-    there = torch.arange(ids.shape[1]) < lengths[:, None]
-    out = twin.cells(twin.words(ids) * there[:, :, None])[0]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(twin.words(ids), lengths, batch_first=True, enforce_sorted=False)
+    out = torch.nn.utils.rnn.pad_packed_sequence(twin.cells(packed)[0], batch_first=True, total_length=ids.shape[1])[0]
     return twin.head(torch.stack([row[:length].mean(0) for row, length in zip(out, lengths, strict=True)]))
 
 

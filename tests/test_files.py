@@ -192,7 +192,7 @@ def test_damaged_config(folder, name):
         ({"activation_function": ["relu"]}, ValueError, "activation_function"),
         ({"layer_norm_epsilon": "x"}, TypeError, "layer_norm_epsilon"),
         ({"resid_pdrop": 2.0}, ValueError, "dropout"),
-        ({"tie_word_embeddings": False}, ValueError, "tie_word_embeddings"),
+        ({"tie_word_embeddings": False}, ValueError, "lm_head.weight"),
         ({"scale_attn_by_inverse_layer_idx": True}, ValueError, "inverse_layer"),
         ({"eos_token_id": "end"}, TypeError, "eos_token_id"),
     ],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import models
+from pyformer import _core, models, nn
 from pyformer.generation import Decoder, Sampler
 from pyformer.models import GPT, GPTConfig
 
@@ -287,3 +288,126 @@ def test_training_mode_of_state_models_does_not_drop_out():
     one, two = (model.generate([[1]], 20, temperature=0).to("cpu").numpy() for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["gpt", "lstm"])
+@pytest.mark.parametrize("broken", ["model", "sampler"])
+def test_a_decoder_goes_on_after_an_exception(name, broken):
+    """No row reads or draws twice; a row whose logits are no numbers can be removed."""
+    from pyformer.generation import Decoder, Sampler
+    from pyformer.models import by_name
+
+    class Stop(BaseException):
+        pass
+
+    pf.manual_seed(0)
+    sizes = {"vocab_size": 20, "context_length": 16, "num_layers": 2, "num_heads": 2, "embed_dim": 8}
+    model = by_name.language_model(name, by_name.language_config(name, **sizes))
+
+    def fail(step):
+        """Before the model has read or after it; before the first row's token is drawn or before the second's."""
+
+        def failing(*args):
+            if broken == "sampler" and step >= 2 and args[2] == 0:
+                return original(*args)
+            if broken == "model" and step % 2:
+                original(*args)
+            raise Stop
+
+        owner, method = (type(model), "next_logits") if broken == "model" else (Sampler, "__call__")
+        original = getattr(owner, method)
+        return pytest.MonkeyPatch.context(), owner, method, failing
+
+    def texts(breaks):
+        decoder, found = Decoder(model), {}
+        decoder.add([1, 2, 3], Sampler(seed=1))
+        for step in range(6):
+            if step == 2:
+                decoder.add([4, 5], Sampler(seed=2))
+            if step in breaks:
+                context, *changes = fail(step)
+                with context as patch:
+                    patch.setattr(*changes)
+                    with pytest.raises(Stop):
+                        decoder.step()
+            for row, token in decoder.step().items():
+                found.setdefault(row, []).append(token)
+        return found
+
+    assert texts(breaks=range(6)) == texts(breaks=())
+
+
+@pytest.fixture
+def fresh_model():
+    pf.manual_seed(1)
+    return GPT(GPTConfig(20, 32, num_layers=2, num_heads=2, embed_dim=16))
+
+
+def test_what_is_written_through_numpy_is_seen_by_the_next_generation(fresh_model):
+    model = fresh_model
+    model.generate([[1, 2, 3]], 10, temperature=0)
+    rng = np.random.default_rng(5)
+    for p in model.parameters():
+        p.detach().numpy()[...] = rng.standard_normal(p.shape)
+    fresh = GPT(model.config)
+    fresh.load_state_dict(model.state_dict())
+    got, expected = (m.generate([[1, 2, 3]], 10, temperature=0).numpy() for m in (model, fresh))
+    np.testing.assert_array_equal(got, expected)
+
+
+def packed_projections(model):
+    with pf.no_grad():
+        return sum(module.packed() is not None for module in model.modules() if isinstance(module, nn.Projection))
+
+
+def test_weights_are_packed_only_while_texts_are_in_the_making(fresh_model):
+    model = fresh_model
+
+    def live():
+        return _core.memory_stats()["live_bytes"]
+
+    def fail(row, token):
+        raise KeyError
+
+    before = live()
+    model.generate([[1, 2]], 8)
+    assert live() == before
+    with pytest.raises(KeyError) as raised:  # its traceback keeps the frames, and what they hold, alive
+        model.generate([[1, 2]], 8, stream=fail)
+    assert packed_projections(model) == 0
+    del raised
+    assert live() == before
+
+    first, second = Decoder(model), Decoder(model)
+    rows = [first.add([1], Sampler(temperature=0)), first.add([2], Sampler(temperature=0))]
+    second.add([3], Sampler(temperature=0))
+    first.step()
+    count = packed_projections(model)
+    assert count > 0
+    for row in rows:
+        assert packed_projections(model) == count
+        first.remove(row)
+    second.step()
+    assert packed_projections(model) == count, "the other decoder's"
+    del second
+    assert packed_projections(model) == 0
+    first.add([1], Sampler(temperature=0))
+    assert packed_projections(model) == count
+    first.close()
+    assert first.rows == []
+    assert packed_projections(model) == 0
+    first.add([1], Sampler(temperature=0))
+    assert len(first.step()) == 1
+    first.close()
+    assert live() == before
+
+
+def test_generation_leaves_what_was_packed_by_hand(fresh_model):
+    model = fresh_model
+    projection = next(module for module in model.modules() if isinstance(module, nn.Projection))
+    copied = copy.deepcopy(model)
+    projection.pack()
+    model.generate([[1, 2]], 8)
+    assert packed_projections(model) == 1
+    assert packed_projections(copied) == 0
+    projection.unpack()

@@ -159,12 +159,100 @@ def test_buffer_protocol_outward_shares_memory(dtype):
         memoryview(pf.ones(2).to(pf.bfloat16))
 
 
-def test_masked_arrays_are_refused():
-    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
+MASKED_IDS = np.ma.array([[1, 2]], mask=[[0, 1]])
+
+
+class GivesMasked:
+    def __array__(self, dtype=None, copy=None):
+        return MASKED
+
+
+def small_gpt():
+    return pf.models.GPT(pf.models.GPTConfig(9, 4, num_layers=1, num_heads=1, embed_dim=4))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: pf.tensor(MASKED),
+        lambda: pf.tensor(MASKED, dtype=pf.float32),
+        lambda: pf.asarray(MASKED),
+        lambda: pf.from_dlpack(MASKED),
+        lambda: pf.tensor([[1.0, 2.0], MASKED]),
+        lambda: pf.tensor([1.0, np.ma.masked]),
+        lambda: pf.tensor(GivesMasked()),
+        lambda: pf.full(2, np.ma.masked),
+        lambda: pf.arange(np.ma.array(3, mask=True)),
+        lambda: pf.ones(2) + MASKED,
+        lambda: MASKED + pf.ones(2),
+        lambda: pf.ones(2, dtype=pf.float64) @ MASKED,
+        lambda: pf.ones(3)[MASKED_IDS],
+        lambda: pf.ones(2)[np.ma.array([True, False], mask=[0, 1])],
+        lambda: pf.ones(2).__setitem__(slice(None), MASKED),
+        lambda: pf.ones(2).__setitem__(MASKED_IDS, 1.0),
+        lambda: pf.ones(2).__setitem__(slice(None), [1.0, np.ma.masked]),
+        lambda: pf.nn.Parameter(MASKED),
+        lambda: pf.nn.Linear(2, 1).load_state_dict({"weight": MASKED[None], "bias": np.zeros(1)}),
+        lambda: small_gpt()(MASKED_IDS),
+        lambda: small_gpt()([MASKED_IDS[0]]),
+        lambda: small_gpt().loss([[1, 2]], MASKED_IDS),
+        lambda: small_gpt().count_targets([[1, 2]], MASKED_IDS),
+        lambda: small_gpt()([[1, 2]], lengths=MASKED_IDS[0, :1]),
+        lambda: small_gpt().generate(MASKED_IDS, 1),
+        lambda: small_gpt().generate([MASKED_IDS[0]], 1),
+        lambda: pf.models.KAN(pf.models.KANConfig((2, 1)))(MASKED[None]),
+        lambda: pf.training.Trainer(
+            small_gpt(), np.ma.zeros(90, np.int64), np.zeros(90, np.int64), pf.training.TrainingOptions(steps=1)
+        ),
+        lambda: pf.data.sample_batch(np.ma.zeros(90, np.int64), seed=0, step=0, batch=1, context_length=4),
+        lambda: pf.data.validation_batches(np.ma.zeros(90, np.int64), batch=1, context_length=4, count=1),
+        lambda: pf.tokenizers.ByteTokenizer().decode(MASKED_IDS[0]),
+        lambda: pf.tokenizers.ByteTokenizer().decode([1, np.ma.masked]),
+    ],
+)
+def test_a_mask_is_never_dropped(read):
+    with pytest.raises(TypeError, match="MaskedArray"):
+        read()
+
+
+def test_filled_arrays_are_read():
     for read in (pf.tensor, pf.asarray):
-        with pytest.raises(TypeError, match="MaskedArray"):
-            read(masked)
-        assert read(masked.filled(0.0)).numpy().tolist() == [1.0, 0.0]
+        assert read(MASKED.filled(0.0)).numpy().tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        np.exp,
+        np.asarray,
+        lambda w: np.add(np.ones(2), w),
+        lambda w: np.stack([w, w]),
+        lambda w: np.float64(2.0) * np.array(w),
+        lambda w: pf.tensor([w, w]),
+        lambda w: pf.asarray([[1.0, w[0]]]),
+        lambda w: pf.ones(2).__setitem__(slice(None), [w[0], w[1]]),
+        lambda w: pf.full((2,), w[0]),
+        lambda w: pf.arange(w[0]),
+    ],
+)
+def test_a_tensor_that_requires_a_gradient_is_not_handed_to_numpy(give):
+    for leaf in (pf.ones(2, requires_grad=True), pf.ones(2, requires_grad=True) * 2.0):
+        with pytest.raises(TypeError, match="require"):
+            give(leaf)
+    with pytest.raises(BufferError):
+        memoryview(pf.ones(2, requires_grad=True))
+    give(pf.ones(2))
+    give(pf.ones(2, requires_grad=True).detach())
+    np.testing.assert_array_equal(np.exp(pf.ones(2, requires_grad=True).numpy()), np.exp(np.float32([1, 1])))
+
+
+def test_operators_with_numpy_keep_the_gradient():
+    w = pf.ones(2, requires_grad=True)
+    total = np.zeros(2, np.float32)
+    total += np.float32([2, 3]) * w + np.float64(4.0) * w
+    total.sum().backward()
+    assert w.grad.numpy().tolist() == [6.0, 7.0]
 
 
 def test_dlpack_with_numpy_and_strides():
@@ -260,6 +348,46 @@ def test_creators_take_the_same_options(make):
         make(device="tpu")
 
 
+NUMBERS = [5, 5.0, 2.5, True, np.int32(5), np.float32(2), np.bool_(True), np.array(5), np.array(2.5)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *((number,) for number in NUMBERS),
+        *[(0.0, 4.0, 1.0), (0.0, 4.0, 0.5), (0, 4.0), (0.0, 4), (0, 4, 1.0), (0, 4, 2), (np.array(0), np.float32(4))],
+        *[(0, 1, 0.25), (4.0, 0.0, -1), (0.0,)],
+    ],
+)
+def test_arange_is_of_floats_if_an_argument_is(arguments):
+    got, wanted = pf.arange(*arguments), np.arange(*arguments)
+    assert got.dtype == (pf.float32 if wanted.dtype.kind == "f" else pf.int64)
+    assert got.numpy().tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+def test_full_is_of_the_dtype_of_its_value(value):
+    got, wanted = pf.full((2,), value), np.full((2,), value)
+    assert got.dtype == {"f": pf.float32, "i": pf.int64, "b": pf.bool}[wanted.dtype.kind]
+    assert got.numpy().tolist() == wanted.tolist()
+    assert pf.full((2,), value, dtype=pf.float64).dtype == pf.float64
+
+
+def test_dtypes_of_tensors_as_numbers():
+    assert pf.arange(pf.tensor(3)).dtype == pf.int64
+    assert pf.arange(pf.tensor(3.0)).dtype == pf.float32
+    for number in (pf.tensor(3), pf.tensor(3.0), pf.tensor(3.0, dtype=pf.float64), pf.tensor(True)):
+        assert pf.full((2,), number).dtype == number.dtype
+
+
+def test_dtypes_where_no_number_says_one():
+    for made in (pf.zeros(2), pf.ones(2), pf.rand(2), pf.randn(2), pf.tensor([]), pf.tensor([1, 2.0]), pf.tensor(1.0)):
+        assert made.dtype == pf.float32
+    for made in (pf.tensor([1, True]), pf.tensor(1), pf.zeros(2, dtype=int)):
+        assert made.dtype == pf.int64
+    assert pf.tensor([True]).dtype == pf.zeros(2, dtype=bool).dtype == pf.bool
+
+
 def test_arange_of_integers_requires_no_gradient():
     with pytest.raises((TypeError, ValueError), match="grad"):
         pf.arange(3, requires_grad=True)
@@ -273,7 +401,6 @@ def test_arange_of_integers_requires_no_gradient():
         ([2, pf.tensor(1.5)], "float32"),
         ([[pf.tensor(1.5), 1], (2, 2.5)], "float32"),
         ([pf.tensor([1.0, 2.0]), [3.0, 4.0]], "float32"),
-        ([pf.tensor(1.5, requires_grad=True), 2.5], "float32"),
         ([pf.tensor(1.5, dtype=pf.float64), 0.1], "float64"),
         ([pf.tensor(1.5, dtype=pf.float16), 0.5], "float16"),
         ([pf.tensor(1), 2.5], "float32"),

@@ -115,12 +115,20 @@ def test_first_values_are_torchs():
         (lambda: nn.LSTM(0, 3), ValueError, "LSTM: input_dim must be at least 1"),
         (lambda: nn.GRU(3, 2.0), TypeError, "GRU: hidden_dim must be an int"),
         (lambda: nn.CfC(3, 4, bidirectional=True, reverse=True), ValueError, "CfC: expected bidirectional or reverse"),
-        (lambda: nn.LSTM(3, 4)(pf.zeros(2, 5, 4)), ValueError, r"LSTM: x must be \(B, T, 3\), got \(2, 5, 4\)"),
-        (lambda: nn.GRU(3, 4)(pf.zeros(5, 3)), ValueError, r"GRU: x must be \(B, T, 3\), got \(5, 3\)"),
+        (
+            lambda: nn.LSTM(3, 4)(pf.zeros(2, 5, 4)),
+            ValueError,
+            r"LSTM: x must be \(B, T, 3\) with T at least 1, got",
+        ),
+        (
+            lambda: nn.GRU(3, 4)(pf.zeros(5, 3)),
+            ValueError,
+            r"GRU: x must be \(B, T, 3\) with T at least 1, got",
+        ),
         (
             lambda: nn.GRU(3, 4, 2)(pf.zeros(2, 5, 3), pf.zeros(1, 2, 4)),
             ValueError,
-            r"GRU: each state must be \(2, 2, 4\), got \(1, 2, 4\)",
+            r"GRU: state h must be \(2, 2, 4\), got \(1, 2, 4\)",
         ),
         (lambda: nn.MultiScaleRetention(12, 4), ValueError, "MultiScaleRetention: twice num_heads"),
         (

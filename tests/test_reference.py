@@ -17,7 +17,20 @@ import real_data
 import pyformer as pf
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
-MODULES = ["ops", "nn", "nn.init", "optim", "models", "training", "data", "datasets", "tokenizers", "autograd", "cuda"]
+MODULES = [
+    "ops",
+    "nn",
+    "nn.init",
+    "optim",
+    "models",
+    "generation",
+    "training",
+    "data",
+    "datasets",
+    "tokenizers",
+    "autograd",
+    "cuda",
+]
 
 # What cannot raise, whatever it is given.
 RAISES_NOTHING = {

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from pyformer import tokenizers
+from pyformer import bpe, tokenizers
 
 TEXT = "for x in range(3):\n\n    print(x)  # Grüße, 世界, 🎈 e\u0301\r\n\tdone"
 
@@ -132,7 +132,7 @@ def test_bpe_pieces_equal_the_whole(monkeypatch):
     tokenizer = make("bpe")
     text = TEXT * 50
     whole = tokenizer.encode(text)
-    monkeypatch.setattr(tokenizers, "ENCODE_CHUNK_CHARACTERS", 7)
+    monkeypatch.setattr(bpe, "PIECE", 7)
     assert np.array_equal(tokenizer.encode(text), whole)
     assert np.array_equal(whole, tokenizer._tokenizer.encode(text).ids)
 

@@ -508,3 +508,19 @@ def test_training_is_imported_when_it_is_asked_for():
     assert done.stdout == "Trainer\n", done.stderr
     with pytest.raises(AttributeError, match="module 'pyformer' has no attribute 'trainings'"):
         pf.trainings  # noqa: B018
+
+
+def test_a_restored_trainer_keeps_to_its_own_options(tmp_path):
+    run = tmp_path / "run"
+    first = make_trainer(run, dataclasses.replace(OPTIONS, lr=1e-2))
+    at_call(first, 10, first.request_stop)
+    first.train()
+    options = dataclasses.replace(OPTIONS, lr=1e-5, weight_decay=0.5, beta1=0.5, beta2=0.7, final_lr=0.5)
+    second = make_trainer(run, options)
+    second.restore()
+    second.train()
+    decayed, plain = second.optimizer.param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.5, 0.0)
+    assert decayed["betas"] == plain["betas"] == (0.5, 0.7)
+    assert decayed["lr"] == pytest.approx(1e-5 * second.schedule(11))
+    assert second.optimizer.state_dict()["state"][0]["step"] == 12

@@ -2,9 +2,15 @@
 
     |got - exact| <= C * (unit(accumulator) * sqrt(additions) * terms + unit(dtype) * |exact|)
 
+in 32 bits and more, and in 16 bits
+
+    |got - exact| <= C * unit(accumulator) * sqrt(additions) * terms + unit(dtype) * (|exact| + between * terms)
+
 `exact` is what torch or NumPy computes in float64. `terms` is how large the numbers are that are added up to the
 element: larger than |exact| where they cancel. `probe` measures it. `additions` is the length of the longest sum.
-An element is rounded to `dtype` once, when it is stored; sums are taken in the accumulator of `dtype`.
+An element is rounded to `dtype` once, when it is stored; sums are taken in the accumulator of `dtype`. `between` is
+for ops that also store intermediates in 16 bits: how far those move an element, beside what a change of all terms by
+one unit does.
 """
 
 from __future__ import annotations
@@ -29,13 +35,15 @@ ACCUMULATOR = {"float64": "float64", "float32": "float32", "float16": "float32",
 
 @dataclass(frozen=True)
 class Exact:
-    """A float64 result. `spread` is how large, beside |value|, the numbers are that were added up to each element."""
+    """A float64 result. `spread` is how large, beside |value|, the numbers are that were added up to each element;
+    `reach` is how far an element moves where all intermediates move by 1."""
 
     value: np.ndarray
     spread: np.ndarray
+    reach: np.ndarray | float = 0.0
 
 
-def allowed(exact: Exact, dtype: str, additions: int = 1, ops: int = 1) -> np.ndarray:
+def allowed(exact: Exact, dtype: str, additions: int = 1, ops: int = 1, between: float = 0.0) -> np.ndarray:
     """The largest error to accept in each element of a result in `dtype`.
 
     The error of a sum of n terms grows like sqrt(n) when its roundings are independent (Higham and Mary 2019); so do
@@ -45,11 +53,22 @@ def allowed(exact: Exact, dtype: str, additions: int = 1, ops: int = 1) -> np.nd
     growth = math.sqrt(min(max(additions, 1), CHAIN)) + math.sqrt(additions // CHAIN)
     growth *= math.sqrt(ops)
     size = np.abs(exact.value)
-    return C * (rounding * growth * (size + exact.spread) + UNIT[dtype] * size + TINIEST[dtype])
+    stored = UNIT[dtype] * size + TINIEST[dtype]
+    if ACCUMULATOR[dtype] == dtype or ops > 1:
+        stored = C * stored
+    intermediates = between * (UNIT[dtype] * exact.spread + TINIEST[dtype] * exact.reach)
+    return C * rounding * growth * (size + exact.spread) + stored + intermediates
 
 
 def assert_close(
-    got, exact: Exact, what: str = "", *, additions: int = 1, ops: int = 1, dtype: str | None = None
+    got,
+    exact: Exact,
+    what: str = "",
+    *,
+    additions: int = 1,
+    ops: int = 1,
+    between: float = 0.0,
+    dtype: str | None = None,
 ) -> None:
     """Equal infinities and NaN positions, and every finite element within what `allowed` allows it."""
     got, value = np.asarray(got), np.asarray(exact.value)
@@ -61,7 +80,7 @@ def assert_close(
     np.testing.assert_array_equal(got[infinite], expected[infinite], err_msg=what)
     error = np.abs(got[finite].astype(np.float64) - value[finite])
     with np.errstate(invalid="ignore"):
-        ratio = error / allowed(exact, dtype, additions, ops)[finite]
+        ratio = error / allowed(exact, dtype, additions, ops, between)[finite]
     if ratio.size and not ratio.max() <= 1.0:
         at = int(ratio.argmax())
         raise AssertionError(
@@ -90,28 +109,39 @@ def by_rows(value: np.ndarray, least: float = 0.0) -> Exact:
     return Exact(value, np.broadcast_to(np.maximum(np.sqrt(mean_square), least), value.shape))
 
 
-def probe(run: Callable[[], Iterable[np.ndarray]]) -> list[Exact]:
+def probe(run: Callable[[], Iterable[np.ndarray]], probes: int = PROBES, reach: int = 0) -> list[Exact]:
     """The results of `run`, a float64 computation with torch, and how large the terms behind each element are.
 
     It runs again with every argument of every torch op changed, at random, by some part in 2**26, forward and backward.
-    What an element moves by, for a change of 1, is the root of the sum of the squares of its terms.
+    What an element moves by, for a change of 1, is the root of the sum of the squares of its terms. Then it
+    runs `reach` times with 2**-26, at random, added to them.
     """
     import torch
-    from shaken import Shaken
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small ops, and nobody to wait for
     values = [np.array(v) for v in run()]
+    spreads = _moves(run, values, probes, added=False)
+    reaches = _moves(run, values, reach, added=True) if reach else [0.0] * len(values)
+    torch.set_num_threads(threads)
+    return [Exact(*each) for each in zip(values, spreads, reaches, strict=True)]
+
+
+def _moves(
+    run: Callable[[], Iterable[np.ndarray]], values: list[np.ndarray], probes: int, added: bool
+) -> list[np.ndarray]:
+    """The root mean square of how far each element of the results moves, for a change of 1."""
+    from shaken import Shaken
+
     squares = [np.zeros(v.shape) for v in values]
-    for seed in range(PROBES):
-        with Shaken(seed, STEP):
+    for seed in range(probes):
+        with Shaken(seed, STEP, added):
             moved = [np.asarray(v) for v in run()]
         for square, a, b in zip(squares, moved, values, strict=True):
             if b.dtype.kind == "f":
                 with np.errstate(invalid="ignore", over="ignore"):
                     square += np.nan_to_num(((a - b) / STEP) ** 2, nan=0.0, posinf=0.0)
-    torch.set_num_threads(threads)
-    return [Exact(v, np.sqrt(s / PROBES)) for v, s in zip(values, squares, strict=True)]
+    return [np.sqrt(square / probes) for square in squares]
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -69,6 +69,13 @@ void bind_autograd(py::module_& core) {
   core.def(
       "version", [](const Tensor& t) { return t.array().storage().version(); }, py::arg("tensor"),
       "How many writes in place its memory has seen; those through NumPy and DLPack are not seen.");
+  core.def(
+      "identity", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.identity()); }, py::arg("tensor"),
+      "A number that tells tensors apart while they live; x.to(x.dtype) has x's, x.detach() has not.");
+  core.def(
+      "set_array_", [](Tensor& t, const Tensor& source) { t.set_array(source.array()); }, py::arg("tensor"),
+      py::arg("source"),
+      "Gives a leaf without a gradient the memory of source, of its shape and of any dtype and device.");
   core.def("record_python", &record_python, py::arg("name"), py::arg("inputs"), py::arg("outputs"),
            py::arg("backward"));
 }

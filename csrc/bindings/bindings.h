@@ -176,6 +176,11 @@ T argument(const char* op, const char* expected, py::handle value) {
 Array on_cpu(const Array& array);  // tensor.cpp; without the GIL, as it may have to wait for a device
 
 // interop.cpp
+// TypeError for what NumPy would read with a loss: a masked array, alone or in a nest of lists, whose masked elements
+// would become data, and a Tensor in a list that requires a gradient.
+void refuse_lossy(const char* op, const py::handle& data);
+// TypeError if t requires a gradient, which NumPy would lose.
+void refuse_gradient(const char* op, const Tensor& t);
 Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad);
 Tensor tensor_sharing(const py::object& data);
 py::array numpy_of(const Array& array);       // shares memory; TypeError for bfloat16
@@ -208,12 +213,14 @@ void bind_normalization(py::module_& ops);
 void bind_reduce(py::module_& ops);
 void bind_sequence(py::module_& ops);
 void bind_shape(py::module_& ops);
+void bind_unary(py::module_& ops);
 
 // The methods and operators of Tensor that are operations.
 void bind_tensor_matmul(py::class_<Tensor>& cls);
 // + - * / // ** and unary -, comparisons, & and ~ and the like on bool, their reflected forms, and exp, log, sqrt, ...
 // as methods. Foreign operands give NotImplemented. == compares elements; tensors hash by identity.
 void bind_tensor_operators(py::class_<Tensor>& cls);
+void bind_tensor_unary(py::class_<Tensor>& cls);
 void bind_tensor_reductions(py::class_<Tensor>& cls);
 void bind_tensor_shape(py::class_<Tensor>& cls);
 

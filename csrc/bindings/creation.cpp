@@ -29,19 +29,38 @@ Shape shape_from(const char* op, const py::args& args) {
 
 static constexpr int64_t kRangeGrain = 1 << 18;
 
-// A number as Python gave it: integers stay exact.
+// A number as Python gave it: integers stay exact. `dtype` is what it is of: int64 of any integer, bool of a bool, the
+// dtype of a Tensor, else float32.
 struct Number {
   bool whole = false;  // integer is set
   int64_t integer = 0;
   double real = 0;
+  DType dtype = DType::int64;
 };
 
-static Number number_from(const char* op, const py::object& value) {
+// A Tensor or array without axes, or a NumPy bool, as the Python number in it; anything else as it is.
+static py::object plain_number(const char* op, const py::object& value) {
+  const bool is_tensor = py::isinstance<Tensor>(value);
+  if (is_tensor && value.cast<const Tensor&>().requires_grad())
+    throw TypeError(
+        cat(op, ": expected a number, got a tensor that requires a gradient, which would be lost: use its ", "item()"));
+  refuse_lossy(op, value);
+  const bool is_array = py::isinstance<py::array>(value) && value.cast<py::array>().ndim() == 0;
+  const bool is_bool = !is_array && py::isinstance(value, py::module_::import("numpy").attr("bool_"));
+  return is_tensor || is_array || is_bool ? call_method(value, "item") : value;
+}
+
+static Number number_from(const char* op, const py::object& given) {
+  const py::object value = plain_number(op, given);
   Number number;
   const auto refuse = [&](const char* expected) {
     PyErr_Clear();
     throw TypeError(cat(op, ": expected ", expected, ", got ", shown(value)));
   };
+  number.dtype = py::isinstance<Tensor>(given) ? given.cast<const Tensor&>().dtype()
+                 : PyBool_Check(value.ptr())   ? DType::boolean
+                 : PyIndex_Check(value.ptr())  ? DType::int64
+                                               : DType::float32;
   number.real = PyFloat_AsDouble(value.ptr());
   const bool failed = number.real == -1 && PyErr_Occurred();
   if (failed && !PyErr_ExceptionMatches(PyExc_OverflowError)) refuse("a number");
@@ -99,7 +118,8 @@ static Array whole_range(int64_t start, int64_t stop, int64_t step) {
 }
 
 static Array real_range(double start, double stop, double step) {
-  const double count = std::max(0.0, std::ceil((stop - start) / step));
+  double count = 0;
+  in_default_float_mode([&] { count = std::max(0.0, std::ceil((stop - start) / step)); });
   if (count > 0x1p53) throw OutOfMemory(cat("arange: ", count, " elements"));
   const Array values = Array::empty({int64_t(count)}, DType::float64, kCpu);
   double* const data = values.data<double>();
@@ -117,8 +137,8 @@ static Tensor arange(const py::object& start, const py::object& stop, const py::
   if (stride.real == 0 || !std::isfinite(stride.real) || !std::isfinite(first.real) || !std::isfinite(last.real))
     throw ValueError(cat("arange: start, stop and step must be finite and step not 0, got ", first.real, ", ",
                          last.real, ", ", stride.real));
-  const bool whole = first.real == std::floor(first.real) && stride.real == std::floor(stride.real);
-  const DType type = dtype_or(dtype, whole ? DType::int64 : DType::float32);
+  const bool floats = is_float(first.dtype) || is_float(last.dtype) || is_float(stride.dtype);
+  const DType type = dtype_or(dtype, floats ? DType::float32 : DType::int64);
   ReleaseGil release;
   const bool exact = first.whole && last.whole && stride.whole;
   const Array values =
@@ -190,8 +210,9 @@ Example:
       "full",
       [](const py::object& shape, const py::object& value, const py::object& dtype, const py::object& device,
          bool grad) {
-        return made(device, shape_from("full", py::args(py::make_tuple(shape))), number_from("full", value),
-                    dtype_or(dtype, DType::float32), grad);
+        const Number number = number_from("full", value);
+        return made(device, shape_from("full", py::args(py::make_tuple(shape))), number, dtype_or(dtype, number.dtype),
+                    grad);
       },
       py::arg("shape"), py::arg("value"), py::kw_only(), dtype, device, requires_grad,
       R"(A tensor whose elements are all one value.
@@ -199,7 +220,7 @@ Example:
 Args:
     shape: extents as a tuple, or one integer.
     value: a number; integers stay exact.
-    dtype: float32 by default, also for an integer value.
+    dtype: by default that of the value, as in NumPy: int64 of an integer, bool of a bool, float32 of a float.
     device: "cpu" by default.
     requires_grad: whether gradients are formed for it.
 
@@ -221,7 +242,7 @@ Example:
 
 Args:
     start, stop, step: finite numbers, step not 0.
-    dtype: int64 by default where start and step are whole, else float32.
+    dtype: by default int64 where all three are integers, float32 where one is a float, whole or not, as in NumPy.
     device: "cpu" by default.
     requires_grad: whether gradients are formed for it.
 
@@ -234,8 +255,10 @@ Raises:
     MemoryError: the machine has not so much memory.
 
 Example:
-    >>> pf.arange(3), pf.arange(0.0, 1.0, 0.25)
-    (tensor([0, 1, 2], dtype=int64), tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32)))");
+    >>> pf.arange(3), pf.arange(3.0)
+    (tensor([0, 1, 2], dtype=int64), tensor([0., 1., 2.], dtype=float32))
+    >>> pf.arange(0, 1, 0.25)
+    tensor([0.  , 0.25, 0.5 , 0.75], dtype=float32))");
 }
 
 }  // namespace pyformer::bindings

@@ -125,6 +125,7 @@ static Array take_capsule(PyObject* capsule, const char* name, const char* used_
 Array array_from_dlpack(const py::object& data) {
   if (!py::hasattr(data, "__dlpack__"))
     throw TypeError(cat("from_dlpack: expected an object with __dlpack__, got ", Py_TYPE(data.ptr())->tp_name));
+  refuse_lossy("from_dlpack", data);
   py::object capsule;
   try {
     const py::dict version(py::arg("max_version") = py::make_tuple(1, 0));

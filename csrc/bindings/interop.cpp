@@ -26,8 +26,13 @@ static std::optional<DType> dtype_named(const std::string& wanted) {
   return std::nullopt;
 }
 
-// A NumPy dtype's name, which NumPy's Python code makes.
-static std::string name_of(const py::object& dtype) {
+// A NumPy dtype's name. NumPy makes it in Python, ten calls; of its own numbers it is their kind and width.
+static std::string name_of(const py::dtype& dtype) {
+  constexpr int kUserTypes = 24;  // NPY_NTYPES_LEGACY: dtypes of other packages have numbers from here on
+  const char kind = dtype.kind();
+  if (dtype.num() < kUserTypes && kind == 'b') return "bool";
+  if (dtype.num() < kUserTypes && (kind == 'f' || kind == 'i' || kind == 'u'))
+    return cat(kind == 'f' ? "float" : kind == 'i' ? "int" : "uint", 8 * dtype.itemsize());
   const py::object getattr = py::module_::import("builtins").attr("getattr");
   return call_or_park(getattr, py::make_tuple(dtype, "name")).cast<std::string>();
 }
@@ -116,21 +121,40 @@ static const char* widened(const std::string& dtype) {
   return nullptr;
 }
 
-// NumPy's own conversion would pass off what is masked as data.
-static void refuse_masked(const py::object& data) {
+static void refuse_lossy_in(const char* op, const py::handle& data, const py::handle& masked_array, bool in_list) {
+  if (PyFloat_CheckExact(data.ptr()) || PyLong_CheckExact(data.ptr())) return;
+  if (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
+    for (const py::handle& item : py::reinterpret_borrow<py::sequence>(data))
+      refuse_lossy_in(op, item, masked_array, true);
+  } else if (masked_array && py::isinstance(data, masked_array)) {
+    throw TypeError(cat(op, ": expected an array without a mask, got a MaskedArray; use its filled(value)"));
+  } else if (in_list && py::isinstance<Tensor>(data) && data.cast<const Tensor&>().requires_grad()) {
+    throw TypeError(
+        cat(op, ": a tensor in the list requires a gradient, which would be lost: use ops.stack, or its ", "detach()"));
+  }
+}
+
+void refuse_lossy(const char* op, const py::handle& data) {
   const auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("numpy.ma").ptr()));
-  if (module && py::isinstance(data, module.attr("MaskedArray")))
-    throw TypeError("tensor: expected an array without a mask, got a MaskedArray; use its filled(value)");
+  refuse_lossy_in(op, data, module ? module.attr("MaskedArray") : py::object(), false);
+}
+
+void refuse_gradient(const char* op, const Tensor& t) {
+  if (t.requires_grad())
+    throw TypeError(cat(op, ": the tensor requires a gradient, which NumPy would lose: use pyformer's operations, or ",
+                        "its detach() or numpy() where the gradient may end"));
 }
 
 // data as a NumPy array of a dtype that has a counterpart (bfloat16 as its bits in uint16). Python floats are float32
 // unless they are on their way to a wanted dtype.
 static py::array readable_array(const py::object& data, DType* dtype, bool to_wanted = false) {
   const py::module_ numpy = py::module_::import("numpy");
-  refuse_masked(data);
+  refuse_lossy("tensor", data);
   py::object array;
   try {
-    array = call_method(numpy, "asarray", data);
+    array = call_method(numpy, "asanyarray", data);
+    refuse_lossy("tensor", array);  // as __array__ may give
+    array = call_method(numpy, "asarray", array);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_ValueError)) throw;
     throw ValueError(cat("tensor: cannot read the data as an array: ", py::str(error.value()).cast<std::string>()));

@@ -1,6 +1,6 @@
 // matmul, linear and what is fused around it, and linear with its weight packed once.
 #include "bindings.h"
-#include "ops_elementwise.h"
+#include "operands.h"
 #include "pyformer/ops/linear/linear.h"
 #include "pyformer/ops/matmul/matmul.h"
 #include "pyformer/ops/mlp/mlp.h"

@@ -17,6 +17,8 @@ void bind_normalization(py::module_& ops) {
       R"(Normalises the last axis to mean 0 and variance 1, then scales and shifts it.
 
 out = (x - mean) / sqrt(variance + eps) * weight + bias, the variance being that of all C elements (not C - 1).
+A row of equal numbers gives exactly the bias (with eps = 0 it is 0 / 0: NaN). Rows far from 0, and rows whose squares
+overflow or vanish, are as exact as others. A row that holds an infinity or NaN gives NaN.
 
 Args:
     x: (..., C), float.
@@ -49,6 +51,8 @@ Example:
       py::arg("x"), py::arg("weight") = py::none(), py::arg("eps") = 1e-6, NoGil(),
       R"(Scales the last axis to mean square 1, then by weight: out = x / sqrt(mean(x^2) + eps) * weight.
 
+Rows whose squares overflow or vanish are as exact as others. A row that holds an infinity or NaN gives NaN.
+
 Args:
     x: (..., C), float.
     weight: (C,), x's dtype, or None for ones.
@@ -73,6 +77,8 @@ Example:
       py::arg("x"), py::arg("groups"), py::arg("weight") = py::none(), py::arg("bias") = py::none(),
       py::arg("eps") = 1e-5, NoGil(),
       R"(Normalises each group of channels of each picture to mean 0 and variance 1, then scales and shifts each channel.
+
+Of equal, far, huge and tiny numbers: as in `layer_norm`.
 
 Args:
     x: (N, C, ...), float.
@@ -106,6 +112,9 @@ Example:
       py::arg("weight") = py::none(), py::arg("bias") = py::none(), py::arg("training") = false,
       py::arg("momentum") = 0.1, py::arg("eps") = 1e-5, NoGil(),
       R"(Normalises each channel over all pictures and positions, then scales and shifts it.
+
+Of equal, far, huge and tiny numbers: as in `layer_norm`. A variance that x's dtype cannot hold is infinite in
+running_var.
 
 Args:
     x: (N, C, ...), float.

@@ -51,7 +51,14 @@ static py::object micro_batch_streams(uint64_t seed, uint64_t step, uint64_t mic
 void bind_random(py::module_& core) {
   core.def(
       "manual_seed",
-      [](const py::int_& seed) {
+      [](const py::object& given) {
+        // An int, or what stands for one, such as NumPy's.
+        PyObject* index = PyBool_Check(given.ptr()) ? nullptr : PyNumber_Index(given.ptr());
+        if (!index) {
+          PyErr_Clear();
+          throw TypeError(cat("manual_seed: expected an integer, got ", Py_TYPE(given.ptr())->tp_name));
+        }
+        const auto seed = py::reinterpret_steal<py::int_>(index);
         const uint64_t number = PyLong_AsUnsignedLongLong(seed.ptr());
         if (PyErr_Occurred()) {
           PyErr_Clear();
@@ -62,12 +69,15 @@ void bind_random(py::module_& core) {
       py::arg("seed"),
       R"(Seeds all random numbers of the library: the same seed gives the same numbers on any number of threads, on every CPU.
 
+A process that was forked draws numbers of its own: neither its parent's nor those of another child, and the same in
+every run that forks in the same order. Seed in the child for numbers of your choice.
+
 Args:
-    seed: an integer from 0 to 2**64 - 1.
+    seed: an integer from 0 to 2**64 - 1, Python's or NumPy's.
 
 Raises:
     ValueError: the seed is out of range.
-    TypeError: it is no integer.
+    TypeError: it is no integer, or a bool.
 
 Example:
     >>> pf.manual_seed(1)

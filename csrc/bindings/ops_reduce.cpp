@@ -295,7 +295,7 @@ Example:
 
 Args:
     x, target: (...), of one shape and one float dtype.
-    reduction: "mean" or "sum" give a scalar, "none" x's shape.
+    reduction: "mean" or "sum" give a scalar, of nothing 0; "none" x's shape.
 
 Returns:
     Tensor () or (...) of x's dtype.
@@ -318,7 +318,7 @@ Example:
 Args:
     x: (...), float, any numbers.
     target: x's shape and dtype, from 0 to 1.
-    reduction: "mean" or "sum" give a scalar, "none" x's shape.
+    reduction: "mean" or "sum" give a scalar, of nothing 0; "none" x's shape.
 
 Returns:
     Tensor () or (...) of x's dtype, in nats.
@@ -335,8 +335,10 @@ Example:
 
 void bind_reduce(py::module_& ops) {
   define_reductions(ops, {py::arg("x")});
-  ops.def("cumsum", &cumsum, py::arg("x"), py::arg("axis"), NoGil(),
-          R"(Running sums along an axis.
+  ops.def(
+      "cumsum", &cumsum, py::arg("x"), py::arg("axis"), NoGil(),
+      R"(Running sums along an axis, as exact as those of `sum`: each is the sum of its chain of 256 elements so far plus
+that of the chains before, which are added in a binary tree.
 
 Args:
     x: (...), float, integer or bool.

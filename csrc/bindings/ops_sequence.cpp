@@ -14,12 +14,15 @@ static void bind_recurrent(py::module_& ops) {
   ops.def(
       "lstm",
       [](const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const OptionalTensor& b_ih,
-         const OptionalTensor& b_hh, const OptionalTensor& h0, const OptionalTensor& c0, bool reverse) {
-        auto r = lstm(x, w_ih, w_hh, or_absent(b_ih), or_absent(b_hh), or_absent(h0), or_absent(c0), reverse);
+         const OptionalTensor& b_hh, const OptionalTensor& h0, const OptionalTensor& c0, bool reverse,
+         const std::optional<Lengths>& lengths) {
+        auto r = lstm(x, w_ih, w_hh, or_absent(b_ih), or_absent(b_hh), or_absent(h0), or_absent(c0), reverse,
+                      lengths.value_or(Lengths()));
         return std::make_tuple(r[0], r[1], r[2]);
       },
       py::arg("x"), py::arg("w_ih"), py::arg("w_hh"), py::arg("b_ih") = py::none(), py::arg("b_hh") = py::none(),
-      py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::arg("reverse") = false, NoGil(),
+      py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::arg("reverse") = false,
+      py::arg("lengths") = py::none(), NoGil(),
       R"(A long short-term memory over whole sequences, its weights laid out as torch's (gates i, f, g, o).
 
 i, f, g, o = x_t w_ih^T + b_ih + h w_hh^T + b_hh; c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
@@ -31,6 +34,8 @@ Args:
     b_ih, b_hh: (4 H,), x's dtype, or None.
     h0, c0: (B, H), x's dtype, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
+    lengths: B integers from 1 to T, not with reverse: hT and cT are each row's state after so many tokens. out goes
+        on to T. `pf.nn.LSTM` takes lengths in both directions.
 
 Returns:
     (out, hT, cT): Tensors (B, T, H), (B, H) and (B, H) of x's dtype; the last two are the state after the last token
@@ -99,7 +104,8 @@ Args:
     w_ih: (3 H, C), x's dtype.
     w_hh: (3 H, H), x's dtype.
     b_ih, b_hh: (3 H,), x's dtype, or None.
-    elapsed: (B, T), x's dtype, the time since the observation before; None for ones. It gets no gradient.
+    elapsed: (B, T), x's dtype, at each observation the time since the one read before it (with reverse: until the next
+        in time, which `pf.nn.CfC` works out); None for ones. It gets no gradient.
     h0: (B, H), x's dtype, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
 

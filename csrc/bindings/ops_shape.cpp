@@ -120,6 +120,7 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   py::list indices;
   for (const py::handle& k : key) {
     const bool is_list = py::isinstance<py::list>(k) || py::isinstance<py::tuple>(k);
+    refuse_lossy("index", k);
     py::array array;
     try {
       array = call_method(numpy, "asarray", k);
@@ -200,6 +201,7 @@ static Array values_for(const Tensor& x, const py::object& value) {
     return cast(v.array(), x.dtype());
   }
   // NumPy would read None as NaN, and numbers out of text.
+  refuse_lossy(kWrite, value);
   const py::module_ numpy = py::module_::import("numpy");
   const py::array values = call_method(numpy, "asarray", value);
   const std::string kinds = "biuf";
@@ -266,6 +268,7 @@ static void set_item(const Tensor& x, const py::object& key, const py::object& v
     const std::string start = cat(kWrite, ": ");
     return std::string(text).rfind(start, 0) == 0 ? std::string(text) : start + text;
   };
+  refuse_lossy(kWrite, key);
   try {
     const py::tuple parts = parts_of(key);
     const Array values = values_for(x, value);

@@ -4,6 +4,7 @@
 #include "pyformer/base/isa.h"
 #include "pyformer/base/peak.h"
 #include "pyformer/base/thread_pool.h"
+#include "pyformer/ops/matmul/bfloat16_product.h"
 
 namespace pyformer::bindings {
 
@@ -65,6 +66,9 @@ Example:
            "For tests: fill new memory with NaN and put guard bands around it.");
   core.def("guard_violations", &guard_violations);
   core.def("isa", [] { return name(current_isa()); }, "The instruction set whose kernels run.");
+  core.def(
+      "bfloat16_isa", [] { return name(bfloat16_product_set(current_isa())); }, NoGil(),
+      "The instruction set whose kernels multiply bfloat16.");
   core.def("set_isa", [](const std::string& isa) { set_isa(isa_from_name(isa)); }, py::arg("isa"));
   core.def("supported_isas", [] {
     std::vector<std::string> names;

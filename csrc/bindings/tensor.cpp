@@ -260,7 +260,9 @@ Example:
           "numpy", [](const Tensor& t) { return numpy_of(t.array()); },
           R"(A NumPy array over this tensor's memory: writing into one changes the other.
 
-Writes through it are not seen by the check that what backward needs is unchanged: gradients would then be wrong.
+Writes through it are not seen by the check that what backward needs is unchanged: gradients would then be wrong. It
+is the way to say that a gradient may end here: `np.exp(x)` or `np.asarray(x)` of a tensor that requires a gradient is a
+TypeError, since that part of the gradient would be gone without a word. `pf.ops` has the functions that keep it.
 
 Returns:
     NumPy array of this shape and dtype, without a gradient.
@@ -276,6 +278,7 @@ Example:
       .def(
           "__array__",
           [](const Tensor& t, const py::object& dtype, const py::object& copy) {
+            refuse_gradient("__array__", t);
             py::object array = numpy_of(t.array());
             const bool copied = !copy.is_none() && argument<bool>("__array__", "copy to be None or a bool", copy);
             const py::dict keep(py::arg("copy") = false);
@@ -302,6 +305,7 @@ Example:
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
           R"(A DLPack capsule over this tensor's memory, for `from_dlpack` of other libraries.)")
       .def_buffer([](const Tensor& t) {
+        refuse_gradient("memoryview", t);
         const py::array array = numpy_of(t.array());
         return array.request();
       })

@@ -6,14 +6,17 @@ An error is one line on stderr and exit code 2; `--debug` shows the traceback in
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 from collections.abc import Sequence
 
 import pyformer as pf
+from pyformer import starting
 from pyformer.cli import attend, bench, compare, derive, generate, info, train
 from pyformer.cli.arguments import Parser, say
+from pyformer.starting import INTERRUPTED
+from pyformer.terminal import steady_output
 
-ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+ERROR, BROKEN_PIPE = 2, 141
 
 # What else comes up is named by its class: its text alone may not say enough.
 PLAIN_ERRORS = (ValueError, OSError, ImportError, RuntimeError, ArithmeticError)
@@ -21,23 +24,39 @@ PLAIN_ERRORS = (ValueError, OSError, ImportError, RuntimeError, ArithmeticError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command, by default that of sys.argv; returns the exit code."""
+    args = argparse.Namespace(command="", debug=False)
+    try:
+        starting.hand_over()
+        with steady_output():
+            return _run(args, argv)
+    except KeyboardInterrupt:
+        if args.debug:
+            raise
+        say(f"pyformer {args.command}".rstrip() + ": interrupted")
+        return INTERRUPTED
+    finally:
+        starting.end_of_work()
+
+
+def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    _, rest = parser.parse_known_args(argv, args)
     if rest and args.command != "bench":
         parser.error(f"{args.command}: unknown arguments: {' '.join(rest)}")
     args.rest = rest
-    if getattr(args, "debug", False):
-        return int(args.run(args))
     try:
-        return int(args.run(args))
-    except KeyboardInterrupt:
-        _say(args, "interrupted")
-        return INTERRUPTED
+        code = int(args.run(args))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except BrokenPipeError:
-        _drop_stdout()
+        if args.debug:
+            raise
         return BROKEN_PIPE
     except Exception as error:
-        _say(args, describe(error))
+        if args.debug:
+            raise
+        say(f"pyformer {args.command}: {describe(error)}")
         return ERROR
 
 
@@ -61,14 +80,3 @@ def _parser() -> argparse.ArgumentParser:
     for module in (train, generate, attend, derive, compare, info, bench):
         module.add_command(commands)
     return parser
-
-
-def _say(args: argparse.Namespace, text: str) -> None:
-    say(f"pyformer {args.command}: {text}")
-
-
-def _drop_stdout() -> None:
-    """Keeps the interpreter from flushing into the closed pipe once more at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)

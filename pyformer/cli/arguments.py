@@ -13,16 +13,61 @@ from typing import Any, NoReturn
 
 import pyformer as pf
 from pyformer import tokenizers
+from pyformer.terminal import steady, write_above_bar
+
+# Comes before a text of the command line while argparse looks at it: no argument can have it.
+SHIELD = "\0"
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line; options can't be shortened."""
+    """Reports a wrong command line in one line; options can't be shortened.
+
+    `texts` are the options whose value may be any text, also one that begins with a dash; with `text_arguments` so may
+    the arguments that no option stands before. Their type is `any_text`.
+    """
+
+    texts: tuple[str, ...] = ()
+    text_arguments = False
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._shielded(given), namespace)
+
+    def _shielded(self, given: list[str]) -> list[str]:
+        if not self.texts and not self.text_arguments:
+            return given
+        result, rest = [], iter(given)
+        for argument in rest:
+            name, equals, value = argument.partition("=")
+            if argument == "--" and self.text_arguments:
+                result += [SHIELD + text for text in rest]
+            elif name in self.texts:
+                text = value if equals else next(rest, None)
+                result.append(argument if text is None else f"{name}={SHIELD}{text}")
+            elif name in self._option_string_actions:
+                result.append(argument)
+                if not equals and self._option_string_actions[name].nargs != 0:
+                    result += [text for text in [next(rest, None)] if text is not None]
+            else:
+                result.append(SHIELD + argument if self.text_arguments else argument)
+        return result
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
+        message = " ".join(message.replace(SHIELD, "").split())
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def any_text(text: str) -> str:
+    """An argparse type: any text."""
+    return text.removeprefix(SHIELD)
+
+
+def any_path(text: str) -> Path:
+    """An argparse type: a path beside texts that may be any."""
+    return Path(any_text(text))
 
 
 def whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
@@ -112,14 +157,19 @@ def open_tokenizer(folder: Path, config: Any) -> tokenizers.Tokenizer:
     return tokenizer
 
 
+def prompt_ids(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    """The ids of a text that a model is to read: with the tokens that the tokenizer's file wants around it."""
+    if isinstance(tokenizer, tokenizers.BPETokenizer):
+        return tokenizer.encode(text, special_tokens=True).tolist()
+    return tokenizer.encode(text).tolist()
+
+
 class _Handler(logging.Handler):
     """Writes above the progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
         try:
-            tqdm.write(self.format(record), file=sys.stderr)
+            write_above_bar(self.format(record))
         except Exception:
             self.handleError(record)
 
@@ -127,16 +177,13 @@ class _Handler(logging.Handler):
 def say(text: str) -> None:
     """Prints a line on stderr, if the process has one."""
     if sys.stderr is not None:
-        print(text, file=sys.stderr)
+        print(text, file=steady(sys.stderr))
 
 
 def say_above_bar(text: str) -> None:
     """`say`, where a progress bar may be; from a signal handler it may be lost, if stderr is being written to."""
-    if sys.stderr is not None:
-        from tqdm import tqdm
-
-        with contextlib.suppress(RuntimeError, OSError, ValueError):
-            tqdm.write(text, file=sys.stderr)
+    with contextlib.suppress(RuntimeError):
+        write_above_bar(text)
 
 
 def show_messages() -> None:

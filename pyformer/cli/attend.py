@@ -16,13 +16,25 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import formats, models, tokenizers
-from pyformer.cli.arguments import DEVICE_HELP, add_common, device, move, open_tokenizer, say
+from pyformer import formats, models, nn, tokenizers
+from pyformer.cli.arguments import (
+    DEVICE_HELP,
+    add_common,
+    any_path,
+    any_text,
+    device,
+    move,
+    open_tokenizer,
+    prompt_ids,
+    say,
+)
+from pyformer.terminal import announce
 
 PAGE = Path(__file__).with_name("attend.html")
 # A page holds every weight, a byte each: browsers are slow with more, and eyes find nothing.
 MAX_WEIGHTS, MAX_TOKENS = 1 << 25, 1024
 LABELLED_TOKENS = 48
+START = "[start]"
 # Visible signs for what takes no place: C0 controls as Unicode's pictures of them, a newline as a key's arrow.
 CONTROLS = {**{code: 0x2400 + code for code in range(32)}, ord("\n"): 0x23CE}
 
@@ -44,8 +56,9 @@ def add_command(commands: Any) -> None:
         help="draw what each word of a text attends to",
         description="Draw what each word of a text attends to: a page to open in a browser, and a picture (PNG).",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
-    parser.add_argument("text", metavar="TEXT", help="the text to look at")
+    parser.text_arguments = True
+    parser.add_argument("folder", type=any_path, metavar="RUN", help="folder of a run, runs/NAME")
+    parser.add_argument("text", type=any_text, metavar="TEXT", help="the text to look at, any but an option's name")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; the picture beside it (RUN/attention.html)")
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
@@ -67,14 +80,14 @@ def run(args: argparse.Namespace) -> int:
     panels = read_attention(model, tokenizer, args.text)
     title = f"What {formats.display_name(args.folder.name)} attends to"
     formats.write_bytes_atomic(out, page(title, panels).encode("utf-8"))
-    print(f"saved {formats.display_name(out)}")
+    announce(f"saved {formats.display_name(out)}")
     try:
         drawn = picture(title, panels)
     except ImportError as error:
         say(str(error))
         return 0
     formats.write_bytes_atomic(out.with_suffix(".png"), drawn)
-    print(f"saved {formats.display_name(out.with_suffix('.png'))}")
+    announce(f"saved {formats.display_name(out.with_suffix('.png'))}")
     return 0
 
 
@@ -88,9 +101,10 @@ def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> li
 
     ValueError if the text is empty, or too long for the model or a page.
     """
-    ids = tokenizer.encode(text).tolist()
+    ids = prompt_ids(tokenizer, text)
     reads_only = not (hasattr(model, "generate") or hasattr(model, "translate"))
-    if reads_only and model.config.vocab_size > tokenizer.vocab_size:
+    # Our own encoders have a mark of a start beyond the words; a file of byte pairs says itself what comes first.
+    if reads_only and tokenizer.kind != "bpe" and model.config.vocab_size > tokenizer.vocab_size:
         ids = [tokenizer.vocab_size, *ids]
     if not ids:
         raise ValueError("attend: expected a text, got an empty one")
@@ -100,7 +114,7 @@ def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> li
     if len(ids) > limit:
         raise ValueError(f"attend: the text is {len(ids)} tokens long, expected at most {limit}")
     words = [_word(tokenizer, token) for token in ids]
-    with pf.no_grad():
+    with nn.inference():
         if hasattr(model, "translate"):
             return _translated(model, tokenizer, ids, words, limit)
         _, weights = model([ids], return_weights=True)
@@ -112,7 +126,7 @@ def _translated(
 ) -> list[Panel]:
     target = [model.config.bos_id, *model.translate([ids], max_new_tokens=limit)[0]][:limit]
     _, weights = model([ids], [target], return_weights=True)
-    written = ["[start]", *(_word(tokenizer, token) for token in target[1:])]
+    written = [START, *(_word(tokenizer, token) for token in target[1:])]
     return [
         Panel("target to source", written, words, _stacked(weights["cross"])),
         Panel("source to itself", words, words, _stacked(weights["encoder"])),
@@ -125,9 +139,9 @@ def _stacked(weights: list[pf.Tensor]) -> np.ndarray:
 
 
 def _word(tokenizer: tokenizers.Tokenizer, token: int) -> str:
-    """A token as it is shown; one that the tokenizer doesn't have is the model's own mark of a start."""
+    """A token as it is shown; the first that the tokenizer doesn't have is the model's own mark of a start."""
     if token >= tokenizer.vocab_size:
-        return "[start]"
+        return START if token == tokenizer.vocab_size and tokenizer.kind != "bpe" else f"[{token}]"
     text = tokenizer.decode([token]).translate(CONTROLS)
     if text == "\ufffd" and tokenizer.kind == "byte":
         return f"\\x{token:02x}"  # a part of a character

@@ -16,6 +16,7 @@ from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
 from pyformer.cli.signals import stop_on_signals
 from pyformer.experiments import compare, compare_report, compare_tasks
 from pyformer.experiments.compare_report import RECORD_NAME
+from pyformer.terminal import announce
 from pyformer.training import CHECKPOINT_NAME, locked
 
 RUNS = Path("runs")
@@ -212,7 +213,7 @@ def _result(race: compare.Race, task: compare.Task, name: str, size: compare.Siz
         if not race.race():
             return None
         if task.measure is not None:
-            more = task.measure(race.model.eval())
+            more = task.measure(race.model)
     except FloatingPointError as error:
         say(f"{name}: {error}")
         more = {"loss": None}
@@ -228,7 +229,7 @@ def _report(args: argparse.Namespace, record: dict[str, Any], text: str, picture
     formats.write_bytes_atomic(args.out / TABLE_NAME, text.encode())
     for name, picture in pictures.items():
         formats.write_bytes_atomic(args.out / name, picture.encode())
-    print(f"{text}\nsaved in {formats.display_name(args.out)}")
+    announce(f"{text}\nsaved in {formats.display_name(args.out)}")
     if args.page is not None:
         compare_report.write_page(args.page, record)
-        print(f"and in {formats.display_name(args.page)}")
+        announce(f"and in {formats.display_name(args.page)}")

@@ -15,6 +15,7 @@ from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, defau
 from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
 from pyformer.cli.signals import terminate_as_interrupt
 from pyformer.experiments import derive, derive_report, derive_tasks
+from pyformer.terminal import announce
 from pyformer.training import locked
 
 DEFAULT_FOLDER = Path("runs") / "derive"
@@ -73,7 +74,7 @@ def _report(folder: Path, results: dict[str, Any]) -> None:
     formats.write_bytes_atomic(folder / TABLE_NAME, text.encode())
     for name, picture in derive_report.drawings(results).items():
         formats.write_bytes_atomic(folder / name, picture.encode())
-    print(f"{text}\n{derive_report.probes(results)}\nsaved in {formats.display_name(folder)}")
+    announce(f"{text}\n{derive_report.probes(results)}\nsaved in {formats.display_name(folder)}")
 
 
 def _started(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,8 +11,23 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import models, tokenizers
-from pyformer.cli.arguments import DEVICE_HELP, add_common, device, move, open_tokenizer, real, whole
+from pyformer.cli.arguments import (
+    DEVICE_HELP,
+    add_common,
+    any_text,
+    device,
+    move,
+    open_tokenizer,
+    prompt_ids,
+    real,
+    say,
+    whole,
+)
 from pyformer.models.language_model import LanguageModel
+
+# Of generation_config.json: what is followed where no option says otherwise, and what says nothing here.
+FOLLOWED = {"do_sample", "temperature", "top_k", "top_p", "eos_token_id"}
+SILENT = {"bos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache"}
 
 
 def add_command(commands: Any) -> None:
@@ -22,10 +37,13 @@ def add_command(commands: Any) -> None:
         help="continue a text with a trained model",
         description="Continue a text with a trained model.",
     )
+    parser.texts = ("--prompt",)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="text to continue")
+    parser.add_argument("--prompt", type=any_text, default="", metavar="TEXT", help="text to continue, any text")
     parser.add_argument("--tokens", type=whole(1), default=200, help="new tokens (default 200)")
-    parser.add_argument("--temperature", type=real(0.0), default=0.8, help="0 takes the likeliest (default 0.8)")
+    parser.add_argument(
+        "--temperature", type=real(0.0), help="0 takes the likeliest (default: generation_config.json's, or 0.8)"
+    )
     parser.add_argument("--top-k", type=whole(1), help="choose among the k likeliest tokens")
     parser.add_argument("--top-p", type=real(0.0, 1.0, above=True), help="choose among the likeliest, of this sum")
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="the same seed gives the same text")
@@ -44,30 +62,65 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = open_tokenizer(args.folder, model.config)
     move(model, args.device)
     model.eval()
-    ids = tokenizer.encode(args.prompt) if args.prompt else _start_of_text(tokenizer)
+    ids = prompt_ids(tokenizer, args.prompt) or _start_of_text(tokenizer)
     write, decoder = _writer(), tokenizer.stream_decoder()
+    if args.prompt:
+        _read(decoder, ids)
     write(args.prompt)
+
+    def stream(row: int, token: int) -> None:
+        if _is_text(tokenizer, token):
+            write(decoder.push(token))
+
+    said = _said(model)
     model.generate(
         [ids],
         args.tokens,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
+        temperature=_or(args.temperature, 0.0 if said.get("do_sample") is False else said.get("temperature"), 0.8),
+        top_k=_or(args.top_k, said.get("top_k") or None, None),
+        top_p=_or(args.top_p, said.get("top_p"), None),
         seed=secrets.randbelow(2**31) if args.seed is None else args.seed,
-        stream=lambda row, token: write(decoder.push(token)),
-        stop=model.config.eos_token_id,
+        stream=stream,
+        stop=_or(said.get("eos_token_id"), model.config.eos_token_id, None),
         overflow="slide",
     )
     write(decoder.finish() + "\n")
     return 0
 
 
+def _said(model: Any) -> dict[str, Any]:
+    """What generation_config.json says; what is not followed is named."""
+    said = model.generation_config or {}
+    ignored = sorted(name for name in said if name not in FOLLOWED | SILENT and said[name] is not None)
+    if ignored:
+        say(f"pyformer generate: generation_config.json has keys that are ignored: {', '.join(ignored)}")
+    return said
+
+
+def _or(*values: Any) -> Any:
+    """The first value that is given."""
+    return next((value for value in values if value is not None), None)
+
+
 def _start_of_text(tokenizer: tokenizers.Tokenizer) -> Any:
     """What an empty prompt stands for: the start of a line, where the tokenizer knows lines."""
     try:
-        return tokenizer.encode("\n")
+        ids = tokenizer.encode("\n")
     except ValueError:
         return [0]
+    return ids if len(ids) else [0]
+
+
+def _read(decoder: tokenizers.StreamDecoder, ids: list[int]) -> None:
+    """Makes the decoder go on from a prompt: a first word's space may depend on it."""
+    for token in ids:
+        decoder.push(token)
+    decoder.finish()
+
+
+def _is_text(tokenizer: tokenizers.Tokenizer, token: int) -> bool:
+    """Whether a token is to be shown: not one that marks a start or end, nor a spare one of a padded vocabulary."""
+    return token < tokenizer.vocab_size and token not in getattr(tokenizer, "special_ids", ())
 
 
 def _writer() -> Any:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer import _core
+from pyformer import _core, terminal
 
 
 def check_free(folder: Path) -> None:
@@ -32,11 +31,8 @@ class JobBar:
     """A bar over all jobs, which also moves inside a job."""
 
     def __init__(self, total: int, hidden: bool) -> None:
-        from tqdm import tqdm
-
-        interval = 0.1 if sys.stderr is not None and sys.stderr.isatty() else 10.0
         form = "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
-        self.bar = tqdm(total=total, mininterval=interval, dynamic_ncols=True, bar_format=form, disable=hidden)
+        self.bar = terminal.bar(not hidden, total=total, bar_format=form)
 
     def __enter__(self) -> JobBar:
         return self

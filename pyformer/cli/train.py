@@ -27,6 +27,7 @@ from pyformer.cli.train_settings import (
     model_config,
 )
 from pyformer.models import by_name
+from pyformer.terminal import announce
 from pyformer.training import (
     CHECKPOINT_NAME,
     LOCK_NAME,
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         _report_stop(folder, trainer.step)
         return 128 + received[0] if received else 1
     name = formats.display_name(folder)
-    print(f"saved in {name}; try: pyformer generate {shlex.quote(name)}")
+    announce(f"saved in {name}; try: pyformer generate {shlex.quote(name)}")
     return 0
 
 
@@ -88,8 +89,8 @@ def _started(
     settings = {**default_settings(), **given}
     options = checked_options(settings)
     text = _read_text(args.files)
-    tokenizer = _make_tokenizer(settings, text)
-    trainer = _prepare(settings, options, text, tokenizer)
+    tokenizer = _make_tokenizer(settings, text, not args.quiet)
+    trainer = _prepare(settings, options, text, tokenizer, not args.quiet)
     names = [str(Path(name).resolve()) for name in args.files]
 
     def open_folder() -> Path:
@@ -121,8 +122,9 @@ def _resumed(
     text = _read_text(args.files or record.files)
     if _digest(text) != record.text_sha256:
         raise ValueError(f"{folder}: its text has changed since the run was started")
-    tokenizer = _make_tokenizer(record.settings, text) if unstarted else tokenizers.load(folder)
-    trainer = _prepare(record.settings, options, text, tokenizer)
+    progress = not args.quiet
+    tokenizer = _make_tokenizer(record.settings, text, progress) if unstarted else tokenizers.load(folder)
+    trainer = _prepare(record.settings, options, text, tokenizer, progress)
 
     def open_folder() -> Path:
         trainer.run = folder
@@ -153,10 +155,12 @@ def _prepare(
     options: TrainingOptions,
     text: str,
     tokenizer: tokenizers.Tokenizer,
+    progress: bool,
 ) -> Trainer:
     """Model, tokens and trainer, which has no folder yet."""
     context = settings["context"]
-    train_tokens, validation_tokens = data.split(tokenizer.encode(text), context)
+    shown = {"progress": progress} if isinstance(tokenizer, tokenizers.BPETokenizer) else {}
+    train_tokens, validation_tokens = data.split(tokenizer.encode(text, **shown), context)
     config = model_config(settings, tokenizer.vocab_size)
     pf.manual_seed(options.seed)
     model = by_name.language_model(settings["model"], config)
@@ -178,12 +182,12 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _make_tokenizer(settings: dict[str, Any], text: str) -> tokenizers.Tokenizer:
+def _make_tokenizer(settings: dict[str, Any], text: str, progress: bool) -> tokenizers.Tokenizer:
     if settings["tokenizer"] == "char":
         return tokenizers.CharTokenizer.train(text)
     if settings["tokenizer"] == "bpe":
         seen = text[: len(text) - int(len(text) * data.VALIDATION_FRACTION)]
-        return tokenizers.BPETokenizer.train(seen, settings["vocab"])
+        return tokenizers.BPETokenizer.train(seen, settings["vocab"], progress=progress)
     return tokenizers.ByteTokenizer()
 
 

@@ -188,10 +188,9 @@ class Race(TaskTrainer):
         return loss
 
     def _after_step(self, loss: float, metrics: Any, clock: Any, bar: Any) -> None:
-        self._recent.append(loss)
+        self._recent.append((loss, self.targets_per_step))
         if self.done >= self._next_evaluation():
-            metrics.write(step=self.step, loss=sum(self._recent) / len(self._recent))
-            self._recent = []
+            metrics.write(step=self.step, loss=self._take_recent())
             self._evaluate_and_report(metrics)
             self.points.append((self.step, self.seconds, self.seen, float(f"{self.validation_loss:.6g}")))
             self.save()

@@ -48,7 +48,7 @@ class LSTMNetwork(nn.Module):
 
     def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - beside(self, targets)).square().mean()
+        return ops.mse_loss(self(x), beside(self, targets))
 
 
 class NumberByNumber(nn.Module):
@@ -76,7 +76,7 @@ class WindowMLP(nn.Module):
 
     def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs), a scalar; `elapsed` is among x already."""
-        return (self(x) - beside(self, targets)).square().mean()
+        return ops.mse_loss(self(x), beside(self, targets))
 
 
 class RecurrentClassifier(nn.Module):
@@ -92,9 +92,8 @@ class RecurrentClassifier(nn.Module):
     def forward(self, ids: np.ndarray, lengths: np.ndarray) -> pf.Tensor:
         there = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float64)[:, :, None]
         x = self.dropout(self.words(beside(self, ids)))
-        x = x * pf.tensor(there, dtype=x.dtype, device=x.device)
         weights = pf.tensor(there / lengths[:, None, None], dtype=x.dtype, device=x.device)
-        mean = (self.cells(x)[0] * weights).sum(axis=1)
+        mean = (self.cells(x, lengths=lengths)[0] * weights).sum(axis=1)
         return self.head(self.dropout(mean))
 
     def loss(self, ids: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> pf.Tensor:

@@ -125,7 +125,7 @@ class SideBySide(nn.Module):
 
     def loss(self, x: Any, targets: Any) -> pf.Tensor:
         """Mean squared error against targets (N, formulas), a scalar."""
-        return (self(x) - beside(self, targets)).square().mean()
+        return ops.mse_loss(self(x), beside(self, targets))
 
 
 def function_task(seed: int = 0) -> Task:
@@ -237,7 +237,7 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
     validation = [flat(batch) for batch in sentences.held_out]
 
     def measure(model: nn.Module) -> dict[str, Any]:
-        with pf.no_grad():
+        with nn.inference():
             right = [
                 (model(ids, lengths=lengths).to("cpu").numpy().argmax(axis=1) == targets).sum()
                 for ids, targets, lengths in validation

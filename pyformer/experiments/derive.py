@@ -107,12 +107,13 @@ def loss_of(scores: pf.Tensor, targets: np.ndarray, reduction: str = "mean") -> 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
     """Mean loss and accuracy over all that the batches ask; a loss that is not finite is None."""
     loss, right, asked = 0.0, 0, 0
-    with pf.no_grad():
+    with nn.inference():
         for inputs, targets in batches:
             scores = model(*inputs)
             loss += loss_of(scores, targets, "sum").item()
             right += int((scores.to("cpu").numpy().argmax(axis=-1) == targets).sum())
             asked += int((targets != IGNORED).sum())
+    asked = max(1, asked)  # a loss of nothing is 0
     mean = loss / asked
     return {"loss": round(mean, 4) if math.isfinite(mean) else None, "accuracy": round(right / asked, 4)}
 

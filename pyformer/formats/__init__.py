@@ -7,7 +7,16 @@ from pyformer.formats.atomic import (
     write_bytes_atomic,
     write_json_atomic,
 )
-from pyformer.formats.folder import CONFIG_NAME, INDEX_NAME, SHARD_BYTES, WEIGHTS_NAME, read_config, save_model
+from pyformer.formats.folder import (
+    CONFIG_NAME,
+    GENERATION_NAME,
+    INDEX_NAME,
+    SHARD_BYTES,
+    WEIGHTS_NAME,
+    read_config,
+    read_generation,
+    save_model,
+)
 from pyformer.formats.layout import OWN, Layout
 from pyformer.formats.safetensors import Entry, read_header, read_safetensors, read_tensor, write_safetensors
 from pyformer.formats.state import load_state, save_state
@@ -15,6 +24,7 @@ from pyformer.formats.weights import Weights
 
 __all__ = [
     "CONFIG_NAME",
+    "GENERATION_NAME",
     "INDEX_NAME",
     "OWN",
     "SHARD_BYTES",
@@ -26,6 +36,7 @@ __all__ = [
     "display_name",
     "load_state",
     "read_config",
+    "read_generation",
     "read_header",
     "read_json",
     "read_safetensors",

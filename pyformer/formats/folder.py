@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from pyformer.formats.atomic import PathLike, atomic_files, json_bytes, read_jso
 from pyformer.formats.safetensors import write_safetensors
 
 CONFIG_NAME = "config.json"
+GENERATION_NAME = "generation_config.json"
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 SHARD_BYTES = 5 << 30
+SHARED = "shared"  # in a file's metadata: names that are one tensor with another
 
 
 def read_config(folder: PathLike) -> dict[str, Any]:
@@ -24,33 +27,45 @@ def read_config(folder: PathLike) -> dict[str, Any]:
     return read_json(path)
 
 
+def read_generation(folder: PathLike) -> dict[str, Any] | None:
+    """generation_config.json of a model's folder, None where there is none; errors as in `read_json`."""
+    path = Path(folder) / GENERATION_NAME
+    return read_json(path) if path.is_file() else None
+
+
 def save_model(
     folder: PathLike,
     config: Mapping[str, Any],
     tensors: Mapping[str, pf.Tensor],
     transposed: Collection[str] = (),
     shard_bytes: int = SHARD_BYTES,
+    generation: Mapping[str, Any] | None = None,
+    shared: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes config.json and model.safetensors into `folder`, which is made if need be.
+    """Writes config.json, model.safetensors and, if given, generation_config.json into `folder`, made if need be.
 
-    Tensors whose names are in `transposed` are written so. More than `shard_bytes` of them go to files named
+    Tensors whose names are in `transposed` are written so. `shared` says which names are one tensor with another; each
+    is written, and the files say so. More than `shard_bytes` of them go to files named
     model-00001-of-00002.safetensors and so on, beside model.safetensors.index.json, as `transformers` has them.
     All files are complete on the disk before any replaces an older one.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     groups = _shards(tensors, shard_bytes)
+    metadata = {"format": "pt"} if not shared else {"format": "pt", SHARED: json.dumps(dict(shared))}
     names = [f"model-{i + 1:05}-of-{len(groups):05}.safetensors" for i in range(len(groups))]
     head, stale = (WEIGHTS_NAME, INDEX_NAME) if len(groups) == 1 else (INDEX_NAME, WEIGHTS_NAME)
     shards = [head] if len(groups) == 1 else names
-    paths = [folder / name for name in dict.fromkeys([head, CONFIG_NAME, *shards])]
+    texts = {CONFIG_NAME: config} if generation is None else {CONFIG_NAME: config, GENERATION_NAME: generation}
+    paths = [folder / name for name in dict.fromkeys([head, *texts, *shards])]
     with atomic_files(*paths) as files:
         opened = dict(zip((path.name for path in paths), files, strict=True))
         for name, group in zip(shards, groups, strict=True):
-            write_safetensors(opened[name], group, {"format": "pt"}, transposed)
+            write_safetensors(opened[name], group, metadata, transposed)
         if len(groups) > 1:
             opened[head].write(json_bytes(_index(names, groups)))
-        opened[CONFIG_NAME].write(json_bytes(dict(config)))
+        for name, values in texts.items():
+            opened[name].write(json_bytes(dict(values)))
     # Readers take model.safetensors where there is one.
     (folder / stale).unlink(missing_ok=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -20,7 +20,9 @@ class Layout:
     `layers` is what comes before N, here and there. In files `prefix` comes before every name that doesn't begin
     with one of `bare`; it may be missing there, and is not written if `bare` is (""). `inner` is a prefix of ours
     that files don't have. `transposed` matches names here whose matrices are stored (in, out), `redundant` names in
-    files that say nothing new.
+    files that say nothing new, `unused` names of parts that aren't here, which a warning names. `tie` are the stored
+    names of the last projection and of the embedding that may take its place. `followed` are config.json's keys that
+    the config holds or that are written anew, None for all: what the others say is kept for the next file.
     """
 
     read: Callable[[Any, Mapping[str, Any]], Any]
@@ -33,6 +35,13 @@ class Layout:
     layers: tuple[str, str] = ("layers.", "layers.")
     transposed: str = "$^"
     redundant: str = "$^"
+    unused: str = "$^"
+    tie: tuple[str, str] | None = None
+    followed: Collection[str] | None = None
+
+    def unread(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What config.json says besides what the config holds."""
+        return {} if self.followed is None else {k: v for k, v in values.items() if k not in self.followed}
 
     def stored_name(self, name: str) -> str:
         """The name in files, without `prefix`, of a tensor of ours."""

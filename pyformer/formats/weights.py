@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 import pyformer as pf
 from pyformer import nn
-from pyformer.formats.atomic import PathLike, read_json
-from pyformer.formats.folder import INDEX_NAME, WEIGHTS_NAME
+from pyformer.formats.atomic import PathLike, parse_object, read_json
+from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME
 from pyformer.formats.layout import Layout
 from pyformer.formats.safetensors import Entry, read_header, read_rows, read_tensor
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -33,13 +38,14 @@ class Weights:
 
     def __init__(self, folder: PathLike, layout: Layout) -> None:
         self.layout, self.path = layout, Path(folder) / WEIGHTS_NAME
+        self.shared: dict[str, str] = {}
         entries = self._of_one_file() if self.path.is_file() else self._of_shards(Path(folder))
         self.entries = {name.removeprefix(layout.prefix): entry for name, entry in entries.items()}
         if len(self.entries) != len(entries):
             raise ValueError(f"{self.path}: names with and without the prefix {layout.prefix!r} repeat")
 
     def _of_one_file(self) -> dict[str, tuple[Path, Entry]]:
-        return {name: (self.path, entry) for name, entry in read_header(self.path)[0].items()}
+        return {name: (self.path, entry) for name, entry in self._entries(self.path).items()}
 
     def _of_shards(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
         if not (folder / INDEX_NAME).is_file():
@@ -52,11 +58,23 @@ class Weights:
         for file in sorted(set(places.values())):
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder}: no {file} here, which {INDEX_NAME} names")
-            entries |= {name: (folder / file, entry) for name, entry in read_header(folder / file)[0].items()}
+            entries |= {name: (folder / file, entry) for name, entry in self._entries(folder / file).items()}
         wrong = [name for name, file in places.items() if name not in entries or entries[name][0].name != file]
         extra = [name for name in entries if name not in places]
         if wrong or extra:
             raise ValueError(f"{self.path}: tensors are not where it says: missing {wrong[:5]}, unexpected {extra[:5]}")
+        return entries
+
+    def _entries(self, path: Path) -> dict[str, Entry]:
+        entries, metadata = read_header(path)
+        if metadata.get("format") in ("tf", "flax"):
+            kind = metadata["format"]
+            raise ValueError(f"{path}: format must be 'pt', got {kind!r}, which has names and shapes of its own")
+        shared = parse_object(metadata.get(SHARED, "{}").encode(), str(path))
+        if not all(isinstance(other, str) for other in shared.values()):
+            raise ValueError(f"{path}: {SHARED} must be names of tensors, got {shared}")
+        prefix = self.layout.prefix
+        self.shared |= {name.removeprefix(prefix): other.removeprefix(prefix) for name, other in shared.items()}
         return entries
 
     def check_layers(self, layers: int) -> None:
@@ -70,6 +88,8 @@ class Weights:
         wanted = set(names.values())
         missing = [stored for stored in names.values() if stored not in self.entries]
         extra = [n for n in self.entries if n not in wanted and not re.fullmatch(self.layout.redundant, n)]
+        unused = [n for n in extra if re.fullmatch(self.layout.unused, n)]
+        extra = [n for n in extra if n not in unused]
         if missing or extra:
             raise ValueError(
                 f"{self.path}: config.json means {len(shapes)} tensors, got {len(self.entries)}: "
@@ -87,13 +107,36 @@ class Weights:
             means = sum(math.prod(shape) for shape in shapes.values())
             held = sum(math.prod(self.entries[stored][1].shape) for stored in wanted)
             raise ValueError(f"{self.path}: {'; '.join(wrong[:3])}: config.json means {means} numbers, got {held}")
+        if unused:
+            log.warning("%s: parts that this model doesn't have are left out: %s", self.path, ", ".join(unused[:20]))
+
+    def has_own_head(self) -> bool:
+        """Whether there is a last projection that differs from the embedding."""
+        if self.layout.tie is None or any(name not in self.entries for name in self.layout.tie):
+            return False
+        (one_path, one), (other_path, other) = (self.entries[name] for name in self.layout.tie)
+        if one.shape != other.shape:
+            return True
+        rows = max(1, CHUNK_BYTES * one.shape[0] // max(1, one.end - one.begin)) if one.shape else 1
+        with open(one_path, "rb") as one_file, open(other_path, "rb") as other_file:
+            return any(
+                not _are_equal(read_rows(one_file, one, begin, rows), read_rows(other_file, other, begin, rows))
+                for begin in range(0, one.shape[0] if one.shape else 0, rows)
+            )
 
     def dtype(self) -> Any:
         """In which dtype to open: float64 if a tensor is of it, else float32."""
         return pf.float64 if any(entry.dtype == "F64" for _, entry in self.entries.values()) else pf.float32
 
     def fill(self, model: Model) -> Model:
-        """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory."""
+        """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory.
+
+        What was one tensor when it was saved is one again.
+        """
+        names = {self.layout.stored_name(name): name for name in model.state_dict()}
+        for name, other in self.shared.items():
+            if name in names and other in names:
+                model.share(names[name], names[other])
         for name, tensor in model.state_dict().items():
             path, entry = self.entries[self.layout.stored_name(name)]
             with open(path, "rb") as file:
@@ -112,6 +155,10 @@ def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> 
             tensor[:, begin : begin + rows] = part.T
         else:
             tensor[begin : begin + rows] = part
+
+
+def _are_equal(a: pf.Tensor, b: pf.Tensor) -> bool:
+    return np.array_equal(a.to(pf.float64).numpy(), b.to(pf.float64).numpy(), equal_nan=True)
 
 
 def _is_plain_name(file: Any) -> bool:

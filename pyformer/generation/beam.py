@@ -19,10 +19,32 @@ def beam_search(
 ) -> list[list[int]]:
     """The likeliest text found for each source, without `start_id` and `end_id`, of at most `limit` tokens.
 
-    Each source keeps its best `beams` beginnings and its best ended texts. extend(tokens, origins), both
-    (sources * beams,), gives the log-probabilities (sources * beams, V) of the token after `tokens`, row i going on
-    from what row origins[i] has seen. A whole text's log-probability is divided by ((5 + tokens) / 6) to the power
-    `length_penalty`.
+    Each source keeps its best `beams` beginnings and its best ended texts. A whole text's log-probability is divided
+    by ((5 + tokens) / 6) to the power `length_penalty`.
+
+    Args:
+        extend: extend(tokens, origins), both (sources * beams,), gives the log-probabilities (sources * beams, V) of
+            the token after `tokens`, row i going on from what row origins[i] has seen.
+        sources: how many texts are wanted.
+        beams: how many beginnings of each are followed.
+        limit: the most tokens of a text.
+        start_id: the token that every text begins with.
+        end_id: the token that ends one.
+        length_penalty: 0 for none; above 0 favours longer texts.
+
+    Returns:
+        The ids of each source's text.
+
+    Raises:
+        Exception: whatever `extend` raises.
+
+    Source: Wu et al. 2016, "Google's neural machine translation system", section 7.
+
+    Example:
+        >>> after = np.log([[0.1, 0.6, 0.3], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]])  # from each token to each
+        >>> extend = lambda tokens, origins: after[tokens]
+        >>> pf.generation.beam_search(extend, 1, 2, 5, start_id=0, end_id=2, length_penalty=0.0)
+        [[1]]
     """
 
     def score(total: float, length: int) -> float:

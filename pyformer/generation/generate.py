@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
+from pyformer.arrays import plain_array
 from pyformer.generation.decoder import Decoder
 from pyformer.generation.sampling import Sampler, check_int, fresh_seed
 
@@ -26,7 +27,25 @@ def generate(
     pad_id: int = 0,
     overflow: str = "error",
 ) -> pf.Tensor | list[list[int]]:
-    """`LanguageModel.generate`, which says what the arguments are and what is raised."""
+    """Continues each prompt by up to `max_new_tokens`: `model.generate(...)`, where the arguments are explained.
+
+    Args:
+        model: a language model, as `Decoder` takes.
+
+    Returns:
+        A Tensor, int64 (B, T + max_new_tokens), or a list of lists of ids for prompts of different lengths.
+
+    Raises:
+        ValueError: a setting is out of range, or there is no room for so many tokens.
+        IndexError: an id is not in [0, V).
+        TypeError: ids are not integers, or a setting has the wrong type.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> model = pf.models.GPT(pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> pf.generation.generate(model, [[1, 2]], 3, temperature=0).shape
+        (1, 5)
+    """
     prompts, rectangular = read_prompts(ids, model.config.vocab_size)
     check_int("max_new_tokens", max_new_tokens, 0)
     Sampler(temperature, top_k, top_p, 0 if seed is None else seed)
@@ -58,7 +77,22 @@ def _run(
     stops: frozenset[int],
     stream: Callable[[int, int], Any],
 ) -> list[list[int]]:
-    texts, decoder = [list(prompt) for prompt in prompts], Decoder(model)
+    decoder = Decoder(model)
+    try:
+        return _continue(decoder, prompts, samplers, max_new_tokens, stops, stream)
+    finally:
+        decoder.close()
+
+
+def _continue(
+    decoder: Decoder,
+    prompts: list[list[int]],
+    samplers: list[Sampler],
+    max_new_tokens: int,
+    stops: frozenset[int],
+    stream: Callable[[int, int], Any],
+) -> list[list[int]]:
+    texts = [list(prompt) for prompt in prompts]
     if max_new_tokens:
         for prompt, sampler in zip(prompts, samplers, strict=True):
             decoder.add(prompt, sampler, max_new_tokens)
@@ -85,7 +119,7 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
         rows = [_read_row(row) for row in ids]
         rectangular = len({row.size for row in rows}) == 1
     else:
-        array = np.asarray(ids.to("cpu").numpy() if isinstance(ids, pf.Tensor) else ids)
+        array = plain_array("generate", ids)
         if array.ndim != 2:
             raise ValueError(f"generate: ids must be (B, T), got shape {array.shape}")
         rows, rectangular = list(array), True
@@ -95,7 +129,7 @@ def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
 
 
 def _read_row(row: Any) -> np.ndarray:
-    array = np.asarray(row.to("cpu").numpy() if isinstance(row, pf.Tensor) else row)
+    array = plain_array("generate", row)
     if array.ndim != 1:
         raise ValueError(f"generate: each prompt must be a list of ids, got shape {array.shape}")
     return array

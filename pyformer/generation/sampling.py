@@ -19,7 +19,14 @@ class Sampler:
         top_p: sample from the fewest likeliest that hold this much probability.
         seed: of the random numbers; None draws one from `pf.manual_seed`'s stream.
 
-    Raises ValueError or TypeError for a setting out of range or of the wrong type.
+    Raises:
+        ValueError: a setting is out of range; when called, the highest logit is not finite.
+        TypeError: a setting has the wrong type.
+
+    Example:
+        >>> sampler = pf.generation.Sampler(temperature=0)
+        >>> sampler(np.array([0.1, 2.0, -1.0]))
+        1
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class Sampler:
 
     def __call__(self, logits: np.ndarray, row: int = 0) -> int:
         """A token from logits (V,); ValueError, naming the row, where the highest is not finite."""
-        best = int(np.argmax(logits))
+        best = int(logits.argmax())
         if not np.isfinite(logits[best]):
             raise ValueError(f"generate: the logits of row {row} hold {logits[best]}")
         if self.temperature == 0.0:

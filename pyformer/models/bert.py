@@ -16,6 +16,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import formats, nn, ops
 from pyformer.formats.hf import bert
+from pyformer.models.classification import is_single_label, soft_loss
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
@@ -35,6 +36,10 @@ class BertConfig(Config):
         layer_norm_epsilon: added to variances.
         activation: "gelu", "gelu_tanh", "relu" or "silu".
         num_labels: classes of a BertClassifier.
+        labels: their names, none by default.
+        problem_type: what a BertClassifier answers, in the words of `transformers`: "single_label_classification",
+            "multi_label_classification" or "regression". None means a number to come near to where num_labels is 1,
+            else one class of all where labels are integers, and yes or no of each class where they are floats.
 
     Raises:
         ValueError: a value makes no model.
@@ -56,6 +61,8 @@ class BertConfig(Config):
     layer_norm_epsilon: float = 1e-12
     activation: str = "gelu"
     num_labels: int = 2
+    labels: tuple[str, ...] | None = None
+    problem_type: str | None = None
 
     def __post_init__(self) -> None:
         self._default_hidden_dim()
@@ -65,6 +72,7 @@ class BertConfig(Config):
         self._check_probability("dropout")
         check_eps("BertConfig", self.layer_norm_epsilon)
         check_activation("BertConfig", self.activation)
+        self._check_labels(self.num_labels)
 
 
 class BERT(Pretrained):
@@ -134,7 +142,7 @@ class BERT(Pretrained):
         ids = read_ids("BERT", ids, self.config.context_length, device)
         if lengths is not None:
             lengths = pf.tensor(read_lengths("BERT", lengths, *ids.shape), device=device)
-        segments = np.zeros(ids.shape, np.int64) if segments is None else read_int64("BERT", "segments", segments)
+        segments = np.zeros(ids.shape, np.int64) if segments is None else read_int64("BERT", "segments", segments, None)
         if segments.shape != tuple(ids.shape):
             raise ValueError(f"BERT: segments must be {tuple(ids.shape)} as ids are, got {segments.shape}")
         places = pf.tensor(np.arange(ids.shape[1]), device=device)
@@ -197,8 +205,17 @@ class BertClassifier(Pretrained):
         return (logits, weights) if return_weights else logits
 
     def loss(self, ids: Any, labels: Any, lengths: Any = None, segments: Any = None) -> pf.Tensor:
-        """Mean cross-entropy in nats of labels (B,), a scalar; raises as `forward` does."""
-        labels = pf.tensor(read_int64("BertClassifier", "labels", labels), device=self.classifier.device)
+        """A scalar by the config's `problem_type`; raises as `forward` does, ValueError for labels of another shape.
+
+        The mean cross-entropy in nats of labels (B,), integers, the numbers of classes; the mean squared error of
+        labels (B, num_labels), or (B,) if that is 1, in a regression; the mean binary cross-entropy of labels
+        (B, num_labels) where each class is yes or no. With one label and no problem_type it is a regression; the
+        cross-entropy of one label would be 0, whatever the text, and is refused.
+        """
+        problem, classes = self.config.problem_type, self.config.num_labels
+        if not is_single_label("BertClassifier", problem, classes, labels):
+            return soft_loss("BertClassifier", problem, self(ids, segments, lengths), labels)
+        labels = pf.tensor(read_int64("BertClassifier", "labels", labels, None), device=self.classifier.device)
         return ops.cross_entropy(self(ids, segments, lengths), labels)
 
 

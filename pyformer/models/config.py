@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from pyformer import nn
 from pyformer.nn import layers
 
+# What a classifier answers: a number, one class of all, or each class yes or no; the words are those of `transformers`.
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -55,8 +58,25 @@ class Config:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{type(self).__name__}: {name} must be a number, got {type(value).__name__}")
 
+    def _check_labels(self, count: int) -> None:
+        """Of a classifier: the names of its classes, if it has some, and its kind of problem."""
+        labels, problem = self.labels, self.problem_type
+        if labels is not None:
+            self._check_names(labels)
+            if len(labels) != count:
+                raise ValueError(f"{type(self).__name__}: labels must be {count} names, got {len(labels)}")
+            object.__setattr__(self, "labels", tuple(labels))
+        if problem is not None and problem not in PROBLEMS:
+            raise ValueError(f"{type(self).__name__}: problem_type must be one of {PROBLEMS}, got {problem!r}")
+
+    def _check_names(self, labels: Any) -> None:
+        if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
+            raise TypeError(f"{type(self).__name__}: labels must be a list of names, got {labels!r}")
+
     def _check_tokens(self, *names: str) -> None:
         for name in names:
             token = getattr(self, name)
-            if token is not None and (isinstance(token, bool) or not isinstance(token, int)):
-                raise TypeError(f"{type(self).__name__}: {name} must be an int, got {type(token).__name__}")
+            several = name == "eos_token_id" and isinstance(token, list)
+            for each in token if several else [token]:
+                if each is not None and (isinstance(each, bool) or not isinstance(each, int)):
+                    raise TypeError(f"{type(self).__name__}: {name} must be an int, got {type(each).__name__}")

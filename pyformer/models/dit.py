@@ -176,9 +176,9 @@ class DiT(Pretrained):
         """
         check_sizes("DiT.sample", steps=steps)
         size = self.config.image_size
-        labels = read_labels("DiT", labels, len(labels), self.config.num_classes + 1, "cpu").numpy()
+        labels = read_labels("DiT", labels, None, self.config.num_classes + 1, "cpu").numpy()
         none = np.full_like(labels, self.config.num_classes)
-        x = noise_rows(seed, len(labels), (self.config.num_channels, size, size), self.head)
+        x = noise_rows("DiT", seed, len(labels), (self.config.num_channels, size, size), self.head)
         with nn.inference():
             for step in range(steps):
                 times = pf.full((len(labels),), 1.0 - step / steps, dtype=x.dtype, device=x.device)

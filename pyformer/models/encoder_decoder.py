@@ -221,7 +221,7 @@ class EncoderDecoder(Pretrained):
         Rows of `target` start with bos_id and end with eos_id, then padding. `label_smoothing` spreads that part of
         each label over the vocabulary. Arguments and errors otherwise as in `forward`.
         """
-        target = read_int64("EncoderDecoder", "target", target)
+        target = read_int64("EncoderDecoder", "target", target, "target_lengths")
         if target.ndim != 2 or target.shape[1] < 2:
             raise ValueError(f"EncoderDecoder: target must be (B, T) with T at least 2, got shape {target.shape}")
         inputs, labels, input_lengths = target[:, :-1], target[:, 1:], None
@@ -240,7 +240,7 @@ class EncoderDecoder(Pretrained):
 
     def count_targets(self, source: Any, target: Any, source_lengths: Any = None, target_lengths: Any = None) -> int:
         """How many tokens `loss` is the mean of; arguments as in `loss`."""
-        target = read_int64("EncoderDecoder", "target", target)
+        target = read_int64("EncoderDecoder", "target", target, "target_lengths")
         if target_lengths is None:
             return target.shape[0] * (target.shape[1] - 1)
         ends = read_lengths("EncoderDecoder", target_lengths, *target.shape, name="target_lengths")
@@ -290,7 +290,7 @@ class EncoderDecoder(Pretrained):
 
     def _read(self, name: str, ids: Any, lengths: Any) -> tuple[pf.Tensor, pf.Tensor | None]:
         device = self.tokens.device
-        ids = read_ids("EncoderDecoder", ids, self.config.context_length, device, name)
+        ids = read_ids("EncoderDecoder", ids, self.config.context_length, device, name, f"{name}_lengths")
         if lengths is not None:
             lengths = read_lengths("EncoderDecoder", lengths, *ids.shape, name=f"{name}_lengths")
             lengths = pf.tensor(lengths, device=device)

@@ -195,7 +195,8 @@ class GAN(Pretrained):
 
         Raises as `forward` does.
         """
-        noise = noise_rows(seed, len(labels), (self.config.noise_dim,), self.generator.start)
+        labels = read_labels("GAN", labels, None, self.config.num_classes, "cpu")
+        noise = noise_rows("GAN", seed, labels.size, (self.config.noise_dim,), self.generator.start)
         with nn.inference():
             return self(noise, labels)
 

@@ -38,7 +38,8 @@ class GPTConfig(Config):
         dropout: probability, on the embeddings and on what each part of a block adds.
         layer_norm_epsilon: added to variances.
         activation: one of `nn.transformer.ACTIVATIONS`.
-        bos_token_id, eos_token_id: kept for files and for `generate`'s callers.
+        bos_token_id, eos_token_id: kept for files and for `generate`'s callers; eos_token_id may be a list.
+        tied: the embedding is the last projection, too, as in GPT-2; False for a projection of its own.
 
     Raises:
         ValueError: a value makes no model.
@@ -59,7 +60,8 @@ class GPTConfig(Config):
     layer_norm_epsilon: float = 1e-5
     activation: str = "gelu_tanh"
     bos_token_id: int | None = None
-    eos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    tied: bool = True
 
     def __post_init__(self) -> None:
         self._check_sizes("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
@@ -189,6 +191,7 @@ class GPT(LanguageModel):
             self.dropout = nn.Dropout(config.dropout)
             self.h = nn.ModuleList(Block(config) for _ in range(config.num_layers))
             self.ln_f = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_epsilon)
+            self.lm_head = None if config.tied else nn.Linear(config.embed_dim, config.vocab_size, bias=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -202,7 +205,7 @@ class GPT(LanguageModel):
 
     @property
     def head(self) -> nn.Projection:
-        return self.wte
+        return self.wte if self.lm_head is None else self.lm_head
 
     def hidden(
         self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None

@@ -8,24 +8,32 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.arrays import plain_array
 
 MAX_INT64 = 2**63 - 1
 
 
-def read_int64(owner: str, name: str, values: Any) -> np.ndarray:
-    """`values`, a Tensor, array or nested list of integers, as an int64 array.
+def check_rows(owner: str, x: pf.Tensor) -> None:
+    """ValueError for an x without rows: models refuse a batch of nothing, where a loss whose targets are all ignored
+    is 0."""
+    if x.size == 0:
+        raise ValueError(f"{owner}: x must have at least one row, got {tuple(x.shape)}")
+
+
+def read_int64(owner: str, name: str, values: Any, lengths: str | None = "lengths") -> np.ndarray:
+    """`values`, a Tensor, array or nested list of integers, as an int64 array; `lengths` names the argument that says
+    how long the rows of a padded one are.
 
     Raises:
         ValueError: rows differ in length.
-        TypeError: they are not integers.
+        TypeError: they are not integers, or an array of them has a mask.
         IndexError: one doesn't fit in int64.
     """
-    if isinstance(values, pf.Tensor):
-        values = values.to("cpu").numpy()
     try:
-        array = np.asarray(values)
+        array = plain_array(owner, values)
     except ValueError as error:
-        raise ValueError(f"{owner}: rows of {name} differ in length; pad them and pass lengths=") from error
+        advice = f"pad them and pass {lengths}=" if lengths else "expected one shape for all"
+        raise ValueError(f"{owner}: rows of {name} differ in length; {advice}") from error
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{owner}: {name} must be integers, got {array.dtype}")
     if array.dtype == np.uint64 and array.size and array.max() > MAX_INT64:
@@ -33,12 +41,15 @@ def read_int64(owner: str, name: str, values: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def read_ids(owner: str, ids: Any, context_length: int, device: str, name: str = "ids") -> pf.Tensor:
-    """`ids` as an int64 Tensor (B, T) on `device`; ValueError unless T is from 1 to `context_length`."""
+def read_ids(
+    owner: str, ids: Any, context_length: int, device: str, name: str = "ids", lengths: str = "lengths"
+) -> pf.Tensor:
+    """`ids` as an int64 Tensor (B, T) on `device`; ValueError unless B is 1 or more, and T from 1 to
+    `context_length`."""
     if not (isinstance(ids, pf.Tensor) and ids.dtype == pf.int64):
-        ids = pf.tensor(read_int64(owner, name, ids), device=device)
-    if ids.ndim != 2 or ids.shape[1] == 0:
-        raise ValueError(f"{owner}: {name} must be (B, T) with T at least 1, got shape {tuple(ids.shape)}")
+        ids = pf.tensor(read_int64(owner, name, ids, lengths), device=device)
+    if ids.ndim != 2 or ids.size == 0:
+        raise ValueError(f"{owner}: {name} must be (B, T) with B and T at least 1, got shape {tuple(ids.shape)}")
     if ids.shape[1] > context_length:
         raise ValueError(f"{owner}: {ids.shape[1]} tokens exceed the context length {context_length}")
     return ids
@@ -86,17 +97,30 @@ def read_pictures(
     return pictures
 
 
-def read_labels(owner: str, labels: Any, batch: int, classes: int, device: str) -> pf.Tensor:
-    """`labels` as int64 (B,) on `device`; ValueError for another shape, IndexError unless each is in [0, classes)."""
-    labels = read_int64(owner, "labels", labels)
-    if labels.shape != (batch,):
+def read_labels(owner: str, labels: Any, batch: int | None, classes: int, device: str) -> pf.Tensor:
+    """`labels` as int64 (B,) on `device`; ValueError for another shape, IndexError unless each is in [0, classes).
+
+    With `batch` None any B from 1 on will do.
+    """
+    labels = read_int64(owner, "labels", labels, None)
+    if batch is None and (labels.ndim != 1 or not labels.size):
+        raise ValueError(f"{owner}: labels must be (B,) with B at least 1, got {labels.shape}")
+    if batch is not None and labels.shape != (batch,):
         raise ValueError(f"{owner}: labels must be ({batch},), got {labels.shape}")
-    if batch and (labels.min() < 0 or labels.max() >= classes):
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise IndexError(f"{owner}: labels must be in [0, {classes}), got {labels.min()} to {labels.max()}")
     return pf.tensor(labels, device=device)
 
 
-def noise_rows(seed: int, count: int, shape: tuple[int, ...], like: pf.Tensor | nn.Projection) -> pf.Tensor:
-    """(count, *shape) normal numbers in the dtype and on the device of `like`; row i is that of seed + i alone."""
+def noise_rows(owner: str, seed: int, count: int, shape: tuple[int, ...], like: pf.Tensor | nn.Projection) -> pf.Tensor:
+    """(count, *shape) normal numbers in the dtype and on the device of `like`; row i is that of seed + i alone.
+
+    TypeError or ValueError unless the seed is an integer, 0 or above.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"{owner}: seed must be an int, got {type(seed).__name__}")
+    if seed < 0:
+        raise ValueError(f"{owner}: seed must be at least 0, got {seed}")
+    seed = int(seed)  # NumPy's may overflow
     rows = [np.random.Generator(np.random.Philox(seed + i)).standard_normal(shape) for i in range(count)]
     return pf.tensor(np.stack(rows), dtype=like.dtype, device=like.device)

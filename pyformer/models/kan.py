@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyformer as pf
-from pyformer import nn
+from pyformer import nn, ops
 from pyformer.models.config import Config
-from pyformer.models.inputs import read_floats
+from pyformer.models.inputs import check_rows, read_floats
 from pyformer.models.language_model import LanguageModel
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import initialise
@@ -97,20 +97,22 @@ class KAN(Pretrained):
         self.layers = nn.Sequential(*(nn.KANLayer(a, b, *grid) for a, b in pairs))
 
     def forward(self, x: Any) -> pf.Tensor:
-        """(..., outputs) of x (..., inputs), a Tensor or array of the parameters' dtype.
+        """(..., outputs) of x (..., inputs), a Tensor or array of the parameters' dtype with at least one row.
 
         Raises:
             ValueError: a shape doesn't fit.
             TypeError: a dtype doesn't fit.
         """
-        return self.layers(read_floats("KAN", "x", x, next(self.parameters())))
+        x = read_floats("KAN", "x", x, next(self.parameters()))
+        check_rows("KAN", x)
+        return self.layers(x)
 
     def loss(self, x: Any, targets: Any) -> pf.Tensor:
         """Mean squared error against targets (..., outputs), a scalar."""
         out, targets = self(x), read_floats("KAN", "targets", targets, next(self.parameters()))
         if tuple(targets.shape) != tuple(out.shape):
             raise ValueError(f"KAN: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
-        return (out - targets).square().mean()
+        return ops.mse_loss(out, targets)
 
 
 @dataclass(frozen=True)

@@ -84,18 +84,21 @@ class LanguageModel(Pretrained):
         Args:
             ids: integers (B, T), as in `forward`.
             targets: integers (B, T), the token to predict at each position; -100 is ignored, as
-                is what lies beyond `lengths`.
+                is what lies beyond `lengths`. The loss is 0 if all are.
             lengths: as in `forward`.
 
         Raises as `forward` does.
         """
         ids = self.read_ids(ids)
         targets = self.read_targets(targets, tuple(ids.shape))
-        hidden = self.hidden(ids, lengths)
-        if lengths is not None:
-            ends = read_lengths(self._name, lengths, *ids.shape)
-            targets = np.where(np.arange(ids.shape[1]) < ends[:, None], targets, IGNORED)
-        return self.token_loss(hidden, targets)
+        return self.token_loss(self.hidden(ids, lengths), self._counted(targets, lengths))
+
+    def _counted(self, targets: np.ndarray, lengths: Any) -> np.ndarray:
+        """Targets (B, T) with -100 where they lie beyond `lengths`."""
+        if lengths is None:
+            return targets
+        ends = read_lengths(self._name, lengths, *targets.shape)
+        return np.where(np.arange(targets.shape[1]) < ends[:, None], targets, IGNORED)
 
     def token_loss(self, hidden: pf.Tensor, targets: np.ndarray) -> pf.Tensor:
         """Mean cross-entropy of targets (B, T), -100 ignored, given hidden (B, T, C)."""
@@ -166,7 +169,7 @@ class LanguageModel(Pretrained):
 
     def next_logits(self, ids: np.ndarray, counts: np.ndarray, cache: Any) -> pf.Tensor:
         """Logits (B, V) after the last token of each row that counts: ids (B, T), counts (B,), which join `cache`."""
-        hidden = self.hidden(ids, None if ids.shape[1] == 1 else counts, cache=cache)
+        hidden = self.hidden(self.on_device(ids), None if ids.shape[1] == 1 else counts, cache=cache)
         rows, tokens, width = hidden.shape
         hidden = hidden.reshape(rows * tokens, width)
         if tokens > 1:
@@ -175,11 +178,7 @@ class LanguageModel(Pretrained):
 
     def count_targets(self, ids: Any, targets: Any, lengths: Any = None) -> int:
         """How many targets `loss` is the mean of; arguments as in `loss`."""
-        targets = read_int64(self._name, "targets", targets)
-        if lengths is not None:
-            ends = read_lengths(self._name, lengths, *targets.shape)
-            targets = np.where(np.arange(targets.shape[1]) < ends[:, None], targets, IGNORED)
-        return int((targets != IGNORED).sum())
+        return int((self._counted(read_int64(self._name, "targets", targets), lengths) != IGNORED).sum())
 
     def read_inputs(self, ids: Any, lengths: Any, cache: nn.KVCache | None) -> tuple[pf.Tensor, Span]:
         """(ids on the model's device, where they stand); they join `cache`."""

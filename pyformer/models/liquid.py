@@ -9,10 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
-from pyformer import nn
+from pyformer import nn, ops
 from pyformer.models.config import Config
-from pyformer.models.inputs import read_floats
+from pyformer.models.inputs import check_rows, read_floats, read_lengths
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import StateModel
 
@@ -145,23 +147,40 @@ class LiquidNetwork(Pretrained):
         self.cells = nn.CfC(config.input_dim, config.hidden_dim, config.num_layers)
         self.head = nn.Linear(config.hidden_dim, config.output_dim)
 
-    def forward(self, x: Any, elapsed: Any = None) -> pf.Tensor:
-        """(B, T, outputs) of x (B, T, inputs) and the time since the observation before, elapsed (B, T); ones by
-        default. Both are Tensors or arrays of the parameters' dtype.
+    def forward(self, x: Any, elapsed: Any = None, lengths: Any = None) -> pf.Tensor:
+        """(B, T, outputs) of x (B, T, inputs), Tensors or arrays of the parameters' dtype.
+
+        Args:
+            x: (B, T, inputs), B at least 1.
+            elapsed: the time since the observation before, (B, T); ones by default.
+            lengths: observations of each row that count, (B,); the rest is padding on the right, whose outputs mean
+                nothing.
 
         Raises:
             ValueError: a shape doesn't fit.
             TypeError: a dtype doesn't fit.
         """
-        elapsed = None if elapsed is None else self._read("elapsed", elapsed)
-        return self.head(self.cells(self._read("x", x), elapsed=elapsed)[0])
+        x, elapsed = self._read("x", x), None if elapsed is None else self._read("elapsed", elapsed)
+        check_rows("LiquidNetwork", x)
+        return self.head(self.cells(x, elapsed=elapsed, lengths=lengths)[0])
 
-    def loss(self, x: Any, targets: Any, elapsed: Any = None) -> pf.Tensor:
-        """Mean squared error against targets (B, T, outputs), a scalar."""
-        out, targets = self(x, elapsed), self._read("targets", targets)
+    def loss(self, x: Any, targets: Any, elapsed: Any = None, lengths: Any = None) -> pf.Tensor:
+        """Mean squared error against targets (B, T, outputs) of the observations that count, a scalar."""
+        out, targets = self(x, elapsed, lengths), self._read("targets", targets)
         if tuple(targets.shape) != tuple(out.shape):
             raise ValueError(f"LiquidNetwork: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
-        return (out - targets).square().mean()
+        if lengths is None:
+            return ops.mse_loss(out, targets)
+        ends = read_lengths("LiquidNetwork", lengths, *out.shape[:2])
+        there = pf.tensor((np.arange(out.shape[1]) < ends[:, None])[:, :, None], device=out.device)
+        errors = ops.mse_loss(ops.where(there, out, 0.0), ops.where(there, targets, 0.0), reduction="sum")
+        return errors * (1.0 / self.count_targets(x, targets, elapsed, lengths))
+
+    def count_targets(self, x: Any, targets: Any, elapsed: Any = None, lengths: Any = None) -> int:
+        """How many numbers `loss` is the mean of; arguments as in `loss`."""
+        batch, tokens, outputs = np.shape(targets)
+        count = batch * tokens if lengths is None else int(read_lengths("LiquidNetwork", lengths, batch, tokens).sum())
+        return count * outputs
 
     def _read(self, name: str, values: Any) -> pf.Tensor:
         return read_floats("LiquidNetwork", name, values, self.head)

@@ -38,7 +38,7 @@ class LlamaConfig(Config):
         tied: the embedding is the last projection, too.
         norm_epsilon: of RMSNorm.
         dropout: probability, on what each part of a block adds.
-        bos_token_id, eos_token_id: kept for files and for `generate`'s callers.
+        bos_token_id, eos_token_id: kept for files and for `generate`'s callers; eos_token_id may be a list.
 
     Raises:
         ValueError: a value makes no model.
@@ -66,7 +66,7 @@ class LlamaConfig(Config):
     norm_epsilon: float = 1e-6
     dropout: float = 0.0
     bos_token_id: int | None = None
-    eos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
 
     def __post_init__(self) -> None:
         self._check_sizes("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
@@ -86,6 +86,7 @@ class LlamaConfig(Config):
             raise ValueError(f"LlamaConfig: embed_dim must be even for sinusoidal positions, got {self.embed_dim}")
         check_eps("LlamaConfig", self.norm_epsilon)
         self._check_probability("dropout")
+        self._check_tokens("bos_token_id", "eos_token_id")
 
 
 class Attention(nn.Module):

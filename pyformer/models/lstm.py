@@ -10,9 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models.config import Config
+from pyformer.models.inputs import read_int64, read_lengths
+from pyformer.models.language_model import IGNORED
 from pyformer.models.state_model import StateModel
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -56,7 +60,7 @@ class LSTM(StateModel):
     """A recurrent language model: embedding, LSTM or GRU layers, and the embedding again as the last projection.
 
     With `bidirectional` a second stack reads from the last token to the first and predicts the token before; the two
-    share the embedding only. `forward` and `generate` use the first; `loss` is the mean of both stacks';
+    share the embedding only. `forward` and `generate` use the first; `loss` is the mean over both stacks' predictions;
     `representations` gives both. Freshly initialised from `pf.manual_seed`'s stream, float32.
 
     Args:
@@ -116,29 +120,67 @@ class LSTM(StateModel):
             ends += [s[0] for s in (end if self.config.cell == "lstm" else (end,))]
         return x, ends
 
-    def backward_hidden(self, ids: Any) -> pf.Tensor:
-        """What the backward stack has read from the last token down to each position, (B, T, C).
+    def backward_hidden(self, ids: Any, lengths: Any = None) -> pf.Tensor:
+        """What the backward stack has read from each row's last token down to each position, (B, T, C).
+
+        Args:
+            ids: integers (B, T), as in `forward`.
+            lengths: as in `forward`; a row is read from its own end.
 
         Raises:
-            ValueError: the model has no such stack.
+            ValueError: the model has no such stack, or a shape is wrong.
         """
         if self.backward_layers is None:
             raise ValueError("LSTM: expected a bidirectional model, got one that reads forward only")
-        x = self.dropout(self.wte(self.read_ids(ids)))
+        ids = self.read_ids(ids)
+        if lengths is not None:
+            lengths = read_lengths("LSTM", lengths, *ids.shape)
+        x = self.dropout(self.wte(ids))
         for layer in self.backward_layers:
-            x = self.dropout(layer(x)[0])
+            x = self.dropout(layer(x, lengths=lengths)[0])
         return x
 
-    def representations(self, ids: Any) -> pf.Tensor:
-        """Each token in its context on both sides, (B, T, 2 C): the last layers of both stacks, side by side."""
-        return ops.concat([self.hidden(ids), self.backward_hidden(ids)], axis=-1)
+    def representations(self, ids: Any, lengths: Any = None) -> pf.Tensor:
+        """Each token in its context on both sides, (B, T, 2 C): the last layers of both stacks, side by side.
 
-    def loss(self, ids: Any, targets: Any) -> pf.Tensor:
-        """As `StateModel.loss`; with `bidirectional` the mean of that and of the backward stack's loss, which
-        predicts each token of `ids` from those after it."""
-        forward = super().loss(ids, targets)
+        Arguments as in `backward_hidden`.
+        """
+        return ops.concat([self.hidden(ids, lengths), self.backward_hidden(ids, lengths)], axis=-1)
+
+    def loss(self, ids: Any, targets: Any, lengths: Any = None) -> pf.Tensor:
+        """As `LanguageModel.loss`; with `bidirectional` the mean over the predictions of both stacks.
+
+        The backward stack predicts the token at each position whose target counts, if there is one after it, from
+        those after it. Without `lengths` a row ends with the token after its last position whose target counts: what
+        comes later is padding.
+        """
         ids = self.read_ids(ids)
         if self.backward_layers is None or ids.shape[1] == 1:
-            return forward
-        backward = self.token_loss(self.backward_hidden(ids[:, 1:]), ids[:, :-1])
-        return (forward + backward) * 0.5
+            return super().loss(ids, targets, lengths)
+        targets = self._counted(self.read_targets(targets, tuple(ids.shape)), lengths)
+        ends = self._ends(targets, lengths)
+        before = np.where(self._is_predicted(targets, ends), ids.to("cpu").numpy()[:, :-1], IGNORED)
+        backward = self.backward_hidden(ids, None if (ends == ids.shape[1]).all() else ends)[:, 1:]
+        hidden = ops.concat([self.hidden(ids, lengths), backward], axis=1)
+        return self.token_loss(hidden, np.concatenate([targets, before], axis=1))
+
+    def count_targets(self, ids: Any, targets: Any, lengths: Any = None) -> int:
+        """How many predictions `loss` is the mean of; arguments as in `loss`."""
+        count = super().count_targets(ids, targets, lengths)
+        if self.backward_layers is not None:
+            targets = self._counted(read_int64("LSTM", "targets", targets), lengths)
+            count += int(self._is_predicted(targets, self._ends(targets, lengths)).sum())
+        return count
+
+    @staticmethod
+    def _ends(targets: np.ndarray, lengths: Any) -> np.ndarray:
+        """Where the rows of targets (B, T) end, (B,)."""
+        if lengths is not None:
+            return read_lengths("LSTM", lengths, *targets.shape)
+        counting = (targets != IGNORED) * np.arange(2, targets.shape[1] + 2)
+        return np.clip(counting.max(axis=1), 1, targets.shape[1])
+
+    @staticmethod
+    def _is_predicted(targets: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Which tokens the backward stack predicts, (B, T - 1)."""
+        return (targets[:, :-1] != IGNORED) & (np.arange(1, targets.shape[1]) < ends[:, None])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyformer as pf
 from pyformer import formats, nn
 from pyformer.models.config import Config
+
+log = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="Pretrained")
 
@@ -36,6 +40,9 @@ class Pretrained(nn.Module):
             article = "an" if wanted[0] in "AEIOU" else "a"
             raise TypeError(f"{type(self).__name__}: expected {article} {wanted}, got {type(config).__name__}")
         self.config = config
+        # What the files said besides, for `save_pretrained`.
+        self.unread_config: dict[str, Any] = {}
+        self.generation_config: dict[str, Any] | None = None
 
     def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:
         """Memory that generating `rows` texts of `tokens` takes, by default of the longest; 0 where it takes none."""
@@ -44,16 +51,20 @@ class Pretrained(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike, *, shard_bytes: int = formats.SHARD_BYTES) -> None:
         """Writes config.json and model.safetensors, for `from_pretrained` and, where the family is theirs, for
         `transformers`; older files are replaced only when the new ones are complete. Weights of more than
-        `shard_bytes` go to several files with an index.
+        `shard_bytes` go to several files with an index. What the config.json that the model was opened from says
+        besides, and its generation_config.json, are written again.
 
         Raises:
             OSError: the folder can't be written or the disk is full.
         """
         state = self.state_dict()
-        config = {**self.layout.write(self), "torch_dtype": next(iter(state.values())).dtype.name}
+        dtype = next(iter(state.values())).dtype.name
+        config = {**self.layout.write(self), **self.unread_config, "torch_dtype": dtype}
         names = {name: self.layout.written_name(name) for name in state}
         transposed = {names[name] for name in state if self.layout.is_transposed(name)}
-        formats.save_model(folder, config, {names[name]: state[name] for name in state}, transposed, shard_bytes)
+        tensors = {names[name]: state[name] for name in state}
+        shared = {names[name]: names[other] for name, other in self.shared_names().items()}
+        formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config, shared)
 
     @classmethod
     def from_pretrained(
@@ -61,7 +72,9 @@ class Pretrained(nn.Module):
     ) -> Self:
         """Opens a folder of `save_pretrained`, or of the same family in `transformers`, in evaluation mode.
 
-        Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once.
+        Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once. What the
+        folder says is followed, or refused, or a warning (logger "pyformer") names it; `generation_config` is the
+        content of its generation_config.json, for callers of `generate`.
 
         Args:
             dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.
@@ -77,8 +90,10 @@ class Pretrained(nn.Module):
         # Module.to would take a name that is no dtype's for a device's.
         dtype = None if dtype is None else pf.zeros(0, dtype=dtype, device="cpu").dtype
         device = None if device is None else pf.device(device)
-        config = cls.read_config(formats.read_config(folder))
+        values = formats.read_config(folder)
+        config = cls.read_config(values)
         weights = formats.Weights(folder, cls.layout)
+        config = cls._untied(config, weights)
         weights.check_layers(getattr(config, "num_layers", 0))
         options = {**cls._options_of(weights), **options}
         with nn.init.outlines():
@@ -88,12 +103,23 @@ class Pretrained(nn.Module):
         model.to(weights.dtype() if dtype is None else dtype)
         if device is not None:
             model.to(device)
-        return weights.fill(model).eval()
+        weights.fill(model)
+        model.unread_config, model.generation_config = cls.layout.unread(values), formats.read_generation(folder)
+        return model.eval()
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
         """The config that the content of a config.json means; ValueError or TypeError if it can't be built."""
         return cls.layout.read(cls, values)
+
+    @classmethod
+    def _untied(cls, config: Any, weights: formats.Weights) -> Any:
+        """The config, with a head of its own where the weights have one that isn't the embedding."""
+        if cls.layout.tie is None or not config.tied or not weights.has_own_head():
+            return config
+        message = "%s: %s differs from %s, so it is taken as a head of its own, though config.json says they are one"
+        log.warning(message, weights.path, *cls.layout.tie)
+        return replace(config, tied=False)
 
     @classmethod
     def _options_of(cls, weights: formats.Weights) -> dict[str, Any]:

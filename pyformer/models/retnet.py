@@ -6,7 +6,6 @@ A pre-norm transformer whose attention is retention. It trains in chunks (or all
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -111,9 +110,7 @@ class RetNet(StateModel):
         """As `StateModel.advance`; the states are each block's (B, H, D, Dv)."""
         return self._run(ids, states, positions, "chunked")
 
-    def hidden(self, ids: Any) -> pf.Tensor:
-        """What the last projection sees, (B, T, C), computed in the model's `form`."""
-        ids = self.read_ids(ids)
+    def _hidden(self, ids: pf.Tensor) -> pf.Tensor:
         return self._run(ids, None, self.on_device(np.zeros(ids.shape[0], np.int64)), self.form)[0]
 
     def _run(self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor, form: str) -> tuple:

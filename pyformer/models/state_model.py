@@ -10,6 +10,8 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.arrays import plain_array
+from pyformer.models.inputs import read_lengths
 from pyformer.models.language_model import LanguageModel
 
 
@@ -40,35 +42,30 @@ class StateModel(LanguageModel):
         """
         raise NotImplementedError
 
-    def forward(self, ids: Any) -> pf.Tensor:
+    def forward(self, ids: Any, lengths: Any = None) -> pf.Tensor:
         """Logits (B, T, V) of the token after each position.
 
         Args:
-            ids: integers (B, T): a Tensor, NumPy array or nested list. Padding on the right changes nothing before.
+            ids: integers (B, T): a Tensor, NumPy array or nested list.
+            lengths: tokens of each row that count, (B,); the rest is padding on the right, whose logits mean nothing
+                and which changes nothing before.
 
         Raises:
-            ValueError: T is 0 or a shape is wrong.
+            ValueError: B or T is 0 or a shape is wrong.
             TypeError: ids are not integers.
             IndexError: an id is not in [0, V).
         """
-        return self.head.as_linear(self.hidden(ids))
+        return self.head.as_linear(self.hidden(ids, lengths))
 
-    def hidden(self, ids: Any) -> pf.Tensor:
+    def hidden(self, ids: Any, lengths: Any = None) -> pf.Tensor:
         """What the last projection sees, (B, T, C), from the arguments of `forward`."""
         ids = self.read_ids(ids)
+        if lengths is not None:
+            read_lengths(self._name, lengths, *ids.shape)
+        return self._hidden(ids)
+
+    def _hidden(self, ids: pf.Tensor) -> pf.Tensor:
         return self.advance(ids, None, pf.zeros(ids.shape[0], dtype=pf.int64, device=ids.device))[0]
-
-    def loss(self, ids: Any, targets: Any) -> pf.Tensor:
-        """Mean cross-entropy in nats, a scalar; the logits are never held whole.
-
-        Args:
-            ids: integers (B, T), as in `forward`.
-            targets: integers (B, T), the token to predict at each position; -100 is ignored.
-
-        Raises as `forward` does.
-        """
-        ids = self.read_ids(ids)
-        return self.token_loss(self.hidden(ids), self.read_targets(targets, tuple(ids.shape)))
 
     def new_cache(self, rows: int = 0, capacity: int = 0) -> StateCache:
         """The states of `rows` texts, which need no room for their tokens."""
@@ -110,6 +107,14 @@ class StateCache:
     def rows(self) -> int:
         return len(self.length)
 
+    def mark(self) -> tuple[list[pf.Tensor] | None, np.ndarray]:
+        """What `go_back` takes the cache back to, after steps, while no row joins or leaves."""
+        return self.states, self.length
+
+    def go_back(self, mark: tuple[list[pf.Tensor] | None, np.ndarray]) -> None:
+        """Takes the rows back to where they were at `mark`."""
+        self.states, self.length = mark
+
     def part(self, rows: np.ndarray) -> StateCache:
         """A cache of these rows alone."""
         result = StateCache()
@@ -119,7 +124,7 @@ class StateCache:
 
     def keep(self, rows: Any) -> None:
         """Goes on with these rows in this order; the others leave."""
-        rows = np.asarray(rows, np.int64)
+        rows = plain_array("StateCache", rows, np.int64)
         if np.array_equal(rows, np.arange(self.rows)):
             return
         self.length = self.length[rows]

@@ -12,6 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.formats.hf import vit
+from pyformer.models.classification import is_single_label, soft_loss
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_labels, read_pictures
 from pyformer.models.pretrained import Pretrained
@@ -31,6 +32,7 @@ class ViTConfig(Config):
         dropout: probability.
         layer_norm_epsilon: added to variances.
         activation: "gelu", "gelu_tanh", "relu" or "silu".
+        labels, problem_type: the names of the classes, and what is answered, as in `BertConfig`.
 
     Raises:
         ValueError: a value makes no model.
@@ -52,6 +54,8 @@ class ViTConfig(Config):
     dropout: float = 0.0
     layer_norm_epsilon: float = 1e-12
     activation: str = "gelu"
+    labels: tuple[str, ...] | None = None
+    problem_type: str | None = None
 
     def __post_init__(self) -> None:
         self._default_hidden_dim()
@@ -62,6 +66,7 @@ class ViTConfig(Config):
         self._check_probability("dropout")
         check_eps("ViTConfig", self.layer_norm_epsilon)
         check_activation("ViTConfig", self.activation)
+        self._check_labels(self.num_classes)
 
     @property
     def num_patches(self) -> int:
@@ -145,7 +150,16 @@ class ViT(Pretrained):
         return (scores, weights) if return_weights else scores
 
     def loss(self, pictures: Any, labels: Any, label_smoothing: float = 0.0) -> pf.Tensor:
-        """Mean cross-entropy in nats of labels (B,), a scalar; raises as `forward` does, IndexError for a bad label."""
+        """Mean cross-entropy in nats of labels (B,), a scalar; raises as `forward` does, IndexError for a bad label.
+
+        Where the config's `problem_type` says otherwise, or there is one class, the loss is that of
+        `BertClassifier.loss`, without smoothing.
+        """
+        problem = self.config.problem_type
+        if not is_single_label("ViT", problem, self.config.num_classes, labels):
+            if label_smoothing:
+                raise ValueError("ViT: label_smoothing is for classes of which one is right")
+            return soft_loss("ViT", problem, self(pictures), labels)
         scores = self(pictures)
         labels = read_labels("ViT", labels, *scores.shape, scores.device)
         return ops.cross_entropy(scores, labels, label_smoothing=label_smoothing)

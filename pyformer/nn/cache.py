@@ -9,6 +9,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, ops
+from pyformer.arrays import plain_array
 from pyformer.nn.layers import check_sizes
 
 
@@ -133,6 +134,15 @@ class KVCache:
             raise ValueError(f"KVCache: length must be from 0 to {self.length.tolist()}, got {length.tolist()}")
         self._set_length(length.copy())
 
+    def mark(self) -> np.ndarray:
+        """What `go_back` takes the cache back to, after steps, while no row joins or leaves."""
+        return self.length
+
+    def go_back(self, mark: np.ndarray) -> None:
+        """Takes the rows back to where they were at `mark`."""
+        self._set_length(mark)
+        self.starts = self.ends
+
     def keep(self, rows: Any) -> None:
         """Goes on with these rows in this order; the others leave, and one that is named twice is there twice.
 
@@ -193,9 +203,7 @@ def _count(name: str, value: Any) -> int:
 
 
 def _integers(name: str, values: Any) -> np.ndarray:
-    if isinstance(values, pf.Tensor):
-        values = values.to("cpu").numpy()
-    array = np.asarray(values)
+    array = plain_array("KVCache", values)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"KVCache: {name} must be integers, got {array.dtype}")
     return array.astype(np.int64)

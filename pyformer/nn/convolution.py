@@ -9,7 +9,7 @@ import pyformer as pf
 from pyformer import ops
 from pyformer.nn import init
 from pyformer.nn.layers import check_eps, check_sizes
-from pyformer.nn.module import Module, inferring
+from pyformer.nn.module import Module
 
 Pair = tuple[int, int]
 
@@ -348,7 +348,7 @@ class BatchNorm2d(Module):
             self.running_var,
             self.weight,
             self.bias,
-            training=self.training and not inferring(),
+            training=self.training,
             momentum=self.momentum,
             eps=self.eps,
         )

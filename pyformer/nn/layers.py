@@ -11,9 +11,9 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import Module, inferring
+from pyformer.nn.module import MODULE, Module
 
-_packing = threading.Lock()
+_packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
 
 
@@ -51,7 +51,9 @@ class Projection(Module):
     form the matrix is read.
 
     `pack` adds a copy that many small products read fastest. It serves while no gradient is recorded, follows writes
-    into the weight, and goes when training goes on; it is neither copied nor pickled. The bits are the same.
+    into the weight, and goes when training goes on; it is neither copied nor pickled. The bits are the same. It does
+    not see what is written through an array that shares the weight's memory, as `numpy()` gives: call `unpack` then.
+    `hold` adds it for as long as somebody holds it, as generation does while it runs.
 
     Raises:
         TypeError: a dtype does not fit (when called).
@@ -71,6 +73,7 @@ class Projection(Module):
     weight: pf.Tensor
     bias: pf.Tensor | None = None
     _packed: tuple[_core.PackedLinear, pf.Tensor, pf.Tensor | None] | None = None
+    _holders = 0
 
     @property
     def dtype(self) -> pf.DType:
@@ -86,14 +89,30 @@ class Projection(Module):
         """Makes the packed copy, unless there is one of the tensors that are here now."""
         with _packing:
             kept = self._packed
-            if kept is None or kept[1] is not self.weight or kept[2] is not self.bias:
-                kept = (_core.PackedLinear(self.weight, self.bias), self.weight, self.bias)
+            if kept is None or not kept.holds(self.weight, self.bias):
+                kept = _core.PackedLinear(self.weight, self.bias)
                 object.__setattr__(self, "_packed", kept)
-            return kept[0]
+            return kept
 
     def unpack(self) -> None:
         """Drops the packed copy."""
         object.__setattr__(self, "_packed", None)
+
+    def hold(self) -> bool:
+        """Makes the packed copy and keeps it until `release`; False, with nothing to release, if `pack` made it."""
+        with _packing:
+            if self._holders == 0 and self._packed is not None:
+                return False
+            self.pack()
+            object.__setattr__(self, "_holders", self._holders + 1)
+            return True
+
+    def release(self) -> None:
+        """Ends one `hold`; the packed copy goes with the last."""
+        with _packing:
+            object.__setattr__(self, "_holders", self._holders - 1)
+            if self._holders == 0:
+                self.unpack()
 
     def packed(self) -> _core.PackedLinear | None:
         """The packed copy where it may serve, which is where no gradient is recorded."""
@@ -104,7 +123,7 @@ class Projection(Module):
             if self.training:
                 self.unpack()
             return None
-        return kept[0] if kept[1] is self.weight and kept[2] is self.bias else self.pack()
+        return kept if kept.holds(self.weight, self.bias) else self.pack()
 
     def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
         """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
@@ -118,7 +137,7 @@ class Projection(Module):
         return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_packed", "_holders")}
 
 
 class Linear(Projection):
@@ -164,7 +183,7 @@ class Linear(Projection):
 
         Args:
             x: (..., in), of the parameters' dtype.
-            activation: None, "gelu", "gelu_tanh", "relu" or "silu".
+            activation: None, "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
             residual: (..., out), or None.
             norm: a LayerNorm or RMSNorm that x goes through first; its result is not kept for backward where no
                 activation and no residual follows.
@@ -336,7 +355,7 @@ class Dropout(Module):
     @property
     def active(self) -> bool:
         """Whether it drops anything now."""
-        return self.training and self.p > 0.0 and not inferring()
+        return self.training and self.p > 0.0
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """x (...) with elements dropped in training."""
@@ -475,7 +494,7 @@ class ModuleList(Module):
         return self._length
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter([module for _, module in self._own(MODULE)])
 
     def __getitem__(self, index: int) -> Module:
         if not -self._length <= index < self._length:

@@ -12,6 +12,9 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.arrays import plain_array
+from pyformer.effects import note_call
+from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
@@ -22,6 +25,9 @@ _local = threading.local()
 @contextlib.contextmanager
 def inference() -> Iterator[None]:
     """Within it, modules on this thread compute as in evaluation mode, whatever theirs is, and nothing is recorded.
+
+    `training` is False in every module then; the modes themselves stay as they are. All that generates, translates,
+    samples or evaluates is computed so.
 
     Example:
         >>> dropout = pf.nn.Dropout(0.5)
@@ -72,6 +78,29 @@ def is_float(dtype: Any) -> bool:
     return any(dtype == d for d in (pf.float32, pf.float64, pf.bfloat16, pf.float16))
 
 
+def gradient_dtype(parameter: pf.Tensor) -> pf.DType:
+    """Of a parameter's gradient and of what optimisers keep: float32 for 16-bit parameters, else the parameter's."""
+    return pf.float64 if parameter.dtype == pf.float64 else pf.float32
+
+
+def _kind_of(value: Any) -> str | None:
+    """What assigning `value` to a new name registers it as."""
+    if isinstance(value, Module):
+        return MODULE
+    is_parameter = isinstance(value, Outline) or (
+        isinstance(value, pf.Tensor) and value.requires_grad and value.is_leaf
+    )
+    return PARAMETER if is_parameter else None
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, pf.Tensor):
+        return f"a {type(value).__name__}"
+    if not value.is_leaf:
+        return "the result of an operation"
+    return "a parameter" if value.requires_grad else "a tensor that requires no gradient"
+
+
 class _MadeOn(type):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
 
@@ -95,14 +124,20 @@ class Module(metaclass=_MadeOn):
     children. Other tensors are attributes like any other unless given to `register_buffer`. `module(x)` calls
     `module.forward(x)`, which a subclass defines.
 
+    What is registered is replaced by its like only, or by None, so that nothing leaves training unnoticed: a result of
+    an operation, an array or a tensor without a gradient assigned over a parameter is a TypeError. `pf.nn.init.fill_`
+    writes values into a parameter; `del module.weight` makes the name free. An optimiser goes on with the parameters
+    that it was given, not with one that is assigned later.
+
+    A parameter that stands in several places is one parameter. It stays one through `to`, copies and pickles, and
+    through `save_pretrained` and `from_pretrained`.
+
     Every module and model takes the keyword `device`, also where its own arguments do not list it:
     `pf.nn.Linear(2, 2, device="cpu")` is `pf.nn.Linear(2, 2).to(pf.device("cpu"))`.
 
-    Attributes:
-        training: whether `train()` (as at first) or `eval()` was called last; dropout and batch norm look at it.
-
     Raises:
         AttributeError: a parameter or child is assigned before `super().__init__()`.
+        TypeError: something else is assigned over a parameter, child or buffer.
         NotImplementedError: the module is called and has no forward.
 
     Example:
@@ -125,21 +160,35 @@ class Module(metaclass=_MadeOn):
         )
     """
 
-    training: bool
-
     def __init__(self) -> None:
         object.__setattr__(self, "_kinds", {})
         object.__setattr__(self, "training", True)
+
+    @property
+    def training(self) -> bool:
+        """Whether `train()` (as at first) or `eval()` was called last; False within `inference`, whichever it was.
+
+        Dropout and batch norm look at it.
+        """
+        return self.__dict__.get("training", True) and not inferring()
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self.__dict__["training"] = bool(mode)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module computes; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        note_call(self)
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = self._kind_of(name, value)
+        known = self.__dict__.get("_kinds", {}).get(name)
+        if known is not None:
+            self._check_replacement(name, known, value)
+        kind = None if value is None else known or _kind_of(value)
         if kind is None:
             self.__dict__.get("_kinds", {}).pop(name, None)
         elif "_kinds" not in self.__dict__:
@@ -148,21 +197,34 @@ class Module(metaclass=_MadeOn):
             self._kinds[name] = kind
         object.__setattr__(self, name, value)
 
+    def _check_replacement(self, name: str, known: str, value: Any) -> None:
+        """TypeError unless `value` may take the place of what is registered as `name`."""
+        if value is None or isinstance(value, Outline):
+            return
+        is_tensor, replacing = isinstance(value, pf.Tensor), f"{type(self).__name__}: {name} is a {known}"
+        if known == PARAMETER:
+            is_frozen = not getattr(getattr(self, name), "requires_grad", False)
+            if is_tensor and value.is_leaf and (value.requires_grad or is_frozen):
+                return
+            raise TypeError(
+                f"{replacing}: expected pf.nn.Parameter(...) or None, got {_described(value)}; "
+                f"pf.nn.init.fill_ writes values into the parameter, del makes the name free"
+            )
+        if known == MODULE:
+            if not isinstance(value, Module):
+                raise TypeError(f"{replacing}: expected a Module or None, got {_described(value)}; del it first")
+        elif not is_tensor or (value.requires_grad and value.is_leaf):
+            raise TypeError(
+                f"{replacing}: expected a tensor that is no parameter, or None, got {_described(value)}; del it first"
+            )
+
     def __delattr__(self, name: str) -> None:
         self._kinds.pop(name, None)
         object.__delattr__(self, name)
 
-    def _kind_of(self, name: str, value: Any) -> str | None:
-        if isinstance(value, Module):
-            return MODULE
-        if isinstance(value, Outline):
-            return PARAMETER
-        if not isinstance(value, pf.Tensor):
-            return None
-        known = self.__dict__.get("_kinds", {}).get(name)
-        if known in (PARAMETER, BUFFER, TRANSIENT):
-            return known
-        return PARAMETER if value.requires_grad and value.is_leaf else None
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy gets a register of names of its own; copy.copy would share it.
+        return {**self.__dict__, "_kinds": dict(self._kinds)}
 
     def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
         """Adds a tensor that is not trained: moved by `to`, in the state dict if `persistent`.
@@ -173,15 +235,21 @@ class Module(metaclass=_MadeOn):
             persistent: whether it is saved.
 
         Raises:
-            TypeError: the value is no Tensor.
+            TypeError: the value is no Tensor, or the name is that of a parameter or child.
         """
         if not isinstance(value, pf.Tensor | Outline):
             raise TypeError(f"register_buffer: {name} must be a Tensor, got {type(value).__name__}")
+        if self._kinds.get(name) in (PARAMETER, MODULE):
+            raise TypeError(f"register_buffer: {name} is a {self._kinds[name]} of this module; del it first")
         self._kinds[name] = BUFFER if persistent else TRANSIENT
         object.__setattr__(self, name, value)
 
     def _own(self, *kinds: str) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name, kind in self._kinds.items() if kind in kinds]
+
+    def own_buffers(self) -> list[tuple[str, pf.Tensor]]:
+        """(name, tensor) of the buffers of this module itself."""
+        return self._own(BUFFER, TRANSIENT)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the direct children, in the order they were assigned."""
@@ -210,11 +278,15 @@ class Module(metaclass=_MadeOn):
 
     def named_parameters(self) -> Iterator[tuple[str, pf.Tensor]]:
         """(dotted name, parameter); a parameter that is used twice comes once."""
-        seen: set[int] = set()
-        for name, parameter in self._named_tensors(PARAMETER):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        yield from self._distinct(PARAMETER)
+
+    def _distinct(self, *kinds: str) -> Iterator[tuple[str, pf.Tensor]]:
+        """(first dotted name, tensor) of these kinds."""
+        names: TensorMap[str] = TensorMap()
+        for name, tensor in self._named_tensors(*kinds):
+            names.setdefault(tensor, name)
+        for tensor, name in names.items():
+            yield name, tensor
 
     def parameters(self) -> Iterator[pf.Tensor]:
         """The parameters; one that is used twice comes once."""
@@ -222,8 +294,27 @@ class Module(metaclass=_MadeOn):
             yield parameter
 
     def named_buffers(self) -> Iterator[tuple[str, pf.Tensor]]:
-        """(dotted name, tensor) of everything given to `register_buffer`."""
-        yield from self._named_tensors(BUFFER, TRANSIENT)
+        """(dotted name, tensor) of everything given to `register_buffer`; a buffer that is used twice comes once."""
+        yield from self._distinct(BUFFER, TRANSIENT)
+
+    def shared_names(self) -> dict[str, str]:
+        """Of what `state_dict` holds, each further name of a tensor, with its first name."""
+        first: TensorMap[str] = TensorMap()
+        names = {name: first.setdefault(tensor, name) for name, tensor in self._named_tensors(PARAMETER, BUFFER)}
+        return {name: other for name, other in names.items() if name != other}
+
+    def share(self, name: str, other: str) -> None:
+        """Makes the tensor of the dotted name `name` the one that is called `other`, as assigning it would.
+
+        Raises:
+            KeyError: there is no such name.
+            ValueError: the shapes differ.
+        """
+        own = dict(self._named_tensors(PARAMETER, BUFFER))
+        if own[name].shape != own[other].shape:
+            raise ValueError(f"share: {name} is {tuple(own[name].shape)}, {other} {tuple(own[other].shape)}")
+        path, _, attribute = name.rpartition(".")
+        object.__setattr__(dict(self.named_modules())[path], attribute, own[other])
 
     def num_parameters(self) -> int:
         """How many numbers the parameters hold; shared ones count once."""
@@ -234,18 +325,23 @@ class Module(metaclass=_MadeOn):
         return {name: tuple(t.shape) for name, t in self._named_tensors(PARAMETER, BUFFER)}
 
     def state_dict(self) -> dict[str, pf.Tensor]:
-        """Parameters and persistent buffers by dotted name, detached; they share memory."""
+        """Parameters and persistent buffers by dotted name, detached; one that is used twice has all its names.
+
+        It is no snapshot: the tensors share this module's memory, and what is kept changes as training goes on.
+        `copy.deepcopy(module.state_dict())` keeps the values of now.
+        """
         return {name: t.detach() for name, t in self._named_tensors(PARAMETER, BUFFER)}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copies values from `state` (name to Tensor or array) into this module.
 
         Everything is checked before the first value changes. Floats convert to the dtype of the
-        parameter. Returns (missing names, unexpected names), both empty when `strict`.
+        parameter. Returns (missing names, unexpected names), both empty when `strict`. A tensor that is used twice
+        here may come under one of its names.
 
         Raises:
             KeyError: names are missing or unexpected, and `strict`.
-            ValueError: a shape differs.
+            ValueError: a shape differs, or two names of one tensor here have different values.
             TypeError: `state` is no dict of values by name, or a value can't be converted to the dtype here.
         """
         if not isinstance(state, Mapping):
@@ -254,13 +350,21 @@ class Module(metaclass=_MadeOn):
             if not isinstance(name, str):
                 raise TypeError(f"load_state_dict: expected names as keys, got {name!r}")
         own = dict(self._named_tensors(PARAMETER, BUFFER))
-        missing = [name for name in own if name not in state]
+        given: TensorMap[str] = TensorMap()
+        for name, tensor in own.items():
+            if name in state:
+                given.setdefault(tensor, name)
+        missing = [name for name, tensor in own.items() if tensor not in given]
         unexpected = [name for name in state if name not in own]
         if strict and (missing or unexpected):
             raise KeyError(f"load_state_dict: missing {_some(missing)}, unexpected {_some(unexpected)}")
-        pairs = [(t, _fitting(name, t, state[name])) for name, t in own.items() if name in state]
+        values = {name: _fitting(name, t, state[name]) for name, t in own.items() if name in state}
+        for name, value in values.items():
+            first = given[own[name]]
+            if name != first and not _equal(value, values[first]):
+                raise ValueError(f"load_state_dict: {name} and {first} are one tensor here, got different values")
         with pf.no_grad():
-            for target, source in pairs:
+            for target, source in ((own[name], values[name]) for name in given.values()):
                 # A copy, since the values may be this module's own memory.
                 _core.copy_([target], [pf.tensor(source, device=target.device)])
         return missing, unexpected
@@ -268,7 +372,7 @@ class Module(metaclass=_MadeOn):
     def train(self, mode: bool = True) -> Module:
         """Sets training mode (dropout active) here and below; returns self."""
         for module in self.modules():
-            object.__setattr__(module, "training", bool(mode))
+            module.training = mode
         return self
 
     def eval(self) -> Module:
@@ -278,7 +382,9 @@ class Module(metaclass=_MadeOn):
     def to(self, target: Any) -> Module:
         """Moves parameters and buffers to a device, or its floats to a float dtype; returns self.
 
-        Parameters become new tensors: make optimisers after this call.
+        They stay the tensors that they are, with other memory: what is shared stays shared, also with other modules,
+        and an optimiser made before goes on with them. Gradients move along. Not while another thread computes with
+        the module, or between a forward and its backward.
 
         Args:
             target: a device such as "cpu", or a float dtype or its name.
@@ -292,14 +398,9 @@ class Module(metaclass=_MadeOn):
         to_dtype = isinstance(target, pf.DType)
         if to_dtype and not is_float(target):
             raise TypeError(f"Module.to: expected a float dtype, got {target}")
-        moved: dict[int, pf.Tensor] = {}
-        for module in self.modules():
-            for name, tensor in module._own(PARAMETER, BUFFER, TRANSIENT):
-                if to_dtype and not is_float(tensor.dtype):
-                    continue
-                if id(tensor) not in moved:
-                    moved[id(tensor)] = _moved(tensor, target)
-                object.__setattr__(module, name, moved[id(tensor)])
+        for tensor in distinct(t for _, t in self._named_tensors(PARAMETER, BUFFER, TRANSIENT)):
+            if not to_dtype or is_float(tensor.dtype):
+                _move(tensor, target)
         return self
 
     def zero_grad(self) -> None:
@@ -324,9 +425,14 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def _equal(a: pf.Tensor, b: pf.Tensor) -> bool:
+    a, b = (t.to("cpu").to(pf.float32) if t.dtype == pf.bfloat16 else t.to("cpu") for t in (a, b))
+    return np.array_equal(a.numpy(), b.numpy(), equal_nan=a.dtype != pf.bool)
+
+
 def _fitting(name: str, target: pf.Tensor, value: Any) -> pf.Tensor:
     if not isinstance(value, pf.Tensor):
-        value = pf.tensor(np.asarray(value))
+        value = pf.tensor(plain_array(f"load_state_dict: {name}", value))
     if tuple(value.shape) != tuple(target.shape):
         raise ValueError(f"load_state_dict: {name} must have shape {tuple(target.shape)}, got {tuple(value.shape)}")
     if value.dtype == target.dtype:
@@ -336,7 +442,12 @@ def _fitting(name: str, target: pf.Tensor, value: Any) -> pf.Tensor:
     return value.detach().to(target.dtype)
 
 
-def _moved(tensor: pf.Tensor, target: Any) -> pf.Tensor:
-    moved = tensor.detach().to(target)
-    moved.requires_grad = tensor.requires_grad
-    return moved
+def _move(tensor: pf.Tensor, target: Any) -> None:
+    here = tensor.detach()
+    moved = here.to(target)
+    if is_same(moved, here):  # it is there already
+        return
+    grad, tensor.grad = tensor.grad, None
+    _core.set_array_(tensor, moved)
+    if grad is not None:
+        tensor.grad = grad.to(gradient_dtype(tensor)).to(tensor.device)

@@ -5,11 +5,48 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
 from pyformer import ops
+from pyformer.arrays import plain_array
 from pyformer.nn import init
 from pyformer.nn.layers import check_sizes
 from pyformer.nn.module import Module
+
+
+class Ends:
+    """Rows (B, T, ...) that end at lengths (B,), each from 1 to T, and the order in which they are read backwards."""
+
+    def __init__(self, lengths: np.ndarray, tokens: int, device: str) -> None:
+        self.lengths, self.tokens, self.device = lengths, tokens, device
+        self._places, self._ends = np.arange(tokens), lengths[:, None]
+        self.there = self._tensor((self._places < self._ends)[:, :, None])
+
+    def zeroed(self, x: pf.Tensor) -> pf.Tensor:
+        """x (B, T, n) with zeros beyond the ends, whatever was there."""
+        return ops.where(self.there, x, 0.0)
+
+    def flipped(self, x: pf.Tensor) -> pf.Tensor:
+        """x (B, T, n), each row turned round within its length."""
+        return self._taken(x, np.where(self._places < self._ends, self._ends - 1 - self._places, self._places))
+
+    def gaps_backwards(self, gaps: pf.Tensor) -> pf.Tensor:
+        """Gaps (B, T) to the observation before, for `flipped` rows: to what then is before, the next in time."""
+        return self._taken(gaps.reshape(*gaps.shape, 1), (self._ends - self._places) % self._ends)[:, :, 0]
+
+    def last(self, x: pf.Tensor) -> pf.Tensor:
+        """(B, n): the element of x (B, T, n) at each row's end."""
+        return self._taken(x, self._ends - 1)[:, 0]
+
+    def _taken(self, x: pf.Tensor, places: np.ndarray) -> pf.Tensor:
+        """(B, m, n): of each row of x (B, T, n) those at `places` (B, m)."""
+        batch, tokens, width = x.shape
+        index = self._tensor((np.arange(batch)[:, None] * tokens + places).reshape(-1))
+        return ops.embedding(index, x.reshape(batch * tokens, width)).reshape(batch, places.shape[1], width)
+
+    def _tensor(self, array: np.ndarray) -> pf.Tensor:
+        return pf.tensor(np.ascontiguousarray(array), device=self.device)
 
 
 class Recurrent(Module):
@@ -54,35 +91,87 @@ class Recurrent(Module):
         suffixes = ("", "_reverse") if self.bidirectional else ("",)
         return [(layer, suffix) for layer in range(self.num_layers) for suffix in suffixes]
 
-    def _run(self, op: Any, x: pf.Tensor, states: tuple[pf.Tensor, ...] | None, **options: Any) -> Any:
+    def _run(self, x: pf.Tensor, state: Any, lengths: Any, **options: Any) -> Any:
         """(out, last states as a list of (layers * directions, B, H))."""
         directions = self._directions()
-        self._check_states(states, x, len(directions))
+        self._check_x(x)
+        states, ends = self._read_states(state, x, len(directions)), self._read_ends(lengths, x)
         last: list[list[pf.Tensor]] = []
         outs: list[pf.Tensor] = []
         for index, (layer, suffix) in enumerate(directions):
             names = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.has_bias else ()))
             parameters = [getattr(self, f"{kind}_l{layer}{suffix}") for kind in names]
-            start = {} if states is None else dict(zip(self.state_names, (s[index] for s in states), strict=True))
-            out, *ends = op(x, *parameters, **start, **options, reverse=self.reverse or suffix != "")
+            start = dict(zip(self.state_names, (s[index] for s in states), strict=False))
+            backwards = self.reverse or suffix != ""
+            if ends is None:
+                out, *after = self._read(x, parameters, backwards, **start, **options)
+            else:
+                out, after = self._read_to(ends, x, parameters, backwards, **start, **options)
             outs.append(out)
-            last.append(ends)
+            last.append(after)
             if suffix or not self.bidirectional:
                 x = outs[0] if len(outs) == 1 else ops.concat(outs, axis=-1)
                 outs = []
-        return x, [ops.stack(list(ends)) for ends in zip(*last, strict=True)]
+        return x, [ops.stack(list(after)) for after in zip(*last, strict=True)]
 
-    def _check_states(self, states: tuple[pf.Tensor, ...] | None, x: pf.Tensor, count: int) -> None:
+    def _read(self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any) -> tuple:
+        """One layer in one direction over whole rows: (out, state after the last token read ...)."""
+        raise NotImplementedError
+
+    def _read_to(
+        self, ends: Ends, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any
+    ) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        """The same over rows that end before T: backwards they are turned round and read forwards."""
+        x = ends.zeroed(ends.flipped(x) if backwards else x)
+        out, *after = self._read(x, parameters, False, **options)
+        after = after if "lengths" in options else [ends.last(out)]
+        return ends.zeroed(ends.flipped(out) if backwards else out), after
+
+    def _check_x(self, x: Any) -> None:
         name = type(self).__name__
-        if x.ndim != 3 or x.shape[2] != self.input_dim:
-            raise ValueError(f"{name}: x must be (B, T, {self.input_dim}), got {tuple(x.shape)}")
-        expected = (count, x.shape[0], self.hidden_dim)
-        for state in states or ():
-            if tuple(state.shape) != expected:
-                raise ValueError(f"{name}: each state must be {expected}, got {tuple(state.shape)}")
+        if not isinstance(x, pf.Tensor):
+            raise TypeError(f"{name}: x must be a Tensor (B, T, {self.input_dim}), got {type(x).__name__}")
+        if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != self.input_dim:
+            raise ValueError(f"{name}: x must be (B, T, {self.input_dim}) with T at least 1, got {tuple(x.shape)}")
+
+    def _read_states(self, state: Any, x: pf.Tensor, count: int) -> tuple[pf.Tensor, ...]:
+        """The tensors of `state`, checked; () for None."""
+        if state is None:
+            return ()
+        name, expected = type(self).__name__, (count, x.shape[0], self.hidden_dim)
+        if len(self.state_names) == 1:
+            wanted, states = "a Tensor", (state,)
+        else:
+            wanted, states = "a pair of Tensors (h, c)", state
+        is_fit = isinstance(states, (tuple, list)) and all(isinstance(s, pf.Tensor) for s in states)
+        if not is_fit or len(states) != len(self.state_names):
+            raise TypeError(f"{name}: state must be {wanted}, each {expected}, got {_described(state)}")
+        for letter, tensor in zip("hc", states, strict=False):
+            if tuple(tensor.shape) != expected:
+                raise ValueError(f"{name}: state {letter} must be {expected}, got {tuple(tensor.shape)}")
+        return tuple(states)
+
+    def _read_ends(self, lengths: Any, x: pf.Tensor) -> Ends | None:
+        if lengths is None:
+            return None
+        name, (batch, tokens) = type(self).__name__, x.shape[:2]
+        array = plain_array(name, lengths)
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"{name}: lengths must be integers, got {array.dtype}")
+        if array.shape != (batch,):
+            raise ValueError(f"{name}: lengths must be ({batch},), got {array.shape}")
+        if batch and (array.min() < 1 or array.max() > tokens):
+            raise ValueError(f"{name}: lengths must be from 1 to {tokens}, got {array.tolist()}")
+        return Ends(array.astype(np.int64), tokens, x.device)
 
     def extra_repr(self) -> str:
         return f"{self.input_dim}, {self.hidden_dim}, num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {', '.join(type(v).__name__ for v in value) or 'nothing'}"
+    return f"a {type(value).__name__}"
 
 
 class LSTM(Recurrent):
@@ -116,19 +205,32 @@ class LSTM(Recurrent):
     state_names = ("h0", "c0")
 
     def forward(
-        self, x: pf.Tensor, state: tuple[pf.Tensor, pf.Tensor] | None = None
+        self, x: pf.Tensor, state: tuple[pf.Tensor, pf.Tensor] | None = None, lengths: Any = None
     ) -> tuple[pf.Tensor, tuple[pf.Tensor, pf.Tensor]]:
         """Runs over x (B, T, C) from a state, zeros by default.
+
+        Args:
+            x: (B, T, C).
+            state: (h, c), each (layers * directions, B, H), or None.
+            lengths: tokens of each row that count, integers (B,) from 1 to T; the rest is padding on the right, and
+                may hold anything. Reading backwards begins at a row's own end, and out is 0 beyond it. All by default.
 
         Returns:
             (out, (h, c)): out (B, T, H or 2 H); h and c (layers * directions, B, H), the state after the last token
             read, which can be given as `state` to go on.
 
         Raises:
-            ValueError: a shape does not fit.
+            ValueError: a shape does not fit, or a length is out of range.
+            TypeError: x is no Tensor, state no pair of them, or lengths are no integers.
         """
-        out, last = self._run(ops.lstm, x, state)
+        out, last = self._run(x, state, lengths)
         return out, tuple(last)
+
+    def _read(self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any) -> tuple:
+        return ops.lstm(x, *parameters, **options, reverse=backwards)
+
+    def _read_to(self, ends: Ends, *args: Any, **options: Any) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        return super()._read_to(ends, *args, **options, lengths=ends.lengths.tolist())
 
 
 class GRU(Recurrent):
@@ -160,18 +262,28 @@ class GRU(Recurrent):
 
     gates = 3
 
-    def forward(self, x: pf.Tensor, state: pf.Tensor | None = None) -> tuple[pf.Tensor, pf.Tensor]:
+    def forward(self, x: pf.Tensor, state: pf.Tensor | None = None, lengths: Any = None) -> tuple[pf.Tensor, pf.Tensor]:
         """Runs over x (B, T, C) from a state, zeros by default.
+
+        Args:
+            x: (B, T, C).
+            state: (layers * directions, B, H), or None.
+            lengths: tokens of each row that count, integers (B,) from 1 to T; the rest is padding on the right, and
+                may hold anything. Reading backwards begins at a row's own end, and out is 0 beyond it. All by default.
 
         Returns:
             (out, h): out (B, T, H or 2 H); h (layers * directions, B, H), the state after the last token read,
             which can be given as `state` to go on.
 
         Raises:
-            ValueError: a shape does not fit.
+            ValueError: a shape does not fit, or a length is out of range.
+            TypeError: x or state is no Tensor, or lengths are no integers.
         """
-        out, last = self._run(ops.gru, x, None if state is None else (state,))
+        out, last = self._run(x, state, lengths)
         return out, last[0]
+
+    def _read(self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any) -> tuple:
+        return ops.gru(x, *parameters, **options, reverse=backwards)
 
 
 class CfC(Recurrent):
@@ -205,21 +317,51 @@ class CfC(Recurrent):
     gates = 3
 
     def forward(
-        self, x: pf.Tensor, state: pf.Tensor | None = None, elapsed: pf.Tensor | None = None
+        self, x: pf.Tensor, state: pf.Tensor | None = None, elapsed: pf.Tensor | None = None, lengths: Any = None
     ) -> tuple[pf.Tensor, pf.Tensor]:
         """Runs over x (B, T, C) from a state, zeros by default.
 
         Args:
             x: (B, T, C).
             state: (layers * directions, B, H), or None.
-            elapsed: (B, T), the time since the observation before, ones by default.
+            elapsed: (B, T), the time since the observation before in time, ones by default. Reading backwards, the
+                observation before is the next in time, so each takes that one's gap, and the last, which then has none
+                before it, the gap that is given for the first.
+            lengths: observations of each row that count, integers (B,) from 1 to T; the rest is padding on the right,
+                and may hold anything. Reading backwards begins at a row's own end, and out is 0 beyond it. All by
+                default.
 
         Returns:
             (out, h): out (B, T, H or 2 H); h (layers * directions, B, H), the state after the last token read,
             which can be given as `state` to go on.
 
         Raises:
-            ValueError: a shape does not fit.
+            ValueError: a shape does not fit, or a length is out of range.
+            TypeError: x, state or elapsed is no Tensor, or lengths are no integers.
         """
-        out, last = self._run(ops.cfc, x, None if state is None else (state,), elapsed=elapsed)
+        if elapsed is not None:
+            self._check_elapsed(elapsed, x)
+        out, last = self._run(x, state, lengths, elapsed=elapsed)
         return out, last[0]
+
+    def _check_elapsed(self, elapsed: Any, x: Any) -> None:
+        self._check_x(x)
+        if not isinstance(elapsed, pf.Tensor):
+            raise TypeError(f"CfC: elapsed must be a Tensor (B, T), got {type(elapsed).__name__}")
+        if elapsed.shape != x.shape[:2]:
+            raise ValueError(f"CfC: elapsed must be {tuple(x.shape[:2])}, got {tuple(elapsed.shape)}")
+
+    def _read(self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any) -> tuple:
+        elapsed = options["elapsed"]
+        if backwards and elapsed is not None:
+            options["elapsed"] = ops.concat([elapsed[:, 1:], elapsed[:, :1]], axis=1)
+        return ops.cfc(x, *parameters, **options, reverse=backwards)
+
+    def _read_to(
+        self, ends: Ends, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any
+    ) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        elapsed = options["elapsed"]
+        if elapsed is not None:
+            gaps = ends.gaps_backwards(elapsed) if backwards else elapsed
+            options["elapsed"] = ends.zeroed(gaps.reshape(*gaps.shape, 1))[:, :, 0]
+        return super()._read_to(ends, x, parameters, backwards, **options)

@@ -8,17 +8,19 @@ from collections.abc import Iterable
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.identity import distinct
 
 
 def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> pf.Tensor:
     """Scales the gradients in place so that their joint 2-norm is at most max_norm.
 
     Args:
-        parameters: the parameters; those without a gradient are passed over.
+        parameters: the parameters; those without a gradient are passed over, and one that is listed twice is one.
         max_norm: a number above 0.
 
     Returns:
-        The norm before, a float64 tensor without dimensions. A norm that is not finite changes nothing.
+        The norm before, a float64 tensor without dimensions; it is right also where the squares of gradients overflow
+        their dtype or vanish in it. A norm that is not finite changes nothing.
 
     Raises:
         ValueError: max_norm is not above 0.
@@ -40,7 +42,7 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> pf.Tens
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
     if not isinstance(parameters, Iterable):
         raise TypeError(f"clip_grad_norm_: expected a list of Tensors, got {type(parameters).__name__}")
-    parameters = [parameters] if isinstance(parameters, pf.Tensor) else list(parameters)
+    parameters = distinct([parameters] if isinstance(parameters, pf.Tensor) else parameters)
     for p in parameters:
         if not isinstance(p, pf.Tensor):
             raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyformer as pf
+from pyformer.identity import TensorMap, distinct
+from pyformer.nn.module import gradient_dtype
 
 _HALVES = (pf.bfloat16, pf.float16)
 
@@ -22,12 +24,17 @@ class Optimizer:
     Attributes:
         param_groups: a list of dicts, "params" and the options of each, "lr" among them; they may be changed between
             steps.
+        state: what is kept of each parameter, a dict by the parameter itself.
+
+    A parameter that is listed twice in a group is one. A copy or pickle of (model, optimizer) goes on as they do; one
+    of an optimiser alone has copies of the parameters, too. After `Module.to` the state follows the parameters.
 
     The state of a 16-bit parameter is float32, and has a "master", a float32 copy of the parameter made at its first
-    step: a step changes the master and rounds it into the parameter.
+    step: a step changes the master and rounds it into the parameter. Where the parameter has been written to since the
+    step before, by loading weights for example, the master starts again from what was written.
 
     Raises:
-        ValueError: there is no parameter, one is given twice or needs no gradient, or an option is unknown or out of
+        ValueError: there is no parameter, one is in two groups or needs no gradient, or an option is unknown or out of
             range.
         TypeError: something is no Tensor, of another dtype than float, or no number.
 
@@ -53,10 +60,9 @@ class Optimizer:
         if not isinstance(groups[0], Mapping):
             groups = [{"params": groups}]
         self.param_groups = [self._group(group, defaults) for group in groups]
-        self.state: dict[int, dict[str, Any]] = {}
-        ids = [id(p) for p in self._all()]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"{self._name}: a parameter is given twice")
+        self.state: TensorMap[dict[str, Any]] = TensorMap()
+        if len(distinct(self._all())) != len(self._all()):
+            raise ValueError(f"{self._name}: a parameter is in two groups")
 
     def _group(self, group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(group, Mapping) or "params" not in group:
@@ -65,7 +71,7 @@ class Optimizer:
         if unknown:
             raise ValueError(f"{self._name}: unknown options {unknown}, known {sorted(defaults)}")
         params = group["params"]
-        params = [params] if isinstance(params, pf.Tensor) else list(params)
+        params = distinct([params] if isinstance(params, pf.Tensor) else params)
         for p in params:
             if not isinstance(p, pf.Tensor):
                 raise TypeError(f"{self._name}: expected Tensors, got {type(p).__name__}")
@@ -92,12 +98,18 @@ class Optimizer:
         return [p for group in self.param_groups for p in group["params"]]
 
     def _state_of(self, p: pf.Tensor, names: tuple[str, ...]) -> dict[str, Any]:
-        """The state of p; tensors that it lacks of those named start as zeros."""
-        state = self.state.setdefault(id(p), {"step": 0})
+        """The state of p, where p is; tensors that it lacks of those named start as zeros."""
+        state, dtype = self.state.setdefault(p, {"step": 0}), gradient_dtype(p)
+        for name in (*self._state_names, "master"):
+            kept = state.get(name)
+            if kept is not None and (kept.dtype != dtype or kept.device != p.device):
+                state[name] = kept.to(dtype).to(p.device)
         for name in names:
             if name not in state:
-                state[name] = pf.zeros(tuple(p.shape), dtype=_state_dtype(p), device=p.device)
-        if p.dtype in _HALVES and "master" not in state:
+                state[name] = pf.zeros(tuple(p.shape), dtype=dtype, device=p.device)
+        if p.dtype not in _HALVES:
+            state.pop("master", None)
+        elif "master" not in state or not _is_rounded(state["master"], p):
             state["master"] = p.detach().to(pf.float32)
         return state
 
@@ -129,12 +141,15 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """{"state": {index: {...}}, "param_groups": [...]}: parameters appear by index.
 
-        Tensors are not copied. Loading it into an optimiser over the same parameters continues
-        with exactly the same updates.
+        Loading it into an optimiser over the same parameters continues with exactly the same updates. It is no
+        snapshot: tensors are not copied, and the next step writes into them. `copy.deepcopy(optimizer.state_dict())`
+        keeps the values of now.
         """
-        index = {id(p): i for i, p in enumerate(self._all())}
-        groups = [{**group, "params": [index[id(p)] for p in group["params"]]} for group in self.param_groups]
-        state = {index[key]: dict(value) for key, value in self.state.items()}
+        index: TensorMap[int] = TensorMap()
+        for i, p in enumerate(self._all()):
+            index[p] = i
+        groups = [{**group, "params": [index[p] for p in group["params"]]} for group in self.param_groups]
+        state = {index[p]: dict(value) for p, value in self.state.items() if p in index}
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -169,15 +184,15 @@ class Optimizer:
             result.append(options)
         return result
 
-    def _checked_states(self, states: Mapping[Any, Any]) -> dict[int, dict[str, Any]]:
+    def _checked_states(self, states: Mapping[Any, Any]) -> TensorMap[dict[str, Any]]:
         params = self._all()
         index = {str(i): i for i in range(len(params))}  # a file has turned the keys into strings
-        loaded = {}
+        loaded: TensorMap[dict[str, Any]] = TensorMap()
         for key, value in states.items():
             i = index.get(str(key))
             if i is None:
                 raise ValueError(f"{self._name}: state of parameter {key!r}, of {len(params)}")
-            loaded[id(params[i])] = self._checked_state(f"of parameter {i}", params[i], value)
+            loaded[params[i]] = self._checked_state(f"of parameter {i}", params[i], value)
         return loaded
 
     def _checked_state(self, which: str, p: pf.Tensor, value: Any) -> dict[str, Any]:
@@ -199,7 +214,7 @@ class Optimizer:
     def _checked_tensor(self, which: str, p: pf.Tensor, tensor: Any) -> pf.Tensor:
         if not isinstance(tensor, pf.Tensor):
             raise TypeError(f"{self._name}: {which} must be a Tensor, got {type(tensor).__name__}")
-        dtype = _state_dtype(p)
+        dtype = gradient_dtype(p)
         if tuple(tensor.shape) != tuple(p.shape) or tensor.dtype != dtype:
             raise ValueError(
                 f"{self._name}: {which} must be {dtype} {tuple(p.shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
@@ -228,9 +243,9 @@ def masters_of(states: list[dict[str, Any]]) -> list[pf.Tensor | None]:
     return masters if any(m is not None for m in masters) else []
 
 
-def _state_dtype(p: pf.Tensor) -> pf.DType:
-    # The state of a half-precision parameter is float32, as its gradient is.
-    return pf.float64 if p.dtype == pf.float64 else pf.float32
+def _is_rounded(master: pf.Tensor, p: pf.Tensor) -> bool:
+    """Whether p still is what the last step rounded into it."""
+    return not (master.to(p.dtype) != p.detach()).to(pf.float32).max().item() if p.size else True
 
 
 def _plain(value: Any) -> Any:

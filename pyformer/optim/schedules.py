@@ -7,17 +7,35 @@ no state: a resumed run goes on with the number of its step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+class _Schedule:
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            name, value = field.name, getattr(self, field.name)
+            number = (int, np.integer) if name.endswith("steps") else (int, float, np.integer, np.floating)
+            wanted = "an int" if name.endswith("steps") else "a number"
+            if isinstance(value, bool) or not isinstance(value, number):
+                raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, got {type(value).__name__}")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 0 and finite, got {value}")
 
 
 @dataclass(frozen=True)
-class ConstantSchedule:
+class ConstantSchedule(_Schedule):
     """A factor of the learning rate by step: linear warm-up, then 1.
 
     Schedules have no state: call them with the step, from 0, and give the result to `Optimizer.scale_lr`.
 
     Args:
         warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
+
+    Raises:
+        ValueError: warmup_steps is negative.
+        TypeError: warmup_steps is no int.
 
     Example:
         >>> schedule = pf.optim.ConstantSchedule(warmup_steps=4)
@@ -32,13 +50,17 @@ class ConstantSchedule:
 
 
 @dataclass(frozen=True)
-class LinearSchedule:
+class LinearSchedule(_Schedule):
     """A factor of the learning rate by step: linear warm-up to 1, then a straight line to `final` at `total_steps`.
 
     Args:
         total_steps: where the line ends; `final` stays after it.
         warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
-        final: the last factor.
+        final: the last factor, 0 or above.
+
+    Raises:
+        ValueError: an argument is negative, infinite or NaN.
+        TypeError: an argument is no number, or steps are no ints.
 
     Example:
         >>> schedule = pf.optim.LinearSchedule(total_steps=6, warmup_steps=2)
@@ -58,13 +80,17 @@ class LinearSchedule:
 
 
 @dataclass(frozen=True)
-class CosineSchedule:
+class CosineSchedule(_Schedule):
     """A factor of the learning rate by step: linear warm-up to 1, then half a cosine down to `final` at `total_steps`.
 
     Args:
         total_steps: where the cosine ends; `final` stays after it.
         warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
-        final: the last factor.
+        final: the last factor, 0 or above.
+
+    Raises:
+        ValueError: an argument is negative, infinite or NaN.
+        TypeError: an argument is no number, or steps are no ints.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5, without restarts.
 

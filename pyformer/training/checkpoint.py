@@ -7,6 +7,7 @@ numbers), replaced whole or not at all. The exported model, metrics and picture 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from pyformer.training.average import WeightMean
 from pyformer.training.evaluation import evaluating
 from pyformer.training.metrics import METRICS_NAME, Metrics, rewind_metrics, write_loss_curve
 from pyformer.training.options import TrainingOptions
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = Path("checkpoint") / "state.safetensors"
 LOCK_NAME = ".lock"
@@ -40,7 +43,7 @@ class Checkpointed:
     saved_step: int | None
     _exported_step: int | None
     _evaluated_step: int | None
-    _recent: list[float]
+    _recent: list[tuple[float, int]]
     _mean: WeightMean
 
     def save(self) -> None:
@@ -81,11 +84,13 @@ class Checkpointed:
         if self.run is None:
             return
         self.model.save_pretrained(self.run)
-        write_loss_curve(self.run, self.unit, self.measure)
+        self._draw_curve()
         self._exported_step = self.step
 
     def restore(self) -> None:
         """Goes back to the run's checkpoint; later lines of its metrics are dropped.
+
+        The options are those of this trainer from here on, the learning rate, betas and weight decay among them.
 
         FileNotFoundError if there is no checkpoint, ValueError if it doesn't fit or is damaged.
         """
@@ -93,13 +98,16 @@ class Checkpointed:
         path = self.run / CHECKPOINT_NAME
         state = formats.load_state(path)
         try:
-            step, recent = int(state["step"]), [float(x) for x in state["recent_losses"]]
+            step, recent = int(state["step"]), [(float(loss), int(n)) for loss, n in state["recent_losses"]]
             seed, stream = (int(x) for x in state["random_state"])
             if not 0 <= step <= self.options.steps:
                 raise ValueError(f"it is of step {step}, where the run has {self.options.steps}")
             mean = self._mean.checked(state, step)
             self.model.load_state_dict(state["model"])
+            options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(state["optimizer"])
+            for group, own in zip(self.optimizer.param_groups, options, strict=True):
+                group.update(own)
             self._mean.mean = mean
             self._restore_more(state)
             _core.set_rng_state(seed, stream)
@@ -116,8 +124,17 @@ class Checkpointed:
         if self.run is None:
             yield Metrics(None)
             return
-        with open(self.run / METRICS_NAME, "a", encoding="utf-8") as file:
+        with open(self.run / METRICS_NAME, "ab", buffering=0) as file:
             yield Metrics(file)
+
+    def _draw_curve(self) -> None:
+        """Draws the loss curve; where the disk is full, training goes on without."""
+        if self.run is None:
+            return
+        try:
+            write_loss_curve(self.run, self.unit, self.measure)
+        except OSError as error:
+            log.warning("the loss curve can't be drawn, training goes on without: %s", error)
 
     def _check_finite(self, name: str, value: float, step: int) -> None:
         if math.isfinite(value):
@@ -129,7 +146,7 @@ class Checkpointed:
 
     def _check_weights(self) -> None:
         """FloatingPointError if the weights are not worth a checkpoint."""
-        with evaluating(self.model):
+        with evaluating():
             norm = float(_core.global_norm([p.detach() for p in self.model.parameters()]))
             self._check_finite("the norm of the weights", norm, self.step)
             if self._evaluated_step != self.step:

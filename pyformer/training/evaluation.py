@@ -8,28 +8,25 @@ from typing import Any
 
 import numpy as np
 
-import pyformer as pf
-from pyformer import _core
+from pyformer import _core, nn
 from pyformer.training.step import count_targets
 
 
 @contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating() -> Iterator[None]:
     """Within it there are no dropout and no gradients; the random numbers of training stay where they are."""
-    random_state, training = _core.rng_state(), model.training
-    model.eval()
+    random_state = _core.rng_state()
     try:
-        with pf.no_grad():
+        with nn.inference():
             yield
     finally:
-        model.train(training)
         _core.set_rng_state(*random_state)
 
 
 def mean_loss(model: Any, batches: Sequence[tuple[np.ndarray, ...]]) -> float:
     """The mean of the model's loss over all counted targets of the batches, without dropout."""
     total, targets = 0.0, 0
-    with evaluating(model):
+    with evaluating():
         for batch in batches:
             count = count_targets(model, batch)
             total += model.loss(*batch).item() * count

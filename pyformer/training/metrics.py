@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import sys
@@ -12,23 +13,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyformer import formats, svg
+from pyformer import formats, svg, terminal
 from pyformer.training.options import MAX_COUNT
+
+log = logging.getLogger(__name__)
 
 METRICS_NAME = "metrics.jsonl"
 CURVE_NAME = "loss_curve.svg"
 
 
 class Metrics:
-    """Appends one JSON object a line, flushed so that a kill loses no whole line."""
+    """Appends one JSON object a line to an unbuffered file, so that a kill loses no whole line.
+
+    Where the disk is full, training goes on without: a warning says so once.
+    """
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._torn = self._warned = False
 
     def write(self, **values: Any) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(values, allow_nan=False) + "\n")
-            self._file.flush()
+        if self._file is None:
+            return
+        # A line that was cut off is ended first.
+        data = (("\n" if self._torn else "") + json.dumps(values, allow_nan=False) + "\n").encode()
+        try:
+            self._torn = self._file.write(data) != len(data)
+        except OSError as error:
+            self._torn = True
+            if not self._warned:
+                log.warning("%s can't be written, training goes on without: %s", METRICS_NAME, error)
+                self._warned = True
 
 
 class Clock:
@@ -47,11 +62,7 @@ def progress_bar(shown: bool, steps: int, done: int) -> Iterator[Any]:
     if not shown or sys.stderr is None:
         yield None
         return
-    from tqdm import tqdm
-
-    # A log file gets a line now and then, not ten a second.
-    interval = 0.1 if sys.stderr.isatty() else 10.0
-    with tqdm(total=steps, initial=done, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+    with terminal.bar(True, total=steps, initial=done, unit="step") as bar:
         yield bar
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.arrays import plain_array
 
 IGNORED = -100
 
@@ -163,10 +164,11 @@ def count_targets(model: Any, batch: Sequence[np.ndarray]) -> int:
     """How many targets of a batch count in the model's loss.
 
     The model says so if it has a method `count_targets`, which takes the arguments of its loss. Otherwise it is the
-    size of the second array, the targets, without those that are -100 where they are integers.
+    size of the second array, the targets, without those that are -100 where they are integers; of a batch of one array,
+    the size of that.
     """
     own = getattr(model, "count_targets", None)
     if own is not None:
         return own(*batch)
-    targets = np.asarray(batch[1])
+    targets = plain_array("count_targets", batch[min(1, len(batch) - 1)])
     return int((targets != IGNORED).sum()) if targets.dtype.kind in "iu" else targets.size

@@ -58,7 +58,7 @@ class TaskTrainer(Trainer):
         if not validation:
             raise ValueError("TaskTrainer: expected batches to validate on, got none")
         self.batch_of, self.loss, self._unit, self.measure = batch_of, loss or model.loss, unit, measure
-        self._sizes = [0] * options.accumulate
+        self._sizes, self._targets = [0] * options.accumulate, [0] * options.accumulate
         self._set_up(model, validation, options, run)
 
     @property
@@ -71,9 +71,15 @@ class TaskTrainer(Trainer):
         """How many tokens or rows the last batch had."""
         return sum(self._sizes)
 
+    @property
+    def targets_per_step(self) -> int:
+        """How many targets counted in the loss of the last step."""
+        return sum(self._targets)
+
     def _micro_batch(self, number: int) -> tuple[np.ndarray, ...]:
         batch = self.batch_of(self.step * self.options.accumulate + number)
         self._sizes[number] = self._size_of(batch)
+        self._targets[number] = count_targets(self.model, batch)
         return batch
 
     def _size_of(self, batch: tuple[np.ndarray, ...]) -> int:
@@ -83,7 +89,8 @@ class TaskTrainer(Trainer):
         return batch[0].size if tokens else len(batch[0])
 
     def _count(self, number: int) -> int:
-        return count_targets(self.model, self._micro_batch(number))
+        self._micro_batch(number)
+        return self._targets[number]
 
     def _loss(self, number: int) -> pf.Tensor:
         return self.loss(*self._micro_batch(number))

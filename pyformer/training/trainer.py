@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import data, optim
+from pyformer import data, nn, optim
+from pyformer.arrays import refuse_mask
 from pyformer.tokenizers import Tokenizer
 from pyformer.training.average import WeightMean
 from pyformer.training.checkpoint import Checkpointed
 from pyformer.training.evaluation import evaluating, mean_loss
-from pyformer.training.metrics import Clock, Metrics, printable, progress_bar, write_loss_curve
+from pyformer.training.metrics import Clock, Metrics, printable, progress_bar
 from pyformer.training.options import TrainingOptions
 from pyformer.training.step import MicroBatches, Terms, TreeSum, apply_sum, form_gradients
 
@@ -28,8 +29,10 @@ SAMPLE_TOKENS = 160
 class Trainer(Checkpointed):
     """Trains a language model on token arrays, in a run folder or in memory only.
 
-    Parameters that require no gradient stay as they are. A run that goes on from a checkpoint ends in exactly the
-    weights of one that never stopped.
+    Parameters that require no gradient stay as they are. So do the modes of a model in training mode: parts that were
+    set to evaluation mode train so. A model in evaluation mode, as `from_pretrained` gives it, is set to training
+    mode but for parts all of whose parameters are frozen. Evaluations and samples leave all modes as they are. A run
+    that goes on from a checkpoint ends in exactly the weights of one that never stopped.
 
     Args:
         model: with `loss(ids, targets)` and `config.context_length`.
@@ -68,6 +71,7 @@ class Trainer(Checkpointed):
         self.context_length = model.config.context_length
         self.train_tokens = train_tokens
         for tokens in (train_tokens, validation_tokens):
+            refuse_mask("Trainer", tokens)
             if not isinstance(tokens, np.ndarray) or tokens.dtype.kind not in "iu" or tokens.ndim != 1:
                 raise TypeError("Trainer: expected tokens as one-dimensional NumPy arrays of integers")
         validation = data.validation_batches(
@@ -127,6 +131,11 @@ class Trainer(Checkpointed):
         """How many tokens a step sees."""
         return self.options.batch * self.options.accumulate * self.context_length
 
+    @property
+    def targets_per_step(self) -> int:
+        """How many targets counted in the loss of the last step."""
+        return self.tokens_per_step
+
     def request_stop(self) -> None:
         """Makes `train` drop the step it is in, save a checkpoint and return."""
         self._stop = True
@@ -140,7 +149,7 @@ class Trainer(Checkpointed):
         """
         if self.saved_step is None:
             self.save()
-        self.model.train()
+        _set_training(self.model)
         shown = progress_bar(progress, self.options.steps, self.step)
         with shown as bar, self._metrics_file() as metrics:
             clock = Clock()
@@ -208,7 +217,7 @@ class Trainer(Checkpointed):
 
     def _after_step(self, loss: float, metrics: Metrics, clock: Clock, bar: Any) -> None:
         o, last = self.options, self.step == self.options.steps
-        self._recent.append(loss)
+        self._recent.append((loss, self.targets_per_step))
         clock.tokens += self.tokens_per_step
         if bar is not None:
             bar.set_postfix_str(self._postfix(loss, clock), refresh=False)
@@ -216,17 +225,23 @@ class Trainer(Checkpointed):
         if self.step % o.log_every == 0 or last:
             metrics.write(
                 step=self.step,
-                loss=sum(self._recent) / len(self._recent),
+                loss=self._take_recent(),
                 lr=self.optimizer.param_groups[0]["lr"],
                 tokens_per_second=round(clock.tokens_per_second()),
             )
-            self._recent = []
         if self.step % o.eval_every == 0 or last:
             self._evaluate_and_report(metrics)
         if o.sample_every and self.tokenizer and (self.step % o.sample_every == 0 or last):
             log.info("step %d, a sample:\n%s", self.step, printable(self.sample()))
         if self.step % o.save_every == 0 or last:
             self.save()
+
+    def _take_recent(self) -> float:
+        """The mean loss of a target since it was last taken."""
+        total = sum(loss * targets for loss, targets in self._recent)
+        targets = sum(targets for _, targets in self._recent)
+        self._recent = []
+        return total / max(1, targets)
 
     def _postfix(self, loss: float, clock: Clock) -> str:
         text = f"loss {loss:.3f}, {clock.tokens_per_second():,.0f} {self.counted}/s"
@@ -241,8 +256,7 @@ class Trainer(Checkpointed):
         metrics.write(step=self.step, validation_loss=self.validation_loss)
         measure = f"{self.measure} a {self.unit}"
         log.info("step %d: validation loss %.4f %s", self.step, self.validation_loss, measure)
-        if self.run is not None:
-            write_loss_curve(self.run, self.unit, self.measure)
+        self._draw_curve()
 
     def evaluate(self) -> float:
         """Mean loss of a target over the fixed validation batches, without dropout."""
@@ -252,6 +266,19 @@ class Trainer(Checkpointed):
         """A short text from the model; the same for the same weights."""
         assert self.tokenizer is not None
         prompt = self.validation[0][0][:1, : max(1, self.context_length // 4)]
-        with evaluating(self.model):
+        with evaluating():
             out = self.model.generate(prompt, SAMPLE_TOKENS, temperature=0.8, seed=self.options.seed, overflow="slide")
-        return self.tokenizer.decode(out.numpy()[0])
+        ids = out.numpy()[0]
+        # A padded vocabulary has ids that stand for no text.
+        return self.tokenizer.decode(ids[ids < self.tokenizer.vocab_size])
+
+
+def _set_training(module: nn.Module) -> None:
+    """Training mode for a module in evaluation mode, but not for what is below it and frozen."""
+    if module.training:
+        return
+    module.training = True
+    for child in module.children():
+        parameters = list(child.parameters())
+        if not parameters or any(p.requires_grad for p in parameters):
+            _set_training(child)

@@ -105,7 +105,8 @@ CASES = [
     ),
     _index("argmax", (3, 5, 7), None),
     *(_cumsum((3, 5, 4), axis) for axis in (0, 1, 2)),
-    _cumsum((2, 300), 1),
+    *(_cumsum(shape, 1) for shape in ((2, 256), (2, 300), (3, 513), (1, 5000), (2, 700, 17))),
+    _cumsum((600, 3), 0),
     _cumsum((0, 3), 0),
     Case(
         op="max",

@@ -1,4 +1,5 @@
-// Which instruction set's kernels run. Chosen once from the CPU, or by PYFORMER_CPU_ISA=portable|avx2|avx512|ref.
+// Which instruction set's kernels run. Chosen once from the CPU, or by PYFORMER_CPU_ISA=amx|avx512_bf16|avx512|avx2|
+// portable|ref.
 #pragma once
 #include <string>
 
@@ -10,12 +11,15 @@ struct IsaRow {
   const char* name;
   int falls_back_to;  // the set whose kernels stand in for missing ones; -1: none
 };
-constexpr IsaRow kIsas[kIsaCount] = {{"ref", -1}, {"portable", 0}, {"avx2", 1}, {"avx512", 2}};
+constexpr IsaRow kIsas[kIsaCount] = {{"ref", -1},   {"portable", 0},    {"avx2", 1},
+                                     {"avx512", 2}, {"avx512_bf16", 3}, {"amx", 3}};
+// It multiplies bfloat16; all else is that of the set it falls back to.
+constexpr bool is_product_set(Isa isa) { return isa >= Isa::avx512_bf16; }
 
 constexpr const char* name(Isa isa) { return kIsas[int(isa)].name; }
 Isa isa_from_name(const std::string& name);  // ValueError unless it is one of them
 bool is_built(Isa isa);                      // compiled into this library
-bool is_supported(Isa isa);                  // built, and this CPU has it
+bool is_supported(Isa isa);                  // built, this CPU has it, and the system lets this process use it
 Isa current_isa();
 void set_isa(Isa isa);  // ValueError if it isn't supported; for tests and benchmarks
 

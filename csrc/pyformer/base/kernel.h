@@ -8,8 +8,9 @@
 namespace pyformer {
 
 // A set that lacks a kernel uses that of the set it falls back to (isa.h); `ref` has all that there are.
-enum class Isa : int { ref = 0, portable = 1, avx2 = 2, avx512 = 3 };
-constexpr int kIsaCount = 4;
+// avx512_bf16 and amx have kernels for products of bfloat16 only.
+enum class Isa : int { ref = 0, portable = 1, avx2 = 2, avx512 = 3, avx512_bf16 = 4, amx = 5 };
+constexpr int kIsaCount = 6;
 
 // Does work items [begin, end) of the op described by args; the op's header says what an item is. Args says how many
 // there are and how many one task should take: int64_t items() const, int64_t grain() const.

@@ -68,7 +68,7 @@ struct PhiloxBlock {
 };
 
 PF_INLINE PhiloxBlock philox_block(uint64_t seed, uint64_t stream, uint64_t counter) {
-  U64 c0;
+  U64 c0{};
   for (int64_t j = 0; j < kCountersPerBlock; ++j) c0[j] = counter + uint64_t(j);
   const U64 zero{}, m0 = zero + kPhiloxMultiplier0, m1 = zero + kPhiloxMultiplier1;
   // The upper halves of c1 and c3 hold leftovers, which multiply_low_halves ignores and the last line masks.

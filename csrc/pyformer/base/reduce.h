@@ -17,7 +17,7 @@ class BlockTree {
     ++count_;
   }
   PF_INLINE T total() const {
-    T sum = splat<T>(0);
+    T sum{};
     bool any = false;
     for (int level = 0; level < 63 && (count_ >> level); ++level)
       if ((count_ >> level) & 1) {
@@ -57,25 +57,40 @@ T row_dot(int64_t n, const X& x, const Y& y) {
   return row_reduce<T>(n, [&](int64_t i, T lane) { return fma(x(i), y(i), lane); });
 }
 
-// The same sums with Lanes: accumulate(i, n, lanes) adds elements i .. i + n; n is 16 except at the end.
-template <class T, class Accumulate>
-PF_INLINE T lanes_reduce(int64_t n, const Accumulate& accumulate) {
-  BlockTree<T> tree;
-  for (int64_t start = 0; start < n; start += kReduceBlock) {
-    const int64_t stop = start + kReduceBlock < n ? start + kReduceBlock : n;
-    Lanes<T> lanes = Lanes<T>::zero();
-    int64_t i = start;
-    for (; i + kLanes <= stop; i += kLanes) lanes = accumulate(i, kLanes, lanes);
-    if (i < stop) lanes = accumulate(i, stop - i, lanes);
-    tree.add(sum_lanes(lanes));
-  }
-  return tree.total();
+// The first n lanes of `fresh` and the others of `old`: what is computed beyond a row's end does not count.
+template <class T>
+constexpr T kLaneIndex[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+template <class T>
+PF_INLINE Lanes<T> first_lanes(int64_t n, const Lanes<T>& fresh, const Lanes<T>& old) {
+  return select(Lanes<T>::load(kLaneIndex<T>) < Lanes<T>::broadcast(T(n)), fresh, old);
 }
 
-// 1 / sqrt(square) for a norm; NaN where the sum of squares is infinite, so that such a row does not pass as zeros.
-template <class T>
-PF_INLINE T reciprocal_root(T square) {
-  return T(1) / sqrt(square) + square * T(0);
+// `count` of the same sums in one pass over a row, with Lanes: accumulate(i, n, sums) adds elements i .. i + n to each;
+// n is 16 except at the end, where what it leaves in lanes from n on is ignored.
+template <int count, class T, class Accumulate>
+PF_INLINE void lanes_sums(int64_t n, const Accumulate& accumulate, T (&totals)[count]) {
+  BlockTree<T> trees[count];
+  for (int64_t start = 0; start < n; start += kReduceBlock) {
+    const int64_t stop = start + kReduceBlock < n ? start + kReduceBlock : n;
+    Lanes<T> sums[count], before[count];
+    for (int s = 0; s < count; ++s) sums[s] = Lanes<T>::zero();
+    int64_t i = start;
+    for (; i + kLanes <= stop; i += kLanes) accumulate(i, kLanes, sums);
+    if (i < stop) {
+      for (int s = 0; s < count; ++s) before[s] = sums[s];
+      accumulate(i, stop - i, sums);
+      for (int s = 0; s < count; ++s) sums[s] = first_lanes(stop - i, sums[s], before[s]);
+    }
+    for (int s = 0; s < count; ++s) trees[s].add(sum_lanes(sums[s]));
+  }
+  for (int s = 0; s < count; ++s) totals[s] = trees[s].total();
+}
+// One sum: accumulate(i, n, lanes) returns the new lanes.
+template <class T, class Accumulate>
+PF_INLINE T lanes_reduce(int64_t n, const Accumulate& accumulate) {
+  T total[1];
+  lanes_sums(n, [&](int64_t i, int64_t part, Lanes<T>* sum) { *sum = accumulate(i, part, *sum); }, total);
+  return total[0];
 }
 
 // Loads 16 elements, or n < 16 with zeros after them.

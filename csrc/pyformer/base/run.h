@@ -17,12 +17,24 @@ namespace pyformer {
 template <class Table>
 concept PlainTable = requires { requires Table::plain; };
 
-// The CPU's tables of an op, indexed by Isa; null where that set was not built.
+// A table of products of bfloat16, which sets such as amx have: `static constexpr bool products = true`.
+template <class Table>
+concept ProductTable = requires { requires Table::products; };
+
+// The CPU's tables of an op, indexed by Isa; null where that set was not built or has none.
 template <class Table>
 const std::array<const Table*, kIsaCount>& host_tables() {
   if constexpr (PlainTable<Table>) {
     static const std::array<const Table*, kIsaCount> tables = {&KernelsOf<Table, Isa::ref>::table()};
     return tables;
+#if defined(PF_BUILT_X86)
+  } else if constexpr (ProductTable<Table>) {
+    static const std::array<const Table*, kIsaCount> tables = {
+        &KernelsOf<Table, Isa::ref>::table(),         &KernelsOf<Table, Isa::portable>::table(),
+        &KernelsOf<Table, Isa::avx2>::table(),        &KernelsOf<Table, Isa::avx512>::table(),
+        &KernelsOf<Table, Isa::avx512_bf16>::table(), &KernelsOf<Table, Isa::amx>::table()};
+    return tables;
+#endif
   } else {
     static const std::array<const Table*, kIsaCount> tables = {
         &KernelsOf<Table, Isa::ref>::table(),

@@ -9,9 +9,22 @@
 namespace pyformer {
 
 static std::mutex mutex;
-[[maybe_unused]] static const int mutex_survives_fork =
-    pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 static RandomStream next;
+static uint64_t forks = 0;  // of this process and of those it comes from
+
+static uint64_t mix(uint64_t x);
+
+// A child of fork() draws numbers that neither its parent nor another child draws, the same in every run.
+static void in_child() {
+  next = {mix(mix(mix(next.seed) + next.stream) + forks), 0};
+  mutex.unlock();
+}
+[[maybe_unused]] static const int mutex_survives_fork = pthread_atfork(
+    [] {
+      mutex.lock();
+      ++forks;
+    },
+    [] { mutex.unlock(); }, in_child);
 
 static thread_local StreamScope* innermost = nullptr;
 

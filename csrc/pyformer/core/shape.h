@@ -15,9 +15,9 @@ class Shape {
   Shape() = default;
   Shape(std::initializer_list<int64_t> dims) : Shape(dims.begin(), int(dims.size())) {}
   Shape(const int64_t* dims, int ndim) : ndim_(ndim) {
-    if (ndim > kMaxDims) throw ValueError(cat("shape: at most ", kMaxDims, " dimensions expected, got ", ndim));
+    if (ndim > kMaxDims) too_many(ndim);
     for (int i = 0; i < ndim; ++i) {
-      if (dims[i] < 0) throw ValueError(cat("shape: dimensions must not be negative, got ", dims[i]));
+      if (dims[i] < 0) negative(dims[i]);
       dims_[i] = dims[i];
     }
   }
@@ -29,7 +29,7 @@ class Shape {
   const int64_t* begin() const { return dims_; }
   const int64_t* end() const { return dims_ + ndim_; }
   void push_back(int64_t dim) {
-    if (ndim_ == kMaxDims) throw ValueError(cat("shape: at most ", kMaxDims, " dimensions expected"));
+    if (ndim_ == kMaxDims) too_many(ndim_ + 1);
     dims_[ndim_++] = dim;
   }
 
@@ -48,22 +48,17 @@ class Shape {
   bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
 
   // "(2, 3)", "(3,)", "()"
-  std::string str() const {
-    std::string s = "(";
-    for (int i = 0; i < ndim_; ++i) s += (i ? ", " : "") + std::to_string(dims_[i]);
-    return s + (ndim_ == 1 ? ",)" : ")");
-  }
+  std::string str() const;
 
  private:
+  [[noreturn]] static void too_many(int ndim);
+  [[noreturn]] static void negative(int64_t dim);
+
   int64_t dims_[kMaxDims] = {};
   int ndim_ = 0;
 };
 
 // 0 <= axis < ndim from an axis that may count from the end; IndexError otherwise.
-inline int normalize_axis(const char* op, int64_t axis, int ndim) {
-  if (axis < -ndim || axis >= ndim)
-    throw IndexError(cat(op, ": axis ", axis, " is out of range for an array of ", ndim, " dimensions"));
-  return int(axis < 0 ? axis + ndim : axis);
-}
+int normalize_axis(const char* op, int64_t axis, int ndim);
 
 }  // namespace pyformer

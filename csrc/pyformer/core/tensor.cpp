@@ -107,6 +107,16 @@ void Tensor::set_grad(Array grad) {
   std::swap(state_->grad, grad);
 }
 
+void Tensor::set_array(Array value) {
+  if (!is_leaf()) throw std::runtime_error("set_array: expected a leaf, got the result of a recorded operation");
+  if (!(value.shape() == shape()))
+    throw ValueError(cat("set_array: expected shape ", shape().str(), ", got ", value.shape().str()));
+  if (grad().defined()) throw std::runtime_error("set_array: expected a tensor without a gradient, got one with it");
+  if (state_->requires_grad && !is_float(value.dtype()))
+    throw TypeError(cat("set_array: expected a float dtype, got ", name(value.dtype())));
+  std::swap(state_->value, value);
+}
+
 static thread_local bool grad_mode = true;
 bool grad_enabled() { return grad_mode; }
 void set_grad_enabled(bool enabled) { grad_mode = enabled; }
@@ -151,10 +161,11 @@ std::vector<Tensor> record_node(const char* op, const Tensor* inputs, int count,
 }
 
 // Adds to a leaf's grad, which must not share memory with any other array: optimisers write to it.
-static void accumulate_into_leaf(Array* slot, DType leaf, Array gradient) {
+static void accumulate_into_leaf(Array* slot, const Array& leaf, Array gradient) {
   const DeferInterrupts deferred;
   Array previous;  // lives until the mutex is free
-  gradient = cast(gradient, gradient_dtype(leaf));
+  // The leaf may have moved since it was recorded.
+  gradient = cast(gradient, gradient_dtype(leaf.dtype())).to(leaf.device());
   if (!gradient.owns_alone()) gradient = gradient.copy();
   std::lock_guard lock(grad_mutex);
   if (slot->defined()) {
@@ -251,7 +262,7 @@ void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds) {
   Frontier frontier;
   for (size_t i = 0; i < roots.size(); ++i) {
     if (roots[i].is_leaf())
-      accumulate_into_leaf(&roots[i].state_->grad, roots[i].dtype(), std::move(seeds[i]));
+      accumulate_into_leaf(&roots[i].state_->grad, roots[i].array(), std::move(seeds[i]));
     else
       frontier.deliver(roots[i].node(), roots[i].state_->output, std::move(seeds[i]));
   }
@@ -264,7 +275,7 @@ void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds) {
       if (inputs[i].node)
         frontier.deliver(inputs[i].node, inputs[i].output, std::move(gradients[i]));
       else if (inputs[i].leaf)
-        accumulate_into_leaf(&inputs[i].leaf->grad, inputs[i].leaf->value.dtype(), std::move(gradients[i]));
+        accumulate_into_leaf(&inputs[i].leaf->grad, inputs[i].leaf->value, std::move(gradients[i]));
     }
   }
 }

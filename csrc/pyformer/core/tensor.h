@@ -46,6 +46,11 @@ class Tensor {
   void set_requires_grad(bool on);  // leaves of a float dtype only
   Array grad() const;               // undefined if there is none
   void set_grad(Array grad);        // ValueError or TypeError unless it fits
+  // Gives a leaf without a gradient another array of its shape: other memory, dtype or device. Not while another thread
+  // computes with it. What was recorded before keeps the array that it saw.
+  void set_array(Array value);
+  // The same for all handles of one tensor, for as long as there is one.
+  const void* identity() const { return state_.get(); }
   Tensor detach() const { return Tensor(array()); }
   const std::shared_ptr<Node>& node() const;
 

@@ -25,6 +25,7 @@
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "pyformer/ops/loss/loss_kernels.h"
 #include "pyformer/ops/lstm/lstm_kernels.h"
+#include "pyformer/ops/matmul/bfloat16_product_kernels.h"
 #include "pyformer/ops/matmul/gemm.h"
 #include "pyformer/ops/norm_planes/norm_planes_kernels.h"
 #include "pyformer/ops/pool/pool_kernels.h"
@@ -53,6 +54,7 @@ const std::vector<KernelTableRow>& kernel_tables() {
       row<AttentionTable>(),
       row<AttentionTilesTable>(),
       row<BceTable>(),
+      row<BFloat16ProductTable>(),
       row<BsplineTable>(),
       row<CacheAppendTable>(),
       row<CfcStepTable>(),

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pyformer.formats.hf.config import OUR_ACTIVATIONS, check_config, count_labels, label_names, read_activation
+from pyformer.formats.hf.config import (
+    LABEL_KEYS,
+    OUR_ACTIVATIONS,
+    WRITTEN_KEYS,
+    check_config,
+    read_activation,
+    read_labels,
+    warn_of_dropout,
+    write_labels,
+)
 from pyformer.formats.layout import Layout
 
 CLASSIFIER = "BertForSequenceClassification"
@@ -33,10 +42,12 @@ _KNOWN = {"hidden_act", "attention_probs_dropout_prob", "classifier_dropout", "t
 
 
 def _read(cls: Any, values: Mapping[str, Any]) -> Any:
-    check_config("BERT", values, fixed=_FIXED, required=_REQUIRED, known={*_FIELDS.values(), *_KNOWN})
+    check_config("BERT", values, fixed=_FIXED, required=_REQUIRED, known={*_FIELDS.values(), *_KNOWN, *LABEL_KEYS})
     activation = read_activation("BERT", "hidden_act", values.get("hidden_act", "gelu"))
     found = {ours: values[theirs] for ours, theirs in _FIELDS.items() if theirs in values}
-    return cls.config_class(**found, activation=activation, num_labels=count_labels(values))
+    config = cls.config_class(**found, activation=activation, **read_labels("BERT", values, "num_labels"))
+    warn_of_dropout("BERT", values, attention_probs_dropout_prob=0.0, classifier_dropout=config.dropout)
+    return config
 
 
 def _write(model: Any, architecture: str = "BertModel") -> dict[str, Any]:
@@ -47,11 +58,11 @@ def _write(model: Any, architecture: str = "BertModel") -> dict[str, Any]:
         **{theirs: getattr(config, ours) for ours, theirs in _FIELDS.items()},
         "hidden_act": OUR_ACTIVATIONS[config.activation],
         "attention_probs_dropout_prob": 0.0,
-        **label_names(config.num_labels),
+        **write_labels(config.num_labels, config),
     }
 
 
-_REDUNDANT = r"embeddings\.position_ids|cls\..*"
+_HEADS = r"cls\..*"
 ENCODER_LAYOUT = Layout(
     _read,
     _write,
@@ -75,12 +86,14 @@ ENCODER_LAYOUT = Layout(
         "mlp.down.": "output.dense.",
         "mlp_norm.": "output.LayerNorm.",
     },
-    redundant=rf"{_REDUNDANT}|classifier\..*",
+    redundant=r"embeddings\.position_ids",
+    unused=rf"{_HEADS}|classifier\..*",
+    followed={*_FIELDS.values(), *_FIXED, *WRITTEN_KEYS, *LABEL_KEYS, "hidden_act"},
 )
 CLASSIFIER_LAYOUT = replace(
     ENCODER_LAYOUT,
     write=lambda model: _write(model, CLASSIFIER),
     bare=("classifier.",),
     inner="bert.",
-    redundant=_REDUNDANT,
+    unused=_HEADS,
 )

@@ -8,13 +8,17 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-# Keys of config.json that say nothing about the computation here.
-IGNORED_KEYS = {
-    *("architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "initializer_range"),
-    *("use_cache", "_name_or_path", "gradient_checkpointing", "pretraining_tp", "chunk_size_feed_forward"),
-    *("output_attentions", "output_hidden_states", "return_dict", "problem_type", "is_encoder_decoder"),
-    *("bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id"),
+# Keys that are written anew with each file.
+WRITTEN_KEYS = {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version"}
+# Keys of config.json that say nothing about the computation here; the next file says the same.
+IGNORED_KEYS = WRITTEN_KEYS | {
+    *("initializer_range", "use_cache", "_name_or_path", "gradient_checkpointing", "pretraining_tp"),
+    *("chunk_size_feed_forward", "output_attentions", "output_hidden_states", "return_dict"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
 }
+# Of any family: an encoder beside a decoder, and rotary positions of a part of a head, are not here.
+FIXED = {"is_encoder_decoder": False, "partial_rotary_factor": 1.0}
+LABEL_KEYS = {"id2label", "label2id", "num_labels", "problem_type"}
 
 HF_ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -45,25 +49,57 @@ def check_config(
     known: Collection[str],
 ) -> None:
     """Raises ValueError if a key of `required` is missing or one of `fixed` has another value; logs unknown ones."""
-    for name, value in fixed.items():
+    for name, value in {**FIXED, **fixed}.items():
         if config.get(name, value) != value:
             raise ValueError(f"{owner}: {name} must be {value!r}, got {config[name]!r}")
     missing = [name for name in required if name not in config]
     if missing:
         raise ValueError(f"{owner}: config.json lacks {', '.join(missing)}")
-    unknown = sorted(set(config) - {*fixed, *required, *known} - IGNORED_KEYS)
+    unknown = sorted(set(config) - {*FIXED, *fixed, *required, *known} - IGNORED_KEYS)
     if unknown:
         log.warning("config.json has keys that are ignored: %s", ", ".join(unknown[:20]))
 
 
-def label_names(count: int) -> dict[str, dict[str, Any]]:
-    """id2label and label2id of a classifier whose classes have no names."""
-    return {
-        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
-        "label2id": {f"LABEL_{i}": i for i in range(count)},
+def warn_of_dropout(owner: str, values: Mapping[str, Any], **done: float) -> None:
+    """Names each dropout of config.json that training here does otherwise."""
+    for name, value in done.items():
+        if values.get(name) not in (None, value):
+            log.warning("%s: config.json says %s %s; training here takes %s", owner, name, values[name], value)
+
+
+def write_labels(count: int, config: Any) -> dict[str, Any]:
+    """The names of a classifier's classes, LABEL_0 and so on if they have none, and its kind of problem if known."""
+    names = config.labels or default_labels(count)
+    values: dict[str, Any] = {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
     }
+    return values if config.problem_type is None else {**values, "problem_type": config.problem_type}
 
 
-def count_labels(values: Mapping[str, Any]) -> int:
-    """How many classes config.json means; two if it doesn't say."""
-    return len(values.get("id2label") or (0, 1))
+def default_labels(count: int) -> tuple[str, ...]:
+    """What `transformers` calls classes without names."""
+    return tuple(f"LABEL_{i}" for i in range(count))
+
+
+def read_labels(owner: str, values: Mapping[str, Any], count_name: str) -> dict[str, Any]:
+    """Of a classifier's config: how many classes config.json means, two if it doesn't say, their names and its problem.
+
+    ValueError unless id2label numbers them from 0.
+    """
+    found: dict[str, Any] = {"problem_type": values.get("problem_type"), "labels": None}
+    names = values.get("id2label")
+    if not names:
+        return {**found, count_name: values.get("num_labels", 2)}
+    count = len(names)
+    if not isinstance(names, Mapping) or set(names) != {str(i) for i in range(count)}:
+        raise ValueError(
+            f"{owner}: id2label must have the keys '0' to '{count - 1}', got {sorted(map(str, names))[:5]}"
+        )
+    if values.get("num_labels", count) != count:
+        raise ValueError(f"{owner}: num_labels must be {count} as id2label has, got {values['num_labels']!r}")
+    labels = tuple(names[str(i)] for i in range(count))
+    numbers = values.get("label2id") or {}
+    if any(numbers.get(label, i) != i for i, label in enumerate(labels) if labels.count(label) == 1):
+        log.warning("%s: config.json's label2id is not the reverse of its id2label, which is followed", owner)
+    return {**found, count_name: count, "labels": None if labels == default_labels(count) else labels}

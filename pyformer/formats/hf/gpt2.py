@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyformer.formats.hf.config import OUR_ACTIVATIONS, check_config, read_activation
+from pyformer.formats.hf.config import (
+    OUR_ACTIVATIONS,
+    WRITTEN_KEYS,
+    check_config,
+    read_activation,
+    warn_of_dropout,
+)
 from pyformer.formats.layout import Layout
 
 _FIELDS = {
@@ -20,6 +26,7 @@ _OPTIONAL = {
     "dropout": "resid_pdrop",
     "bos_token_id": "bos_token_id",
     "eos_token_id": "eos_token_id",
+    "tied": "tie_word_embeddings",
 }
 # Settings that change the computation, with the only value that is implemented.
 _FIXED = {
@@ -27,7 +34,6 @@ _FIXED = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
-    "tie_word_embeddings": True,
 }
 _KNOWN = {
     *("n_ctx", "n_inner", "activation_function", "embd_pdrop", "attn_pdrop", "reorder_and_upcast_attn"),
@@ -44,6 +50,7 @@ def _read(cls: Any, values: Mapping[str, Any]) -> Any:
     config = cls.config_class(**found, activation=activation)
     if values.get("n_inner") not in (None, 4 * config.embed_dim):
         raise ValueError(f"GPT: n_inner must be {4 * config.embed_dim}, got {values['n_inner']!r}")
+    warn_of_dropout("GPT", values, attn_pdrop=0.0, embd_pdrop=config.dropout)
     return config
 
 
@@ -58,7 +65,7 @@ def _write(model: Any) -> dict[str, Any]:
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": config.tied,
         # Left out, they would become 50256, whatever the vocabulary.
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
@@ -69,7 +76,10 @@ LAYOUT = Layout(
     _read,
     _write,
     prefix="transformer.",
+    bare=("lm_head.",),
     transposed=r"\.(c_attn|c_proj|c_fc)\.weight$",
     # Causal masks of old files, and the last projection, which repeats the embedding.
     redundant=r"lm_head\.weight|h\.\d+\.attn\.(bias|masked_bias)",
+    tie=("lm_head.weight", "wte.weight"),
+    followed={*_FIELDS.values(), *_OPTIONAL.values(), *_FIXED, *WRITTEN_KEYS, "activation_function"},
 )

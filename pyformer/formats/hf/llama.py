@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyformer.formats.hf.config import check_config
+from pyformer.formats.hf.config import WRITTEN_KEYS, check_config
 from pyformer.formats.layout import Layout
 
 _FIELDS = {
@@ -27,6 +27,10 @@ _FIELDS = {
 _REQUIRED = [_FIELDS[name] for name in ("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")]
 _FIXED = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0}
 _KNOWN = {"rope_theta", "rope_scaling", "rope_parameters", "positions"}
+_ROPE_KEYS = {
+    *("rope_theta", "rope_type", "type", "factor", "low_freq_factor", "high_freq_factor"),
+    "original_max_position_embeddings",
+}
 OWN_TYPE = "pyformer_llama"
 
 
@@ -41,6 +45,9 @@ def _read(cls: Any, values: Mapping[str, Any]) -> Any:
     found.setdefault("window", 4096 if kind == "mistral" else None)
     found.setdefault("num_kv_heads", 8 if kind == "mistral" else None)
     rope = dict(values.get("rope_parameters") or values.get("rope_scaling") or {})
+    extra = sorted(set(rope) - _ROPE_KEYS)
+    if extra:
+        raise ValueError(f"Llama: rope_parameters or rope_scaling has unknown {extra}")
     base = rope.pop("rope_theta", values.get("rope_theta", 10000.0))
     scaling = rope if rope.get("rope_type", rope.get("type", "default")) != "default" else None
     positions = values.get("positions", "rotary") if kind == OWN_TYPE else "rotary"
@@ -70,4 +77,6 @@ LAYOUT = Layout(
     bare=("lm_head.",),
     # The last projection repeats the embedding where they are tied.
     redundant=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|lm_head\.weight",
+    tie=("lm_head.weight", "embed_tokens.weight"),
+    followed={*_FIELDS.values(), *_FIXED, *_KNOWN, *WRITTEN_KEYS},
 )

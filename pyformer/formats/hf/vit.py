@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pyformer.formats.hf.config import OUR_ACTIVATIONS, check_config, count_labels, label_names, read_activation
+from pyformer.formats.hf.config import (
+    LABEL_KEYS,
+    OUR_ACTIVATIONS,
+    WRITTEN_KEYS,
+    check_config,
+    read_activation,
+    read_labels,
+    warn_of_dropout,
+    write_labels,
+)
 from pyformer.formats.layout import Layout
 
 _FIELDS = {
@@ -25,10 +34,11 @@ _KNOWN = {"hidden_act", "attention_probs_dropout_prob", "encoder_stride", "poole
 
 
 def _read(cls: Any, values: Mapping[str, Any]) -> Any:
-    check_config("ViT", values, fixed=_FIXED, required=_REQUIRED, known={*_FIELDS.values(), *_KNOWN})
+    check_config("ViT", values, fixed=_FIXED, required=_REQUIRED, known={*_FIELDS.values(), *_KNOWN, *LABEL_KEYS})
     activation = read_activation("ViT", "hidden_act", values.get("hidden_act", "gelu"))
     found = {ours: values[theirs] for ours, theirs in _FIELDS.items() if theirs in values}
-    return cls.config_class(**found, activation=activation, num_classes=count_labels(values))
+    warn_of_dropout("ViT", values, attention_probs_dropout_prob=0.0)
+    return cls.config_class(**found, activation=activation, **read_labels("ViT", values, "num_classes"))
 
 
 def _write(model: Any) -> dict[str, Any]:
@@ -40,7 +50,7 @@ def _write(model: Any) -> dict[str, Any]:
         "hidden_act": OUR_ACTIVATIONS[config.activation],
         "attention_probs_dropout_prob": 0.0,
         "qkv_bias": True,
-        **label_names(config.num_classes),
+        **write_labels(config.num_classes, config),
     }
 
 
@@ -66,5 +76,6 @@ LAYOUT = Layout(
         "mlp.up.": "intermediate.dense.",
         "mlp.down.": "output.dense.",
     },
-    redundant=r"pooler\..*",
+    unused=r"pooler\..*",
+    followed={*_FIELDS.values(), *_FIXED, *WRITTEN_KEYS, *LABEL_KEYS, "hidden_act"},
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.arrays import plain_array
 from pyformer.nn.layers import check_sizes
 
 KERNEL = 3
@@ -75,7 +76,9 @@ class WordModel(nn.Module):
 
         ids: integers (B, n), a Tensor or NumPy array; lengths: how many words of each row count, (B,), by default all.
         """
-        ids = ids if isinstance(ids, pf.Tensor) else pf.tensor(np.asarray(ids, np.int64), device=self.head.device)
+        ids = (
+            ids if isinstance(ids, pf.Tensor) else pf.tensor(plain_array("ids", ids, np.int64), device=self.head.device)
+        )
         seen = self.seen(*ids.shape, lengths)
         x = self.words(ids)
         for layer in self.layers:
@@ -92,7 +95,7 @@ class WordModel(nn.Module):
         """(B or 1, n, n) bool: True where word i may see word j."""
         if self.causal:
             return pf.tensor(np.tri(n, dtype=bool)[None], device=self.head.device)
-        ends = np.full(batch, n) if lengths is None else np.asarray(lengths)
+        ends = np.full(batch, n) if lengths is None else plain_array("lengths", lengths)
         return pf.tensor(np.repeat(np.arange(n) < ends[:, None, None], n, axis=1), device=self.head.device)
 
 

@@ -16,7 +16,10 @@ class Convolution(nn.Module):
         self.conv = nn.Conv1d(inputs, outputs, KERNEL)
 
     def forward(self, x: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
-        x = ops.pad(x.transpose(0, 2, 1), [(0, 0), (0, 0), (self.before, self.after)])
+        x = x.transpose(0, 2, 1)
+        if self.after:
+            x = ops.where(seen[:, :1], x, 0.0)  # the last word of a sentence sees no padding
+        x = ops.pad(x, [(0, 0), (0, 0), (self.before, self.after)])
         return ops.relu(self.conv(x)).transpose(0, 2, 1)
 
 

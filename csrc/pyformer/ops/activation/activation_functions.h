@@ -144,6 +144,15 @@ struct List {
 using All = List<None, Gelu, GeluTanh, Relu, Silu, Tanh, Sigmoid>;
 static_assert(All::is_in_order(), "enum Activation has the list's order");
 
+// dout times A's derivative. Where relu gives 0 so is the gradient, infinite or NaN as dout may be.
+template <class A, class V>
+static PF_INLINE V gradient(V dout, V x) {
+  if constexpr (A::id == Activation::relu)
+    return select(x <= splat<V>(0), splat<V>(0), dout);
+  else
+    return dout * A::derivative(x);
+}
+
 }  // namespace pyformer::PF_ISA::activations
 
 namespace pyformer::PF_ISA {

@@ -20,7 +20,8 @@ static void backward(const ActivationBackward& a, int64_t begin, int64_t end) {
   const auto dout = in<T>(a.dout), x = in<T>(a.x);
   const auto dx = to<T>(a.dx);
   with_activation(a.activation, [&]<class F>() {
-    for (int64_t i = begin; i < end; ++i) dx[i] = dout[i] * F::derivative(Accumulator<T>(x[i]));
+    for (int64_t i = begin; i < end; ++i)
+      dx[i] = activations::gradient<F>(Accumulator<T>(dout[i]), Accumulator<T>(x[i]));
   });
 }
 

@@ -1,8 +1,9 @@
 #include "pyformer/ops/batch_norm/batch_norm.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/random.h"
 #include "pyformer/ops/norm_planes/norm_planes.h"
-#include "pyformer/ops/shape/shape.h"
+#include "pyformer/ops/reduce/reduce.h"
 
 namespace pyformer {
 
@@ -39,28 +40,26 @@ BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, co
   const NormSets n = sets_of(x);
   if (!options.training) {
     const DType dtype = accumulator(x.dtype());
-    // The saved mean is a copy: the running one is written to later.
-    const Array mean = running_mean.dtype() == dtype ? running_mean.copy() : cast(running_mean, dtype);
-    const Array rstd = reciprocal_deviation("batch_norm", cast(running_var, dtype), options.eps);
-    return {norm_apply("batch_norm", n, x, mean, rstd, weight, bias), mean, rstd};
+    const Array rows = given_statistics("batch_norm", cast(running_mean, dtype), cast(running_var, dtype), options.eps);
+    return {norm_apply("batch_norm", n, x, rows, weight, bias), rows};
   }
   const NormStatistics s = norm_statistics("batch_norm", n, x, options.eps);
-  const Array out = norm_apply("batch_norm", n, x, s.mean, s.rstd, weight, bias);
-  if (running_mean.defined()) {
+  const Array out = norm_apply("batch_norm", n, x, s.rows, weight, bias);
+  // What is computed again for its gradient has moved them already.
+  if (running_mean.defined() && !StreamScope::is_replaying()) {
     update_running("batch_norm", running_mean, s.mean, 0, options.momentum);
     update_running("batch_norm", running_var, s.var, n.count(), options.momentum);
   }
-  return {out, s.mean, s.rstd};
+  return {out, s.rows};
 }
 
 // With xhat = (x - mean) * rstd, g = dout * weight and means over a channel
 //   (1) dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) in training, else rstd * g
 //   (2) dweight = sum dout * xhat   (3) dbias = sum dout
-BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& mean,
-                                      const Array& rstd, bool training, bool need_dx, bool need_dweight,
-                                      bool need_dbias) {
-  const NormGradient g = norm_gradient("batch_norm", sets_of(x), dout, x, mean, rstd, weight, !training, need_dx);
-  const auto over_images = [](const Array& sums) { return sum_partials(transpose_forward(sums, {1, 0})); };
+BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& statistics,
+                                      bool training, bool need_dx, bool need_dweight, bool need_dbias) {
+  const NormGradient g = norm_gradient("batch_norm", sets_of(x), dout, x, statistics, weight, !training, need_dx);
+  const auto over_images = [](const Array& sums) { return sum_wide(sums, Axes(std::vector<int64_t>{1}), false); };
   return {g.dx, need_dweight ? over_images(g.sum_product) : Array(), need_dbias ? over_images(g.sum) : Array()};
 }
 
@@ -72,10 +71,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   BatchNormResult r =
       batch_norm_forward(x.array(), running_mean.array(), running_var.array(), weight.array(), bias.array(), options);
   return record("batch_norm", {x, weight, bias}, r.out,
-                [x = save(x), weight = save(weight), mean = r.mean, rstd = r.rstd, training = options.training](
+                [x = save(x), weight = save(weight), statistics = r.statistics, training = options.training](
                     const Array& dout, const Needs& need) -> Gradients {
                   BatchNormGradient g =
-                      batch_norm_backward(dout, x(), weight(), mean, rstd, training, need[0], need[1], need[2]);
+                      batch_norm_backward(dout, x(), weight(), statistics, training, need[0], need[1], need[2]);
                   return {g.dx, g.dweight, g.dbias};
                 });
 }

@@ -6,8 +6,10 @@
 // In training mean and var are those of x, and the running statistics, where given, are written in place:
 // running = (1 - momentum) * running + momentum * new, the new variance divided by count - 1. Else mean and var are the
 // running statistics. weight, bias, running_mean, running_var are (C,); beside 16-bit x the running statistics may be
-// float32. Saved: x, weight, mean, rstd.
-// Order of sums: the row-reduction rule over the positions of an image; images are added in index order.
+// float32. Channels of equal numbers, far from 0 or with squares that overflow or vanish: as in layer_norm.h.
+// Saved: x, weight, four numbers a channel (NormRow).
+// Order of sums: the row-reduction rule over the positions of an image; images meet in a binary tree; dweight and dbias
+// are sums over images as those of reduce.h.
 #pragma once
 #include "pyformer/core/tensor.h"
 
@@ -19,7 +21,7 @@ struct BatchNormOptions {
 };
 
 struct BatchNormResult {
-  Array out, mean, rstd;  // mean, rstd: (C,)
+  Array out, statistics;  // (C, 4)
 };
 BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, const Array& running_var,
                                    const Array& weight, const Array& bias, const BatchNormOptions& options);
@@ -27,9 +29,8 @@ BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, co
 struct BatchNormGradient {
   Array dx, dweight, dbias;  // undefined where not wanted
 };
-BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& mean,
-                                      const Array& rstd, bool training, bool need_dx, bool need_dweight,
-                                      bool need_dbias);
+BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& statistics,
+                                      bool training, bool need_dx, bool need_dweight, bool need_dbias);
 
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                   const Tensor& bias, const BatchNormOptions& options);

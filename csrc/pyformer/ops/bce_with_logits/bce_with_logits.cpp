@@ -1,11 +1,16 @@
 #include "pyformer/ops/bce_with_logits/bce_with_logits.h"
 
+#include <algorithm>
+
 #include "pyformer/base/run.h"
 #include "pyformer/ops/bce_with_logits/bce_with_logits_kernels.h"
 
 namespace pyformer {
 
-static int64_t divisor_of(const Array& x, Reduction reduction) { return reduction == Reduction::mean ? x.size() : 1; }
+// The mean of nothing is 0.
+static int64_t divisor_of(const Array& x, Reduction reduction) {
+  return reduction == Reduction::mean ? std::max<int64_t>(1, x.size()) : 1;
+}
 
 Array bce_with_logits_forward(const Array& x, const Array& target, Reduction reduction) {
   check_alike("bce_with_logits", "target", target, "x", x);

@@ -4,6 +4,7 @@
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/elementwise/broadcast.h"
 #include "pyformer/ops/elementwise/has_zero.h"
+#include "pyformer/ops/reduce/reduce.h"
 
 namespace pyformer {
 
@@ -90,21 +91,12 @@ Array silu_forward(const Array& x) { return unary("silu", &ElementwiseTable::sil
 
 // ---- sum_to -----------------------------------------------------------------------------------------------------
 
-// (outer, length, inner) -> (outer, inner), in the accumulator's dtype
-static Array sum_middle(const Array& x, int64_t outer, int64_t length, int64_t inner) {
-  Array out = x.like({outer, inner}, accumulator(x.dtype()));
-  if (inner == 1)
-    run("sum_to", &ElementwiseTable::sum_rows, x, SumRows{outer, length, x.raw(), out.raw()});
-  else
-    run("sum_to", &ElementwiseTable::sum_columns, x, SumColumns{outer, length, inner, x.raw(), out.raw()});
-  return out;
-}
-
 Array sum_to(const Array& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   const int ndim = x.ndim(), missing = ndim - shape.ndim();
   const auto kept = [&](int axis) { return axis < missing ? int64_t(1) : shape[axis - missing]; };
-  const auto summed = [&](int axis) { return kept(axis) == 1 && x.dim(axis) != 1; };
+  // An axis of extent 1 in both is kept: which sums are one must not depend on how many there are beside it.
+  const auto summed = [&](int axis) { return axis < missing || (kept(axis) == 1 && x.dim(axis) != 1); };
   Array result = x;
   int64_t inner = 1;  // of the axes behind, as they are in the result
   for (int last = ndim - 1; last >= 0; --last) {
@@ -114,7 +106,7 @@ Array sum_to(const Array& x, const Shape& shape) {
     }
     int first = last;
     int64_t length = x.dim(last);
-    while (first > 0 && (summed(first - 1) || x.dim(first - 1) == 1)) length *= x.dim(--first);
+    while (first > 0 && summed(first - 1)) length *= x.dim(--first);
     result = sum_middle(result, Shape(x.shape().begin(), first).size(), length, inner);
     last = first;
   }

@@ -17,8 +17,8 @@
 // has da = 0 where b = 0 and db = 0 where a = 0, b >= 0.
 //
 // The gradient of a broadcast operand is a sum over the axes it was broadcast along (sum_to). Neighbouring such axes
-// count as one; the last are summed first. Where the summed axes are the last ones: the row-reduction rule. Elsewhere:
-// ((p0 + p1) + p2) + ..., p_i a chain of additions from +0 over 256 consecutive elements.
+// count as one; the last are summed first, as reduce does. Axes that the operand lacks are summed, those that have
+// extent 1 in the operand and in the output are not.
 #pragma once
 #include "pyformer/core/tensor.h"
 

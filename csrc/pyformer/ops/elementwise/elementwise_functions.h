@@ -298,8 +298,6 @@ static constexpr ElementwiseTable table_of() {
   put<Loops, Relu>(k.relu_dx);
   put<Loops, Silu>(k.silu);
   put<Loops, Silu>(k.silu_dx);
-  put<Loops>(k.sum_columns, []<class T>() -> Kernel<SumColumns> { return Loops::template sum_columns<T>; });
-  put<Loops>(k.sum_rows, []<class T>() -> Kernel<SumRows> { return Loops::template sum_rows<T>; });
   return k;
 }
 

@@ -96,25 +96,6 @@ struct Select {
   int64_t grain() const { return kElementwiseGrain; }
 };
 
-// Work item: a strip of kStrip columns of one matrix.
-struct SumColumns {
-  static constexpr int64_t kStrip = 64;
-  int64_t outer, length, inner;
-  const void* x;  // (outer, length, inner)
-  void* out;      // (outer, inner), in the accumulator's dtype
-  int64_t strips() const { return (inner + kStrip - 1) / kStrip; }
-  int64_t items() const { return outer * strips(); }
-  int64_t grain() const { return grain_of_rows(length * (inner < kStrip ? inner : kStrip)); }
-};
-// Work item: one row.
-struct SumRows {
-  int64_t rows, length;
-  const void* x;  // (rows, length)
-  void* out;      // (rows,), in the accumulator's dtype
-  int64_t items() const { return rows; }
-  int64_t grain() const { return grain_of_rows(length); }
-};
-
 // The one work item: all integers.
 struct FindZero {
   int64_t size;
@@ -132,8 +113,6 @@ struct ElementwiseTable {
   PerDtype<Kernel<Unary>> negate, exp, log, sqrt, abs, sin, cos, square, tanh, sigmoid, relu, silu;
   PerDtype<Kernel<UnaryGradient>> exp_dx, log_dx, sqrt_dx, abs_dx, sin_dx, cos_dx, square_dx, tanh_dx, sigmoid_dx,
       relu_dx, silu_dx;
-  PerDtype<Kernel<SumColumns>> sum_columns;
-  PerDtype<Kernel<SumRows>> sum_rows;
   PerDtype<Kernel<Binary>> floor_divide;
   PerDtype<Kernel<FindZero>> find_zero;
   PerDtype<Kernel<Binary>> equal, not_equal, less, less_equal;  // out: bool

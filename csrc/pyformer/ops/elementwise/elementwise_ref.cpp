@@ -1,8 +1,6 @@
-// Elementwise ops, plain loops over the formulas of elementwise_functions.h, and the two sums that take a gradient
-// back to the shape of a broadcast operand. 16-bit floats go through the float loops, a chunk at a time: widened,
-// computed, rounded once.
+// Elementwise ops, plain loops over the formulas of elementwise_functions.h. 16-bit floats go through the float loops,
+// a chunk at a time: widened, computed, rounded once.
 #include "pyformer/base/element.h"
-#include "pyformer/base/reduce.h"
 #include "pyformer/ops/elementwise/elementwise_functions.h"
 #include "pyformer/ops/elementwise/elementwise_integers.h"
 
@@ -126,38 +124,6 @@ struct Loops {
       });
     }
   }
-
-  // Chains of additions from +0 over 256 consecutive rows, added in index order.
-  template <class T>
-  static void sum_columns(const SumColumns& a, int64_t begin, int64_t end) {
-    using A = Accumulator<T>;
-    const int64_t strips = a.strips();
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t outer = item / strips, first = item % strips * a.kStrip;
-      const int64_t last = first + a.kStrip < a.inner ? first + a.kStrip : a.inner;
-      const auto x = in<T>(a.x) + outer * a.length * a.inner;
-      A* out = static_cast<A*>(a.out) + outer * a.inner;
-      for (int64_t c = first; c < last; ++c) {
-        A total = A(0);
-        for (int64_t start = 0; start < a.length; start += kChainLength) {
-          const int64_t stop = start + kChainLength < a.length ? start + kChainLength : a.length;
-          A chain = A(0);
-          for (int64_t r = start; r < stop; ++r) chain = chain + x[r * a.inner + c];
-          total = start == 0 ? chain : total + chain;
-        }
-        out[c] = total;
-      }
-    }
-  }
-
-  template <class T>
-  static void sum_rows(const SumRows& a, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      using A = Accumulator<T>;
-      const auto x = in<T>(a.x) + row * a.length;
-      static_cast<A*>(a.out)[row] = row_sum<A>(a.length, [&](int64_t i) { return A(x[i]); });
-    }
-  }
 };
 
 }  // namespace
@@ -167,7 +133,7 @@ namespace pyformer {
 template <>
 const ElementwiseTable& KernelsOf<ElementwiseTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA::elementwise;
-  static constexpr ElementwiseTable table = integers::with_integers(table_of<Loops>());
+  static const ElementwiseTable table = integers::with_integers(table_of<Loops>());
   return table;
 }
 }  // namespace pyformer

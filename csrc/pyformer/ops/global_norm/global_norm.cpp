@@ -17,16 +17,17 @@ Array global_norm(const std::vector<Tensor>& tensors) {
   }
   const Device device = tensors.empty() ? default_device() : tensors[0].device();
   const std::vector<Piece> pieces = pieces_of(tensors, kReduceBlock);
-  const Array sums = Array::empty({int64_t(pieces.size())}, DType::float64, device), norm = sums.like({});
+  const Array sums = Array::empty({int64_t(pieces.size()), 2}, DType::float64, device), norm = sums.like({});
+  const auto sum_of = [&](size_t i) { return static_cast<ScaledSquares*>(sums.raw()) + i; };
   PiecesByDType<SquaresBlock> blocks;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const Tensor& tensor = tensors[pieces[i].tensor];
-    blocks.add(tensor.dtype(), {piece_at(tensor, pieces[i]), pieces[i].count, number(sums) + i});
+    blocks.add(tensor.dtype(), {piece_at(tensor, pieces[i]), pieces[i].count, sum_of(i)});
   }
   blocks.for_each(device, [&](DType dtype, const SquaresBlock* list, int64_t count) {
     run("global_norm", &GlobalNormTable::sum_squares, device, dtype, SumSquares{list, count});
   });
-  run("global_norm", &GlobalNormTable::norm, norm, NormOfSums{sums.size(), number(sums), number(norm)});
+  run("global_norm", &GlobalNormTable::norm, norm, NormOfSums{sums.dim(0), sum_of(0), number(norm)});
   return norm;
 }
 

@@ -3,7 +3,8 @@
 //
 // Any float dtype; the result is a number on the tensors' device, (), float64: nothing waits for it. Order of sums:
 // blocks of 4,096 elements of each tensor by sixteen lanes of FMAs in the tensor's dtype (float32 for 16 bits), then
-// all block sums one after another in double. No gradient.
+// all block sums one after another in double. Where squares overflow or vanish, sums are taken in units of a power of
+// two: the norm is right wherever a double holds it. No gradient.
 #pragma once
 #include "pyformer/core/tensor.h"
 

@@ -4,10 +4,15 @@
 
 namespace pyformer {
 
+// A sum of squares in units: sum of (x * scale)^2, scale a power of two, 1 where the plain sum has all its bits.
+struct ScaledSquares {
+  double sum, scale;
+};
+
 struct SquaresBlock {
   const void* x;
   int64_t count;
-  double* sum;  // out: sum of x^2
+  ScaledSquares* sum;  // out
 };
 
 // Work item: one block of at most 4,096 elements.
@@ -21,7 +26,7 @@ struct SumSquares {
 // The one work item: the square root of all sums, added one after another.
 struct NormOfSums {
   int64_t count;
-  const double* sums;
+  const ScaledSquares* sums;
   double* norm;
   int64_t items() const { return 1; }
   int64_t grain() const { return 1; }

@@ -1,7 +1,7 @@
 #include "pyformer/ops/group_norm/group_norm.h"
 
-#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/norm_planes/norm_planes.h"
+#include "pyformer/ops/reduce/reduce.h"
 
 namespace pyformer {
 
@@ -17,26 +17,27 @@ GroupNormResult group_norm_forward(const Array& x, int64_t groups, const Array& 
         cat("group_norm: groups must divide the ", x.dim(1), " channels of x ", x.shape().str(), ", got ", groups));
   const NormSets n = sets_of(x, groups);
   const NormStatistics s = norm_statistics("group_norm", n, x, eps);
-  return {norm_apply("group_norm", n, x, s.mean, s.rstd, weight, bias), s.mean, s.rstd};
+  return {norm_apply("group_norm", n, x, s.rows, weight, bias), s.rows};
 }
 
 // With xhat = (x - mean) * rstd, g = dout * weight and means over a group
 //   (1) dx = rstd * (g - mean(g) - xhat * mean(g * xhat))   (2) dweight = sum dout * xhat   (3) dbias = sum dout
 GroupNormGradient group_norm_backward(const Array& dout, const Array& x, int64_t groups, const Array& weight,
-                                      const Array& mean, const Array& rstd, bool need_dx, bool need_dweight,
-                                      bool need_dbias) {
-  const NormGradient g = norm_gradient("group_norm", sets_of(x, groups), dout, x, mean, rstd, weight, false, need_dx);
-  const auto over_images = [&](const Array& sums) { return sum_partials(sums.reshape({x.dim(0), x.dim(1)})); };
+                                      const Array& statistics, bool need_dx, bool need_dweight, bool need_dbias) {
+  const NormGradient g = norm_gradient("group_norm", sets_of(x, groups), dout, x, statistics, weight, false, need_dx);
+  const auto over_images = [&](const Array& sums) {
+    return sum_wide(sums.reshape({x.dim(0), x.dim(1)}), Axes(std::vector<int64_t>{0}), false);
+  };
   return {g.dx, need_dweight ? over_images(g.sum_product) : Array(), need_dbias ? over_images(g.sum) : Array()};
 }
 
 Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
   GroupNormResult r = group_norm_forward(x.array(), groups, weight.array(), bias.array(), eps);
   return record("group_norm", {x, weight, bias}, r.out,
-                [x = save(x), weight = save(weight), groups, mean = r.mean, rstd = r.rstd](
+                [x = save(x), weight = save(weight), groups, statistics = r.statistics](
                     const Array& dout, const Needs& need) -> Gradients {
                   GroupNormGradient g =
-                      group_norm_backward(dout, x(), groups, weight(), mean, rstd, need[0], need[1], need[2]);
+                      group_norm_backward(dout, x(), groups, weight(), statistics, need[0], need[1], need[2]);
                   return {g.dx, g.dweight, g.dbias};
                 });
 }

@@ -11,11 +11,15 @@ template <class T>
 static void scale(const ScalePieces& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   if (a.factor && *a.factor == 1.0) return;
-  const A factor = A(a.factor ? *a.factor : a.number);
+  const double wanted = a.factor ? *a.factor : a.number;
+  // A factor that is too small for A, as the clipping of huge gradients has, is two that are not.
+  constexpr double kSmall = sizeof(A) == 4 ? 0x1p-100 : 0x1p-960;
+  const bool split = wanted != 0 && wanted < kSmall && wanted > -kSmall;
+  const A first = split ? A(kSmall) : A(1), factor = A(split ? wanted / kSmall : wanted);
   for (int64_t item = begin; item < end; ++item) {
     const auto x = in<T>(a.pieces[item].to);
     const auto out = to<T>(a.pieces[item].to);
-    for (int64_t i = 0; i < a.pieces[item].count; ++i) out[i] = x[i] * factor;
+    for (int64_t i = 0; i < a.pieces[item].count; ++i) out[i] = x[i] * first * factor;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "pyformer/base/norm_row.h"
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
@@ -23,16 +24,15 @@ LayerNormResult layer_norm_forward(const Array& x, const Array& weight, const Ar
   check_parameter("weight", weight, x);
   check_parameter("bias", bias, x);
   const int64_t rows = rows_of(x), cols = x.shape().back();
-  const DType statistics = accumulator(x.dtype());
-  LayerNormResult r = {x.like(x.shape()), x.like({rows}, statistics), x.like({rows}, statistics)};
+  LayerNormResult r = {x.like(x.shape()), x.like({rows, kNormRowNumbers}, accumulator(x.dtype()))};
   run("layer_norm", &LayerNormTable::forward, x,
       LayerNormForward{rows, cols, eps, x.raw(), weight.raw(), bias.raw(), r.out.raw(),
-                       r.out.bytes() >= kNontemporalToProducts, r.mean.raw(), r.rstd.raw()});
+                       r.out.bytes() >= kNontemporalToProducts, r.statistics.raw()});
   return r;
 }
 
-LayerNormGradient layer_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& mean,
-                                      const Array& rstd, bool need_dx, bool need_dweight, bool need_dbias) {
+LayerNormGradient layer_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& statistics,
+                                      bool need_dx, bool need_dweight, bool need_dbias) {
   const int64_t rows = rows_of(x), cols = x.shape().back();
   LayerNormBackward args = {};
   args.rows = rows;
@@ -45,8 +45,7 @@ LayerNormGradient layer_norm_backward(const Array& dout, const Array& x, const A
   args.dout = dout.raw();
   args.x = x.raw();
   args.weight = weight.raw();
-  args.mean = mean.raw();
-  args.rstd = rstd.raw();
+  args.statistics = statistics.raw();
   args.dx = dx.raw();
   args.nontemporal = dx.bytes() >= kNontemporalToProducts;
   args.dweight = dweight.raw();
@@ -58,9 +57,9 @@ LayerNormGradient layer_norm_backward(const Array& dout, const Array& x, const A
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   LayerNormResult r = layer_norm_forward(x.array(), weight.array(), bias.array(), eps);
   return record("layer_norm", {x, weight, bias}, r.out,
-                [x = save(x), weight = save(weight), mean = r.mean, rstd = r.rstd](const Array& dout,
-                                                                                   const Needs& need) -> Gradients {
-                  LayerNormGradient g = layer_norm_backward(dout, x(), weight(), mean, rstd, need[0], need[1], need[2]);
+                [x = save(x), weight = save(weight), statistics = r.statistics](const Array& dout,
+                                                                                const Needs& need) -> Gradients {
+                  LayerNormGradient g = layer_norm_backward(dout, x(), weight(), statistics, need[0], need[1], need[2]);
                   return {g.dx, g.dweight, g.dbias};
                 });
 }

@@ -2,10 +2,40 @@
 // Formulas and summation order are those of layer_norm_ref.cpp, term by term. Source: Ba, Kiros, Hinton 2016, eq. 4.
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 
-#include "pyformer/base/reduce.h"
+#include "pyformer/base/norm.h"
 #include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
+
+template <class T>
+static RowStatistics<T> statistics_in_units(const T* x, int64_t C, double eps, T scale) {
+  const Lanes<T> scales = Lanes<T>::broadcast(scale);
+  const T first = x[0] * scale;
+  const Lanes<T> minus_first = Lanes<T>::broadcast(-first);
+  const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+    return lanes + fma(load_lanes(x + i, n), scales, minus_first);
+  });
+  const T mean = first + sum / T(C);
+  const Lanes<T> minus_mean = Lanes<T>::broadcast(-mean);
+  T sums[2];  // of d and of d^2
+  lanes_sums(
+      C,
+      [&](int64_t i, int64_t n, Lanes<T>* lanes) {
+        const Lanes<T> d = fma(load_lanes(x + i, n), scales, minus_mean);
+        lanes[0] = lanes[0] + d;
+        lanes[1] = fma(d, d, lanes[1]);
+      },
+      sums);
+  return row_statistics(scale, mean, sums[0] / T(C), sums[1] / T(C), eps);
+}
+
+template <class T>
+static NormRow<T> statistics_of(const T* x, int64_t C, double eps) {
+  return in_fitting_units<T>(
+             eps, [&](T scale) { return statistics_in_units(x, C, eps, scale); },
+             [&] { return lanes_largest(x, C, x[0]); })
+      .row;
+}
 
 template <class T, bool has_weight, bool has_bias>
 static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) {
@@ -15,22 +45,10 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
-    const T mean =
-        lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& sum) { return sum + load_lanes(x + i, n); }) /
-        T(C);
-    const Lanes<T> mean_lanes = Lanes<T>::broadcast(mean);
-    const T var = lanes_reduce<T>(C,
-                                  [&](int64_t i, int64_t n, const Lanes<T>& sum) {
-                                    const Lanes<T> d = n == kLanes
-                                                           ? Lanes<T>::load(x + i) - mean_lanes
-                                                           : Lanes<T>::load_partial(x + i, n, mean) - mean_lanes;
-                                    return fma(d, d, sum);
-                                  }) /
-                  T(C);
-    const T rstd = reciprocal_root(var + T(a.eps));
-    const Vec<T> mean_vec = Vec<T>::broadcast(mean), rstd_vec = Vec<T>::broadcast(rstd);
+    const NormRow<T> statistics = statistics_of(x, C, a.eps);
+    const Normalizer<Vec<T>> normalizer(statistics);
     write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
-      const Vec<T> xhat = (load_vec(x + i, n) - mean_vec) * rstd_vec;
+      const Vec<T> xhat = normalizer(load_vec(x + i, n));
       if constexpr (has_weight && has_bias)
         return fma(xhat, load_vec(weight + i, n), load_vec(bias + i, n));
       else if constexpr (has_weight)
@@ -40,8 +58,7 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
       else
         return xhat;
     });
-    static_cast<T*>(a.mean)[row] = mean;
-    static_cast<T*>(a.rstd)[row] = rstd;
+    static_cast<NormRow<T>*>(a.statistics)[row] = statistics;
   }
   if (a.nontemporal) nontemporal_fence();
 }
@@ -61,35 +78,29 @@ static void backward_row(const LayerNormBackward& a, int64_t row, T* dweight, T*
   const T* weight = static_cast<const T*>(a.weight);
   const T* dout = static_cast<const T*>(a.dout) + row * C;
   const T* x = static_cast<const T*>(a.x) + row * C;
-  const Lanes<T> mean = Lanes<T>::broadcast(static_cast<const T*>(a.mean)[row]);
-  const Lanes<T> rstd = Lanes<T>::broadcast(static_cast<const T*>(a.rstd)[row]);
-  BlockTree<T> sum_g, sum_gx;
-  for (int64_t start = 0; start < C; start += kReduceBlock) {
-    const int64_t stop = start + kReduceBlock < C ? start + kReduceBlock : C;
-    Lanes<T> lanes_g = Lanes<T>::zero(), lanes_gx = Lanes<T>::zero();
-    for (int64_t i = start; i < stop; i += kLanes) {
-      const int64_t n = stop - i < kLanes ? stop - i : kLanes;
-      const Lanes<T> d = load_lanes(dout + i, n);
-      const Lanes<T> xhat = (load_lanes(x + i, n) - mean) * rstd;
-      if (dweight) store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
-      if (dbias) store_lanes(load_lanes(dbias + i, n) + d, dbias + i, n);                  // (3)
-      const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
-      lanes_g = lanes_g + g;
-      lanes_gx = fma(g, xhat, lanes_gx);
-    }
-    sum_g.add(sum_lanes(lanes_g));
-    sum_gx.add(sum_lanes(lanes_gx));
-  }
+  const NormRow<T>& statistics = static_cast<const NormRow<T>*>(a.statistics)[row];
+  const Normalizer<Lanes<T>> normalizer(statistics);
+  T sums[2];  // of g and of g * xhat
+  lanes_sums(
+      C,
+      [&](int64_t i, int64_t n, Lanes<T>* lanes) {
+        const Lanes<T> d = load_lanes(dout + i, n);
+        const Lanes<T> xhat = normalizer(load_lanes(x + i, n));
+        if (dweight) store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
+        if (dbias) store_lanes(load_lanes(dbias + i, n) + d, dbias + i, n);                  // (3)
+        const Lanes<T> g = weight ? d * load_lanes(weight + i, n) : d;
+        lanes[0] = lanes[0] + g;
+        lanes[1] = fma(g, xhat, lanes[1]);
+      },
+      sums);
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
-  const Vec<T> mean_g = Vec<T>::broadcast(sum_g.total() / T(C));
-  const Vec<T> mean_gx = Vec<T>::broadcast(sum_gx.total() / T(C));
-  const Vec<T> mean_vec = mean.v[0], rstd_vec = rstd.v[0];
+  const Vec<T> mean_g = Vec<T>::broadcast(sums[0] / T(C)), mean_gx = Vec<T>::broadcast(sums[1] / T(C));
+  const Normalizer<Vec<T>> narrow(statistics);
   write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
-    const Vec<T> xhat = (load_vec(x + i, n) - mean_vec) * rstd_vec;
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
-    return rstd_vec * ((g - mean_g) - xhat * mean_gx);  // (1)
+    return narrow.gradient(g, mean_g, narrow(load_vec(x + i, n)), mean_gx);  // (1)
   });
 }
 

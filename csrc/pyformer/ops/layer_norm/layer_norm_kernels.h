@@ -13,8 +13,7 @@ struct LayerNormForward {
   const void* bias;    // (C,) or null: zeros
   void* out;           // (rows, C)
   bool nontemporal;    // out goes past the caches
-  void* mean;          // (rows,), in the accumulator's dtype
-  void* rstd;          // (rows,), likewise
+  void* statistics;    // (rows,) of NormRow, in the accumulator's dtype
   int64_t items() const { return rows; }
   int64_t grain() const { return grain_of_rows(cols); }
 };
@@ -23,15 +22,14 @@ struct LayerNormForward {
 struct LayerNormBackward {
   static constexpr int64_t kRowChunk = 32;
   int64_t rows, cols;
-  const void* dout;    // (rows, C)
-  const void* x;       // (rows, C)
-  const void* weight;  // (C,) or null
-  const void* mean;    // (rows,)
-  const void* rstd;    // (rows,)
-  void* dx;            // (rows, C) or null: not wanted
-  bool nontemporal;    // dx goes past the caches
-  void* dweight;       // (chunks, C) or null, in the accumulator's dtype
-  void* dbias;         // (chunks, C) or null, likewise
+  const void* dout;        // (rows, C)
+  const void* x;           // (rows, C)
+  const void* weight;      // (C,) or null
+  const void* statistics;  // (rows,) of NormRow
+  void* dx;                // (rows, C) or null: not wanted
+  bool nontemporal;        // dx goes past the caches
+  void* dweight;           // (chunks, C) or null, in the accumulator's dtype
+  void* dbias;             // (chunks, C) or null, likewise
   int64_t items() const { return (rows + kRowChunk - 1) / kRowChunk; }
   int64_t grain() const { return 1; }
 };

@@ -1,15 +1,27 @@
-// layer_norm, plain loops. What they define:
+// layer_norm, plain loops. What they define, d being x - mean:
 //
-//   mean = sum_c x / C,  var = sum_c (x - mean)^2 / C,  rstd = 1 / sqrt(var + eps)
-//   out  = (x - mean) * rstd * weight + bias
+//   mean = x_0 + sum_c (x - x_0) / C,  rest = sum_c d / C,  var = sum_c d^2 / C - rest^2,  rstd = 1 / sqrt(var + eps)
+//   out  = (d - rest) * rstd * weight + bias
 //
-// A row whose var overflows gives NaN. Row sums are taken in the order of the row-reduction rule (reduce.h).
+// in units in which d^2 neither overflows nor vanishes (norm.h). Row sums are taken in the order of the row-reduction
+// rule (reduce.h).
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 
 #include "pyformer/base/element.h"
-#include "pyformer/base/reduce.h"
+#include "pyformer/base/norm.h"
 
 namespace pyformer::PF_ISA {
+
+template <class A, class X>
+static RowStatistics<A> statistics_of(int64_t C, double eps, const X& x) {
+  const auto take = [&](A scale) {
+    const A first = x(0) * scale;
+    const A mean = first + row_sum<A>(C, [&](int64_t c) { return fma(x(c), scale, -first); }) / A(C);
+    const auto centred = [&](int64_t c) { return fma(x(c), scale, -mean); };
+    return row_statistics(scale, mean, row_sum<A>(C, centred) / A(C), row_dot<A>(C, centred, centred) / A(C), eps);
+  };
+  return in_fitting_units<A>(eps, take, [&] { return row_largest(C, x(0), x); });
+}
 
 template <class T>
 static void forward(const LayerNormForward& a, int64_t begin, int64_t end) {
@@ -19,12 +31,10 @@ static void forward(const LayerNormForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const auto x = in<T>(a.x) + row * C;
     const auto out = to<T>(a.out) + row * C;
-    const A mean = row_sum<A>(C, [&](int64_t c) { return A(x[c]); }) / A(C);
-    const auto centred = [&](int64_t c) { return x[c] - mean; };
-    const A var = row_dot<A>(C, centred, centred) / A(C);
-    const A rstd = reciprocal_root(var + A(a.eps));
+    const NormRow<A> statistics = statistics_of<A>(C, a.eps, [&](int64_t c) { return A(x[c]); }).row;
+    const Normalizer<A> xhat(statistics);
     for (int64_t c = 0; c < C; ++c) {
-      A value = (x[c] - mean) * rstd;
+      A value = xhat(x[c]);
       if (weight && bias)
         value = fma(value, A(weight[c]), A(bias[c]));
       else if (weight)
@@ -33,12 +43,11 @@ static void forward(const LayerNormForward& a, int64_t begin, int64_t end) {
         value = value + bias[c];
       out[c] = value;
     }
-    static_cast<A*>(a.mean)[row] = mean;
-    static_cast<A*>(a.rstd)[row] = rstd;
+    static_cast<NormRow<A>*>(a.statistics)[row] = statistics;
   }
 }
 
-// With xhat = (x - mean) * rstd and g = dout * weight, for each row
+// With xhat = (d - rest) * rstd and g = dout * weight, for each row
 //   (1) dx      = rstd * (g - mean_c(g) - xhat * mean_c(g * xhat))
 //   (2) dweight = sum_rows dout * xhat      one FMA chain from +0 over the chunk's rows
 //   (3) dbias   = sum_rows dout             one chain of additions
@@ -57,8 +66,8 @@ static void backward(const LayerNormBackward& a, int64_t begin, int64_t end) {
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
     for (int64_t row = chunk * a.kRowChunk; row < last; ++row) {
       const auto dout = in<T>(a.dout) + row * C, x = in<T>(a.x) + row * C;
-      const A mean = static_cast<const A*>(a.mean)[row], rstd = static_cast<const A*>(a.rstd)[row];
-      const auto xhat = [&](int64_t c) { return (x[c] - mean) * rstd; };
+      const Normalizer<A> normalizer(static_cast<const NormRow<A>*>(a.statistics)[row]);
+      const auto xhat = [&](int64_t c) { return normalizer(x[c]); };
       const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : A(dout[c]); };
       for (int64_t c = 0; c < C; ++c) {
         if (dweight) dweight[c] = fma(A(dout[c]), xhat(c), dweight[c]);  // (2)
@@ -68,7 +77,7 @@ static void backward(const LayerNormBackward& a, int64_t begin, int64_t end) {
       const auto dx = to<T>(a.dx) + row * C;
       const A mean_g = row_sum<A>(C, g) / A(C);
       const A mean_gx = row_dot<A>(C, g, xhat) / A(C);
-      for (int64_t c = 0; c < C; ++c) dx[c] = rstd * ((g(c) - mean_g) - xhat(c) * mean_gx);  // (1)
+      for (int64_t c = 0; c < C; ++c) dx[c] = normalizer.gradient(g(c), mean_g, xhat(c), mean_gx);  // (1)
     }
   }
 }

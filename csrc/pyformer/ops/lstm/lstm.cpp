@@ -7,8 +7,9 @@
 
 namespace pyformer {
 
-LstmResult lstm_forward(const RecurrentOperands& operands, const Array& c0, bool reverse) {
+LstmResult lstm_forward(const RecurrentOperands& operands, const Array& c0, bool reverse, const Lengths& lengths) {
   const RecurrentShape s = check_recurrent("lstm", operands, 4, reverse);
+  check_lengths("lstm", lengths, s);
   check_state("lstm", "c0", c0, operands.x, s.hidden);
   const RecurrentOperands in = wide(operands);
   const Shape states = {s.batch, s.steps, s.hidden};
@@ -20,21 +21,25 @@ LstmResult lstm_forward(const RecurrentOperands& operands, const Array& c0, bool
   run("lstm", &LstmTable::forward, in.x,
       LstmWalk{s, in.x.dtype(), in.w_hh.raw(), in.b_hh.raw(), h_first.raw(), c_first.raw(), r.gates.raw(),
                r.cells.raw(), r.out.raw()});
-  r.h_last = step_copy(r.out, s.time(s.steps - 1));
-  r.c_last = step_copy(r.cells, s.time(s.steps - 1));
+  r.h_last = last_states(r.out, lengths, s);
+  r.c_last = last_states(r.cells, lengths, s);
   return r;
 }
 
 LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array& dc_last,
-                           const RecurrentOperands& operands, const Array& c0, bool reverse, const LstmResult& r,
-                           const Needs& need) {
+                           const RecurrentOperands& operands, const Array& c0, bool reverse, const Lengths& lengths,
+                           const LstmResult& r, const Needs& need) {
   const RecurrentOperands in = wide(operands);
   const RecurrentShape s = {in.x.dim(0), in.x.dim(1), in.w_hh.dim(1), 4, reverse};
   const Array dgates = in.x.like(r.gates.shape()), wide_dout = wide(dout);
-  const Array dh = wide_copy(dh_last), dc = wide_copy(dc_last), c_first = state_or_zeros(wide(c0), s, in.x);
+  const Array dh_end = wide(dh_last), dc_end = wide(dc_last), zeros = in.x.zeros_like(dh_last.shape());
+  const Array dh = lengths.empty() ? wide_copy(dh_last) : zeros,
+              dc = lengths.empty() ? wide_copy(dc_last) : zeros.copy();
+  const Array c_first = state_or_zeros(wide(c0), s, in.x);
   run("lstm", &LstmTable::backward, in.x,
       LstmWalkBackward{s, in.x.dtype(), in.w_hh.raw(), c_first.raw(), r.gates.raw(), r.cells.raw(), wide_dout.raw(),
-                       dh.raw(), dc.raw(), dgates.raw()});
+                       dh.raw(), dc.raw(), dgates.raw(), lengths.empty() ? nullptr : lengths.data(), dh_end.raw(),
+                       dc_end.raw()});
   LstmGradient g;
   LinearGradient inputs =
       linear_backward(dgates, in.x, in.w_ih, {}, Activation::none, need[0], need[1], need[3] || need[4]);
@@ -52,19 +57,20 @@ LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array&
 }
 
 std::vector<Tensor> lstm(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const Tensor& b_ih,
-                         const Tensor& b_hh, const Tensor& h0, const Tensor& c0, bool reverse) {
+                         const Tensor& b_hh, const Tensor& h0, const Tensor& c0, bool reverse, const Lengths& lengths) {
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
-  const LstmResult r = lstm_forward(in, c0.array(), reverse);
-  return record_outputs(
-      "lstm", {x, w_ih, w_hh, b_ih, b_hh, h0, c0},
-      {cast(r.out, x.dtype()), cast(r.h_last, x.dtype()), cast(r.c_last, x.dtype())},
-      [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), c0 = save(c0), out = save(r.out),
-       gates = r.gates, cells = r.cells, reverse](const std::vector<Array>& douts, const Needs& need) -> Gradients {
-        const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0()};
-        const LstmResult r = {out(), {}, {}, gates, cells};
-        LstmGradient g = lstm_backward(douts[0], douts[1], douts[2], in, c0(), reverse, r, need);
-        return {g.dx, g.dw_ih, g.dw_hh, g.db_ih, g.db_hh, g.dh0, g.dc0};
-      });
+  const LstmResult r = lstm_forward(in, c0.array(), reverse, lengths);
+  return record_outputs("lstm", {x, w_ih, w_hh, b_ih, b_hh, h0, c0},
+                        {cast(r.out, x.dtype()), cast(r.h_last, x.dtype()), cast(r.c_last, x.dtype())},
+                        [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), c0 = save(c0),
+                         out = save(r.out), gates = r.gates, cells = r.cells, reverse,
+                         lengths](const std::vector<Array>& douts, const Needs& need) -> Gradients {
+                          const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0()};
+                          const LstmResult r = {out(), {}, {}, gates, cells};
+                          LstmGradient g =
+                              lstm_backward(douts[0], douts[1], douts[2], in, c0(), reverse, lengths, r, need);
+                          return {g.dx, g.dw_ih, g.dw_hh, g.db_ih, g.db_hh, g.dh0, g.dc0};
+                        });
 }
 
 }  // namespace pyformer

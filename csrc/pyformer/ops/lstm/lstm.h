@@ -6,7 +6,8 @@
 //
 // x (B, T, C), w_ih (4 H, C), w_hh (4 H, H), b_ih, b_hh (4 H,) or absent, h0, c0 (B, H) or absent: zeros.
 // out (B, T, H) holds every h_t, hT and cT (B, H) the last. reverse: from the last token to the first; hT and cT then
-// belong to token 0. Saved for backward: x, the weights, h0, out, every c_t, the gates.
+// belong to token 0. lengths (B), empty for T everywhere and not with reverse: row b's hT and cT are those after
+// lengths[b] tokens, out goes on to T. Saved for backward: x, the weights, h0, out, every c_t, the gates.
 // Order of sums: recurrent.h.
 #pragma once
 #include "pyformer/ops/recurrent/recurrent.h"
@@ -18,16 +19,18 @@ struct LstmResult {  // all in the accumulator of the operands' dtype
   Array gates;  // (B, T, 4 H): i, f, g, o
   Array cells;  // (B, T, H)
 };
-LstmResult lstm_forward(const RecurrentOperands& in, const Array& c0, bool reverse);
+LstmResult lstm_forward(const RecurrentOperands& in, const Array& c0, bool reverse, const Lengths& lengths = {});
 
 struct LstmGradient {
   Array dx, dw_ih, dw_hh, db_ih, db_hh, dh0, dc0;  // undefined where not wanted
 };
 LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array& dc_last, const RecurrentOperands& in,
-                           const Array& c0, bool reverse, const LstmResult& r, const Needs& need);
+                           const Array& c0, bool reverse, const Lengths& lengths, const LstmResult& r,
+                           const Needs& need);
 
 // {out, hT, cT}
 std::vector<Tensor> lstm(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const Tensor& b_ih,
-                         const Tensor& b_hh, const Tensor& h0, const Tensor& c0, bool reverse);
+                         const Tensor& b_hh, const Tensor& h0, const Tensor& c0, bool reverse,
+                         const Lengths& lengths = {});
 
 }  // namespace pyformer

@@ -20,6 +20,9 @@ struct LstmWalkBackward {
   void *c0, *gates, *cells, *dout;
   void *dh, *dc;  // in: of the last step's; out: of the first state's
   void* dgates;   // (B, T, 4 H)
+  // Where row b ends, on the host, or null; the gradients of its last state, (B, H), come to dh and dc there.
+  const int64_t* lengths;
+  void *dh_end, *dc_end;
 };
 
 struct LstmTable {

@@ -19,6 +19,22 @@ static void forward(const LstmWalk& a) {
         });
 }
 
+template <class T>
+static void add_row(const StepRows& sum, const StepRows& term, int64_t b, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) sum.row<T>(b)[j] += term.row<T>(b)[j];
+}
+
+// The last states of the rows that end at token t belong to this step.
+static void add_ends(const LstmWalkBackward& a, int64_t t, int64_t begin, int64_t end) {
+  const int64_t H = a.s.hidden;
+  const auto add = a.dtype == DType::float64 ? add_row<double> : add_row<float>;
+  for (int64_t b = begin; b < end; ++b) {
+    if (a.lengths[b] != t + 1) continue;
+    add({a.dh, H}, {a.dh_end, H}, b, H);
+    add({a.dc, H}, {a.dc_end, H}, b, H);
+  }
+}
+
 template <Isa isa>
 static void backward(const LstmWalkBackward& a) {
   const auto cell = host_entry(&LstmStepTable::backward, isa, a.dtype);
@@ -27,6 +43,7 @@ static void backward(const LstmWalkBackward& a) {
   const auto step_of = [&](void* values, int64_t t, int64_t n) { return step_rows(values, s, t, n, a.dtype); };
   recur_backward(
       isa, s, a.dtype, a.dgates, a.w_hh, a.dh, false, [&](int64_t t, int64_t step, int64_t begin, int64_t end) {
+        if (a.lengths) add_ends(a, t, begin, end);
         const StepRows c_previous = step == 0 ? StepRows{a.c0, H} : step_of(a.cells, s.reverse ? t + 1 : t - 1, H);
         cell({H,
               step_of(a.gates, t, 4 * H),

@@ -57,6 +57,7 @@ using PanelBytes = int64_t (*)(int64_t n, int64_t k);
 
 struct GemmTable {
   static constexpr const char* name = "gemm";
+  static constexpr bool products = true;
   PerDtype<Program<Gemm>> multiply;
   PerDtype<PanelBytes> panel_bytes;  // 0: there are no panels, products read b itself
   PerDtype<Program<GemmPack>> pack;
@@ -67,7 +68,12 @@ struct KernelsOf<GemmTable, isa> {
   static const GemmTable& table();
 };
 
-inline void gemm(Isa isa, const Gemm& g) { host_entry(&GemmTable::multiply, isa, g.dtype)(g); }
+// Where the set in use multiplies bfloat16 and is all else `isa`, its products are meant.
+inline Isa product_isa(Isa isa) {
+  const Isa current = current_isa();
+  return is_product_set(current) && kIsas[int(current)].falls_back_to == int(isa) ? current : isa;
+}
+inline void gemm(Isa isa, const Gemm& g) { host_entry(&GemmTable::multiply, product_isa(isa), g.dtype)(g); }
 
 // op(b) stored once as panels by a program of the CPU's set isa. b must live as long.
 struct PackedMatrix {

@@ -5,6 +5,7 @@
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/base/workspace.h"
+#include "pyformer/ops/matmul/bfloat16_product.h"
 #include "pyformer/ops/matmul/gemm.h"
 #include "pyformer/ops/matmul/matmul_kernels.h"
 
@@ -273,10 +274,13 @@ Gemm swapped(Gemm g) {
   return g;
 }
 
+bool is_better_swapped(const Gemm& g) {
+  return g.n == 1 && g.m > 1 && g.c_stride == 1 && !g.epilogue.bias && !g.b_panels.data;
+}
+
 void multiply(const Gemm& g, const MatmulTable& kernels) {
   if (kernels.rows[g.dtype]) return multiply_rows(g, kernels);
-  if (g.n == 1 && g.m > 1 && g.c_stride == 1 && !g.epilogue.bias && !g.b_panels.data)
-    return multiply(swapped(g), kernels);
+  if (is_better_swapped(g)) return multiply(swapped(g), kernels);
   if (g.m <= kernels.thin_rows[g.dtype] && g.b.transposed && !g.b_panels.data && !g.continue_sum)
     return multiply_thin(g, kernels);
   PackedProduct(g, kernels).run();
@@ -294,29 +298,45 @@ Gemm batch_item(Gemm g, int64_t i) {
   return g;
 }
 
-void run_product(const Gemm& g, const MatmulTable& kernels) {
+// multiply(item) for each product of the batch.
+template <class Multiply>
+void run_batch(const Gemm& g, const Multiply& multiply) {
   if (g.m == 0 || g.n == 0 || g.batch == 0) return;
-  if (g.batch == 1) return multiply(g, kernels);
+  if (g.batch == 1) return multiply(g);
   const int64_t products = checked_multiply(checked_multiply(g.m, g.n), std::max<int64_t>(1, g.k));
   if (products < 4 * kTaskProducts || g.batch >= 4 * num_threads()) {
     parallel_for(g.batch, std::max<int64_t>(1, kTaskProducts / products), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) multiply(batch_item(g, i), kernels);
+      for (int64_t i = begin; i < end; ++i) multiply(batch_item(g, i));
     });
   } else {
-    for (int64_t i = 0; i < g.batch; ++i) multiply(batch_item(g, i), kernels);
+    for (int64_t i = 0; i < g.batch; ++i) multiply(batch_item(g, i));
   }
 }
 
 // ---- the programs of a set --------------------------------------------------------------------------------------
 
-template <Isa isa>
-void gemm_program(const Gemm& given) {
-  Gemm g = given;
-  if (g.b_panels.data && g.b_panels.isa != isa) {
+// Panels are read by the programs that packed them; others read b itself.
+Gemm without_foreign_panels(Gemm g, Isa isa) {
+  const auto packed_by = [&](Isa set) { return host_entry(&GemmTable::pack, set, g.dtype); };
+  if (g.b_panels.data && packed_by(g.b_panels.isa) != packed_by(isa)) {
     if (!g.b.data) throw std::logic_error(cat("gemm: panels of ", name(g.b_panels.isa), " for ", name(isa)));
     g.b_panels = {};
   }
-  run_product(g, KernelsOf<MatmulTable, isa>::table());
+  return g;
+}
+
+template <Isa isa>
+void gemm_program(const Gemm& given) {
+  const MatmulTable& kernels = KernelsOf<MatmulTable, isa>::table();
+  run_batch(without_foreign_panels(given, isa), [&](const Gemm& g) { multiply(g, kernels); });
+}
+
+template <Isa isa>
+void bfloat16_program(const Gemm& given) {
+  const Isa set = bfloat16_product_set(isa);
+  if (set == Isa::ref) return gemm_program<Isa::ref>(given);
+  run_batch(without_foreign_panels(given, isa),
+            [&](const Gemm& g) { multiply_bfloat16(is_better_swapped(g) ? swapped(g) : g, set); });
 }
 
 template <Isa isa, DType dtype>
@@ -338,21 +358,46 @@ void pack_program(const GemmPack& p) {
                [&](int64_t begin, int64_t end) { kernels.pack_b[dtype](args, begin, end); });
 }
 
+template <Isa isa>
+int64_t bfloat16_panel_bytes(int64_t n, int64_t k) {
+  const Isa set = bfloat16_product_set(isa);
+  return set == Isa::ref ? 0 : bfloat16_panel_bytes(n, k, set);
+}
+template <Isa isa>
+void bfloat16_pack_program(const GemmPack& p) {
+  pack_bfloat16(p, bfloat16_product_set(isa));
+}
+
+// What a set has: ref all types, the vector sets float32 and float64, those that multiply bfloat16 that.
+constexpr bool has_vector_kernels(Isa isa) { return isa != Isa::ref && !is_product_set(isa); }
+constexpr bool multiplies_bfloat16(Isa isa) { return isa >= Isa::avx2; }
+
+template <Isa isa>
+constexpr GemmTable gemm_table() {
+  constexpr int kBFloat16 = int(DType::bfloat16);
+  GemmTable t = {};
+  for_each_float<int>([&]<class T>() {
+    constexpr DType dtype = DTypeOf<T>::value;
+    if constexpr (isa == Isa::ref || (has_vector_kernels(isa) && sizeof(T) > 2)) {
+      t.multiply.entries[int(dtype)] = gemm_program<isa>;
+      t.panel_bytes.entries[int(dtype)] = panel_bytes<isa, dtype>;
+      t.pack.entries[int(dtype)] = pack_program<isa, dtype>;
+    }
+    return 0;
+  });
+  if constexpr (multiplies_bfloat16(isa)) {
+    t.multiply.entries[kBFloat16] = bfloat16_program<isa>;
+    t.panel_bytes.entries[kBFloat16] = bfloat16_panel_bytes<isa>;
+    t.pack.entries[kBFloat16] = bfloat16_pack_program<isa>;
+  }
+  return t;
+}
+
 }  // namespace
 
 template <Isa isa>
 const GemmTable& KernelsOf<GemmTable, isa>::table() {
-  constexpr auto get = []<class Entry, class Get>(const Get& entry) -> PerDtype<Entry> {
-    if constexpr (isa == Isa::ref)
-      return for_each_float<Entry>(entry);
-    else  // the 16-bit types are ref's
-      return {{entry.template operator()<float>(), entry.template operator()<double>()}};
-  };
-  static constexpr GemmTable table = {
-      get.template operator()<Program<Gemm>>([]<class>() -> Program<Gemm> { return gemm_program<isa>; }),
-      get.template operator()<PanelBytes>([]<class T>() -> PanelBytes { return panel_bytes<isa, DTypeOf<T>::value>; }),
-      get.template operator()<Program<GemmPack>>(
-          []<class T>() -> Program<GemmPack> { return pack_program<isa, DTypeOf<T>::value>; })};
+  static constexpr GemmTable table = gemm_table<isa>();
   return table;
 }
 template struct KernelsOf<GemmTable, Isa::ref>;
@@ -360,9 +405,12 @@ template struct KernelsOf<GemmTable, Isa::portable>;
 #if defined(PF_BUILT_X86)
 template struct KernelsOf<GemmTable, Isa::avx2>;
 template struct KernelsOf<GemmTable, Isa::avx512>;
+template struct KernelsOf<GemmTable, Isa::avx512_bf16>;
+template struct KernelsOf<GemmTable, Isa::amx>;
 #endif
 
 PackedMatrix::PackedMatrix(const Operand& b, int64_t k, int64_t n, DType dtype, Isa isa) {
+  isa = product_isa(isa);
   panels.isa = isa;
   const int64_t bytes = host_entry(&GemmTable::panel_bytes, isa, dtype)(n, k);
   if (bytes == 0) return;

@@ -1,6 +1,6 @@
-// In-register transposes and the packing of operands into panels. For *_cpu.cpp.
+// In-register transposes and the packing of operands into panels of T, from T or from bfloat16. For *_cpu.cpp.
 #pragma once
-#include "pyformer/base/vec.h"
+#include "pyformer/base/bfloat16_vec.h"
 
 namespace pyformer::PF_ISA {
 
@@ -97,21 +97,21 @@ PF_INLINE void transpose(Vec<T> (&r)[Vec<T>::width]) {
 // ---- panels ---------------------------------------------------------------------------------------------------
 
 // packed[p * panel_width + i] = source[i * stride + p] for i < count, zero for count <= i < panel_width.
-template <class T>
-static void pack_transposed(const T* source, int64_t stride, int64_t count, int64_t k, int64_t panel_width, T* packed) {
+template <class T, class S>
+static void pack_transposed(const S* source, int64_t stride, int64_t count, int64_t k, int64_t panel_width, T* packed) {
   constexpr int64_t width = Vec<T>::width;
   for (int64_t i = 0; i < panel_width; i += width)
     for (int64_t p = 0; p < k; p += width) {
       Vec<T> r[width];
       const int64_t depth = k - p < width ? k - p : width;
-      const T* from = source + i * stride + p;
+      const S* from = source + i * stride + p;
       if (count - i >= width && depth == width) {
 #pragma GCC unroll 16
-        for (int64_t j = 0; j < width; ++j) r[j] = Vec<T>::load(from + j * stride);
+        for (int64_t j = 0; j < width; ++j) r[j] = load_widened(from + j * stride);
       } else {
 #pragma GCC unroll 16
         for (int64_t j = 0; j < width; ++j)
-          r[j] = i + j < count ? Vec<T>::load_partial(from + j * stride, depth) : Vec<T>::zero();
+          r[j] = i + j < count ? load_widened(from + j * stride, depth) : Vec<T>::zero();
       }
       transpose(r);
       T* to = packed + p * panel_width + i;
@@ -128,15 +128,15 @@ static void pack_transposed(const T* source, int64_t stride, int64_t count, int6
 }
 
 // packed[p * panel_width + i] = source[p * k_stride + i], zero as above.
-template <class T>
-static void pack_rows(const T* source, int64_t k_stride, int64_t count, int64_t k, int64_t panel_width, T* packed) {
+template <class T, class S>
+static void pack_rows(const S* source, int64_t k_stride, int64_t count, int64_t k, int64_t panel_width, T* packed) {
   constexpr int64_t width = Vec<T>::width;
   for (int64_t p = 0; p < k; ++p)
     for (int64_t i = 0; i < panel_width; i += width) {
-      const T* from = source + p * k_stride + i;
+      const S* from = source + p * k_stride + i;
       const int64_t there = count - i < 0 ? 0 : count - i < width ? count - i : width;
       const int64_t wanted = panel_width - i < width ? panel_width - i : width;
-      const Vec<T> x = there == width ? Vec<T>::load(from) : Vec<T>::load_partial(from, there);
+      const Vec<T> x = there == width ? load_widened(from) : load_widened(from, there);
       if (wanted == width)
         x.store(packed + p * panel_width + i);
       else
@@ -145,8 +145,8 @@ static void pack_rows(const T* source, int64_t k_stride, int64_t count, int64_t 
 }
 
 // One panel of `count` vectors along k, stored `panel_width` apart.
-template <class T>
-static void pack_panel(const T* source, int64_t stride, int64_t k_stride, int64_t count, int64_t k, int64_t panel_width,
+template <class T, class S>
+static void pack_panel(const S* source, int64_t stride, int64_t k_stride, int64_t count, int64_t k, int64_t panel_width,
                        T* packed) {
   if (k_stride == 1)
     pack_transposed(source, stride, count, k, panel_width, packed);

@@ -13,9 +13,10 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
     throw ValueError(cat("mse_loss: target must be as x, ", x.shape().str(), ", got ", target.shape().str()));
   const DType sums = accumulator(x.dtype());
   const Tensor squares = square(subtract(cast(x, sums), cast(target, sums)));
-  const Tensor loss = reduction == Reduction::none   ? squares
-                      : reduction == Reduction::mean ? mean(squares, std::nullopt, false)
-                                                     : sum(squares, std::nullopt, false);
+  const bool is_mean = reduction == Reduction::mean && x.array().size() > 0;  // the mean of nothing is 0
+  const Tensor loss = reduction == Reduction::none ? squares
+                      : is_mean                    ? mean(squares, std::nullopt, false)
+                                                   : sum(squares, std::nullopt, false);
   return cast(loss, x.dtype());
 }
 

@@ -16,13 +16,13 @@ NormKind norm_kind_from_name(const std::string& wanted) {
 NormResult norm_forward(const Norm& norm, const Array& x, const Array& weight, const Array& bias) {
   if (bias.defined() && norm.kind != NormKind::layer) throw ValueError("norm: only layer_norm takes a bias");
   if (weight.defined() && norm.kind == NormKind::none) throw ValueError("norm: a weight without a norm");
-  if (norm.kind == NormKind::none) return {x, {}, {}};
+  if (norm.kind == NormKind::none) return {x, {}};
   if (norm.kind == NormKind::rms) {
     RmsNormResult r = rms_norm_forward(x, weight, norm.eps);
-    return {r.out, {}, r.rstd};
+    return {r.out, r.statistics};
   }
   LayerNormResult r = layer_norm_forward(x, weight, bias, norm.eps);
-  return {r.out, r.mean, r.rstd};
+  return {r.out, r.statistics};
 }
 
 NormGradient norm_backward(const Norm& norm, const Array& dout, const Array& x, const Array& weight,
@@ -30,15 +30,14 @@ NormGradient norm_backward(const Norm& norm, const Array& dout, const Array& x, 
   if (!need_dx && !need_dweight && !need_dbias) return {};
   if (norm.kind == NormKind::none) return {dout, {}, {}};
   if (norm.kind == NormKind::rms) {
-    RmsNormGradient g = rms_norm_backward(dout, x, weight, forward.rstd, need_dx, need_dweight);
+    RmsNormGradient g = rms_norm_backward(dout, x, weight, forward.statistics, need_dx, need_dweight);
     return {g.dx, g.dweight, {}};
   }
-  LayerNormGradient g =
-      layer_norm_backward(dout, x, weight, forward.mean, forward.rstd, need_dx, need_dweight, need_dbias);
+  LayerNormGradient g = layer_norm_backward(dout, x, weight, forward.statistics, need_dx, need_dweight, need_dbias);
   return {g.dx, g.dweight, g.dbias};
 }
 
-// (1) n, mean, rstd     = norm(x)                     again, the same bits
+// (1) n, statistics     = norm(x)                     again, the same bits
 // (2) dn, dweight, dbias = linear's gradients at n
 // (3) dx, dnorm_weight, dnorm_bias = norm's gradients of dn
 Tensor norm_linear(const Norm& norm, const Tensor& x, const Tensor& norm_weight, const Tensor& norm_bias,

@@ -18,7 +18,7 @@ struct Norm {
 
 // The statistics come along for the gradient; with NormKind::none out is x.
 struct NormResult {
-  Array out, mean, rstd;
+  Array out, statistics;
 };
 NormResult norm_forward(const Norm& norm, const Array& x, const Array& weight, const Array& bias);
 

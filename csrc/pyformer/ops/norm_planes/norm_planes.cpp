@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "pyformer/base/norm_row.h"
 #include "pyformer/base/run.h"
 #include "pyformer/ops/norm_planes/norm_planes_kernels.h"
 
@@ -23,17 +24,16 @@ void check_norm(const char* op, const Array& x, const Array& weight, const Array
 
 NormStatistics norm_statistics(const char* op, const NormSets& n, const Array& x, double eps) {
   const DType dtype = accumulator(x.dtype());
-  const NormStatistics r = {x.like({n.sets}, dtype), x.like({n.sets}, dtype), x.like({n.sets}, dtype)};
-  const Array sums = x.like({n.sets, n.planes}, dtype);
+  const NormStatistics r = {x.like({n.sets, kNormRowNumbers}, dtype), x.like({n.sets}, dtype), x.like({n.sets}, dtype)};
   run(op, &NormPlanesTable::statistics, x,
-      NormStatisticsForward{n, eps, x.raw(), sums.raw(), r.mean.raw(), r.var.raw(), r.rstd.raw()});
+      NormStatisticsForward{n, eps, x.raw(), r.rows.raw(), r.mean.raw(), r.var.raw()});
   return r;
 }
 
-Array reciprocal_deviation(const char* op, const Array& var, double eps) {
-  const Array rstd = var.like(var.shape());
-  run(op, &NormPlanesTable::deviation, var, NormDeviation{var.size(), eps, var.raw(), rstd.raw()});
-  return rstd;
+Array given_statistics(const char* op, const Array& mean, const Array& var, double eps) {
+  const Array rows = var.like({var.size(), kNormRowNumbers});
+  run(op, &NormPlanesTable::given, var, NormGiven{var.size(), eps, mean.raw(), var.raw(), rows.raw()});
+  return rows;
 }
 
 void update_running(const char* op, const Array& running, const Array& fresh, int64_t count, double momentum) {
@@ -41,22 +41,21 @@ void update_running(const char* op, const Array& running, const Array& fresh, in
   running.storage().written();
 }
 
-Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array& mean, const Array& rstd,
-                 const Array& weight, const Array& bias) {
+Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array& statistics, const Array& weight,
+                 const Array& bias) {
   const Array out = x.like(x.shape());
-  run(op, &NormPlanesTable::apply, x,
-      NormApply{n, x.raw(), mean.raw(), rstd.raw(), weight.raw(), bias.raw(), out.raw()});
+  run(op, &NormPlanesTable::apply, x, NormApply{n, x.raw(), statistics.raw(), weight.raw(), bias.raw(), out.raw()});
   return out;
 }
 
-NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x, const Array& mean,
-                           const Array& rstd, const Array& weight, bool constant, bool need_dx) {
+NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x,
+                           const Array& statistics, const Array& weight, bool constant, bool need_dx) {
   const DType dtype = accumulator(x.dtype());
   const NormGradient r = {need_dx ? x.like(x.shape()) : Array(), x.like({n.sets, n.planes}, dtype),
                           x.like({n.sets, n.planes}, dtype)};
   run(op, &NormPlanesTable::backward, x,
-      NormBackward{n, dout.raw(), x.raw(), mean.raw(), rstd.raw(), weight.raw(), constant, r.sum.raw(),
-                   r.sum_product.raw(), r.dx.raw()});
+      NormBackward{n, dout.raw(), x.raw(), statistics.raw(), weight.raw(), constant, r.sum.raw(), r.sum_product.raw(),
+                   r.dx.raw()});
   return r;
 }
 

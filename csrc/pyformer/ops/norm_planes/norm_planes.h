@@ -12,23 +12,24 @@ void check_norm(const char* op, const Array& x, const Array& weight, const Array
 void check_channels(const char* op, const char* which, const Array& values, const Array& x);
 
 struct NormStatistics {
-  Array mean, var, rstd;  // (sets,); var divides by the count, rstd = 1 / sqrt(var + eps)
+  Array rows;       // (sets, 4): a NormRow each
+  Array mean, var;  // (sets,); var divides by the count
 };
 NormStatistics norm_statistics(const char* op, const NormSets& n, const Array& x, double eps);
-// 1 / sqrt(var + eps) of variances that are given.
-Array reciprocal_deviation(const char* op, const Array& var, double eps);
+// The rows of means and variances that are given.
+Array given_statistics(const char* op, const Array& mean, const Array& var, double eps);
 // running = (1 - momentum) * running + momentum * fresh * count / (count - 1), in place; count 0: fresh as it is.
 void update_running(const char* op, const Array& running, const Array& fresh, int64_t count, double momentum);
 
-Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array& mean, const Array& rstd,
-                 const Array& weight, const Array& bias);
+Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array& statistics, const Array& weight,
+                 const Array& bias);
 
 struct NormGradient {
   Array dx;                // undefined where not wanted
   Array sum, sum_product;  // (sets, planes): sums over planes of dout and of dout * xhat
 };
-// constant: mean and rstd do not depend on x.
-NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x, const Array& mean,
-                           const Array& rstd, const Array& weight, bool constant, bool need_dx);
+// constant: the statistics do not depend on x.
+NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x,
+                           const Array& statistics, const Array& weight, bool constant, bool need_dx);
 
 }  // namespace pyformer

@@ -10,10 +10,9 @@ struct NormStatisticsForward {
   NormSets n;
   double eps;
   const void* x;
-  void* sums;  // (sets, planes), scratch
-  void* mean;  // (sets,), as var and rstd
+  void* statistics;  // (sets,) of NormRow
+  void* mean;        // (sets,), as var
   void* var;
-  void* rstd;
   int64_t items() const { return n.sets; }
   int64_t grain() const { return grain_of_rows(n.count()); }
 };
@@ -22,11 +21,10 @@ struct NormStatisticsForward {
 struct NormApply {
   NormSets n;
   const void* x;
-  const void* mean;  // (sets,), as rstd
-  const void* rstd;
-  const void* weight;  // null: ones
-  const void* bias;    // null: zeros
-  void* out;           // planes as x's
+  const void* statistics;  // (sets,) of NormRow
+  const void* weight;      // null: ones
+  const void* bias;        // null: zeros
+  void* out;               // planes as x's
   int64_t items() const { return n.sets; }
   int64_t grain() const { return grain_of_rows(n.count()); }
 };
@@ -36,23 +34,23 @@ struct NormBackward {
   NormSets n;
   const void* dout;  // planes as x's
   const void* x;
-  const void* mean;  // (sets,), as rstd
-  const void* rstd;
-  const void* weight;  // null: ones
-  bool constant;       // mean and rstd do not depend on x
-  void* sum;           // (sets, planes), as sum_product
+  const void* statistics;  // (sets,) of NormRow
+  const void* weight;      // null: ones
+  bool constant;           // the statistics do not depend on x
+  void* sum;               // (sets, planes), as sum_product
   void* sum_product;
   void* dx;  // planes as x's, or null: not wanted
   int64_t items() const { return n.sets; }
   int64_t grain() const { return grain_of_rows(n.count()); }
 };
 
-// Work item: one channel. rstd = 1 / sqrt(var + eps)
-struct NormDeviation {
+// Work item: one channel. The statistics of a mean and a variance that are given.
+struct NormGiven {
   int64_t channels;
   double eps;
+  const void* mean;
   const void* var;
-  void* rstd;
+  void* statistics;  // (channels,) of NormRow
   int64_t items() const { return channels; }
   int64_t grain() const { return grain_of_rows(1); }
 };
@@ -73,7 +71,7 @@ struct NormPlanesTable {
   PerDtype<Kernel<NormStatisticsForward>> statistics;
   PerDtype<Kernel<NormApply>> apply;
   PerDtype<Kernel<NormBackward>> backward;
-  PerDtype<Kernel<NormDeviation>> deviation;
+  PerDtype<Kernel<NormGiven>> given;
   PerDtype<Kernel<NormRunning>> running;
 };
 

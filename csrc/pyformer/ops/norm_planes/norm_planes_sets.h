@@ -1,7 +1,8 @@
 // A set of planes at a time, from loops over planes: Loops are those of norm_planes_ref.cpp or norm_planes_cpu.cpp.
-// Sums over planes are added in index order.
+// Sums over planes meet in a binary tree (BlockTree).
 #pragma once
 #include "pyformer/base/element.h"
+#include "pyformer/base/norm.h"
 #include "pyformer/ops/norm_planes/norm_planes_kernels.h"
 
 namespace pyformer::PF_ISA::norm_planes {
@@ -12,7 +13,7 @@ struct Planes {
   using A = Accumulator<T>;
   int64_t planes, size, stride, parameter_stride;
   typename Access<T>::In x;
-  A mean, rstd;
+  NormRow<A> row;
   typename Access<T>::In weight, bias;  // null: ones, zeros
 
   // Of operands that are not there, `from` is null.
@@ -22,8 +23,7 @@ struct Planes {
         stride(n.plane_stride),
         parameter_stride(n.parameter_each),
         x(in<T>(from) + set * n.set_stride),
-        mean(0),
-        rstd(0),
+        row{},
         weight(parameters(n, set, weights)),
         bias(parameters(n, set, biases)) {}
 
@@ -36,36 +36,36 @@ struct Planes {
   }
 };
 
-template <class A>
-static A chain(const A* values, int64_t count) {
-  A sum = A(0);
-  for (int64_t i = 0; i < count; ++i) sum = sum + values[i];
-  return sum;
+// The formulas are those of layer_norm_ref.cpp.
+template <class Loops, class T>
+static RowStatistics<Accumulator<T>> statistics_of(const Planes<T>& planes, double eps) {
+  using A = Accumulator<T>;
+  const A count = A(planes.planes * planes.size), first = count > A(0) ? A(planes.x[0]) : A(0);
+  const auto take = [&](A scale) {
+    const A origin = first * scale, mean = origin + Loops::sum(planes, scale, origin) / count;
+    A sums[2];  // of d = x * scale - mean and of d^2
+    Loops::sums_of_centred(planes, scale, mean, sums);
+    return row_statistics(scale, mean, sums[0] / count, sums[1] / count, eps);
+  };
+  return in_fitting_units<A>(eps, take, [&] { return Loops::largest(planes, first); });
 }
 
 template <class Loops, class T>
 static void statistics(const NormStatisticsForward& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   for (int64_t s = begin; s < end; ++s) {
-    Planes<T> planes(a.n, s, a.x, nullptr, nullptr);
-    A* sum = static_cast<A*>(a.sums) + s * a.n.planes;
-    Loops::sums(planes, sum);
-    planes.mean = chain(sum, a.n.planes) / A(a.n.count());
-    Loops::squares(planes, sum);
-    const A var = chain(sum, a.n.planes) / A(a.n.count());
-    static_cast<A*>(a.mean)[s] = planes.mean;
-    static_cast<A*>(a.var)[s] = var;
-    static_cast<A*>(a.rstd)[s] = A(1) / sqrt(var + A(a.eps));
+    const RowStatistics<A> found = statistics_of<Loops>(Planes<T>(a.n, s, a.x, nullptr, nullptr), a.eps);
+    static_cast<NormRow<A>*>(a.statistics)[s] = found.row;
+    static_cast<A*>(a.mean)[s] = found.row.mean / found.row.scale;
+    static_cast<A*>(a.var)[s] = found.var / found.row.scale / found.row.scale;
   }
 }
 
 template <class Loops, class T>
 static void apply(const NormApply& a, int64_t begin, int64_t end) {
-  using A = Accumulator<T>;
   for (int64_t s = begin; s < end; ++s) {
     Planes<T> planes(a.n, s, a.x, a.weight, a.bias);
-    planes.mean = static_cast<const A*>(a.mean)[s];
-    planes.rstd = static_cast<const A*>(a.rstd)[s];
+    planes.row = static_cast<const NormRow<Accumulator<T>>*>(a.statistics)[s];
     Loops::apply(planes, to<T>(a.out) + s * a.n.set_stride);
   }
 }
@@ -74,9 +74,9 @@ static void apply(const NormApply& a, int64_t begin, int64_t end) {
 template <class T>
 static Accumulator<T> weighted_mean(const Planes<T>& planes, const Accumulator<T>* sums) {
   using A = Accumulator<T>;
-  A total = A(0);
-  for (int64_t p = 0; p < planes.planes; ++p) total = total + (planes.weight ? planes.weight_of(p) * sums[p] : sums[p]);
-  return total / A(planes.planes * planes.size);
+  BlockTree<A> tree;
+  for (int64_t p = 0; p < planes.planes; ++p) tree.add(planes.weight ? planes.weight_of(p) * sums[p] : sums[p]);
+  return tree.total() / A(planes.planes * planes.size);
 }
 
 template <class Loops, class T>
@@ -84,8 +84,7 @@ static void backward(const NormBackward& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   for (int64_t s = begin; s < end; ++s) {
     Planes<T> planes(a.n, s, a.x, a.weight, nullptr);
-    planes.mean = static_cast<const A*>(a.mean)[s];
-    planes.rstd = static_cast<const A*>(a.rstd)[s];
+    planes.row = static_cast<const NormRow<A>*>(a.statistics)[s];
     const auto dout = in<T>(a.dout) + s * a.n.set_stride;
     A* sum = static_cast<A*>(a.sum) + s * a.n.planes;
     A* product = static_cast<A*>(a.sum_product) + s * a.n.planes;

@@ -58,6 +58,26 @@ Array step_copy(const Array& array, int64_t t) {
   return out;
 }
 
+void check_lengths(const char* op, const Lengths& lengths, const RecurrentShape& s) {
+  if (lengths.empty()) return;
+  if (s.reverse) throw ValueError(cat(op, ": lengths are for reading forward, got reverse, too"));
+  if (int64_t(lengths.size()) != s.batch)
+    throw ValueError(cat(op, ": lengths must be ", s.batch, ", one a row, got ", lengths.size()));
+  for (const int64_t length : lengths)
+    if (length < 1 || length > s.steps)
+      throw ValueError(cat(op, ": lengths must be from 1 to ", s.steps, ", got ", length));
+}
+
+Array last_states(const Array& states, const Lengths& lengths, const RecurrentShape& s) {
+  if (lengths.empty()) return step_copy(states, s.time(s.steps - 1));
+  const int64_t n = s.hidden;
+  const Array out = states.like({s.batch, n});
+  for (int64_t b = 0; b < s.batch; ++b)
+    strided_copy({n}, states.dtype(), states.device(), region_of(out.reshape({s.batch * n}), b * n),
+                 region_of(states.reshape({s.batch * s.steps * n}), (b * s.steps + lengths[size_t(b)] - 1) * n));
+  return out;
+}
+
 Array previous_states(const Array& out, const Array& h0, const RecurrentShape& s) {
   const Array previous = out.like(out.shape());
   const int64_t H = s.hidden;

@@ -18,6 +18,9 @@ struct RecurrentOperands {
   Array x, w_ih, w_hh, b_ih, b_hh, h0;
 };
 
+// How many tokens of each row count; empty: all.
+using Lengths = std::vector<int64_t>;
+
 // Checks everything; ValueError or TypeError that starts with the op's name.
 RecurrentShape check_recurrent(const char* op, const RecurrentOperands& in, int64_t gates, bool reverse);
 void check_state(const char* op, const char* which, const Array& state, const Array& x, int64_t hidden);
@@ -31,6 +34,10 @@ RecurrentOperands wide(const RecurrentOperands& in);
 Array state_or_zeros(const Array& state, const RecurrentShape& s, const Array& x);
 // Step t of a (B, T, n) array as (B, n).
 Array step_copy(const Array& array, int64_t t);
+// ValueError unless there is one for each row, from 1 to T, and the walk is not reversed.
+void check_lengths(const char* op, const Lengths& lengths, const RecurrentShape& s);
+// (B, H): the last state of each row, of states (B, T, H).
+Array last_states(const Array& states, const Lengths& lengths, const RecurrentShape& s);
 // (B, T, H): h_{t-1} for each t, in the direction of the walk.
 Array previous_states(const Array& out, const Array& h0, const RecurrentShape& s);
 

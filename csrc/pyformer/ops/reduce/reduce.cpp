@@ -62,37 +62,31 @@ static int64_t reduced_count(const Shape& shape, const std::vector<AxisGroup>& g
 
 // ---- sums -----------------------------------------------------------------------------------------------------
 
-static void sum_rows(const Array& x, View v, double divisor, const Array& out) {
-  const int64_t blocks = (v.n + kReduceBlock - 1) / kReduceBlock;
+// How many columns one task takes: fewer where there would be few tasks.
+static int64_t columns_of_task(int64_t blocks, int64_t inner) {
+  constexpr int64_t kTasks = 32, kLeast = 64;
+  int64_t columns = smaller(SumBlocks::kColumns, inner < 1 ? 1 : inner);
+  while (columns >= 2 * kLeast && blocks * (inner / columns) < kTasks) columns /= 2;
+  return columns;
+}
+
+Array sum_middle(const Array& x, int64_t outer, int64_t n, int64_t inner, double divisor) {
+  const Array out = x.like({outer, inner}, accumulator(x.dtype()));
+  if (!is_float(x.dtype())) {
+    run("sum", &ReduceTable::sum_integers, x, SumIntegers{outer, n, inner, x.raw(), static_cast<uint64_t*>(out.raw())});
+    return out;
+  }
+  const int64_t blocks = (n + kReduceBlock - 1) / kReduceBlock, columns = columns_of_task(outer * blocks, inner);
   const bool one_step = blocks == 1;
-  const Array sums = one_step ? out : out.like({v.outer, blocks});
+  const Array sums = one_step ? out : out.like({outer, blocks, inner});
   run("sum", &ReduceTable::sum_blocks, x,
-      SumBlocks{v.outer, v.n, blocks, one_step ? divisor : 1.0, x.raw(), sums.raw()});
-  if (!one_step) run("sum", &ReduceTable::sum_tree, sums, SumTree{v.outer, blocks, divisor, sums.raw(), out.raw()});
-}
-
-static void sum_columns(const Array& x, View v, double divisor, const Array& out) {
-  const int64_t chains = (v.n + kChainLength - 1) / kChainLength;
-  const bool one_step = chains == 1;
-  const Array sums = one_step ? out : out.like({v.outer, chains, v.inner});
-  run("sum", &ReduceTable::sum_chains, x,
-      SumChains{v.outer, v.n, v.inner, chains, one_step ? divisor : 1.0, x.raw(), sums.raw()});
+      SumBlocks{outer, n, inner, blocks, columns, one_step ? divisor : 1.0, x.raw(), sums.raw()});
   if (!one_step)
-    run("sum", &ReduceTable::add_chains, sums, AddChains{v.outer, chains, v.inner, divisor, sums.raw(), out.raw()});
-}
-
-// (outer, n, inner) -> outer * inner sums, each divided by divisor, in the accumulator's dtype.
-static Array sum_view(const Array& x, View v, double divisor) {
-  const Array out = x.like({v.outer, v.inner}, accumulator(x.dtype()));
-  if (!is_float(x.dtype()))
-    run("sum", &ReduceTable::sum_integers, x,
-        SumIntegers{v.outer, v.n, v.inner, x.raw(), static_cast<uint64_t*>(out.raw())});
-  else if (v.inner == 1)
-    sum_rows(x, v, divisor, out);
-  else
-    sum_columns(x, v, divisor, out);
+    run("sum", &ReduceTable::sum_tree, sums, SumTree{outer, blocks, inner, divisor, sums.raw(), out.raw()});
   return out;
 }
+
+static Array sum_view(const Array& x, View v, double divisor) { return sum_middle(x, v.outer, v.n, v.inner, divisor); }
 
 // What sums of this dtype are given in.
 static DType sum_dtype(DType dtype) { return is_float(dtype) ? dtype : DType::int64; }
@@ -219,12 +213,14 @@ Tensor argmin(const Tensor& x, std::optional<int64_t> axis, bool keepdims) {
 static Array running_sums(const Array& x, View v, bool reverse) {
   const Array out = x.like(x.shape(), accumulator(x.dtype()));
   if (x.size() == 0) return out;
-  // A part of the axis at a time, so that Ctrl-C is noticed within a long one.
-  constexpr int64_t kPart = int64_t(1) << 18;
-  const int64_t rows = kPart / smaller(v.inner, RunningSums::kColumns);
-  for (int64_t first = 0; first < v.n; first += rows)
-    run("cumsum", &ReduceTable::running_sums, x,
-        RunningSums{v.outer, v.n, v.inner, first, smaller(v.n, first + rows), reverse, x.raw(), out.raw()});
+  const int64_t chains = (v.n + kChainLength - 1) / kChainLength;
+  const Array bases = chains > 1 ? out.like({v.outer, chains, v.inner}) : Array();
+  const RunningSums sums = {v.outer, v.n, v.inner, chains, reverse, x.raw(), bases.raw(), out.raw()};
+  if (chains > 1) {
+    run("cumsum", &ReduceTable::running_totals, x, sums);
+    run("cumsum", &ReduceTable::running_bases, bases, RunningBases{v.outer, chains, v.inner, reverse, bases.raw()});
+  }
+  run("cumsum", &ReduceTable::running_sums, x, sums);
   return out;
 }
 

@@ -2,9 +2,9 @@
 //
 // Axes: absent reduces all; an empty list reduces none. Reduced axes that are neighbours count as one; groups that are
 // not are reduced one after another, the last group first.
-// Order of sums: over the last axis (nothing kept after it) the row-reduction rule; over an axis with kept axes after
-// it ((p0 + p1) + p2) + ..., p_i a chain of additions from +0 over 256 consecutive indices. mean divides the sum by the
-// count once, at the end. cumsum is one chain.
+// Order of sums: the row-reduction rule over the group's indices, whichever axes those are and whatever is kept beside
+// them. mean divides the sum by the count once, at the end. A running sum is that of its chain, of 256 consecutive
+// indices, plus the sum of the chains before, which meet in the binary tree; so is its gradient, backwards.
 // max and min: NaN wins; among equal values the first one is the result and gets all of the gradient.
 // argmax and argmin give its index as int64.
 // Dtypes: all, but in mean only floats; integers and booleans have no gradient, their sums and cumsums are int64. Sums
@@ -22,6 +22,9 @@ using Axes = std::optional<std::vector<int64_t>>;
 Array sum_forward(const Array& x, const Axes& axes, bool keepdims);
 // The same sums of floats in the accumulator's dtype.
 Array sum_wide(const Array& x, const Axes& axes, bool keepdims);
+
+// (outer, n, inner) -> (outer, inner): sums over n, each divided by divisor; of floats in the accumulator's dtype.
+Array sum_middle(const Array& x, int64_t outer, int64_t n, int64_t inner, double divisor = 1.0);
 
 struct ExtremeResult {
   Array out, index;  // index along the axis, int64

@@ -26,7 +26,7 @@ static PF_INLINE void sum_together(const T* x, int64_t apart, int64_t size, doub
 
 // Whole blocks of a row, and rows of one block, lie at equal distances.
 template <class T>
-static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
+static void sum_row_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
   constexpr int kTogether = 2;
   const auto size_of = [&](int64_t item) {
     const int64_t start = item % a.blocks * kReduceBlock;
@@ -44,6 +44,11 @@ static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
       ++item;
     }
   }
+}
+
+template <class T>
+static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
+  (a.inner == 1 ? sum_row_blocks<T> : sum_column_blocks<T>)(a, begin, end);
 }
 
 // The value that wins() picks in each element, NaN before all.
@@ -126,17 +131,18 @@ namespace pyformer {
 template <>
 const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr ReduceTable table = {.sum_blocks = {{sum_blocks<float>, sum_blocks<double>}},
-                                        .sum_tree = {},  // a tree of a few sums: the plain loop serves
-                                        .sum_chains = {{sum_chains<float>, sum_chains<double>}},
-                                        .add_chains = {},
-                                        .sum_integers = {},
-                                        .extreme_rows = {{extreme_rows<float>, extreme_rows<double>}},
-                                        .extreme_columns = {{extreme_columns<float>, extreme_columns<double>}},
-                                        .extreme_of_parts = {},
-                                        .spread = {{spread<float>, spread<double>}},
-                                        .scatter = {},
-                                        .running_sums = {}};
+  static constexpr ReduceTable table = {
+      .sum_blocks = {{sum_blocks<float>, sum_blocks<double>}},
+      .sum_tree = {},  // a tree of a few sums: the plain loop serves
+      .sum_integers = {},
+      .extreme_rows = {{extreme_rows<float>, extreme_rows<double>}},
+      .extreme_columns = {{extreme_columns<float>, extreme_columns<double>}},
+      .extreme_of_parts = {},
+      .spread = {{spread<float>, spread<double>}},
+      .scatter = {},
+      .running_totals = {{run_chains<false, float, float>, run_chains<false, double, double>}},
+      .running_sums = {{run_chains<true, float, float>, run_chains<true, double, double>}},
+      .running_bases = {}};
   return table;
 }
 }  // namespace pyformer

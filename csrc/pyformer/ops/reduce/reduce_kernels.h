@@ -7,46 +7,28 @@ namespace pyformer {
 
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// inner = 1. Work item: one block of at most 4,096 elements of one row.
+// Work item: a range of `columns` of the inner elements of one block of at most 4,096 of the n elements of one outer
+// index.
 struct SumBlocks {
-  int64_t rows, n, blocks;
-  double divisor;
-  const void* x;  // (rows, n)
-  void* sums;     // (rows, blocks), each divided by divisor
-  int64_t items() const { return rows * blocks; }
-  int64_t grain() const { return grain_of_rows(smaller(n, kReduceBlock)); }
-};
-
-// Of floats that are accumulators. Work item: one row, whose block sums meet in the binary tree.
-struct SumTree {
-  int64_t rows, blocks;
-  double divisor;
-  const void* sums;  // (rows, blocks)
-  void* out;         // (rows,)
-  int64_t items() const { return rows; }
-  int64_t grain() const { return grain_of_rows(blocks); }
-};
-
-// Work item: a range of kColumns of the inner elements of one chain of 256 of one outer index.
-struct SumChains {
-  static constexpr int64_t kColumns = 2048;
-  int64_t outer, n, inner, chains;
+  static constexpr int64_t kColumns = 256;  // at most
+  int64_t outer, n, inner, blocks, columns;
   double divisor;
   const void* x;  // (outer, n, inner)
-  void* sums;     // (outer, chains, inner), each divided by divisor
-  int64_t column_ranges() const { return (inner + kColumns - 1) / kColumns; }
-  int64_t items() const { return outer * chains * column_ranges(); }
-  int64_t grain() const { return grain_of_rows(smaller(n, kChainLength) * smaller(inner, kColumns)); }
+  void* sums;     // (outer, blocks, inner), each divided by divisor
+  int64_t column_ranges() const { return (inner + columns - 1) / columns; }
+  int64_t items() const { return outer * blocks * column_ranges(); }
+  int64_t grain() const { return grain_of_rows(smaller(n, kReduceBlock) * smaller(inner, columns)); }
 };
 
-// Of floats that are accumulators. Work item: one outer index, whose chains are added in index order.
-struct AddChains {
-  int64_t outer, chains, inner;
+// Of floats that are accumulators. Work item: one of the inner elements of one outer index, whose block sums meet in
+// the binary tree.
+struct SumTree {
+  int64_t outer, blocks, inner;
   double divisor;
-  const void* sums;  // (outer, chains, inner)
+  const void* sums;  // (outer, blocks, inner)
   void* out;         // (outer, inner)
-  int64_t items() const { return outer; }
-  int64_t grain() const { return 1; }
+  int64_t items() const { return outer * inner; }
+  int64_t grain() const { return grain_of_rows(blocks); }
 };
 
 // Of integers and bool, wrapping around as NumPy's do. Work item: one outer index.
@@ -107,32 +89,42 @@ struct Scatter {
   int64_t grain() const { return grain_of_rows(1); }
 };
 
-// Elements [first, last) of running sums along n, or of those from the end backwards. Work item: a range of kColumns of
-// the inner elements of one outer index.
+// Running sums along n, or from its end backwards: each is that of its chain of 256 plus the base of the chain. Work
+// item: a range of kColumns of the inner elements of one chain of one outer index.
 struct RunningSums {
   static constexpr int64_t kColumns = 1024;
-  int64_t outer, n, inner, first, last;
+  int64_t outer, n, inner, chains;
   bool reverse;
   const void* x;  // (outer, n, inner)
+  void* bases;    // (outer, chains, inner); running_totals writes the chains' sums here; null if chains is 1
   void* sums;     // (outer, n, inner)
   int64_t column_ranges() const { return (inner + kColumns - 1) / kColumns; }
-  int64_t items() const { return outer * column_ranges(); }
-  int64_t grain() const { return grain_of_rows((last - first) * smaller(inner, kColumns)); }
+  int64_t items() const { return outer * chains * column_ranges(); }
+  int64_t grain() const { return grain_of_rows(smaller(n, kChainLength) * smaller(inner, kColumns)); }
+};
+
+// Work item: one column. The sums of chains become their bases: sums of the chains before (in reverse, behind), which
+// meet in the binary tree.
+struct RunningBases {
+  int64_t outer, chains, inner;
+  bool reverse;
+  void* bases;  // (outer, chains, inner)
+  int64_t items() const { return outer * inner; }
+  int64_t grain() const { return grain_of_rows(chains); }
 };
 
 struct ReduceTable {
   static constexpr const char* name = "reduce";
   PerDtype<Kernel<SumBlocks>> sum_blocks;
   PerDtype<Kernel<SumTree>> sum_tree;
-  PerDtype<Kernel<SumChains>> sum_chains;
-  PerDtype<Kernel<AddChains>> add_chains;
   PerDtype<Kernel<SumIntegers>> sum_integers;
   PerDtype<Kernel<Extreme>> extreme_rows;  // inner = 1
   PerDtype<Kernel<Extreme>> extreme_columns;
   PerDtype<Kernel<ExtremeOfParts>> extreme_of_parts;
   PerDtype<Kernel<Spread>> spread;
   PerDtype<Kernel<Scatter>> scatter;
-  PerDtype<Kernel<RunningSums>> running_sums;
+  PerDtype<Kernel<RunningSums>> running_totals, running_sums;
+  PerDtype<Kernel<RunningBases>> running_bases;  // of accumulators
 };
 
 }  // namespace pyformer

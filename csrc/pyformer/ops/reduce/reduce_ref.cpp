@@ -6,34 +6,13 @@
 namespace pyformer::PF_ISA {
 
 template <class T>
-static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
-  using A = Accumulator<T>;
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t start = item % a.blocks * kReduceBlock;
-    const auto x = in<T>(a.x) + item / a.blocks * a.n + start;
-    static_cast<A*>(a.sums)[item] =
-        row_sum<A>(smaller(kReduceBlock, a.n - start), [&](int64_t i) { return A(x[i]); }) / A(a.divisor);
-  }
-}
-
-template <class T>
 static void sum_tree(const SumTree& a, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t outer = item / a.inner, c = item % a.inner;
     BlockTree<T> tree;
-    for (int64_t i = 0; i < a.blocks; ++i) tree.add(static_cast<const T*>(a.sums)[row * a.blocks + i]);
-    static_cast<T*>(a.out)[row] = tree.total() / T(a.divisor);
-  }
-}
-
-template <class T>
-static void add_chains(const AddChains& a, int64_t begin, int64_t end) {
-  for (int64_t outer = begin; outer < end; ++outer) {
-    const T* sums = static_cast<const T*>(a.sums) + outer * a.chains * a.inner;
-    T* out = static_cast<T*>(a.out) + outer * a.inner;
-    for (int64_t c = 0; c < a.inner; ++c) out[c] = a.chains ? sums[c] : T(0);
-    for (int64_t p = 1; p < a.chains; ++p)
-      for (int64_t c = 0; c < a.inner; ++c) out[c] = out[c] + sums[p * a.inner + c];
-    for (int64_t c = 0; c < a.inner; ++c) out[c] = out[c] / T(a.divisor);
+    for (int64_t i = 0; i < a.blocks; ++i)
+      tree.add(static_cast<const T*>(a.sums)[(outer * a.blocks + i) * a.inner + c]);
+    static_cast<T*>(a.out)[item] = tree.total() / T(a.divisor);
   }
 }
 
@@ -94,17 +73,16 @@ static void scatter(const Scatter& a, int64_t begin, int64_t end) {
         static_cast<const T*>(a.dout)[item];
 }
 
-template <class T, class Sum>
-static void running_sums(const RunningSums& a, int64_t begin, int64_t end) {
-  const auto x = in<T>(a.x);
-  Sum* sums = static_cast<Sum*>(a.sums);
-  const int64_t ranges = a.column_ranges();
+template <class Sum>
+static void running_bases(const RunningBases& a, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t start = item % ranges * a.kColumns, stop = smaller(a.inner, start + a.kColumns);
-    for (int64_t i = a.first; i < a.last; ++i) {
-      const int64_t at = (item / ranges * a.n + (a.reverse ? a.n - 1 - i : i)) * a.inner;
-      const int64_t before = a.reverse ? at + a.inner : at - a.inner;
-      for (int64_t c = start; c < stop; ++c) sums[at + c] = i ? sums[before + c] + Sum(x[at + c]) : Sum(x[at + c]);
+    Sum* bases = static_cast<Sum*>(a.bases) + item / a.inner * a.chains * a.inner + item % a.inner;
+    BlockTree<Sum> tree;
+    for (int64_t i = 0; i < a.chains; ++i) {
+      Sum& base = bases[(a.reverse ? a.chains - 1 - i : i) * a.inner];
+      const Sum total = base;
+      base = i ? tree.total() : Sum(0);
+      tree.add(total);
     }
   }
 }
@@ -117,6 +95,13 @@ static constexpr PerDtype<Kernel<Args>> with_integers(PerDtype<Kernel<Args>> row
   row.entries[int(DType::int8)] = get.template operator()<int8_t>();
   row.entries[int(DType::uint8)] = get.template operator()<uint8_t>();
   return row;
+}
+template <bool wanted>
+static constexpr PerDtype<Kernel<RunningSums>> running() {
+  return with_integers<RunningSums>(for_each_float<Kernel<RunningSums>>([]<class T>() -> Kernel<RunningSums> {
+                                      return run_chains<wanted, T, Accumulator<T>>;
+                                    }),
+                                    []<class T>() -> Kernel<RunningSums> { return run_chains<wanted, T, uint64_t>; });
 }
 // The same loops for all dtypes.
 template <class Args, class Get>
@@ -131,10 +116,9 @@ template <>
 const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr ReduceTable table = {
-      .sum_blocks = for_each_float<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_blocks<T>; }),
+      .sum_blocks =
+          for_each_float<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_column_blocks<T>; }),
       .sum_tree = {{sum_tree<float>, sum_tree<double>}},
-      .sum_chains = for_each_float<Kernel<SumChains>>([]<class T>() -> Kernel<SumChains> { return sum_chains<T>; }),
-      .add_chains = {{add_chains<float>, add_chains<double>}},
       .sum_integers = with_integers<SumIntegers>({}, []<class T>() -> Kernel<SumIntegers> { return sum_integers<T>; }),
       .extreme_rows = for_all<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_rows<T>; }),
       .extreme_columns = for_all<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_columns<T>; }),
@@ -142,11 +126,9 @@ const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
           for_all<ExtremeOfParts>([]<class T>() -> Kernel<ExtremeOfParts> { return extreme_of_parts<T>; }),
       .spread = for_each_float<Kernel<Spread>>([]<class T>() -> Kernel<Spread> { return spread<T>; }),
       .scatter = per_item_size<Kernel<Scatter>>([]<class T>() -> Kernel<Scatter> { return scatter<T>; }),
-      .running_sums =
-          with_integers<RunningSums>(for_each_float<Kernel<RunningSums>>([]<class T>() -> Kernel<RunningSums> {
-                                       return running_sums<T, Accumulator<T>>;
-                                     }),
-                                     []<class T>() -> Kernel<RunningSums> { return running_sums<T, uint64_t>; })};
+      .running_totals = running<false>(),
+      .running_sums = running<true>(),
+      .running_bases = {{running_bases<float>, running_bases<double>, nullptr, nullptr, running_bases<uint64_t>}}};
   return table;
 }
 }  // namespace pyformer

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "pyformer/base/norm_row.h"
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
@@ -21,14 +22,14 @@ RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps) 
   if (!(eps >= 0 && std::isfinite(eps))) throw ValueError(cat("rms_norm: eps must be >= 0 and finite, got ", eps));
   check_weight(weight, x);
   const int64_t rows = rows_of(x), cols = x.shape().back();
-  RmsNormResult r = {x.like(x.shape()), x.like({rows}, accumulator(x.dtype()))};
+  RmsNormResult r = {x.like(x.shape()), x.like({rows, kNormRowNumbers}, accumulator(x.dtype()))};
   run("rms_norm", &RmsNormTable::forward, x,
       RmsNormForward{rows, cols, eps, x.raw(), weight.raw(), r.out.raw(), r.out.bytes() >= kNontemporalToProducts,
-                     r.rstd.raw()});
+                     r.statistics.raw()});
   return r;
 }
 
-RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& rstd,
+RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& statistics,
                                   bool need_dx, bool need_dweight) {
   const int64_t cols = x.shape().back();
   RmsNormBackward args = {};
@@ -39,7 +40,7 @@ RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array
   args.dout = dout.raw();
   args.x = x.raw();
   args.weight = weight.raw();
-  args.rstd = rstd.raw();
+  args.statistics = statistics.raw();
   args.dx = dx.raw();
   args.nontemporal = dx.bytes() >= kNontemporalToProducts;
   args.dweight = dweight.raw();
@@ -50,8 +51,9 @@ RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   RmsNormResult r = rms_norm_forward(x.array(), weight.array(), eps);
   return record("rms_norm", {x, weight}, r.out,
-                [x = save(x), weight = save(weight), rstd = r.rstd](const Array& dout, const Needs& need) -> Gradients {
-                  RmsNormGradient g = rms_norm_backward(dout, x(), weight(), rstd, need[0], need[1]);
+                [x = save(x), weight = save(weight), statistics = r.statistics](const Array& dout,
+                                                                                const Needs& need) -> Gradients {
+                  RmsNormGradient g = rms_norm_backward(dout, x(), weight(), statistics, need[0], need[1]);
                   return {g.dx, g.dweight};
                 });
 }

@@ -2,10 +2,28 @@
 // Formulas and summation order are those of rms_norm_ref.cpp, term by term. Source: Zhang, Sennrich 2019, eq. 4.
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
-#include "pyformer/base/reduce.h"
+#include "pyformer/base/norm.h"
 #include "pyformer/base/write.h"
 
 namespace pyformer::PF_ISA {
+
+template <class T>
+static RowStatistics<T> statistics_in_units(const T* x, int64_t C, double eps, T scale) {
+  const Lanes<T> scales = Lanes<T>::broadcast(scale);
+  const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
+    const Lanes<T> v = load_lanes(x + i, n) * scales;
+    return fma(v, v, lanes);
+  });
+  return rms_statistics(scale, sum / T(C), eps);
+}
+
+template <class T>
+static NormRow<T> statistics_of(const T* x, int64_t C, double eps) {
+  return in_fitting_units<T>(
+             eps, [&](T scale) { return statistics_in_units(x, C, eps, scale); },
+             [&] { return lanes_largest(x, C, T(0)); })
+      .row;
+}
 
 template <class T, bool has_weight>
 static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
@@ -14,22 +32,16 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
-    const T square = lanes_reduce<T>(C,
-                                     [&](int64_t i, int64_t n, const Lanes<T>& sum) {
-                                       const Lanes<T> v = load_lanes(x + i, n);
-                                       return fma(v, v, sum);
-                                     }) /
-                     T(C);
-    const T rstd = reciprocal_root(square + T(a.eps));
-    const Vec<T> rstd_vec = Vec<T>::broadcast(rstd);
+    const NormRow<T> statistics = statistics_of(x, C, a.eps);
+    const Normalizer<Vec<T>> normalizer(statistics);
     write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
-      const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
+      const Vec<T> xhat = normalizer(load_vec(x + i, n));
       if constexpr (has_weight)
         return xhat * load_vec(weight + i, n);
       else
         return xhat;
     });
-    static_cast<T*>(a.rstd)[row] = rstd;
+    static_cast<NormRow<T>*>(a.statistics)[row] = statistics;
   }
   if (a.nontemporal) nontemporal_fence();
 }
@@ -49,11 +61,12 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
   const T* weight = static_cast<const T*>(a.weight);
   const T* dout = static_cast<const T*>(a.dout) + row * C;
   const T* x = static_cast<const T*>(a.x) + row * C;
-  const Lanes<T> rstd = Lanes<T>::broadcast(static_cast<const T*>(a.rstd)[row]);
+  const NormRow<T>& statistics = static_cast<const NormRow<T>*>(a.statistics)[row];
+  const Normalizer<Lanes<T>> normalizer(statistics);
   const T mean_gx = lanes_reduce<T>(C,
                                     [&](int64_t i, int64_t n, const Lanes<T>& sum) {
                                       const Lanes<T> d = load_lanes(dout + i, n);
-                                      const Lanes<T> xhat = load_lanes(x + i, n) * rstd;
+                                      const Lanes<T> xhat = normalizer(load_lanes(x + i, n));
                                       if (dweight)
                                         store_lanes(fma(d, xhat, load_lanes(dweight + i, n)), dweight + i, n);  // (2)
                                       return fma(weight ? d * load_lanes(weight + i, n) : d, xhat, sum);
@@ -61,12 +74,12 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
                     T(C);
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
-  const Vec<T> mean = Vec<T>::broadcast(mean_gx), rstd_vec = rstd.v[0];
+  const Vec<T> mean = Vec<T>::broadcast(mean_gx);
+  const Normalizer<Vec<T>> narrow(statistics);
   write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
-    const Vec<T> xhat = load_vec(x + i, n) * rstd_vec;
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
-    return rstd_vec * (g - xhat * mean);  // (1)
+    return narrow.gradient(g, narrow(load_vec(x + i, n)), mean);  // (1)
   });
 }
 

@@ -12,7 +12,7 @@ struct RmsNormForward {
   const void* weight;  // (C,) or null: ones
   void* out;           // (rows, C)
   bool nontemporal;    // out goes past the caches
-  void* rstd;          // (rows,), in the accumulator's dtype
+  void* statistics;    // (rows,) of NormRow, in the accumulator's dtype
   int64_t items() const { return rows; }
   int64_t grain() const { return grain_of_rows(cols); }
 };
@@ -21,13 +21,13 @@ struct RmsNormForward {
 struct RmsNormBackward {
   static constexpr int64_t kRowChunk = 32;
   int64_t rows, cols;
-  const void* dout;    // (rows, C)
-  const void* x;       // (rows, C)
-  const void* weight;  // (C,) or null
-  const void* rstd;    // (rows,)
-  void* dx;            // (rows, C) or null: not wanted
-  bool nontemporal;    // dx goes past the caches
-  void* dweight;       // (chunks, C) or null, in the accumulator's dtype
+  const void* dout;        // (rows, C)
+  const void* x;           // (rows, C)
+  const void* weight;      // (C,) or null
+  const void* statistics;  // (rows,) of NormRow
+  void* dx;                // (rows, C) or null: not wanted
+  bool nontemporal;        // dx goes past the caches
+  void* dweight;           // (chunks, C) or null, in the accumulator's dtype
   int64_t items() const { return (rows + kRowChunk - 1) / kRowChunk; }
   int64_t grain() const { return 1; }
 };

@@ -1,8 +1,13 @@
-// Operands that Python's operators on tensors take.
+// The other operand of an operator on a tensor: a tensor, a NumPy array or a number.
 #pragma once
 #include "bindings.h"
 
 namespace pyformer::bindings {
+
+using BinaryFunction = Tensor (*)(const Tensor&, const Tensor&);
+
+// Looks up the class of NumPy's numbers: once, when the module is made.
+void find_numpy_scalars();
 
 // The other operand of an op on `like`: a tensor as it is, a NumPy array as a tensor that shares its memory, a Python
 // or NumPy number as a tensor of no dimensions with like's dtype (numbers never promote). nullopt for anything else.
@@ -11,5 +16,12 @@ std::optional<Tensor> binary_operand(const char* op, py::handle other, const Ten
 
 // Two operands of which at least one is a tensor or a NumPy array; TypeError otherwise.
 std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::handle b);
+
+// function(a, b) while other Python threads run.
+Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b);
+
+// Whether an exponent is the integer 2: x ** 2 is a multiplication, for integers too.
+bool is_two(py::handle exponent);
+Tensor squared(const Tensor& x);
 
 }  // namespace pyformer::bindings

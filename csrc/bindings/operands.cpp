@@ -1,0 +1,91 @@
+#include "operands.h"
+
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/elementwise/elementwise.h"
+
+namespace pyformer::bindings {
+
+static Tensor scalar(uint64_t bits, const Tensor& like) {
+  const Array array = Array::empty({}, like.dtype(), like.device());
+  fill_(array, bits);
+  return Tensor(array);
+}
+
+static Tensor float_scalar(const char* op, double value, const Tensor& like) {
+  if (is_float(like.dtype())) return scalar(bits_of(value, like.dtype()), like);
+  throw TypeError(cat(op, ": expected an integer to go with ", name(like.dtype()), ", got the float ", value));
+}
+
+static Tensor integer_scalar(const char* op, py::handle number, const Tensor& like) {
+  const DType dtype = like.dtype();
+  if (is_float(dtype)) {
+    const double value = PyLong_AsDouble(number.ptr());
+    if (value == -1.0 && PyErr_Occurred()) {
+      PyErr_Clear();
+      throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
+    }
+    return float_scalar(op, value, like);
+  }
+  if (dtype == DType::boolean) throw TypeError(cat(op, ": expected a bool to go with bool, got an integer"));
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  const auto [least, beyond] = integer_range(dtype);
+  const bool fits = !overflow && (dtype == DType::int64 || (double(value) >= least && double(value) < beyond));
+  if (!fits) throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
+  return scalar(bits_of(int64_t(value), dtype), like);
+}
+
+static TypeError foreign_operand(const char* op, py::handle other) {
+  return TypeError(cat(op, ": expected a tensor or a number, got ", Py_TYPE(other.ptr())->tp_name));
+}
+
+static py::handle numpy_generic;
+
+void find_numpy_scalars() { numpy_generic = py::object(py::module_::import("numpy").attr("generic")).release(); }
+
+static bool is_numpy_scalar(py::handle object) { return py::isinstance(object, numpy_generic); }
+
+// As the Python number it stands for. NumPy's item() of a longdouble is a longdouble again, of a date an integer.
+static Tensor numpy_scalar(const char* op, py::handle scalar, const Tensor& like) {
+  const char kind = py::dtype(scalar.attr("dtype")).kind();
+  if (kind == 'f') return float_scalar(op, PyFloat_AsDouble(scalar.ptr()), like);
+  if (kind != 'b' && kind != 'i' && kind != 'u') throw foreign_operand(op, scalar);
+  return *binary_operand(op, py::object(scalar.attr("item")()), like);
+}
+
+std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like) {
+  if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
+  if (PyFloat_Check(other.ptr())) return float_scalar(op, PyFloat_AS_DOUBLE(other.ptr()), like);
+  if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean) return scalar(other.ptr() == Py_True, like);
+  if (PyLong_Check(other.ptr())) return integer_scalar(op, other, like);
+  if (py::isinstance<py::array>(other)) return tensor_sharing(py::reinterpret_borrow<py::object>(other));
+  if (is_numpy_scalar(other)) return numpy_scalar(op, other, like);
+  return std::nullopt;
+}
+
+std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::handle b) {
+  const auto is_array = [](py::handle h) { return py::isinstance<Tensor>(h) || py::isinstance<py::array>(h); };
+  if (!is_array(a) && !is_array(b)) throw TypeError(cat(op, ": expected at least one tensor"));
+  const bool a_leads = is_array(a);
+  const Tensor lead = *binary_operand(op, a_leads ? a : b, Tensor());
+  const std::optional<Tensor> other = binary_operand(op, a_leads ? b : a, lead);
+  if (!other) throw foreign_operand(op, a_leads ? b : a);
+  return a_leads ? std::pair(lead, *other) : std::pair(*other, lead);
+}
+
+Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b) {
+  ReleaseGil release;
+  return function(a, b);
+}
+
+bool is_two(py::handle exponent) {
+  int overflow = 0;
+  return PyLong_CheckExact(exponent.ptr()) && PyLong_AsLongAndOverflow(exponent.ptr(), &overflow) == 2;
+}
+
+Tensor squared(const Tensor& x) {
+  ReleaseGil release;
+  return square(x);
+}
+
+}  // namespace pyformer::bindings

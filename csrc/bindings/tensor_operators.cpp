@@ -1,0 +1,68 @@
+// Python's operators on tensors, and the elementwise functions of one operand as methods.
+#include "operands.h"
+#include "pyformer/ops/elementwise/elementwise.h"
+
+namespace pyformer::bindings {
+
+static void bind_operator(py::class_<Tensor>& cls, const char* method, const char* op, BinaryFunction function) {
+  cls.def(
+      method,
+      [op, function](const Tensor& self, py::handle other) -> py::object {
+        const std::optional<Tensor> operand = binary_operand(op, other, self);
+        if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+        return py::cast(call(function, self, *operand));
+      },
+      py::arg("other"));
+}
+
+static void bind_reflected(py::class_<Tensor>& cls, const char* method, const char* op, BinaryFunction function) {
+  cls.def(
+      method,
+      [op, function](const Tensor& self, py::handle other) -> py::object {
+        const std::optional<Tensor> operand = binary_operand(op, other, self);
+        if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+        return py::cast(call(function, *operand, self));
+      },
+      py::arg("other"));
+}
+
+static py::object power_operator(const Tensor& self, py::handle exponent) {
+  if (is_two(exponent)) return py::cast(squared(self));
+  const std::optional<Tensor> operand = binary_operand("power", exponent, self);
+  if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  return py::cast(call(&power, self, *operand));
+}
+
+void bind_tensor_operators(py::class_<Tensor>& cls) {
+  find_numpy_scalars();
+  bind_operator(cls, "__add__", "add", &add);
+  bind_reflected(cls, "__radd__", "add", &add);
+  bind_operator(cls, "__sub__", "subtract", &subtract);
+  bind_reflected(cls, "__rsub__", "subtract", &subtract);
+  bind_operator(cls, "__mul__", "multiply", &multiply);
+  bind_reflected(cls, "__rmul__", "multiply", &multiply);
+  bind_operator(cls, "__truediv__", "divide", &divide);
+  bind_reflected(cls, "__rtruediv__", "divide", &divide);
+  bind_operator(cls, "__floordiv__", "floor_divide", &floor_divide);
+  bind_reflected(cls, "__rfloordiv__", "floor_divide", &floor_divide);
+  cls.def("__pow__", &power_operator, py::arg("exponent"));
+  bind_reflected(cls, "__rpow__", "power", &power);
+  bind_operator(cls, "__and__", "logical_and", &logical_and);
+  bind_reflected(cls, "__rand__", "logical_and", &logical_and);
+  bind_operator(cls, "__or__", "logical_or", &logical_or);
+  bind_reflected(cls, "__ror__", "logical_or", &logical_or);
+  bind_operator(cls, "__eq__", "equal", &equal);
+  bind_operator(cls, "__ne__", "not_equal", &not_equal);
+  bind_operator(cls, "__lt__", "less", &less);
+  bind_operator(cls, "__le__", "less_equal", &less_equal);
+  bind_operator(cls, "__gt__", "greater", &greater);
+  bind_operator(cls, "__ge__", "greater_equal", &greater_equal);
+  cls.attr("__hash__") = py::module_::import("builtins").attr("object").attr("__hash__");
+  cls.attr("__array_priority__") = 1000;  // so that array + tensor asks the tensor, and its gradient is not lost
+  cls.def("__neg__", &negate, NoGil());
+  cls.def("__abs__", &abs, NoGil());
+  cls.def("__invert__", &logical_not, NoGil());
+  bind_tensor_unary(cls);
+}
+
+}  // namespace pyformer::bindings

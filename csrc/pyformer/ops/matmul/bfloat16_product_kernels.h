@@ -1,0 +1,57 @@
+// What the kernels of products of bfloat16 see. op(A) is m vectors along k, its rows; op(B) is n, its columns. Panels
+// hold tile_rows or tile_cols of them, the last one and the last of its steps of kBFloat16Block k filled up with +0;
+// how a step of a panel lies in memory is the set's own.
+#pragma once
+#include "pyformer/base/kernel.h"
+#include "pyformer/ops/matmul/matmul_kernels.h"
+
+namespace pyformer {
+
+// Vectors along k that lie in an array of bfloat16.
+struct BFloat16Vectors {
+  const void* data;
+  int64_t count, stride, k_stride;  // between vectors, and along k; one of them is 1
+};
+
+// Work item: one panel.
+struct BFloat16Pack {
+  BFloat16Vectors source;
+  int64_t k;
+  bool is_rows;
+  void* packed;          // where panel 0 goes
+  int64_t panel_stride;  // bytes
+};
+
+// Work item: one panel of the streamed side, multiplied with panels [resident_first, resident_end) of the resident one.
+struct BFloat16Multiply {
+  int64_t m, n, k;  // k of this block
+  bool streams_rows;
+  BFloat16Vectors streamed;     // from this block's k on
+  const void* streamed_panels;  // the same packed, panel 0; null: each is packed into `scratch` first
+  int64_t streamed_stride;      // bytes between panels
+  void* scratch;
+  const void* resident;  // packed, panel resident_first
+  int64_t resident_stride, resident_first, resident_end;
+  bool first, last;   // is this the first, the last block of k?
+  bool continue_sum;  // the first block's sums follow those that C holds
+  float* partial;     // sums between blocks of k, from the first streamed and resident panel on; null: one block
+  int64_t partial_stride;
+  int64_t partial_first;  // streamed panel
+  void* c;
+  int64_t c_stride;
+  bool wide_c;
+  Epilogue epilogue;
+};
+
+struct BFloat16ProductTable {
+  static constexpr const char* name = "bfloat16_product";
+  static constexpr bool products = true;
+  PerDtype<int64_t> tile_rows, tile_cols;
+  PerDtype<int64_t> row_step_bytes, col_step_bytes;  // of a panel's kBFloat16Block k
+  PerDtype<int64_t> block_bytes;                     // what a task keeps packed while the other side passes by
+  PerDtype<int64_t> task_products;                   // multiply-adds below which handing out costs more than it gains
+  PerDtype<Kernel<BFloat16Pack>> pack;
+  PerDtype<Kernel<BFloat16Multiply>> multiply;
+};
+
+}  // namespace pyformer

@@ -1,0 +1,50 @@
+"""The losses of models that classify, by their kind of problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyformer as pf
+from pyformer import ops
+from pyformer.arrays import plain_array
+from pyformer.nn.module import is_float
+
+
+def is_single_label(owner: str, problem: str | None, classes: int, labels: Any) -> bool:
+    """Whether labels are the numbers of classes; else they are numbers to come near to, or yes and no of each class.
+
+    Where config.json says nothing, one class means a number, and rows of floats yes and no of each class. ValueError
+    for one class whose number is asked for.
+    """
+    if problem == "single_label_classification" and classes == 1:
+        raise ValueError(
+            f"{owner}: with one label the cross-entropy is 0, whatever the text: problem_type must be 'regression' or "
+            "'multi_label_classification', or None for a regression"
+        )
+    if problem is not None:
+        return problem == "single_label_classification"
+    return classes > 1 and not _are_rows_of_floats(labels)
+
+
+def soft_loss(owner: str, problem: str | None, scores: pf.Tensor, labels: Any) -> pf.Tensor:
+    """The loss of all but a single label: mean squared error of a regression, else binary cross-entropy, in nats.
+
+    `labels` are numbers (B, classes), or (B,) of one class. ValueError for another shape.
+    """
+    batch, classes = scores.shape
+    if isinstance(labels, pf.Tensor):
+        targets = labels.to(scores.device).to(scores.dtype)
+    else:
+        targets = pf.tensor(plain_array(owner, labels), dtype=scores.dtype, device=scores.device)
+    if tuple(targets.shape) not in {(batch, classes), *([(batch,)] if classes == 1 else [])}:
+        raise ValueError(f"{owner}: labels must be ({batch}, {classes}), got {tuple(targets.shape)}")
+    targets = targets.reshape(batch, classes)
+    regression = problem == "regression" or (problem is None and classes == 1)
+    return ops.mse_loss(scores, targets) if regression else ops.bce_with_logits(scores, targets)
+
+
+def _are_rows_of_floats(labels: Any) -> bool:
+    if isinstance(labels, pf.Tensor):
+        return labels.ndim == 2 and is_float(labels.dtype)
+    array = plain_array("labels", labels)
+    return array.ndim == 2 and array.dtype.kind == "f"

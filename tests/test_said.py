@@ -1,0 +1,325 @@
+"""What the files of a model say is followed, refused or named in a warning, and what was opened says it again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import pyformer as pf
+
+models = pf.models
+IDS = [[1, 2, 3, 4]]
+
+
+def read(folder, name="config.json"):
+    return json.loads((folder / name).read_text())
+
+
+def rewrite(folder, name="config.json", **changes):
+    (folder / name).write_text(json.dumps({**read(folder, name), **changes}))
+
+
+def rewrite_tensors(folder, **tensors):
+    path = str(folder / "model.safetensors")
+    save_file({**load_file(path), **tensors}, path, {"format": "pt"})
+
+
+def saved_again(model, folder):
+    model.save_pretrained(folder / "again")
+    return folder / "again"
+
+
+def tied_model(kind):
+    if kind == "gpt":
+        return models.GPT(models.GPTConfig(50, 16, num_layers=1, num_heads=2, embed_dim=16)).eval()
+    return models.Llama(models.LlamaConfig(50, 16, num_layers=1, num_heads=2, embed_dim=16, tied=True)).eval()
+
+
+HEAD = np.random.default_rng(0).standard_normal((50, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["gpt", "llama"])
+@pytest.mark.parametrize("shard_bytes", [1 << 30, 2000])
+def test_a_head_of_its_own_is_used_though_the_config_says_tied(kind, shard_bytes, tmp_path, caplog):
+    model = tied_model(kind)
+    model.save_pretrained(tmp_path)
+    rewrite_tensors(tmp_path, **{"lm_head.weight": HEAD})
+    opened = pf.from_pretrained(tmp_path)
+    assert "lm_head.weight differs" in caplog.text
+    wanted = pf.ops.linear(model.hidden(IDS), pf.tensor(HEAD)).numpy()
+    np.testing.assert_array_equal(opened(IDS).numpy(), wanted)
+    assert not opened.config.tied
+    opened.save_pretrained(tmp_path / "again", shard_bytes=shard_bytes)
+    assert read(tmp_path / "again")["tie_word_embeddings"] is False
+    caplog.clear()
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path / "again")(IDS).numpy(), wanted)
+    assert caplog.text == ""
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    with torch.no_grad():
+        for folder in (tmp_path, tmp_path / "again"):
+            theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()(torch.tensor(IDS)).logits
+            np.testing.assert_allclose(theirs.numpy(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt", "llama"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_head_that_repeats_the_embedding_stays_tied(kind, dtype, tmp_path, caplog):
+    model = tied_model(kind)
+    model.save_pretrained(tmp_path)
+    embedding = next(iter(model.parameters())).detach().numpy()
+    rewrite_tensors(tmp_path, **{"lm_head.weight": embedding.astype(dtype)})
+    opened = pf.from_pretrained(tmp_path, dtype="float32")
+    assert opened.config.tied
+    assert caplog.text == ""
+    np.testing.assert_array_equal(opened(IDS).numpy(), model(IDS).numpy())
+
+
+def test_a_head_that_differs_in_its_last_row_alone_is_found(tmp_path, monkeypatch):
+    model = tied_model("gpt")
+    model.save_pretrained(tmp_path)
+    head = model.wte.weight.detach().numpy().copy()
+    head[-1, -1] += 1.0
+    rewrite_tensors(tmp_path, **{"lm_head.weight": head})
+    monkeypatch.setattr(pf.formats.weights, "CHUNK_BYTES", 256)
+    assert not pf.from_pretrained(tmp_path).config.tied
+
+
+def test_a_head_of_another_shape_is_refused(tmp_path):
+    tied_model("gpt").save_pretrained(tmp_path)
+    rewrite_tensors(tmp_path, **{"lm_head.weight": np.zeros((60, 16), np.float32)})
+    with pytest.raises(ValueError, match=r"lm_head.weight must be \(50, 16\), got \(60, 16\)"):
+        pf.from_pretrained(tmp_path)
+
+
+def test_an_untied_gpt_is_trained_and_saved(tmp_path):
+    model = models.GPT(models.GPTConfig(50, 16, num_layers=1, num_heads=2, embed_dim=16, tied=False))
+    model.loss([[1, 2]], [[2, 3]]).backward()
+    assert model.lm_head.weight.grad is not None
+    model.eval().save_pretrained(tmp_path)
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path)(IDS).numpy(), model(IDS).numpy())
+
+
+BERT = {"vocab_size": 20, "context_length": 8, "num_layers": 1, "num_heads": 1, "embed_dim": 8}
+VIT = {"image_size": 4, "patch_size": 2, "num_layers": 1, "num_heads": 1, "embed_dim": 8}
+
+
+def classifier(kind, count, **options):
+    if kind == "bert":
+        return models.BertClassifier(models.BertConfig(**BERT, num_labels=count, dropout=0.0, **options))
+    return models.ViT(models.ViTConfig(**VIT, num_classes=count, **options))
+
+
+def examples(kind, batch=2):
+    return [[1, 2, 3]] * batch if kind == "bert" else pf.ones(batch, 1, 4, 4)
+
+
+CLASSIFIERS = ("bert", "vit")
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_names_of_labels_and_the_kind_of_problem_are_kept(kind, tmp_path):
+    classifier(kind, 3).save_pretrained(tmp_path)
+    assert read(tmp_path)["id2label"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+    said = {
+        "id2label": {"2": "so so", "0": "sad", "1": "glad"},
+        "label2id": {"sad": 0, "glad": 1, "so so": 2},
+        "problem_type": "single_label_classification",
+    }
+    rewrite(tmp_path, **said)
+    opened = pf.from_pretrained(tmp_path)
+    assert opened.config.labels == ("sad", "glad", "so so")
+    again = read(saved_again(opened, tmp_path))
+    assert {name: again[name] for name in said} == said
+    # Of the config alone, too.
+    assert read(saved_again(type(opened)(opened.config), tmp_path))["id2label"] == said["id2label"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id2label": {"0": "a", "2": "b"}}, "id2label must have the keys '0' to '1'"),
+        ({"id2label": {"a": 0, "b": 1}}, "id2label must have the keys"),
+        ({"num_labels": 3}, "num_labels must be 2 as id2label has"),
+        ({"problem_type": "ranking"}, "problem_type must be one of"),
+    ],
+)
+def test_labels_that_make_no_sense_are_refused(changes, message, tmp_path):
+    classifier("bert", 2).save_pretrained(tmp_path)
+    rewrite(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        pf.from_pretrained(tmp_path)
+
+
+def test_a_label2id_that_contradicts_is_named(tmp_path, caplog):
+    classifier("bert", 2).save_pretrained(tmp_path)
+    rewrite(tmp_path, id2label={"0": "a", "1": "b"}, label2id={"a": 1, "b": 0})
+    assert pf.from_pretrained(tmp_path).config.labels == ("a", "b")
+    assert "label2id" in caplog.text
+
+
+def test_num_labels_counts_where_there_are_no_names(tmp_path):
+    classifier("bert", 3).save_pretrained(tmp_path)
+    config = read(tmp_path)
+    del config["id2label"], config["label2id"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_labels": 3}))
+    assert pf.from_pretrained(tmp_path).config.num_labels == 3
+
+
+YES_NO = [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize(
+    ("count", "problem", "labels"),
+    [
+        (3, None, [2, 0]),
+        (3, "single_label_classification", [2, 0]),
+        (3, None, YES_NO),
+        (3, "multi_label_classification", YES_NO),
+        (3, "multi_label_classification", [[1, 0, 1], [0, 0, 1]]),
+        (3, "regression", [[0.5, -2.0, 1.0], [0.0, 1.0, 3.0]]),
+        (1, None, [0.5, -2.0]),
+        (1, None, [1, 0]),
+        (1, None, [[0.5], [-2.0]]),
+        (1, "regression", [0.5, -2.0]),
+        (1, "multi_label_classification", [[1.0], [0.0]]),
+    ],
+)
+def test_the_loss_follows_the_kind_of_problem(kind, count, problem, labels, tmp_path):
+    model = classifier(kind, count, problem_type=problem).eval()
+    inputs = examples(kind)
+    loss = model.loss(inputs, labels)
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model.save_pretrained(tmp_path)
+    cls = transformers.BertForSequenceClassification if kind == "bert" else transformers.ViTForImageClassification
+    theirs = cls.from_pretrained(tmp_path).eval()
+    soft = problem in ("regression", "multi_label_classification") or count == 1
+    given = torch.tensor(labels, dtype=torch.float32 if soft or labels is YES_NO else torch.int64)
+    wanted = theirs(torch.tensor(np.asarray(inputs)), labels=given).loss
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-4)
+    tensor = model.loss(inputs, pf.tensor(labels))
+    assert tensor.item() == pytest.approx(loss.item(), rel=1e-6)
+    loss.backward()
+    assert all(p.grad is not None for p in model.classifier.parameters())
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_one_label_of_which_the_number_is_asked_for_is_refused(kind):
+    model = classifier(kind, 1, problem_type="single_label_classification")
+    with pytest.raises(ValueError, match="problem_type must be 'regression'"):
+        model.loss(examples(kind), [0, 0])
+    with pytest.raises(ValueError, match=r"labels must be \(2, 3\), got \(2, 2\)"):
+        classifier(kind, 3, problem_type="regression").loss(examples(kind), [[0.0, 1.0]] * 2)
+
+
+def test_what_is_not_followed_is_written_again(tmp_path):
+    classifier("bert", 2).save_pretrained(tmp_path)
+    said = {
+        "pad_token_id": 7,
+        "classifier_dropout": 0.3,
+        "attention_probs_dropout_prob": 0.1,
+        "initializer_range": 0.01,
+        "task": {"name": "mood"},
+    }
+    rewrite(tmp_path, dtype="bfloat16", transformers_version="5.0", **said)
+    again = read(saved_again(pf.from_pretrained(tmp_path), tmp_path))
+    assert {name: again[name] for name in said} == said
+    assert again["torch_dtype"] == "float32"
+    assert not {"dtype", "transformers_version"} & set(again)
+
+
+@pytest.mark.parametrize("kind", ["gpt", "llama"])
+def test_tokens_and_unknown_keys_are_written_again(kind, tmp_path, caplog):
+    tied_model(kind).save_pretrained(tmp_path)
+    said = {"bos_token_id": 3, "eos_token_id": [4, 5], "pad_token_id": 6, "mood": "glad"}
+    rewrite(tmp_path, **said)
+    opened = pf.from_pretrained(tmp_path)
+    assert "mood" in caplog.text
+    again = read(saved_again(opened, tmp_path))
+    assert {name: again[name] for name in said} == said
+
+
+def test_generation_config_is_read_and_written_again(tmp_path):
+    tied_model("llama").save_pretrained(tmp_path)
+    assert not (tmp_path / "generation_config.json").exists()
+    said = {"eos_token_id": [4, 5], "temperature": 0.6}
+    (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    opened = pf.from_pretrained(tmp_path)
+    assert opened.generation_config == said
+    assert read(saved_again(opened, tmp_path), "generation_config.json") == said
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (lambda: tied_model("gpt"), "attn_pdrop", 0.1),
+        (lambda: tied_model("gpt"), "embd_pdrop", 0.2),
+        (lambda: classifier("bert", 2), "attention_probs_dropout_prob", 0.1),
+        (lambda: classifier("bert", 2), "classifier_dropout", 0.2),
+        (lambda: classifier("vit", 2), "attention_probs_dropout_prob", 0.1),
+    ],
+)
+def test_dropout_that_is_not_done_is_named(make, name, value, tmp_path, caplog):
+    make().save_pretrained(tmp_path)
+    pf.from_pretrained(tmp_path)
+    assert caplog.text == ""
+    rewrite(tmp_path, **{name: value})
+    opened = pf.from_pretrained(tmp_path)
+    assert f"{name} {value}" in caplog.text
+    assert read(saved_again(opened, tmp_path))[name] == value
+
+
+@pytest.mark.parametrize(
+    ("make", "tensor"),
+    [
+        (lambda: models.BERT(models.BertConfig(**BERT)), "cls.predictions.bias"),
+        (lambda: models.BERT(models.BertConfig(**BERT)), "classifier.weight"),
+        (lambda: classifier("bert", 2), "cls.seq_relationship.bias"),
+        (lambda: classifier("vit", 2), "pooler.dense.bias"),
+    ],
+)
+def test_parts_that_are_left_out_are_named(make, tensor, tmp_path, caplog):
+    make().save_pretrained(tmp_path)
+    rewrite_tensors(tmp_path, **{tensor: np.ones(3, np.float32)})
+    pf.from_pretrained(tmp_path)
+    assert tensor in caplog.text
+
+
+def test_masks_of_old_files_say_nothing_new(tmp_path, caplog):
+    tied_model("gpt").save_pretrained(tmp_path)
+    rewrite_tensors(tmp_path, **{"transformer.h.0.attn.bias": np.tri(16, dtype=np.float32)[None, None]})
+    pf.from_pretrained(tmp_path)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.5}},
+            "partial_rotary",
+        ),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1.0"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder must be False"),
+    ],
+)
+def test_what_would_compute_otherwise_is_refused(changes, message, tmp_path):
+    tied_model("llama").save_pretrained(tmp_path)
+    rewrite(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        pf.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["tf", "flax"])
+def test_weights_of_another_library_are_refused(kind, tmp_path):
+    tied_model("gpt").save_pretrained(tmp_path)
+    path = str(tmp_path / "model.safetensors")
+    save_file(load_file(path), path, {"format": kind})
+    with pytest.raises(ValueError, match=f"format must be 'pt', got '{kind}'"):
+        pf.from_pretrained(tmp_path)
