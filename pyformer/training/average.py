@@ -34,6 +34,8 @@ class WeightMean:
             if count == 1:
                 self.mean = [pf.tensor(wide(p)) for p in weights]
             else:
+                # A checkpoint's mean is on the CPU.
+                self.mean = [mean.to(p.device) for mean, p in zip(self.mean, weights, strict=True)]
                 moved = [mean + (wide(p) - mean) * (1.0 / count) for mean, p in zip(self.mean, weights, strict=True)]
                 _core.copy_(self.mean, moved)
             if step == self.steps:
