@@ -110,9 +110,21 @@ def show_config() -> str:
         f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",
         f"bfloat16 products: {_core.bfloat16_isa()}",
         f"threads: {get_num_threads()}",
-        f"devices: cpu{', cuda' if cuda.is_available() else ''}",
+        f"devices: {_devices()}",
     ]
     return "\n".join(lines)
+
+
+def _devices() -> str:
+    """The devices that are known to be there, the default one named; or why PYFORMER_DEVICE names none."""
+    names = ["cpu", *(f"cuda:{i}" for i in range(cuda.device_count()))]
+    try:
+        default = str(_core.default_device())
+    except ValueError as error:
+        return f"{', '.join(names)} ({error})"
+    if default not in names:
+        names.append(default)
+    return ", ".join(names) + ("" if default == "cpu" else f" (PYFORMER_DEVICE: {default})")
 
 
 def cmake_dir() -> str:

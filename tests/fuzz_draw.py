@@ -103,7 +103,7 @@ def _numbers(rng: np.random.Generator, shape: tuple[int, ...], kind: str, dtype:
     if kind == "scaled":
         return x * 10.0**power
     if kind == "scaled rows":
-        return x * 10.0 ** rng.choice(powers(dtype), (*shape[:-1], 1))
+        return (x * 10.0 ** rng.choice(powers(dtype), (*shape[:-1], 1))).reshape(shape)
     if kind == "specials":
         return np.where(rng.random(shape) < 0.2, rng.choice(specials(dtype), shape), x)
     return x

@@ -144,6 +144,24 @@ PYTHON = [
         "nesterov=False",
         OPTIMISERS + "[sgd_nesterov-float64]",
     ),
+    mutant(
+        "optimiser state stays where it was loaded",
+        "return pf.tensor(tensor, device=p.device)",
+        "return pf.tensor(tensor)",
+        "test_second_device.py::test_optimizer_state_from_the_cpu_moves_to_its_parameters",
+    ),
+    mutant(
+        "pickle forgets bfloat16",
+        '"bfloat16" if is_bfloat16 else array.dtype.name',
+        "array.dtype.name",
+        "test_interop.py::test_bfloat16_has_no_numpy",
+    ),
+    mutant(
+        "a cache of float32 whatever the model",
+        'where = {"dtype": self.head.dtype, "device": self.head.device}',
+        'where = {"dtype": pf.float32, "device": self.head.device}',
+        "test_cache.py::test_a_models_cache_is_of_its_dtype",
+    ),
     mutant("cosine upside down", "0.5 * (1.0 + math.cos(", "0.5 * (1.0 - math.cos(", "test_optim.py::test_schedules"),
     mutant(
         "warm-up from 0",

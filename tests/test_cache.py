@@ -92,6 +92,42 @@ def test_wrong_counts_and_lengths():
             cache.truncate(length)
 
 
+def test_wrong_steps_and_rows():
+    cache = nn.KVCache(1, HEADS, DIM, rows=3)
+    for call, error in (
+        (lambda: cache.begin(-1), ValueError),
+        (lambda: cache.begin(1.0), TypeError),
+        (lambda: cache.begin(1, [0.5, 1.0, 1.0]), TypeError),
+        (lambda: cache.begin(1, [True, True, True]), TypeError),
+        (lambda: cache.keep([0.9]), TypeError),
+        (lambda: cache.keep([True, False, True]), TypeError),
+        (lambda: cache.keep([3]), IndexError),
+        (lambda: cache.keep([-1]), IndexError),
+        (lambda: cache.keep(0), IndexError),
+        (lambda: cache.truncate(0.0), TypeError),
+        (lambda: nn.KVCache(0, HEADS, DIM), ValueError),
+        (lambda: nn.KVCache(1, HEADS, DIM, rows=-1), ValueError),
+        (lambda: nn.KVCache(1, HEADS, DIM, capacity=0.5), TypeError),
+        (lambda: nn.KVCache(1, HEADS, DIM, device="gpu"), ValueError),
+    ):
+        with pytest.raises(error, match=r"KVCache|device: expected"):
+            call()
+    assert cache.length.tolist() == [0, 0, 0]
+    cache.begin(1)
+    for count in (2, 0):
+        with pytest.raises(ValueError, match="KVCache: keys and values must be of the 1 tokens"):
+            cache[0].append(*tokens(3, count, 0)[1:])
+    cache.keep(pf.tensor([2, 0]))
+    assert cache.rows == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_a_models_cache_is_of_its_dtype(dtype):
+    model = pf.models.GPT(pf.models.GPTConfig(31, 16, 2, 2, 16)).to(dtype)
+    assert {t.dtype.name for t in (*model.new_cache(1).keys, *model.new_cache(1).values)} == {dtype}
+    assert model.generate([[1, 2]], 3, temperature=0).shape == (1, 5)
+
+
 def test_a_model_takes_a_cache():
     model = pf.models.GPT(pf.models.GPTConfig(31, 16, 2, 2, 16)).eval()
     ids = np.array([[1, 2, 3, 4, 5]])

@@ -22,7 +22,9 @@ def model():
     result = GPT(GPTConfig(VOCAB, CONTEXT, num_layers=2, num_heads=4, embed_dim=32))
     rng = np.random.default_rng(0)
     # Trained-looking weights: with the initial ones the logits are nearly flat.
-    result.load_state_dict({n: t.numpy() + 0.15 * rng.standard_normal(t.shape) for n, t in result.state_dict().items()})
+    result.load_state_dict(
+        {n: t.to("cpu").numpy() + 0.15 * rng.standard_normal(t.shape) for n, t in result.state_dict().items()}
+    )
     return result.eval()
 
 
@@ -34,7 +36,7 @@ def uncached(model, prompt, new_tokens, **options):
     for _ in range(new_tokens):
         if len(window) > CONTEXT:
             window = window[-(CONTEXT // 2) :]
-        logits = model([window]).numpy()[:, -1]
+        logits = model([window]).to("cpu").numpy()[:, -1]
         row.append(choose(logits[0]))
         window.append(row[-1])
     return row
@@ -46,7 +48,7 @@ def test_cached_equals_uncached(model, options):
     got = model.generate([prompt], 20, **options)
     assert got.dtype == pf.int64
     assert got.shape == (1, 23)
-    assert got.numpy()[0].tolist() == uncached(model, prompt, 20, **options)
+    assert got.to("cpu").numpy()[0].tolist() == uncached(model, prompt, 20, **options)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -55,16 +57,16 @@ def test_cached_logits_have_the_same_bits(model, packed):
         if isinstance(module, pf.nn.Projection):
             (module.pack if packed else module.unpack)()
     ids = np.random.default_rng(0).integers(0, VOCAB, (3, 16))
-    full = model(ids).numpy()
+    full = model(ids).to("cpu").numpy()
     with pf.no_grad():
         cache = model.new_cache(3, 20)
         lengths = np.array([7, 3, 1])
-        got = model.next_logits(ids[:, :7], lengths, cache).numpy()
+        got = model.next_logits(ids[:, :7], lengths, cache).to("cpu").numpy()
         np.testing.assert_array_equal(got, full[np.arange(3), lengths - 1])
         for _ in range(9):
             next_ids = ids[np.arange(3), lengths][:, None]
             lengths = lengths + 1
-            got = model.next_logits(next_ids, np.ones(3, np.int64), cache).numpy()
+            got = model.next_logits(next_ids, np.ones(3, np.int64), cache).to("cpu").numpy()
             np.testing.assert_array_equal(got, full[np.arange(3), lengths - 1])
 
 
@@ -74,21 +76,21 @@ def test_rows_do_not_depend_on_their_neighbours(model):
     assert isinstance(together, list)
     for row, prompt in enumerate(prompts):
         alone = model.generate([prompt], 12, seed=10 + row, top_k=7)
-        assert together[row] == alone.numpy()[0].tolist()
+        assert together[row] == alone.to("cpu").numpy()[0].tolist()
 
 
 def test_forms_of_prompts(model):
     ids = np.array([[1, 2], [3, 4]])
-    expected = model.generate(ids, 4, temperature=0).numpy()
+    expected = model.generate(ids, 4, temperature=0).to("cpu").numpy()
     for form in (ids.tolist(), pf.tensor(ids), ids.astype(np.int32), [ids[0], pf.tensor(ids[1])]):
-        np.testing.assert_array_equal(model.generate(form, 4, temperature=0).numpy(), expected)
-    np.testing.assert_array_equal(model.generate(ids, 0).numpy(), ids)
+        np.testing.assert_array_equal(model.generate(form, 4, temperature=0).to("cpu").numpy(), expected)
+    np.testing.assert_array_equal(model.generate(ids, 0).to("cpu").numpy(), ids)
 
 
 def test_stop_and_padding(model):
-    free = model.generate([[1], [2], [3]], 10, seed=0).numpy()
+    free = model.generate([[1], [2], [3]], 10, seed=0).to("cpu").numpy()
     stop = int(free[1, 4])
-    rows = model.generate([[1], [2], [3]], 10, seed=0, stop=[stop, 10**6], pad_id=50).numpy()
+    rows = model.generate([[1], [2], [3]], 10, seed=0, stop=[stop, 10**6], pad_id=50).to("cpu").numpy()
     assert rows.shape == (3, 11)
     for row, unstopped in zip(rows, free, strict=True):
         ends = np.flatnonzero(unstopped[1:] == stop)
@@ -124,25 +126,25 @@ def test_slide_keeps_the_last_half(model):
     for row, prompt in enumerate(prompts):
         assert out[row] == uncached(model, prompt, 60, seed=5 + row)
     long = list(range(50)) * 2
-    got = model.generate([long], 3, temperature=0, overflow="slide").numpy()[0].tolist()
+    got = model.generate([long], 3, temperature=0, overflow="slide").to("cpu").numpy()[0].tolist()
     assert got[100:] == uncached(model, long[-16:], 3, temperature=0)[16:]
 
 
 def test_seeds(model):
-    one, two, other = (model.generate([[1]], 20, seed=s).numpy() for s in (1, 1, 2))
+    one, two, other = (model.generate([[1]], 20, seed=s).to("cpu").numpy() for s in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
     pf.manual_seed(7)
-    first, second = (model.generate([[1]], 20).numpy() for _ in range(2))
+    first, second = (model.generate([[1]], 20).to("cpu").numpy() for _ in range(2))
     pf.manual_seed(7)
-    np.testing.assert_array_equal(model.generate([[1]], 20).numpy(), first)
+    np.testing.assert_array_equal(model.generate([[1]], 20).to("cpu").numpy(), first)
     assert not np.array_equal(first, second)
 
 
 def test_dropout_is_off_and_the_mode_is_kept(model):
     config = GPTConfig(VOCAB, CONTEXT, 1, 2, 16, dropout=0.5)
     dropping = GPT(config)
-    one, two = (dropping.generate([[1]], 20, temperature=0).numpy() for _ in range(2))
+    one, two = (dropping.generate([[1]], 20, temperature=0).to("cpu").numpy() for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert dropping.training
 
@@ -283,7 +285,7 @@ def test_a_decoder_without_rows_and_wrong_rows(model):
 def test_training_mode_of_state_models_does_not_drop_out():
     pf.manual_seed(0)
     model = models.LSTM(models.LSTMConfig(VOCAB, CONTEXT, 2, 32, dropout=0.5))
-    one, two = (model.generate([[1]], 20, temperature=0).numpy() for _ in range(2))
+    one, two = (model.generate([[1]], 20, temperature=0).to("cpu").numpy() for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert all(module.training for module in model.modules())
 
@@ -396,7 +398,7 @@ def test_weights_are_packed_only_while_texts_are_in_the_making(fresh_model):
     assert packed_projections(model) == 0
     first.add([1], Sampler(temperature=0))
     assert len(first.step()) == 1
-    first.close()
+    del first
     assert live() == before
 
 

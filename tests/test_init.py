@@ -109,3 +109,24 @@ def test_parameters_are_counted_without_making_any(model):
     assert config.parameter_count() == model(config).num_parameters()
     huge = GPTConfig(10**9, 10**9, 2, 4, 2**30)
     assert huge.parameter_count() > 2 * 10**9 * 2**30
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_refused(wrong):
+    x = pf.zeros(2, 2)
+    for call in (
+        lambda: nn.init.normal_(x, std=wrong),
+        lambda: nn.init.normal_(x, mean=wrong),
+        lambda: nn.init.uniform_(x, 0.0, wrong),
+        lambda: nn.init.uniform_(x, -1e308, 1e308),
+        lambda: nn.init.trunc_normal_(x, std=wrong),
+        lambda: nn.init.trunc_normal_(x, low=wrong),
+        lambda: nn.init.xavier_normal_(x, gain=wrong),
+        lambda: nn.init.kaiming_uniform_(x, gain=wrong),
+        lambda: nn.init.normal(2, std=wrong),
+        lambda: nn.init.uniform(2, bound=wrong),
+    ):
+        with pytest.raises(ValueError, match=r"finite|distribution"):
+            call()
+    assert nn.init.trunc_normal_(x, low=0.0, high=math.inf).min().item() >= 0.0
+    assert math.isnan(nn.init.constant_(x, math.nan)[0, 0].item())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import gc
+import pickle
 
 import numpy as np
 import pytest
@@ -286,7 +287,26 @@ def test_bfloat16_has_no_numpy():
     with pytest.raises(TypeError, match="bfloat16"):
         t.numpy()
     assert t.to(pf.float32).numpy().tolist() == [1.0, 2.5]
-    assert "bfloat16" in repr(t)
+    assert repr(t) == "tensor([1. , 2.5], dtype=bfloat16)"
+    assert t.tolist() == [1.0, 2.5]
+    again = pickle.loads(pickle.dumps(t))
+    assert (again.dtype, again.tolist()) == (pf.bfloat16, [1.0, 2.5])
+
+
+def test_tolist():
+    for values in ([[1, 2], [3, 4]], [], 2.5, [True]):
+        assert pf.tensor(values).tolist() == values
+    assert [type(v) for v in (pf.ones(1).tolist()[0], pf.tensor([1]).tolist()[0])] == [float, int]
+
+
+def test_the_public_modules_show_nothing_of_others():
+    assert {name for name in dir(pf.ops) if not name.startswith("_")} == {*pf.ops.__all__, "np"}
+
+
+def test_wrong_arguments_of_a_device_are_told_on_one_line():
+    with pytest.raises(TypeError, match=r"^device: expected \(name: .*, got 1, tensor\(.{1,300}$") as raised:
+        pf.device(1, pf.ones(500))
+    assert "\n" not in str(raised.value)
 
 
 def test_creation():

@@ -15,6 +15,7 @@ from tolerance import same_bits
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.models.derivation import POSITIONS, WORD_RUNGS, PictureConvolution, Size, make_rung
 
 DEVICE = "second"
 
@@ -74,6 +75,10 @@ def test_names():
     assert pf.device("second:1").type == "second"
     assert pf.device("second:1").index == 1
     assert pf.device("cpu") == "cpu"
+    assert pf.device() == "cpu"
+    assert pf.device("second") == "second" == pf.ones(1, device="second:0").device
+    assert pf.device("second:1") != "second"
+    assert pf.device("second") != "cpu"
     assert pf.device("second") != pf.device("second:1")
     assert {pf.device("cpu"): 1}[pf.device("cpu")] == 1
     assert pickle.loads(pickle.dumps(pf.device("second:1"))) == "second:1"
@@ -111,8 +116,153 @@ def test_refused_where_memory_is_not_the_hosts():
     for wrong in (x.numpy, lambda: np.asarray(x)):
         with pytest.raises(TypeError, match=r'use \.to\("cpu"\) first'):
             wrong()
-    with pytest.raises(BufferError, match="second:0"):
-        x.__dlpack__()
+    for wrong in (x.__dlpack__, x.__dlpack_device__, lambda: pf.from_dlpack(x)):
+        with pytest.raises(BufferError, match="second:0"):
+            wrong()
+
+
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int64", "bool"])
+def test_writes_in_place_are_numpys(device, dtype):
+    before = np.arange(24).reshape(2, 3, 4) % (2 if dtype == "bool" else 99)
+    mask = before % 5 == 1
+    keys = [
+        0,
+        (0, 0, 0),
+        -1,
+        slice(0, 1),
+        (..., 1),
+        (slice(None), slice(None, None, -2), None, 3),
+        (1, slice(3, 1)),
+        (),
+    ]
+    # These NumPy alone knows.
+    keys += [mask, True, [1, 0], (np.array([0, 1]), np.array([2, 0])), (slice(None), [2, 0]), (0, mask[0])]
+    for key in keys:
+        there = pf.tensor(mask, device=device) if key is mask else key
+        shape = before[key].shape
+        values = np.arange(1, 1 + before[key].size).reshape(shape) % 2
+        for value in (1, values, *((values[..., :1], values[None]) if shape and key is not mask else ())):
+            expected = before.copy()
+            expected[key] = value
+            x = pf.tensor(before, dtype=dtype, device=device)
+            x[there] = value
+            assert x.tolist() == pf.tensor(expected, dtype=dtype).tolist(), (key, value)
+        x = pf.tensor(before, dtype=dtype, device=device)
+        x[there] = pf.tensor(values, dtype=dtype, device=device)
+        expected = before.copy()
+        expected[key] = values
+        assert x.tolist() == pf.tensor(expected, dtype=dtype).tolist(), key
+
+
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+def test_writes_of_a_tensor_into_itself(device):
+    for key in (slice(None, None, -1), np.arange(5, -1, -1)):
+        x = pf.arange(6, device=device)
+        x[key] = x
+        assert x.tolist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_writes_that_do_not_fit():
+    x = pf.zeros(2, 3, device=DEVICE)
+    with pytest.raises(TypeError, match=r"^x\[i\] = v: v is on cpu, x on second:0"):
+        x[0] = pf.ones(3)
+    with pytest.raises(ValueError, match=r"^x\[i\] = v: expected v of a shape that broadcasts to \(3,\), got \(2,\)"):
+        x[0] = [1, 2]
+    for key in (2, (0, 0, 0), pf.zeros(1, device=DEVICE), "a"):
+        with pytest.raises(IndexError, match=r"^x\[i\] = v: "):
+            x[key] = 1.0
+    assert x.tolist() == [[0.0] * 3] * 2
+
+
+def test_indices_may_be_on_any_device():
+    x = pf.arange(6, device=DEVICE).reshape(3, 2)
+    for device in ("cpu", DEVICE, "second:1"):
+        assert x[pf.tensor([2, 0], device=device)].tolist() == [[4, 5], [0, 1]]
+        assert x[pf.tensor([True, False, True], device=device)].tolist() == [[0, 1], [4, 5]]
+        x[pf.tensor([1], device=device)] = 9
+        assert x[1].tolist() == [9, 9]
+    assert x[x > 4].device == DEVICE
+    with pytest.raises(IndexError, match="index: expected integers or booleans, got a tensor of float32"):
+        x[pf.zeros(1, device=DEVICE)]
+
+
+def test_a_write_in_place_there_is_noticed_by_backward():
+    x = pf.ones(2, device=DEVICE, requires_grad=True)
+    for key in (0, [0]):
+        scale = pf.ones(2, device=DEVICE)
+        y = (x * scale).sum()
+        scale[key] = 2.0
+        with pytest.raises(RuntimeError, match="in place"):
+            y.backward()
+
+
+def test_made_where_it_is_said():
+    there = {"device": DEVICE}
+    x = np.ones(2, np.float32)
+    for made in (
+        pf.asarray(x, **there),
+        pf.asarray([1.0], **there),
+        pf.from_dlpack(x, **there),
+        pf.nn.Parameter(x, **there),
+        pf.nn.init.normal(2, std=1.0, **there),
+        pf.nn.init.zeros(2, **there),
+        pf.ops.rope_frequencies(4, **there),
+        pf.nn.Linear(2, 2, **there).weight,
+        pf.nn.BatchNorm2d(2, **there).running_mean,
+        pf.models.KAN(pf.models.KANConfig((2, 1)), **there)(x),
+    ):
+        assert made.device == DEVICE
+    assert pf.asarray(x, device="cpu").numpy() is not x
+    assert np.shares_memory(pf.asarray(x, device="cpu").numpy(), x)
+    with pytest.raises(ValueError, match="device: expected"):
+        pf.nn.Linear(2, 2, device="float32")
+
+
+FILLS = [name for name in pf.nn.init.__dict__ if name.endswith("_") and not name.startswith("_") and name != "fill_"]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_first_values_are_drawn_there_as_on_the_cpu(fill):
+    more = (0.5,) if fill == "constant_" else ()
+    for dtype in ("float32", "bfloat16", "float16"):
+        drawn = []
+        for device in ("cpu", DEVICE):
+            pf.manual_seed(1)
+            tensor = getattr(pf.nn.init, fill)(pf.full((3, 4), 9.0, dtype=dtype, device=device), *more)
+            assert (tensor.device, tensor.dtype.name) == (pf.device(device), dtype)
+            drawn.append(tensor.tolist())
+        assert drawn[0] == drawn[1]
+        assert not (tensor == 9.0).to("cpu").numpy().any()
+
+
+def test_models_take_numpy_there():
+    x = np.ones((2, 3, 2), np.float32)
+    for model in (
+        pf.models.KAN(pf.models.KANConfig((2, 1))),
+        pf.models.LiquidNetwork(pf.models.LiquidNetworkConfig(2, 4, 1)),
+    ):
+        expected = model(x).numpy()
+        model.to(DEVICE)
+        np.testing.assert_allclose(model(x).to("cpu").numpy(), expected, rtol=1e-5)
+        assert model.loss(x, np.ones((2, 3, 1), np.float32)).device == DEVICE
+    assert model(x, elapsed=np.ones((2, 3), np.float32)).device == DEVICE
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_derivation_runs_there(causal):
+    size = Size(vocab=7, length=4, outputs=3, causal=causal, width=8, heads=2)
+    ids = np.random.default_rng(0).integers(0, 7, (2, 4))
+    for name in WORD_RUNGS:
+        model = make_rung(name, size)
+        expected = model(ids).numpy()
+        there = model.to(DEVICE)(ids)
+        np.testing.assert_allclose(there.to("cpu").numpy(), expected, rtol=1e-3, atol=1e-5, err_msg=name)
+        there.sum().backward()
+    pictures = np.ones((2, 1, 28, 28), np.float32)
+    assert PictureConvolution().to(DEVICE)(pictures).device == DEVICE
+    for make in POSITIONS.values():
+        assert make(4, 8).to(DEVICE)(pf.ones(2, 3, 8, device=DEVICE)).device == DEVICE
 
 
 def test_gradients_cross_devices():
@@ -235,3 +385,14 @@ def test_optimizer_state_follows_its_parameters():
     tensors = [t for s in restored.state_dict()["state"].values() for t in s.values() if isinstance(t, pf.Tensor)]
     assert tensors
     assert all(t.device == "second:0" for t in tensors)
+
+
+def test_optimizer_state_from_the_cpu_moves_to_its_parameters():
+    state = gpt("cpu")
+    steps(*state, 1)
+    model, optimizer = gpt(DEVICE)
+    optimizer.load_state_dict(state[1].state_dict())
+    assert all(np.isfinite(steps(model, optimizer, 1)))
+    moments = [t for s in optimizer.state_dict()["state"].values() for t in s.values() if isinstance(t, pf.Tensor)]
+    assert moments
+    assert all(t.device == "second:0" for t in moments)

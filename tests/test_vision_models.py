@@ -458,3 +458,13 @@ def test_a_stop_takes_back_what_batch_norms_saw(tmp_path):
     assert resumed.train()
     for (name, one), two in zip(straight.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
         assert same_bits(one.numpy(), two.numpy()), name
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_half_precision_model_takes_pictures_of_numpy(dtype):
+    model = ConvNet(KINDS["convnet"][1]).to(dtype).eval()
+    pictures = np.random.default_rng(0).random((2, CHANNELS, SIZE, SIZE), np.float32)
+    assert model(pictures).tolist() == model(pf.tensor(pictures).to(dtype)).tolist()
+    for wrong in (pf.tensor(pictures), pictures.astype(np.float64)):
+        with pytest.raises(TypeError, match=f"must be {dtype}"):
+            model(wrong)

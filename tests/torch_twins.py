@@ -162,10 +162,14 @@ def cross_entropy(logits, targets):
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def backward_loss(p, ids, config):
-    """The loss of a bidirectional model's backward stack: each token from those after it."""
-    logits = lstm(p, ids[:, 1:].flip(1), config, layers="backward_layers").flip(1)
-    return cross_entropy(logits, ids[:, :-1])
+def both_directions_loss(p, logits, ids, targets, config):
+    """The mean over what both stacks of a bidirectional model predict.
+
+    The backward one predicts the token at each position whose target counts, from those after it.
+    """
+    behind = lstm(p, ids[:, 1:].flip(1), config, layers="backward_layers").flip(1)
+    before = torch.where(targets[:, :-1] == -100, -100, ids[:, :-1])
+    return cross_entropy(torch.cat([logits, behind], 1), torch.cat([targets, before], 1))
 
 
 def batch_norm(x, p, prefix, training):

@@ -173,6 +173,8 @@ T argument(const char* op, const char* expected, py::handle value) {
   }
 }
 
+Array on_cpu(const Array& array);  // tensor.cpp; without the GIL, as it may have to wait for a device
+
 // interop.cpp
 // TypeError for what NumPy would read with a loss: a masked array, alone or in a nest of lists, whose masked elements
 // would become data, and a Tensor in a list that requires a gradient.

@@ -42,8 +42,9 @@ static py::dict kernel_dict() {
 void bind_device(py::module_& core) {
   py::class_<Device>(core, "device", R"(A place where tensors live and are computed with: "cpu", "cuda:0", ...
 
-It is made from its name, and equal to its name. None stands for the default: PYFORMER_DEVICE, else the CPU. "cuda" is
-its first device, "cuda:1" its second.
+It is made from its name. None, or no name, stands for the default: PYFORMER_DEVICE, else the CPU. "cuda" is its first
+device, "cuda:1" its second. It is equal to its names, "cuda" and "cuda:0"; in a dict or set it stands beside its full
+name, `str(device)`.
 
 Raises:
     ValueError: the device is unknown or not there; the message says why.
@@ -52,7 +53,8 @@ Raises:
 Example:
     >>> pf.zeros(2, device=pf.device("cpu")).device == "cpu"
     True)")
-      .def(py::init([](const py::object& name) { return device_or_default(name_of_device(name)); }), py::arg("name"))
+      .def(py::init([](const py::object& name) { return device_or_default(name_of_device(name)); }),
+           py::arg("name") = py::none())
       .def_property_readonly(
           "type", [](Device d) { return std::string(device_api(d).name); }, R"(The kind of device: "cpu", "cuda".
 
@@ -71,7 +73,9 @@ Example:
       .def("__eq__",
            [](Device d, const py::object& other) {
              if (py::isinstance<Device>(other)) return d == other.cast<Device>();
-             return py::isinstance<py::str>(other) && other.cast<std::string>() == name(d);
+             if (!py::isinstance<py::str>(other)) return false;
+             const std::string text = other.cast<std::string>();
+             return text == name(d) || (d.index == 0 && text == device_api(d).name);
            })
       .def("__reduce__",
            [](const py::object& self) { return py::make_tuple(py::type::of(self), py::make_tuple(py::str(self))); });

@@ -134,6 +134,6 @@ PYBIND11_MODULE(_core, core) {
   bind_shape(ops);
   bind_unary(ops);
   for (const py::object& scope : {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
-                                  core.attr("PackedLinear").cast<py::object>()})
+                                  core.attr("PackedLinear").cast<py::object>(), core.attr("device").cast<py::object>()})
     explain_wrong_arguments(scope);
 }

@@ -2,10 +2,13 @@
 #include <limits>
 
 #include "bindings.h"
+#include "pyformer/base/thread_pool.h"
 #include "pyformer/ops/cache_append/cache_append.h"
+#include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/embedding/embedding.h"
 #include "pyformer/ops/gather/gather.h"
 #include "pyformer/ops/shape/shape.h"
+#include "pyformer/ops/to/to.h"
 
 namespace pyformer::bindings {
 
@@ -23,32 +26,39 @@ static std::vector<SliceRange> whole(const Shape& shape) {
   return ranges;
 }
 
-// What a tuple of integers, slices, ... and None asks for: a slice, then a reshape that drops and adds axes.
+// What a tuple of integers, slices, ... and None asks for: a slice, then a reshape that drops and adds axes. axes[i] is
+// the tensor's axis that the result's axis i comes from, -1 for None.
 struct BasicIndex {
   std::vector<SliceRange> ranges;
   std::vector<int64_t> shape;
+  std::vector<int> axes;
+
+  void keep(int axis, int64_t extent) {
+    shape.push_back(extent);
+    axes.push_back(axis);
+  }
 };
 
 static BasicIndex parse_basic(const py::tuple& key, const Shape& shape) {
   int named = 0;
   for (const py::handle& k : key) named += !k.is_none() && !py::isinstance<py::ellipsis>(k);
   if (named > shape.ndim()) throw IndexError(cat("index: ", named, " indices for a tensor of shape ", shape.str()));
-  BasicIndex index{whole(shape), {}};
+  BasicIndex index{whole(shape), {}, {}};
   int axis = 0;
   bool seen_ellipsis = false;
   for (const py::handle& k : key) {
     if (k.is_none()) {
-      index.shape.push_back(1);
+      index.keep(-1, 1);
     } else if (py::isinstance<py::ellipsis>(k)) {
       if (seen_ellipsis) throw IndexError("index: '...' may stand in one place only");
       seen_ellipsis = true;
-      for (int skip = shape.ndim() - named; skip > 0; --skip) index.shape.push_back(shape[axis++]);
+      for (int skip = shape.ndim() - named; skip > 0; --skip, ++axis) index.keep(axis, shape[axis]);
     } else if (py::isinstance<py::slice>(k)) {
       py::ssize_t start, stop, step, count;
       if (!py::reinterpret_borrow<py::slice>(k).compute(shape[axis], &start, &stop, &step, &count))
         throw py::error_already_set();
-      index.ranges[size_t(axis++)] = {start, step, count};
-      index.shape.push_back(count);
+      index.ranges[size_t(axis)] = {start, step, count};
+      index.keep(axis++, count);
     } else {
       const Py_ssize_t i = PyNumber_AsSsize_t(k.ptr(), PyExc_IndexError);
       if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
@@ -58,7 +68,7 @@ static BasicIndex parse_basic(const py::tuple& key, const Shape& shape) {
       ++axis;
     }
   }
-  for (; axis < shape.ndim(); ++axis) index.shape.push_back(shape[axis]);
+  for (; axis < shape.ndim(); ++axis) index.keep(axis, shape[axis]);
   return index;
 }
 
@@ -66,6 +76,33 @@ static bool is_basic(const py::handle& k) {
   return k.is_none() || py::isinstance<py::ellipsis>(k) || py::isinstance<py::slice>(k) ||
          (PyIndex_Check(k.ptr()) && !py::isinstance<py::array>(k) && !py::isinstance<Tensor>(k) &&
           !PyBool_Check(k.ptr()));
+}
+
+static py::tuple parts_of(const py::object& key) {
+  return py::isinstance<py::tuple>(key) ? py::tuple(key) : py::make_tuple(key);
+}
+
+static bool is_basic_key(const py::tuple& parts) {
+  for (const py::handle& k : parts)
+    if (!is_basic(k)) return false;
+  return true;
+}
+
+// The parts of a key with NumPy arrays in the place of Tensors, which may be on any device.
+static py::tuple parts_on_cpu(const py::tuple& parts) {
+  py::tuple here{parts.size()};
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const py::object part = parts[i];
+    if (!py::isinstance<Tensor>(part)) {
+      here[i] = part;
+      continue;
+    }
+    const Array index = on_cpu(part.cast<const Tensor&>().array());
+    if (is_float(index.dtype()))
+      throw IndexError(cat("index: expected integers or booleans, got a tensor of ", name(index.dtype())));
+    here[i] = numpy_of(index);
+  }
+  return here;
 }
 
 // A mask covers whole axes, from `axis` on.
@@ -140,47 +177,116 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
 }
 
 static Tensor get_item(const Tensor& x, const py::object& key) {
-  const py::tuple parts = py::isinstance<py::tuple>(key) ? py::tuple(key) : py::make_tuple(key);
-  for (const py::handle& k : parts)
-    if (!is_basic(k)) return take_rows(x, parts);
+  const py::tuple parts = parts_of(key);
+  if (!is_basic_key(parts)) return take_rows(x, parts_on_cpu(parts));
   const BasicIndex index = parse_basic(parts, x.shape());
   ReleaseGil release;
   return reshape(slice(x, index.ranges), index.shape);
 }
 
-// array[key] = value. NumPy would read None as NaN, and numbers out of text.
-static void assign(const py::array& array, const py::object& key, const py::object& value) {
-  refuse_lossy("x[i] = v", key);
-  refuse_lossy("x[i] = v", value);
-  const py::array values = call_method(py::module_::import("numpy"), "asarray", value);
-  const std::string kinds = "biuf";
-  if (kinds.find(values.dtype().kind()) == kinds.npos)
-    throw TypeError(cat("x[i] = v: expected numbers for v, got ", shown(value)));
-  call_method(py::module_::import("operator"), "setitem", array, key, value);
-}
+// ---- x[...] = v ---------------------------------------------------------------------------------------------------
 
-// In place, with NumPy's rules for the key and for broadcasting the value.
-static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
-  check_writable("x[i] = v", x);
-  py::object source = value;
+static constexpr const char* kWrite = "x[i] = v";
+
+// v in x's dtype: a Tensor's where x is, anything else's on the CPU, converted as NumPy does.
+static Array values_for(const Tensor& x, const py::object& value) {
   if (py::isinstance<Tensor>(value)) {
     const Tensor v = value.cast<Tensor>();
     if (v.requires_grad() && grad_enabled())
       throw std::runtime_error("x[i] = v: v requires grad, and writes in place record none");
     if (is_float(v.dtype()) && v.dtype() != x.dtype())
       throw TypeError(cat("x[i] = v: expected v of dtype ", name(x.dtype()), ", got ", name(v.dtype())));
-    source = numpy_of(v.array());
+    check_device(kWrite, "v", v.array(), "x", x.array());
+    const ReleaseGil release;
+    return cast(v.array(), x.dtype());
   }
+  // NumPy would read None as NaN, and numbers out of text.
+  refuse_lossy(kWrite, value);
+  const py::module_ numpy = py::module_::import("numpy");
+  const py::array values = call_method(numpy, "asarray", value);
+  const std::string kinds = "biuf";
+  if (kinds.find(values.dtype().kind()) == kinds.npos)
+    throw TypeError(cat("x[i] = v: expected numbers for v, got ", shown(value)));
+  const DType dtype = x.dtype() == DType::bfloat16 ? DType::float32 : x.dtype();  // which NumPy does not have
+  const py::object converted = call_method(numpy, "empty", values.attr("shape"), name(dtype));
+  call_method(py::module_::import("operator"), "setitem", converted, py::ellipsis(), value);
+  const Tensor made = tensor_sharing(converted);
+  const ReleaseGil release;
+  return cast(made.array(), x.dtype());
+}
+
+// v's memory by the axes of the tensor that the index is of; those that v repeats have stride 0.
+static Region spread(const Array& v, const BasicIndex& index) {
+  const Region own = region_of(v);
+  Region region{own.start, {}};
+  const int missing = int(index.shape.size()) - v.ndim();
+  for (int i = 0; i < v.ndim(); ++i) {
+    const int at = missing + i;  // below 0: an axis that the index does not have
+    if (v.dim(i) != 1 && (at < 0 || v.dim(i) != index.shape[size_t(at)]))
+      throw ValueError(cat("x[i] = v: expected v of a shape that broadcasts to ",
+                           py::str(py::tuple(py::cast(index.shape))).cast<std::string>(), ", got ", v.shape().str()));
+    if (v.dim(i) != 1 && index.axes[size_t(at)] >= 0) region.strides[index.axes[size_t(at)]] = own.strides[i];
+  }
+  return region;
+}
+
+static bool overlap(const Array& a, const Array& b) {
+  const char *first = static_cast<const char*>(a.raw()), *second = static_cast<const char*>(b.raw());
+  return first < second + b.bytes() && second < first + a.bytes();
+}
+
+static void write_basic(const Array& x, const BasicIndex& index, const Array& values) {
+  spread(values, index);  // raises before anything is copied
+  const ReleaseGil release;
+  const DeferInterrupts to_the_end;
+  const Array there = to(values, x.device());
+  const Array apart = overlap(there, x) ? there.copy() : there;
+  slice_assign_(x, index.ranges, spread(apart, index));
+}
+
+// An array that NumPy can move elements of, over the same memory: bfloat16 goes by the name of float16.
+static py::array movable(const Array& array) {
+  if (array.dtype() != DType::bfloat16) return numpy_of(array);
+  return numpy_of(
+      Array::borrow(array.raw(), array.shape(), DType::float16, array.device(), std::make_shared<Array>(array)));
+}
+
+// NumPy knows all keys, so it writes; of a device's tensor into a copy on the CPU, which then goes back.
+static void write_numpy(const Array& x, const py::tuple& key, const Array& values) {
+  const Array here = on_cpu(x), sources = on_cpu(values);
+  call_method(py::module_::import("operator"), "setitem", movable(here), key, movable(sources));
+  if (x.device().is_cpu()) return x.storage().written();
+  const ReleaseGil release;
+  const DeferInterrupts to_the_end;
+  slice_assign_(x, whole(x.shape()), to(here, x.device()));
+}
+
+// In place, with NumPy's rules for the key and for broadcasting the value.
+static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
+  check_writable(kWrite, x);
+  const auto said = [](const char* text) {
+    const std::string start = cat(kWrite, ": ");
+    return std::string(text).rfind(start, 0) == 0 ? std::string(text) : start + text;
+  };
+  refuse_lossy(kWrite, key);
   try {
-    assign(numpy_of(x.array()), key, source);
+    const py::tuple parts = parts_of(key);
+    const Array values = values_for(x, value);
+    if (is_basic_key(parts))
+      write_basic(x.array(), parse_basic(parts, x.shape()), values);
+    else
+      write_numpy(x.array(), parts_on_cpu(parts), values);
   } catch (const py::error_already_set& error) {
-    const std::string text = cat("x[i] = v: ", py::str(error.value()).cast<std::string>());
+    const std::string text = said(py::str(error.value()).cast<std::string>().c_str());
     if (error.matches(PyExc_IndexError)) throw IndexError(text);
     if (error.matches(PyExc_ValueError) || error.matches(PyExc_OverflowError)) throw ValueError(text);
     if (error.matches(PyExc_TypeError)) throw TypeError(text);
     throw;
+  } catch (const IndexError& error) {
+    throw IndexError(said(error.what()));
+  } catch (const ValueError& error) {
+    throw ValueError(said(error.what()));
   }
-  x.array().storage().written();
 }
 
 static Tensor reshape_to(const Tensor& x, const py::args& args) {

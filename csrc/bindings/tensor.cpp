@@ -54,7 +54,7 @@ static py::tuple shape_tuple(const Tensor& t) {
   return shape;
 }
 
-static Array on_cpu(const Array& array) {
+Array on_cpu(const Array& array) {
   const ReleaseGil release;
   return to(array, kCpu);
 }
@@ -92,13 +92,19 @@ static py::object whole_number(const py::object& number) {
   return py::reinterpret_steal<py::object>(whole);
 }
 
+// A NumPy array of the values, wherever they are and whatever their dtype.
+static py::array readable(const Tensor& t) {
+  const Array here = on_cpu(t.array());
+  return numpy_of(here.dtype() == DType::bfloat16 ? cast(here, DType::float32) : here);
+}
+
 static std::string repr(const Tensor& t) {
   const std::string device = t.device().is_cpu() ? "" : cat(", device='", name(t.device()), "'");
   std::string tail = cat(", dtype=", name(t.dtype()), device, t.requires_grad() ? ", requires_grad=True)" : ")");
-  if (t.dtype() == DType::bfloat16 || t.array().size() == 0) return cat("tensor(shape=", t.shape().str(), tail);
+  if (t.array().size() == 0) return cat("tensor(shape=", t.shape().str(), tail);
   const py::dict layout(py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
   const py::object array2string = py::module_::import("numpy").attr("array2string");
-  const py::object text = call_or_park(array2string, py::make_tuple(numpy_of(on_cpu(t.array()))), layout);
+  const py::object text = call_or_park(array2string, py::make_tuple(readable(t)), layout);
   return cat("tensor(", text.cast<std::string>(), tail);
 }
 
@@ -126,6 +132,18 @@ static Tensor converted(const Tensor& t, const py::object& wanted) {
 static PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) {
   PyErr_SetString(PyExc_TypeError, "Tensor: cannot be made directly; use pyformer.tensor(data)");
   return nullptr;
+}
+
+static void refuse_other_memory(const char* op, const Tensor& t) {
+  if (!t.device().is_cpu())
+    throw py::buffer_error(cat(op, ": the tensor is on ", name(t.device()), "; use .to(\"cpu\") first"));
+}
+
+static Tensor moved(const Tensor& t, const py::object& device) {
+  if (device.is_none()) return t;
+  const Device place = device_or_default(name_of_device(device));
+  const ReleaseGil release;
+  return to(t, place);
 }
 
 static py::object iterator(const py::object& self) {
@@ -276,12 +294,10 @@ Example:
           [](const Tensor& t, const py::object&, const py::object& max_version, const py::object& dl_device,
              const py::object& copy) {
             using Place = std::pair<int, int>;
+            refuse_other_memory("__dlpack__", t);
             if (!dl_device.is_none() &&
                 argument<Place>("__dlpack__", "dl_device to be two integers", dl_device).first != 1)
               throw py::buffer_error("__dlpack__: this tensor is in CPU memory, which is device type 1");
-            if (!t.device().is_cpu())
-              throw py::buffer_error(
-                  cat("__dlpack__: the tensor is on ", name(t.device()), "; use .to(\"cpu\") first"));
             if (t.requires_grad()) throw TypeError("__dlpack__: a tensor that requires grad; use detach() first");
             return dlpack_of(t.array(), max_version, copy);
           },
@@ -293,7 +309,11 @@ Example:
         const py::array array = numpy_of(t.array());
         return array.request();
       })
-      .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(1, 0); })
+      .def("__dlpack_device__",
+           [](const Tensor& t) {
+             refuse_other_memory("__dlpack_device__", t);
+             return py::make_tuple(1, 0);
+           })
       .def("item", &item, R"(The only element as a Python number.
 
 Raises:
@@ -302,6 +322,13 @@ Raises:
 Example:
     >>> pf.tensor([[2.5]]).item()
     2.5)")
+      .def(
+          "tolist", [](const Tensor& t) { return call_method(readable(t), "tolist"); },
+          R"(The elements as Python numbers, in a list for each axis; of a tensor without axes the number alone.
+
+Example:
+    >>> pf.tensor([[1.0, 2.0]]).tolist(), pf.tensor(3).tolist()
+    ([[1.0, 2.0]], 3))")
       .def("to", &converted, py::arg("dtype_or_device"),
            R"(This tensor in another dtype or on another device; itself if it is so already.
 
@@ -388,18 +415,20 @@ Example:
     >>> pf.tensor([1, 2], dtype="float64", requires_grad=True)
     tensor([1., 2.], dtype=float64, requires_grad=True))");
   core.def(
-      "asarray", &tensor_sharing, py::arg("data"),
+      "asarray", [](const py::object& data, const py::object& device) { return moved(tensor_sharing(data), device); },
+      py::arg("data"), py::arg("device") = py::none(),
       R"(A tensor that shares the data's memory where its layout allows (contiguous, aligned, native, writable); else a copy.
 
 Args:
     data: as for `pf.tensor`; a Tensor is returned as it is.
+    device: where it shall lie, where the data is by default; there it is a copy unless the data is there already.
 
 Returns:
     Tensor of the data's shape and dtype.
 
 Raises:
     TypeError: the data's dtype has no counterpart here.
-    ValueError: the data is ragged or no numbers.
+    ValueError: the data is ragged or no numbers, or the device is not there.
 
 Example:
     >>> a = np.zeros(2, np.float32)
@@ -408,17 +437,21 @@ Example:
     >>> x
     tensor([5., 0.], dtype=float32))");
   core.def(
-      "from_dlpack", [](const py::object& data) { return Tensor(array_from_dlpack(data)); }, py::arg("data"),
+      "from_dlpack",
+      [](const py::object& data, const py::object& device) { return moved(Tensor(array_from_dlpack(data)), device); },
+      py::arg("data"), py::arg("device") = py::none(),
       R"(A tensor over the memory of another library's array, without a copy if that is contiguous and writable.
 
 Args:
     data: anything with `__dlpack__` in CPU memory, such as a torch tensor.
+    device: where the tensor shall lie, "cpu" by default; elsewhere it is a copy.
 
 Returns:
     Tensor of the data's shape and dtype.
 
 Raises:
     TypeError: it has no `__dlpack__`, or a dtype without a counterpart here.
+    ValueError: the device is not there.
 
 Example:
     >>> pf.from_dlpack(np.arange(3))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, nn
+from pyformer import nn
 from pyformer.formats.atomic import PathLike, parse_object, read_json
 from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME
 from pyformer.formats.layout import Layout
@@ -145,13 +145,12 @@ class Weights:
 
 
 def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:
-    if tensor.ndim == 0 or tensor.dtype == pf.bfloat16:  # which can't be written in parts
-        value = read_tensor(file, entry).to(tensor.dtype)
-        _core.copy_([tensor], [value.T if transposed else value])
+    if tensor.ndim == 0:
+        tensor[()] = read_tensor(file, entry).to(tensor.dtype).to(tensor.device)
         return
     rows = max(1, CHUNK_BYTES * entry.shape[0] // max(1, entry.end - entry.begin))
     for begin in range(0, entry.shape[0], rows):
-        part = read_rows(file, entry, begin, rows).to(tensor.dtype)
+        part = read_rows(file, entry, begin, rows).to(tensor.dtype).to(tensor.device)
         if transposed:
             tensor[:, begin : begin + rows] = part.T
         else:

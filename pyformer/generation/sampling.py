@@ -63,7 +63,7 @@ class Sampler:
             scores /= self.temperature
         ids = None if self.top_k is None else _highest(scores, self.top_k)
         # NumPy's own exp differs from one instruction set to another.
-        weights = pf.ops.exp(pf.asarray(scores if ids is None else scores[ids])).numpy()
+        weights = pf.ops.exp(pf.asarray(scores if ids is None else scores[ids], device="cpu")).numpy()
         if self.top_p is not None and self.top_p < 1.0:
             kept = _nucleus(weights, self.top_p)
             ids = kept if ids is None else ids[kept]
@@ -96,7 +96,7 @@ def _nucleus(weights: np.ndarray, top_p: float) -> np.ndarray:
 
 def fresh_seed() -> int:
     """A seed from the library's own generator, which manual_seed decides."""
-    high, low = (pf.rand(2, dtype=pf.float64).numpy() * 2.0**31).astype(np.int64)
+    high, low = (pf.rand(2, dtype=pf.float64, device="cpu").numpy() * 2.0**31).astype(np.int64)
     return (int(high) << 31) + int(low)
 
 

@@ -228,7 +228,7 @@ def _read_times(times: Any, pictures: pf.Tensor) -> pf.Tensor:
 
 def _time_waves(times: pf.Tensor) -> pf.Tensor:
     """(B, 2 TIME_WAVES): cos and sin of each time at TIME_WAVES frequencies."""
-    frequencies = ops.exp(pf.tensor(-math.log(10000.0) * np.arange(TIME_WAVES) / TIME_WAVES))
+    frequencies = ops.exp(pf.tensor(-math.log(10000.0) * np.arange(TIME_WAVES) / TIME_WAVES, device="cpu"))
     angles = times.detach().to("cpu").to(pf.float64).reshape(-1, 1) * TIME_SCALE * frequencies
     return ops.concat([ops.cos(angles), ops.sin(angles)], axis=1).to(times.dtype).to(times.device)
 
@@ -244,6 +244,6 @@ def _initialise(model: DiT) -> None:
             nn.init.fill_(parameter, _evenly)
 
 
-def _evenly(weight: pf.Tensor) -> pf.Tensor:
+def _evenly(w: pf.Tensor) -> pf.Tensor:
     """As nn.init.xavier_uniform_, whose last bits are others."""
-    return (pf.rand(*weight.shape, dtype=weight.dtype) * 2.0 - 1.0) * math.sqrt(6.0 / sum(weight.shape))
+    return (pf.rand(*w.shape, dtype=w.dtype, device=w.device) * 2.0 - 1.0) * math.sqrt(6.0 / sum(w.shape))

@@ -125,9 +125,10 @@ class EncoderDecoder(Pretrained):
 
     def _initialise(self) -> None:
         """Embeddings normal with 1 / sqrt(C), matrices even with the variance of Glorot and Bengio (2010), biases 0."""
+        width = self.config.embed_dim
         for name, parameter in self.named_parameters():
             if name == "tokens.weight":
-                nn.init.fill_(parameter, lambda table: pf.randn(*table.shape) / math.sqrt(self.config.embed_dim))
+                nn.init.fill_(parameter, lambda table: pf.randn(*table.shape, device=table.device) / math.sqrt(width))
             elif parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
 

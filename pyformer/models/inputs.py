@@ -65,10 +65,24 @@ def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = 
     return lengths
 
 
+def read_floats(owner: str, name: str, values: Any, like: pf.Tensor | nn.Projection) -> pf.Tensor:
+    """`values`, a Tensor, array or nested list, as a Tensor on the device of `like`; TypeError unless of its dtype.
+
+    What is no Tensor may be float32 where `like` is bfloat16, which NumPy does not have, or float16.
+    """
+    given = pf.asarray(values)
+    if not isinstance(values, pf.Tensor) and given.dtype == pf.float32 and like.dtype in (pf.bfloat16, pf.float16):
+        given = given.to(like.dtype)
+    if given.dtype != like.dtype:
+        got = getattr(values, "dtype", given.dtype.name)
+        raise TypeError(f"{owner}: {name} must be {like.dtype.name}, got {got}")
+    return given.to(like.device)
+
+
 def read_pictures(
     owner: str, pictures: Any, shape: tuple[int, ...], like: pf.Tensor | nn.Projection, name: str = "pictures"
 ) -> pf.Tensor:
-    """`pictures`, a Tensor, array or nested list, as a Tensor (B, *shape) on the device of `like`.
+    """`pictures`, as `read_floats` takes them, as a Tensor (B, *shape) on the device of `like`.
 
     Any number may be in it: a NaN makes what is computed from its picture NaN.
 
@@ -76,14 +90,11 @@ def read_pictures(
         ValueError: the shape is another, or B is 0.
         TypeError: the dtype is not that of `like`.
     """
-    dtype = getattr(pictures, "dtype", None)
-    pictures = pf.asarray(pictures)
-    if pictures.dtype != like.dtype:
-        raise TypeError(f"{owner}: {name} must be {like.dtype.name}, got {dtype or pictures.dtype.name}")
+    pictures = read_floats(owner, name, pictures, like)
     if pictures.ndim != len(shape) + 1 or tuple(pictures.shape[1:]) != shape or pictures.shape[0] == 0:
         wanted = "".join(f", {extent}" for extent in shape) or ","
         raise ValueError(f"{owner}: {name} must be (B{wanted}) with B at least 1, got {tuple(pictures.shape)}")
-    return pictures.to(like.device)
+    return pictures
 
 
 def read_labels(owner: str, labels: Any, batch: int | None, classes: int, device: str) -> pf.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models.config import Config
-from pyformer.models.inputs import check_rows
+from pyformer.models.inputs import check_rows, read_floats
 from pyformer.models.language_model import LanguageModel
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import initialise
@@ -103,13 +103,13 @@ class KAN(Pretrained):
             ValueError: a shape doesn't fit.
             TypeError: a dtype doesn't fit.
         """
-        x = pf.asarray(x)
+        x = read_floats("KAN", "x", x, next(self.parameters()))
         check_rows("KAN", x)
         return self.layers(x)
 
     def loss(self, x: Any, targets: Any) -> pf.Tensor:
         """Mean squared error against targets (..., outputs), a scalar."""
-        out, targets = self(x), pf.asarray(targets)
+        out, targets = self(x), read_floats("KAN", "targets", targets, next(self.parameters()))
         if tuple(targets.shape) != tuple(out.shape):
             raise ValueError(f"KAN: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
         return ops.mse_loss(out, targets)

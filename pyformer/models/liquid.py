@@ -14,7 +14,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models.config import Config
-from pyformer.models.inputs import check_rows, read_lengths
+from pyformer.models.inputs import check_rows, read_floats, read_lengths
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import StateModel
 
@@ -160,13 +160,13 @@ class LiquidNetwork(Pretrained):
             ValueError: a shape doesn't fit.
             TypeError: a dtype doesn't fit.
         """
-        x, elapsed = pf.asarray(x), None if elapsed is None else pf.asarray(elapsed)
+        x, elapsed = self._read("x", x), None if elapsed is None else self._read("elapsed", elapsed)
         check_rows("LiquidNetwork", x)
         return self.head(self.cells(x, elapsed=elapsed, lengths=lengths)[0])
 
     def loss(self, x: Any, targets: Any, elapsed: Any = None, lengths: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs) of the observations that count, a scalar."""
-        out, targets = self(x, elapsed, lengths), pf.asarray(targets)
+        out, targets = self(x, elapsed, lengths), self._read("targets", targets)
         if tuple(targets.shape) != tuple(out.shape):
             raise ValueError(f"LiquidNetwork: targets must be {tuple(out.shape)}, got {tuple(targets.shape)}")
         if lengths is None:
@@ -181,3 +181,6 @@ class LiquidNetwork(Pretrained):
         batch, tokens, outputs = np.shape(targets)
         count = batch * tokens if lengths is None else int(read_lengths("LiquidNetwork", lengths, batch, tokens).sum())
         return count * outputs
+
+    def _read(self, name: str, values: Any) -> pf.Tensor:
+        return read_floats("LiquidNetwork", name, values, self.head)

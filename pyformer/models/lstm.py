@@ -99,9 +99,13 @@ class LSTM(StateModel):
         width = self.config.embed_dim
         for name, parameter in self.named_parameters():
             if name == "wte.weight":
-                nn.init.fill_(parameter, lambda table: pf.randn(*table.shape) / math.sqrt(width))
+                nn.init.fill_(parameter, lambda table: pf.randn(*table.shape, device=table.device) / math.sqrt(width))
             elif self.config.cell == "lstm" and "bias_ih" in name:
-                nn.init.fill_(parameter, lambda b: ops.concat([b[:width], pf.ones(width), b[2 * width :]]))
+                nn.init.fill_(parameter, self._forget_gates_open)
+
+    def _forget_gates_open(self, bias: pf.Tensor) -> pf.Tensor:
+        width = self.config.embed_dim
+        return ops.concat([bias[:width], pf.ones(width, device=bias.device), bias[2 * width :]])
 
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import pyformer as pf
 from pyformer import formats, nn
 from pyformer.models.config import Config
 
@@ -82,9 +83,13 @@ class Pretrained(nn.Module):
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: a file is damaged, or config.json and the weights don't fit together.
-            TypeError: a value in config.json or a tensor has the wrong type.
+            ValueError: a file is damaged, or config.json and the weights don't fit together, or the device is not
+                there.
+            TypeError: a value in config.json or a tensor has the wrong type, or dtype is no float dtype.
         """
+        # Module.to would take a name that is no dtype's for a device's.
+        dtype = None if dtype is None else pf.zeros(0, dtype=dtype, device="cpu").dtype
+        device = None if device is None else pf.device(device)
         values = formats.read_config(folder)
         config = cls.read_config(values)
         weights = formats.Weights(folder, cls.layout)
@@ -96,9 +101,11 @@ class Pretrained(nn.Module):
         with nn.init.skip():
             model = cls(config, **options)
         model.to(weights.dtype() if dtype is None else dtype)
+        if device is not None:
+            model.to(device)
         weights.fill(model)
         model.unread_config, model.generation_config = cls.layout.unread(values), formats.read_generation(folder)
-        return (model if device is None else model.to(device)).eval()
+        return model.eval()
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:

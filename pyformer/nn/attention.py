@@ -129,13 +129,13 @@ def sinusoids(positions: np.ndarray, dim: int, base: float = 10000.0) -> np.ndar
     """
     if dim % 2:
         raise ValueError(f"sinusoids: dim must be even, got {dim}")
-    angles = pf.tensor(positions[..., None] / _powers(base, np.arange(0, dim, 2) / dim))
+    angles = pf.tensor(positions[..., None] / _powers(base, np.arange(0, dim, 2) / dim), device="cpu")
     return np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=-1).reshape(*positions.shape, dim)
 
 
 def _powers(base: float, exponents: np.ndarray) -> np.ndarray:
     """base ** exponents, float64: NumPy's own differ from one instruction set to another."""
-    return ops.power(float(base), pf.tensor(exponents)).numpy()
+    return ops.power(float(base), pf.tensor(exponents, device="cpu")).numpy()
 
 
 def alibi_slopes(num_heads: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.arrays import plain_array
+from pyformer.nn.layers import check_sizes
 
 
 class LayerCache:
@@ -21,7 +22,15 @@ class LayerCache:
         self.cache, self.layer = cache, layer
 
     def append(self, k: pf.Tensor, v: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
-        """Writes this step's keys and values (B, T, Hkv, D); returns all of the layer's, (B, capacity, Hkv, D)."""
+        """Writes this step's keys and values (B, T, Hkv, D); returns all of the layer's, (B, capacity, Hkv, D).
+
+        ValueError unless T is what `begin` was told.
+        """
+        if k.shape[1] != self.cache.tokens or v.shape[1] != self.cache.tokens:
+            raise ValueError(
+                f"KVCache: keys and values must be of the {self.cache.tokens} tokens that the step began with, "
+                f"got {k.shape[1]} and {v.shape[1]}"
+            )
         keys, values = self.cache.keys[self.layer], self.cache.values[self.layer]
         _core.cache_append_(keys, k, self.cache.starts)
         _core.cache_append_(values, v, self.cache.starts)
@@ -45,10 +54,12 @@ class KVCache:
         rows: how many texts there are at first.
         capacity: for how many tokens of a row there is memory at first; `begin` makes more.
         dtype: float32 by default.
-        device: "cpu" by default.
+        device: "cpu" by default, or PYFORMER_DEVICE.
 
     Raises:
-        ValueError: a step's counts, or a length to go back to, are out of range.
+        ValueError: a size, a step's tokens or counts, or a length to go back to, are out of range.
+        IndexError: a row to keep is not there.
+        TypeError: what must be integers is not.
 
     Example:
         >>> cache = pf.nn.KVCache(num_layers=1, num_kv_heads=1, head_dim=2, rows=1)
@@ -68,9 +79,12 @@ class KVCache:
         rows: int = 0,
         capacity: int = 0,
         dtype: Any = None,
-        device: str = "cpu",
+        device: Any = None,
     ) -> None:
-        self.dtype, self.device = pf.float32 if dtype is None else dtype, device
+        check_sizes("KVCache", num_layers=num_layers, num_kv_heads=num_kv_heads, head_dim=head_dim)
+        rows, capacity = _count("rows", rows), _count("capacity", capacity)
+        self.dtype, self.device = pf.float32 if dtype is None else dtype, pf.device(device)
+        self.tokens = 0  # of the step that was begun last
         self._set_length(np.zeros(rows, np.int64))
         shape = (rows, capacity, num_kv_heads, head_dim)
         self.keys, self.values = ([self._zeros(shape) for _ in range(num_layers)] for _ in range(2))
@@ -97,13 +111,15 @@ class KVCache:
     def begin(self, tokens: int, counts: Any = None) -> None:
         """Starts a step of `tokens` new tokens in each row, of which the first counts[b] count; by default all.
 
-        ValueError unless each count is from 0 to `tokens`.
+        ValueError unless `tokens` is at least 0 and each count from 0 to `tokens`.
         """
+        tokens = _count("tokens", tokens)
         if counts is not None:
-            counts = plain_array("KVCache", counts, np.int64)
+            counts = _integers("counts", counts)
             if counts.shape != (self.rows,) or (self.rows and not 0 <= counts.min() <= counts.max() <= tokens):
                 raise ValueError(f"KVCache: counts must be ({self.rows},) from 0 to {tokens}, got {counts.tolist()}")
         self.reserve(self.longest + tokens)
+        self.tokens = tokens
         self.starts = self.ends
         if counts is not None:
             self._set_length(self.length + counts)
@@ -113,7 +129,7 @@ class KVCache:
 
     def truncate(self, length: Any) -> None:
         """Takes rows back to `length` tokens, an int or integers (rows,); ValueError where there are fewer."""
-        length = np.broadcast_to(plain_array("KVCache", length, np.int64), self.length.shape)
+        length = np.broadcast_to(_integers("length", length), self.length.shape)
         if (length < 0).any() or (length > self.length).any():
             raise ValueError(f"KVCache: length must be from 0 to {self.length.tolist()}, got {length.tolist()}")
         self._set_length(length.copy())
@@ -128,8 +144,13 @@ class KVCache:
         self.starts = self.ends
 
     def keep(self, rows: Any) -> None:
-        """Goes on with these rows in this order; the others leave, and one that is named twice is there twice."""
-        rows = plain_array("KVCache", rows, np.int64)
+        """Goes on with these rows in this order; the others leave, and one that is named twice is there twice.
+
+        IndexError unless each is from 0 to rows - 1.
+        """
+        rows = _integers("rows", rows)
+        if rows.ndim != 1 or (rows.size and not 0 <= rows.min() <= rows.max() < self.rows):
+            raise IndexError(f"KVCache: rows must be (n,) from 0 to {self.rows - 1}, got {rows.tolist()}")
         if np.array_equal(rows, np.arange(self.rows)):
             return
         index = self._indices(rows)
@@ -171,3 +192,18 @@ class KVCache:
 
     def _indices(self, values: np.ndarray) -> pf.Tensor:
         return pf.tensor(values, device=self.device)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"KVCache: {name} must be an int, got {type(value).__name__}")
+    if value < 0:
+        raise ValueError(f"KVCache: {name} must be 0 or above, got {value}")
+    return int(value)
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    array = plain_array("KVCache", values)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"KVCache: {name} must be integers, got {array.dtype}")
+    return array.astype(np.int64)

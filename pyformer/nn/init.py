@@ -98,12 +98,13 @@ def outlines() -> Iterator[None]:
         _local.outlines = before
 
 
-def zeros(*shape: int, dtype: Any = None) -> pf.Tensor:
+def zeros(*shape: int, dtype: Any = None, device: Any = None) -> pf.Tensor:
     """A parameter of zeros.
 
     Args:
         shape: extents, one by one.
         dtype: float32 by default.
+        device: where it shall lie, "cpu" by default.
 
     Returns:
         Tensor of that shape, a leaf that requires a gradient.
@@ -116,15 +117,16 @@ def zeros(*shape: int, dtype: Any = None) -> pf.Tensor:
         >>> pf.nn.init.zeros(2)
         tensor([0., 0.], dtype=float32, requires_grad=True)
     """
-    return _new(pf.zeros, shape, dtype)
+    return _new(pf.zeros, shape, dtype, device)
 
 
-def ones(*shape: int, dtype: Any = None) -> pf.Tensor:
+def ones(*shape: int, dtype: Any = None, device: Any = None) -> pf.Tensor:
     """A parameter of ones.
 
     Args:
         shape: extents, one by one.
         dtype: float32 by default.
+        device: where it shall lie, "cpu" by default.
 
     Returns:
         Tensor of that shape, a leaf that requires a gradient.
@@ -137,16 +139,17 @@ def ones(*shape: int, dtype: Any = None) -> pf.Tensor:
         >>> pf.nn.init.ones(2)
         tensor([1., 1.], dtype=float32, requires_grad=True)
     """
-    return _new(pf.ones, shape, dtype)
+    return _new(pf.ones, shape, dtype, device)
 
 
-def buffer(*shape: int, value: float, dtype: Any = None) -> pf.Tensor:
+def buffer(*shape: int, value: float, dtype: Any = None, device: Any = None) -> pf.Tensor:
     """What `Module.register_buffer` takes: one value everywhere.
 
     Args:
         shape: extents, one by one.
         value: a number.
         dtype: float32 by default.
+        device: where it shall lie, "cpu" by default.
 
     Returns:
         Tensor of that shape without a gradient.
@@ -158,67 +161,73 @@ def buffer(*shape: int, value: float, dtype: Any = None) -> pf.Tensor:
         >>> pf.nn.init.buffer(2, value=1.0)
         tensor([1., 1.], dtype=float32)
     """
-    return _new(partial(pf.full, value=value), shape, dtype or pf.float32, requires_grad=False)
+    return _new(partial(pf.full, value=value), shape, dtype or pf.float32, device, requires_grad=False)
 
 
-def _new(make: Callable[..., pf.Tensor], shape: tuple[int, ...], dtype: Any, requires_grad: bool = True) -> Any:
+def _new(
+    make: Callable[..., pf.Tensor], shape: tuple[int, ...], dtype: Any, device: Any, requires_grad: bool = True
+) -> Any:
     if getattr(_local, "outlines", False):
         return Outline(shape)
-    tensor = make(shape, dtype=dtype)
+    tensor = make(shape, dtype=dtype, device=device)
     tensor.requires_grad = requires_grad
     return tensor
 
 
-def normal(*shape: int, std: float, dtype: Any = None) -> pf.Tensor:
+def normal(*shape: int, std: float, dtype: Any = None, device: Any = None) -> pf.Tensor:
     """A parameter drawn from the normal distribution of mean 0.
 
     Args:
         shape: extents, one by one.
         std: the standard deviation.
-        dtype: float32 (default) or float64.
+        dtype: a float dtype, float32 by default.
+        device: where it shall lie, "cpu" by default.
 
     Returns:
         Tensor of that shape, a leaf that requires a gradient; one stream of random numbers is drawn.
 
     Raises:
-        ValueError: an extent is negative.
-        TypeError: the dtype is another.
+        ValueError: an extent or std is negative, or std not finite.
+        TypeError: the dtype is not float.
 
     Example:
         >>> pf.manual_seed(0)
         >>> pf.nn.init.normal(2, std=0.02)
         tensor([ 0.01982275, -0.01849325], dtype=float32, requires_grad=True)
     """
+    _check_std("normal", std)
     if skipped():
-        return zeros(*shape, dtype=dtype)
+        return zeros(*shape, dtype=dtype, device=device)
     with pf.no_grad():
-        return _leaf(pf.randn(*shape, dtype=dtype or pf.float32) * std)
+        return _leaf(pf.randn(*shape, dtype=dtype or pf.float32, device=device) * std)
 
 
-def uniform(*shape: int, bound: float, dtype: Any = None) -> pf.Tensor:
+def uniform(*shape: int, bound: float, dtype: Any = None, device: Any = None) -> pf.Tensor:
     """A parameter drawn evenly from [-bound, bound).
 
     Args:
         shape: extents, one by one.
         bound: the largest absolute value.
-        dtype: float32 (default) or float64.
+        dtype: a float dtype, float32 by default.
+        device: where it shall lie, "cpu" by default.
 
     Returns:
         Tensor of that shape, a leaf that requires a gradient; one stream of random numbers is drawn.
 
     Raises:
-        ValueError: an extent is negative.
-        TypeError: the dtype is another.
+        ValueError: an extent is negative, or bound not finite.
+        TypeError: the dtype is not float.
 
     Example:
         >>> pf.manual_seed(0)
         >>> pf.nn.init.uniform(2, bound=0.5)
         tensor([-0.10095358,  0.38052016], dtype=float32, requires_grad=True)
     """
+    _check_finite("uniform", bound=bound)
     if skipped():
-        return zeros(*shape, dtype=dtype)
+        return zeros(*shape, dtype=dtype, device=device)
     with pf.no_grad():
-        return _leaf(pf.rand(*shape, dtype=dtype or pf.float32) * (2.0 * bound) - bound)
+        return _leaf(pf.rand(*shape, dtype=dtype or pf.float32, device=device) * (2.0 * bound) - bound)
 
 
 def _leaf(values: pf.Tensor) -> pf.Tensor:
@@ -230,14 +239,14 @@ def normal_(tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0) -> pf.Tensor
     """Writes numbers of a normal distribution into a tensor.
 
     Args:
-        tensor: (...), float32 or float64.
+        tensor: (...), of a float dtype.
         mean, std: of the distribution; std is at least 0.
 
     Returns:
         The tensor.
 
     Raises:
-        ValueError: std is negative.
+        ValueError: std is negative, or a number not finite.
         TypeError: the tensor is of another dtype.
 
     Example:
@@ -245,24 +254,23 @@ def normal_(tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0) -> pf.Tensor
         >>> pf.nn.init.normal_(pf.zeros(3), std=0.02)
         tensor([ 0.01982275, -0.01849325, -0.01235218], dtype=float32)
     """
-    _check_number("normal_", std=std, mean=mean)
-    if std < 0.0:
-        raise ValueError(f"normal_: std must be 0 or above, got {std}")
-    return fill_(tensor, lambda _: _shifted(pf.randn(*tensor.shape, dtype=tensor.dtype) * std, mean))
+    _check_finite("normal_", mean=mean)
+    _check_std("normal_", std)
+    return fill_(tensor, lambda _: _shifted(_drawn(pf.randn, tensor) * std, mean))
 
 
 def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tensor:
     """Writes numbers spread evenly over [low, high) into a tensor.
 
     Args:
-        tensor: (...), float32 or float64.
+        tensor: (...), of a float dtype.
         low, high: the ends.
 
     Returns:
         The tensor.
 
     Raises:
-        ValueError: low is above high.
+        ValueError: low is above high, or a number or their difference not finite.
         TypeError: the tensor is of another dtype.
 
     Example:
@@ -270,10 +278,10 @@ def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tenso
         >>> pf.nn.init.uniform_(pf.zeros(3), -1.0, 1.0)
         tensor([-0.20190716,  0.76104033,  0.47142553], dtype=float32)
     """
-    _check_number("uniform_", low=low, high=high)
-    if low > high:
-        raise ValueError(f"uniform_: low must be at most high, got {low} and {high}")
-    return fill_(tensor, lambda _: _shifted(pf.rand(*tensor.shape, dtype=tensor.dtype) * (high - low), low))
+    _check_finite("uniform_", low=low, high=high)
+    if not 0.0 <= high - low < math.inf:
+        raise ValueError(f"uniform_: low must be at most high, and high - low finite, got {low} and {high}")
+    return fill_(tensor, lambda _: _shifted(_drawn(pf.rand, tensor) * (high - low), low))
 
 
 def trunc_normal_(
@@ -282,15 +290,16 @@ def trunc_normal_(
     """Writes numbers of a normal distribution into a tensor, each drawn again until it is in [low, high].
 
     Args:
-        tensor: (...), float32 or float64.
+        tensor: (...), of a float dtype.
         mean, std: of the distribution; std is above 0.
-        low, high: the ends.
+        low, high: the ends; -inf and inf will do.
 
     Returns:
         The tensor.
 
     Raises:
-        ValueError: std is not above 0, or the range holds less than a hundredth of the distribution.
+        ValueError: std is not above 0, mean or std not finite, or the range holds less than a hundredth of the
+            distribution.
         TypeError: the tensor is of another dtype.
 
     Example:
@@ -299,22 +308,23 @@ def trunc_normal_(
         >>> values.min().item() >= -1.0, values.max().item() <= 1.0
         (True, True)
     """
-    _check_number("trunc_normal_", mean=mean, std=std, low=low, high=high)
+    _check_finite("trunc_normal_", mean=mean, std=std)
+    _check_number("trunc_normal_", low=low, high=high)
     if std <= 0.0:
         raise ValueError(f"trunc_normal_: std must be above 0, got {std}")
     below, above = (math.erf((end - mean) / (std * math.sqrt(2.0))) for end in (low, high))
-    if (above - below) / 2.0 < LEAST_PROBABILITY:
+    if not (above - below) / 2.0 >= LEAST_PROBABILITY:  # NaN too
         raise ValueError(
             f"trunc_normal_: [{low}, {high}] must hold {LEAST_PROBABILITY:.0%} of the distribution or more"
         )
 
     def values(_: pf.Tensor) -> pf.Tensor:
-        drawn = _shifted(pf.randn(*tensor.shape, dtype=tensor.dtype) * std, mean)
+        drawn = _shifted(_drawn(pf.randn, tensor) * std, mean)
         while True:
             outside = pf.ops.cast(drawn < low, pf.int64) + pf.ops.cast(drawn > high, pf.int64)
             if not outside.size or not outside.max().item():
                 return drawn
-            again = _shifted(pf.randn(*tensor.shape, dtype=tensor.dtype) * std, mean)
+            again = _shifted(_drawn(pf.randn, tensor) * std, mean)
             drawn = pf.ops.where(outside > 0, again, drawn)
 
     return fill_(tensor, values)
@@ -325,7 +335,7 @@ def xavier_uniform_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     activations.
 
     Args:
-        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor.
 
     Returns:
@@ -351,7 +361,7 @@ def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     """normal_ with the standard deviation gain sqrt(2 / (fan in + fan out)).
 
     Args:
-        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor.
 
     Returns:
@@ -376,7 +386,7 @@ def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str =
     """uniform_ over +-gain sqrt(3 / fan), which keeps variances level through layers with ReLU.
 
     Args:
-        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
 
@@ -403,7 +413,7 @@ def kaiming_normal_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = 
     """normal_ with the standard deviation gain / sqrt(fan), which keeps variances level through layers with ReLU.
 
     Args:
-        tensor: (out, in, ...), float32 or float64; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
 
@@ -443,7 +453,7 @@ def constant_(tensor: pf.Tensor, value: float) -> pf.Tensor:
         tensor([0.5, 0.5], dtype=float32)
     """
     _check_number("constant_", value=value)
-    return fill_(tensor, lambda _: pf.full(tuple(tensor.shape), value, dtype=tensor.dtype))
+    return fill_(tensor, lambda _: pf.full(tuple(tensor.shape), value, dtype=tensor.dtype, device=tensor.device))
 
 
 def zeros_(tensor: pf.Tensor) -> pf.Tensor:
@@ -489,14 +499,14 @@ def fill_(tensor: pf.Tensor, values: Callable[[pf.Tensor], pf.Tensor]) -> pf.Ten
 
     Args:
         tensor: (...), any dtype.
-        values: values(tensor) gives a Tensor of the same shape and dtype.
+        values: values(tensor) gives a Tensor of the same shape, dtype and device.
 
     Returns:
         The tensor.
 
     Raises:
         ValueError: the shapes differ.
-        TypeError: the dtypes differ.
+        TypeError: the dtypes or devices differ.
 
     Example:
         >>> pf.nn.init.fill_(pf.zeros(3), lambda tensor: pf.arange(3, dtype=tensor.dtype))
@@ -508,6 +518,10 @@ def fill_(tensor: pf.Tensor, values: Callable[[pf.Tensor], pf.Tensor]) -> pf.Ten
     return tensor
 
 
+def _drawn(draw: Callable[..., pf.Tensor], like: pf.Tensor) -> pf.Tensor:
+    return draw(*like.shape, dtype=like.dtype, device=like.device)
+
+
 def _shifted(values: pf.Tensor, by: float) -> pf.Tensor:
     return values + by if by else values
 
@@ -516,6 +530,19 @@ def _check_number(owner: str, **values: float) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}")
+
+
+def _check_finite(owner: str, **values: float) -> None:
+    _check_number(owner, **values)
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{owner}: {name} must be finite, got {value}")
+
+
+def _check_std(owner: str, std: float) -> None:
+    _check_finite(owner, std=std)
+    if std < 0.0:
+        raise ValueError(f"{owner}: std must be 0 or above, got {std}")
 
 
 def _fan(owner: str, tensor: pf.Tensor, fan: str) -> int:

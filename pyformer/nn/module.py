@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -48,19 +49,20 @@ def inferring() -> bool:
     return getattr(_local, "inference", False)
 
 
-def Parameter(data: Any, dtype: Any = None) -> pf.Tensor:
+def Parameter(data: Any, dtype: Any = None, device: Any = None) -> pf.Tensor:
     """A copy of data as a tensor that requires a gradient; a Module registers it when it is assigned to an attribute.
 
     Args:
         data: an array, list or Tensor of floats.
         dtype: the data's by default; Python floats become float32.
+        device: where it shall lie; where the data is by default if that is a Tensor, else "cpu".
 
     Returns:
         Tensor of the data's shape, a leaf.
 
     Raises:
         TypeError: the data is not float, or has no counterpart here.
-        ValueError: the data is ragged or no numbers.
+        ValueError: the data is ragged or no numbers, or the device is not there.
 
     Example:
         >>> pf.nn.Parameter([1.0, 2.0])
@@ -68,7 +70,7 @@ def Parameter(data: Any, dtype: Any = None) -> pf.Tensor:
     """
     if isinstance(data, pf.Tensor):
         data = data.detach()
-    return pf.tensor(data, dtype=dtype, requires_grad=True)
+    return pf.tensor(data, dtype=dtype, device=device, requires_grad=True)
 
 
 def is_float(dtype: Any) -> bool:
@@ -99,7 +101,23 @@ def _described(value: Any) -> str:
     return "a parameter" if value.requires_grad else "a tensor that requires no gradient"
 
 
-class Module:
+class _MadeOn(type):
+    """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
+            return super().__call__(*args, **options)
+        device = pf.device(options.pop("device"))
+        return super().__call__(*args, **options).to(device)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        # Else help() would show that of __call__.
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+class Module(metaclass=_MadeOn):
     """Base class of layers and models.
 
     Tensors that require a gradient become parameters when they are assigned to an attribute, Modules become
@@ -113,6 +131,9 @@ class Module:
 
     A parameter that stands in several places is one parameter. It stays one through `to`, copies and pickles, and
     through `save_pretrained` and `from_pretrained`.
+
+    Every module and model takes the keyword `device`, also where its own arguments do not list it:
+    `pf.nn.Linear(2, 2, device="cpu")` is `pf.nn.Linear(2, 2).to(pf.device("cpu"))`.
 
     Raises:
         AttributeError: a parameter or child is assigned before `super().__init__()`.

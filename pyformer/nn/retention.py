@@ -64,7 +64,7 @@ class MultiScaleRetention(Module):
     @cached_property
     def frequencies(self) -> np.ndarray:
         """float64 (D / 2,): `ops.rope_frequencies`."""
-        return ops.rope_frequencies(self.head_dim).numpy()
+        return ops.rope_frequencies(self.head_dim, device="cpu").numpy()
 
     def forward(
         self,
@@ -121,8 +121,8 @@ class MultiScaleRetention(Module):
             raise ValueError("MultiScaleRetention: the parallel form starts without a state, got one")
         tokens = q.shape[1]
         distance = np.arange(tokens)[:, None] - np.arange(tokens)
-        exponents = pf.tensor(np.maximum(distance, 0).astype(np.float64))
-        powers = ops.power(pf.tensor(self.decay[:, None, None]), exponents).numpy()
+        exponents = pf.tensor(np.maximum(distance, 0).astype(np.float64), device="cpu")
+        powers = ops.power(pf.tensor(self.decay[:, None, None], device="cpu"), exponents).numpy()
         decays = pf.tensor(np.where(distance >= 0, powers, 0.0), device=q.device)
         wide_q, wide_k, wide_v = (x.to(pf.float64).transpose(0, 2, 1, 3) for x in (q, k, v))  # as the op sums
         scores = ops.matmul(wide_q, wide_k, transpose_b=True) * decays

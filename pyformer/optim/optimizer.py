@@ -30,8 +30,8 @@ class Optimizer:
     of an optimiser alone has copies of the parameters, too. After `Module.to` the state follows the parameters.
 
     The state of a 16-bit parameter is float32, and has a "master", a float32 copy of the parameter made at its first
-    step: a step changes the master and rounds it into the parameter. Where the parameter has been written to since the
-    step before, by loading weights for example, the master starts again from what was written.
+    step: a step changes the master and rounds it into the parameter. Where elements of the parameter have been
+    written to since the step before, by loading weights for example, the master's start again from what was written.
 
     Raises:
         ValueError: there is no parameter, one is in two groups or needs no gradient, or an option is unknown or out of
@@ -109,7 +109,7 @@ class Optimizer:
                 state[name] = pf.zeros(tuple(p.shape), dtype=dtype, device=p.device)
         if p.dtype not in _HALVES:
             state.pop("master", None)
-        elif "master" not in state or not _is_rounded(state["master"], p):
+        elif "master" not in state:
             state["master"] = p.detach().to(pf.float32)
         return state
 
@@ -241,11 +241,6 @@ def count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None
 def masters_of(states: list[dict[str, Any]]) -> list[pf.Tensor | None]:
     masters = [s.get("master") for s in states]
     return masters if any(m is not None for m in masters) else []
-
-
-def _is_rounded(master: pf.Tensor, p: pf.Tensor) -> bool:
-    """Whether p still is what the last step rounded into it."""
-    return not (master.to(p.dtype) != p.detach()).to(pf.float32).max().item() if p.size else True
 
 
 def _plain(value: Any) -> Any:

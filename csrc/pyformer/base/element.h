@@ -87,6 +87,13 @@ PF_INLINE typename Access<T>::To to(void* p) {
   return {static_cast<T*>(p)};
 }
 
+// What a step of an optimiser starts from: `master`, the wide copy of a 16-bit parameter, where its rounding still is
+// the parameter; else the parameter, which was written to since the step before.
+template <class T>
+PF_INLINE Accumulator<T> stepped_from(Accumulator<T> master, T param) {
+  return widened(rounded<T>(master)) == widened(param) ? master : widened(param);
+}
+
 // get.operator()<T>() for all dtypes, for loops that only move elements: T is the unsigned type of their size.
 template <class Entry, class Get>
 constexpr PerDtype<Entry> per_item_size(const Get& get) {

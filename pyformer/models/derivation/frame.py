@@ -52,7 +52,7 @@ class PictureConvolution(nn.Module):
         self.head = nn.Linear(32 * 7 * 7, classes)
 
     def forward(self, pictures: Any) -> pf.Tensor:
-        x = ops.max_pool2d(ops.relu(self.first(pf.asarray(pictures))), 2)
+        x = ops.max_pool2d(ops.relu(self.first(pf.asarray(pictures, device=self.head.device))), 2)
         x = ops.max_pool2d(ops.relu(self.second(x)), 2)
         return self.head(x.reshape(x.shape[0], -1))
 
@@ -76,7 +76,9 @@ class WordModel(nn.Module):
 
         ids: integers (B, n), a Tensor or NumPy array; lengths: how many words of each row count, (B,), by default all.
         """
-        ids = ids if isinstance(ids, pf.Tensor) else pf.tensor(plain_array("ids", ids, np.int64))
+        ids = (
+            ids if isinstance(ids, pf.Tensor) else pf.tensor(plain_array("ids", ids, np.int64), device=self.head.device)
+        )
         seen = self.seen(*ids.shape, lengths)
         x = self.words(ids)
         for layer in self.layers:
@@ -92,9 +94,9 @@ class WordModel(nn.Module):
     def seen(self, batch: int, n: int, lengths: Any) -> pf.Tensor:
         """(B or 1, n, n) bool: True where word i may see word j."""
         if self.causal:
-            return pf.tensor(np.tri(n, dtype=bool)[None])
+            return pf.tensor(np.tri(n, dtype=bool)[None], device=self.head.device)
         ends = np.full(batch, n) if lengths is None else plain_array("lengths", lengths)
-        return pf.tensor(np.repeat(np.arange(n) < ends[:, None, None], n, axis=1))
+        return pf.tensor(np.repeat(np.arange(n) < ends[:, None, None], n, axis=1), device=self.head.device)
 
 
 class OneHot(nn.Module):

@@ -19,7 +19,7 @@ class OneHotPosition(nn.Module):
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         batch, n, _ = x.shape
-        places = pf.zeros(batch, n, self.eye.shape[0], dtype=x.dtype) + self.eye[:n]
+        places = pf.zeros(batch, n, self.eye.shape[0], dtype=x.dtype, device=x.device) + self.eye[:n]
         return self.join(ops.concat([x, places], axis=2))
 
 
@@ -28,7 +28,7 @@ class SinusoidalPosition(nn.Module):
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        angles = pf.tensor(np.arange(length)[:, None] * frequencies(width))
+        angles = pf.tensor(np.arange(length)[:, None] * frequencies(width), device="cpu")
         waves = np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=2).reshape(length, -1)
         self.register_buffer("waves", pf.tensor(SPREAD * waves.astype(np.float32)), persistent=False)
 
@@ -56,10 +56,10 @@ class RotaryPosition(nn.Module):
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         batch, n, width = x.shape
-        turned = ops.rope(x.reshape(batch, n, 1, width), pf.arange(n), self.frequencies)
+        turned = ops.rope(x.reshape(batch, n, 1, width), pf.arange(n, device=x.device), self.frequencies)
         return turned.reshape(batch, n, width)
 
 
 def frequencies(width: int, base: float = 10000.0) -> np.ndarray:
     """base^(-2r / C) for r from 0 to C / 2 - 1, float64."""
-    return ops.power(base, pf.tensor(-2.0 * np.arange(width // 2) / width)).numpy()
+    return ops.power(base, pf.tensor(-2.0 * np.arange(width // 2) / width, device="cpu")).numpy()

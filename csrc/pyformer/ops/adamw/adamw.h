@@ -9,9 +9,10 @@
 // step counts from 1. Coefficients are computed in double and rounded once. Writes params, exp_avgs, exp_avg_sqs and
 // masters, after all is checked and without interruption.
 //
-// A 16-bit parameter has a master, a float32 copy that is stepped in its place and then rounded into it; its gradient
-// and averages are float32. masters holds one for each of params, absent for float32 and float64; it may be empty
-// where there are none.
+// A 16-bit parameter has a master, a float32 copy that is stepped in its place and then rounded into it. Where the
+// parameter is no longer the master rounded, since it was written to after the step before, the master starts again
+// from it. Its gradient and averages are float32. masters holds one for each of params, absent for float32 and float64;
+// it may be empty where there are none.
 #pragma once
 #include "pyformer/core/tensor.h"
 

@@ -12,7 +12,7 @@ static void step(const AdamWStep& a, int64_t begin, int64_t end) {
   const A correction = A(a.correction), eps = A(a.eps), minus_step_size = A(-a.step_size);
   for (int64_t item = begin; item < end; ++item) {
     const AdamWPiece& piece = a.pieces[item];
-    [[maybe_unused]] const auto param = to<T>(piece.param);
+    T* param = static_cast<T*>(piece.param);
     A* master = static_cast<A*>(piece.master);
     A* exp_avg = static_cast<A*>(piece.exp_avg);
     A* exp_avg_sq = static_cast<A*>(piece.exp_avg_sq);
@@ -22,9 +22,10 @@ static void step(const AdamWStep& a, int64_t begin, int64_t end) {
       const A v = fma(blend2 * grad, grad, beta2 * exp_avg_sq[i]);
       exp_avg[i] = m;
       exp_avg_sq[i] = v;
-      const A stepped = fma(minus_step_size, m / (sqrt(v) / correction + eps), master[i] * decay);
+      const A start = stepped_from(master[i], param[i]);
+      const A stepped = fma(minus_step_size, m / (sqrt(v) / correction + eps), start * decay);
       master[i] = stepped;
-      if constexpr (sizeof(T) != sizeof(A)) param[i] = stepped;
+      param[i] = rounded<T>(stepped);
     }
   }
 }

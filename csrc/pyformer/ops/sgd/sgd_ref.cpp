@@ -5,16 +5,16 @@
 
 namespace pyformer::PF_ISA {
 
-// master[i] = value(i), rounded into param where that is another array.
+// master[i] = value(i, what it was), rounded into param, which may be the same array.
 template <class T, class Value>
 static PF_INLINE void write(const SgdPiece& piece, const Value& value) {
   using A = Accumulator<T>;
   A* master = static_cast<A*>(piece.master);
-  [[maybe_unused]] const auto param = to<T>(piece.param);
+  T* param = static_cast<T*>(piece.param);
   for (int64_t i = 0; i < piece.count; ++i) {
-    const A stepped = value(i);
+    const A stepped = value(i, stepped_from(master[i], param[i]));
     master[i] = stepped;
-    if constexpr (sizeof(T) != sizeof(A)) param[i] = stepped;
+    param[i] = rounded<T>(stepped);
   }
 }
 
@@ -25,16 +25,15 @@ static void step(const SgdStep& a, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; ++item) {
     const SgdPiece& piece = a.pieces[item];
     const A* grad = static_cast<const A*>(piece.grad);
-    const A* at = static_cast<const A*>(piece.master);
     A* buffer = static_cast<A*>(piece.buffer);
     if (!buffer) {
-      write<T>(piece, [&](int64_t i) { return at[i] - lr * (grad[i] + weight_decay * at[i]); });
+      write<T>(piece, [&](int64_t i, A w) { return w - lr * (grad[i] + weight_decay * w); });
       continue;
     }
-    write<T>(piece, [&](int64_t i) {
-      const A g = grad[i] + weight_decay * at[i];
+    write<T>(piece, [&](int64_t i, A w) {
+      const A g = grad[i] + weight_decay * w;
       buffer[i] = momentum * buffer[i] + g;
-      return at[i] - lr * (a.nesterov ? g + momentum * buffer[i] : buffer[i]);
+      return w - lr * (a.nesterov ? g + momentum * buffer[i] : buffer[i]);
     });
   }
 }

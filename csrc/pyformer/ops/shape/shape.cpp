@@ -1,7 +1,5 @@
 #include "pyformer/ops/shape/shape.h"
 
-#include "pyformer/core/arithmetic/arithmetic.h"
-
 namespace pyformer {
 
 // An extent grown by more, which may not fit: an array of no elements can have any extents.
@@ -99,15 +97,21 @@ Array slice_forward(const Array& x, const std::vector<SliceRange>& ranges) {
   return out;
 }
 
-void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const Array& values) {
+void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const Region& values) {
   Shape shape;
   const Region to = selected(x, ranges, &shape);
+  strided_copy(shape, x.dtype(), x.device(), to, values);
+  x.storage().written();
+}
+
+void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const Array& values) {
+  Shape shape;
+  for (const SliceRange& range : ranges) shape.push_back(range.count);
   if (!(values.shape() == shape) || values.dtype() != x.dtype())
     throw ValueError(cat("slice: expected values of ", name(x.dtype()), " ", shape.str(), ", got ",
                          name(values.dtype()), " ", values.shape().str()));
   check_device("slice", "values", values, "x", x);
-  strided_copy(shape, x.dtype(), x.device(), to, region_of(values));
-  x.storage().written();
+  slice_assign_(x, ranges, region_of(values));
 }
 
 static Array slice_backward(const Array& dout, const Shape& shape, const std::vector<SliceRange>& ranges) {

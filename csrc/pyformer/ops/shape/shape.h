@@ -4,6 +4,7 @@
 // the movement back; where an element was copied more than once (expand) or not at all (slice, pad) gradients are
 // summed or zero.
 #pragma once
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {
@@ -17,6 +18,8 @@ Array transpose_forward(const Array& x, const std::vector<int>& axes);
 Array slice_forward(const Array& x, const std::vector<SliceRange>& ranges);
 // Writes values, of the slice's shape, into x in place.
 void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const Array& values);
+// The same of a region of x's dtype on x's device, which must not overlap x; a stride of 0 repeats values.
+void slice_assign_(const Array& x, const std::vector<SliceRange>& ranges, const Region& values);
 Array concat_forward(const std::vector<Array>& xs, int axis);
 
 // -1 in at most one place of shape is worked out from the size.
