@@ -23,10 +23,11 @@ def make_inputs(case, dtype):
     return {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in arrays.items()}
 
 
-def projections(outputs, dtype):
-    """A random gradient for each float output: never ones, which hide mistakes. The same numbers in every dtype."""
+def projections(outputs, dtype=None):
+    """A random gradient for each float output: never ones, which hide mistakes. The same numbers in every dtype, which
+    is the output's own if none is given."""
     rng = np.random.default_rng(11)
-    return [rng.standard_normal(o.shape).astype("float32").astype(dtype) for o in outputs]
+    return [rng.standard_normal(o.shape).astype("float32").astype(dtype or o.dtype) for o in outputs]
 
 
 def run_pyformer(case, arrays, backward=True):
@@ -38,8 +39,7 @@ def run_pyformer(case, arrays, backward=True):
     grads = {}
     if backward and case.grads:
         wanted = [o for o in outputs if o.requires_grad]
-        dtype = arrays[case.grads[0]].dtype
-        douts = projections([o.numpy() for o in wanted], dtype)
+        douts = projections([o.numpy() for o in wanted])
         _core.backward_many(wanted, [pf.tensor(d) for d in douts])
         grads = {k: tensors[k].grad.numpy().copy() for k in case.grads}
     _core.set_guard_mode(False)

@@ -318,6 +318,12 @@ PYTHON = [
         "test_llama.py::test_logits_loss_and_all_gradients_equal_the_twin",
     ),
     mutant(
+        "attention weights: a finite minus infinity",
+        "ops.where(seen, scores, -np.inf)",
+        "ops.where(seen, scores, -1e30)",
+        "test_attention_weights.py::test_a_mask_lower_than_any_number_of_ours",
+    ),
+    mutant(
         "RetNet keys not scaled",
         "* self.head_dim**-0.5",
         "* 1.0",
@@ -345,6 +351,30 @@ PYTHON = [
 
 
 CPP = [
+    mutant(
+        "a closed ReLU multiplies",
+        "return select(mask_or(gradient == zero, slope == zero), zero, gradient * slope);",
+        "return gradient * slope;",
+        "test_activations.py::test_a_closed_relu_keeps_back_what_is_not_finite",
+    ),
+    mutant(
+        "a gradient of 0 is multiplied",
+        "return select(d == splat<V>(0), splat<V>(0), gradient);",
+        "return gradient;",
+        "test_elementwise.py::test_a_branch_that_where_leaves_out_contributes_nothing",
+    ),
+    mutant(
+        "a sum down columns in an order of its own",
+        "add_rows<1>(lane + row % kLanes * count,",
+        "add_rows<1>(lane + (row + 1) % kLanes * count,",
+        "test_sums.py::test_any_number_of_columns",
+    ),
+    mutant(
+        "retention returns its state rounded",
+        "return {cast(w.out, q.dtype()), w.end};",
+        "return {cast(w.out, q.dtype()), cast(cast(w.end, accumulator(q.dtype())), DType::float64)};",
+        "test_sequence_ops.py::test_retention_in_parts_has_the_bits_of_the_whole",
+    ),
     unsaved("gelu", "[x = save(x), form]", "x", "tanh-257"),
     unsaved(
         "layer_norm",

@@ -40,7 +40,7 @@ def with_gradient(run, array, dtype):
 
 
 def fused(name, dtype):
-    one = pf.tensor(np.ones((1, 1), dtype))
+    one = pf.ones(1, 1).to(dtype)
     return lambda x: ops.linear(x, one, activation=name)
 
 
@@ -80,6 +80,49 @@ def test_relu_gives_no_negative_zero():
     out = ops.linear(x, weight, activation="relu").numpy()
     assert not np.signbit(out).any()
     assert not np.signbit(ops.relu(pf.tensor([-0.0, -1.0])).numpy()).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+@pytest.mark.usefixtures("isa")
+def test_the_limits_at_infinity(name, dtype):
+    """0 at -inf, not -inf times 0; slopes 0 and 1 there."""
+    ends = np.array([-np.inf, np.inf, -3e38, 3e38, -1e5, 1e5])[:, None]
+    for run in (fused(name, dtype), ALONE[name]):
+        x = pf.tensor(ends).to(dtype)
+        x.requires_grad = True
+        out = run(x)
+        out.backward(pf.tensor(np.full(ends.shape, 0.75)).to(dtype))
+        values, x_values = out.detach().to("float64").numpy(), x.detach().to("float64").numpy()
+        np.testing.assert_array_equal(values, np.where(ends < 0, 0.0, x_values))
+        np.testing.assert_array_equal(x.grad.to("float64").numpy(), np.where(ends < 0, 0.0, 0.75))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.usefixtures("isa")
+def test_a_closed_relu_keeps_back_what_is_not_finite(bad, dtype):
+    """0 times infinity is NaN: what stands for "nothing passes here" is not multiplied."""
+    one = pf.tensor(np.ones((1, 1), dtype))
+    forms = [
+        fused("relu", dtype),
+        ops.relu,
+        lambda x: ops.mlp(x, one, None, one, None, activation="relu"),
+    ]
+    for run in forms:
+        x = pf.tensor(columns(dtype, [-1.0, 0.0, 2.0]), requires_grad=True)
+        run(x).backward(pf.tensor(np.full((3, 1), bad, dtype)))
+        np.testing.assert_array_equal(x.grad.numpy(), columns(dtype, [0.0, 0.0, bad]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("isa")
+def test_a_gradient_of_zero_passes_no_nan_on(name):
+    values = columns("float32", [np.nan, np.inf, -np.inf, 1.0])
+    for run in (fused(name, "float32"), ALONE[name]):
+        x = pf.tensor(values, requires_grad=True)
+        run(x).backward(pf.tensor(np.zeros_like(values)))
+        np.testing.assert_array_equal(x.grad.numpy(), np.zeros_like(values))
 
 
 def test_an_unknown_name_is_refused_with_the_list():

@@ -54,6 +54,45 @@ def test_weights_times_values_are_the_fused_result(name):
     assert_close((weights.numpy() @ values).transpose(0, 2, 1, 3), by_rows(expected), additions=TK)
 
 
+@pytest.mark.parametrize("low", [-1e9, -1e30, -1e38, float(np.finfo(np.float32).min)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{"causal": True}, {"causal": True, "window": 1}, {"key_lengths": [1]}], ids=str)
+def test_a_mask_lower_than_any_number_of_ours(options, dtype, low):
+    """Where all that a query may see is masked by a finite number, it sees that: there is no lower number than -inf."""
+    rng = np.random.default_rng(0)
+    q, k, v = (pf.tensor(rng.standard_normal((1, 4, 1, 4)).astype(dtype)) for _ in range(3))
+    q.requires_grad = True
+    if "key_lengths" in options:
+        options = {"key_lengths": pf.tensor(options["key_lengths"])}
+    mask = np.zeros((1, 1, 1, 4), dtype)
+    mask[..., 0] = low
+    weights = nn.attention_weights(q, k, mask=pf.tensor(mask), **options)
+    np.testing.assert_array_equal(weights.numpy()[0, 0, 0], [1, 0, 0, 0])
+    out = ops.attention(q, k, v, mask=pf.tensor(mask), **options).numpy()
+    mixed = np.einsum("bhij,bjhd->bihd", weights.numpy(), v.numpy())
+    assert_close(mixed, by_rows(out), additions=4)
+    (weights * weights).sum().backward()
+    assert np.isfinite(q.grad.numpy()).all()
+
+
+def test_scores_of_minus_infinity_alone():
+    """As in ops.attention, a row of them has nothing to attend to."""
+    q, k = pf.full((1, 2, 1, 1), 1e30), pf.full((1, 2, 1, 1), -1e30)
+    weights = nn.attention_weights(q, k, causal=True)
+    np.testing.assert_array_equal(weights.numpy(), np.zeros((1, 1, 2, 2)))
+    np.testing.assert_array_equal(ops.attention(q, k, pf.ones(1, 2, 1, 1), causal=True).numpy(), np.zeros((1, 2, 1, 1)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_keys_that_are_not_seen_may_hold_anything(bad):
+    q, k, _ = tensors()
+    expected = nn.attention_weights(q, k, key_lengths=pf.tensor([4, 7])).numpy()
+    values = k.numpy().copy()
+    values[0, 4:] = bad
+    got = nn.attention_weights(q, pf.tensor(values), key_lengths=pf.tensor([4, 7])).numpy()
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_gradient_of_weights():
     q, k, _ = tensors()
     coefficients = np.random.default_rng(2).standard_normal((B, H, TQ, TK))

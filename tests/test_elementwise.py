@@ -196,6 +196,73 @@ def test_where_shields_from_nan():
     np.testing.assert_array_equal(a.grad.numpy(), [1, 0])
 
 
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_a_branch_that_where_leaves_out_contributes_nothing(dtype, isa):
+    """Its slope may be infinite or NaN: a gradient of 0 stays 0."""
+    _core.set_isa(isa)
+    nan, inf = np.nan, np.inf
+    branches = {
+        "exp": (lambda x: ops.exp(x * 1.0), 1e4),
+        "log": (ops.log, 0.0),
+        "log of minus": (ops.log, -1.0),
+        "sqrt": (ops.sqrt, 0.0),
+        "sqrt of minus": (ops.sqrt, -2.0),
+        "abs": (ops.abs, nan),
+        "sin": (ops.sin, inf),
+        "cos": (ops.cos, inf),
+        "square": (ops.square, inf),
+        "tanh": (ops.tanh, nan),
+        "sigmoid": (ops.sigmoid, nan),
+        "relu": (ops.relu, nan),
+        "silu": (ops.silu, nan),
+        "gelu": (ops.gelu, nan),
+        "gelu tanh": (lambda x: ops.gelu(x, approximate="tanh"), nan),
+        "1 / x": (lambda x: 1.0 / x, 0.0),
+        "x / 0": (lambda x: x / (x * 0.0), 0.0),
+        "times inf": (lambda x: x * ops.exp(x * 1e4), 9.0),
+        "power": (lambda x: x**0.5, 0.0),
+        "power of minus": (lambda x: x**0.5, -1.0),
+        "exponent": (lambda x: ops.power(0.0 * x, x), -1.0),
+        "maximum": (lambda x: ops.maximum(x, nan), 1.0),
+        "minimum": (lambda x: ops.minimum(x, nan), 1.0),
+        "softplus by hand": (lambda x: ops.log(1.0 + ops.exp(x)), 2e4),
+    }
+    for name, (f, edge) in branches.items():
+        x = pf.tensor(np.full(37, edge)).to(dtype)
+        x.requires_grad = True
+        chosen = pf.tensor(np.zeros(37, bool))
+        ops.where(chosen, f(x), x).sum().backward()
+        np.testing.assert_array_equal(x.grad.to("float32").numpy(), np.ones(37), err_msg=name)
+
+
+def test_elu_and_roots_by_where():
+    a = t(95.0, requires_grad=True)
+    elu = ops.where(a < 0.0, ops.exp(a) - 1.0, a)
+    elu.backward()
+    assert (elu.item(), a.grad.item()) == (95.0, 1.0)
+    b = t([-2.0, 0.0, 9.0], requires_grad=True)
+    ops.where(b > 0.0, ops.sqrt(b), 0.0).sum().backward()
+    np.testing.assert_allclose(b.grad.numpy(), [0, 0, 1 / 6], rtol=1e-6)
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_losses_that_where_leaves_out(isa):
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    logits, keep = rng.standard_normal((5, 40)).astype("f"), np.array([True, False, True, False, True])
+    logits[1], logits[3] = np.nan, np.inf
+    x = t(logits, requires_grad=True)
+    losses = ops.cross_entropy(x, pf.tensor([1, 2, 3, 4, 5]), reduction="none")
+    ops.where(pf.tensor(keep), losses, 0.0).sum().backward()
+    assert np.isfinite(x.grad.numpy()).all()
+    assert not x.grad.numpy()[~keep].any()
+    x = t(logits, requires_grad=True)
+    losses = ops.bce_with_logits(x, t(np.zeros((5, 40))), reduction="none")
+    ops.where(pf.tensor(keep[:, None]), losses, 0.0).sum().backward()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
 def test_where_takes_every_dtype():
     cond = t([True, False], np.bool_)
     for dtype in (pf.float64, pf.bfloat16, pf.float16, pf.int64, pf.int32, pf.bool):

@@ -123,10 +123,14 @@ def test_old_files_without_prefix_with_masks_and_head(model, folder):
     np.testing.assert_array_equal(pf.from_pretrained(folder)(IDS).to("cpu").numpy(), model(IDS).to("cpu").numpy())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16", "int64", "bool"])
+@pytest.mark.parametrize("dtype", list(pf.DType.__members__))
 def test_every_dtype_survives(tmp_path, dtype):
-    values = np.array([[1.5, -0.25, 0.0], [3.0, 1e-3, 7.0]], np.float32)
+    values = np.array([[1.5, 0.25, 0.0], [3.0, 1e-3, 250.0]], np.float32)
+    values[0, 1] *= -1 if dtype != "uint8" else 1
+    values[1, 2] /= 2 if dtype == "int8" else 1
     tensor = pf.tensor(values > 1 if dtype == "bool" else values).to(getattr(pf, dtype))
+    formats.save_state(tmp_path / "state", {"x": tensor})
+    assert formats.load_state(tmp_path / "state")["x"].dtype == tensor.dtype
     with formats.atomic_files(tmp_path / "f") as (file,):
         formats.write_safetensors(file, {"x": tensor, "empty": pf.zeros(0, 3)}, {"note": "é"})
     tensors, metadata = formats.read_safetensors(tmp_path / "f")

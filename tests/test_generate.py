@@ -398,7 +398,7 @@ def test_weights_are_packed_only_while_texts_are_in_the_making(fresh_model):
     assert packed_projections(model) == 0
     first.add([1], Sampler(temperature=0))
     assert len(first.step()) == 1
-    first.close()
+    del first
     assert live() == before
 
 

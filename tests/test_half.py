@@ -16,6 +16,7 @@ from tolerance import Exact, assert_close, by_rows, probe
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.nn.module import is_float
 
 # Products of 16-bit matrices have a sum of their own, ops made of several round between them, and what is saved in 16
 # bits for backward is read back rounded. The number is `between` of tolerance.py: how far that moves a result. In
@@ -53,8 +54,7 @@ def run(case, arrays, dtype):
     douts = projections([o.detach().to("float32").numpy() for o in wanted], np.float32)
     seeds = [pf.tensor(rounded(d, "bfloat16")).to(o.dtype) for d, o in zip(douts, wanted, strict=True)]
     _core.backward_many(wanted, seeds)
-    is_float = [str(o.dtype).split(".")[-1] not in ("int64", "int32", "bool") for o in outputs]
-    values = [o.detach().to(held).numpy() if f else o.numpy() for o, f in zip(outputs, is_float, strict=True)]
+    values = [o.detach().to(held).numpy() if is_float(o.dtype) else o.numpy() for o in outputs]
     return values, {k: tensors[k].grad.numpy() for k in case.grads}
 
 

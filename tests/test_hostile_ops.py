@@ -513,7 +513,17 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         out += [p, m, v, ops.dropout(x, 0.3), x * 0.1, 0.3 - x, x / 3.0, ops.exp(x), ops.sin(x), ops.gelu(x)]
         out += [pf.full((2,), 0.1), ops.softmax(x), ops.layer_norm(x), x @ x.T, x.mean(), pf.randn(5)]
         q = x.reshape(1, 4, 4, 10)
-        out += [ops.attention(q, q, q)]
+        out += [
+            ops.attention(q, q, q),
+            ops.rms_norm(x),
+            ops.group_norm(x, 4),
+            ops.cumsum(x, 1),
+            pf.arange(0.0, 1.0, 0.1),
+        ]
+        mean, var = pf.zeros(40), pf.ones(40)
+        for training in (True, False):
+            out += [ops.batch_norm(x, mean, var, training=training, momentum=0.3, eps=1e-3)]
+        out += [mean, var, ops.rope_frequencies(14, scaling=LLAMA3)]
         return [t.numpy().tobytes() for t in out] + [_core.global_norm([x]).item()]
 
     expected = results()

@@ -16,10 +16,11 @@ FLOATS = ("float32", "float64")
 PLAIN = {op for op, sets in TABLES.items() if set(sets) == {"ref"}}
 # The same among the rows of a table that has vector code: {op: rows}.
 PLAIN_ROWS = {
-    "elementwise": [39, 40, 41, 42, 46],  # equal, not_equal, less, less_equal; where
+    "elementwise": [41, 42, 43, 44, 48],  # equal, not_equal, less, less_equal; where
     "global_norm": [1, 2],  # norm, clip: one number
-    "norm_planes": [3, 4],  # deviation, running: a number a channel
-    "reduce": [1, 5, 7, 8],  # sum_tree, extreme_of_parts, scatter, running_sums
+    "norm_planes": [3, 4],  # given, running: a number a channel
+    "reduce": [1, 5, 7, 10],  # sum_tree, extreme_of_parts, scatter, running_bases
+    "retention": [0],  # check: a number a head
 }
 
 

@@ -168,7 +168,8 @@ COMPUTES = {
     r"_normal_density|_interference|_refraction|oscillator": "makes up data to learn from",
     r"train_test_split": "chooses examples of a data set",
     r"CharTokenizer\._encode_piece": "text to numbers",
-    r"(LanguageModel|EncoderDecoder)\.(loss|count_targets)": "prepares targets and lengths, which come as NumPy arrays",
+    r"LanguageModel\._counted": "prepares targets, which come as NumPy arrays",
+    r"EncoderDecoder\.(loss|count_targets)": "prepares targets and lengths, which come as NumPy arrays",
     r"Sampler\.__call__|_highest|_nucleus": "chooses a token: integers and comparisons, sums in float64",
     r"fresh_seed": "a seed of two random numbers",
     r"StateModel\.next_logits": "puts rows back in order",
@@ -176,7 +177,6 @@ COMPUTES = {
     r"LSTM\.\w+|LiquidNetwork\.\w+": "prepares targets and lengths, which come as NumPy arrays",
     r"attention_weights": "which keys a query may see: booleans",
     r"MultiScaleRetention\._parallel": "distances between positions",
-    r"_scaled": "a table of rotary frequencies, once for a model",
     r"picture": "draws",
 }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from tolerance import assert_close, by_rows
 
 import pyformer as pf
-from pyformer import nn
+from pyformer import models, nn
 
 LAYERS = {
     "linear": (lambda: nn.Linear(12, 20), lambda: torch.nn.Linear(12, 20)),
@@ -279,3 +281,14 @@ def test_block_drops_only_in_training():
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [nn.Linear.forward, nn.mlp, nn.MLP, nn.TransformerBlock, models.BertConfig, models.ViTConfig],
+    ids=lambda t: t.__qualname__,
+)
+def test_docstrings_name_every_activation(thing):
+    (line,) = [line for line in thing.__doc__.splitlines() if line.strip().startswith("activation: ")]
+    named = set(re.findall(r'"(\w+)"', line))
+    assert named == set(nn.transformer.ACTIVATIONS)

@@ -24,7 +24,7 @@ def forward(case, arrays):
     tensors = {k: pf.tensor(v, requires_grad=k in case.grads) for k, v in arrays.items()}
     outputs = as_tuple(case.run(pf, **tensors))
     wanted = [o for o in outputs if o.requires_grad]
-    douts = [pf.tensor(d) for d in projections([o.detach().numpy() for o in wanted], "float32")]
+    douts = [pf.tensor(d) for d in projections([o.detach().numpy() for o in wanted])]
 
     def backward():
         _core.backward_many(wanted, douts)

@@ -32,7 +32,7 @@ def run(case, arrays, device):
     for output in outputs:
         assert output.device == pf.device(device), case.id
     wanted = [o for o in outputs if o.requires_grad]
-    douts = projections([o.detach().to("cpu").numpy() for o in wanted], "float32")
+    douts = projections([o.detach().to("cpu").numpy() for o in wanted])
     if case.grads:
         _core.backward_many(wanted, [pf.tensor(d, device=device) for d in douts])
     grads = {k: tensors[k].grad for k in case.grads}

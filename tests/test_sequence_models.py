@@ -12,7 +12,7 @@ import torch_twins
 from tolerance import MODEL_OPS, assert_close, by_rows, probe, same_bits
 
 import pyformer as pf
-from pyformer import tokenizers
+from pyformer import _core, tokenizers
 from pyformer.models import (
     KAN,
     LSTM,
@@ -63,15 +63,13 @@ def torch_parameters(model):
     return {k: torch.tensor(t.numpy(), requires_grad=True) for k, t in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", LANGUAGE)
-def test_logits_loss_and_all_gradients_equal_the_twin(name, dtype):
-    model, twin = make(name, dtype), LANGUAGE[name][2]
+def equals_the_twin(model, name):
+    """Logits, loss and all gradients."""
+    twin = LANGUAGE[name][2]
     ids, targets = batch()
     targets[0, 3:6] = -100
 
     def in_float64():
-        """Logits, loss and all gradients."""
         parameters = {k: p.detach().double().requires_grad_() for k, p in torch_parameters(model).items()}
         logits = twin(parameters, torch.tensor(ids), model.config)
         expected = torch_twins.cross_entropy(logits, torch.tensor(targets))
@@ -91,6 +89,12 @@ def test_logits_loss_and_all_gradients_equal_the_twin(name, dtype):
     loss.backward()
     for (key, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
         assert_close(parameter.grad.numpy(), gradient, key, additions=256)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_logits_loss_and_all_gradients_equal_the_twin(name, dtype):
+    equals_the_twin(make(name, dtype), name)
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -114,6 +118,13 @@ def test_gradient_by_difference_quotient(name):
     assert abs(slope - claimed) <= 1e-7 * (1 + abs(slope))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_parallel_form_of_retnet_equals_the_twin(dtype):
+    model = make("retnet", dtype)
+    model.form = "parallel"
+    equals_the_twin(model, "retnet")
+
+
 @pytest.mark.parametrize("form", ["parallel", "recurrent"])
 def test_retnet_forms_are_equal(form):
     """To 1e-5 in float32, logits and all gradients."""
@@ -126,6 +137,18 @@ def test_retnet_forms_are_equal(form):
         results.append([model(ids).numpy(), *(p.grad.numpy() for p in model.parameters())])
     for one, two in zip(*results, strict=True):
         assert_close(one, by_rows(two), additions=256, ops=MODEL_OPS)
+
+
+def test_token_by_token_a_retnet_has_the_same_bits():
+    """Logits and all gradients."""
+    ids, targets = batch()
+    results = []
+    for form in ("chunked", "recurrent"):
+        model = make("retnet")
+        model.form = form
+        model.loss(ids, targets).backward()
+        results.append([model(ids).numpy(), *(p.grad.numpy() for p in model.parameters())])
+    assert all(same_bits(one, two) for one, two in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
@@ -169,6 +192,37 @@ def test_rows_of_a_ragged_batch_are_as_if_alone(name):
             together[row]
             == model.generate([prompt], 12, 0.8, 9, seed=3 + row, stop=4).numpy()[0].tolist()[: len(together[row])]
         )
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for name in WITH_STATE for dtype in ("float32", "float64")] + [("retnet", "bfloat16")],
+)
+def test_a_cached_text_has_the_bits_of_the_whole(name, dtype, isa):
+    """Whatever the lengths in which it comes, and beside rows that stand elsewhere."""
+    _core.set_isa(isa)
+    model, (ids, _) = make(name).eval().to(dtype), batch(rows=2, tokens=80)
+
+    def bits(x):
+        return x.to("float32").numpy() if dtype == "bfloat16" else x.numpy()
+
+    with pf.no_grad():
+        whole = bits(model(ids))
+        for ends in ((1, 2, 3, 70, 80), (63, 64, 65, 80), (64, 80), tuple(range(5, 81))):
+            cache, start = model.new_cache(2), 0
+            for end in ends:
+                counts = np.array([end - start] * 2)
+                logits = model.next_logits(ids[:, start:end], counts, cache)
+                assert same_bits(bits(logits), whole[:, end - 1]), (ends, end)
+                start = end
+        one, two = model.new_cache(1), model.new_cache(1)
+        model.next_logits(ids[:1, :10], np.array([10]), one)
+        model.next_logits(ids[1:, :67], np.array([67]), two)
+        one.join(two)
+        step = np.stack([ids[0, 10:11], ids[1, 67:68]])
+        logits = bits(model.next_logits(step, np.array([1, 1]), one))
+        assert same_bits(logits, np.stack([whole[0, 10], whole[1, 67]]))
 
 
 @pytest.mark.parametrize("name", WITH_STATE)

@@ -7,7 +7,7 @@ import pytest
 from tolerance import MODEL_OPS, assert_close, by_rows, same_bits
 
 import pyformer as pf
-from pyformer import ops
+from pyformer import _core, ops
 
 GATES = {"lstm": 4, "gru": 3, "cfc": 3}
 
@@ -173,16 +173,125 @@ def test_three_forms_of_retention_are_equal(dtype):
             assert_close(one, by_rows(two), additions=256, ops=MODEL_OPS)
 
 
-def test_retention_in_parts_carries_its_state():
-    q, k, v = retention_inputs(150)
-    decay = pf.tensor(np.full(3, 0.9))
-    whole, last = ops.retention(*(pf.tensor(a) for a in (q, k, v)), decay)
-    state, parts = None, []
-    for rows in (slice(0, 1), slice(1, 70), slice(70, 150)):
-        out, state = ops.retention(*(pf.tensor(a[:, rows]) for a in (q, k, v)), decay, state)
-        parts.append(out.numpy())
-    assert_close(np.concatenate(parts, axis=1), by_rows(whole.numpy()), additions=150, ops=MODEL_OPS)
-    assert_close(state.numpy(), by_rows(last.numpy()), additions=150, ops=MODEL_OPS)
+SPLITS = [(1, 70, 150), (64, 128, 150), (5, 5, 7, 150), tuple(range(1, 151)), (149, 150)]
+
+
+def in_parts(tensors, decay, ends, state=None):
+    parts, start = [], 0
+    for end in ends:
+        out, state = ops.retention(*(t[:, start:end] for t in tensors), decay, state)
+        parts.append(out)
+        start = end
+    return ops.concat(parts, axis=1), state
+
+
+def exact(x):
+    return x.detach().to("float32" if x.dtype in (pf.bfloat16, pf.float16) else x.dtype).numpy()
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("ends", SPLITS, ids=str)
+def test_retention_in_parts_has_the_bits_of_the_whole(ends, dtype, isa):
+    _core.set_isa(isa)
+    tensors = [pf.tensor(a).to(dtype) for a in retention_inputs(150)]
+    decay = pf.tensor(1 - 2.0 ** (-2.0 - np.arange(3))).to(dtype)
+    whole, last = ops.retention(*tensors, decay)
+    out, state = in_parts(tensors, decay, ends)
+    assert out.dtype == whole.dtype == tensors[0].dtype
+    assert same_bits(exact(out), exact(whole))
+    assert same_bits(exact(state), exact(last))
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_a_long_running_sum_errs_by_its_own_rounding(isa):
+    """With decay 1 retention is a running sum: float32 ones would stop at 2^24."""
+    _core.set_isa(isa)
+    one = pf.ones(1, 3, 1, 1)
+    out, state = ops.retention(one, one, one, pf.tensor([1.0]), pf.full((1, 1, 1, 1), 2.0**24))
+    np.testing.assert_array_equal(state.numpy().ravel(), [2**24 + 3])
+    np.testing.assert_array_equal(out.numpy().ravel(), np.float32([2**24, 2**24 + 2, 2**24 + 4]))
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_two_tokens_of_retention_one_by_one(isa):
+    """The smallest call that a walk in chunks got wrong."""
+    _core.set_isa(isa)
+    for seed in range(50):
+        tensors = [pf.tensor(normal(1, 2, 1, 1, seed=seed + i)) for i in range(3)]
+        decay = pf.tensor([0.96875])
+        assert same_bits(in_parts(tensors, decay, (1, 2))[0].numpy(), ops.retention(*tensors, decay)[0].numpy())
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_gradients_of_retention_in_parts_have_the_bits_of_the_whole(isa):
+    _core.set_isa(isa)
+    decay, dout = pf.tensor(np.float32([0.5, 0.9, 1.0])), pf.tensor(normal(2, 150, 3, 12, seed=9))
+    results = []
+    for ends in ((150,), (1, 70, 150), (64, 150)):
+        tensors = [pf.tensor(a, requires_grad=True) for a in retention_inputs(150, "float32")]
+        tensors.append(pf.tensor(normal(2, 3, 8, 12, seed=5), requires_grad=True))
+        out, _ = in_parts(tensors[:3], decay, ends, tensors[3])
+        out.backward(dout)
+        results.append([t.grad.numpy() for t in tensors])
+    for other in results[1:]:
+        assert all(same_bits(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("steps", [3, 70])
+def test_what_is_not_finite_reaches_no_earlier_token(steps, bad, isa):
+    _core.set_isa(isa)
+    decay, at = pf.tensor(np.full(3, 0.9)), steps - 2
+    clean = [pf.tensor(a) for a in retention_inputs(steps)]
+    expected = ops.retention(*clean, decay)[0].numpy()
+    for which in range(3):
+        arrays = [a.numpy().copy() for a in clean]
+        arrays[which][:, at, 1, 3] = bad
+        out = ops.retention(*map(pf.tensor, arrays), decay)[0].numpy()
+        assert same_bits(out[:, :at], expected[:, :at])
+        assert same_bits(out[:, :, [0, 2]], expected[:, :, [0, 2]])
+        assert not np.isfinite(out[:, at, 1]).all()
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_a_gradient_that_is_not_finite_reaches_no_later_token(bad, isa):
+    """dk and dv of a token are sums over later outputs, dq over earlier keys."""
+    _core.set_isa(isa)
+    decay, at = pf.tensor(np.full(3, 0.9)), 20
+
+    def gradients(dout):
+        tensors = [pf.tensor(a, requires_grad=True) for a in retention_inputs(70)]
+        ops.retention(*tensors, decay)[0].backward(pf.tensor(dout))
+        return [t.grad.numpy() for t in tensors]
+
+    dout = normal(2, 70, 3, 12, seed=9, dtype="float64")
+    dq, dk, dv = gradients(dout)
+    dout[:, at, 1, 3] = bad
+    bad_dq, bad_dk, bad_dv = gradients(dout)
+    others = np.arange(70) != at
+    assert same_bits(bad_dq[:, others], dq[:, others])
+    assert same_bits(bad_dk[:, at + 1 :], dk[:, at + 1 :])
+    assert same_bits(bad_dv[:, at + 1 :], dv[:, at + 1 :])
+    assert not np.isfinite(bad_dv[:, at, 1]).all()
+
+
+def test_a_state_of_retention_of_the_wrong_dtype():
+    q, decay = pf.ones(1, 2, 1, 4, dtype=pf.bfloat16), pf.tensor([0.5]).to("bfloat16")
+    out, state = ops.retention(q, q, q, decay)
+    assert out.dtype == pf.bfloat16
+    assert state.dtype == pf.float64
+    for dtype in ("bfloat16", "float32"):
+        start = state.to(dtype).detach()
+        start.requires_grad = True
+        out, state = ops.retention(q, q, q, decay, start)
+        out.sum().backward()
+        assert state.dtype == pf.float64
+        assert start.grad.dtype == pf.float32
+    with pytest.raises(TypeError, match=r"^retention: state must be bfloat16 as q is, got float16"):
+        ops.retention(q, q, q, decay, state.to("float16"))
 
 
 def test_a_token_does_not_see_what_comes_later():

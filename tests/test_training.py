@@ -17,6 +17,7 @@ import pyformer as pf
 from pyformer import _core, data, formats, optim, svg, tokenizers, training
 from pyformer.models import GPT, ConvNet, ConvNetConfig, GPTConfig
 from pyformer.training import CHECKPOINT_NAME, Trainer, TrainingOptions
+from pyformer.training.average import WeightMean
 
 CONTEXT = 8
 OPTIONS = TrainingOptions(
@@ -397,6 +398,18 @@ def test_no_mean_of_weights_with_running_statistics():
     batch = (np.zeros((2, 1, 28, 28), np.float32), np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="average must be 0"):
         training.TaskTrainer(model, lambda step: batch, [batch], TrainingOptions(average=0.5))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_mean_of_16_bit_weights_is_taken_in_float32(dtype):
+    model = pf.nn.Linear(1, 1, bias=False).to(dtype)
+    mean = WeightMean(model, TrainingOptions(steps=400, average=1.0 - 1e-9))
+    for step in range(1, 401):
+        model.load_state_dict({"weight": np.full((1, 1), 1 + (step > 200), np.float32)})
+        mean.take(step)
+    assert model.weight.dtype == getattr(pf, dtype)
+    assert model.weight.item() == 1.5
+    assert mean.checked({"mean": mean.mean, "mean_start": 0}, 400) == mean.mean
 
 
 def test_only_matrices_decay():

@@ -7,12 +7,14 @@ import threading
 
 import numpy as np
 import pytest
-from tolerance import same_bits
+from tolerance import Exact, assert_close, same_bits
 
 import pyformer as pf
 from pyformer import _core, ops, optim
 from pyformer.models import (
     GPT,
+    Autoencoder,
+    AutoencoderConfig,
     BertClassifier,
     BertConfig,
     ConvNet,
@@ -22,7 +24,7 @@ from pyformer.models import (
     GPTConfig,
 )
 from pyformer.training import TaskTrainer, Trainer, TrainingOptions
-from pyformer.training.step import TreeSum, count_targets
+from pyformer.training.step import MicroBatches, TreeSum, apply_sum, count_targets, form_gradients
 
 CONTEXT = 8
 TOKENS = np.frombuffer(b"the quick brown fox jumps over the lazy dog. " * 12, np.uint8).astype(np.int32)
@@ -246,6 +248,7 @@ def test_targets_are_counted():
     floats, ids = np.zeros((3, 4), np.float32), np.array([[1, -100], [2, 3]])
     model = GPT(GPTConfig(8, 4, 1, 1, 4))
     assert count_targets(None, (floats, floats)) == 12
+    assert count_targets(None, (floats,)) == 12
     assert count_targets(None, (ids, ids)) == 3
     assert count_targets(model, (ids, ids)) == 3
     assert count_targets(model, (ids, ids, [2, 1])) == 2
@@ -300,6 +303,46 @@ def test_running_statistics_move_by_the_mean_of_the_micro_batches():
     for name, value in state_of(trainer).items():
         if name in names:
             np.testing.assert_allclose(value, start[name] + (moves[0][name] + moves[1][name]) / 2, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_running_statistics_of_16_bits_move_so_in_any_order(dtype):
+    def batch(number):
+        images, labels = pictures(number)
+        return pf.tensor(images).to(dtype), labels
+
+    def buffers_of(model):
+        return [buffer.to("float32").numpy().copy() for _, buffer in model.named_buffers()]
+
+    def fresh():
+        pf.manual_seed(1)
+        return ConvNet(ConvNetConfig(widths=(4,))).to(dtype).train()
+
+    start, moves, results = buffers_of(fresh()), [], []
+    for number in range(3):
+        model = fresh()
+        model.loss(*batch(number))
+        moves.append([now - then for now, then in zip(buffers_of(model), start, strict=True)])
+    for order in ([0, 1, 2], [2, 0, 1]):
+        model = fresh()
+        micro_batches = MicroBatches(1, 0, [4, 4, 4], order, lambda number, model=model: model.loss(*batch(number)))
+        apply_sum(model, form_gradients(model, micro_batches).total())
+        results.append(buffers_of(model))
+    for then, each, one, two in zip(start, zip(*moves, strict=True), *results, strict=True):
+        assert same_bits(one, two)
+        exact = Exact(then + np.mean(each, axis=0, dtype=np.float64), np.abs(each).sum(axis=0))
+        assert_close(one, exact, additions=3, dtype=dtype)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_of_pictures_alone_is_trained_on(accumulate):
+    pf.manual_seed(0)
+    model = Autoencoder(AutoencoderConfig(image_size=8, code_dim=4, widths=(4,)))
+    x = np.random.default_rng(0).random((4, 1, 8, 8), np.float32)
+    trainer = TaskTrainer(model, lambda number: (x,), [(x,)], options_of(accumulate=accumulate, lr=0.01))
+    before = trainer.evaluate()
+    assert trainer.train()
+    assert trainer.evaluate() < before
 
 
 def test_every_micro_batch_of_every_step_draws_its_own_numbers():

@@ -34,7 +34,7 @@ void bind_attention(py::module_& ops) {
 Args:
     q: (B, Tq, H, D), float.
     k: (B, Tk, Hkv, D), q's dtype; Hkv divides H, so that H / Hkv query heads share a key head.
-    v: (B, Tk, Hkv, D), q's dtype.
+    v: (B, Tk, Hkv, Dv), q's dtype; of any width.
     mask: broadcastable to (B, H, Tq, Tk). Bool: True where a query may attend. Of q's dtype: added to the scores. It
         gets no gradient.
     causal: the query at position p sees the keys j <= p.
@@ -45,7 +45,7 @@ Args:
         stands at the row's last key: the offset is its key length - Tq.
 
 Returns:
-    Tensor (B, Tq, H, D) of q's dtype. A query with nothing to attend to gives zeros and zero gradients.
+    Tensor (B, Tq, H, Dv) of q's dtype. A query with nothing to attend to gives zeros and zero gradients.
 
 Raises:
     ValueError: a shape does not fit, or a length is out of range.
@@ -63,7 +63,9 @@ Example:
     >>> pf.ops.attention(q, k, v, mask=pf.tensor([True, False, True])).reshape(3, 2)
     tensor([[3., 4.],
             [3., 4.],
-            [3., 4.]], dtype=float32))");
+            [3., 4.]], dtype=float32)
+    >>> pf.ops.attention(q, k, v[..., :1], causal=True).reshape(3)
+    tensor([1., 2., 3.], dtype=float32))");
   ops.def(
       "attention_packed",
       [](const Tensor& qkv, const OptionalTensor& mask, bool causal, std::optional<double> scale,

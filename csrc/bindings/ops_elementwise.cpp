@@ -312,6 +312,11 @@ Example:
   ops.def("where", &where_operands, py::arg("cond"), py::arg("a"), py::arg("b"),
           R"(a where cond is True, else b; the three broadcast. What was not chosen gets the gradient 0.
 
+Functions of single elements (exp, log, sqrt, division, powers, activations and the like) pass a gradient of 0 on as 0,
+also where their slope is infinite or NaN: a branch may be computed where it is not chosen. An operation that mixes
+elements (matmul, softmax, a norm) multiplies that 0 with all it mixes; give it numbers that are safe, as in
+`where(ok, f(where(ok, x, 1.0)), 0.0)`.
+
 Args:
     cond: (...), bool.
     a, b: (...), of one dtype; or one of them a number, which takes the other's dtype.
@@ -326,7 +331,11 @@ Raises:
 Example:
     >>> x = pf.tensor([-1.0, 2.0, -3.0])
     >>> pf.ops.where(x > 0, x, 0.0)
-    tensor([0., 2., 0.], dtype=float32))");
+    tensor([0., 2., 0.], dtype=float32)
+    >>> x.requires_grad = True
+    >>> pf.ops.where(x > 0, pf.ops.sqrt(x), 0.0).sum().backward()
+    >>> x.grad
+    tensor([0.        , 0.35355338, 0.        ], dtype=float32))");
 
   ops.def("cast", &cast_to, py::arg("x"), py::arg("dtype"),
           R"(x in another dtype; x itself if it has it already.
@@ -357,7 +366,7 @@ Args:
     approximate: "none" computes Phi by erf; "tanh" takes 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
 
 Returns:
-    Tensor of x's shape and dtype.
+    Tensor of x's shape and dtype; 0 at -inf, where the gradient is 0 too.
 
 Raises:
     ValueError: approximate is neither "none" nor "tanh".

@@ -135,16 +135,20 @@ void bind_sequence(py::module_& ops) {
       py::arg("q"), py::arg("k"), py::arg("v"), py::arg("decay"), py::arg("state") = py::none(), NoGil(),
       R"(out_t = q_t S_t with S_t = decay S_{t-1} + k_t^T v_t for each head: attention without a softmax, from a state.
 
-It is computed in chunks and never holds a (T, T) matrix; chunks and single tokens give the same to rounding.
+It goes from token to token and never holds a (T, T) matrix. What it returns as the state is all that the past leaves:
+a sequence taken in parts of any lengths, each from the state before it, has the bits of the whole. No token sees a
+later one, not even its NaN.
 
 Args:
     q, k: (B, T, H, D), float, of one dtype.
     v: (B, T, H, Dv), q's dtype.
     decay: (H,) in (0, 1], q's dtype. It gets no gradient.
-    state: (B, H, D, Dv), q's dtype, as an earlier call returned it; None for zeros.
+    state: (B, H, D, Dv), float64 as an earlier call returned it, or of q's dtype; None for zeros.
 
 Returns:
-    (out, state): Tensors (B, T, H, Dv) and (B, H, D, Dv) of q's dtype; the state after the last token.
+    (out, state): Tensors (B, T, H, Dv) of q's dtype and (B, H, D, Dv), the state after the last token. The state is
+        float64 for any q, as are all sums on the way: rounded it would not continue as the whole does, and with a
+        decay near 1 it is a long running sum.
 
 Raises:
     ValueError: a shape does not fit, or a decay is not in (0, 1].
@@ -156,7 +160,7 @@ Example:
     >>> q = k = v = pf.ones(1, 3, 1, 1)
     >>> out, state = pf.ops.retention(q, k, v, pf.tensor([0.5]))
     >>> out.reshape(3), state.reshape(1)
-    (tensor([1.  , 1.5 , 1.75], dtype=float32), tensor([1.75], dtype=float32)))");
+    (tensor([1.  , 1.5 , 1.75], dtype=float32), tensor([1.75], dtype=float64)))");
   ops.def(
       "bspline",
       [](const Tensor& x, double low, double high, int64_t intervals, int64_t order) {

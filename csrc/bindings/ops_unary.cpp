@@ -172,7 +172,7 @@ Args:
     x: (...), float.
 
 Returns:
-    Tensor of x's shape and dtype.
+    Tensor of x's shape and dtype; 0 at -inf, where the gradient is 0 too.
 
 Raises:
     TypeError: x is not a float tensor.

@@ -23,6 +23,8 @@ _DTYPES = {
     "BF16": ("bfloat16", np.dtype("<u2")),
     "I64": ("int64", np.dtype("<i8")),
     "I32": ("int32", np.dtype("<i4")),
+    "I8": ("int8", np.dtype("i1")),
+    "U8": ("uint8", np.dtype("u1")),
     "BOOL": ("bool", np.dtype("?")),
 }
 

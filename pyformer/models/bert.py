@@ -34,7 +34,7 @@ class BertConfig(Config):
         num_segments: how many kinds of text may stand side by side.
         dropout: probability.
         layer_norm_epsilon: added to variances.
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
         num_labels: classes of a BertClassifier.
         labels: their names, none by default.
         problem_type: what a BertClassifier answers, in the words of `transformers`: "single_label_classification",

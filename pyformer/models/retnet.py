@@ -1,6 +1,6 @@
 """RetNet: Sun et al. 2023, "Retentive Network: A Successor to Transformer for Large Language Models".
 
-A pre-norm transformer whose attention is retention. It trains in chunks (or all at once), generates from a state.
+A pre-norm transformer whose attention is retention. It generates from a state, with the bits of the whole text at once.
 """
 
 from __future__ import annotations
@@ -70,13 +70,14 @@ class Block(nn.Module):
 
 
 class RetNet(StateModel):
-    """A language model with retention in place of attention: it trains in chunks and generates from a state.
+    """A language model with retention in place of attention: it generates from a state of fixed size.
 
     Freshly initialised from `pf.manual_seed`'s stream, float32.
 
     Args:
         config: a RetNetConfig.
-        form: how retention is computed, "chunked", "parallel" or "recurrent"; all give the same to rounding.
+        form: how retention is computed, "chunked", "recurrent" or "parallel"; the first two give the same bits, the
+            third the same to rounding.
 
     Raises:
         TypeError: config is no RetNetConfig; later, ids are no integers.
@@ -107,7 +108,7 @@ class RetNet(StateModel):
     def advance(
         self, ids: pf.Tensor, states: list[pf.Tensor] | None, positions: pf.Tensor
     ) -> tuple[pf.Tensor, list[pf.Tensor]]:
-        """As `StateModel.advance`; the states are each block's (B, H, D, Dv)."""
+        """As `StateModel.advance`; the states are each block's (B, H, D, Dv), float64."""
         return self._run(ids, states, positions, "chunked")
 
     def _hidden(self, ids: pf.Tensor) -> pf.Tensor:

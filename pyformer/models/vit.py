@@ -31,7 +31,7 @@ class ViTConfig(Config):
         hidden_dim: of the MLPs, 4 embed_dim by default.
         dropout: probability.
         layer_norm_epsilon: added to variances.
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
         labels, problem_type: the names of the classes, and what is answered, as in `BertConfig`.
 
     Raises:

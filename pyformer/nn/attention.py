@@ -9,9 +9,6 @@ import numpy as np
 import pyformer as pf
 from pyformer import ops
 
-# Low enough that its exponential is 0, and finite so that its gradient is no NaN.
-MASKED_SCORE = -1e30
-
 
 def attention_weights(
     q: pf.Tensor,
@@ -58,7 +55,9 @@ def attention_weights(
         scores = scores + mask
         allowed = allowed & (mask.to("cpu").numpy() > -np.inf)
     seen = pf.tensor(np.ascontiguousarray(np.broadcast_to(allowed, scores.shape)), device=q.device)
-    return ops.where(seen, ops.softmax(ops.where(seen, scores, MASKED_SCORE)), 0.0)
+    seen = ops.logical_and(seen, scores != -np.inf)
+    # A row that sees nothing is NaN between the two, which `where` leaves out of values and gradients.
+    return ops.where(seen, ops.softmax(ops.where(seen, scores, -np.inf)), 0.0)
 
 
 def _reach(

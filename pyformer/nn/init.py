@@ -239,7 +239,7 @@ def normal_(tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0) -> pf.Tensor
     """Writes numbers of a normal distribution into a tensor.
 
     Args:
-        tensor: (...), float.
+        tensor: (...), of a float dtype.
         mean, std: of the distribution; std is at least 0.
 
     Returns:
@@ -263,7 +263,7 @@ def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tenso
     """Writes numbers spread evenly over [low, high) into a tensor.
 
     Args:
-        tensor: (...), float.
+        tensor: (...), of a float dtype.
         low, high: the ends.
 
     Returns:
@@ -290,7 +290,7 @@ def trunc_normal_(
     """Writes numbers of a normal distribution into a tensor, each drawn again until it is in [low, high].
 
     Args:
-        tensor: (...), float.
+        tensor: (...), of a float dtype.
         mean, std: of the distribution; std is above 0.
         low, high: the ends; -inf and inf will do.
 
@@ -335,7 +335,7 @@ def xavier_uniform_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     activations.
 
     Args:
-        tensor: (out, in, ...), float; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor.
 
     Returns:
@@ -361,7 +361,7 @@ def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     """normal_ with the standard deviation gain sqrt(2 / (fan in + fan out)).
 
     Args:
-        tensor: (out, in, ...), float; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor.
 
     Returns:
@@ -386,7 +386,7 @@ def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str =
     """uniform_ over +-gain sqrt(3 / fan), which keeps variances level through layers with ReLU.
 
     Args:
-        tensor: (out, in, ...), float; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
 
@@ -413,7 +413,7 @@ def kaiming_normal_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = 
     """normal_ with the standard deviation gain / sqrt(fan), which keeps variances level through layers with ReLU.
 
     Args:
-        tensor: (out, in, ...), float; the fans are in and out, each times the product of what follows.
+        tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
 

@@ -73,13 +73,14 @@ class MultiScaleRetention(Module):
         positions: pf.Tensor | None = None,
         form: str = "chunked",
     ) -> tuple[pf.Tensor, pf.Tensor | None]:
-        """(out (B, T, C), state (B, H, D, Dv) after the last token) of x (B, T, C).
+        """(out (B, T, C), state (B, H, D, Dv), float64, after the last token) of x (B, T, C).
 
         Args:
             state: what an earlier call returned; None starts with zeros.
             positions: integers (T,) or (B, T), where the tokens stand; 0 ... T - 1 by default.
-            form: "chunked" (the op), "parallel" (all scores at once, for sequences without a state before
-                or after) or "recurrent" (token by token). All three compute the same.
+            form: "chunked" (`pf.ops.retention` of all tokens), "recurrent" (of one token after the other, the
+                same bits) or "parallel" (all scores at once, for sequences without a state before or after: the
+                same to rounding, and only where all is finite, as scores of later tokens are multiplied by 0).
 
         Raises:
             ValueError: a shape doesn't fit, `form` is not known, or a state comes with "parallel".
@@ -122,7 +123,7 @@ class MultiScaleRetention(Module):
         distance = np.arange(tokens)[:, None] - np.arange(tokens)
         exponents = pf.tensor(np.maximum(distance, 0).astype(np.float64), device="cpu")
         powers = ops.power(pf.tensor(self.decay[:, None, None], device="cpu"), exponents).numpy()
-        decays = pf.tensor(np.where(distance >= 0, powers, 0.0), dtype=q.dtype, device=q.device)
-        q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
-        scores = ops.matmul(q, k, transpose_b=True) * decays
-        return ops.matmul(scores, v).transpose(0, 2, 1, 3), None
+        decays = pf.tensor(np.where(distance >= 0, powers, 0.0), device=q.device)
+        wide_q, wide_k, wide_v = (x.to(pf.float64).transpose(0, 2, 1, 3) for x in (q, k, v))  # as the op sums
+        scores = ops.matmul(wide_q, wide_k, transpose_b=True) * decays
+        return ops.matmul(scores, wide_v).transpose(0, 2, 1, 3).to(q.dtype), None

@@ -35,7 +35,7 @@ def mlp(
     Args:
         x: (..., C), float.
         up, down: Linear layers (C to F, and F to N).
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
         norm: a LayerNorm or RMSNorm, or None.
         residual: (..., N), x's dtype, or None.
 
@@ -168,7 +168,7 @@ class MLP(Module):
     Args:
         embed_dim: C.
         hidden_dim: 4 C by default.
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
         bias: whether the maps have biases.
         dtype: of the parameters, float32 by default.
 
@@ -215,7 +215,7 @@ class TransformerBlock(Module):
         hidden_dim: of the MLP, 4 C by default.
         causal: position i sees positions up to i only.
         cross_attention: whether there is attention to a context.
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "sigmoid".
         norm: "layer" or "rms".
         norm_first: normalise before each part, not after it.
         eps: of the norms, theirs by default.

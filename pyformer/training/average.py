@@ -7,6 +7,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core
 from pyformer.training.options import TrainingOptions
+from pyformer.training.step import wide
 
 
 class WeightMean:
@@ -31,14 +32,14 @@ class WeightMean:
         weights = list(self.model.parameters())
         with pf.no_grad():
             if count == 1:
-                self.mean = [pf.tensor(p) for p in weights]
+                self.mean = [pf.tensor(wide(p)) for p in weights]
             else:
                 # A checkpoint's mean is on the CPU.
                 self.mean = [mean.to(p.device) for mean, p in zip(self.mean, weights, strict=True)]
-                moved = [mean + (p - mean) * (1.0 / count) for mean, p in zip(self.mean, weights, strict=True)]
+                moved = [mean + (wide(p) - mean) * (1.0 / count) for mean, p in zip(self.mean, weights, strict=True)]
                 _core.copy_(self.mean, moved)
             if step == self.steps:
-                _core.copy_(weights, self.mean)
+                _core.copy_(weights, [m.to(p.dtype) for m, p in zip(self.mean, weights, strict=True)])
 
     def checked(self, state: dict[str, Any], step: int) -> list[pf.Tensor]:
         """The mean in the checkpoint of a step; ValueError if it is not this run's."""
@@ -48,7 +49,7 @@ class WeightMean:
                 f"the mean of its weights began after step {state['mean_start']}, with these options it would after "
                 f"{self.start}: a run whose mean has begun keeps its number of steps"
             )
-        kinds = [(tuple(p.shape), p.dtype) for p in self.model.parameters()] if step > self.start else []
+        kinds = [(tuple(p.shape), wide(p.detach()).dtype) for p in self.model.parameters()] if step > self.start else []
         if [(tuple(p.shape), p.dtype) for p in mean] != kinds:
             raise ValueError(f"expected the mean of the weights after step {self.start} in a checkpoint of step {step}")
         return mean

@@ -16,6 +16,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
+from pyformer.nn.module import is_float
 
 IGNORED = -100
 
@@ -105,7 +106,7 @@ def form_gradients(
     for number in micro_batches.own:
         draw = (micro_batches.seed, micro_batches.step, number)
         loss = _core.micro_batch_streams(*draw, _backward, micro_batches, number)
-        terms: Terms = [*_take_gradients(parameters), loss.detach()]
+        terms: Terms = [*_take_gradients(parameters), wide(loss.detach())]
         if count > 1:
             terms += _moves(buffers, before, 1.0 / count)
         if stopped():
@@ -135,15 +136,22 @@ def _buffers(model: Any) -> list[pf.Tensor]:
 
 
 def _moves(buffers: list[pf.Tensor], before: list[pf.Tensor], factor: float) -> Terms:
-    """How far each float buffer was moved, times `factor`; those buffers go back, so each micro-batch starts alike."""
+    """How far each float buffer was moved, times `factor`, in float32 or wider; those buffers go back, so each
+    micro-batch starts alike."""
     moves: Terms = []
     with pf.no_grad():
         for now, then in zip(buffers, before, strict=True):
-            is_float = now.dtype in (pf.float32, pf.float64)
-            moves.append((now - then) * factor if is_float else None)
-            if is_float:
-                _core.copy_([now], [then])
+            if not is_float(now.dtype):
+                moves.append(None)
+                continue
+            moves.append((wide(now) - wide(then)) * factor)
+            _core.copy_([now], [then])
     return moves
+
+
+def wide(tensor: pf.Tensor) -> pf.Tensor:
+    """A float tensor in float32, or in float64 if it is that: what is added up."""
+    return tensor if tensor.dtype == pf.float64 else tensor.to(pf.float32)
 
 
 def apply_sum(model: Any, terms: Terms) -> float:
@@ -155,7 +163,7 @@ def apply_sum(model: Any, terms: Terms) -> float:
     with pf.no_grad():
         for buffer, move in zip(_buffers(model), moves, strict=False):
             if move is not None:
-                _core.copy_([buffer], [buffer + move])
+                _core.copy_([buffer], [(wide(buffer) + move).to(buffer.dtype)])
     assert loss is not None
     return loss.item()
 
@@ -164,8 +172,7 @@ def count_targets(model: Any, batch: Sequence[np.ndarray]) -> int:
     """How many targets of a batch count in the model's loss.
 
     The model says so if it has a method `count_targets`, which takes the arguments of its loss. Otherwise it is the
-    size of the second array, the targets, without those that are -100 where they are integers; of a batch of one array,
-    the size of that.
+    size of the second array, the targets, or of the only one, without those that are -100 where they are integers.
     """
     own = getattr(model, "count_targets", None)
     if own is not None:

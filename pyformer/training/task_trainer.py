@@ -20,7 +20,7 @@ class TaskTrainer(Trainer):
     Args:
         model: with `loss`, unless one is given. Its method `count_targets`, which takes the arguments of its loss,
             says of how many targets the loss is the mean; without it they are the elements of a batch's second
-            array, except those that are -100 where they are integers.
+            array, or of its only one, except those that are -100 where they are integers.
         batch_of: batch_of(number) gives the arguments of the loss, NumPy arrays. number counts the run's
             micro-batches from 0; the batch must depend on it alone, so that a resumed run sees what a straight one
             would have seen.

@@ -46,13 +46,29 @@ def _torch_attention(causal, scale, window):
 
 
 def _attention(
-    name, b, tq, tk, h, hkv, d, *, causal=False, scale=None, window=None, extra=None, spread=1.0, bench=False
+    name,
+    b,
+    tq,
+    tk,
+    h,
+    hkv,
+    d,
+    *,
+    dv=None,
+    causal=False,
+    scale=None,
+    window=None,
+    extra=None,
+    spread=1.0,
+    bench=False,
 ):
+    dv = d if dv is None else dv
+
     def inputs(rng):
         arrays = {
             "q": rng.standard_normal((b, tq, h, d)) * spread,
             "k": rng.standard_normal((b, tk, hkv, d)),
-            "v": rng.standard_normal((b, tk, hkv, d)),
+            "v": rng.standard_normal((b, tk, hkv, dv)),
         }
         return arrays | (extra(rng) if extra else {})
 
@@ -67,9 +83,9 @@ def _attention(
         run,
         _torch_attention(causal, scale, window),
         grads=("q", "k", "v"),
-        reduction=max(tk, tq * h // hkv, d),
-        flops=4.0 * b * h * pairs * d,
-        bytes=4.0 * b * d * (2 * tq * h + 2 * tk * hkv),
+        reduction=max(tk, tq * h // hkv, d, dv),
+        flops=2.0 * b * h * pairs * (d + dv),
+        bytes=4.0 * b * (d + dv) * (tq * h + tk * hkv),
         bench=bench,
     )
 
@@ -147,6 +163,33 @@ CASES = [
     _causal(300, 300),
     *(_attention(f"width-{d}", 1, 19, 21, 2, 2, d) for d in (1, 3, 8, 17, 31, 33, 64, 80, 128, 257)),
     _attention("cross", 3, 5, 129, 4, 4, 24),
+    *(
+        _attention(f"width-{d}x{dv}", 1, 19, 70, 2, 2, d, dv=dv)
+        for d, dv in ((8, 1), (1, 8), (16, 17), (17, 16), (31, 64), (64, 31), (8, 300), (300, 8))
+    ),
+    _attention("values-wide-causal", 2, 70, 70, 6, 2, 16, dv=40, causal=True),
+    _attention("values-narrow-causal", 2, 70, 70, 6, 2, 40, dv=16, causal=True),
+    _attention("values-wide-window", 1, 150, 150, 2, 1, 16, dv=24, causal=True, window=40),
+    _attention("values-wide-few-rows", 3, 2, 600, 4, 2, 16, dv=33, causal=True),
+    _attention("values-narrow-few-rows", 3, 1, 600, 4, 2, 33, dv=16),
+    _attention("values-wide-boolean-mask", 2, 9, 70, 2, 2, 8, dv=20, extra=_fully_masked),
+    _attention("values-wide-query-chunks", 1, 2100, 40, 4, 2, 8, dv=12),
+    _attention("values-narrow-query-chunks", 1, 2100, 40, 4, 2, 12, dv=8),
+    _attention(
+        "values-wide-added-mask", 2, 9, 70, 2, 2, 8, dv=20, extra=lambda rng: {"mask": rng.standard_normal((2, 9, 70))}
+    ),
+    _attention(
+        "values-wide-cache",
+        3,
+        2,
+        300,
+        4,
+        2,
+        16,
+        dv=48,
+        causal=True,
+        extra=lambda rng: {"key_lengths": np.array([300, 2, 65])},
+    ),
     _attention("grouped", 2, 33, 66, 6, 2, 16, causal=True),
     _attention("one-key-head", 2, 20, 20, 4, 1, 16, causal=True),
     _attention("scale", 1, 9, 9, 1, 1, 16, scale=0.7),

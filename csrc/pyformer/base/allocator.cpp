@@ -30,8 +30,9 @@ constexpr int64_t kAlignment = 64;
 constexpr int64_t kLargeBytes = int64_t(1) << 20;  // larger blocks are cut from mapped ranges
 constexpr int64_t kLargeStep = int64_t(1) << 16;   // and are multiples of this
 constexpr int64_t kHugePage = int64_t(1) << 21;    // ranges are mapped in multiples of this
-// Live and cached memory together may exceed what was ever live at once by a tenth and this. A process that trains
-// GPT-2 124M takes 2,357 MiB so and 2,494 MiB with twice what was live; neither asks the system in later steps.
+// Live and cached memory together may exceed the most that was ever live by a tenth and this many bytes. A process that
+// trains GPT-2 124M takes 2,357 MiB with this limit and 2,494 MiB with a limit of twice the live memory; with neither
+// does it ask the system for memory in later steps.
 constexpr int64_t kCacheShare = 10, kCacheSlack = int64_t(64) << 20;
 constexpr int64_t kMaxBytes = int64_t(1) << 46;  // more than this is refused without looking at the machine
 constexpr int64_t kGuardBytes = 64;
@@ -82,7 +83,7 @@ int64_t cgroup_memory() {
   return static_cast<int64_t>(smallest);
 }
 
-// What the machine can hold at all: memory (or the control group's share of it) plus swap.
+// The most bytes that the machine can hold: its memory, or the control group's limit if that is lower, plus swap.
 int64_t memory_limit() {
   static std::atomic<int64_t> known{0};
   int64_t limit = known.load(std::memory_order_relaxed);
@@ -125,7 +126,7 @@ void* take_from_heap(int64_t bytes) {
 
 // ---- the cache ------------------------------------------------------------------------------------------------
 
-// Stands at the start of a cached block.
+// What the allocator writes at the start of a cached block.
 struct FreeBlock {
   FreeBlock *newer_in_class, *older_in_class;
   FreeBlock *newer, *older;
@@ -133,7 +134,7 @@ struct FreeBlock {
 };
 static_assert(sizeof(FreeBlock) <= kAlignment);
 
-// A list by age through two of FreeBlock's members.
+// A doubly linked list of cached blocks, oldest first, through two members of FreeBlock.
 template <FreeBlock* FreeBlock::* Newer, FreeBlock* FreeBlock::* Older>
 struct AgeList {
   FreeBlock *newest = nullptr, *oldest = nullptr;
@@ -203,7 +204,7 @@ class FreeRanges {
   std::set<std::pair<int64_t, char*>> by_size_;
 };
 
-// No destructor anywhere in here: blocks may still come back while the process exits.
+// Nothing in here has a destructor that runs: blocks may be freed until the process has ended.
 struct State {
   std::mutex mutex;
   AgeList<&FreeBlock::newer_in_class, &FreeBlock::older_in_class> classes[kClasses];
@@ -256,7 +257,7 @@ void trim(int64_t keep) {
                         memory_limit(), ")"));
 }
 
-// Memory that the cache did not have. Trims first, and everything if the system refuses.
+// A block from the system. Trims the cache first; if the system refuses, empties the cache and asks once more.
 void* allocate_fresh(int64_t bytes, void* (*take)(int64_t)) {
   const int64_t limit = memory_limit();
   {

@@ -1,11 +1,13 @@
-// Where Arrays get their memory. Freed memory is kept and handed out again, so a training step after the first few
-// asks the system for nothing (first touch of fresh memory costs more than the arithmetic on it).
+// The memory of Arrays on the CPU. The allocator keeps freed blocks and hands them out again, so after its first few
+// steps training asks the system for no memory (the first write to fresh memory costs more than the arithmetic on it).
 //
-// Up to 1 MiB: classes of multiples of 64 bytes up to 512, then eight per power of two: at most an eighth is wasted.
-// Larger blocks are multiples of 64 KiB, cut from mapped ranges (huge pages advised) of which free neighbours join:
-// what activations held serves gradients and the optimiser's state (with classes alone these took a fifth more memory).
-// Cached plus live memory is held below 1.1 times what was ever live at once (plus 64 MiB).
-// PYFORMER_ALLOCATOR=system: no classes and no cache, every block of its exact size from the C library.
+// Blocks of up to 1 MiB come in size classes: multiples of 64 bytes up to 512 bytes, then eight classes a power of two,
+// which wastes at most an eighth. Larger blocks are multiples of 64 KiB and are cut from mapped ranges, for which huge
+// pages are advised. Free neighbours in a range join, so memory that held activations can hold gradients and the
+// optimiser's state next (with size classes alone these took a fifth more memory). The allocator gives memory back to
+// the system so that cached and live memory together stay below 1.1 times the most that was ever live, plus 64 MiB.
+// With PYFORMER_ALLOCATOR=system there are no classes and no cache: each block comes from the C library in its exact
+// size.
 #pragma once
 #include <cstdint>
 

@@ -14,7 +14,7 @@ namespace pyformer {
 int thread_id() { return static_cast<int>(syscall(SYS_gettid)); }
 int current_cpu() { return sched_getcpu(); }
 
-// Restricts a thread to the CPUs that choose(allowed) leaves, which moves it, and lifts that again.
+// Sets a thread's affinity to choose(allowed), which makes the scheduler move it, then sets it back to `allowed`.
 template <class Choose>
 static void move_thread(int thread, const Choose& choose) {
   cpu_set_t allowed;
@@ -33,8 +33,8 @@ void leave_cpu(int cpu) {
 }
 
 int64_t run_time_ns(int thread) {
-  constexpr unsigned kThreadRunTime =
-      6;  // linux/posix-timers.h: a clock's id is the complement of the thread's, and this
+  // linux/posix-timers.h: the id of a thread's clock is the complement of the thread's id, shifted, and these bits.
+  constexpr unsigned kThreadRunTime = 6;
   const auto clock = static_cast<clockid_t>((~static_cast<unsigned>(thread) << 3) | kThreadRunTime);
   timespec t;
   return clock_gettime(clock, &t) == 0 ? int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec : -1;

@@ -1,22 +1,25 @@
-// Which CPU a thread of ours runs on, where the kernel's choice costs a step dearly. On other systems than Linux, and
-// where the system refuses, nothing happens.
+// Moves threads of the pool between CPUs. The thread pool corrects two choices of Linux's scheduler that make a
+// parallel loop slow while another program is busy:
 //
-// Beside a busy program on two CPUs the kernel tends to put a worker that it wakes on the caller's CPU: there the two
-// take turns, and the program has the other CPU to itself. And it stops one of our threads for milliseconds in the
-// middle of a piece, for which all others soon wait while their CPUs idle. So a worker leaves the caller's CPU, and
-// who waits for a thread that gets no CPU gives it its own.
+// - The scheduler often wakes a worker on the CPU of the thread that woke it, so the two share one CPU while the other
+//   program has a CPU to itself. The worker therefore moves off that CPU (leave_cpu).
+// - The scheduler takes the CPU from a thread for milliseconds in the middle of its piece, and the other threads then
+//   wait for that piece. A thread that waits so moves the stopped thread to its own CPU (move_to_current_cpu).
+//
+// On other systems these functions do nothing; on Linux they do nothing where a call is not permitted.
 #pragma once
 #include <cstdint>
 
 namespace pyformer {
 
-int thread_id();  // the kernel's, of this thread; asked for at each call
+int thread_id();  // Linux's id of this thread; one system call
 int current_cpu();
-// Moves this thread off the CPU, if it is on it and may run elsewhere.
+// Moves this thread to another CPU if it runs on `cpu` and its affinity allows others.
 void leave_cpu(int cpu);
-// The time for which a thread of this process has run, or -1.
+// The CPU time that a thread of this process has used; -1 if it is not known.
 int64_t run_time_ns(int thread);
-// Moves another thread of this process to this thread's CPU, if it may run there; it may move on at once.
+// Moves another thread of this process to the CPU that this thread runs on, if the other's affinity allows it. The
+// scheduler is free to move it again at once.
 void move_to_current_cpu(int thread);
 
 }  // namespace pyformer

@@ -77,21 +77,7 @@ struct Access<Float16> {
   using To = Widening<Float16, Float16*>;
 };
 
-// For loops that only move bytes: get.operator()<T>() for an unsigned T of each dtype's size.
-template <class Entry, class Get>
-constexpr PerDtype<Entry> by_size(const Get& get) {
-  PerDtype<Entry> row = {};
-  for (int d = 0; d < kDTypeCount; ++d) {
-    const int64_t bytes = kDTypes[d].item_bytes;
-    row.entries[d] = bytes == 1   ? get.template operator()<uint8_t>()
-                     : bytes == 2 ? get.template operator()<uint16_t>()
-                     : bytes == 4 ? get.template operator()<uint32_t>()
-                                  : get.template operator()<uint64_t>();
-  }
-  return row;
-}
-
-// Null stays null (false).
+// in<T>(pointer) reads elements, to<T>(pointer) writes them. A null pointer gives one that is false.
 template <class T>
 PF_INLINE typename Access<T>::In in(const void* p) {
   return {static_cast<const T*>(p)};

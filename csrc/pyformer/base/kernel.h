@@ -59,9 +59,9 @@ constexpr int64_t grain_of_rows(int64_t cols) {
   return rows < 1 ? 1 : rows;
 }
 
-// From how many bytes on an output is written past the caches (by non-temporal stores): a line that is stored in a
-// cache is read from memory first. Of what a product reads next that is 8 MiB, as products hide their reads behind
-// arithmetic; of what anything may read next, only what no cache would hold until then.
+// The size in bytes from which an output is written by non-temporal stores, which go past the caches and save the
+// read-for-ownership of each line. An output that a product reads next is written so from 8 MiB on, as products hide
+// their reads behind arithmetic; any other output only where it is too large for a cache to hold it until it is read.
 constexpr int64_t kNontemporalToProducts = int64_t(8) << 20, kNontemporalToAll = int64_t(32) << 20;
 
 }  // namespace pyformer

@@ -215,16 +215,30 @@ PF_INLINE V sigmoid(V x) {
   return select(x < splat<V>(0), z, splat<V>(1)) / (splat<V>(1) + z);
 }
 
-// x sigmoid(x); NaN at -infinity, which is -infinity * 0.
+// From here on e^-|x| is 0: held within this, a factor meets a zero as a number, and an infinity gives the limit.
+template <Real V>
+PF_INLINE V tail() {
+  return splat<V>(Element<V>(10000));
+}
+template <Real V>
+PF_INLINE V below_tail(V x) {  // NaN stays NaN
+  return max(-tail<V>(), x);
+}
+template <Real V>
+PF_INLINE V within_tails(V x) {
+  return max(-tail<V>(), min(tail<V>(), x));
+}
+
+// x sigmoid(x)
 template <Real V>
 PF_INLINE V silu(V x) {
-  return x * sigmoid(x);
+  return below_tail(x) * sigmoid(x);
 }
 // s + x s (1 - s), s = sigmoid(x)
 template <Real V>
 PF_INLINE V silu_derivative(V x) {
   const Sigmoid<V> s(x);
-  return fma(x * s.complement, s.value, s.value);
+  return fma(within_tails(x) * s.complement, s.value, s.value);
 }
 
 // log(1 + e^x) = max(x, 0) + log(1 + z), z = e^-|x|; the log with the error of rounding u = 1 + z put back.
@@ -292,12 +306,11 @@ PF_INLINE V erf(V x) {
 }
 
 // ---- GELU -----------------------------------------------------------------------------------------------------
-// Both forms are NaN at -infinity, which is -infinity * 0.
 
 // x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2
 template <Real V>
 PF_INLINE V gelu_erf(V x) {
-  const V half = splat<V>(Element<V>(0.5)) * x;
+  const V half = splat<V>(Element<V>(0.5)) * below_tail(x);
   return fma(half, erf(x * splat<V>(Element<V>(0.70710678118654752440))), half);
 }
 // Phi(x) + x e^(-x^2/2) / sqrt(2 pi)
@@ -306,7 +319,7 @@ PF_INLINE V gelu_erf_derivative(V x) {
   using T = Element<V>;
   const V half = splat<V>(T(0.5));
   const V phi = fma(half, erf(x * splat<V>(T(0.70710678118654752440))), half);
-  return fma(x * splat<V>(T(0.39894228040143267794)), exp_flush((x * x) * splat<V>(T(-0.5))), phi);
+  return fma(within_tails(x) * splat<V>(T(0.39894228040143267794)), exp_flush((x * x) * splat<V>(T(-0.5))), phi);
 }
 
 // x (1 + tanh(u)) / 2 = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3); the sigmoid keeps the left tail.
@@ -317,7 +330,7 @@ constexpr T kGeluCubic = T(0.044715 * 1.5957691216057307117);
 template <Real V>
 PF_INLINE V gelu_tanh(V x) {
   using T = Element<V>;
-  return x * sigmoid(x * fma(x * x, splat<V>(kGeluCubic<T>), splat<V>(kGelu<T>)));
+  return below_tail(x) * sigmoid(x * fma(x * x, splat<V>(kGeluCubic<T>), splat<V>(kGelu<T>)));
 }
 // The value and s + x s (1 - s) d(2u)/dx, s = sigmoid(2u). Past the bound s (1 - s) is 0 and its factor may overflow;
 // the sigmoid is 0 or 1 there, so the value has the bits of gelu_tanh.
@@ -330,7 +343,7 @@ PF_INLINE void gelu_tanh_with_derivative(V x, V* value, V* derivative) {
   const V u = t * fma(square, splat<V>(kGeluCubic<T>), splat<V>(kGelu<T>));
   const V slope = t * fma(square, splat<V>(T(3) * kGeluCubic<T>), splat<V>(kGelu<T>));
   const Sigmoid<V> s(u);
-  *value = x * sigmoid(u);
+  *value = below_tail(x) * sigmoid(u);
   *derivative = fma(slope * s.complement, s.value, s.value);
 }
 template <Real V>

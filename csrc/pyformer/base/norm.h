@@ -42,6 +42,21 @@ T lanes_largest(const T* x, int64_t n, T origin) {
   return max_lanes(largest);
 }
 
+// sum of (x * scale)^2
+template <class T>
+T sum_squares(const T* x, int64_t n, T scale) {
+  if (__builtin_expect(scale == T(1), 1))
+    return lanes_reduce<T>(n, [&](int64_t i, int64_t part, const Lanes<T>& sum) {
+      const Lanes<T> v = load_lanes(x + i, part);
+      return fma(v, v, sum);
+    });
+  const Lanes<T> scales = Lanes<T>::broadcast(scale);
+  return lanes_reduce<T>(n, [&](int64_t i, int64_t part, const Lanes<T>& sum) {
+    const Lanes<T> v = load_lanes(x + i, part) * scales;
+    return fma(v, v, sum);
+  });
+}
+
 // 1 / sqrt(square) for a norm; NaN where square is infinite, so that such a row does not pass as zeros.
 template <class T>
 PF_INLINE T reciprocal_root(T square) {
@@ -72,15 +87,20 @@ PF_INLINE RowStatistics<T> rms_statistics(T scale, T mean_square, double eps) {
 }
 
 // take(1) or, where that has lost bits, take(scale): largest() says how large the numbers are whose squares are added.
+// If they are all 0 there is no scale by which a mean beside them could not overflow, and nothing is lost.
 template <class T, class Take, class Largest>
 PF_INLINE RowStatistics<T> in_fitting_units(double eps, const Take& take, const Largest& largest) {
   const RowStatistics<T> plain = take(T(1));
   if (__builtin_expect(has_all_bits(plain.square), 1)) return plain;
-  return take(scale_for(max(largest(), T(sqrt(eps)))));
+  const T greatest = largest();
+  return greatest == T(0) ? plain : take(scale_for(max(greatest, T(sqrt(eps)))));
 }
 
+// How much of the formula of NormRow a row needs; what is left out would not change its bits.
+enum class NormForm { rms, centred, scaled };
+
 // x to xhat: V is a scalar, Vec or Lanes.
-template <class V>
+template <class V, NormForm form = NormForm::scaled>
 struct Normalizer {
   V scale, minus_mean, rstd, shift;
   explicit PF_INLINE Normalizer(const NormRow<Element<V>>& row)
@@ -88,15 +108,33 @@ struct Normalizer {
         minus_mean(splat<V>(-row.mean)),
         rstd(splat<V>(row.rstd)),
         shift(splat<V>(row.shift)) {}
-  PF_INLINE V operator()(const V& x) const { return fma(fma(x, scale, minus_mean), rstd, shift); }
+  PF_INLINE V operator()(const V& x) const {
+    if constexpr (form == NormForm::rms)
+      return x * rstd;
+    else if constexpr (form == NormForm::centred)
+      return fma(x + minus_mean, rstd, shift);
+    else
+      return fma(fma(x, scale, minus_mean), rstd, shift);
+  }
   // dx from g, the gradient of xhat, and the means of g and g * xhat over the row.
   PF_INLINE V gradient(const V& g, const V& mean_g, const V& xhat, const V& mean_gx) const {
     return gradient(g - mean_g, xhat, mean_gx);
   }
   // The same where the mean of g does not matter.
   PF_INLINE V gradient(const V& g, const V& xhat, const V& mean_gx) const {
-    return (rstd * fma(-xhat, mean_gx, g)) * scale;
+    const V dx = rstd * fma(-xhat, mean_gx, g);
+    if constexpr (form == NormForm::scaled) return dx * scale;
+    return dx;
   }
 };
+
+// use.operator()<form>() with the form for a row: usual, unless the row is in units.
+template <NormForm usual, class T, class Use>
+PF_INLINE void with_form(const NormRow<T>& row, const Use& use) {
+  if (__builtin_expect(row.scale == T(1), 1))
+    use.template operator()<usual>();
+  else
+    use.template operator()<NormForm::scaled>();
+}
 
 }  // namespace pyformer::PF_ISA

@@ -1,5 +1,5 @@
-// From an op's kernel tables to the kernel to run, and its run: on the CPU cut into tasks for the threads, on a device
-// launched at once.
+// Finds the kernel for a device and a dtype in an op's kernel tables and runs it: on the CPU in tasks that the thread
+// pool shares out, on a device in one launch.
 //
 //   run("layer_norm", &LayerNormTable::forward, x, args);      x: an Array, for its device and dtype
 #pragma once
@@ -122,7 +122,7 @@ void run(const char* op, PerDtype<Program<Args>> Table::* row, Device device, DT
   program(args);
 }
 
-// Where the values are, and of their dtype.
+// For x's device and dtype.
 template <class Row, class Values, class Args>
 void run(const char* op, Row row, const Values& x, const Args& args) {
   run(op, row, x.device(), x.dtype(), args);

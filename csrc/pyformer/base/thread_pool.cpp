@@ -34,7 +34,7 @@ constexpr int kMaxThreads = 1024;
 constexpr int64_t kPollInterval_ns = 50'000'000;
 constexpr int64_t kIdleSpin_ns = 50'000;
 constexpr int64_t kOwnerSpin_ns = 20'000;
-constexpr int64_t kStall_ns = 30'000;  // a thread with work that did not run for so long waits for a CPU
+constexpr int64_t kStall_ns = 30'000;  // a thread that has work but used no CPU time for so long waits for a CPU
 
 // ---- small tools ----------------------------------------------------------------------------------------------
 
@@ -82,7 +82,8 @@ bool spin_until(int64_t limit_ns, const Done& done) {
   return false;
 }
 
-// Waits for done() a little longer; if the thread that it depends on did not run meanwhile, gives it this CPU.
+// Waits for done() for kStall_ns more. If `thread`, which done() depends on, used almost no CPU time meanwhile, moves
+// it to this CPU.
 template <class Done>
 bool wait_or_make_way(int thread, const Done& done) {
   const int64_t before_ns = run_time_ns(thread);
@@ -91,7 +92,8 @@ bool wait_or_make_way(int thread, const Done& done) {
   return done();
 }
 
-// Round to nearest, denormals kept, no traps; gives the caller's mode back.
+// For its lifetime this thread computes in the default floating-point mode: round to nearest, keep denormals, no traps.
+// The destructor restores the mode that the thread had.
 class DefaultFloatMode {
  public:
 #if defined(__x86_64__)
@@ -195,8 +197,9 @@ struct alignas(128) Job {
   std::exception_ptr error;
   int owner_cpu = -1;            // where the owner began
   std::atomic<int> owner_id{0};  // its thread; read by workers outside too
-  // Each thread has a part of the pieces of its own, the same one in all jobs of that size: what it wrote in one loop
-  // it finds in its own caches in the next. Who is done with its part helps with the others'.
+  // The pieces are divided into parts, one a thread. A thread has the same part in all jobs of one size, so it finds
+  // what it wrote in one loop in its own caches in the next. A thread that has finished its part takes pieces of
+  // others.
   struct alignas(64) Part {
     std::atomic<int64_t> next{0};
     int64_t end = 0;
@@ -297,12 +300,12 @@ class Pool {
     open_.fetch_or(bit(index));
     wake(helpers_wanted - spinning_.load());
   }
-  // Workers no longer look at the job. Only its owner, or a worker inside it, may call this.
+  // Takes the job off the list of those that workers look at. Only its owner, or a worker inside it, may call this.
   void withdraw(int index) {
     if (open_.load(std::memory_order_relaxed) & bit(index)) open_.fetch_and(~bit(index));
   }
 
-  // Lets nobody into the job any more and waits for those inside.
+  // Lets no more workers into the job and waits for those that are inside.
   void close(int index) {
     Job& job = jobs_[index];
     job.close();
@@ -315,7 +318,7 @@ class Pool {
     job.sleep_until_empty();
   }
 
-  // Starts workers until there are `wanted`. If another thread is at it, this one goes on with what there is.
+  // Starts workers until there are `wanted`. If another thread is starting workers, returns without waiting for it.
   void grow(int wanted) {
     if (started_.load(std::memory_order_relaxed) >= wanted || refused_.load(std::memory_order_relaxed)) return;
     std::unique_lock lock(start_mutex_, std::try_to_lock);
@@ -334,7 +337,8 @@ class Pool {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  // How many threads work on a job that has pieces for `wanted`: more than there are CPUs only push each other aside.
+  // How many threads work on a job that has pieces for `wanted`: no more than there are CPUs, for which they would
+  // only compete.
   int workforce(int64_t wanted) const { return static_cast<int>(std::min<int64_t>({wanted, num_threads(), cpus_})); }
 
   void thread_count_changed() {
@@ -399,7 +403,7 @@ class Pool {
     const bool found = spin_until(kIdleSpin_ns, wanted) || wait_for_owner(wanted);
     spinning_.fetch_sub(1);
     if (found) return false;
-    // All sequentially consistent: either publish() sees this sleeper or the sleeper sees the job.
+    // These operations are sequentially consistent, so either publish() sees this sleeper or the sleeper sees the job.
     const uint32_t seen = wake_.load();
     sleeping_.fetch_add(1);
     if (open_.load() == 0 && !surplus(worker)) sleep_while(wake_, seen);
@@ -407,7 +411,7 @@ class Pool {
     return true;
   }
 
-  // An owner that others wait for, at the last piece of its job, may itself wait for a CPU.
+  // The owner of a job may be waiting for a CPU in the middle of its last piece: gives it this thread's.
   template <class Wanted>
   bool wait_for_owner(const Wanted& wanted) {
     const uint64_t taken = taken_.load(std::memory_order_acquire);

@@ -7,7 +7,7 @@
 
 namespace pyformer {
 
-// Empty again: another thread_local's destructor may still come for it.
+// Leaves the block empty, not dangling: the destructor of another thread_local may still reserve memory in it.
 ThreadBlock::~ThreadBlock() {
   free(data_);
   data_ = nullptr;

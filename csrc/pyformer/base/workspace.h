@@ -1,11 +1,11 @@
-// Memory for intermediate results. What a thread needs for one piece of work comes out of a block that stays with the
-// thread: memory that two threads use in turn travels between their caches line by line.
+// Memory for intermediate results. Each thread keeps a block of its own from one task to the next: if two threads used
+// the same memory in turn, every line of it would move from one's cache to the other's.
 #pragma once
 #include <cstdint>
 
 namespace pyformer {
 
-// A block that one thread keeps, to be declared thread_local. memory_stats() and empty_cache() know nothing of it.
+// A block that one thread keeps; declare it thread_local. memory_stats() does not count it, empty_cache() keeps it.
 class ThreadBlock {
  public:
   static constexpr int64_t kMaxBytes = int64_t(2) << 20;  // more is not kept

@@ -15,8 +15,8 @@ PF_INLINE void store_vec(Vec<T> v, T* p, int64_t n) {
   n == Vec<T>::width ? v.store(p) : v.store_partial(p, n);
 }
 
-// Asks for what a later row's first pass will read, from within a pass that computes: memory would rest meanwhile.
-// p may lie outside of any array.
+// Prefetches elements that the first pass over a later row will read. Called from a pass that computes, during which
+// memory is idle. p may lie outside of any array.
 template <class T>
 PF_INLINE void prefetch_lanes(const T* p) {
   constexpr int64_t kLine = 64;

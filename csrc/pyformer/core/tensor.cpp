@@ -46,7 +46,7 @@ class Node {
   std::atomic<bool> consumed{false};
 };
 
-// A long chain must not be destroyed by recursion: each node hands its inputs to a list instead.
+// Destroys a chain of nodes without recursion, which would overflow the stack: each node hands its inputs to a list.
 Node::~Node() {
   std::vector<std::shared_ptr<Node>> pending;
   const auto take_inputs = [&pending](Node& node) {

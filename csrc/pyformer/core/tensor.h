@@ -92,7 +92,8 @@ class GradMode {  // sets it for a scope
   bool previous_;
 };
 
-// True if an op on these inputs must be recorded. It runs in every op: references, so that nothing is counted.
+// True if an op on these inputs must be recorded. It runs in every op, so it takes references: copies of Tensors would
+// change their reference counts.
 using TensorReferences = std::initializer_list<std::reference_wrapper<const Tensor>>;
 bool needs_recording(TensorReferences inputs);
 

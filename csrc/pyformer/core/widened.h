@@ -1,4 +1,5 @@
-// For programs of the host: 16-bit floats as float32, in memory of a scope. Other types stay where they are.
+// 16-bit floats copied to float32 for programs on the CPU; the copy lives as long as its scope. Arrays of other types
+// are used in place.
 #pragma once
 #include <optional>
 
@@ -29,7 +30,7 @@ class Widened {
   std::optional<Workspace> memory_;
 };
 
-// Memory for results, which round() brings to where they belong.
+// Memory for float32 results; round() writes them, rounded, to their 16-bit array.
 class RoundedOnce {
  public:
   RoundedOnce(void* data, int64_t count, DType dtype) : data_(data), count_(count), dtype_(dtype) {

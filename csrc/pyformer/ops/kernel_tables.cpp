@@ -81,7 +81,6 @@ const std::vector<KernelTableRow>& kernel_tables() {
       row<PoolTable>(),
       row<RandomTable>(),
       row<ReduceTable>(),
-      row<RetentionPartsTable>(),
       row<RetentionTable>(),
       row<RmsNormTable>(),
       row<RopeTable>(),

@@ -1,4 +1,4 @@
-// What the tape and all ops need below any op, on whichever device: filling, adding gradients, conversions, copies,
+// The arithmetic that the tape and all ops are built on, on any device: filling, adding gradients, conversions, copies,
 // sums of partial sums, checks of ids.
 #pragma once
 #include "pyformer/core/array.h"

@@ -21,7 +21,7 @@ static void backward(const ActivationBackward& a, int64_t begin, int64_t end) {
   const T* x = static_cast<const T*>(a.x) + begin;
   with_activation(a.activation, [&]<class F>() {
     write_row(static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal, [&](int64_t i, int64_t n) {
-      return activations::gradient<F>(load_vec(dout + i, n), load_vec(x + i, n));
+      return times_slope(load_vec(dout + i, n), F::derivative(load_vec(x + i, n)));
     });
   });
   if (a.nontemporal) nontemporal_fence();

@@ -98,14 +98,17 @@ struct Tanh {
     return PF_ISA::tanh(x);
   }
   template <class V>
-  static PF_INLINE V derivative(V x) {
-    const V out = value(x);
+  static PF_INLINE V slope_at(V out) {
     return splat<V>(1) - out * out;
+  }
+  template <class V>
+  static PF_INLINE V derivative(V x) {
+    return slope_at(value(x));
   }
   template <class V>
   static PF_INLINE void both(V x, V* out, V* derivative) {
     *out = value(x);
-    *derivative = splat<V>(1) - *out * *out;
+    *derivative = slope_at(*out);
   }
 };
 
@@ -117,14 +120,17 @@ struct Sigmoid {
     return sigmoid(x);
   }
   template <class V>
-  static PF_INLINE V derivative(V x) {
-    const V out = value(x);
+  static PF_INLINE V slope_at(V out) {
     return out * (splat<V>(1) - out);
+  }
+  template <class V>
+  static PF_INLINE V derivative(V x) {
+    return slope_at(value(x));
   }
   template <class V>
   static PF_INLINE void both(V x, V* out, V* derivative) {
     *out = value(x);
-    *derivative = *out * (splat<V>(1) - *out);
+    *derivative = slope_at(*out);
   }
 };
 
@@ -144,18 +150,18 @@ struct List {
 using All = List<None, Gelu, GeluTanh, Relu, Silu, Tanh, Sigmoid>;
 static_assert(All::is_in_order(), "enum Activation has the list's order");
 
-// dout times A's derivative. Where relu gives 0 so is the gradient, infinite or NaN as dout may be.
-template <class A, class V>
-static PF_INLINE V gradient(V dout, V x) {
-  if constexpr (A::id == Activation::relu)
-    return select(x <= splat<V>(0), splat<V>(0), dout);
-  else
-    return dout * A::derivative(x);
-}
-
 }  // namespace pyformer::PF_ISA::activations
 
 namespace pyformer::PF_ISA {
+
+// A gradient times a slope. A zero on either side is not multiplied, as it stands for "nothing passes here": a closed
+// ReLU keeps back an infinite gradient, and a gradient of 0, such as where() gives to what it did not choose, stays 0
+// whatever the slope.
+template <Real V>
+PF_INLINE V times_slope(V gradient, V slope) {
+  const V zero = splat<V>(0);
+  return select(mask_or(gradient == zero, slope == zero), zero, gradient * slope);
+}
 
 // Calls f.operator()<A>() with the struct of an activation.
 template <class F>

@@ -1,4 +1,4 @@
-// Activations element by element, plain loops: out = f(x), dx = dout * f'(x). The functions are
+// Activations element by element, plain loops: out = f(x), dx = times_slope(dout, f'(x)). The functions are
 // activation_functions.h's.
 #include "pyformer/base/element.h"
 #include "pyformer/ops/activation/activation_functions.h"
@@ -17,11 +17,11 @@ static void forward(const ActivationForward& a, int64_t begin, int64_t end) {
 
 template <class T>
 static void backward(const ActivationBackward& a, int64_t begin, int64_t end) {
+  using A = Accumulator<T>;
   const auto dout = in<T>(a.dout), x = in<T>(a.x);
   const auto dx = to<T>(a.dx);
   with_activation(a.activation, [&]<class F>() {
-    for (int64_t i = begin; i < end; ++i)
-      dx[i] = activations::gradient<F>(Accumulator<T>(dout[i]), Accumulator<T>(x[i]));
+    for (int64_t i = begin; i < end; ++i) dx[i] = times_slope(A(dout[i]), F::derivative(A(x[i])));
   });
 }
 

@@ -17,7 +17,7 @@ struct Heads {
 };
 
 struct Operands {
-  int64_t batch, heads, key_heads, queries, keys, head_dim;
+  int64_t batch, heads, key_heads, queries, keys, head_dim, value_dim;
   Array like;  // of their dtype and device
   Heads q, k, v;
 };
@@ -46,8 +46,8 @@ static Operands check_separate(const Array& q, const Array& k, const Array& v) {
   check("q", q);
   check("k", k);
   check("v", v);
-  const Operands o = {q.dim(0), q.dim(2), k.dim(2),    q.dim(1),    k.dim(1),
-                      q.dim(3), q,        heads_of(q), heads_of(k), heads_of(v)};
+  const Operands o = {q.dim(0), q.dim(2), k.dim(2),    q.dim(1),    k.dim(1),   q.dim(3),
+                      v.dim(3), q,        heads_of(q), heads_of(k), heads_of(v)};
   if (o.heads == 0 || o.head_dim == 0)
     throw ValueError(cat("attention: q must be (B, Tq, H, D) with H and D at least 1, got ", q.shape().str()));
   if (o.key_heads == 0 || o.heads % o.key_heads)
@@ -55,8 +55,10 @@ static Operands check_separate(const Array& q, const Array& k, const Array& v) {
   const Shape expected = {o.batch, o.keys, o.key_heads, o.head_dim};
   if (!(k.shape() == expected))
     throw ValueError(cat("attention: k must be (B, Tk, Hkv, D) = ", expected.str(), ", got ", k.shape().str()));
-  if (!(v.shape() == expected))
-    throw ValueError(cat("attention: v must be (B, Tk, Hkv, D) = ", expected.str(), " as k is, got ", v.shape().str()));
+  const Shape values = {o.batch, o.keys, o.key_heads, o.value_dim};
+  if (!(v.shape() == values) || o.value_dim == 0)
+    throw ValueError(cat("attention: v must be (B, Tk, Hkv, Dv) = ", values.str(), ", Dv at least 1, as k is ",
+                         k.shape().str(), ", got ", v.shape().str()));
   return o;
 }
 
@@ -68,6 +70,7 @@ static Operands check_packed(const Array& qkv) {
           qkv.dim(3),
           qkv.dim(1),
           qkv.dim(1),
+          qkv.dim(4),
           qkv.dim(4),
           qkv,
           heads_of_packed(qkv, 0),
@@ -124,7 +127,7 @@ static AttentionOptions checked(const Operands& o, AttentionOptions options) {
 static AttentionInput kernel_input(const Operands& o, const AttentionOptions& options) {
   AttentionInput in = {};
   in.batch = o.batch, in.heads = o.heads, in.key_heads = o.key_heads;
-  in.queries = o.queries, in.keys = o.keys, in.head_dim = o.head_dim;
+  in.queries = o.queries, in.keys = o.keys, in.head_dim = o.head_dim, in.value_dim = o.value_dim;
   in_default_float_mode([&] { in.scale = options.scale ? *options.scale : 1 / std::sqrt(double(o.head_dim)); });
   in.causal = options.causal;
   in.window = options.window ? *options.window : 0;
@@ -150,7 +153,7 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
 
 static AttentionResult run_forward(const Operands& o, const AttentionOptions& options) {
   const DType statistics = accumulator(o.like.dtype());
-  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.head_dim}),
+  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.value_dim}),
                              o.like.like({o.batch, o.heads, o.queries}, statistics),
                              o.like.like({o.batch, o.heads, o.queries}, statistics)};
   const Heads out = heads_of(r.out);

@@ -1,6 +1,6 @@
 // attention: softmax(q k^T * scale + mask) v for each head, never holding a (Tq, Tk) matrix (Dao et al. 2022).
 //
-// q (B, Tq, H, D); k, v (B, Tk, Hkv, D) with H = Hkv * group: query head h uses key head h / group.
+// q (B, Tq, H, D); k (B, Tk, Hkv, D), v (B, Tk, Hkv, Dv) with H = Hkv * group: query head h uses key head h / group.
 // Keys of batch row b end at key_lengths[b]; its query i stands at position p = query_offset[b] + i. causal: j <= p.
 // window w: p - w < j <= p. A row with nothing to attend to gives zeros and zero gradients. What is not attended takes
 // no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
@@ -23,7 +23,7 @@ struct AttentionOptions {
 };
 
 struct AttentionResult {
-  Array out;               // (B, Tq, H, D)
+  Array out;               // (B, Tq, H, Dv)
   Array row_max, row_sum;  // (B, H, Tq)
 };
 AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options);

@@ -26,9 +26,9 @@ struct ForwardTask {
   const AttentionInput& in;
   int64_t b, first_head, heads, head_rows, rows;  // rows = heads * head_rows
   KeyRange keys;                                  // what any of them attends to in this task
-  T *q, *k, *v, *p;                               // (rows, D), (D, 64), (64, D), (64, 64)
-  T *o, *m, *l;                                   // of the key range: (rows, D), (rows,), (rows, 16)
-  T *total, *total_m, *total_l;                   // of the ranges so far: (rows, D), (rows,), (rows,)
+  T *q, *k, *v, *p;                               // (rows, D), (D, 64), (64, Dv), (64, 64)
+  T *o, *m, *l;                                   // of the key range: (rows, Dv), (rows,), (rows, 16)
+  T *total, *total_m, *total_l;                   // of the ranges so far: (rows, Dv), (rows,), (rows,)
   Row row[kAttentionRowBlock];
 
   bool few() const { return head_rows <= kAttentionFewRows; }  // then k and v are read in place
@@ -74,7 +74,7 @@ template <class T>
 static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int64_t block, const T* v,
                           int64_t v_stride) {
   const AttentionInput& in = task.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  const int64_t D = in.head_dim, D_padded = padded<T>(D), Dv_padded = padded<T>(in.value_dim);
   const bool masked = in.mask_allowed || in.mask_added;
   uint64_t allow[kStripRows], any = 0;
   int64_t mask_row[kStripRows];
@@ -113,7 +113,7 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
   }
   for (int64_t i = 0; i < n; ++i)
     if (allow[i]) exponentiate(task.p + i * kBlock, columns[i], base[i], alpha[i], task.l + (r + i) * kLanes);
-  weighted_sums<T, false>(n, task.p, allow, v, v_stride, {task.o + r * D_padded, D_padded, alpha});
+  weighted_sums<T, false>(n, task.p, allow, v, v_stride, {task.o + r * Dv_padded, Dv_padded, alpha});
 }
 
 // What a block's keys add to the rows of the task's h-th key head, if those are few.
@@ -124,27 +124,28 @@ static void forward_block_of_few(const ForwardTask<T>& task, int64_t h, int64_t 
                                                             scores_in_place<T, 3>, scores_in_place<T, 4>};
   const AttentionInput& in = task.in;
   const int64_t D = in.head_dim, D_padded = padded<T>(D), first = h * task.head_rows;
-  const bool whole = D == D_padded;
+  const int64_t Dv = in.value_dim, Dv_padded = padded<T>(Dv);
+  const bool whole = Dv == Dv_padded;
   scores_of[task.head_rows - 1](task.q + first * D_padded, D_padded, k, in.k_strides.token, n, D, task.p);
-  if (!whole) copy_rows(v, in.v_strides.token, n, D, task.v);
-  forward_strip(task, first, task.head_rows, block, whole ? v : task.v, whole ? in.v_strides.token : D_padded);
+  if (!whole) copy_rows(v, in.v_strides.token, n, Dv, task.v);
+  forward_strip(task, first, task.head_rows, block, whole ? v : task.v, whole ? in.v_strides.token : Dv_padded);
 }
 
 // The same for many rows. The next block is fetched between strips of rows.
 template <class T>
 static void forward_block(const ForwardTask<T>& task, int64_t h, int64_t block, const T* k, const T* v, int64_t n) {
   const AttentionInput& in = task.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D), first = h * task.head_rows;
+  const int64_t D = in.head_dim, Dv = in.value_dim, first = h * task.head_rows;
   const int64_t next = least(kBlock, task.keys.end - block * kBlock - n);
   const int64_t k_stride = in.k_strides.token, v_stride = in.v_strides.token;
   copy_transposed(k, k_stride, n, D, task.k);
-  copy_rows(v, v_stride, n, D, task.v);
+  copy_rows(v, v_stride, n, Dv, task.v);
   for (int64_t r = 0; r < task.head_rows; r += kStripRows) {
     const int64_t rows = least(kStripRows, task.head_rows - r);
     const int64_t from = next * r / task.head_rows, to = next * (r + rows) / task.head_rows;
     prefetch_rows(k + (n + from) * k_stride, k_stride, to - from, D);
-    prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, D);
-    forward_strip(task, first + r, rows, block, task.v, D_padded);
+    prefetch_rows(v + (n + from) * v_stride, v_stride, to - from, Dv);
+    forward_strip(task, first + r, rows, block, task.v, padded<T>(Dv));
   }
 }
 
@@ -157,7 +158,7 @@ static void forward_heads(const ForwardTask<T>& task, int64_t block) {
   const T* v = at<T>(in.v, in.v_strides, task.b, key, task.first_head);
   if (task.heads > 1) {
     touch_rows(k, in.k_strides.token, n, task.heads * in.head_dim);
-    touch_rows(v, in.v_strides.token, n, task.heads * in.head_dim);
+    touch_rows(v, in.v_strides.token, n, task.heads * in.value_dim);
   }
   for (int64_t h = 0; h < task.heads; ++h) {
     const T *k_head = k + h * in.k_strides.head, *v_head = v + h * in.v_strides.head;
@@ -188,8 +189,8 @@ static void start_rows(ForwardTask<T>& task) {
 
 template <class T>
 static void start_range(ForwardTask<T>& task) {
-  const int64_t D_padded = padded<T>(task.in.head_dim);
-  for (int64_t e = 0; e < task.rows * D_padded; ++e) task.o[e] = T(0);
+  const int64_t Dv_padded = padded<T>(task.in.value_dim);
+  for (int64_t e = 0; e < task.rows * Dv_padded; ++e) task.o[e] = T(0);
   for (int64_t e = 0; e < task.rows * kLanes; ++e) task.l[e] = T(0);
   for (int64_t r = 0; r < task.rows; ++r) task.m[r] = -kInfinity<T>;
 }
@@ -198,7 +199,7 @@ static void start_range(ForwardTask<T>& task) {
 template <class T>
 static void end_range(ForwardTask<T>& task) {
   constexpr int64_t W = Vec<T>::width;
-  const int64_t D_padded = padded<T>(task.in.head_dim);
+  const int64_t Dv_padded = padded<T>(task.in.value_dim);
   for (int64_t first = 0; first < task.rows; first += W) {
     const int64_t n = least(W, task.rows - first);
     const Rebase<Vec<T>> rebase(Vec<T>::load_partial(task.m + first, n), Vec<T>::load_partial(task.total_m + first, n));
@@ -208,13 +209,13 @@ static void end_range(ForwardTask<T>& task) {
       const int64_t r = first + i;
       const T l = total_of_lanes(Lanes<T>::load(task.l + r * kLanes));
       if (l == T(0)) continue;
-      const T* o = task.o + r * D_padded;
-      T* total = task.total + r * D_padded;
+      const T* o = task.o + r * Dv_padded;
+      T* total = task.total + r * Dv_padded;
       const bool is_first = task.total_l[r] == T(0);
       if (is_first)
-        copy_row(o, D_padded, T(1), total);
+        copy_row(o, Dv_padded, T(1), total);
       else
-        join_sums(o, alpha[i], beta[i], D_padded, total);
+        join_sums(o, alpha[i], beta[i], Dv_padded, total);
       task.total_m[r] = is_first ? task.m[r] : raised[i];
       task.total_l[r] = is_first ? l : fma(task.total_l[r], alpha[i], l * beta[i]);
     }
@@ -227,11 +228,11 @@ static int64_t row_number(const AttentionInput& in, int64_t b, const Row& row) {
 
 template <class T>
 static void store_result(const AttentionForward& a, const ForwardTask<T>& task) {
-  const int64_t D = a.in.head_dim;
+  const int64_t Dv = a.in.value_dim;
   const auto out = [&](int64_t r) { return at<T>(a.out, a.out_strides, task.b, task.row[r].query, task.row[r].head); };
   for (int64_t r = 0; r < task.rows; ++r) {
-    if (r + kRowsAhead < task.rows) fetch_row_to_write(out(r + kRowsAhead), D);
-    divide_row(task.total + r * padded<T>(D), task.total_l[r], D, out(r));
+    if (r + kRowsAhead < task.rows) fetch_row_to_write(out(r + kRowsAhead), Dv);
+    divide_row(task.total + r * padded<T>(Dv), task.total_l[r], Dv, out(r));
     const int64_t row = row_number(a.in, task.b, task.row[r]);
     static_cast<T*>(a.row_max)[row] = task.total_m[r];
     static_cast<T*>(a.row_sum)[row] = task.total_l[r];
@@ -240,17 +241,17 @@ static void store_result(const AttentionForward& a, const ForwardTask<T>& task) 
 
 template <class T>
 static T* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
-  return static_cast<T*>(a.partial) + (row * a.task_ranges + range) * (a.in.head_dim + 2);
+  return static_cast<T*>(a.partial) + (row * a.task_ranges + range) * (a.in.value_dim + 2);
 }
 
 template <class T>
 static void store_partial(const AttentionForward& a, const ForwardTask<T>& task, int64_t range) {
-  const int64_t D = a.in.head_dim;
+  const int64_t Dv = a.in.value_dim;
   for (int64_t r = 0; r < task.rows; ++r) {
     T* partial = partial_of<T>(a, row_number(a.in, task.b, task.row[r]), range);
-    if (task.total_l[r] != T(0)) store_rows(task.total + r * padded<T>(D), 1, D, T(1), partial, D);
-    partial[D] = task.total_m[r];
-    partial[D + 1] = task.total_l[r];
+    if (task.total_l[r] != T(0)) store_rows(task.total + r * padded<T>(Dv), 1, Dv, T(1), partial, Dv);
+    partial[Dv] = task.total_m[r];
+    partial[Dv + 1] = task.total_l[r];
   }
 }
 
@@ -279,7 +280,8 @@ static void forward_task(ForwardTask<T>& task, int64_t only) {
 template <class T>
 static void place_in_workspace(const AttentionForward& a, ForwardTask<T>& task) {
   const AttentionInput& in = a.in;
-  const int64_t D_padded = padded<T>(in.head_dim), all_rows = in.queries * (in.heads / in.key_heads);
+  const int64_t D_padded = padded<T>(in.head_dim), Dv_padded = padded<T>(in.value_dim);
+  const int64_t all_rows = in.queries * (in.heads / in.key_heads);
   const int64_t capacity = least(kAttentionRowBlock, all_rows * a.task_heads);
   T* space = static_cast<T*>(a.workspace);
   const auto take = [&](int64_t elements) {
@@ -287,8 +289,8 @@ static void place_in_workspace(const AttentionForward& a, ForwardTask<T>& task) 
     space += elements;
     return part;
   };
-  task.k = take(kBlock * D_padded), task.v = take(kBlock * D_padded), task.p = take(kBlock * kBlock);
-  task.q = take(capacity * D_padded), task.o = take(capacity * D_padded), task.total = take(capacity * D_padded);
+  task.k = take(kBlock * D_padded), task.v = take(kBlock * Dv_padded), task.p = take(kBlock * kBlock);
+  task.q = take(capacity * D_padded), task.o = take(capacity * Dv_padded), task.total = take(capacity * Dv_padded);
   task.l = take(capacity * kLanes), task.m = take(capacity);
   task.total_l = take(capacity), task.total_m = take(capacity);
 }
@@ -319,7 +321,7 @@ static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
 template <class T>
 static void join(const AttentionForward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim;
+  const int64_t D = in.value_dim;
   for (int64_t row = begin; row < end; ++row) {
     T* total = partial_of<T>(a, row, 0);  // the sums so far, m and l behind them
     for (int64_t range = 1; range < a.task_ranges; ++range) {
@@ -383,7 +385,7 @@ template <class T>
 static void prepare_rows(BackwardTask<T>& task) {
   const AttentionBackward& a = task.a;
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D);
+  const int64_t D = in.head_dim, D_padded = padded<T>(D), Dv = in.value_dim, Dv_padded = padded<T>(Dv);
   for (int64_t i = task.start; i < task.stop; ++i) {
     const int64_t r = i - task.start, row = (task.b * in.heads + task.head) * in.queries + i;
     const T m = static_cast<const T*>(a.row_max)[row], l = static_cast<const T*>(a.row_sum)[row];
@@ -392,14 +394,14 @@ static void prepare_rows(BackwardTask<T>& task) {
     const T* out = at<T>(a.out, a.out_strides, task.b, i, task.head);
     if (i + kRowsAhead < task.stop) {
       fetch_row(q + kRowsAhead * in.q_strides.token, D);
-      fetch_row(dout + kRowsAhead * a.dout_strides.token, D);
-      fetch_row(out + kRowsAhead * a.out_strides.token, D);
+      fetch_row(dout + kRowsAhead * a.dout_strides.token, Dv);
+      fetch_row(out + kRowsAhead * a.out_strides.token, Dv);
     }
     task.base[r] = m == -kInfinity<T> ? T(0) : m;
     task.inverse[r] = l == T(0) ? T(0) : T(1) / l;  // 0: the row takes no part
     copy_row(q, D, T(in.scale), task.q + r * D_padded);
-    copy_row(dout, D, task.inverse[r], task.dout + r * D_padded);
-    task.delta[r] = row_dot_lanes(task.dout + r * D_padded, out, D);
+    copy_row(dout, Dv, task.inverse[r], task.dout + r * Dv_padded);
+    task.delta[r] = row_dot_lanes(task.dout + r * Dv_padded, out, Dv);
     for (int64_t d = 0; d < D_padded; ++d) task.dq[r * D_padded + d] = T(0);
     KeyRange& range = task.block_range[r / kBlock];
     if (r % kBlock == 0) range = {in.keys, 0};
@@ -426,16 +428,16 @@ template <class T>
 static void backward_strip(const BackwardTask<T>& task, int64_t r, int64_t i, int64_t n, const uint64_t* allow,
                            const int64_t* mask_row) {
   const AttentionInput& in = task.a.in;
-  const int64_t D = in.head_dim, D_padded = padded<T>(D);
-  const auto scores_with = [&](const T* rows_data, const T* transposed, T* out) {
+  const auto scores_with = [&](const T* rows_data, int64_t D, const T* transposed, T* out) {
+    const int64_t D_padded = padded<T>(D);
     for_row_tiles(n, [&](auto count, int64_t j) {
       constexpr int rows = decltype(count)::value;
       scores<T, rows>(rows_data + (r + i + j) * D_padded, D_padded, transposed, D, wanted_columns<rows>(allow + i + j),
                       out + (i + j) * kBlock);
     });
   };
-  scores_with(task.q, task.kt, task.p);
-  scores_with(task.dout, task.vt, task.ds);
+  scores_with(task.q, in.head_dim, task.kt, task.p);
+  scores_with(task.dout, in.value_dim, task.vt, task.ds);
   for_row_tiles(n, [&](auto count, int64_t j) {
     constexpr int rows = decltype(count)::value;
     const Columns wanted = wanted_columns<rows>(allow + i + j);
@@ -451,7 +453,7 @@ template <class T>
 static void backward_pair(const BackwardTask<T>& task, int64_t r, int64_t n, int64_t block) {
   const AttentionBackward& a = task.a;
   const AttentionInput& in = a.in;
-  const int64_t D_padded = padded<T>(in.head_dim);
+  const int64_t D_padded = padded<T>(in.head_dim), Dv_padded = padded<T>(in.value_dim);
   const bool masked = in.mask_allowed || in.mask_added;
   uint64_t allow[kBlock] = {}, any = 0, all = ~uint64_t(0);
   int64_t mask_row[kBlock];
@@ -472,17 +474,17 @@ static void backward_pair(const BackwardTask<T>& task, int64_t r, int64_t n, int
   if (!a.dk) return;
   if (any != ~uint64_t(0) || all != any || n < kBlock) transpose_bits(allow);
   const int64_t keys = 64 - __builtin_clzll(any);
-  const T *q = task.q + r * D_padded, *dout = task.dout + r * D_padded;
-  weighted_sums<T, true>(keys, task.p, allow, dout, D_padded, {task.dv, D_padded, nullptr});  // (1)
-  weighted_sums<T, true>(keys, task.ds, allow, q, D_padded, {task.dk, D_padded, nullptr});    // (3)
+  const T *q = task.q + r * D_padded, *dout = task.dout + r * Dv_padded;
+  weighted_sums<T, true>(keys, task.p, allow, dout, Dv_padded, {task.dv, Dv_padded, nullptr});  // (1)
+  weighted_sums<T, true>(keys, task.ds, allow, q, D_padded, {task.dk, D_padded, nullptr});      // (3)
 }
 
 // Where a partial of dk or dv goes: to its place, or, where several are to be added, behind one another.
 template <class T>
-static void store_partial_sums(const BackwardTask<T>& task, const T* from, void* data, AttentionStrides s, int64_t key,
-                               int64_t n) {
+static void store_partial_sums(const BackwardTask<T>& task, int64_t D, const T* from, void* data, AttentionStrides s,
+                               int64_t key, int64_t n) {
   const AttentionInput& in = task.a.in;
-  const int64_t D = in.head_dim, group = in.heads / in.key_heads, partials = attention_partials(in);
+  const int64_t group = in.heads / in.key_heads, partials = attention_partials(in);
   const int64_t partial =
       (task.b * in.key_heads + task.key_head) * partials + task.head % group * attention_query_chunks(in) + task.chunk;
   T* to =
@@ -495,10 +497,12 @@ static void backward_task(BackwardTask<T>& task) {
   const AttentionBackward& a = task.a;
   const AttentionInput& in = a.in;
   const int64_t D = in.head_dim, D_padded = padded<T>(D), queries = task.stop - task.start;
+  const int64_t Dv = in.value_dim, Dv_padded = padded<T>(Dv);
   prepare_rows(task);
   for (int64_t block = 0; block * kBlock < in.keys; ++block) {
     const int64_t key = block * kBlock, n = least(kBlock, in.keys - key);
-    for (int64_t e = 0; e < kBlock * D_padded; ++e) task.dk[e] = task.dv[e] = T(0);
+    for (int64_t e = 0; e < kBlock * D_padded; ++e) task.dk[e] = T(0);
+    for (int64_t e = 0; e < kBlock * Dv_padded; ++e) task.dv[e] = T(0);
     bool copied = false;
     for (int64_t r = 0; r < queries; r += kBlock) {
       const KeyRange range = task.block_range[r / kBlock];
@@ -508,15 +512,15 @@ static void backward_task(BackwardTask<T>& task) {
         copy_rows(k, in.k_strides.token, n, D, task.k);
         copy_transposed(task.k, D_padded, n, D, task.kt);
         const T* v = at<T>(in.v, in.v_strides, task.b, key, task.key_head);
-        copy_rows(v, in.v_strides.token, n, D, task.v);
-        copy_transposed(task.v, D_padded, n, D, task.vt);
+        copy_rows(v, in.v_strides.token, n, Dv, task.v);
+        copy_transposed(task.v, Dv_padded, n, Dv, task.vt);
         copied = true;
       }
       backward_pair(task, r, least(kBlock, queries - r), block);
     }
     if (!a.dk) continue;
-    store_partial_sums(task, task.dk, a.dk, a.dk_strides, key, n);
-    store_partial_sums(task, task.dv, a.dv, a.dv_strides, key, n);
+    store_partial_sums(task, D, task.dk, a.dk, a.dk_strides, key, n);
+    store_partial_sums(task, Dv, task.dv, a.dv, a.dv_strides, key, n);
   }
   if (a.dq)
     store_rows(task.dq, queries, D, T(in.scale), at<T>(a.dq, a.dq_strides, task.b, task.start, task.head),
@@ -526,7 +530,8 @@ static void backward_task(BackwardTask<T>& task) {
 template <class T>
 static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const int64_t chunks = attention_query_chunks(in), heads = in.batch * in.heads, D_padded = padded<T>(in.head_dim);
+  const int64_t chunks = attention_query_chunks(in), heads = in.batch * in.heads;
+  const int64_t D_padded = padded<T>(in.head_dim), Dv_padded = padded<T>(in.value_dim);
   const int64_t capacity = least(kAttentionQueryChunk, in.queries);
   for (int64_t item = begin; item < end; ++item) {
     BackwardTask<T> task(a);
@@ -537,10 +542,14 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
     task.start = task.chunk * kAttentionQueryChunk;
     task.stop = least(in.queries, task.start + kAttentionQueryChunk);
     T* space = static_cast<T*>(a.workspace);
-    T** const blocks[] = {&task.k, &task.kt, &task.v, &task.vt, &task.dk, &task.dv};
-    for (T** part : blocks) *part = space, space += kBlock * D_padded;
-    T** const wholes[] = {&task.q, &task.dout, &task.dq};
-    for (T** part : wholes) *part = space, space += capacity * D_padded;
+    const auto take = [&](int64_t elements) {
+      T* part = space;
+      space += elements;
+      return part;
+    };
+    task.k = take(kBlock * D_padded), task.kt = take(kBlock * D_padded), task.dk = take(kBlock * D_padded);
+    task.v = take(kBlock * Dv_padded), task.vt = take(kBlock * Dv_padded), task.dv = take(kBlock * Dv_padded);
+    task.q = take(capacity * D_padded), task.dq = take(capacity * D_padded), task.dout = take(capacity * Dv_padded);
     task.p = space;
     task.ds = task.p + kBlock * kBlock;
     task.base = task.ds + kBlock * kBlock;
@@ -552,7 +561,7 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
 
 template <class T>
 static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
-  const int64_t D = a.head_dim;
+  const int64_t D = a.width;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = item / a.keys, key = item % a.keys;  // row: batch and key head
     const T* partial = static_cast<const T*>(a.partial) + (row * a.partials * a.keys + key) * D;

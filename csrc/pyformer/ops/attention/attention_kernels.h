@@ -13,13 +13,14 @@ constexpr int64_t kAttentionQueryChunk = 2048;
 constexpr int64_t kAttentionRowBlock = 256;
 constexpr int64_t kAttentionFewRows = 4;
 
-// In elements; the D elements of one token's head are contiguous.
+// In elements; the D, or Dv, elements of one token's head are contiguous.
 struct AttentionStrides {
   int64_t batch, token, head;
 };
 
 struct AttentionInput {
-  int64_t batch, heads, key_heads, queries, keys, head_dim;  // B, H, Hkv, Tq, Tk, D; H = Hkv * group
+  int64_t batch, heads, key_heads, queries, keys;  // B, H, Hkv, Tq, Tk; H = Hkv * group
+  int64_t head_dim, value_dim;                     // D, Dv
   double scale;
   bool causal;
   int64_t window;               // 0: none
@@ -27,7 +28,7 @@ struct AttentionInput {
   const int64_t* query_offset;  // (B,) or null: the row's key length - Tq
   const void* q;                // (B, Tq, H, D)
   const void* k;                // (B, Tk, Hkv, D)
-  const void* v;                // (B, Tk, Hkv, D)
+  const void* v;                // (B, Tk, Hkv, Dv)
   AttentionStrides q_strides, k_strides, v_strides;
   const bool* mask_allowed;  // broadcast to (B, H, Tq, Tk) by the strides below, or null
   const void* mask_added;    // likewise; -inf forbids
@@ -43,35 +44,35 @@ struct AttentionInput {
 // row_max, row_sum, partial and workspace are in the accumulator's dtype.
 struct AttentionForward {
   AttentionInput in;
-  void* out;  // (B, Tq, H, D)
+  void* out;  // (B, Tq, H, Dv)
   AttentionStrides out_strides;
   void* row_max;  // (B, H, Tq)
   void* row_sum;  // (B, H, Tq)
   int64_t task_heads = 1, task_ranges = 0;
-  void* partial = nullptr;    // (B, H, Tq, task_ranges, D + 2): o, m, l; where l is 0 there is no o
+  void* partial = nullptr;    // (B, H, Tq, task_ranges, Dv + 2): o, m, l; where l is 0 there is no o
   void* workspace = nullptr;  // one thread's, attention_forward_workspace() elements
 };
 
 // Work item: a query head of a batch row and a chunk of kAttentionQueryChunk queries, the last chunks first.
 struct AttentionBackward {
   AttentionInput in;
-  const void* dout;  // (B, Tq, H, D)
-  const void* out;   // (B, Tq, H, D)
+  const void* dout;  // (B, Tq, H, Dv)
+  const void* out;   // (B, Tq, H, Dv)
   const void* row_max;
   const void* row_sum;
   void* dq;  // (B, Tq, H, D) or null: not wanted
   void* dk;  // (B, Tk, Hkv, D) or null: neither dk nor dv is wanted. For kernels, with several partials (B, Hkv,
              // partials, Tk, D) in the accumulator's dtype
-  void* dv;  // as dk
+  void* dv;  // as dk, with Dv
   AttentionStrides dout_strides, out_strides, dq_strides, dk_strides, dv_strides;
   void* workspace = nullptr;  // one thread's, attention_backward_workspace() elements
 };
 
 // Adds the partials of dk or dv. Work item: one key of a key head of a batch row.
 struct AttentionSum {
-  int64_t key_heads, keys, head_dim, partials;
-  const void* partial;  // (B, Hkv, partials, Tk, D)
-  void* sum;            // (B, Tk, Hkv, D)
+  int64_t key_heads, keys, width, partials;  // D or Dv
+  const void* partial;                       // (B, Hkv, partials, Tk, width)
+  void* sum;                                 // (B, Tk, Hkv, width)
   AttentionStrides sum_strides;
 };
 
@@ -85,7 +86,7 @@ static inline int64_t attention_query_chunks(const AttentionInput& in) {
 static inline int64_t attention_partials(const AttentionInput& in) {
   return in.heads / in.key_heads * attention_query_chunks(in);
 }
-static inline int64_t attention_padded_dim(const AttentionInput& in) { return (in.head_dim + 15) / 16 * 16; }
+static inline int64_t attention_padded(int64_t width) { return (width + 15) / 16 * 16; }
 static inline int64_t attention_forward_items(const AttentionInput& in, int64_t task_heads, int64_t task_ranges) {
   const int64_t tasks = in.batch * ((in.key_heads + task_heads - 1) / task_heads);
   return tasks * (task_ranges ? task_ranges : attention_row_blocks(in));
@@ -93,12 +94,14 @@ static inline int64_t attention_forward_items(const AttentionInput& in, int64_t 
 static inline int64_t attention_forward_workspace(const AttentionInput& in, int64_t task_heads) {
   const int64_t rows = in.queries * (in.heads / in.key_heads) * task_heads;
   const int64_t block = rows < kAttentionRowBlock ? rows : kAttentionRowBlock;
-  return attention_padded_dim(in) * (3 * block + 2 * kAttentionBlock) + kAttentionBlock * kAttentionBlock +
+  return attention_padded(in.head_dim) * (block + kAttentionBlock) +
+         attention_padded(in.value_dim) * (2 * block + kAttentionBlock) + kAttentionBlock * kAttentionBlock +
          block * (kLanes + 3);
 }
 static inline int64_t attention_backward_workspace(const AttentionInput& in) {
   const int64_t chunk = in.queries < kAttentionQueryChunk ? in.queries : kAttentionQueryChunk;
-  return attention_padded_dim(in) * (6 * kAttentionBlock + 3 * chunk) + 2 * kAttentionBlock * kAttentionBlock +
+  return attention_padded(in.head_dim) * (3 * kAttentionBlock + 2 * chunk) +
+         attention_padded(in.value_dim) * (3 * kAttentionBlock + chunk) + 2 * kAttentionBlock * kAttentionBlock +
          3 * chunk;
 }
 

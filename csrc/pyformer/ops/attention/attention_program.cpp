@@ -13,8 +13,8 @@ thread_local ThreadBlock thread_block;
 int64_t bytes_of(int64_t elements, DType dtype) { return checked_multiply(elements, item_bytes(accumulator(dtype))); }
 
 // How many items make a piece worth handing to another thread.
-int64_t grain_of_items(int64_t rows, int64_t keys, int64_t head_dim) {
-  const double work = double(keys + 1) * double(head_dim) * double(rows + 8);
+int64_t grain_of_items(int64_t rows, int64_t keys, const AttentionInput& in) {
+  const double work = double(keys + 1) * (0.5 * double(in.head_dim + in.value_dim)) * double(rows + 8);
   return work >= 65536 ? 1 : int64_t(65536 / work);
 }
 
@@ -56,23 +56,23 @@ void forward(const AttentionForward& given) {
   args.task_heads = heads;
   args.task_ranges = split_by_keys(in, key_ranges) ? key_ranges : 0;
   const int64_t all_rows = checked_multiply(in.batch, checked_multiply(in.heads, in.queries));
-  const Workspace partial(bytes_of(checked_multiply(all_rows, args.task_ranges * (in.head_dim + 2)), dtype));
+  const Workspace partial(bytes_of(checked_multiply(all_rows, args.task_ranges * (in.value_dim + 2)), dtype));
   args.partial = partial.data();
   const int64_t rows = std::min(in.queries * (in.heads / in.key_heads), kAttentionRowBlock) * heads;
   const int64_t task_keys = args.task_ranges ? kAttentionKeyRange : in.keys;
   share_out(host_entry(&AttentionTilesTable::forward, isa, dtype), args,
-            attention_forward_items(in, heads, args.task_ranges), grain_of_items(rows, task_keys, in.head_dim),
+            attention_forward_items(in, heads, args.task_ranges), grain_of_items(rows, task_keys, in),
             bytes_of(attention_forward_workspace(in, heads), dtype));
   if (!args.task_ranges) return;
-  share_out(host_entry(&AttentionTilesTable::join, isa, dtype), args, all_rows, grain_of_rows(key_ranges * in.head_dim),
-            bytes_of(in.head_dim, dtype));
+  share_out(host_entry(&AttentionTilesTable::join, isa, dtype), args, all_rows,
+            grain_of_rows(key_ranges * in.value_dim), bytes_of(in.value_dim, dtype));
 }
 
 template <Isa isa, DType dtype>
-void add_partials(const AttentionInput& in, const void* partials, void* sum, AttentionStrides strides) {
+void add_partials(const AttentionInput& in, int64_t width, const void* partials, void* sum, AttentionStrides strides) {
   const auto kernel = host_entry(&AttentionTilesTable::sum, isa, dtype);
-  const AttentionSum args = {in.key_heads, in.keys, in.head_dim, attention_partials(in), partials, sum, strides};
-  parallel_for(in.batch * in.key_heads * in.keys, grain_of_rows(args.partials * in.head_dim),
+  const AttentionSum args = {in.key_heads, in.keys, width, attention_partials(in), partials, sum, strides};
+  parallel_for(in.batch * in.key_heads * in.keys, grain_of_rows(args.partials * width),
                [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
@@ -82,16 +82,19 @@ void backward(const AttentionBackward& given) {
   const AttentionInput& in = args.in;
   const int64_t partials = attention_partials(in);
   const bool several = args.dk && partials > 1;
-  const int64_t each = checked_multiply(checked_multiply(in.batch * in.key_heads, partials), in.keys * in.head_dim);
-  const Workspace dk(several ? bytes_of(each, dtype) : 0), dv(several ? bytes_of(each, dtype) : 0);
+  const auto bytes = [&](int64_t width) {
+    const int64_t each = checked_multiply(checked_multiply(in.batch * in.key_heads, partials), in.keys * width);
+    return several ? bytes_of(each, dtype) : 0;
+  };
+  const Workspace dk(bytes(in.head_dim)), dv(bytes(in.value_dim));
   if (several) args.dk = dk.data(), args.dv = dv.data();
   share_out(host_entry(&AttentionTilesTable::backward, isa, dtype), args,
             in.batch * in.heads * attention_query_chunks(in),
-            grain_of_items(std::min(in.queries, kAttentionQueryChunk), in.keys, in.head_dim),
+            grain_of_items(std::min(in.queries, kAttentionQueryChunk), in.keys, in),
             bytes_of(attention_backward_workspace(in), dtype));
   if (!several) return;
-  add_partials<isa, dtype>(in, dk.data(), given.dk, given.dk_strides);
-  add_partials<isa, dtype>(in, dv.data(), given.dv, given.dv_strides);
+  add_partials<isa, dtype>(in, in.head_dim, dk.data(), given.dk, given.dk_strides);
+  add_partials<isa, dtype>(in, in.value_dim, dv.data(), given.dv, given.dv_strides);
 }
 }  // namespace
 

@@ -110,7 +110,7 @@ static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int
   return bits;
 }
 
-// What some keys give a row: o has D elements, all are of the accumulator's type.
+// What some keys give a row: o has Dv elements, all are of the accumulator's type.
 template <class A>
 struct RowSums {
   A m, l;
@@ -120,10 +120,10 @@ struct RowSums {
 template <class T, class A = Accumulator<T>>
 static RowSums<A> range_sums(const AttentionForward& a, int64_t b, int64_t i, int64_t head, int64_t range, A* o) {
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, end = (range + 1) * kAttentionKeyRange;
+  const int64_t Dv = in.value_dim, end = (range + 1) * kAttentionKeyRange;
   A m = -kInfinity<A>;
   A lane[kLanes] = {};
-  for (int64_t d = 0; d < D; ++d) o[d] = A(0);
+  for (int64_t d = 0; d < Dv; ++d) o[d] = A(0);
   for (int64_t first = range * kAttentionKeyRange; first < in.keys && first < end; first += kAttentionBlock) {
     A s[kAttentionBlock];
     const uint64_t bits = block_scores<T>(in, b, i, head, first / kAttentionBlock, s);
@@ -142,7 +142,7 @@ static RowSums<A> range_sums(const AttentionForward& a, int64_t b, int64_t i, in
     }
     for (int64_t c = 0; c < kLanes; ++c) lane[c] = fma(lane[c], alpha, sum[c]);
     const T* v = at<T>(in.v, in.v_strides, b, first, head / (in.heads / in.key_heads));
-    for (int64_t d = 0; d < D; ++d) {
+    for (int64_t d = 0; d < Dv; ++d) {
       const A chain = block_sum<T>(
           bits, [&](int64_t j) { return s[j]; }, [&](int64_t j) { return A(widened(v[j * in.v_strides.token + d])); });
       o[d] = fma(o[d], alpha, chain);
@@ -154,36 +154,36 @@ static RowSums<A> range_sums(const AttentionForward& a, int64_t b, int64_t i, in
 
 // total is all zeros, with m = -inf, before the first range.
 template <class A>
-static void join_range(const RowSums<A>& range, int64_t D, RowSums<A>& total) {
+static void join_range(const RowSums<A>& range, int64_t Dv, RowSums<A>& total) {
   if (range.l == A(0)) return;
   if (total.l == A(0)) {
     total.m = range.m, total.l = range.l;
-    for (int64_t d = 0; d < D; ++d) total.o[d] = range.o[d];
+    for (int64_t d = 0; d < Dv; ++d) total.o[d] = range.o[d];
     return;
   }
   const A raised = max(range.m, total.m);
   const A base = raised == -kInfinity<A> ? A(0) : raised;
   const A alpha = exp_flush(total.m - base), beta = exp_flush(range.m - base);
   total.m = raised, total.l = fma(total.l, alpha, range.l * beta);
-  for (int64_t d = 0; d < D; ++d) total.o[d] = fma(total.o[d], alpha, range.o[d] * beta);
+  for (int64_t d = 0; d < Dv; ++d) total.o[d] = fma(total.o[d], alpha, range.o[d] * beta);
 }
 
 // row = (b * H + head) * Tq + i
 template <class A>
 static A* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
-  return static_cast<A*>(a.partial) + (row * a.task_ranges + range) * (a.in.head_dim + 2);
+  return static_cast<A*>(a.partial) + (row * a.task_ranges + range) * (a.in.value_dim + 2);
 }
 
-// A row from its ranges: given(range) returns the sums of one. They are joined in `sums`, of D elements.
+// A row from its ranges: given(range) returns the sums of one. They are joined in `sums`, of Dv elements.
 template <class T, class A, class Given>
 static void join_row(const AttentionForward& a, int64_t b, int64_t head, int64_t i, int64_t ranges, A* sums,
                      const Given& given) {
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, row = (b * in.heads + head) * in.queries + i;
+  const int64_t Dv = in.value_dim, row = (b * in.heads + head) * in.queries + i;
   RowSums<A> total = {-kInfinity<A>, A(0), sums};
-  for (int64_t range = 0; range < ranges; ++range) join_range(given(range), D, total);
+  for (int64_t range = 0; range < ranges; ++range) join_range(given(range), Dv, total);
   T* out = at<T>(a.out, a.out_strides, b, i, head);
-  for (int64_t d = 0; d < D; ++d) out[d] = rounded<T>(total.l == A(0) ? A(0) : sums[d] / total.l);
+  for (int64_t d = 0; d < Dv; ++d) out[d] = rounded<T>(total.l == A(0) ? A(0) : sums[d] / total.l);
   static_cast<A*>(a.row_max)[row] = total.m;
   static_cast<A*>(a.row_sum)[row] = total.l;
 }
@@ -191,12 +191,12 @@ static void join_row(const AttentionForward& a, int64_t b, int64_t head, int64_t
 template <class T>
 static void join(const AttentionForward& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
-  const int64_t heads = a.in.heads, queries = a.in.queries, D = a.in.head_dim;
+  const int64_t heads = a.in.heads, queries = a.in.queries, Dv = a.in.value_dim;
   for (int64_t row = begin; row < end; ++row)
     join_row<T>(a, row / queries / heads, row / queries % heads, row % queries, a.task_ranges,
                 static_cast<A*>(a.workspace), [&](int64_t range) {
                   A* o = partial_of<A>(a, row, range);
-                  return RowSums<A>{o[D], o[D + 1], o};
+                  return RowSums<A>{o[Dv], o[Dv + 1], o};
                 });
 }
 
@@ -204,7 +204,7 @@ template <class T>
 static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   const AttentionInput& in = a.in;
-  const int64_t group = in.heads / in.key_heads, rows = in.queries * group, D = in.head_dim;
+  const int64_t group = in.heads / in.key_heads, rows = in.queries * group, Dv = in.value_dim;
   const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads, tasks = in.batch * head_tasks;
   const int64_t ranges = (in.keys + kAttentionKeyRange - 1) / kAttentionKeyRange;
   for (int64_t item = begin; item < end; ++item) {
@@ -216,12 +216,12 @@ static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
         const auto range_of = [&](int64_t range, A* o) { return range_sums<T>(a, b, i, head, range, o); };
         if (!a.task_ranges) {
           A* sums = static_cast<A*>(a.workspace);
-          join_row<T>(a, b, head, i, ranges, sums + D, [&](int64_t range) { return range_of(range, sums); });
+          join_row<T>(a, b, head, i, ranges, sums + Dv, [&](int64_t range) { return range_of(range, sums); });
           continue;
         }
         A* partial = partial_of<A>(a, (b * in.heads + head) * in.queries + i, item / tasks);
         const RowSums<A> sums = range_of(item / tasks, partial);
-        partial[D] = sums.m, partial[D + 1] = sums.l;
+        partial[Dv] = sums.m, partial[Dv + 1] = sums.l;
       }
   }
 }
@@ -245,7 +245,8 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
                            Accumulator<T>* dv_block) {
   using A = Accumulator<T>;
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, key_head = head / (in.heads / in.key_heads), key = block * kAttentionBlock;
+  const int64_t D = in.head_dim, Dv = in.value_dim;
+  const int64_t key_head = head / (in.heads / in.key_heads), key = block * kAttentionBlock;
   const T* k = at<T>(in.k, in.k_strides, b, key, key_head);
   const T* v = at<T>(in.v, in.v_strides, b, key, key_head);
   uint64_t bits[kAttentionBlock];
@@ -262,11 +263,11 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
     const T* dout = at<T>(a.dout, a.dout_strides, b, i, head);
     const T* out = at<T>(a.out, a.out_strides, b, i, head);
     const A delta = row_dot<A>(
-        D, [&](int64_t d) { return widened(dout[d]) * factor; }, [&](int64_t d) { return A(widened(out[d])); });
+        Dv, [&](int64_t d) { return widened(dout[d]) * factor; }, [&](int64_t d) { return A(widened(out[d])); });
     for (int64_t j = 0; j < kAttentionBlock; ++j) {
       if (!bit(bits[r], j)) continue;
       e[r][j] = exp_flush(e[r][j] - base);
-      ds[r][j] = factor_of<T>(e[r][j] * (chain_dot(dout, factor, v + j * in.v_strides.token, D) - delta));  // (2)
+      ds[r][j] = factor_of<T>(e[r][j] * (chain_dot(dout, factor, v + j * in.v_strides.token, Dv) - delta));  // (2)
       if constexpr (kIsBFloat16<T>) e[r][j] = factor_of<T>(e[r][j] * factor);
     }
     if (!a.dq) continue;
@@ -283,18 +284,20 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
   for (int64_t j = 0; j < kAttentionBlock; ++j) {
     uint64_t attending = 0;
     for (int64_t r = 0; r < last - first; ++r) attending |= uint64_t(bit(bits[r], j)) << r;
-    for (int64_t d = 0; attending && d < D; ++d) {
+    for (int64_t d = 0; attending && d < Dv; ++d) {
       const auto dout_of = [&](int64_t r) {
         const A value = widened(dout[r * a.dout_strides.token + d]);
         return kIsBFloat16<T> ? value : value * inverse[r];
       };
+      const A sum_v = block_sum<T>(attending, [&](int64_t r) { return e[r][j]; }, dout_of);  // (1)
+      dv_block[j * Dv + d] = dv_block[j * Dv + d] + sum_v;
+    }
+    for (int64_t d = 0; attending && d < D; ++d) {
       const auto q_of = [&](int64_t r) {
         const A value = widened(q[r * in.q_strides.token + d]);
         return kIsBFloat16<T> ? value : value * A(in.scale);
       };
-      const A sum_v = block_sum<T>(attending, [&](int64_t r) { return e[r][j]; }, dout_of);  // (1)
-      const A sum_k = block_sum<T>(attending, [&](int64_t r) { return ds[r][j]; }, q_of);    // (3)
-      dv_block[j * D + d] = dv_block[j * D + d] + sum_v;
+      const A sum_k = block_sum<T>(attending, [&](int64_t r) { return ds[r][j]; }, q_of);  // (3)
       dk_block[j * D + d] = dk_block[j * D + d] + sum_k;
     }
   }
@@ -302,28 +305,28 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
 
 // Writes a key's partial of dk or dv: to its place, or, where several are to be added, behind one another.
 template <class T>
-static void store_partial(const AttentionInput& in, const Accumulator<T>* from, void* data, AttentionStrides s,
-                          int64_t b, int64_t head, int64_t chunk, int64_t key) {
-  const int64_t D = in.head_dim, group = in.heads / in.key_heads, partials = attention_partials(in);
+static void store_partial(const AttentionInput& in, int64_t width, const Accumulator<T>* from, void* data,
+                          AttentionStrides s, int64_t b, int64_t head, int64_t chunk, int64_t key) {
+  const int64_t group = in.heads / in.key_heads, partials = attention_partials(in);
   if (partials == 1) {
     T* to = at<T>(data, s, b, key, head);
-    for (int64_t d = 0; d < D; ++d) to[d] = rounded<T>(from[d]);
+    for (int64_t d = 0; d < width; ++d) to[d] = rounded<T>(from[d]);
     return;
   }
   const int64_t partial =
       (b * in.key_heads + head / group) * partials + head % group * attention_query_chunks(in) + chunk;
-  Accumulator<T>* to = static_cast<Accumulator<T>*>(data) + (partial * in.keys + key) * D;
-  for (int64_t d = 0; d < D; ++d) to[d] = from[d];
+  Accumulator<T>* to = static_cast<Accumulator<T>*>(data) + (partial * in.keys + key) * width;
+  for (int64_t d = 0; d < width; ++d) to[d] = from[d];
 }
 
 template <class T>
 static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   const AttentionInput& in = a.in;
-  const int64_t D = in.head_dim, chunks = attention_query_chunks(in);
+  const int64_t D = in.head_dim, Dv = in.value_dim, chunks = attention_query_chunks(in);
   A* dk_block = static_cast<A*>(a.workspace);
   A* dv_block = dk_block + kAttentionBlock * D;
-  A* dq = dv_block + kAttentionBlock * D;  // of the chunk
+  A* dq = dv_block + kAttentionBlock * Dv;  // of the chunk
   for (int64_t item = begin; item < end; ++item) {
     const int64_t heads = in.batch * in.heads, chunk = chunks - 1 - item / heads;
     const int64_t b = item % heads / in.heads, head = item % in.heads;
@@ -331,15 +334,16 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
     const int64_t stop = start + kAttentionQueryChunk < in.queries ? start + kAttentionQueryChunk : in.queries;
     for (int64_t e = 0; e < (stop - start) * D; ++e) dq[e] = A(0);
     for (int64_t block = 0; block * kAttentionBlock < in.keys; ++block) {
-      for (int64_t e = 0; e < kAttentionBlock * D; ++e) dk_block[e] = dv_block[e] = A(0);
+      for (int64_t e = 0; e < kAttentionBlock * D; ++e) dk_block[e] = A(0);
+      for (int64_t e = 0; e < kAttentionBlock * Dv; ++e) dv_block[e] = A(0);
       for (int64_t i = start; i < stop; i += kAttentionBlock)
         backward_block<T>(a, b, head, i, i + kAttentionBlock < stop ? i + kAttentionBlock : stop, block,
                           dq + (i - start) * D, dk_block, dv_block);
       for (int64_t e = 0; kIsBFloat16<T> && e < kAttentionBlock * D; ++e) dk_block[e] = dk_block[e] * A(in.scale);
       for (int64_t j = 0; a.dk && j < kAttentionBlock && block * kAttentionBlock + j < in.keys; ++j) {
         const int64_t key = block * kAttentionBlock + j;
-        store_partial<T>(in, dk_block + j * D, a.dk, a.dk_strides, b, head, chunk, key);
-        store_partial<T>(in, dv_block + j * D, a.dv, a.dv_strides, b, head, chunk, key);
+        store_partial<T>(in, D, dk_block + j * D, a.dk, a.dk_strides, b, head, chunk, key);
+        store_partial<T>(in, Dv, dv_block + j * Dv, a.dv, a.dv_strides, b, head, chunk, key);
       }
     }
     for (int64_t i = start; a.dq && i < stop; ++i) {
@@ -352,7 +356,7 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
 template <class T>
 static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
-  const int64_t D = a.head_dim;
+  const int64_t D = a.width;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = item / a.keys, key = item % a.keys;  // row: batch and key head
     const A* partial = static_cast<const A*>(a.partial) + (row * a.partials * a.keys + key) * D;

@@ -20,7 +20,7 @@ static void forward(const BceForward& a, int64_t begin, int64_t end) {
 
 template <class T>
 static void backward(const BceBackward& a, int64_t begin, int64_t end) {
-  const Lanes<T> divisor = Lanes<T>::broadcast(T(a.divisor));
+  const Lanes<T> divisor = Lanes<T>::broadcast(T(a.divisor)), zero = Lanes<T>::zero();
   for (int64_t i = begin; i < end; i += kLanes) {
     const int64_t n = end - i < kLanes ? end - i : kLanes;
     const T* dout = static_cast<const T*>(a.dout);
@@ -29,9 +29,9 @@ static void backward(const BceBackward& a, int64_t begin, int64_t end) {
     if (a.dx) {
       const Lanes<T> target = load_lanes(static_cast<const T*>(a.target) + i, n);
       const Lanes<T> p = each([](Vec<T> v) { return sigmoid(v); }, x);
-      store_lanes((p - target) * d, static_cast<T*>(a.dx) + i, n);
+      store_lanes(select(d == zero, zero, (p - target) * d), static_cast<T*>(a.dx) + i, n);
     }
-    if (a.dtarget) store_lanes(-x * d, static_cast<T*>(a.dtarget) + i, n);
+    if (a.dtarget) store_lanes(select(d == zero, zero, -x * d), static_cast<T*>(a.dtarget) + i, n);
   }
 }
 

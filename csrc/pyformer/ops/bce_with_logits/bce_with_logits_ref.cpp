@@ -1,4 +1,5 @@
-// bce_with_logits, plain loops over the formulas of bce_with_logits.h; each gradient is multiplied by dout / divisor.
+// bce_with_logits, plain loops over the formulas of bce_with_logits.h; each gradient is multiplied by dout / divisor, 0
+// where that is 0.
 #include "pyformer/ops/bce_with_logits/bce_with_logits_kernels.h"
 
 #include "pyformer/base/element.h"
@@ -23,8 +24,8 @@ static void backward(const BceBackward& a, int64_t begin, int64_t end) {
   const auto dx = to<T>(a.dx), dtarget = to<T>(a.dtarget);
   for (int64_t i = begin; i < end; ++i) {
     const A x = xs[i], d = dout[a.dout_each ? i : 0] / A(a.divisor);
-    if (dx) dx[i] = (sigmoid(x) - targets[i]) * d;
-    if (dtarget) dtarget[i] = -x * d;
+    if (dx) dx[i] = d == A(0) ? A(0) : (sigmoid(x) - targets[i]) * d;
+    if (dtarget) dtarget[i] = d == A(0) ? A(0) : -x * d;
   }
 }
 

@@ -13,7 +13,7 @@ struct SplineCells {
     const V s = (x - splat<V>(T(low))) * splat<V>(T(per_width));
     const V nearest = round_to_int(s);
     cell = select(nearest > s, nearest - splat<V>(1), nearest);
-    rest = s - cell;
+    rest = select(cell == s, splat<V>(0), s - cell);  // no infinity - infinity
   }
 };
 

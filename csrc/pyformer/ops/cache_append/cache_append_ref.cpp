@@ -22,7 +22,7 @@ namespace pyformer {
 template <>
 const CacheAppendTable& KernelsOf<CacheAppendTable, PF_ISA::kIsa>::table() {
   static constexpr CacheAppendTable table = {
-      PF_ISA::by_size<Kernel<CacheAppend>>([]<class T>() -> Kernel<CacheAppend> { return PF_ISA::append<T>; })};
+      PF_ISA::per_item_size<Kernel<CacheAppend>>([]<class T>() -> Kernel<CacheAppend> { return PF_ISA::append<T>; })};
   return table;
 }
 }  // namespace pyformer

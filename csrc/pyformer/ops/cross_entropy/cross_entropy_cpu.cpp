@@ -53,12 +53,12 @@ static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) 
     const int64_t target = a.targets[row];
     const T* x = static_cast<const T*>(a.logits) + row * V;
     T* dx = static_cast<T*>(a.dlogits) + row * V;
-    if (target == a.ignore_index) {
+    const T scale = static_cast<const T*>(a.dout)[row * a.dout_stride] / T(divisor_of(a));
+    if (target == a.ignore_index || scale == T(0)) {
       for (int64_t v = 0; v < V; ++v) dx[v] = T(0);
       continue;
     }
     const T m = static_cast<const T*>(a.max)[row], log_sum = static_cast<const T*>(a.log_sum)[row];
-    const T scale = static_cast<const T*>(a.dout)[row * a.dout_stride] / T(divisor_of(a));
     const T at_target = scale * (exp_flush((x[target] - m) - log_sum) - uniform - rest);
     const Vec<T> m_vec = Vec<T>::broadcast(m), log_sum_vec = Vec<T>::broadcast(log_sum);
     const Vec<T> scale_vec = Vec<T>::broadcast(scale), uniform_vec = Vec<T>::broadcast(uniform);

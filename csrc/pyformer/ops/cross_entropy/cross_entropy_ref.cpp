@@ -36,7 +36,8 @@ static void forward(const CrossEntropyForward& a, int64_t begin, int64_t end) {
   }
 }
 
-// dlogits = dout / count * (exp((x - m) - log_sum) - s / V - (1 - s) [v == target]), 0 in ignored rows
+// dlogits = dout / count * (exp((x - m) - log_sum) - s / V - (1 - s) [v == target]), 0 in ignored rows and where
+// dout is 0, whatever the logits
 template <class T>
 static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
@@ -50,7 +51,7 @@ static void backward(const CrossEntropyBackward& a, int64_t begin, int64_t end) 
     const A scale = in<T>(a.dout)[row * a.dout_stride] / A(divisor_of(a));
     for (int64_t v = 0; v < V; ++v) {
       const A d = exp_flush((x[v] - m) - log_sum) - uniform;
-      dx[v] = target == a.ignore_index ? A(0) : scale * (v == target ? d - rest : d);
+      dx[v] = target == a.ignore_index || scale == A(0) ? A(0) : scale * (v == target ? d - rest : d);
     }
   }
 }

@@ -161,25 +161,27 @@ Tensor subtract(const Tensor& a, const Tensor& b) {
 Tensor multiply(const Tensor& a, const Tensor& b) {
   Array out = multiply_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
-  return record("multiply", {a, b}, std::move(out),
-                [a = save_if(b.requires_grad(), a), b = save_if(a.requires_grad(), b), a_shape = a.shape(),
-                 b_shape = b.shape()](const Array& dout, const Needs& need) -> Gradients {
-                  return {
-                      need[0] ? simple_gradient("multiply", &ElementwiseTable::multiply, dout, b(), a_shape) : Array(),
-                      need[1] ? simple_gradient("multiply", &ElementwiseTable::multiply, dout, a(), b_shape) : Array()};
-                });
+  return record(
+      "multiply", {a, b}, std::move(out),
+      [a = save_if(b.requires_grad(), a), b = save_if(a.requires_grad(), b), a_shape = a.shape(), b_shape = b.shape()](
+          const Array& dout, const Needs& need) -> Gradients {
+        return {
+            need[0] ? simple_gradient("multiply", &ElementwiseTable::multiply_gradient, dout, b(), a_shape) : Array(),
+            need[1] ? simple_gradient("multiply", &ElementwiseTable::multiply_gradient, dout, a(), b_shape) : Array()};
+      });
 }
 
 Tensor divide(const Tensor& a, const Tensor& b) {
   Array out = divide_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
-  return record("divide", {a, b}, std::move(out),
-                [a = save_if(b.requires_grad(), a), b = save(b), a_shape = a.shape()](const Array& dout,
-                                                                                      const Needs& need) -> Gradients {
-                  return {need[0] ? simple_gradient("divide", &ElementwiseTable::divide, dout, b(), a_shape) : Array(),
-                          need[1] ? binary_gradient("divide", &ElementwiseTable::divide_db, dout, a(), b(), b().shape())
-                                  : Array()};
-                });
+  return record(
+      "divide", {a, b}, std::move(out),
+      [a = save_if(b.requires_grad(), a), b = save(b), a_shape = a.shape()](const Array& dout,
+                                                                            const Needs& need) -> Gradients {
+        return {
+            need[0] ? simple_gradient("divide", &ElementwiseTable::divide_gradient, dout, b(), a_shape) : Array(),
+            need[1] ? binary_gradient("divide", &ElementwiseTable::divide_db, dout, a(), b(), b().shape()) : Array()};
+      });
 }
 
 // Ops whose two gradients each need dout, a and b.

@@ -13,8 +13,9 @@
 //
 // Gradients: multiply saves the operand that the other's gradient needs; divide, maximum, minimum and power save both;
 // exp, sqrt, tanh, sigmoid and relu save out; log, abs, sin, cos, square and silu save x (of 16-bit floats, whose out
-// is rounded, all of these save x). abs has gradient 0 at 0; equal operands of maximum and minimum get half each; power
-// has da = 0 where b = 0 and db = 0 where a = 0, b >= 0.
+// is rounded, all of these save x). A gradient of 0 stays 0 whatever the slope, also an infinite or NaN one. abs has
+// gradient 0 at 0; equal operands of maximum and minimum get half each; power has da = 0 where b = 0 and db = 0 where a
+// = 0, b >= 0.
 //
 // The gradient of a broadcast operand is a sum over the axes it was broadcast along (sum_to). Neighbouring such axes
 // count as one; the last are summed first, as reduce does. Axes that the operand lacks are summed, those that have

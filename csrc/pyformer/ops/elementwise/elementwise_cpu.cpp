@@ -35,8 +35,10 @@ template <class F, class T, bool steps_a, bool steps_b>
 static void gradient_row(T* out, bool nontemporal, const T* dout, const T* a_start, const T* b_start, int64_t n) {
   const Reader<T, steps_a> a(a_start);
   const Reader<T, steps_b> b(b_start);
-  write_row(out, n, nontemporal,
-            [&](int64_t i, int64_t m) { return F::at(load_vec(dout + i, m), a.at(i, m), b.at(i, m)); });
+  write_row(out, n, nontemporal, [&](int64_t i, int64_t m) {
+    const Vec<T> d = load_vec(dout + i, m);
+    return unless_zero(d, F::at(d, a.at(i, m), b.at(i, m)));
+  });
 }
 
 // Calls row for each row of [begin, end). Not inlined: it would be compiled again for each function.
@@ -74,8 +76,10 @@ struct Loops {
   static void unary_gradient(const UnaryGradient& a, int64_t begin, int64_t end) {
     const T* dout = static_cast<const T*>(a.dout) + begin;
     const T* saved = static_cast<const T*>(a.saved) + begin;
-    write_row(static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal,
-              [&](int64_t i, int64_t n) { return F::gradient(load_vec(dout + i, n), load_vec(saved + i, n)); });
+    write_row(static_cast<T*>(a.dx) + begin, end - begin, a.nontemporal, [&](int64_t i, int64_t n) {
+      const Vec<T> d = load_vec(dout + i, n);
+      return unless_zero(d, F::gradient(d, load_vec(saved + i, n)));
+    });
     if (a.nontemporal) nontemporal_fence();
   }
 

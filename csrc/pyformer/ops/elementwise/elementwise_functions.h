@@ -6,9 +6,17 @@
 //   F::da(d, a, b), F::db(d, a, b)                 the two gradients of a binary function, d the output's gradient
 #pragma once
 #include "pyformer/base/math.h"
+#include "pyformer/ops/activation/activation_functions.h"
 #include "pyformer/ops/elementwise/elementwise_kernels.h"
 
 namespace pyformer::PF_ISA::elementwise {
+
+// A gradient of 0 stays 0, whatever it would be multiplied with: where() gives 0 to what it did not choose, and an
+// infinite or NaN slope there must not turn it into NaN. The loops wrap every gradient in this.
+template <class V>
+PF_INLINE V unless_zero(V d, V gradient) {
+  return select(d == splat<V>(0), splat<V>(0), gradient);
+}
 
 struct Add {
   template <class V>
@@ -36,6 +44,20 @@ struct Divide {
   template <class V>
   static PF_INLINE V db(V d, V a, V b) {
     return -(d * (a / b) / b);
+  }
+};
+
+// The gradients that are d * b and d / b, b the other operand.
+struct MultiplyGradient {
+  template <class V>
+  static PF_INLINE V at(V d, V b) {
+    return unless_zero(d, d * b);
+  }
+};
+struct DivideGradient {
+  template <class V>
+  static PF_INLINE V at(V d, V b) {
+    return unless_zero(d, d / b);
   }
 };
 
@@ -173,44 +195,44 @@ struct Tanh {
   static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
-    return tanh(x);
+    return activations::Tanh::value(x);
   }
   template <class V>
   static PF_INLINE V gradient(V d, V out) {
-    return d * (splat<V>(1) - out * out);
+    return times_slope(d, activations::Tanh::slope_at(out));
   }
 };
 struct Sigmoid {
   static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
-    return sigmoid(x);
+    return activations::Sigmoid::value(x);
   }
   template <class V>
   static PF_INLINE V gradient(V d, V out) {
-    return d * (out * (splat<V>(1) - out));
+    return times_slope(d, activations::Sigmoid::slope_at(out));
   }
 };
 struct Relu {
   static constexpr bool kSavesOut = true;
   template <class V>
   static PF_INLINE V at(V x) {
-    return select(x <= splat<V>(0), splat<V>(0), x);
+    return activations::Relu::value(x);
   }
   template <class V>
   static PF_INLINE V gradient(V d, V out) {
-    return select(out <= splat<V>(0), splat<V>(0), d);
+    return times_slope(d, activations::Relu::derivative(out));  // out <= 0 where x <= 0
   }
 };
 struct Silu {
   static constexpr bool kSavesOut = false;
   template <class V>
   static PF_INLINE V at(V x) {
-    return silu(x);
+    return activations::Silu::value(x);
   }
   template <class V>
   static PF_INLINE V gradient(V d, V x) {
-    return d * silu_derivative(x);
+    return times_slope(d, activations::Silu::derivative(x));
   }
 };
 
@@ -265,6 +287,8 @@ static constexpr ElementwiseTable table_of() {
   put<Loops, Subtract>(k.subtract);
   put<Loops, Multiply>(k.multiply);
   put<Loops, Divide>(k.divide);
+  put<Loops, MultiplyGradient>(k.multiply_gradient);
+  put<Loops, DivideGradient>(k.divide_gradient);
   put<Loops, Maximum>(k.maximum);
   put<Loops, Minimum>(k.minimum);
   put<Loops, Power>(k.power);

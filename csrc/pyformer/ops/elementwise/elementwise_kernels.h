@@ -109,6 +109,7 @@ struct FindZero {
 struct ElementwiseTable {
   static constexpr const char* name = "elementwise";
   PerDtype<Kernel<Binary>> add, subtract, multiply, divide, maximum, minimum, power;
+  PerDtype<Kernel<Binary>> multiply_gradient, divide_gradient;  // of dout and the other operand
   PerDtype<Kernel<BinaryGradient>> divide_db, maximum_da, maximum_db, minimum_da, minimum_db, power_da, power_db;
   PerDtype<Kernel<Unary>> negate, exp, log, sqrt, abs, sin, cos, square, tanh, sigmoid, relu, silu;
   PerDtype<Kernel<UnaryGradient>> exp_dx, log_dx, sqrt_dx, abs_dx, sin_dx, cos_dx, square_dx, tanh_dx, sigmoid_dx,

@@ -91,7 +91,7 @@ struct Loops {
       const T* dout = static_cast<const T*>(a.dout);
       const T* saved = static_cast<const T*>(a.saved);
       T* dx = static_cast<T*>(a.dx);
-      for (int64_t i = begin; i < end; ++i) dx[i] = F::gradient(dout[i], saved[i]);
+      for (int64_t i = begin; i < end; ++i) dx[i] = unless_zero(dout[i], F::gradient(dout[i], saved[i]));
     }
   }
 
@@ -120,7 +120,7 @@ struct Loops {
         const T* b = static_cast<const T*>(args.in.data[2]) + at[2];
         T* out = static_cast<T*>(args.out) + start;
         for (int64_t i = 0; i < n; ++i)
-          out[i] = F::at(dout[i], a[args.in.steps[1] ? i : 0], b[args.in.steps[2] ? i : 0]);
+          out[i] = unless_zero(dout[i], F::at(dout[i], a[args.in.steps[1] ? i : 0], b[args.in.steps[2] ? i : 0]));
       });
     }
   }

@@ -31,7 +31,7 @@ template <>
 const EmbeddingTable& KernelsOf<EmbeddingTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr EmbeddingTable table = {
-      by_size<Kernel<EmbeddingForward>>([]<class T>() -> Kernel<EmbeddingForward> { return forward<T>; }),
+      per_item_size<Kernel<EmbeddingForward>>([]<class T>() -> Kernel<EmbeddingForward> { return forward<T>; }),
       for_each_float<Kernel<EmbeddingBackward>>([]<class T>() -> Kernel<EmbeddingBackward> { return backward<T>; })};
   return table;
 }

@@ -39,7 +39,7 @@ template <>
 const GatherTable& KernelsOf<GatherTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr GatherTable table = {
-      by_size<Kernel<GatherForward>>([]<class T>() -> Kernel<GatherForward> { return forward<T>; }),
+      per_item_size<Kernel<GatherForward>>([]<class T>() -> Kernel<GatherForward> { return forward<T>; }),
       for_each_float<Kernel<GatherBackward>>([]<class T>() -> Kernel<GatherBackward> { return backward<T>; })};
   return table;
 }

@@ -43,8 +43,8 @@ const InPlaceTable& KernelsOf<InPlaceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr InPlaceTable table = {
       for_each_float<Kernel<ScalePieces>>([]<class T>() -> Kernel<ScalePieces> { return scale<T>; }),
-      by_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> { return zero<T>; }),
-      by_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> { return copy<T>; })};
+      per_item_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> { return zero<T>; }),
+      per_item_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> { return copy<T>; })};
   return table;
 }
 }  // namespace pyformer

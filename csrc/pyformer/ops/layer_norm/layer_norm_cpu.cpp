@@ -46,17 +46,19 @@ static void forward_rows(const LayerNormForward& a, int64_t begin, int64_t end) 
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
     const NormRow<T> statistics = statistics_of(x, C, a.eps);
-    const Normalizer<Vec<T>> normalizer(statistics);
-    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
-      const Vec<T> xhat = normalizer(load_vec(x + i, n));
-      if constexpr (has_weight && has_bias)
-        return fma(xhat, load_vec(weight + i, n), load_vec(bias + i, n));
-      else if constexpr (has_weight)
-        return xhat * load_vec(weight + i, n);
-      else if constexpr (has_bias)
-        return xhat + load_vec(bias + i, n);
-      else
-        return xhat;
+    with_form<NormForm::centred>(statistics, [&]<NormForm form>() {
+      const Normalizer<Vec<T>, form> normalizer(statistics);
+      write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
+        const Vec<T> xhat = normalizer(load_vec(x + i, n));
+        if constexpr (has_weight && has_bias)
+          return fma(xhat, load_vec(weight + i, n), load_vec(bias + i, n));
+        else if constexpr (has_weight)
+          return xhat * load_vec(weight + i, n);
+        else if constexpr (has_bias)
+          return xhat + load_vec(bias + i, n);
+        else
+          return xhat;
+      });
     });
     static_cast<NormRow<T>*>(a.statistics)[row] = statistics;
   }
@@ -72,14 +74,14 @@ static void forward(const LayerNormForward& a, int64_t begin, int64_t end) {
 }
 
 // One pass over a row adds its terms of dweight and dbias and takes both row means; a second writes dx.
-template <class T>
+template <class T, NormForm form>
 static void backward_row(const LayerNormBackward& a, int64_t row, T* dweight, T* dbias) {
   const int64_t C = a.cols;
   const T* weight = static_cast<const T*>(a.weight);
   const T* dout = static_cast<const T*>(a.dout) + row * C;
   const T* x = static_cast<const T*>(a.x) + row * C;
   const NormRow<T>& statistics = static_cast<const NormRow<T>*>(a.statistics)[row];
-  const Normalizer<Lanes<T>> normalizer(statistics);
+  const Normalizer<Lanes<T>, form> normalizer(statistics);
   T sums[2];  // of g and of g * xhat
   lanes_sums(
       C,
@@ -96,7 +98,7 @@ static void backward_row(const LayerNormBackward& a, int64_t row, T* dweight, T*
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
   const Vec<T> mean_g = Vec<T>::broadcast(sums[0] / T(C)), mean_gx = Vec<T>::broadcast(sums[1] / T(C));
-  const Normalizer<Vec<T>> narrow(statistics);
+  const Normalizer<Vec<T>, form> narrow(statistics);
   write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
@@ -115,7 +117,9 @@ static void backward(const LayerNormBackward& a, int64_t begin, int64_t end) {
       if (dbias) dbias[c] = T(0);
     }
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
-    for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight, dbias);
+    for (int64_t row = chunk * a.kRowChunk; row < last; ++row)
+      with_form<NormForm::centred>(static_cast<const NormRow<T>*>(a.statistics)[row],
+                                   [&]<NormForm form>() { backward_row<T, form>(a, row, dweight, dbias); });
   }
   if (a.nontemporal) nontemporal_fence();
 }

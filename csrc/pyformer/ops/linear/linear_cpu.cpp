@@ -20,7 +20,7 @@ static void backward_chain(const LinearBackward& g, int64_t chain, int64_t first
       Vec<T> d = n == width ? Vec<T>::load(dout + col) : Vec<T>::load_partial(dout + col, n);
       if constexpr (F::id != Activation::none) {
         const Vec<T> x = n == width ? Vec<T>::load(pre + col) : Vec<T>::load_partial(pre + col, n);
-        d = activations::gradient<F>(d, x);
+        d = times_slope(d, F::derivative(x));
         if (n == width)
           d.store(dpre + col);
         else

@@ -22,7 +22,7 @@ static void backward(const LinearBackward& g, int64_t begin, int64_t end) {
         A sum = A(0);
         for (int64_t at = chain * kChainLength * g.cols + col; at < stop * g.cols; at += g.cols) {
           A d = dout[at];
-          if constexpr (F::id != Activation::none) dpre[at] = d = activations::gradient<F>(d, A(pre[at]));
+          if constexpr (F::id != Activation::none) dpre[at] = d = times_slope(d, F::derivative(A(pre[at])));
           sum = sum + d;
         }
         if (dbias) dbias[chain * g.cols + col] = sum;

@@ -17,7 +17,6 @@ struct Weight {
   Format format = Format::plain;
   int64_t n = 0, k = 0;
   Array data;
-  Array scales;         // of quantised formats; these have none
   int64_t version = 0;  // that `data`'s source had
   Isa isa = Isa::ref;   // whose panels
 

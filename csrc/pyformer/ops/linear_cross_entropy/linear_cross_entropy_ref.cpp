@@ -28,7 +28,7 @@ static void scale(const ScaleGradient& a, int64_t begin, int64_t end) {
   const A factor = *static_cast<const A*>(a.factor);
   if (factor == A(1)) return;
   const auto x = to<T>(a.x);
-  for (int64_t i = begin; i < end; ++i) x[i] = x[i] * factor;
+  for (int64_t i = begin; i < end; ++i) x[i] = factor == A(0) ? A(0) : x[i] * factor;
 }
 
 }  // namespace pyformer::PF_ISA

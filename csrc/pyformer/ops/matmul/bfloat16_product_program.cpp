@@ -179,22 +179,23 @@ class BFloat16Product {
 
 // ---- do a set's kernels give the sums of the plain loops? -------------------------------------------------------
 
-// Operands of all magnitudes, some of them denormal, others whose products are: orders of sums and the treatment of
-// denormals show.
-void fill(std::vector<BFloat16>& x, uint32_t seed) {
-  for (BFloat16& value : x) {
+// Vectors of k elements, in turn of all magnitudes, with products around the smallest normal number, about 1, and
+// around the smallest number: orders of sums and the treatment of denormals show.
+void fill(std::vector<BFloat16>& x, int64_t k, uint32_t seed) {
+  constexpr uint32_t kLeast[] = {0, 60, 120, 0}, kRange[] = {128, 8, 8, 8};
+  for (size_t i = 0; i < x.size(); ++i) {
     seed = seed * 1664525u + 1013904223u;
-    const uint32_t sign_and_fraction = seed >> 16 & 0x807fu, kind = seed >> 8 & 3u;
-    const uint32_t exponent = kind == 0 ? seed >> 25 : kind == 1 ? 62 + (seed >> 28) : 120 + (seed >> 29);
-    value.bits = uint16_t(sign_and_fraction | exponent << 7);
+    const size_t kind = i / size_t(k) % 4;
+    const uint32_t exponent = kLeast[kind] + (seed >> 8) % kRange[kind];
+    x[i].bits = uint16_t((seed >> 16 & 0x807fu) | exponent << 7);
   }
 }
 
 bool gives_the_sums_of_plain_loops(Isa set) {
-  constexpr int64_t m = 3, n = 17, k = 70;
+  constexpr int64_t m = 4, n = 17, k = 70;
   std::vector<BFloat16> a(m * k), b(n * k);
-  fill(a, 1);
-  fill(b, 2);
+  fill(a, k, 1);
+  fill(b, k, 2);
   float expected[m * n], got[m * n];
   Gemm g;
   g.dtype = kType;

@@ -12,10 +12,7 @@ PF_INLINE V finish(const Epilogue& e, V value, const Bias& bias, const Load& loa
   if (e.bias) value = value + bias();
   if (e.preactivation) store(e.preactivation, value);
   value = F::value(value);
-  if (e.factor) {
-    const V factor = load(e.factor), scaled = value * factor;
-    value = e.zero_stops ? select(factor == splat<V>(0), splat<V>(0), scaled) : scaled;
-  }
+  if (e.factor) value = times_slope(value, load(e.factor));
   if (e.residual) value = value + load(e.residual);
   return value;
 }

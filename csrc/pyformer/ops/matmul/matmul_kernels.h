@@ -11,8 +11,7 @@ struct Epilogue {
   const void* bias = nullptr;  // (n,), of the operands' dtype: value += bias
   Activation activation = Activation::none;
   void* preactivation = nullptr;   // out: the value before the activation
-  const void* factor = nullptr;    // value *= factor
-  bool zero_stops = false;         // where factor is 0 value is +0, whatever it was
+  const void* factor = nullptr;    // value = times_slope(value, factor)
   const void* residual = nullptr;  // value += residual; may be C itself: accumulation
 };
 

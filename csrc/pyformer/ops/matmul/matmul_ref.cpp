@@ -2,7 +2,7 @@
 //
 //   sum = ((p0 + p1) + p2) + ...,  p_i = fma(a[k], b[k], ...) from +0 over 256 consecutive k;  +0 where K = 0;
 //         for bfloat16 the sum of bfloat16_dot.h
-//   pre = sum + bias[n],  value = activation(pre) * factor,  c = value + residual
+//   pre = sum + bias[n],  value = activation(pre) * factor (times_slope),  c = value + residual
 //
 // 16-bit operands are widened, everything up to the store of c is float32.
 #include "pyformer/base/bfloat16_dot.h"

@@ -5,8 +5,7 @@ namespace pyformer {
 namespace {
 
 // (dout down) * slope, in the store of the product; `like` has its shape.
-Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* slope,
-                      Activation activation) {
+Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* slope) {
   const Array dpre = like.like(like.shape());
   Gemm g;
   g.dtype = like.dtype();
@@ -18,7 +17,6 @@ Array gradient_before(const Array& dout, const Array& down, const Array& like, c
   g.c = dpre.raw();
   g.c_stride = g.n;
   g.epilogue.factor = slope;
-  g.epilogue.zero_stops = activation == Activation::relu;
   run("mlp", &GemmTable::multiply, like, g);
   return dpre;
 }
@@ -49,10 +47,10 @@ Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) 
   LinearGradient up;
   NormGradient norm;
   if (need_dpre) {
-    const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr, s.activation);  // (3)
-    const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());                   // (4)
-    up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4]);         // (5)
-    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);          // (6)
+    const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr);         // (3)
+    const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());            // (4)
+    up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4]);  // (5)
+    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);   // (6)
   }
   return {norm.dx, norm.dweight, norm.dbias, up.dweight, up.dbias, down.dweight, down.dbias, need[7] ? dout : Array()};
 }

@@ -56,7 +56,11 @@ struct Loops {
 
   template <class T>
   static void apply(const Planes<T>& a, T* to) {
-    const Normalizer<Lanes<T>> xhat(a.row);
+    with_form<NormForm::centred>(a.row, [&]<NormForm form>() { apply_in<form>(a, to); });
+  }
+  template <NormForm form, class T>
+  static void apply_in(const Planes<T>& a, T* to) {
+    const Normalizer<Lanes<T>, form> xhat(a.row);
     for (int64_t p = 0; p < a.planes; ++p) {
       const T* x = a.x + p * a.stride;
       T* out = to + p * a.stride;
@@ -68,7 +72,11 @@ struct Loops {
 
   template <class T>
   static void products(const Planes<T>& a, const T* from, T* sum, T* product) {
-    const Normalizer<Lanes<T>> xhat(a.row);
+    with_form<NormForm::centred>(a.row, [&]<NormForm form>() { products_in<form>(a, from, sum, product); });
+  }
+  template <NormForm form, class T>
+  static void products_in(const Planes<T>& a, const T* from, T* sum, T* product) {
+    const Normalizer<Lanes<T>, form> xhat(a.row);
     for (int64_t p = 0; p < a.planes; ++p) {
       const T *x = a.x + p * a.stride, *dout = from + p * a.stride;
       T sums[2];
@@ -87,7 +95,12 @@ struct Loops {
 
   template <class T>
   static void gradient(const Planes<T>& a, const T* from, T mean_of_g, T mean_of_gx, T* to) {
-    const Normalizer<Lanes<T>> xhat(a.row);
+    with_form<NormForm::centred>(a.row,
+                                 [&]<NormForm form>() { gradient_in<form>(a, from, mean_of_g, mean_of_gx, to); });
+  }
+  template <NormForm form, class T>
+  static void gradient_in(const Planes<T>& a, const T* from, T mean_of_g, T mean_of_gx, T* to) {
+    const Normalizer<Lanes<T>, form> xhat(a.row);
     const Lanes<T> mean_g = Lanes<T>::broadcast(mean_of_g), mean_gx = Lanes<T>::broadcast(mean_of_gx);
     for (int64_t p = 0; p < a.planes; ++p) {
       const T *x = a.x + p * a.stride, *dout = from + p * a.stride;

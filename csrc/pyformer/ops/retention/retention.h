@@ -1,18 +1,19 @@
-// retention: RetNet's sequence mixing (Sun et al. 2023, "Retentive Network", eq. 6 and 7), per head with decay g:
+// retention: RetNet's sequence mixing (Sun et al. 2023, "Retentive Network", eq. 6), per head with decay g:
 //
 //   S_t = g S_{t-1} + k_t^T v_t,   out_t = q_t S_t
 //
-// which over a chunk of 64 tokens is, with M_ij = g^(i - j) for j <= i and 0 above,
-//
-//   out  = ((q k^T) * M) v + diag(g^(i + 1)) q S        S the state before the chunk
-//   S'   = g^l S + (diag(g^(l - 1 - j)) k)^T v          l tokens in the chunk
-//
 // q, k (B, T, H, D), v (B, T, H, Dv), decay (H,) in (0, 1], which has no gradient; state (B, H, D, Dv) or absent:
 // zeros. Returns out (B, T, H, Dv) and the state after the last token. Nothing is of size (T, T).
-// Saved for backward: q, k, v, the state before each chunk; scores are computed again.
-// Order of sums: matmul's inside a chunk; chunks in order. Powers of the decay are taken in float64. A task owns a
-// (batch, head). Products are matmul's gemm. 16-bit floats are widened first, the results rounded once: the states that
-// are saved are float32, and gradients too.
+//
+// Computed as it stands here, token by token, in registers: a state is all that the past leaves, so a sequence in any
+// parts, each from the state that the one before returned, has the bits of the whole, and no token sees a later one,
+// not even its NaN. A token costs 3 D Dv multiplications and additions, about as many as the products of 64 tokens'
+// scores and states cost, which is what the paper's chunks are for.
+// S and all sums are float64, whatever q's dtype: with a decay near 1 a state is a long running sum. Outputs and
+// gradients are rounded once (gradients of 16-bit floats to float32); the state is returned as it is, since a rounded
+// one would not continue as the whole does. A state given is float64, or of q's dtype or its accumulator.
+// Saved for backward: q, k, v and the state given; each gradient is a walk of the same kind.
+// Order of sums: retention_ref.cpp.
 #pragma once
 #include "pyformer/core/tensor.h"
 
@@ -20,7 +21,6 @@ namespace pyformer {
 
 struct RetentionResult {
   Array out, state;
-  Array states;  // (B, H, chunks + 1, D, Dv): before each chunk, and after the last
 };
 RetentionResult retention_forward(const Array& q, const Array& k, const Array& v, const Array& decay,
                                   const Array& state);
@@ -28,8 +28,8 @@ RetentionResult retention_forward(const Array& q, const Array& k, const Array& v
 struct RetentionGradient {
   Array dq, dk, dv, dstate;
 };
-RetentionGradient retention_backward(const Array& dout, const Array& dstate, const Array& q, const Array& k,
-                                     const Array& v, const Array& decay, const Array& states);
+RetentionGradient retention_backward(const Array& dout, const Array& dlast, const Array& q, const Array& k,
+                                     const Array& v, const Array& decay, const Array& state);
 
 // {out, state}
 std::vector<Tensor> retention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& decay,

@@ -1,86 +1,48 @@
-// What retention's programs and kernels see.
+// What retention's kernels see.
 #pragma once
 #include "pyformer/base/kernel.h"
 
 namespace pyformer {
 
-constexpr int64_t kRetentionChunk = 64;
-
-// The one work item: (H, kRetentionChunk + 1), decay^0 ... decay^kRetentionChunk, in float64 and rounded once.
-struct RetentionPowers {
+// The one work item: all heads.
+struct RetentionCheck {
   int64_t heads;
   const void* decay;  // (H,)
-  void* powers;
   int64_t* offender;  // the first head whose decay is not in (0, 1], and the decay's bits as a double; head -1: none
   int64_t items() const { return 1; }
   int64_t grain() const { return 1; }
 };
 
-struct RetentionShape {
-  int64_t batch, tokens, heads, head_dim, value_dim, chunks;  // B, T, H, D, Dv
-};
-
-struct RetentionForward {
-  RetentionShape shape;
-  const void* q;       // (B, T, H, D)
-  const void* k;       // (B, T, H, D)
-  const void* v;       // (B, T, H, Dv)
-  const void* powers;  // (H, kRetentionChunk + 1)
-  const void* state;   // (B, H, D, Dv) or null: zeros
-  void* out;           // (B, T, H, Dv)
-  void* last;          // (B, H, D, Dv)
-  void* states;        // (B, H, chunks + 1, D, Dv)
-};
-
-struct RetentionBackward {
-  RetentionShape shape;
-  const void* dout;   // (B, T, H, Dv)
-  const void* dlast;  // (B, H, D, Dv)
-  const void* q;
-  const void* k;
-  const void* v;
-  const void* powers;
-  const void* states;
-  void* dq;
-  void* dk;
-  void* dv;
-  void* dstate;  // (B, H, D, Dv)
+// A walk along the tokens of each head with a matrix S of (rows, cols), from the first token on or from the last:
+//
+//   forwards    S = g S + a^T b, out = r S          backwards    S = S + a^T b, out = r S, S = g S
+//
+// S is float64; the entry's dtype is that of the others.
+// Work item: a range of kColumns of the columns of one head.
+struct RetentionWalk {
+  static constexpr int64_t kColumns = 32;
+  static constexpr int kTokens = 4;          // that vector code takes each time it reads S
+  int64_t batch, tokens, heads, rows, cols;  // B, T, H
+  bool backwards;
+  const void* decay;    // (H,): g
+  const void* a;        // (B, T, H, rows)
+  const void* b;        // (B, T, H, cols)
+  const void* r;        // (B, T, H, rows)
+  const double* start;  // (B, H, rows, cols) by these steps, or null: zeros
+  int64_t start_row, start_col;
+  void* out;                // (B, T, H, cols)
+  double* end;              // (B, H, rows, cols): the last S
+  void* scratch = nullptr;  // of vector code
+  int64_t column_ranges() const { return (cols + kColumns - 1) / kColumns; }
+  int64_t items() const { return batch * heads * column_ranges(); }
+  int64_t grain() const { return tokens < 1024 ? grain_of_rows(tokens * rows) : 1; }
+  int64_t scratch_bytes(DType) const { return rows * (kColumns + 2 * kTokens) * int64_t(sizeof(double)); }
 };
 
 struct RetentionTable {
   static constexpr const char* name = "retention";
-  PerDtype<Program<RetentionForward>> forward;
-  PerDtype<Program<RetentionBackward>> backward;
-};
-// The programs are the same for every set, made of its products: retention_program.cpp.
-template <Isa isa>
-struct KernelsOf<RetentionTable, isa> {
-  static const RetentionTable& table();
-};
-
-// What the CPU's programs do beside products. Work item: a row.
-struct RetentionScaleRows {  // out_i = factor_i x_i; zeros without x, x itself without factors
-  int64_t rows, cols;
-  const void* x;
-  int64_t x_stride;
-  const void* factor;
-  int64_t step;  // between the rows' factors; 0: one for all
-  void* out;
-  int64_t out_stride;
-};
-struct RetentionDecayScores {  // scores_ij *= powers_(i - j) for j <= i, 0 above
-  int64_t rows;
-  void* scores;
-  int64_t stride;
-  const void* powers;
-};
-
-struct RetentionPartsTable {
-  static constexpr const char* name = "retention_parts";
-  static constexpr bool plain = true;
-  PerDtype<Kernel<RetentionPowers>> powers;
-  PerDtype<Kernel<RetentionScaleRows>> scale_rows;
-  PerDtype<Kernel<RetentionDecayScores>> decay_scores;
+  PerDtype<Kernel<RetentionCheck>> check;
+  PerDtype<Kernel<RetentionWalk>> walk;
 };
 
 }  // namespace pyformer

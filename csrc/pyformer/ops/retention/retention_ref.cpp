@@ -1,4 +1,9 @@
-// What retention does beside products, plain loops.
+// retention, plain loops in float64: each element of S is a chain over the tokens,
+//
+//   forwards     S_ic = fma(a_i, b_c, g * S_ic)
+//   backwards    S_ic = fma(a_i, b_c, S_ic), and after out S_ic = g * S_ic
+//
+// and each element of out, sum_i r_i S_ic, one FMA chain from +0 over i, rounded once.
 #include "pyformer/ops/retention/retention_kernels.h"
 
 #include <cstring>
@@ -8,41 +13,45 @@
 namespace pyformer::PF_ISA {
 
 template <class T>
-static void powers(const RetentionPowers& a, int64_t, int64_t) {
-  constexpr int64_t L = kRetentionChunk;
+static void check(const RetentionCheck& a, int64_t, int64_t) {
   a.offender[0] = -1;
-  for (int64_t h = 0; h < a.heads; ++h) {
+  for (int64_t h = 0; h < a.heads && a.offender[0] < 0; ++h) {
     const double g = double(static_cast<const T*>(a.decay)[h]);
-    if (!(g > 0 && g <= 1) && a.offender[0] < 0) {
-      a.offender[0] = h;
-      std::memcpy(a.offender + 1, &g, 8);
-    }
-    double power = 1;
-    for (int64_t i = 0; i <= L; ++i, power *= g) static_cast<T*>(a.powers)[h * (L + 1) + i] = T(power);
+    if (g > 0 && g <= 1) continue;
+    a.offender[0] = h;
+    std::memcpy(a.offender + 1, &g, 8);
   }
 }
 
 template <class T>
-static void scale_rows(const RetentionScaleRows& a, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) {
-    const T* x = static_cast<const T*>(a.x) + i * a.x_stride;
-    T* out = static_cast<T*>(a.out) + i * a.out_stride;
-    if (!a.x || !a.factor) {
-      for (int64_t c = 0; c < a.cols; ++c) out[c] = a.x ? x[c] : T(0);
-      continue;
+static void walk_column(const RetentionWalk& w, int64_t batch, int64_t head, int64_t c) {
+  const int64_t matrix = (batch * w.heads + head) * w.rows * w.cols;
+  const double g = double(static_cast<const T*>(w.decay)[head]);
+  double* S = w.end + matrix + c;
+  for (int64_t i = 0; i < w.rows; ++i)
+    S[i * w.cols] = w.start ? w.start[matrix + i * w.start_row + c * w.start_col] : 0.0;
+  for (int64_t step = 0; step < w.tokens; ++step) {
+    const int64_t token = (batch * w.tokens + (w.backwards ? w.tokens - 1 - step : step)) * w.heads + head;
+    const T* a = static_cast<const T*>(w.a) + token * w.rows;
+    const T* r = static_cast<const T*>(w.r) + token * w.rows;
+    const double b = double(static_cast<const T*>(w.b)[token * w.cols + c]);
+    double sum = 0.0;
+    for (int64_t i = 0; i < w.rows; ++i) {
+      double& s = S[i * w.cols];
+      s = fma(double(a[i]), b, w.backwards ? s : s * g);
+      sum = fma(double(r[i]), s, sum);
+      if (w.backwards) s = s * g;
     }
-    const T factor = static_cast<const T*>(a.factor)[i * a.step];
-    for (int64_t c = 0; c < a.cols; ++c) out[c] = x[c] * factor;
+    static_cast<T*>(w.out)[token * w.cols + c] = T(sum);
   }
 }
 
 template <class T>
-static void decay_scores(const RetentionDecayScores& a, int64_t begin, int64_t end) {
-  const T* powers = static_cast<const T*>(a.powers);
-  for (int64_t i = begin; i < end; ++i) {
-    T* row = static_cast<T*>(a.scores) + i * a.stride;
-    for (int64_t j = 0; j <= i; ++j) row[j] = row[j] * powers[i - j];
-    for (int64_t j = i + 1; j < a.rows; ++j) row[j] = T(0);
+static void walk(const RetentionWalk& w, int64_t begin, int64_t end) {
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t head = item / w.column_ranges(), first = item % w.column_ranges() * w.kColumns;
+    for (int64_t c = first; c < w.cols && c < first + w.kColumns; ++c)
+      walk_column<T>(w, head / w.heads, head % w.heads, c);
   }
 }
 
@@ -50,11 +59,9 @@ static void decay_scores(const RetentionDecayScores& a, int64_t begin, int64_t e
 
 namespace pyformer {
 template <>
-const RetentionPartsTable& KernelsOf<RetentionPartsTable, PF_ISA::kIsa>::table() {
+const RetentionTable& KernelsOf<RetentionTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr RetentionPartsTable table = {{{powers<float>, powers<double>}},
-                                                {{scale_rows<float>, scale_rows<double>}},
-                                                {{decay_scores<float>, decay_scores<double>}}};
+  static constexpr RetentionTable table = {{{check<float>, check<double>}}, {{walk<float>, walk<double>}}};
   return table;
 }
 }  // namespace pyformer

@@ -8,19 +8,9 @@
 namespace pyformer::PF_ISA {
 
 template <class T>
-static RowStatistics<T> statistics_in_units(const T* x, int64_t C, double eps, T scale) {
-  const Lanes<T> scales = Lanes<T>::broadcast(scale);
-  const T sum = lanes_reduce<T>(C, [&](int64_t i, int64_t n, const Lanes<T>& lanes) {
-    const Lanes<T> v = load_lanes(x + i, n) * scales;
-    return fma(v, v, lanes);
-  });
-  return rms_statistics(scale, sum / T(C), eps);
-}
-
-template <class T>
 static NormRow<T> statistics_of(const T* x, int64_t C, double eps) {
   return in_fitting_units<T>(
-             eps, [&](T scale) { return statistics_in_units(x, C, eps, scale); },
+             eps, [&](T scale) { return rms_statistics(scale, sum_squares(x, C, scale) / T(C), eps); },
              [&] { return lanes_largest(x, C, T(0)); })
       .row;
 }
@@ -33,13 +23,15 @@ static void forward_rows(const RmsNormForward& a, int64_t begin, int64_t end) {
     const T* x = static_cast<const T*>(a.x) + row * C;
     T* out = static_cast<T*>(a.out) + row * C;
     const NormRow<T> statistics = statistics_of(x, C, a.eps);
-    const Normalizer<Vec<T>> normalizer(statistics);
-    write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
-      const Vec<T> xhat = normalizer(load_vec(x + i, n));
-      if constexpr (has_weight)
-        return xhat * load_vec(weight + i, n);
-      else
-        return xhat;
+    with_form<NormForm::rms>(statistics, [&]<NormForm form>() {
+      const Normalizer<Vec<T>, form> normalizer(statistics);
+      write_row(out, C, a.nontemporal, [&](int64_t i, int64_t n) {
+        const Vec<T> xhat = normalizer(load_vec(x + i, n));
+        if constexpr (has_weight)
+          return xhat * load_vec(weight + i, n);
+        else
+          return xhat;
+      });
     });
     static_cast<NormRow<T>*>(a.statistics)[row] = statistics;
   }
@@ -55,14 +47,14 @@ static void forward(const RmsNormForward& a, int64_t begin, int64_t end) {
 }
 
 // One pass over a row adds its terms of dweight and takes the row mean; a second writes dx.
-template <class T>
+template <class T, NormForm form>
 static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
   const int64_t C = a.cols;
   const T* weight = static_cast<const T*>(a.weight);
   const T* dout = static_cast<const T*>(a.dout) + row * C;
   const T* x = static_cast<const T*>(a.x) + row * C;
   const NormRow<T>& statistics = static_cast<const NormRow<T>*>(a.statistics)[row];
-  const Normalizer<Lanes<T>> normalizer(statistics);
+  const Normalizer<Lanes<T>, form> normalizer(statistics);
   const T mean_gx = lanes_reduce<T>(C,
                                     [&](int64_t i, int64_t n, const Lanes<T>& sum) {
                                       const Lanes<T> d = load_lanes(dout + i, n);
@@ -75,7 +67,7 @@ static void backward_row(const RmsNormBackward& a, int64_t row, T* dweight) {
   if (!a.dx) return;
   T* dx = static_cast<T*>(a.dx) + row * C;
   const Vec<T> mean = Vec<T>::broadcast(mean_gx);
-  const Normalizer<Vec<T>> narrow(statistics);
+  const Normalizer<Vec<T>, form> narrow(statistics);
   write_row(dx, C, a.nontemporal, [&](int64_t i, int64_t n) {
     const Vec<T> d = load_vec(dout + i, n);
     const Vec<T> g = weight ? d * load_vec(weight + i, n) : d;
@@ -90,7 +82,9 @@ static void backward(const RmsNormBackward& a, int64_t begin, int64_t end) {
     T* dweight = a.dweight ? static_cast<T*>(a.dweight) + chunk * C : nullptr;
     for (int64_t c = 0; dweight && c < C; ++c) dweight[c] = T(0);
     const int64_t last = (chunk + 1) * a.kRowChunk < a.rows ? (chunk + 1) * a.kRowChunk : a.rows;
-    for (int64_t row = chunk * a.kRowChunk; row < last; ++row) backward_row(a, row, dweight);
+    for (int64_t row = chunk * a.kRowChunk; row < last; ++row)
+      with_form<NormForm::rms>(static_cast<const NormRow<T>*>(a.statistics)[row],
+                               [&]<NormForm form>() { backward_row<T, form>(a, row, dweight); });
   }
   if (a.nontemporal) nontemporal_fence();
 }
