@@ -244,7 +244,8 @@ def replaced(name, make):
             r"c_fc.weight must be \(32, 128\), got \(128, 32\)",
         ),
         (replaced("ln_f.bias", lambda v: v.astype(np.int64)), TypeError, "float dtype, got I64"),
-        (replaced("ln_f.bias", lambda v: v.astype(np.int8)), ValueError, "has dtype I8"),
+        (replaced("ln_f.bias", lambda v: v.astype(np.int8)), TypeError, "float dtype, got I8"),
+        (replaced("ln_f.bias", lambda v: v.astype(np.uint16)), ValueError, "has dtype U16"),
     ],
 )
 def test_tensors_that_do_not_fit(folder, change, error, message):
