@@ -270,7 +270,7 @@ HOSTILE = {
     "entry_is_number": raw(b'{"x": 3}'),
     "no_dtype": raw(b'{"x": {"shape": [1], "data_offsets": [0, 4]}}', bytes(4)),
     "unknown_dtype": raw(one("F33"), bytes(8)),
-    "other_dtype": raw(one("U8", (8,)), bytes(8)),
+    "other_dtype": raw(one("U16", (4,)), bytes(8)),
     "truncated_data": raw(one(), bytes(7)),
     "trailing_data": raw(one(), bytes(9)),
     "offsets_past_end": raw(one(offsets=(8, 16)), bytes(8)),
