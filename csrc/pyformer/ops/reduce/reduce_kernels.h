@@ -36,7 +36,7 @@ struct SumIntegers {
   int64_t outer, n, inner;
   const void* x;  // (outer, n, inner)
   uint64_t* out;  // (outer, inner)
-  int64_t items() const { return outer; }
+  int64_t items() const { return inner ? outer : 0; }
   int64_t grain() const { return grain_of_rows(n * inner); }
 };
 
