@@ -99,7 +99,7 @@ def _ours(case: Case, arrays: dict[str, np.ndarray], douts: list[np.ndarray] | N
 
 def _torchs(case: Case, arrays: dict[str, np.ndarray], douts: list[np.ndarray] | None) -> Step:
     tensors = {k: torch.tensor(v, requires_grad=douts is not None and k in case.grads) for k, v in arrays.items()}
-    gradients = None if douts is None else [torch.tensor(d) for d in douts]
+    gradients = None if douts is None else [torch.tensor(d, dtype=torch.float32) for d in douts]
 
     def step() -> tuple[list[Any], list[Any]]:
         if gradients is None:
@@ -182,5 +182,5 @@ def run_op(op: str, settings: Settings) -> Iterator[Row]:
         if case.grads:
             outputs, _ = _ours(case, arrays, None)()
             rng = np.random.default_rng(11)
-            douts = [rng.standard_normal(tuple(o.shape)).astype(np.float32) for o in outputs]
+            douts = [rng.standard_normal(tuple(o.shape)).astype(o.numpy().dtype) for o in outputs]
             yield _row(case, arrays, douts, settings)

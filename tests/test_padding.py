@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 
@@ -228,7 +227,7 @@ def test_a_liquid_network_takes_lengths():
     np.testing.assert_allclose(whole.item(), np.dot(losses, counts) / sum(counts), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("cell", "both"), itertools.product([nn.LSTM, nn.GRU], [False, True]))
+@pytest.mark.parametrize(("cell", "both"), [(cell, both) for cell in (nn.LSTM, nn.GRU) for both in (False, True)])
 def test_a_recurrent_classifier_reads_no_padding(cell, both):
     pf.manual_seed(0)
     model = RecurrentClassifier(cell, 11, 6, 2, both).eval()
