@@ -278,7 +278,7 @@ def test_a_decoder_without_rows_and_wrong_rows(model):
         decoder.remove(1)
     decoder.remove(row)
     assert decoder.step() == {}
-    with pytest.raises(ValueError, match="at least one token"):
+    with pytest.raises(ValueError, match="is empty"):
         decoder.add([], Sampler())
 
 
@@ -335,6 +335,27 @@ def test_a_decoder_goes_on_after_an_exception(name, broken):
         return found
 
     assert texts(breaks=range(6)) == texts(breaks=())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error"),
+    [
+        ([99], IndexError),
+        ([-1], IndexError),
+        ([1.7], TypeError),
+        (["2"], TypeError),
+        ([True], TypeError),
+        ([], ValueError),
+        ([[1, 2]], ValueError),
+    ],
+)
+def test_a_prompt_that_cannot_be_read_does_not_join(prompt, error):
+    from pyformer.generation import Decoder, Sampler
+
+    decoder = Decoder(GPT(GPTConfig(20, 32, num_layers=2, num_heads=2, embed_dim=16)))
+    with pytest.raises(error, match="Decoder: "):
+        decoder.add(prompt, Sampler(temperature=0))
+    assert decoder.rows == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.generation.prompts import read_prompt
 from pyformer.generation.sampling import Sampler
 
 # Packing a weight reads and writes it once, as much as a few tokens do.
@@ -44,7 +45,7 @@ class Decoder:
 
     Raises:
         ValueError: later, a prompt is empty, a row is not there, or logits are not finite.
-        IndexError: later, an id is not in [0, V).
+        TypeError, IndexError: later, an id is no integer, or not in [0, V).
 
     Example:
         >>> from pyformer.generation import Decoder, Sampler
@@ -79,11 +80,10 @@ class Decoder:
         """The number of a new row that continues `prompt`, ids in [0, V), from the next step on.
 
         `new_tokens` says how many are expected, where that is known: memory is then taken once. A text that has
-        reached the model's longest goes on from its last half, read again. ValueError for an empty prompt.
+        reached the model's longest goes on from its last half, read again. ValueError for an empty prompt, TypeError
+        for ids that are no integers, IndexError for one outside [0, V).
         """
-        tokens = [int(token) for token in prompt]
-        if not tokens:
-            raise ValueError("Decoder: expected a prompt of at least one token, got none")
+        tokens = read_prompt("Decoder", prompt, self.model.config.vocab_size)
         if new_tokens is None or new_tokens >= PACK_FROM_TOKENS:
             self._pack()
         window = tokens if len(tokens) <= self.model.longest else self._half(tokens)

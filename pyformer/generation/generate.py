@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer.arrays import plain_array
 from pyformer.generation.decoder import Decoder
+from pyformer.generation.prompts import read_prompts
 from pyformer.generation.sampling import Sampler, check_int, fresh_seed
 
 
@@ -111,40 +111,6 @@ def _continue(
 
 def _ignore(row: int, token: int) -> None:
     pass
-
-
-def read_prompts(ids: Any, vocab_size: int) -> tuple[list[list[int]], bool]:
-    """(prompts, whether they came as, or amount to, a 2-D array) from any form that is accepted."""
-    if isinstance(ids, (list, tuple)):
-        rows = [_read_row(row) for row in ids]
-        rectangular = len({row.size for row in rows}) == 1
-    else:
-        array = plain_array("generate", ids)
-        if array.ndim != 2:
-            raise ValueError(f"generate: ids must be (B, T), got shape {array.shape}")
-        rows, rectangular = list(array), True
-    if not rows:
-        raise ValueError("generate: expected at least one prompt, got none")
-    return [_checked(index, row, vocab_size) for index, row in enumerate(rows)], rectangular
-
-
-def _read_row(row: Any) -> np.ndarray:
-    array = plain_array("generate", row)
-    if array.ndim != 1:
-        raise ValueError(f"generate: each prompt must be a list of ids, got shape {array.shape}")
-    return array
-
-
-def _checked(index: int, row: np.ndarray, vocab_size: int) -> list[int]:
-    if row.size == 0:
-        raise ValueError(f"generate: prompt {index} is empty")
-    if row.dtype.kind not in "iu":
-        raise TypeError(f"generate: ids must be integers, got {row.dtype}")
-    # Before any conversion: unsigned numbers may not fit in int64.
-    if row.min() < 0 or row.max() >= vocab_size:
-        bad = row[(row < 0) | (row >= vocab_size)][0]
-        raise IndexError(f"generate: id {bad} of prompt {index} is not in [0, {vocab_size})")
-    return row.astype(np.int64).tolist()
 
 
 def _read_stops(stop: int | Iterable[int] | None) -> frozenset[int]:
