@@ -97,7 +97,11 @@ def theirs(case, p, arrays, config):
 
 
 def torch_parameters(model):
-    return {k: torch.tensor(t.numpy(), requires_grad=True) for k, t in model.state_dict().items()}
+    return {k: torch.tensor(t.numpy(), dtype=torch.float64, requires_grad=True) for k, t in model.state_dict().items()}
+
+
+def in_float64(arrays):
+    return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -106,7 +110,7 @@ def test_outputs_loss_and_all_gradients_equal_the_twin(case, dtype):
     model = make("gan" if case in ("generator", "discriminator") else case, dtype)
     parameters = torch_parameters(model)
     out, loss = ours(case, model, batch(dtype))
-    expected, expected_loss = theirs(case, parameters, batch(dtype), model.config)
+    expected, expected_loss = theirs(case, parameters, in_float64(batch(dtype)), model.config)
     assert_close(out.numpy(), by_rows(expected.detach().numpy()), "output", additions=256, ops=MODEL_OPS)
     assert loss.shape == ()
     assert_close(loss.numpy(), by_rows(expected_loss.detach().numpy()), "loss", additions=256, ops=MODEL_OPS)

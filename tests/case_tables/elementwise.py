@@ -48,12 +48,14 @@ def _away_from_zero(shape):
 
 def written_gelu(torch, x, approximate="none"):
     """GELU as kernels compute it: a probe of torch's own would not see what 1 + erf loses far below 0."""
+    x = x.masked_fill(x == -math.inf, 0.0)  # where the limit is 0, and torch's own gives NaN
     if approximate == "tanh":
         return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     return 0.5 * x * (1 + torch.erf(x * math.sqrt(0.5)))
 
 
 def written_silu(torch, x):
+    x = x.masked_fill(x == -math.inf, 0.0)
     return x * torch.sigmoid(x)
 
 
