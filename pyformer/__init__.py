@@ -1,16 +1,16 @@
 """pyformer trains and runs transformers on its own C++ core: `import pyformer as pf`."""
 
+from pyformer import starting as _starting
+
+if _starting.is_command():  # before anything else is imported: Ctrl-C may come at once
+    _starting.listen()
+
 from importlib import import_module
 from pathlib import Path as _Path
 from pkgutil import extend_path
 
 # In a checkout the compiled core is not here but in the installed package.
 __path__ = extend_path(__path__, __name__)
-
-from pyformer import starting as _starting
-
-if _starting.is_command():
-    _starting.listen()
 
 from pyformer import _core, cuda, ops
 from pyformer._core import (

@@ -304,3 +304,11 @@ def test_masters_are_saved_and_resumed(kind, tmp_path):
     del state["state"][0]["master"]
     with pytest.raises(ValueError, match="state of parameter 0 must hold"):
         make(resumed, **options).load_state_dict(state)
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
+def test_a_learning_rate_is_not_scaled_by_what_makes_none(factor):
+    optimizer = pf.optim.SGD([pf.nn.Parameter([1.0])], lr=0.1)
+    with pytest.raises(ValueError, match="factor must be a number from 0"):
+        optimizer.scale_lr(factor)
+    assert optimizer.param_groups[0]["lr"] == 0.1

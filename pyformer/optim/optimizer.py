@@ -134,7 +134,13 @@ class Optimizer:
         raise NotImplementedError
 
     def scale_lr(self, factor: float) -> None:
-        """Sets each group's lr to `factor` times the lr that it was made with."""
+        """Sets each group's lr to `factor` times the lr that it was made with.
+
+        Raises:
+            ValueError: factor is negative, infinite or NaN.
+        """
+        if not 0.0 <= factor < math.inf:
+            raise ValueError(f"{self._name}: factor must be a number from 0, got {factor}")
         for group in self.param_groups:
             group["lr"] = group["base_lr"] * factor
 
