@@ -52,8 +52,6 @@ def allowed(exact: Exact, dtype: str, additions: int = 1, ops: int = 1, between:
     rounding = UNIT[ACCUMULATOR[dtype] if ops == 1 else dtype]
     growth = math.sqrt(min(max(additions, 1), CHAIN)) + math.sqrt(additions // CHAIN)
     growth *= math.sqrt(ops)
-    if dtype == "float64":  # in which `exact` has rounding errors of its own
-        growth *= math.sqrt(2)
     size = np.abs(exact.value)
     stored = UNIT[dtype] * size + TINIEST[dtype]
     if ACCUMULATOR[dtype] == dtype or ops > 1:
