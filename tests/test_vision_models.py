@@ -135,7 +135,7 @@ def test_evaluation_uses_the_running_statistics(dtype):
     ):
         model = make(kind, dtype).eval()
         parameters = torch_parameters(model)
-        expected = twin(parameters, *map(torch.tensor, arguments), model.config, training=False)
+        expected = twin(parameters, *map(torch.tensor, in_float64(arguments)), model.config, training=False)
         assert_close(model(*arguments).numpy(), by_rows(expected.detach().numpy()), kind, additions=256, ops=MODEL_OPS)
 
 
