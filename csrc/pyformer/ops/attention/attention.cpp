@@ -173,16 +173,6 @@ static void run_backward(const Operands& o, const AttentionOptions& options, con
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------
 
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options) {
-  const Operands o = check_separate(q, k, v);
-  return run_forward(o, checked(o, options));
-}
-
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options) {
-  const Operands o = check_packed(qkv);
-  return run_forward(o, checked(o, options));
-}
-
 AttentionGradient attention_backward(const Array& dout, const Array& q, const Array& k, const Array& v,
                                      const AttentionResult& result, const AttentionOptions& options, bool need_dq,
                                      bool need_dk_dv) {

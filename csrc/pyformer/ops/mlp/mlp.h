@@ -6,7 +6,7 @@
 // be absent; the norm is layer_norm, rms_norm or none. Order of sums: those of the ops it is made of; same bits.
 #pragma once
 #include "pyformer/ops/linear/linear.h"
-#include "pyformer/ops/norm_linear/norm_linear.h"
+#include "pyformer/ops/norm/norm.h"
 
 namespace pyformer {
 
