@@ -79,6 +79,36 @@ static uint64_t not_finite(const BFloat16* x, int64_t stride, int64_t n, int64_t
 
 static PF_INLINE uint64_t first_keys(int64_t n) { return ~uint64_t(0) >> (kBlock - n); }
 
+// Thirty-two numbers stored as to_bfloat16 rounds them; x becomes what they were rounded to. A NaN stays one because
+// its lower half is zero: all there are come from bfloat16 or are the CPU's own.
+static PF_INLINE void store_rounded(Lanes<float> (&x)[2], BFloat16* p) {
+#if defined(__AVX512F__)
+  const auto up = [](Vec<float> v) {
+    const __m512i bits = _mm512_castps_si512(v.r);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  };
+  const auto wide = [](__m512i v) {
+    return Vec<float>{_mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(int(0xffff0000))))};
+  };
+  alignas(64) static constexpr uint16_t kUpperHalves[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                            23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                            45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+  const __m512i a = up(x[0].v[0]), b = up(x[1].v[0]);
+  _mm512_storeu_si512(p, _mm512_permutex2var_epi16(a, _mm512_load_si512(kUpperHalves), b));
+  x[0].v[0] = wide(a), x[1].v[0] = wide(b);
+#else
+  constexpr int64_t W = Vec<float>::width;
+#pragma GCC unroll 2
+  for (int64_t half = 0; half < 2; ++half)
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < Lanes<float>::count; ++i) {
+      store_rounded(x[half].v[i], p + half * kLanes + i * W);
+      x[half].v[i] = load_widened(p + half * kLanes + i * W);
+    }
+#endif
+}
+
 // ---- forward --------------------------------------------------------------------------------------------------
 
 struct BFloat16ForwardTask : RowsTask<float> {
@@ -103,8 +133,10 @@ struct BFloat16ForwardTask : RowsTask<float> {
 static void pack_queries(const BFloat16ForwardTask& task) {
   const int64_t D = task.in.head_dim;
   for (int64_t h = 0; h < task.heads; ++h) {
-    for (int64_t r = 0; r < task.head_rows; ++r)
+    for (int64_t r = 0; r < task.head_rows; ++r) {
+      if (r + kRowsAhead < task.head_rows) fetch_row(query_row<BFloat16>(task, h * task.head_rows + r + kRowsAhead), D);
       __builtin_memcpy(task.queries + r * D, query_row<BFloat16>(task, h * task.head_rows + r), size_t(D) * 2);
+    }
     task.u.pack_rows({task.queries, task.head_rows, D, 1}, D, D, task.q + h * task.space.q_head_bytes);
   }
 }
@@ -118,31 +150,34 @@ static PF_INLINE Columns wanted_steps(uint64_t any) {
 // Scales a row's products and adds the mask; -inf where not attended. Returns the highest score.
 static PF_INLINE float finish_row(const AttentionInput& in, uint64_t allow, Columns columns, int64_t mask_row,
                                   float* s) {
+  const uint64_t wanted = first_keys(columns.end) & ~uint64_t(0) << columns.begin;
+  const bool whole = allow == wanted;
   const Lanes<float> scale = Lanes<float>::broadcast(float(in.scale));
   Lanes<float> highest = Lanes<float>::broadcast(-kInfinity<float>);
   for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
-    const Lanes<float> x = Lanes<float>::load(s + c) * scale;
+    Lanes<float> x = Lanes<float>::load(s + c) * scale;
+    for (int64_t i = 0; !whole && i < Lanes<float>::count; ++i)
+      x.v[i] = keep(allow >> (c + i * Vec<float>::width), x.v[i]);
     x.store(s + c);
     highest = max(x, highest);
   }
-  const uint64_t wanted = first_keys(columns.end) & ~uint64_t(0) << columns.begin;
-  if (allow == wanted && !in.mask_added) return highest_lane(highest);
+  if (!in.mask_added) return highest_lane(highest);
   finish_scores<BFloat16>(in, allow, columns, mask_row, s);
   return row_highest(s, columns);
 }
 
 // p becomes exp(s - base) rounded; lanes of l take the sums of what it was rounded to.
 static PF_INLINE void exponentiate(const float* s, Columns columns, float base, float alpha, float* l, BFloat16* p) {
-  constexpr int64_t W = Vec<float>::width;
-  const Vec<float> bases = Vec<float>::broadcast(base);
+  const Lanes<float> bases = Lanes<float>::broadcast(base);
   Lanes<float> sum = Lanes<float>::zero();
-  for (int64_t c = columns.begin; c < columns.end; c += kLanes)
+  for (int64_t c = columns.begin; c < columns.end; c += 2 * kLanes) {
+    Lanes<float> x[2];
 #pragma GCC unroll 2
-    for (int64_t i = 0; i < Lanes<float>::count; ++i) {
-      BFloat16* const at = p + c + i * W;
-      store_rounded(exp_flush(Vec<float>::load(s + c + i * W) - bases), at);
-      sum.v[i] = sum.v[i] + load_widened(at);
-    }
+    for (int64_t i = 0; i < 2; ++i) x[i] = exp_flush(Lanes<float>::load(s + c + i * kLanes) - bases);
+    store_rounded(x, p + c);
+    sum = sum + x[0];
+    sum = sum + x[1];
+  }
   fma(Lanes<float>::load(l), Lanes<float>::broadcast(alpha), sum).store(l);
 }
 
@@ -202,17 +237,24 @@ static void forward_strip(const BFloat16ForwardTask& task, int64_t h, int64_t r,
   }
 }
 
-// What a block's keys add to all rows of the task.
+// What a block's keys add to all rows of the task. The next block is fetched between strips of rows.
 static void forward_block(const BFloat16ForwardTask& task, int64_t block) {
   const AttentionInput& in = task.in;
   const int64_t key = block * kBlock, n = least(kBlock, task.keys.end - key);
+  const int64_t next = least(kBlock, task.keys.end - key - n);
   for (int64_t h = 0; h < task.heads; ++h) {
     const BFloat16* k = at<BFloat16>(in.k, in.k_strides, task.b, key, task.first_head + h);
     const BFloat16* v = at<BFloat16>(in.v, in.v_strides, task.b, key, task.first_head + h);
     task.u.pack_cols({k, n, in.k_strides.token, 1}, in.head_dim, in.head_dim, task.k);
     task.u.pack_cols({v, in.value_dim, 1, in.v_strides.token}, n, kBlock, task.v);
-    for (int64_t r = 0; r < task.head_rows; r += task.u.strip_rows())
-      forward_strip(task, h, r, least(task.u.strip_rows(), task.head_rows - r), block, v, n);
+    const int64_t k_stride = in.k_strides.token, v_stride = in.v_strides.token;
+    for (int64_t r = 0; r < task.head_rows; r += task.u.strip_rows()) {
+      const int64_t rows = least(task.u.strip_rows(), task.head_rows - r);
+      const int64_t from = n + next * r / task.head_rows, to = n + next * (r + rows) / task.head_rows;
+      prefetch_rows(k + from * k_stride, k_stride, to - from, in.head_dim);
+      prefetch_rows(v + from * v_stride, v_stride, to - from, in.value_dim);
+      forward_strip(task, h, r, rows, block, v, n);
+    }
   }
 }
 
@@ -293,6 +335,14 @@ static void prepare_row(BFloat16BackwardTask& task, int64_t r) {
   const float m = static_cast<const float*>(a.row_max)[row], l = static_cast<const float*>(a.row_sum)[row];
   task.base[r] = m == -kInfinity<float> ? 0.0f : m;
   task.inverse[r] = l == 0.0f ? 0.0f : 1.0f / l;  // 0: the row takes no part
+  if (i + kRowsAhead < task.stop) {
+    fetch_row(task.query(r + kRowsAhead), task.in.head_dim);
+    fetch_row(task.gradient(r + kRowsAhead), Dv);
+    if (a.wide)
+      fetch_row(at<float>(a.out, a.out_strides, task.b, i + kRowsAhead, task.head), Dv);
+    else
+      fetch_row(at<BFloat16>(a.out, a.out_strides, task.b, i + kRowsAhead, task.head), Dv);
+  }
   float* const out = task.row + attention_padded(Dv);
   widen_row(task.gradient(r), Dv, task.inverse[r], task.row);
   a.wide ? widen_row(at<float>(a.out, a.out_strides, task.b, i, task.head), Dv, 1.0f, out)
@@ -337,120 +387,177 @@ static void pack_keys(BFloat16BackwardTask& task, int64_t key, int64_t n) {
 }
 
 // x where the bit is set, zero elsewhere.
-static PF_INLINE Vec<float> keep_or_zero(uint64_t bits, Vec<float> x) {
+static PF_INLINE Lanes<float> keep_or_zero(uint64_t bits, Lanes<float> x) {
 #if defined(__AVX512F__)
-  return {_mm512_maskz_mov_ps(__mmask16(bits), x.r)};
+  x.v[0].r = _mm512_maskz_mov_ps(__mmask16(bits), x.v[0].r);
 #else
-  for (int64_t i = 0; i < Vec<float>::width; ++i)
-    if (!((bits >> i) & 1)) x.r[i] = 0.0f;
-  return x;
+  for (int64_t i = 0; i < kLanes; ++i)
+    if (!((bits >> i) & 1)) x.v[i / Vec<float>::width].r[i % Vec<float>::width] = 0.0f;
 #endif
+  return x;
 }
 
 // w and ds of query r of the chunk, row i of the block, from products of q and k and of dout and v.
 static PF_INLINE void exponentials(const BFloat16BackwardTask& task, int64_t r, int64_t i, uint64_t allow,
-                                   int64_t mask_row) {
+                                   Columns columns, int64_t mask_row) {
   constexpr int64_t W = Vec<float>::width;
   BFloat16 *const w = task.w + i * kBlock, *const ds = task.ds + i * kBlock;
-  if (!allow) {
+  if (!allow || columns.end - columns.begin < kBlock) {
     __builtin_memset(w, 0, kBlock * sizeof(BFloat16));
     __builtin_memset(ds, 0, kBlock * sizeof(BFloat16));
-    return;
+    if (!allow) return;
   }
   float* const s = task.scores + i * kBlock;
   const float* const dp = task.dp + i * kBlock;
   float scale = float(task.in.scale);
   if (task.in.mask_added) {
-    for (int64_t c = 0; c < kBlock; c += W) (Vec<float>::load(s + c) * Vec<float>::broadcast(scale)).store(s + c);
-    finish_scores<BFloat16>(task.in, allow, {0, kBlock}, mask_row, s);
+    for (int64_t c = columns.begin; c < columns.end; c += W)
+      (Vec<float>::load(s + c) * Vec<float>::broadcast(scale)).store(s + c);
+    finish_scores<BFloat16>(task.in, allow, columns, mask_row, s);
     scale = 1.0f;
   }
-  const Vec<float> scales = Vec<float>::broadcast(scale), base = Vec<float>::broadcast(task.base[r]);
-  const Vec<float> inverse = Vec<float>::broadcast(task.inverse[r]), delta = Vec<float>::broadcast(task.delta[r]);
-  for (int64_t c = 0; c < kBlock; c += W) {
-    const Vec<float> e = exp_flush(Vec<float>::load(s + c) * scales - base);
-    Vec<float> weight = e * inverse, gradient = e * (Vec<float>::load(dp + c) * inverse - delta);  // (2)
-    if (allow != ~uint64_t(0)) weight = keep_or_zero(allow >> c, weight), gradient = keep_or_zero(allow >> c, gradient);
-    store_rounded(weight, w + c);
-    store_rounded(gradient, ds + c);
+  const Lanes<float> scales = Lanes<float>::broadcast(scale), base = Lanes<float>::broadcast(task.base[r]);
+  const Lanes<float> inverse = Lanes<float>::broadcast(task.inverse[r]);
+  const Lanes<float> delta = Lanes<float>::broadcast(task.delta[r]);
+  for (int64_t c = columns.begin; c < columns.end; c += 2 * kLanes) {
+    Lanes<float> weights[2], gradients[2];
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < 2; ++i) {
+      const int64_t at = c + i * kLanes;
+      const Lanes<float> e = exp_flush(Lanes<float>::load(s + at) * scales - base);
+      weights[i] = e * inverse;
+      gradients[i] = e * (Lanes<float>::load(dp + at) * inverse - delta);  // (2)
+      if (allow == ~uint64_t(0)) continue;
+      weights[i] = keep_or_zero(allow >> at, weights[i]);
+      gradients[i] = keep_or_zero(allow >> at, gradients[i]);
+    }
+    store_rounded(weights, w + c);
+    store_rounded(gradients, ds + c);
   }
 }
 
-// to += sums, for `rows` rows.
-static void add_rows(const float* sums, int64_t rows, int64_t stride, float* to) {
-  for (int64_t e = 0; e < rows * stride; e += kLanes)
-    (Lanes<float>::load(to + e) + Lanes<float>::load(sums + e)).store(to + e);
+// to += sums, for columns of `rows` rows.
+static void add_rows(const float* sums, int64_t rows, int64_t columns, int64_t stride, float* to) {
+  for (int64_t i = 0; i < rows; ++i, sums += stride, to += stride)
+    for (int64_t c = 0; c < columns; c += kLanes)
+      (Lanes<float>::load(to + c) + Lanes<float>::load(sums + c)).store(to + c);
 }
 
-// (4): what the block's keys add to dq of n queries from r on.
-static void add_to_dq(const BFloat16BackwardTask& task, int64_t r, int64_t n, const BFloat16* k, int64_t keys,
-                      const uint64_t* allow) {
+// A block of queries and one of keys that meet. A panel of its rows looks at columns that any of them attends to.
+struct Pair {
+  int64_t r, n, block, keys;  // the first query in the chunk, how many there are; the block of keys, how many
+  uint64_t allow[kBlock];
+  int64_t mask_row[kBlock];
+};
+
+static uint64_t start_pair(const BFloat16BackwardTask& task, Pair& pair) {
+  const AttentionInput& in = task.in;
+  uint64_t any = 0;
+  for (int64_t i = 0; i < kBlock; ++i) {
+    pair.allow[i] = 0, pair.mask_row[i] = 0;
+    if (i >= pair.n || task.inverse[pair.r + i] == 0.0f) continue;
+    const int64_t query = task.start + pair.r + i;
+    pair.allow[i] = range_bits(key_range(in, task.b, query), pair.block);
+    if (in.mask_allowed || in.mask_added) {
+      pair.mask_row[i] = mask_start(in, task.b, task.head, query, pair.block);
+      pair.allow[i] = mask_bits<BFloat16>(in, pair.allow[i], pair.mask_row[i]);
+    }
+    any |= pair.allow[i];
+  }
+  return any;
+}
+
+// w and ds of rows [i, i + n) of the pair, a panel.
+static void weights_of_panel(const BFloat16BackwardTask& task, const Pair& pair, int64_t i, int64_t n,
+                             Columns columns) {
+  const Products& u = task.u;
+  const int64_t query_block = pair.r / kBlock, width = columns.end - columns.begin;
+  const auto products_of = [&](int64_t depth, const char* rows, const char* cols, float* to) {
+    const int64_t steps = u.steps(depth);
+    const Products::Range along = {0, steps, depth};
+    u.multiply(rows + i / u.rows * steps * u.row_step, along, n, cols + columns.begin / u.cols * steps * u.col_step,
+               along, width, to + i * kBlock + columns.begin, kBlock);
+  };
+  if (width) {
+    products_of(task.in.head_dim, task.q + query_block * task.space.q_bytes, task.k, task.scores);
+    products_of(task.in.value_dim, task.dout + query_block * task.space.dout_bytes, task.v, task.dp);
+  }
+  for (int64_t j = i; j < i + n; ++j) exponentials(task, pair.r + j, j, pair.allow[j], columns, pair.mask_row[j]);
+}
+
+// (4): what a panel of rows adds to dq.
+static void add_to_dq(const BFloat16BackwardTask& task, const Pair& pair, int64_t i, int64_t n, Columns columns) {
   const int64_t D = task.in.head_dim, stride = task.space.dq_stride;
-  const Products::Range along_keys = {0, task.u.steps(keys), kBlock};
-  task.u.pack_rows({task.ds, n, kBlock, 1}, keys, kBlock, task.ds_rows);
+  const Products::Range along_keys = {columns.begin / kBFloat16Block, columns.end / kBFloat16Block, kBlock};
+  const int64_t packed = least(columns.end, task.u.steps(pair.keys) * kBFloat16Block);
+  task.u.pack_rows({task.ds + i * kBlock, n, kBlock, 1}, packed, kBlock, task.ds_rows);
   task.u.multiply(task.ds_rows, along_keys, n, task.k_across, along_keys, D, task.sums, stride);
-  for (int64_t i = 0; task.k_bad && i < n; ++i) {
-    if (!(task.k_bad & ~allow[i])) continue;
+  for (int64_t j = i; task.k_bad && j < i + n; ++j) {
+    if (!(task.k_bad & ~pair.allow[j])) continue;
+    const BFloat16* k = at<BFloat16>(task.in.k, task.in.k_strides, task.b, pair.block * kBlock, task.key_head);
     for (int64_t d = 0; d < D; ++d)
-      task.sums[i * stride + d] = attended_sum(
-          allow[i], [&](int64_t j) { return task.ds[i * kBlock + j]; },
-          [&](int64_t j) { return k[j * task.in.k_strides.token + d]; });
+      task.sums[(j - i) * stride + d] = attended_sum(
+          pair.allow[j], [&](int64_t key) { return task.ds[j * kBlock + key]; },
+          [&](int64_t key) { return k[key * task.in.k_strides.token + d]; });
   }
-  add_rows(task.sums, n, stride, task.dq + r * stride);
+  add_rows(task.sums, n, stride, stride, task.dq + (pair.r + i) * stride);
 }
 
-// (1) or (3): adds to dv or dk, (D, 64), the products of the n rows of x, also packed as panels, with those of weights.
+// The rows that attend to any of these keys, in whole steps of a product; none: {0, 0}.
+static Columns attending_steps(const Pair& pair, uint64_t keys) {
+  int64_t first = 0, last = pair.n;
+  while (first < last && !(pair.allow[first] & keys)) ++first;
+  while (first < last && !(pair.allow[last - 1] & keys)) --last;
+  if (first == last) return {0, 0};
+  return {first / kBFloat16Block * kBFloat16Block, (last + kBFloat16Block - 1) / kBFloat16Block * kBFloat16Block};
+}
+
+// (1) or (3): adds to dv or dk, (D, 64), the products of the pair's rows of x, also packed as panels, with weights.
 // `attending` are the rows of each key, wanted where rows of x are bad.
-static void add_to_keys(const BFloat16BackwardTask& task, int64_t n, const BFloat16* x, int64_t stride, int64_t D,
-                        const char* x_panels, const BFloat16* weights, char* weight_panels, uint64_t bad,
+static void add_to_keys(const BFloat16BackwardTask& task, const Pair& pair, const BFloat16* x, int64_t stride,
+                        int64_t D, const char* x_panels, const BFloat16* weights, char* weight_panels, uint64_t bad,
                         const uint64_t* attending, float* to) {
-  const Products::Range along_queries = {0, task.u.steps(n), kBlock};
-  task.u.pack_cols({weights, kBlock, 1, kBlock}, n, kBlock, weight_panels);
-  task.u.multiply(x_panels, along_queries, D, weight_panels, along_queries, kBlock, task.sums, kBlock);
-  for (int64_t j = 0; bad && j < kBlock; ++j) {
-    if (!(bad & ~attending[j])) continue;
-    for (int64_t d = 0; d < D; ++d)
-      task.sums[d * kBlock + j] = attended_sum(
-          attending[j], [&](int64_t i) { return x[i * stride + d]; },
-          [&](int64_t i) { return weights[i * kBlock + j]; });
+  const Products& u = task.u;
+  u.pack_cols({weights, kBlock, 1, kBlock}, pair.n, kBlock, weight_panels);
+  for (int64_t first = 0; first < kBlock; first += u.cols) {
+    const Columns rows = attending_steps(pair, first_keys(u.cols) << first);
+    if (rows.begin == rows.end) continue;
+    const Products::Range along_queries = {rows.begin / kBFloat16Block, rows.end / kBFloat16Block, kBlock};
+    u.multiply(x_panels, along_queries, D, weight_panels + first / u.cols * u.steps(kBlock) * u.col_step, along_queries,
+               u.cols, task.sums + first, kBlock);
+    for (int64_t j = first; bad && j < first + u.cols; ++j) {
+      if (!(bad & ~attending[j])) continue;
+      for (int64_t d = 0; d < D; ++d)
+        task.sums[d * kBlock + j] = attended_sum(
+            attending[j], [&](int64_t i) { return x[i * stride + d]; },
+            [&](int64_t i) { return weights[i * kBlock + j]; });
+    }
+    add_rows(task.sums + first, D, u.cols, kBlock, to + first);
   }
-  add_rows(task.sums, D, kBlock, to);
 }
 
-// Queries [r, r + n) of the chunk, a block of them, against the block of keys.
-static void backward_pair(const BFloat16BackwardTask& task, int64_t r, int64_t n, int64_t block, int64_t keys) {
+static void backward_pair(const BFloat16BackwardTask& task, Pair& pair) {
   const AttentionInput& in = task.in;
   const AttentionBFloat16BackwardSpace& s = task.space;
-  const Products& u = task.u;
-  const int64_t D = in.head_dim, Dv = in.value_dim, query_block = r / kBlock;
-  const bool masked = in.mask_allowed || in.mask_added;
-  uint64_t allow[kBlock] = {}, any = 0;
-  int64_t mask_row[kBlock];
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t query = task.start + r + i;
-    allow[i] = task.inverse[r + i] == 0.0f ? 0 : range_bits(key_range(in, task.b, query), block);
-    if (masked) {
-      mask_row[i] = mask_start(in, task.b, task.head, query, block);
-      allow[i] = mask_bits<BFloat16>(in, allow[i], mask_row[i]);
-    }
-    any |= allow[i];
-  }
-  if (!any) return;
-  const Products::Range along_d = {0, u.steps(D), D}, along_dv = {0, u.steps(Dv), Dv};
-  u.multiply(task.q + query_block * s.q_bytes, along_d, n, task.k, along_d, kBlock, task.scores, kBlock);
-  u.multiply(task.dout + query_block * s.dout_bytes, along_dv, n, task.v, along_dv, kBlock, task.dp, kBlock);
-  for (int64_t i = 0; i < n; ++i) exponentials(task, r + i, i, allow[i], mask_row[i]);
-  if (task.a.dq) {
-    const BFloat16* k = at<BFloat16>(in.k, in.k_strides, task.b, block * kBlock, task.key_head);
-    add_to_dq(task, r, n, k, keys, allow);
+  const int64_t D = in.head_dim, Dv = in.value_dim, query_block = pair.r / kBlock;
+  if (!start_pair(task, pair)) return;
+  for (int64_t i = 0; i < pair.n; i += task.u.rows) {
+    const int64_t n = least(task.u.rows, pair.n - i);
+    uint64_t any = 0;
+    for (int64_t j = i; j < i + n; ++j) any |= pair.allow[j];
+    const Columns columns = any ? wanted_steps(any) : Columns{0, 0};
+    weights_of_panel(task, pair, i, n, columns);
+    if (any && task.a.dq) add_to_dq(task, pair, i, n, columns);
   }
   if (!task.a.dk) return;
   const uint64_t q_bad = task.q_bad[query_block], dout_bad = task.dout_bad[query_block];
-  if (q_bad | dout_bad) transpose_bits(allow);
-  add_to_keys(task, n, task.gradient(r), task.a.dout_strides.token, Dv,
-              task.dout_across + query_block * s.dout_across_bytes, task.w, task.w_cols, dout_bad, allow, task.dv);
-  add_to_keys(task, n, task.query(r), in.q_strides.token, D, task.q_across + query_block * s.q_across_bytes, task.ds,
-              task.ds_cols, q_bad, allow, task.dk);
+  uint64_t attending[kBlock];
+  __builtin_memcpy(attending, pair.allow, sizeof attending);
+  if (q_bad | dout_bad) transpose_bits(attending);
+  add_to_keys(task, pair, task.gradient(pair.r), task.a.dout_strides.token, Dv,
+              task.dout_across + query_block * s.dout_across_bytes, task.w, task.w_cols, dout_bad, attending, task.dv);
+  add_to_keys(task, pair, task.query(pair.r), in.q_strides.token, D, task.q_across + query_block * s.q_across_bytes,
+              task.ds, task.ds_cols, q_bad, attending, task.dk);
 }
 
 // Writes n keys of (D, 64) sums, times factor, to their place or as a partial of the accumulator's dtype.
@@ -491,7 +598,9 @@ static void backward_task(BFloat16BackwardTask& task) {
       if (range.begin >= key + n || range.end <= key) continue;
       if (!packed) pack_keys(task, key, n);
       packed = true;
-      backward_pair(task, r, least(kBlock, queries - r), block, n);
+      Pair pair;
+      pair.r = r, pair.n = least(kBlock, queries - r), pair.block = block, pair.keys = n;
+      backward_pair(task, pair);
     }
     if (!a.dk) continue;
     store_keys(task, task.dk, D, scale, a.dk, a.dk_strides, key, n);
