@@ -5,6 +5,7 @@
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer {
@@ -227,6 +228,8 @@ static void take_mask(const char* op, const Tensor& mask, AttentionOptions& opti
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
+  if (has_narrow({q, k, v, mask}))
+    return attention(widened(q), widened(k), widened(v), widened(mask), std::move(options));
   take_mask("attention", mask, options);
   const Operands o = check_separate(q.array(), k.array(), v.array());
   options = checked(o, std::move(options));
@@ -241,6 +244,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 }
 
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
+  if (has_narrow({qkv, mask})) return attention_packed(widened(qkv), widened(mask), std::move(options));
   take_mask("attention_packed", mask, options);
   const Operands o = check_packed(qkv.array());
   options = checked(o, std::move(options));
