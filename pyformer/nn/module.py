@@ -14,6 +14,7 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
 from pyformer.effects import note_call
+from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
@@ -35,13 +36,14 @@ def inference() -> Iterator[None]:
         ...     dropout(pf.ones(4))
         tensor([1., 1., 1., 1.], dtype=float32)
     """
-    before = inferring()
+    before, mode = inferring(), _core.enter_default_float_mode()
     _local.inference = True
     try:
         with pf.no_grad():
             yield
     finally:
         _local.inference = before
+        _core.set_float_mode(mode)
 
 
 def inferring() -> bool:
@@ -104,6 +106,7 @@ def _described(value: Any) -> str:
 class _MadeOn(type):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
 
+    @in_default_float_mode
     def __call__(cls, *args: Any, **options: Any) -> Any:
         if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
             return super().__call__(*args, **options)
@@ -182,7 +185,11 @@ class Module(metaclass=_MadeOn):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         note_call(self)
-        return self.forward(*args, **kwargs)
+        before = _core.enter_default_float_mode()
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            _core.set_float_mode(before)
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = self.__dict__.get("_kinds", {}).get(name)

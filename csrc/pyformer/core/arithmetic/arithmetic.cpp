@@ -23,20 +23,26 @@ static uint64_t bits_in(T value) {
   return bits;
 }
 
-uint64_t bits_of(double value, DType dtype) {
+template <class Number>
+static uint64_t float_bits_of(Number number, DType dtype) {
   uint64_t bits = 0;
   in_default_float_mode([&] {
+    const double value = double(number);
     if (dtype == DType::float64) bits = bits_in(value);
     if (dtype == DType::float32) bits = bits_in(float(value));
     if (dtype == DType::bfloat16) bits = bits_in(to_bfloat16(float(value)));
     if (dtype == DType::float16) bits = bits_in(to_float16(float(value)));
     if (dtype == DType::boolean) bits = value != 0;
   });
-  return is_integer(dtype) ? bits_of(int64_t(value), dtype) : bits;
+  return bits;
+}
+
+uint64_t bits_of(double value, DType dtype) {
+  return is_integer(dtype) ? bits_of(int64_t(value), dtype) : float_bits_of(value, dtype);
 }
 
 uint64_t bits_of(int64_t value, DType dtype) {
-  return is_integer(dtype) ? uint64_t(value) : bits_of(double(value), dtype);
+  return is_integer(dtype) ? uint64_t(value) : float_bits_of(value, dtype);
 }
 
 Array ones_like(const Array& array) {
