@@ -131,9 +131,9 @@ class ChunkLoop {
                   AddColumnChains{rows, V_, logits_.raw(), r_.dbias.raw()});
   }
 
-  const Array &x_;
+  const Array& x_;
   const Array counted_x_;  // x without the rows that are ignored
-  const Array &weight_;
+  const Array& weight_;
   const Array bias_;  // of the logits' dtype
   const Array &targets_, &counted_;
   const CrossEntropyOptions& options_;
