@@ -9,9 +9,11 @@
 namespace pyformer::bindings {
 
 Shape shape_from(const char* op, const py::args& args) {
+  if (args.size() == 1) refuse_lossy(op, args[0]);
   const bool nested = args.size() == 1 && (py::isinstance<py::tuple>(args[0]) || py::isinstance<py::list>(args[0]));
   Shape shape;
   for (const py::handle& dim : nested ? py::tuple(args[0]) : py::tuple(args)) {
+    refuse_lossy(op, dim);
     const Py_ssize_t extent = PyNumber_AsSsize_t(dim.ptr(), PyExc_OverflowError);
     if (extent == -1 && PyErr_Occurred()) {
       const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError);

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "bindings.h"
+#include "pyformer/base/float_mode.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/ops/cache_append/cache_append.h"
 #include "pyformer/ops/cast/cast.h"
@@ -267,6 +268,7 @@ static void write_numpy(const Array& x, const py::tuple& key, const Array& value
 // In place, with NumPy's rules for the key and for broadcasting the value.
 static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
   check_writable(kWrite, x);
+  const DefaultFloatMode mode;
   const auto said = [](const char* text) {
     const std::string start = cat(kWrite, ": ");
     return std::string(text).rfind(start, 0) == 0 ? std::string(text) : start + text;

@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer {
@@ -153,32 +155,41 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
 
 static AttentionResult run_forward(const Operands& o, const AttentionOptions& options) {
   const DType statistics = accumulator(o.like.dtype());
-  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.value_dim}),
+  const DType stored = options.wide ? statistics : o.like.dtype();
+  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.value_dim}, stored),
                              o.like.like({o.batch, o.heads, o.queries}, statistics),
                              o.like.like({o.batch, o.heads, o.queries}, statistics)};
   const Heads out = heads_of(r.out);
   run("attention", &AttentionTable::forward, o.like,
-      AttentionForward{kernel_input(o, options), out.data, out.strides, r.row_max.raw(), r.row_sum.raw()});
+      AttentionForward{kernel_input(o, options), out.data, out.strides, r.row_max.raw(), r.row_sum.raw(),
+                       options.wide});
   return r;
 }
 
 // Writes the gradients that have data; dk and dv together or not at all.
 static void run_backward(const Operands& o, const AttentionOptions& options, const Array& dout,
                          const AttentionResult& r, const Heads& dq, const Heads& dk, const Heads& dv) {
-  const Heads dout_heads = heads_of(dout), out = heads_of(r.out);
+  const Array narrow = dout.dtype() == o.like.dtype() ? dout : cast(dout, o.like.dtype());
+  const Heads dout_heads = heads_of(narrow), out = heads_of(r.out);
   run("attention", &AttentionTable::backward, o.like,
       AttentionBackward{kernel_input(o, options), dout_heads.data, out.data, r.row_max.raw(), r.row_sum.raw(), dq.data,
-                        dk.data, dv.data, dout_heads.strides, out.strides, dq.strides, dk.strides, dv.strides});
+                        dk.data, dv.data, dout_heads.strides, out.strides, dq.strides, dk.strides, dv.strides,
+                        options.wide});
 }
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------
+
+static DType gradient_dtype(const Array& x, const AttentionOptions& options) {
+  return options.wide ? accumulator(x.dtype()) : x.dtype();
+}
 
 AttentionGradient attention_backward(const Array& dout, const Array& q, const Array& k, const Array& v,
                                      const AttentionResult& result, const AttentionOptions& options, bool need_dq,
                                      bool need_dk_dv) {
   const Operands o = check_separate(q, k, v);
-  const AttentionGradient g = {need_dq ? q.like(q.shape()) : Array(), need_dk_dv ? k.like(k.shape()) : Array(),
-                               need_dk_dv ? v.like(v.shape()) : Array()};
+  const auto like = [&](const Array& x) { return x.like(x.shape(), gradient_dtype(x, options)); };
+  const AttentionGradient g = {need_dq ? like(q) : Array(), need_dk_dv ? like(k) : Array(),
+                               need_dk_dv ? like(v) : Array()};
   run_backward(o, checked(o, options), dout, result, heads_of(g.dq), heads_of(g.dk), heads_of(g.dv));
   return g;
 }
@@ -186,7 +197,7 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options) {
   const Operands o = check_packed(qkv);
-  const Array dqkv = qkv.like(qkv.shape());
+  const Array dqkv = qkv.like(qkv.shape(), gradient_dtype(qkv, options));
   run_backward(o, checked(o, options), dout, result, heads_of_packed(dqkv, 0), heads_of_packed(dqkv, 1),
                heads_of_packed(dqkv, 2));
   return dqkv;
@@ -217,6 +228,8 @@ static void take_mask(const char* op, const Tensor& mask, AttentionOptions& opti
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
+  if (has_narrow({q, k, v, mask}))
+    return attention(widened(q), widened(k), widened(v), widened(mask), std::move(options));
   take_mask("attention", mask, options);
   const Operands o = check_separate(q.array(), k.array(), v.array());
   options = checked(o, std::move(options));
@@ -231,6 +244,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 }
 
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
+  if (has_narrow({qkv, mask})) return attention_packed(widened(qkv), widened(mask), std::move(options));
   take_mask("attention_packed", mask, options);
   const Operands o = check_packed(qkv.array());
   options = checked(o, std::move(options));

@@ -20,6 +20,9 @@ struct AttentionOptions {
   Array mask;                     // broadcastable to (B, H, Tq, Tk): boolean (true: may attend) or added to the scores
   Array key_lengths;              // (B,) int64 or int32, absent: Tk
   Array query_offset;             // (B,) int64 or int32, absent: the row's key length - Tq
+  // out and the gradients are in the accumulator's dtype, not rounded to that of q, k and v. dout, whichever it has, is
+  // rounded to theirs, as it is multiplied with them.
+  bool wide = false;
 };
 
 struct AttentionResult {

@@ -2,7 +2,8 @@
 // large as x is kept in place of two.
 //
 // x (..., C), weight (N, C), bias (N,) or absent; norm is layer_norm or rms_norm over C with its own weight and bias.
-// Saved for backward: x, norm_weight, norm_bias, weight. Order of sums: those of the ops it is made of; same bits.
+// Saved for backward: x, norm_weight, norm_bias, weight, which is bfloat16 in mixed precision. Order of sums: those of
+// the norm and linear; same bits.
 #pragma once
 #include "pyformer/core/tensor.h"
 #include "pyformer/ops/norm/norm.h"
