@@ -94,6 +94,26 @@ def test_infinities_and_nan(options, which):
     assert_all_equal(in_sets(lambda: results(*values, **options)))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_added_mask_may_be_float32(dtype):
+    rng = np.random.default_rng(8)
+    values = operands(rng)
+    mask = rng.standard_normal((4, 70, 70)).astype(np.float32) * 3
+    mask[rng.random(mask.shape) < 0.1] = -np.inf
+    mask.view(np.uint32)[0, 5, 6] = 0x7FFFFFFF  # a NaN that rounding would carry to -0
+    found = in_sets(lambda: results(*values, mask=pf.tensor(mask).to(dtype)))
+    assert_all_equal(found)
+    assert np.isnan(found["ref"][0][:, 5, 0]).all()
+
+
+def test_a_float32_mask_is_not_rounded():
+    rng = np.random.default_rng(9)
+    q, k, v, _ = (bfloat16(x) for x in operands(rng))
+    mask = pf.tensor((300 + rng.random((70, 70))).astype(np.float32))  # bfloat16 has steps of 2 there
+    exact, once = (wide(ops.attention(q, k, v, mask=m)) for m in (mask, mask.to("bfloat16")))
+    assert not same_bits(exact, once)
+
+
 @pytest.mark.parametrize("isa", ["ref", *ISAS])
 def test_what_is_not_attended_takes_no_part(isa):
     """Infinities and NaN in keys, values, queries and gradients reach only the rows that attend to them."""

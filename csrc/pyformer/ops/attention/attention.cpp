@@ -86,7 +86,8 @@ static void check_row_numbers(const Operands& o, const char* which, const Array&
 }
 
 static void check_mask(const Operands& o, const Array& mask) {
-  if (mask.dtype() != DType::boolean && mask.dtype() != o.like.dtype())
+  const DType dtype = o.like.dtype();  // the accumulator's is taken too: what is added is not a product's operand
+  if (mask.dtype() != DType::boolean && mask.dtype() != dtype && mask.dtype() != accumulator(dtype))
     throw TypeError(
         cat("attention: mask must be bool, or ", name(o.like.dtype()), " as q is, got ", name(mask.dtype())));
   check_device("attention", "mask", mask, "q", o.like);
@@ -141,7 +142,7 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
     if (mask.dtype() == DType::boolean)
       in.mask_allowed = static_cast<const bool*>(mask.raw());
     else
-      in.mask_added = mask.raw();
+      in.mask_added = mask.raw(), in.mask_wide = mask.dtype() != o.like.dtype();
     int64_t* strides[4] = {&in.mask_batch, &in.mask_head, &in.mask_query, &in.mask_key};
     int64_t stride = 1;
     for (int axis = mask.ndim() - 1; axis >= 0; --axis) {
