@@ -63,6 +63,7 @@ def unsaved(op: str, captured: str, variable: str, case: str) -> Mutant:
 SAVED = "test_saved_inputs.py::test_a_write_after_forward_is_noticed_or_changes_nothing"
 ORACLE = "test_oracle.py::test_against_torch"
 BFLOAT16 = "test_bfloat16_product.py::test_each_set_uses_its_own_kernels"
+EVERY_ROW = "test_kernel_tables.py::test_every_set_has_every_row"
 STEP = "test_one_step.py::"
 PLACES = "test_dropout_places.py::test_places"
 GRADIENTS = "test_model_gradients.py::"
@@ -480,6 +481,45 @@ CPP = [
         "!a.counted ? a.count : *a.counted < 1 ? 1 : *a.counted",
         "!a.counted ? a.count : *a.counted + 1",
         f"{ORACLE}[cross_entropy-some-ignored]",
+    ),
+    mutant(
+        "elementwise: an operand stays where its row begins",
+        "if constexpr (steps) return load_vec(p + i, n);",
+        "if constexpr (steps) return load_vec(p, n);",
+        f"{ORACLE}[multiply-5x33-with-33]",
+    ),
+    mutant(
+        "divide: the divisor's gradient lacks a division",
+        "return -(d * (a / b) / b);",
+        "return -(d * (a / b));",
+        f"{ORACLE}[divide-3x17-with-3x17]",
+    ),
+    mutant(
+        "every set lacks a row of a kernel table",
+        "static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},\n"
+        "                                         {{PF_ISA::backward<float>, PF_ISA::backward<double>}}};",
+        "static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},\n"
+        "                                         {{PF_ISA::backward<float>}}};",
+        f"{EVERY_ROW}[rms_norm]",
+    ),
+    mutant(
+        "one set lacks a row of a kernel table",
+        "static constexpr LayerNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},",
+        "static constexpr LayerNormTable table = {{{PF_ISA::kIsa == Isa::avx2 ? nullptr : PF_ISA::forward<float>, "
+        "PF_ISA::forward<double>}},",
+        f"{EVERY_ROW}[layer_norm]",
+    ),
+    mutant(
+        "float64 becomes 16 bits by way of float32",
+        "return is_exact || is_odd ? nearest",
+        "return is_exact || is_odd || true ? nearest",
+        "test_one_rounding.py::test_float64_is_rounded_once[to-bfloat16]",
+    ),
+    mutant(
+        "int64 becomes 16 bits by way of float64",
+        "double(x > -kExact && x < kExact ? x : x - low + (low ? 0x400 : 0))",
+        "double(x > -kExact && x < kExact ? x : x - low + low)",
+        "test_one_rounding.py::test_integers_are_rounded_once[to-bfloat16-8]",
     ),
     mutant(
         "bfloat16 by FMA: one chain for even and odd k",

@@ -5,6 +5,7 @@
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer {
@@ -179,16 +180,6 @@ static void run_backward(const Operands& o, const AttentionOptions& options, con
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------
 
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options) {
-  const Operands o = check_separate(q, k, v);
-  return run_forward(o, checked(o, options));
-}
-
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options) {
-  const Operands o = check_packed(qkv);
-  return run_forward(o, checked(o, options));
-}
-
 static DType gradient_dtype(const Array& x, const AttentionOptions& options) {
   return options.wide ? accumulator(x.dtype()) : x.dtype();
 }
@@ -238,6 +229,8 @@ static void take_mask(const char* op, const Tensor& mask, AttentionOptions& opti
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
+  if (has_narrow({q, k, v, mask}))
+    return attention(widened(q), widened(k), widened(v), widened(mask), std::move(options));
   take_mask("attention", mask, options);
   const Operands o = check_separate(q.array(), k.array(), v.array());
   options = checked(o, std::move(options));
@@ -252,6 +245,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 }
 
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
+  if (has_narrow({qkv, mask})) return attention_packed(widened(qkv), widened(mask), std::move(options));
   take_mask("attention_packed", mask, options);
   const Operands o = check_packed(qkv.array());
   options = checked(o, std::move(options));

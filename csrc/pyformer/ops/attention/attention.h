@@ -29,8 +29,6 @@ struct AttentionResult {
   Array out;               // (B, Tq, H, Dv)
   Array row_max, row_sum;  // (B, H, Tq)
 };
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options);
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options);  // (B, T, 3, H, D)
 
 struct AttentionGradient {
   Array dq, dk, dv;  // undefined where not wanted

@@ -27,7 +27,7 @@ template <class F, class C, class... N>
 PF_INLINE void finish_strip(const Epilogue& e, const float* sums, int64_t col, int64_t at, void* c, N... n) {
   const auto load = [&](const void* m) { return load_widened(static_cast<const C*>(m) + at, n...); };
   const auto store = [&](void* m, Vec<float> x) { store_rounded(x, static_cast<C*>(m) + at, n...); };
-  const auto bias = [&] { return load_widened(static_cast<const BFloat16*>(e.bias) + col, n...); };
+  const auto bias = [&] { return load_widened(static_cast<const C*>(e.bias) + col, n...); };
   store(c, finish<F>(e, Vec<float>::load(sums), bias, load, store));
 }
 
