@@ -124,6 +124,36 @@ def test_a_float32_mask_is_not_rounded():
     assert not same_bits(exact, once)
 
 
+def autocast_results(q, k, v, dout, **options) -> list[np.ndarray]:
+    """out, dq, dk, dv of float32 operands."""
+    tensors = [pf.tensor(x, requires_grad=True) for x in (q, k, v)]
+    with pf.autocast("bfloat16"):
+        out = ops.attention(*tensors, **options)
+    out.backward(pf.tensor(dout))
+    values = [out.detach(), *(tensor.grad for tensor in tensors)]
+    assert {value.dtype for value in values} == {pf.float32}
+    return [value.numpy() for value in values]
+
+
+@pytest.mark.parametrize("tq", [70, 2100])
+def test_autocast_stores_the_same_sums_in_float32(tq):
+    """Also the partial sums of heads that share a key head, and of chunks of queries."""
+    values = operands(np.random.default_rng(10), tq=tq, b=1)
+    mask = pf.tensor(np.random.default_rng(0).standard_normal((tq, 70)).astype(np.float32))
+    found = in_sets(lambda: autocast_results(*values, mask=mask))
+    assert_all_equal(found)
+    out, dq, _, dv = found["ref"]
+    narrow = results(*values, mask=mask)
+    for value, once in ((out, narrow[0]), (dv, narrow[3])):  # the others depend on the output's rounding
+        assert same_bits(rounded(value), rounded(once))
+    assert not same_bits(rounded(out), out)
+    assert not same_bits(rounded(dq), dq)
+    packed = pf.tensor(np.stack([values[0]] * 3, 2), requires_grad=True)
+    with pf.autocast("bfloat16"):
+        both = [ops.attention_packed(packed), ops.attention(packed[:, :, 0], packed[:, :, 1], packed[:, :, 2])]
+    assert same_bits(*(out.numpy() for out in both))
+
+
 @pytest.mark.parametrize("isa", ["ref", *ISAS])
 def test_what_is_not_attended_takes_no_part(isa):
     """Infinities and NaN in keys, values, queries and gradients reach only the rows that attend to them."""
