@@ -24,6 +24,9 @@ def all_items(quick: bool) -> dict[str, Item]:
     items[f"threads/{threads_shape}"] = partial(training.run_threads, threads_shape)
     items["float64/matmul"] = precision.run_matmul
     items["float64/attention"] = precision.run_attention
+    items |= {f"bfloat16/training/{name}": partial(training.run_bfloat16, name) for name in shapes}
+    items["bfloat16/matmul"] = precision.run_bfloat16_matmul
+    items["bfloat16/attention"] = precision.run_bfloat16_attention
     items["startup/import"] = startup.run_import
     items["startup/size"] = startup.run_size
     items["startup/overhead"] = startup.run_overhead

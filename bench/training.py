@@ -61,6 +61,7 @@ MEMORY_SHAPES = {
 QUICK_SHAPES = {"2x32-B2-T16": Shape(pf.models.GPTConfig(65, 16, 2, 2, 32), 2, 16)}
 ALL_SHAPES = {**SHAPES, **MEMORY_SHAPES, **QUICK_SHAPES}
 RECOMPUTE = "pyformer-recompute"
+BFLOAT16, FLOAT32 = "pyformer-bfloat16", "pyformer float32"
 
 
 def _batch(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -73,14 +74,15 @@ def _model(shape: Shape, recompute: bool = False) -> pf.models.GPT:
     return pf.models.GPT(shape.config, recompute=recompute)
 
 
-def our_step(model: pf.models.GPT, shape: Shape) -> Step:
+def our_step(model: pf.models.GPT, shape: Shape, precision: str = "float32") -> Step:
     """One step of pyformer; returns the loss before it."""
     ids, targets = (pf.tensor(a) for a in _batch(shape))
     parameters = list(model.parameters())
     optimizer = pf.optim.AdamW(parameters, lr=LEARNING_RATE)
 
     def step() -> float:
-        loss = model.loss(ids, targets)
+        with pf.autocast(precision):
+            loss = model.loss(ids, targets)
         loss.backward()
         pf.optim.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
@@ -90,7 +92,7 @@ def our_step(model: pf.models.GPT, shape: Shape) -> Step:
     return step
 
 
-def torch_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
+def torch_step(twin: Any, optimizer: Any, shape: Shape, precision: str = "float32") -> Step:
     """The same step of a torch module, eager or compiled."""
     import torch
 
@@ -98,7 +100,8 @@ def torch_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
     parameters = list(twin.parameters())
 
     def step() -> float:
-        loss = twin(ids, targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = twin(ids, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
@@ -128,12 +131,7 @@ def run_training(name: str, settings: Settings) -> Iterator[Row]:
     for number in (1, 2, 3):  # the second sees the first's gradients and update, the third the optimiser's state
         losses.append(steps["pyformer"]())
         check_close(f"{name}: loss of step {number}", losses[-1], steps["torch"](), 1e-4)
-    errors = {}
-    if not settings.quick:
-        try:
-            steps["torch.compile"] = _compiled_step(twin, optimizer, shape)
-        except Exception as error:  # no C++ toolchain, or a version that can't
-            errors["torch.compile"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+    errors = {} if settings.quick else _add_compiled(steps, "torch.compile", twin, optimizer, shape)
     hyper = {"learning_rate": LEARNING_RATE, "clip": CLIP}
     with rivals.training(_model(shape), _batch(shape), losses, settings, **hyper) as (others, failed):
         contenders, errors = {**steps, **others}, {**errors, **failed}
@@ -142,15 +140,50 @@ def run_training(name: str, settings: Settings) -> Iterator[Row]:
         )
 
 
-def _compiled_step(twin: Any, optimizer: Any, shape: Shape) -> Step:
+def run_bfloat16(name: str, settings: Settings) -> Iterator[Row]:
+    """The step in mixed precision beside torch's, and beside our own in float32."""
+    from bench.torch_gpt import twin_of
+
+    shape = ALL_SHAPES[name]
+    model, plain = _model(shape), _model(shape)
+    twin = twin_of(model)
+    optimizer = torch_adamw(twin)
+    mixed = "bfloat16"
+    steps = {
+        "pyformer": our_step(model, shape, mixed),
+        FLOAT32: our_step(plain, shape),
+        "torch autocast": torch_step(twin, optimizer, shape, mixed),
+    }
+    for number in (1, 2, 3):
+        losses = {who: step() for who, step in steps.items()}
+        for who in (FLOAT32, "torch autocast"):
+            check_close(f"{name} bfloat16: loss of step {number}, {who}", losses["pyformer"], losses[who], 1e-2)
+    errors = {}
+    if not settings.quick:
+        errors = _add_compiled(steps, "torch.compile autocast", twin, optimizer, shape, mixed)
+    yield timed_row(mixed, f"training step {name} bfloat16", steps, settings, errors=errors)
+
+
+def _add_compiled(
+    steps: dict[str, Step], who: str, twin: Any, optimizer: Any, shape: Shape, precision: str = "float32"
+) -> dict[str, str]:
+    """Adds the step of torch.compile; returns the error under its name where there is none."""
+    try:
+        steps[who] = _compiled_step(twin, optimizer, shape, precision)
+    except Exception as error:  # no C++ toolchain, or a version that can't
+        return {who: f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"}
+    return {}
+
+
+def _compiled_step(twin: Any, optimizer: Any, shape: Shape, precision: str) -> Step:
     import torch
 
     compiled = torch.compile(twin)
     ids, targets = (torch.tensor(a) for a in _batch(shape))
     with torch.no_grad():
         expected = twin(ids, targets).item()
-    step = torch_step(compiled, optimizer, shape)
-    check_close("torch.compile: loss", step(), expected, 1e-4)
+    step = torch_step(compiled, optimizer, shape, precision)
+    check_close("torch.compile: loss", step(), expected, 1e-4 if precision == "float32" else 1e-2)
     return step
 
 
@@ -224,6 +257,8 @@ def run_memory(name: str, settings: Settings) -> Iterator[Row]:
     for who in ("pyformer", RECOMPUTE):
         label = f"peak memory, training step {name}" + (", recompute=True" if who == RECOMPUTE else "")
         yield Row("memory", label, "MiB", {"pyformer": [_peak_mib(who, name, settings)], "torch": [torch_mib]})
+    mixed = {"pyformer": [_peak_mib(BFLOAT16, name, settings)], FLOAT32: [_peak_mib("pyformer", name, settings)]}
+    yield Row("bfloat16", f"peak memory, training step {name} bfloat16", "MiB", mixed)
 
 
 def _peak_mib(who: str, name: str, settings: Settings) -> float:
@@ -240,7 +275,8 @@ def _peak_memory(who: str, shape: Shape) -> int:
         twin = TorchGPT(shape.config)
         step = torch_step(twin, torch_adamw(twin), shape)
     else:
-        step = our_step(_model(shape, recompute=who == RECOMPUTE), shape)
+        precision = "bfloat16" if who == BFLOAT16 else "float32"
+        step = our_step(_model(shape, recompute=who == RECOMPUTE), shape, precision)
     step()
     step()
     for line in Path("/proc/self/status").read_text().splitlines():
