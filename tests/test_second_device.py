@@ -14,7 +14,9 @@ from cases import TEST_CASES
 from tolerance import same_bits
 
 import pyformer as pf
-from pyformer import _core
+from pyformer import _core, cli
+from pyformer.experiments import derive
+from pyformer.formats import read_json
 from pyformer.models.derivation import POSITIONS, WORD_RUNGS, PictureConvolution, Size, make_rung
 
 DEVICE = "second"
@@ -396,3 +398,33 @@ def test_optimizer_state_from_the_cpu_moves_to_its_parameters():
     assert moments
     assert all(t.device == "second:0" for t in moments)
     assert all(np.isfinite(steps(model, optimizer, 1)))
+
+
+def test_derive_runs_there_from_the_command_line(tmp_path, monkeypatch):
+    """The command with one step a rung, on the rungs that plain loops do in seconds; what it records is the CPU's."""
+    make_jobs, fit, places = derive.make_jobs, derive.fit, []
+
+    def few(tasks, budget, seed, device):
+        jobs = make_jobs({}, budget, seed, device)
+        return {name: jobs[name] for name in ("lookup/importance/4", "lookup/attention/4", "growth/convolution")}
+
+    def fit_and_tell(model, *args):
+        result = fit(model, *args)
+        places.append({str(parameter.device) for parameter in model.parameters()})
+        return result
+
+    monkeypatch.setattr(derive, "make_jobs", few)
+    monkeypatch.setattr(derive, "fit", fit_and_tell)
+    monkeypatch.setattr(cli.derive, "_load_tasks", lambda seed: {})
+    _core.set_isa("ref")
+    found = []
+    for device in ("cpu", DEVICE):
+        out = tmp_path / device
+        assert cli.main(["derive", "--device", device, "--steps", "1", "--out", str(out), "--quiet"]) == 0
+        record = read_json(out / "results.json")
+        assert record["settings"]["device"] == device
+        found.append({name: result.get("loss") for name, result in record["results"].items()})
+        assert {path.name for path in out.iterdir()} >= {"results.json", "table.md"}
+    assert places == [{"cpu"}] * 2 + [{"second:0"}] * 2
+    assert found[0] == found[1]
+    assert np.isfinite(found[0]["lookup/attention/4"])
