@@ -13,18 +13,22 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
-from pyformer.effects import note_call
+from pyformer.effects import watching
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
 
-_local = threading.local()
+
+class _Local(threading.local):
+    inference = 0  # how many `inference` blocks this thread is within
 
 
-@contextlib.contextmanager
-def inference() -> Iterator[None]:
+_local = _Local()
+
+
+class inference(contextlib.ContextDecorator):
     """Within it, modules on this thread compute as in evaluation mode, whatever theirs is, and nothing is recorded.
 
     `training` is False in every module then; the modes themselves stay as they are. All that generates, translates,
@@ -36,19 +40,25 @@ def inference() -> Iterator[None]:
         ...     dropout(pf.ones(4))
         tensor([1., 1., 1., 1.], dtype=float32)
     """
-    before, mode = inferring(), _core.enter_default_float_mode()
-    _local.inference = True
-    try:
-        with pf.no_grad():
-            yield
-    finally:
-        _local.inference = before
-        _core.set_float_mode(mode)
+
+    def __init__(self) -> None:
+        self._no_grad = pf.no_grad()
+        self._float_modes: list[int] = []
+
+    def __enter__(self) -> None:
+        self._no_grad.__enter__()
+        _local.inference += 1
+        self._float_modes.append(_core.enter_default_float_mode())
+
+    def __exit__(self, *exc: object) -> None:
+        _core.set_float_mode(self._float_modes.pop())
+        _local.inference -= 1
+        self._no_grad.__exit__(*exc)
 
 
 def inferring() -> bool:
     """Whether this thread is within `inference`."""
-    return getattr(_local, "inference", False)
+    return _local.inference > 0
 
 
 def Parameter(data: Any, dtype: Any = None, device: Any = None) -> pf.Tensor:
@@ -184,12 +194,11 @@ class Module(metaclass=_MadeOn):
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        note_call(self)
-        before = _core.enter_default_float_mode()
-        try:
-            return self.forward(*args, **kwargs)
-        finally:
-            _core.set_float_mode(before)
+        for notes in watching.notes:
+            notes.take(self)
+        if not _core.float_mode_is_default():
+            return in_default_float_mode(self.forward)(*args, **kwargs)
+        return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = self.__dict__.get("_kinds", {}).get(name)
