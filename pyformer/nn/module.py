@@ -24,6 +24,9 @@ PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer"
 class _Local(threading.local):
     inference = 0  # how many `inference` blocks this thread is within
 
+    def __init__(self) -> None:
+        self.float_modes: list[int] = []  # of the host, before each of those blocks
+
 
 _local = _Local()
 
@@ -43,15 +46,14 @@ class inference(contextlib.ContextDecorator):
 
     def __init__(self) -> None:
         self._no_grad = pf.no_grad()
-        self._float_modes: list[int] = []
 
     def __enter__(self) -> None:
         self._no_grad.__enter__()
         _local.inference += 1
-        self._float_modes.append(_core.enter_default_float_mode())
+        _local.float_modes.append(_core.enter_default_float_mode())
 
     def __exit__(self, *exc: object) -> None:
-        _core.set_float_mode(self._float_modes.pop())
+        _core.set_float_mode(_local.float_modes.pop())
         _local.inference -= 1
         self._no_grad.__exit__(*exc)
 
