@@ -45,7 +45,7 @@ bool = DType.bool
 
 # These use the names above.
 from pyformer import autograd, models, nn, optim, pickling
-from pyformer.autograd import checkpoint, enable_grad, no_grad
+from pyformer.autograd import autocast, checkpoint, enable_grad, no_grad
 from pyformer.models import from_pretrained
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "__version__",
     "arange",
     "asarray",
+    "autocast",
     "autograd",
     "bfloat16",
     "bool",

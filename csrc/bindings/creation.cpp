@@ -86,8 +86,9 @@ static int64_t integer_for(const char* op, const Number& value, DType dtype) {
 }
 
 static Array full(const Shape& shape, const Number& number, DType dtype, Device device) {
-  const uint64_t bits =
-      is_integer(dtype) ? bits_of(integer_for("full", number, dtype), dtype) : bits_of(number.real, dtype);
+  const uint64_t bits = is_integer(dtype) ? bits_of(integer_for("full", number, dtype), dtype)
+                        : number.whole    ? bits_of(number.integer, dtype)
+                                          : bits_of(number.real, dtype);
   const Array array = Array::empty(shape, dtype, device);
   fill_(array, bits);
   return array;

@@ -30,16 +30,7 @@ static py::dict memory() {
   return d;
 }
 
-// Every module asks at every call: without pybind11, which takes longer than the answer.
-static PyObject* float_mode_is_default(PyObject*, PyObject*) {
-  return PyBool_FromLong(float_mode() == kDefaultFloatMode);
-}
-static PyMethodDef of_every_call[] = {{"float_mode_is_default", &float_mode_is_default, METH_NOARGS,
-                                       "Whether enter_default_float_mode() changes nothing."},
-                                      {nullptr, nullptr, 0, nullptr}};
-
 void bind_runtime(py::module_& core) {
-  if (PyModule_AddFunctions(core.ptr(), of_every_call)) throw py::error_already_set();
   main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
   set_interrupt_callback(&signal_raised);
   core.def("set_num_threads", &set_num_threads, py::arg("count"),

@@ -1,6 +1,7 @@
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "pyformer/ops/matmul/gemm.h"
 
@@ -40,11 +41,11 @@ namespace {
 class ChunkLoop {
  public:
   ChunkLoop(const Array& x, const Array& weight, const Array& bias, const Array& targets, const Array& dout,
-            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need)
+            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need, DType wanted)
       : x_(x),
         counted_x_(need.dweight ? without_ignored(x, targets, options.ignore_index) : Array()),
         weight_(weight),
-        bias_(bias),
+        bias_(bias.defined() ? cast(bias, accumulator(x.dtype())) : bias),
         targets_(targets),
         counted_(counted),
         options_(options),
@@ -57,7 +58,7 @@ class ChunkLoop {
         has_dout_(dout.defined()),
         dout_(has_dout_ ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
     r_.loss = x.like({rows_}, wide_);
-    if (need.dx) r_.dx = x.like(x.shape());
+    if (need.dx) r_.dx = x.like(x.shape(), wanted);
     if (need.dweight) r_.dweight = rows_ ? x.like(weight.shape(), wide_) : x.zeros_like(weight.shape(), wide_);
     if (need.dbias) r_.dbias = x.zeros_like({V_}, wide_);
     logits_ = x.like({rows_ ? chunk_ : 0, V_}, wide_);
@@ -112,6 +113,7 @@ class ChunkLoop {
 
   void compute_dx(const Array& dlogits, int64_t first, int64_t rows) {
     Gemm g = product(rows, C_, V_, {dlogits.raw(), V_}, {weight_.raw(), C_});
+    g.wide_c = r_.dx.dtype() != x_.dtype();
     g.c = at(r_.dx, first * C_);
     multiply(g);
   }
@@ -130,8 +132,10 @@ class ChunkLoop {
   }
 
   const Array& x_;
-  const Array counted_x_;
-  const Array &weight_, &bias_, &targets_, &counted_;
+  const Array counted_x_;  // x without the rows that are ignored
+  const Array& weight_;
+  const Array bias_;  // of the logits' dtype
+  const Array &targets_, &counted_;
   const CrossEntropyOptions& options_;
   const LinearCrossEntropyNeeds need_;
   const int64_t rows_, C_, V_;
@@ -147,18 +151,22 @@ class ChunkLoop {
 
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
                                                    const Array& targets, const Array& dout, const Array& counted,
-                                                   const CrossEntropyOptions& options, LinearCrossEntropyNeeds need) {
-  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need).run();
+                                                   const CrossEntropyOptions& options, LinearCrossEntropyNeeds need,
+                                                   DType wanted) {
+  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need, wanted).run();
 }
 
-static void check(const Array& x, const Array& weight, const Array& bias) {
+static void check(const Array& x, const Array& weight, const Array& bias, DType wanted) {
   if (x.ndim() == 0 || weight.ndim() != 2 || weight.dim(0) == 0 || weight.dim(1) != x.shape().back())
     throw ValueError(cat("linear_cross_entropy: expected x (..., C) and weight (V, C) with V >= 1, got ",
                          x.shape().str(), " and ", weight.shape().str()));
   check_alike("linear_cross_entropy", "weight", weight, "x", x);
   if (bias.defined() && !(bias.shape() == Shape{weight.dim(0)}))
     throw ValueError(cat("linear_cross_entropy: bias must be (V,) = (", weight.dim(0), ",), got ", bias.shape().str()));
-  check_alike("linear_cross_entropy", "bias", bias, "x", x);
+  if (wanted == x.dtype()) return check_alike("linear_cross_entropy", "bias", bias, "x", x);
+  check_device("linear_cross_entropy", "bias", bias, "x", x);
+  if (bias.defined() && bias.dtype() != wanted)
+    throw TypeError(cat("linear_cross_entropy: bias must be ", name(wanted), ", got ", name(bias.dtype())));
 }
 
 static void scale(const Array& gradient, const Array& factor) {
@@ -171,20 +179,25 @@ static void scale(const Array& gradient, const Array& factor) {
 // One loss for each row: backward runs the loop again.
 static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                          const CheckedTargets& checked, const CrossEntropyOptions& options) {
+  const Array a = product_operand(x), b = product_operand(weight);
+  const DType wanted = product_result(a);
   const LinearCrossEntropyResult r =
-      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, {}, options, {});
-  return record("linear_cross_entropy", {x, weight, targets, bias}, cast(r.loss.reshape(targets.shape()), x.dtype()),
-                [x = save(x), weight = save(weight), bias = save(bias), ids = checked.ids, options](
+      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, {}, options, {}, wanted);
+  return record("linear_cross_entropy", {x, weight, targets, bias}, cast(r.loss.reshape(targets.shape()), wanted),
+                [x = save(a), weight = save(b), bias = save(bias), ids = checked.ids, options, wanted](
                     const Array& dout, const Needs& need) -> Gradients {
                   LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, {}, options,
-                                                                         {need[0], need[1], need[3]});
+                                                                         {need[0], need[1], need[3]}, wanted);
                   return {g.dx, g.dweight, Array(), g.dbias};
                 });
 }
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                             const CrossEntropyOptions& options) {
-  check(x.array(), weight.array(), bias.array());
+  if (has_narrow({bias})) return linear_cross_entropy(x, weight, targets, widened(bias), options);
+  const Array a = product_operand(x), b = product_operand(weight);
+  const DType wanted = product_result(a);
+  check(a, b, bias.array(), wanted);
   const Shape shape(x.shape().begin(), x.ndim() - 1);
   const CheckedTargets checked =
       check_targets("linear_cross_entropy", targets.array(), x.array(), shape, weight.dim(0), options);
@@ -196,8 +209,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                                         records && bias.requires_grad()};
   // Shared, so that backward can hand the gradients on without a copy.
   const auto r = std::make_shared<LinearCrossEntropyResult>(
-      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, counted, options, need));
-  const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, x.dtype());
+      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, counted, options, need, wanted));
+  const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, wanted);
   r->loss = Array();
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,
                 [r](const Array& dout, const Needs&) -> Gradients {
