@@ -242,7 +242,7 @@ PYTHON = [
     ),
     mutant(
         "dropout in evaluation",
-        "return self.training and self.p > 0.0",
+        "return self.p > 0.0 and self.training",
         "return self.p > 0.0",
         PLACES + "[GPT]",
     ),

@@ -8,7 +8,7 @@ import torch
 from tolerance import assert_close, by_rows, same_bits
 
 import pyformer as pf
-from pyformer import nn, ops
+from pyformer import _core, nn, ops
 
 LAYERS = {
     "conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1, groups=2), lambda: torch.nn.Conv1d(4, 6, 3, padding=1, groups=2)),
@@ -96,6 +96,64 @@ def test_what_lies_outside_counts_as_zero():
     out = ops.conv2d(pf.ones(1, 1, 3, 3), weight, padding=1).numpy()
     assert np.isinf(out[0, 0, 1, 1])
     assert np.isnan(np.delete(out.ravel(), 4)).all()
+
+
+def pairs_that_meet(size, positions, kernel, stride, padding, dilation):
+    """(where in the image, where in the result, where in the kernel) of one axis, where all three are there."""
+    for at in range(positions):
+        for k in range(kernel):
+            if 0 <= at * stride - padding + k * dilation < size:
+                yield at * stride - padding + k * dilation, at, k
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (1, 1, 1), (2, 1, 1), (3, 2, 2)])
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_what_is_not_there_meets_no_infinity(bad, stride, padding, dilation, dtype, isa):
+    """The transposed convolution and the gradients of x are sums over what is there; zeros around x are there."""
+    _core.set_isa(isa)
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    rng, kernel, size = np.random.default_rng(0), 3, 9
+    weight = rng.integers(1, 4, (2, 2, kernel)).astype("float64")
+    weight[0, 1, 0], weight[1, 0, 2] = bad, -bad
+    image = rng.integers(1, 4, (2, size)).astype("float64")
+
+    def leaf(array):
+        return pf.tensor(pf.tensor(array).to(dtype), requires_grad=True)
+
+    def plain(tensor):
+        return tensor.detach().to("float64").numpy()
+
+    x, w = leaf(image[None]), leaf(weight)
+    out = ops.conv1d(x, w, **options)
+    positions = out.shape[2]
+    result = rng.integers(1, 4, (2, positions)).astype("float64")
+    meeting = list(pairs_that_meet(size, positions, kernel, stride, padding, dilation))
+    dx, dresult, dweight = np.zeros((2, size)), np.zeros((2, positions)), np.zeros((2, 2, kernel))
+    with np.errstate(invalid="ignore"):
+        for y, i, k in meeting:
+            dx[:, y] += (weight[:, :, k] * result[:, i, None]).sum(0)
+            dresult[:, i] += (weight[:, :, k] * image[None, :, y]).sum(1)
+    out.backward(pf.tensor(result[None]).to(dtype))
+    np.testing.assert_array_equal(plain(x.grad)[0], dx)
+
+    x, w = leaf(result[None, :, :, None]), leaf(weight[:, :, :, None])
+    apart = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
+    extra = size - ((positions - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
+    back = ops.conv_transpose2d(x, w, output_padding=(extra, 0), **apart)
+    np.testing.assert_array_equal(plain(back)[0, :, :, 0], dx)
+    back.backward(pf.tensor(image[None, :, :, None]).to(dtype))
+    np.testing.assert_array_equal(plain(x.grad)[0, :, :, 0], dresult)
+
+    result[1, 0] = bad
+    x, w = leaf(result[None, :, :, None]), leaf(np.ones_like(weight)[:, :, :, None])
+    ops.conv_transpose2d(x, w, output_padding=(extra, 0), **apart).backward(
+        pf.tensor(image[None, :, :, None]).to(dtype)
+    )
+    for y, i, k in meeting:
+        dweight[:, :, k] += result[:, i, None] * image[None, :, y]
+    np.testing.assert_array_equal(plain(w.grad)[:, :, :, 0], dweight)
 
 
 @pytest.mark.parametrize("n", [65_536, 65_537, 131_073, 200_000, 400_001])

@@ -185,16 +185,18 @@ def test_long_rows_moved_in_segments():
     np.testing.assert_array_equal(big.grad.numpy(), np.bincount(index, minlength=x.size))
 
 
-def running_sums(x):
-    """Along the first axis: chains of 256, and sums of the chains before that meet as a binary counter's bits do."""
+def running_sums(x, first=256):
+    """Along the first axis: chains of 256, the first of `first`, and sums of the chains before that meet as a binary
+    counter's bits do."""
     out, levels = np.empty_like(x), []
-    for chain, start in enumerate(range(0, len(x), 256)):
-        part = np.cumsum(x[start : start + 256], axis=0)
+    starts = [0, *range(first, len(x), 256)]
+    for chain, (start, end) in enumerate(zip(starts, [*starts[1:], len(x)], strict=True)):
+        part = np.cumsum(x[start:end], axis=0)
         base = None
         for level in levels:
             if level is not None:
                 base = level if base is None else level + base
-        out[start : start + 256] = part if base is None else base + part
+        out[start:end] = part if base is None else base + part
         total, level = part[-1], 0
         while chain >> level & 1:
             total, levels[level] = levels[level] + total, None
@@ -217,10 +219,8 @@ def test_cumsum_adds_chains_and_a_tree(dtype, shape):
         if dtype == "int64":
             np.testing.assert_array_equal(want, np.cumsum(x, axis=axis))
             continue
-        # Chains of the gradient are those of x, each from its end: padding in front would shift them.
-        ends = np.flip(np.moveaxis(dout, axis, 0), 0)
-        padding = np.zeros((-shape[axis] % 256, *ends.shape[1:]), dtype)
-        back = running_sums(np.concatenate([padding, ends]))[len(padding) :]
+        # Chains of the gradient are those of x, each from its end.
+        back = running_sums(np.flip(np.moveaxis(dout, axis, 0), 0), shape[axis] % 256 or 256)
         wanted = np.moveaxis(np.flip(back, 0), 0, axis)
         leaf = pf.tensor(x, requires_grad=True)
         _core.backward_many([leaf.cumsum(axis)], [pf.tensor(dout)])

@@ -177,6 +177,7 @@ Args:
 
 Returns:
     Tensor (N, O, OH, OW) of x's dtype with OH = (H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1.
+    Each element is the sum of what there is for it; unlike conv2d's, there are no zeros around x.
 
 Raises:
     ValueError: shapes or options do not fit, or no output is left.

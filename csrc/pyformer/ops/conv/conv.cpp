@@ -82,21 +82,24 @@ Checked checked(const char* op, const Array& x, const Array& weight, const Array
   return {g, {g.N, g.groups * g.C, g.size[0], g.size[1]}, {g.N, g.groups * g.O, g.positions[0], g.positions[1]}};
 }
 
-Array to_result(const char* op, const Checked& c, const Array& image, const Array& weight, const Array& bias) {
+Array to_result(const char* op, const Checked& c, const Array& image, const Array& weight, const Array& bias,
+                bool outside_counts) {
   const Array out = image.like(c.result);
-  run(op, &ConvTable::to_result, image, ConvMap{c.g, image.dtype(), image.raw(), weight.raw(), bias.raw(), out.raw()});
+  run(op, &ConvTable::to_result, image,
+      ConvMap{c.g, image.dtype(), image.raw(), weight.raw(), bias.raw(), out.raw(), outside_counts});
   return out;
 }
 
 Array to_image(const char* op, const Checked& c, const Array& result, const Array& weight, const Array& bias) {
   const Array out = result.like(c.image);
   run(op, &ConvTable::to_image, result,
-      ConvMap{c.g, result.dtype(), result.raw(), weight.raw(), bias.raw(), out.raw()});
+      ConvMap{c.g, result.dtype(), result.raw(), weight.raw(), bias.raw(), out.raw(), false});
   return out;
 }
 
-Array weight_gradient(const char* op, const Checked& c, const Array& image, const Array& dresult, const Shape& shape) {
-  ConvWeightGradient args = {c.g, image.dtype(), image.raw(), dresult.raw(), nullptr};
+Array weight_gradient(const char* op, const Checked& c, const Array& image, const Array& dresult, const Shape& shape,
+                      bool outside_counts) {
+  ConvWeightGradient args = {c.g, image.dtype(), image.raw(), dresult.raw(), nullptr, outside_counts};
   const Array partials = image.like({args.image_ranges(), shape.size()}, accumulator(image.dtype()));
   args.dweight = partials.raw();
   run(op, &ConvTable::weight_gradient, image, args);
@@ -115,10 +118,10 @@ static Tensor conv(const char* op, const Tensor& x, const Tensor& weight, const 
                    const ConvOptions& options, int axes) {
   if (has_narrow({x, weight, bias})) return conv(op, widened(x), widened(weight), widened(bias), options, axes);
   const Checked c = checked(op, x.array(), weight.array(), bias.array(), options, false, axes);
-  return record(op, {x, weight, bias}, to_result(op, c, x.array(), weight.array(), bias.array()),
+  return record(op, {x, weight, bias}, to_result(op, c, x.array(), weight.array(), bias.array(), true),
                 [op, c, x = save(x), weight = save(weight)](const Array& dout, const Needs& need) -> Gradients {
                   return {need[0] ? to_image(op, c, dout, weight(), {}) : Array(),
-                          need[1] ? weight_gradient(op, c, x(), dout, weight().shape()) : Array(),
+                          need[1] ? weight_gradient(op, c, x(), dout, weight().shape(), true) : Array(),
                           need[2] ? bias_gradient(dout) : Array()};
                 });
 }
@@ -147,8 +150,8 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   const Checked c = checked(op, x.array(), weight.array(), bias.array(), options, true);
   return record(op, {x, weight, bias}, to_image(op, c, x.array(), weight.array(), bias.array()),
                 [c, x = save(x), weight = save(weight)](const Array& dout, const Needs& need) -> Gradients {
-                  return {need[0] ? to_result(op, c, dout, weight(), {}) : Array(),
-                          need[1] ? weight_gradient(op, c, dout, x(), weight().shape()) : Array(),
+                  return {need[0] ? to_result(op, c, dout, weight(), {}, false) : Array(),
+                          need[1] ? weight_gradient(op, c, dout, x(), weight().shape(), false) : Array(),
                           need[2] ? bias_gradient(dout) : Array()};
                 });
 }

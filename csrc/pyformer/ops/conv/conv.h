@@ -4,7 +4,8 @@
 //                     y = i * stride - padding + kh * dilation, x likewise; what lies outside x counts as 0
 //                     (a number like others: times an infinity it is NaN)
 //   conv_transpose2d  the transpose of that map: out[n, c, y, x] = bias[c] + the sum of weight * x over all
-//                     (o, kh, kw) and the one (i, j) that it would have come from
+//                     (o, kh, kw) and the one (i, j) that it would have come from, if there is one: what is not
+//                     there is no 0, and an infinite weight does not meet it; so in both gradients of x
 //
 // x (N, C, H, W), weight (O, C / groups, KH, KW) or, transposed, (C, O / groups, KH, KW), bias (O,) or absent; group g
 // of the input channels makes group g of the output channels. conv1d is conv2d of (N, C, T, 1).

@@ -25,6 +25,7 @@ struct ConvMap {
   const void* weight;
   const void* bias;  // null: zeros
   void* to;
+  bool outside_counts;  // image -> result only: what lies outside the image is zeros, else there is nothing
 };
 
 // The gradient of the weight: a sum for each range of images.
@@ -34,7 +35,8 @@ struct ConvWeightGradient {
   DType dtype;
   const void* image;
   const void* dresult;
-  void* dweight;  // (image_ranges, weight), in the accumulator's dtype
+  void* dweight;        // (image_ranges, weight), in the accumulator's dtype
+  bool outside_counts;  // as in ConvMap
   int64_t image_ranges() const { return g.N < kImageRanges ? g.N : kImageRanges; }
 };
 
@@ -66,9 +68,13 @@ struct ConvWindow {
   const int64_t* offset;                    // (channels, taps_y, taps_x)
 };
 
+// Where outside_counts is false, only ref's sums take an infinity or NaN times what lies outside for 0: the programs
+// choose them.
+
 // Work item: block_rows rows of positions of one group of one image, all m sums each; items are (image, group, block).
 struct ConvSum {
   ConvWindow window;
+  bool outside_counts;
   int64_t groups, row_blocks, block_rows, m;
   const void* x;       // (images, groups, channels, height, width)
   const void* weight;  // (groups, panels): [k][rows of the panel], panels as panel_begin() cuts m into tile_rows
@@ -82,6 +88,7 @@ struct ConvSum {
 // over positions: dweight[m][k] = sum dout[m][position] * term k at the position.
 struct ConvWeight {
   ConvWindow window;  // offset is that of the first channel block
+  bool outside_counts;
   int64_t images, image_ranges, groups, channel_blocks, block_channels, m;
   int64_t chain_rows;  // rows of positions that make a chain
   const void* x;       // (images, groups, channels, height, width)

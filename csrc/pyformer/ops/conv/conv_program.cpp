@@ -39,6 +39,15 @@ struct Taps {
   int64_t size() const { return int64_t(index.size()); }
 };
 
+bool all_finite(DType dtype, const void* data, int64_t count) {
+  const auto over = [count]<class T>(const T* x) {
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) finite &= x[i] - x[i] == T(0);
+    return finite;
+  };
+  return dtype == DType::float64 ? over(static_cast<const double*>(data)) : over(static_cast<const float*>(data));
+}
+
 // A window with what its pointers point to.
 struct Window {
   Window(const Taps& ys, const Taps& xs, int64_t channels, const int64_t* size, const int64_t* positions,
@@ -173,12 +182,13 @@ Taps all_taps(const ConvGeometry& g, int axis) {
   return taps;
 }
 
-void to_result(const ConvGeometry& g, const Sums& sums, const void* image, const void* weight, const void* bias,
-               void* out) {
+void to_result(const ConvGeometry& g, const Sums& sums, bool outside_counts, const void* image, const void* weight,
+               const void* bias, void* out) {
   const Taps y = all_taps(g, 0), x = all_taps(g, 1);
   Window window(y, x, g.C, g.size, g.positions, g.stride);
   const PackedWeight packed(g, sums, weight, y, x, false);
   ConvSum args = {};
+  args.outside_counts = outside_counts;
   args.m = g.O;
   args.x = image;
   args.weight = packed.data();
@@ -227,10 +237,11 @@ void to_image(const ConvGeometry& g, const Sums& sums, const void* result, const
     }
 }
 
-void weight_gradient(const ConvGeometry& g, const Sums& sums, const void* image, const void* dresult, void* dweight,
-                     int64_t image_ranges) {
+void weight_gradient(const ConvGeometry& g, const Sums& sums, bool outside_counts, const void* image,
+                     const void* dresult, void* dweight, int64_t image_ranges) {
   if (image_ranges * g.weight_elements() == 0) return;
   ConvWeight args = {};
+  args.outside_counts = outside_counts;
   args.images = g.N;
   args.image_ranges = image_ranges;
   args.groups = g.groups;
@@ -262,6 +273,14 @@ void weight_gradient(const ConvGeometry& g, const Sums& sums, const void* image,
 
 // ---- the programs -------------------------------------------------------------------------------------------------
 
+// The sums of a set; ref's where what is not there meets factors that are not all finite.
+template <Isa isa>
+Sums sums_for(const ConvGeometry& g, DType dtype, bool outside_counts, const void* factors, int64_t count) {
+  const bool all_inside = g.taps() == 1 && g.padding[0] == 0 && g.padding[1] == 0;
+  const bool plain = !outside_counts && !all_inside && !all_finite(dtype, factors, count);
+  return plain ? sums_of<Isa::ref>(dtype) : sums_of<isa>(dtype);
+}
+
 template <Isa isa, bool transposed>
 void map(const ConvMap& a) {
   const ConvGeometry& g = a.g;
@@ -270,15 +289,21 @@ void map(const ConvMap& a) {
   const Widened from(a.from, from_count, a.dtype), weight(a.weight, g.weight_elements(), a.dtype);
   const Widened bias(a.bias, g.groups * (transposed ? g.C : g.O), a.dtype);
   const RoundedOnce to(a.to, to_count, a.dtype);
-  (transposed ? to_image : to_result)(g, sums_of<isa>(accumulator(a.dtype)), from.data(), weight.data(), bias.data(),
-                                      to.data());
+  const DType wide = accumulator(a.dtype);
+  const bool outside_counts = !transposed && a.outside_counts;
+  const Sums sums = sums_for<isa>(g, wide, outside_counts, weight.data(), g.weight_elements());
+  if (transposed)
+    to_image(g, sums, from.data(), weight.data(), bias.data(), to.data());
+  else
+    to_result(g, sums, outside_counts, from.data(), weight.data(), bias.data(), to.data());
   to.round();
 }
 
 template <Isa isa>
 void gradient(const ConvWeightGradient& a) {
   const Widened image(a.image, a.g.image_elements(), a.dtype), dresult(a.dresult, a.g.result_elements(), a.dtype);
-  weight_gradient(a.g, sums_of<isa>(accumulator(a.dtype)), image.data(), dresult.data(), a.dweight, a.image_ranges());
+  const Sums sums = sums_for<isa>(a.g, accumulator(a.dtype), a.outside_counts, dresult.data(), a.g.result_elements());
+  weight_gradient(a.g, sums, a.outside_counts, image.data(), dresult.data(), a.dweight, a.image_ranges());
 }
 
 template <class Entry>

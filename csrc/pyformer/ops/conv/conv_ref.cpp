@@ -5,11 +5,14 @@
 
 namespace pyformer::PF_ISA {
 
-// Term (tap_y, tap_x) of a channel's plane at position (i, j).
+// chain + factor times term (tap_y, tap_x) of a channel's plane at position (i, j).
 template <class T>
-static T term(const ConvWindow& w, const T* plane, int64_t tap_y, int64_t tap_x, int64_t i, int64_t j) {
+static T with_term(const ConvWindow& w, bool outside_counts, const T* plane, int64_t tap_y, int64_t tap_x, int64_t i,
+                   int64_t j, T factor, T chain) {
   const int64_t y = i * w.step_y + w.dy[tap_y], x = j * w.step_x + w.dx[tap_x];
-  return y < 0 || y >= w.height || x < 0 || x >= w.width ? T(0) : plane[y * w.width + x];
+  const bool inside = y >= 0 && y < w.height && x >= 0 && x < w.width, is_finite = factor - factor == T(0);
+  if (inside) return fma(factor, plane[y * w.width + x], chain);
+  return fma(outside_counts || is_finite ? factor : T(0), T(0), chain);
 }
 
 template <class T>
@@ -30,7 +33,8 @@ static void sum(const ConvSum& a, int64_t begin, int64_t end) {
           for (int64_t start = 0; start < K; start += kChainLength) {
             T chain = T(0);
             for (int64_t k = start; k < K && k < start + kChainLength; ++k)
-              chain = fma(weight[k], term(w, x + k / taps * plane, k % taps / w.taps_x, k % w.taps_x, i, j), chain);
+              chain = with_term(w, a.outside_counts, x + k / taps * plane, k % taps / w.taps_x, k % w.taps_x, i, j,
+                                weight[k], chain);
             total = start == 0 ? chain : total + chain;
           }
           if (a.bias) total = total + static_cast<const T*>(a.bias)[group * a.m + m];
@@ -54,7 +58,8 @@ static T weight_sum(const ConvWeight& a, int64_t range, int64_t group, int64_t m
       T chain = T(0);
       for (int64_t i = first; i < w.rows && i < first + a.chain_rows; ++i)
         for (int64_t j = 0; j < w.cols; ++j)
-          chain = fma(term(w, x, k % taps / w.taps_x, k % w.taps_x, i, j), dout[i * w.cols + j], chain);
+          chain =
+              with_term(w, a.outside_counts, x, k % taps / w.taps_x, k % w.taps_x, i, j, dout[i * w.cols + j], chain);
       total = fresh ? chain : total + chain;
       fresh = false;
     }
