@@ -1,7 +1,8 @@
 """Two builds of pyformer, the same work in turn: `python -m bench.builds BEFORE AFTER`.
 
 BEFORE and AFTER are folders that hold an installed `pyformer` each (what `pip install --target` makes). Each build runs
-in a process of its own; a sample of one follows a sample of the other, so that both meet the same machine.
+in a process of its own; a sample of one follows a sample of the other, so that both meet the same machine. Some
+processes are slower than others for all their life, by where their memory lies: so there are several of each build.
 """
 
 from __future__ import annotations
@@ -121,27 +122,29 @@ def _ask(process: subprocess.Popen[str], line: str | None) -> str:
     return answer.strip()
 
 
-def compare(name: str, folders: list[Path], repetitions: int, threads: int) -> list[list[float]]:
+def compare(name: str, folders: list[Path], repetitions: int, processes: int, threads: int) -> list[list[float]]:
     """Seconds a call of both builds, in turn."""
-    workers = [_worker(folder, name, threads) for folder in folders]
-    try:
-        samples: list[list[float]] = [[], []]
-        for repetition in range(repetitions):
-            for which in (0, 1) if repetition % 2 == 0 else (1, 0):
-                time.sleep(REST_S)
-                samples[which].append(float(_ask(workers[which], "\n")))
-        return samples
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+    samples: list[list[float]] = [[], []]
+    for _ in range(processes):
+        workers = [_worker(folder, name, threads) for folder in folders]
+        try:
+            for repetition in range(repetitions):
+                for which in (0, 1) if repetition % 2 == 0 else (1, 0):
+                    time.sleep(REST_S)
+                    samples[which].append(float(_ask(workers[which], "\n")))
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+    return samples
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="before, after")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--processes", type=int, default=5, help="of each build")
+    parser.add_argument("--repetitions", type=int, default=5, help="samples of a process")
     parser.add_argument("--serve", metavar="WORK", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -151,7 +154,7 @@ def main() -> None:
     print(f"{arguments.threads} threads, load {os.getloadavg()[0]:.1f} at the start")
     print(f"{'work':42}{'before':>12}{'after':>12}{'speedup by median':>20}{'by minimum':>12}")
     for name in WORKS:
-        before, after = compare(name, arguments.folders, arguments.repetitions, arguments.threads)
+        before, after = compare(name, arguments.folders, arguments.repetitions, arguments.processes, arguments.threads)
         medians, minima = [[f(s) for s in (before, after)] for f in (statistics.median, min)]
         print(
             f"{name:42}{medians[0] * 1e3:9.3f} ms{medians[1] * 1e3:9.3f} ms"

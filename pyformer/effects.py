@@ -62,32 +62,27 @@ class _Watching(threading.local):
     notes: tuple[_Notes, ...] = ()  # of the checkpoints around, on this thread
 
 
-_watching = _Watching()
-
-
-def note_call(module: Any) -> None:
-    """What a module says before it computes, for the checkpoints around the call."""
-    for notes in _watching.notes:
-        notes.take(module)
+watching = _Watching()  # a module tells each of its notes that it is called, before it computes
 
 
 def note_owner(fn: Callable) -> None:
-    """`note_call` of the module whose method fn is, if it is one: it is called directly."""
+    """Notes the module whose method fn is, if it is one: it is called directly."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     owner = getattr(fn, "__self__", None)
     if hasattr(owner, "own_buffers"):
-        note_call(owner)
+        for notes in watching.notes:
+            notes.take(owner)
 
 
 def noted(fn: Callable, *args: Any) -> tuple[Any, Any, _Notes]:
     """(fn(*args), the random numbers that it drew, what it did to modules)."""
-    outer, notes = _watching.notes, _Notes()
-    _watching.notes = (*outer, notes)
+    outer, notes = watching.notes, _Notes()
+    watching.notes = (*outer, notes)
     note_owner(fn)
     try:
         result, streams = _core.record_streams(fn, *args)
     finally:
-        _watching.notes = outer
+        watching.notes = outer
     notes.finish()
     return result, streams, notes

@@ -357,7 +357,7 @@ class Dropout(Module):
     @property
     def active(self) -> bool:
         """Whether it drops anything now."""
-        return self.training and self.p > 0.0
+        return self.p > 0.0 and self.training
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """x (...) with elements dropped in training."""

@@ -14,17 +14,21 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
-from pyformer.effects import note_call
+from pyformer.effects import watching
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
 
-_local = threading.local()
+
+class _Local(threading.local):
+    inference = 0  # how many `inference` blocks this thread is within
 
 
-@contextlib.contextmanager
-def inference() -> Iterator[None]:
+_local = _Local()
+
+
+class inference(contextlib.ContextDecorator):
     """Within it, modules on this thread compute as in evaluation mode, whatever theirs is, and nothing is recorded.
 
     `training` is False in every module then; the modes themselves stay as they are. All that generates, translates,
@@ -36,18 +40,22 @@ def inference() -> Iterator[None]:
         ...     dropout(pf.ones(4))
         tensor([1., 1., 1., 1.], dtype=float32)
     """
-    before = inferring()
-    _local.inference = True
-    try:
-        with pf.no_grad():
-            yield
-    finally:
-        _local.inference = before
+
+    def __init__(self) -> None:
+        self._no_grad = pf.no_grad()
+
+    def __enter__(self) -> None:
+        self._no_grad.__enter__()
+        _local.inference += 1
+
+    def __exit__(self, *exc: object) -> None:
+        _local.inference -= 1
+        self._no_grad.__exit__(*exc)
 
 
 def inferring() -> bool:
     """Whether this thread is within `inference`."""
-    return getattr(_local, "inference", False)
+    return _local.inference > 0
 
 
 def Parameter(data: Any, dtype: Any = None, device: Any = None) -> pf.Tensor:
@@ -200,16 +208,17 @@ class Module(metaclass=_MadeOn):
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        note_call(self)
-        if not self.enters_autocast():
-            return self.forward(*args, **kwargs)
-        with pf.autocast("bfloat16"):
-            return self.forward(*args, **kwargs)
+        for notes in watching.notes:
+            notes.take(self)
+        if _core.may_enter_autocast() and self.enters_autocast():
+            with pf.autocast("bfloat16"):
+                return self.forward(*args, **kwargs)
+        return self.forward(*args, **kwargs)
 
     def enters_autocast(self) -> bool:
         """Whether a call computes within a `pf.autocast("bfloat16")` of its own: the weights are bfloat16, and the
         caller is within none."""
-        if _core.precision() is not None:
+        if not _core.may_enter_autocast():
             return False
         first = self._first_parameter()
         return first is not None and first.dtype == pf.bfloat16
