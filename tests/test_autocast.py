@@ -170,7 +170,7 @@ def test_logits_of_bfloat16_weights(name):
     assert np.array_equal(narrow.generate(prompt, 4, temperature=0).numpy(), expected)
 
 
-PRODUCTS = ("linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear")
+PRODUCTS = ("attention", "attention_packed", "linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear")
 
 
 def outputs_and_gradients(case, arrays, dtype="float32"):

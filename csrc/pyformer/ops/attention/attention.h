@@ -5,6 +5,7 @@
 // window w: p - w < j <= p. A row with nothing to attend to gives zeros and zero gradients. What is not attended takes
 // no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
 // Saved for backward: q, k, v, out, and per row the highest score and the sum of exponentials below it.
+// In mixed precision (core/precision.h) q, k and v are bfloat16 here and mask, out, dout and gradients float32.
 // The order of all sums, and what 16-bit floats are rounded to and when, is written down in attention_ref.cpp.
 #pragma once
 #include <optional>
@@ -20,6 +21,9 @@ struct AttentionOptions {
   Array mask;                     // broadcastable to (B, H, Tq, Tk): boolean (true: may attend) or added to the scores
   Array key_lengths;              // (B,) int64 or int32, absent: Tk
   Array query_offset;             // (B,) int64 or int32, absent: the row's key length - Tq
+  // out and the gradients are in the accumulator's dtype, not rounded to that of q, k and v. dout, whichever it has, is
+  // rounded to theirs, as it is multiplied with them.
+  bool wide = false;
 };
 
 struct AttentionResult {
