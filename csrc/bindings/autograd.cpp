@@ -65,6 +65,10 @@ void bind_autograd(py::module_& core) {
       "parameter of bfloat16.");
   core.def("precision", &precision, "The dtype of this thread's autocast, or None outside of one.");
   core.def(
+      "may_enter_autocast", [] { return !precision() && bfloat16_seen(); },
+      "False where no module call need look at its weights' dtype: this thread is within an autocast, or this process "
+      "has never made a tensor of bfloat16.");
+  core.def(
       "set_precision",
       [](const Precision& mode) {
         const Precision before = precision();

@@ -58,7 +58,7 @@ def read_ids(
 
 def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = "lengths") -> np.ndarray:
     """`lengths` as int64 (B,); ValueError unless each is from 1 to `tokens`."""
-    lengths = read_int64(owner, name, lengths)
+    lengths = read_int64(owner, name, lengths, None)
     if lengths.shape != (batch,):
         raise ValueError(f"{owner}: {name} must be ({batch},), got {lengths.shape}")
     if batch and (lengths.min() < 1 or lengths.max() > tokens):
@@ -67,12 +67,18 @@ def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = 
 
 
 def read_floats(owner: str, name: str, values: Any, like: pf.Tensor | nn.Projection) -> pf.Tensor:
-    """`values`, a Tensor, array or nested list, as a Tensor on the device of `like`; TypeError unless of its dtype.
+    """`values`, a Tensor, array or nested list, as a Tensor on the device of `like`; TypeError unless of its dtype,
+    ValueError where rows differ in length.
 
     Where `like` is bfloat16, which NumPy does not have, they are float32, as activations are, or bfloat16. What is no
     Tensor may be float32 where `like` is float16.
     """
-    given, wanted = pf.asarray(values), activation_dtype(like)
+    try:
+        given = pf.asarray(values)
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix("tensor: ")
+        raise type(error)(f"{owner}: {name} must be numbers, in rows of one length: {reason}") from None
+    wanted = activation_dtype(like)
     is_array = not isinstance(values, pf.Tensor) and given.dtype == pf.float32 and wanted == pf.float16
     if is_array or given.dtype == like.dtype:
         given = given.to(wanted)

@@ -15,6 +15,7 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
 from pyformer.effects import watching
+from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
@@ -22,7 +23,10 @@ PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer"
 
 
 class _Local(threading.local):
-    inference = 0  # how many `inference` blocks this thread is within
+    def __init__(self) -> None:
+        self.inference = 0  # how many `inference` blocks this thread is within
+        self.modes: list[int] = []  # of floating-point arithmetic, each from before one of them
+        self.calls = 0  # how many of them and calls of modules, which compute in the default mode, it is within
 
 
 _local = _Local()
@@ -45,12 +49,16 @@ class inference(contextlib.ContextDecorator):
         self._no_grad = pf.no_grad()
 
     def __enter__(self) -> None:
+        _local.modes.append(_core.enter_default_float_mode())
         self._no_grad.__enter__()
         _local.inference += 1
+        _local.calls += 1
 
     def __exit__(self, *exc: object) -> None:
+        _local.calls -= 1
         _local.inference -= 1
         self._no_grad.__exit__(*exc)
+        _core.set_float_mode(_local.modes.pop())
 
 
 def inferring() -> bool:
@@ -131,6 +139,7 @@ def _described(value: Any) -> str:
 class _MadeOn(type):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
 
+    @in_default_float_mode
     def __call__(cls, *args: Any, **options: Any) -> Any:
         if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
             return super().__call__(*args, **options)
@@ -210,10 +219,18 @@ class Module(metaclass=_MadeOn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for notes in watching.notes:
             notes.take(self)
-        if _core.may_enter_autocast() and self.enters_autocast():
+        if _local.calls and not _core.may_enter_autocast():
+            return self.forward(*args, **kwargs)
+        mode = _core.enter_default_float_mode()
+        _local.calls += 1
+        try:
+            if not self.enters_autocast():
+                return self.forward(*args, **kwargs)
             with pf.autocast("bfloat16"):
                 return self.forward(*args, **kwargs)
-        return self.forward(*args, **kwargs)
+        finally:
+            _local.calls -= 1
+            _core.set_float_mode(mode)
 
     def enters_autocast(self) -> bool:
         """Whether a call computes within a `pf.autocast("bfloat16")` of its own: the weights are bfloat16, and the

@@ -180,16 +180,6 @@ static void run_backward(const Operands& o, const AttentionOptions& options, con
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------
 
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options) {
-  const Operands o = check_separate(q, k, v);
-  return run_forward(o, checked(o, options));
-}
-
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options) {
-  const Operands o = check_packed(qkv);
-  return run_forward(o, checked(o, options));
-}
-
 static DType gradient_dtype(const Array& x, const AttentionOptions& options) {
   return options.wide ? accumulator(x.dtype()) : x.dtype();
 }
@@ -240,13 +230,13 @@ static void take_mask(const char* op, const Tensor& mask, AttentionOptions& opti
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
   take_mask("attention", mask, options);
-  const Array a = product_operand(q), b = product_operand(k), c = product_operand(v);
-  options.wide = product_result(a) != a.dtype();
-  const Operands o = check_separate(a, b, c);
+  const Array x = product_operand(q), y = product_operand(k), z = product_operand(v);
+  options.wide = product_result(x) != x.dtype();
+  const Operands o = check_separate(x, y, z);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention", {q, k, v}, r.out,
-                [q = save(a), k = save(b), v = save(c), kept = Recorded(options, r)](const Array& dout,
+                [q = save(x), k = save(y), v = save(z), kept = Recorded(options, r)](const Array& dout,
                                                                                      const Needs& need) -> Gradients {
                   AttentionGradient g =
                       attention_backward(dout, q(), k(), v(), kept.result(), kept.options, need[0], need[1] || need[2]);
@@ -256,13 +246,13 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
   take_mask("attention_packed", mask, options);
-  const Array all = product_operand(qkv);
-  options.wide = product_result(all) != all.dtype();
-  const Operands o = check_packed(all);
+  const Array x = product_operand(qkv);
+  options.wide = product_result(x) != x.dtype();
+  const Operands o = check_packed(x);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention_packed", {qkv}, r.out,
-                [qkv = save(all), kept = Recorded(options, r)](const Array& dout, const Needs&) -> Gradients {
+                [qkv = save(x), kept = Recorded(options, r)](const Array& dout, const Needs&) -> Gradients {
                   return {attention_packed_backward(dout, qkv(), kept.result(), kept.options)};
                 });
 }

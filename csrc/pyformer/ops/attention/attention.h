@@ -5,7 +5,6 @@
 // window w: p - w < j <= p. A row with nothing to attend to gives zeros and zero gradients. What is not attended takes
 // no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
 // Saved for backward: q, k, v, out, and per row the highest score and the sum of exponentials below it.
-// In mixed precision (core/precision.h) q, k and v are bfloat16 here and mask, out, dout and gradients float32.
 // The order of all sums, and what 16-bit floats are rounded to and when, is written down in attention_ref.cpp.
 #pragma once
 #include <optional>
@@ -30,8 +29,6 @@ struct AttentionResult {
   Array out;               // (B, Tq, H, Dv)
   Array row_max, row_sum;  // (B, H, Tq)
 };
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options);
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options);  // (B, T, 3, H, D)
 
 struct AttentionGradient {
   Array dq, dk, dv;  // undefined where not wanted
@@ -42,7 +39,8 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options);
 
-// The mask is given apart from the options, and must not want a gradient (ValueError).
+// The mask is given apart from the options, and must not want a gradient (ValueError). q, k and v are product operands
+// (core/precision.h), which decides `wide`.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options);
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options);
 

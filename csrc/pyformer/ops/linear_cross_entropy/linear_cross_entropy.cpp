@@ -19,6 +19,22 @@ static int64_t rows_per_chunk(int64_t classes, DType logits) {
   return std::max<int64_t>(1, fit) * kChainLength;
 }
 
+// x for the gradient of the weight, where ignored rows count for nothing: their zeros of dlogits times an infinity or
+// NaN would be NaN. x itself, unless there is one; on a device, that is not known here.
+static Array without_ignored(const Array& x, const Array& targets, int64_t ignored) {
+  const int64_t rows = targets.size(), cols = x.shape().back();
+  if (x.device().is_cpu()) {
+    int64_t found = 0;  // the host's: the loop is over when run returns
+    run("linear_cross_entropy", &LinearCrossEntropyTable::find_ignored, x,
+        FindIgnored{rows, cols, ignored, ids(targets), x.raw(), &found});
+    if (!found) return x;
+  }
+  const Array out = x.like(x.shape());
+  run("linear_cross_entropy", &LinearCrossEntropyTable::clear_ignored, x,
+      ClearIgnored{rows, cols, ignored, ids(targets), x.raw(), out.raw()});
+  return out;
+}
+
 namespace {
 
 // The loop over chunks of rows.
@@ -27,6 +43,7 @@ class ChunkLoop {
   ChunkLoop(const Array& x, const Array& weight, const Array& bias, const Array& targets, const Array& dout,
             const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need, DType wanted)
       : x_(x),
+        counted_x_(need.dweight ? without_ignored(x, targets, options.ignore_index) : Array()),
         weight_(weight),
         bias_(bias.defined() ? cast(bias, accumulator(x.dtype())) : bias),
         targets_(targets),
@@ -102,7 +119,7 @@ class ChunkLoop {
   }
 
   void add_dweight(const Array& dlogits, int64_t first, int64_t rows) {
-    Gemm g = product(V_, C_, rows, {dlogits.raw(), V_, true}, {at(x_, first * C_), C_});
+    Gemm g = product(V_, C_, rows, {dlogits.raw(), V_, true}, {at(counted_x_, first * C_), C_});
     g.wide_c = true;
     g.c = r_.dweight.raw();
     g.continue_sum = first > 0;
@@ -114,7 +131,9 @@ class ChunkLoop {
                   AddColumnChains{rows, V_, logits_.raw(), r_.dbias.raw()});
   }
 
-  const Array &x_, &weight_;
+  const Array& x_;
+  const Array counted_x_;  // x without the rows that are ignored
+  const Array& weight_;
   const Array bias_;  // of the logits' dtype
   const Array &targets_, &counted_;
   const CrossEntropyOptions& options_;

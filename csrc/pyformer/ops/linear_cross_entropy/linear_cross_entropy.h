@@ -7,6 +7,8 @@
 // the same loop; saved are these gradients, which backward only scales. For reduction "none" x, weight, bias and
 // targets are saved and backward runs the loop again: it needs dout row by row.
 //
+// Rows that are ignored count for nothing, also where x holds infinities or NaN in them.
+//
 // Order of sums: as linear, cross_entropy and linear's gradient on the whole would take them: dweight and dbias are
 // ((p0 + p1) + p2) + ..., p_i a chain over 256 consecutive rows; for bfloat16 dweight is bfloat16_dot.h's sum over all
 // rows. For 16-bit floats logits, losses, dweight and dbias are float32, and dlogits are rounded for the two products.
