@@ -47,6 +47,7 @@ bool = DType.bool
 from pyformer import autograd, models, nn, optim, pickling
 from pyformer.autograd import autocast, checkpoint, enable_grad, no_grad
 from pyformer.models import from_pretrained
+from pyformer.products import bfloat16_products
 
 __all__ = [
     "DType",
@@ -109,7 +110,7 @@ def show_config() -> str:
     lines = [
         f"pyformer {__version__}",
         f"instruction set: {_core.isa()} (this machine can: {', '.join(_core.supported_isas())})",
-        f"bfloat16 products: {_core.bfloat16_isa()}",
+        f"bfloat16 products: {bfloat16_products()}",
         f"threads: {get_num_threads()}",
         f"devices: {_devices()}",
     ]

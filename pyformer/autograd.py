@@ -81,10 +81,10 @@ class _Precision:
 class autocast(threading.local):
     """Mixed precision: within it, products on this thread round their operands to bfloat16 and give float32.
 
-    Products are `linear`, `matmul` and what is made of them; the page on mixed precision lists them. All else
-    (residuals, norms, softmax, losses, parameters, their gradients, optimisers) is float32: 16-bit operands are widened
-    first. float64 stays as it is. A backward pass computes as its forward did, wherever it runs, and so does what
-    `checkpoint` runs again. A model whose weights are bfloat16 computes so by itself.
+    Products are `linear`, `matmul`, `attention`, recurrent layers and what is made of them; the page on mixed precision
+    lists them. All else (residuals, norms, softmax, losses, parameters, their gradients, optimisers) is float32: 16-bit
+    operands are widened first. float64 stays as it is. A backward pass computes as its forward did, wherever it runs,
+    and so does what `checkpoint` runs again. A model whose weights are bfloat16 computes so by itself.
 
     A context manager, or a decorator as `@pf.autocast("bfloat16")`. It nests, and `pf.autocast("float32")` within it
     makes products float32 again.

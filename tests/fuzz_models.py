@@ -86,7 +86,7 @@ def language_model(draw: Draw) -> Call:
     setup, dtype = _language(draw)
     ids = draw.ids("ids", (draw.size("rows", 5), draw.size("tokens", 33, 150)), VOCAB)
     piece = draw.number("piece", 1, 9)
-    rounded = "16" in dtype and any(name in setup for name in STATES)  # a state is rounded when it is handed on
+    rounded = dtype == "float16" and any(name in setup for name in STATES)  # a state is rounded when it is handed on
     return Call(
         f"read_at_once(model, ids, {piece})",
         {"ids": ids},

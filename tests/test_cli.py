@@ -176,6 +176,7 @@ def test_a_record_without_a_model_is_of_a_gpt(trained, tmp_path):
         ("device", 3, "device: expected 'cpu'"),
         ("device", "tpu", "device: expected 'cpu'"),
         ("vocab", 1, "vocab: must be from 256"),
+        ("dtype", "float16", "dtype must be one of float32, bfloat16"),
         ("average", 1.0, "average: must be at least 0"),
     ],
 )
@@ -192,6 +193,45 @@ def test_a_mean_that_has_begun_keeps_the_run_as_long_as_it_is(text, tmp_path):
     run(tmp_path, "train", text, "--out", "run", "--steps", 4, "--average", 0.5, *TINY)
     done = run(tmp_path, "train", "--resume", "--out", "run", "--steps", 8, "--quiet", code=2)
     one_line(done, "mean of its weights began after step 2")
+
+
+def test_trains_in_bfloat16(text, tmp_path):
+    done = run(tmp_path, "train", text, "--out", "run", "--steps", 2, "--dtype", "bfloat16", *TINY)
+    assert "bfloat16 products by " in done.stderr.splitlines()[0]
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["settings"]["dtype"] == "bfloat16"
+    done = run(tmp_path, "train", "--resume", "--out", "run", "--dtype", "float32", code=2)
+    one_line(done, "--dtype float32 (the run has bfloat16)")
+    run(tmp_path, "train", "--resume", "--out", "run", "--steps", 4)
+    run(tmp_path, "train", text, "--out", "other", "--steps", 2, *TINY)
+    losses = [json.loads((tmp_path / f / "metrics.jsonl").read_text().splitlines()[0]) for f in ("run", "other")]
+    assert losses[0]["loss"] != losses[1]["loss"]
+    one_line(run(tmp_path, "train", text, "--dtype", "float16", code=2), "--dtype", "float16")
+
+
+def test_a_record_without_a_dtype_is_of_float32(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    shutil.copy(trained / "text.txt", tmp_path)
+    path = tmp_path / "run" / "training.json"
+    content = json.loads(path.read_text())
+    assert content["settings"].pop("dtype") == "float32"
+    path.write_text(json.dumps(content))
+    assert "step 20 of 20" in run(tmp_path, "train", "text.txt", "--resume", "--out", "run").stderr
+
+
+def test_info_says_how_bfloat16_is_multiplied(tmp_path):
+    for isa in _core.supported_isas():
+        done = subprocess.run(
+            command("info"),
+            cwd=tmp_path,
+            capture_output=True,
+            encoding="utf-8",
+            env={**os.environ, "PYFORMER_CPU_ISA": isa},
+        )
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("bfloat16 products: ")]
+        said = line.removeprefix("bfloat16 products: ")
+        assert said.startswith("ref" if isa == "portable" else isa)
+        has_instruction = isa in ("avx512_bf16", "amx")
+        assert ("plain loops" in said or "emulated by float32 multiply-adds" in said) == (not has_instruction)
 
 
 def test_resume_notices_a_changed_text(text, tmp_path):

@@ -32,7 +32,7 @@ ROUNDS_BETWEEN = {
     "norm_linear": 1.0,
     "operators": 1.0,
 }
-PRODUCTS = ("linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear")
+PRODUCTS = ("attention", "attention_packed", "linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear")
 PROBES = 16  # more than in float32: there is little room, and each case is probed once for both dtypes
 CASES = [c for c in TEST_CASES if c.grads and c.finite]
 

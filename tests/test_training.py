@@ -368,6 +368,48 @@ def test_stopped_run_with_a_mean_goes_on_exactly(tmp_path, call):
     same_result(tmp_path / "straight", tmp_path / "run")
 
 
+@pytest.mark.parametrize("call", [9, 10, 19])
+def test_stopped_run_in_bfloat16_goes_on_exactly(tmp_path, call):
+    options = dataclasses.replace(OPTIONS, dtype="bfloat16")
+    straight = make_trainer(tmp_path / "straight", options)
+    assert straight.train()
+    assert {p.dtype for p in straight.model.parameters()} == {pf.float32}
+    first = make_trainer(tmp_path / "run", options)
+    at_call(first, call, first.request_stop)
+    assert not first.train()
+    second = make_trainer(tmp_path / "run", options)
+    second.restore()
+    assert second.train()
+    same_result(tmp_path / "straight", tmp_path / "run")
+
+
+def test_bfloat16_computes_every_loss_in_autocast(tmp_path):
+    """Those of training steps, of evaluations and of samples, and nothing else."""
+    trainer, seen = make_trainer(None, dataclasses.replace(OPTIONS, dtype="bfloat16")), []
+    for name in ("loss", "hidden"):
+        method = getattr(trainer.model, name)
+
+        def noted(*args, method=method, **kwargs):
+            seen.append(_core.precision())
+            return method(*args, **kwargs)
+
+        object.__setattr__(trainer.model, name, noted)
+    step = trainer.optimizer.step
+    trainer.optimizer.step = lambda: (seen.append(("step", _core.precision())), step())
+    assert trainer.train()
+    trainer.sample()
+    assert set(seen) == {pf.bfloat16, ("step", None)}
+    plain = make_trainer(None)
+    assert plain.train()
+    assert abs(plain.validation_loss - trainer.validation_loss) < 0.02 * plain.validation_loss
+    with pf.autocast("bfloat16"):
+        narrow = make_trainer(None)
+        assert narrow.train()
+    weights = [[p.numpy() for p in t.model.parameters()] for t in (trainer, narrow, plain)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights[:2], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(*weights[::2], strict=True))
+
+
 def test_a_mean_of_another_model_is_refused(tmp_path):
     options = dataclasses.replace(OPTIONS, average=1.0 - 1e-9)
     assert make_trainer(tmp_path, options).train()
@@ -443,6 +485,7 @@ def test_learning_rate_warms_up_and_falls_to_a_tenth():
         ("eval_every", 0),
         ("final_lr", 2.0),
         ("average", 1.0),
+        ("dtype", "float16"),
     ],
 )
 def test_options_are_checked(name, value):
@@ -450,7 +493,7 @@ def test_options_are_checked(name, value):
         TrainingOptions(**{name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 1.5), ("lr", "1"), ("seed", True)])
+@pytest.mark.parametrize(("name", "value"), [("steps", 1.5), ("lr", "1"), ("seed", True), ("dtype", pf.bfloat16)])
 def test_option_types_are_checked(name, value):
     with pytest.raises(TypeError, match=name):
         TrainingOptions(**{name: value})

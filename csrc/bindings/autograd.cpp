@@ -59,6 +59,10 @@ void bind_autograd(py::module_& core) {
         return before;
       },
       py::arg("on"), "Sets whether operations on this thread are recorded; returns the previous setting.");
+  core.def(
+      "may_enter_autocast", [] { return had_bfloat16_parameters() && !precision(); },
+      "False where no module can be that enters autocast by itself: this thread is within one, or there never was a "
+      "parameter of bfloat16.");
   core.def("precision", &precision, "The dtype of this thread's autocast, or None outside of one.");
   core.def(
       "may_enter_autocast", [] { return !precision() && bfloat16_seen(); },

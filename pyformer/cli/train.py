@@ -27,6 +27,7 @@ from pyformer.cli.train_settings import (
     model_config,
 )
 from pyformer.models import by_name
+from pyformer.products import bfloat16_products
 from pyformer.terminal import announce
 from pyformer.training import (
     CHECKPOINT_NAME,
@@ -166,10 +167,11 @@ def _prepare(
     model = by_name.language_model(settings["model"], config)
     move(model, settings["device"])
     log.info(
-        "%s tokens of text, %s parameters, %s",
+        "%s tokens of text, %s parameters, %s%s",
         f"{train_tokens.size + validation_tokens.size:,}",
         f"{model.num_parameters():,}",
         settings["device"],
+        "" if options.dtype == "float32" else f", bfloat16 products by {bfloat16_products()}",
     )
     return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
 

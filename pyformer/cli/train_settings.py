@@ -13,6 +13,7 @@ from pyformer.cli.arguments import DEVICE_HELP, check_setting, default_device, d
 from pyformer.cli.memory import check_training_fits
 from pyformer.models import by_name
 from pyformer.training import TrainingOptions
+from pyformer.training.options import DTYPES
 
 RECORD_NAME = "training.json"
 MODEL_DEFAULTS: dict[str, Any] = {
@@ -61,6 +62,7 @@ KINDS: dict[str, Any] = {
     "model": by_name.LANGUAGE_MODELS,
     "tokenizer": TOKENIZERS,
     "device": device,
+    "dtype": DTYPES,
     **{name.replace("-", "_"): kind for name, kind, _ in MAIN_OPTIONS + MORE_OPTIONS},
 }
 
@@ -92,6 +94,7 @@ class Record:
             # Records from before there was a choice.
             settings.setdefault("model", MODEL_DEFAULTS["model"])
             settings.setdefault("average", 0.0)
+            settings.setdefault("dtype", "float32")
         if (
             not isinstance(names, list)
             or not all(isinstance(name, str) for name in names)
@@ -109,6 +112,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     absent = argparse.SUPPRESS
     parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="default gpt")
     parser.add_argument("--tokenizer", choices=TOKENIZERS, default=absent, help="default byte")
+    dtype_help = "of the operands of products, the rest is float32 (default float32)"
+    parser.add_argument("--dtype", choices=DTYPES, default=absent, help=dtype_help)
     parser.add_argument("--device", type=device, default=absent, help=DEVICE_HELP)
     defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}
     for title, options in (("size and length", MAIN_OPTIONS), ("more", MORE_OPTIONS)):

@@ -24,7 +24,8 @@ class LayerCache:
     def append(self, k: pf.Tensor, v: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
         """Writes this step's keys and values (B, T, Hkv, D); returns all of the layer's, (B, capacity, Hkv, D).
 
-        ValueError unless T is what `begin` was told.
+        ValueError unless T is what `begin` was told. A bfloat16 cache rounds float32 ones, as attention in autocast
+        does.
         """
         if k.shape[1] != self.cache.tokens or v.shape[1] != self.cache.tokens:
             raise ValueError(
@@ -32,6 +33,8 @@ class LayerCache:
                 f"got {k.shape[1]} and {v.shape[1]}"
             )
         keys, values = self.cache.keys[self.layer], self.cache.values[self.layer]
+        if keys.dtype == pf.bfloat16 and k.dtype == v.dtype == pf.float32:
+            k, v = k.to(pf.bfloat16), v.to(pf.bfloat16)
         _core.cache_append_(keys, k, self.cache.starts)
         _core.cache_append_(values, v, self.cache.starts)
         return keys, values

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 MAX_COUNT = 2**31 - 1
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class TrainingOptions:
         average: the part of the steps, counted from the end, whose weights are averaged. Their mean replaces the
             weights after the last step (Izmailov et al. 2018, "Averaging weights leads to wider optima"). With 0 the
             last step's weights stay.
+        dtype: "bfloat16" to compute losses, gradients, evaluations and samples within `pf.autocast("bfloat16")`;
+            weights, gradients and optimiser stay float32. With "float32" the model computes as its weights say.
         seed: the seed of the batches and of the random numbers that a step draws, such as dropout's.
         log_every: steps between two lines of training loss in the metrics.
         eval_every: steps between two evaluations on the validation part.
@@ -56,6 +59,7 @@ class TrainingOptions:
     beta2: float = 0.99
     clip: float = 1.0
     average: float = 0.0
+    dtype: str = "float32"
     seed: int = 0
     log_every: int = 10
     eval_every: int = 250
@@ -70,6 +74,10 @@ class TrainingOptions:
             self._check_int(name, 1, MAX_COUNT)
         for name in ("warmup", "sample_every"):
             self._check_int(name, 0, MAX_COUNT)
+        if not isinstance(self.dtype, str):
+            raise TypeError(f"dtype must be a str, got {type(self.dtype).__name__}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         self._check_int("seed", 0, 2**63 - 1)
         self._check_float("lr", 0.0, math.inf, open_low=True)
         self._check_float("clip", 0.0, math.inf, open_low=True)

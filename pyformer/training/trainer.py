@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -171,7 +172,7 @@ class Trainer(Checkpointed):
         o = self.options
         self.optimizer.zero_grad()
         counts = [1] if o.accumulate == 1 else [self._count(number) for number in range(o.accumulate)]
-        micro_batches = MicroBatches(o.seed, self.step, counts, self.own_micro_batches(), self._loss)
+        micro_batches = MicroBatches(o.seed, self.step, counts, self.own_micro_batches(), self._loss_in_dtype)
         tree = form_gradients(self.model, micro_batches, lambda: self._stop)
         if tree is None:
             return None
@@ -215,6 +216,13 @@ class Trainer(Checkpointed):
 
     def _loss(self, number: int) -> pf.Tensor:
         return self.model.loss(*self._micro_batch(number))
+
+    def _loss_in_dtype(self, number: int) -> pf.Tensor:
+        with self._precision():
+            return self._loss(number)
+
+    def _precision(self) -> contextlib.AbstractContextManager:
+        return pf.autocast(self.options.dtype) if self.options.dtype != "float32" else contextlib.nullcontext()
 
     def _after_step(self, loss: float, metrics: Metrics, clock: Clock, bar: Any) -> None:
         o, last = self.options, self.step == self.options.steps
@@ -262,13 +270,14 @@ class Trainer(Checkpointed):
 
     def evaluate(self) -> float:
         """Mean loss of a target over the fixed validation batches, without dropout."""
-        return mean_loss(self.model, self.validation)
+        with self._precision():
+            return mean_loss(self.model, self.validation)
 
     def sample(self) -> str:
         """A short text from the model; the same for the same weights."""
         assert self.tokenizer is not None
         prompt = self.validation[0][0][:1, : max(1, self.context_length // 4)]
-        with evaluating():
+        with evaluating(), self._precision():
             out = self.model.generate(prompt, SAMPLE_TOKENS, temperature=0.8, seed=self.options.seed, overflow="slide")
         ids = out.numpy()[0]
         # A padded vocabulary has ids that stand for no text.

@@ -62,6 +62,12 @@ Node::~Node() {
   }
 }
 
+static std::atomic<bool> bfloat16_parameters{false};
+bool had_bfloat16_parameters() { return bfloat16_parameters.load(std::memory_order_relaxed); }
+static void note_parameter(bool is_bfloat16) {
+  if (is_bfloat16) bfloat16_parameters.store(true, std::memory_order_relaxed);
+}
+
 Tensor::Tensor(Array value, bool requires_grad) : state_(std::make_shared<State>()) {
   state_->value = std::move(value);
   if (requires_grad) set_requires_grad(true);
@@ -83,6 +89,7 @@ void Tensor::set_requires_grad(bool on) {
   if (!is_leaf()) throw std::runtime_error("requires_grad: can only be set on a leaf; use detach() first");
   if (on && !is_float(dtype())) throw TypeError(cat("requires_grad: expected a float dtype, got ", name(dtype())));
   state_->requires_grad = on;
+  note_parameter(on && dtype() == DType::bfloat16);
 }
 
 // Two threads' backward passes into one leaf are serialised. While it is held nothing may need Python's lock, which a
@@ -115,6 +122,7 @@ void Tensor::set_array(Array value) {
   if (state_->requires_grad && !is_float(value.dtype()))
     throw TypeError(cat("set_array: expected a float dtype, got ", name(value.dtype())));
   std::swap(state_->value, value);
+  note_parameter(dtype() == DType::bfloat16);
 }
 
 static thread_local bool grad_mode = true;

@@ -80,6 +80,9 @@ class Saved {
 inline Saved save(const Array& array) { return Saved(array); }
 inline Saved save(const Tensor& tensor) { return Saved(tensor.array()); }
 
+// Has this process had a leaf of bfloat16 that wants its gradient, or that was given an array of it?
+bool had_bfloat16_parameters();
+
 bool grad_enabled();  // thread-local
 void set_grad_enabled(bool enabled);
 class GradMode {  // sets it for a scope

@@ -15,7 +15,8 @@ LstmResult lstm_forward(const RecurrentOperands& operands, const Array& c0, bool
   const RecurrentOperands in = wide(operands);
   const Shape states = {s.batch, s.steps, s.hidden};
   LstmResult r;
-  r.gates = linear_forward(in.x, in.w_ih, in.b_ih, Activation::none, {}, false).out;
+  r.gates =
+      linear_forward(factor(in.x, in), factor(in.w_ih, in), in.b_ih, Activation::none, {}, false, in.x.dtype()).out;
   r.out = in.x.like(states);
   r.cells = in.x.like(states);
   const Array h_first = state_or_zeros(in.h0, s, in.x), c_first = state_or_zeros(wide(c0), s, in.x);
@@ -31,7 +32,7 @@ LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array&
                            const RecurrentOperands& operands, const Array& c0, bool reverse, const Lengths& lengths,
                            const LstmResult& r, const Needs& need) {
   const RecurrentOperands in = wide(operands);
-  const RecurrentShape s = {in.x.dim(0), in.x.dim(1), in.w_hh.dim(1), 4, reverse};
+  const RecurrentShape s = {in.x.dim(0), in.x.dim(1), in.w_hh.dim(1), 4, reverse, in.rounds};
   const Array dgates = in.x.like(r.gates.shape()), wide_dout = wide(dout);
   const Array dh_end = wide(dh_last), dc_end = wide(dc_last), zeros = in.x.zeros_like(dh_last.shape());
   const Array dh = lengths.empty() ? wide_copy(dh_last) : zeros,
@@ -42,13 +43,15 @@ LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array&
                        dh.raw(), dc.raw(), dgates.raw(), lengths.empty() ? nullptr : lengths.data(), dh_end.raw(),
                        dc_end.raw()});
   LstmGradient g;
-  LinearGradient inputs =
-      linear_backward(dgates, in.x, in.w_ih, {}, Activation::none, need[0], need[1], need[3] || need[4]);
+  LinearGradient inputs = linear_backward(dgates, factor(in.x, in), factor(in.w_ih, in), {}, Activation::none, need[0],
+                                          need[1], need[3] || need[4]);
   g.dx = inputs.dx;
   g.dw_ih = inputs.dweight;
   if (need[2]) {
     const Array previous = previous_states(r.out, state_or_zeros(in.h0, s, in.x), s);
-    g.dw_hh = linear_backward(dgates, previous, in.w_hh, {}, Activation::none, false, true, false).dweight;
+    g.dw_hh =
+        linear_backward(dgates, factor(previous, in), factor(in.w_hh, in), {}, Activation::none, false, true, false)
+            .dweight;
   }
   if (need[3]) g.db_ih = inputs.dbias;
   if (need[4]) g.db_hh = need[3] ? inputs.dbias.copy() : inputs.dbias;
@@ -62,14 +65,15 @@ std::vector<Tensor> lstm(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh
   if (has_narrow({x, w_ih, w_hh, b_ih, b_hh, h0, c0}))
     return lstm(widened(x), widened(w_ih), widened(w_hh), widened(b_ih), widened(b_hh), widened(h0), widened(c0),
                 reverse, lengths);
-  const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
+  const bool rounds = rounds_products(x);
+  const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array(), rounds};
   const LstmResult r = lstm_forward(in, c0.array(), reverse, lengths);
   return record_outputs("lstm", {x, w_ih, w_hh, b_ih, b_hh, h0, c0},
                         {cast(r.out, x.dtype()), cast(r.h_last, x.dtype()), cast(r.c_last, x.dtype())},
                         [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), c0 = save(c0),
-                         out = save(r.out), gates = r.gates, cells = r.cells, reverse,
-                         lengths](const std::vector<Array>& douts, const Needs& need) -> Gradients {
-                          const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0()};
+                         out = save(r.out), gates = r.gates, cells = r.cells, reverse, lengths,
+                         rounds](const std::vector<Array>& douts, const Needs& need) -> Gradients {
+                          const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0(), rounds};
                           const LstmResult r = {out(), {}, {}, gates, cells};
                           LstmGradient g =
                               lstm_backward(douts[0], douts[1], douts[2], in, c0(), reverse, lengths, r, need);

@@ -1,6 +1,7 @@
 #include "pyformer/ops/recurrent/recurrent.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 
 namespace pyformer {
 
@@ -30,8 +31,14 @@ RecurrentShape check_recurrent(const char* op, const RecurrentOperands& in, int6
   check_operand(op, "b_ih", cat("(", rows, ",)").c_str(), in.b_ih, {width}, in.x);
   check_operand(op, "b_hh", cat("(", rows, ",)").c_str(), in.b_hh, {width}, in.x);
   check_state(op, "h0", in.h0, in.x, hidden);
-  return {in.x.dim(0), in.x.dim(1), hidden, gates, reverse};
+  return {in.x.dim(0), in.x.dim(1), hidden, gates, reverse, in.rounds};
 }
+
+bool rounds_products(const Tensor& x) {
+  return x.dtype() == DType::float32 && operand_dtype(DType::float32) == DType::bfloat16;
+}
+
+Array factor(const Array& x, const RecurrentOperands& in) { return in.rounds ? cast(x, DType::bfloat16) : x; }
 
 Array wide(const Array& array) { return array.defined() ? cast(array, accumulator(array.dtype())) : array; }
 
@@ -41,7 +48,7 @@ Array wide_copy(const Array& array) {
 }
 
 RecurrentOperands wide(const RecurrentOperands& in) {
-  return {wide(in.x), wide(in.w_ih), wide(in.w_hh), wide(in.b_ih), wide(in.b_hh), wide(in.h0)};
+  return {wide(in.x), wide(in.w_ih), wide(in.w_hh), wide(in.b_ih), wide(in.b_hh), wide(in.h0), in.rounds};
 }
 
 Array state_or_zeros(const Array& state, const RecurrentShape& s, const Array& x) {

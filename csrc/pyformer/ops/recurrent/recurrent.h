@@ -7,6 +7,7 @@
 // x (B, T, C), w_ih (G H, C), w_hh (G H, H), b_ih and b_hh (G H,) or absent, h0 (B, H) or absent: zeros.
 // 16-bit operands are widened first: the walk is in their accumulator, outputs are rounded once.
 // Rows are independent: a task walks many steps with some of them, so threads seldom wait for each other.
+// In mixed precision each product rounds its operands, h_{t-1} and the gradient of the gates among them, to bfloat16.
 // dw_hh is one product over all rows and steps with h_{t-1}; sums are matmul's and linear's.
 #pragma once
 #include "pyformer/core/tensor.h"
@@ -16,7 +17,12 @@ namespace pyformer {
 
 struct RecurrentOperands {
   Array x, w_ih, w_hh, b_ih, b_hh, h0;
+  bool rounds = false;  // all products round their float32 operands to bfloat16: mixed precision (core/precision.h)
 };
+// Does an op on x, begun now, round so?
+bool rounds_products(const Tensor& x);
+// x as an operand of the products over all steps.
+Array factor(const Array& x, const RecurrentOperands& in);
 
 // How many tokens of each row count; empty: all.
 using Lengths = std::vector<int64_t>;

@@ -8,6 +8,7 @@ namespace pyformer {
 struct RecurrentShape {
   int64_t batch, steps, hidden, gates;
   bool reverse;
+  bool rounds = false;  // the products of the steps round their float32 operands to bfloat16
   int64_t time(int64_t step) const { return reverse ? steps - 1 - step : step; }
 };
 
