@@ -194,6 +194,7 @@ half, float, double, int, long = float16, float32, float64, int32, int64
 from pyformer import autograd, models, nn, optim, pickling
 from pyformer.autograd import checkpoint, enable_grad, no_grad
 from pyformer.models import from_pretrained
+from pyformer.saving import load, save
 
 __all__ = [
     "DType",
@@ -286,6 +287,7 @@ __all__ = [
     "le",
     "less",
     "linspace",
+    "load",
     "log",
     "log_softmax",
     "logical_and",
@@ -346,6 +348,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "save",
     "set_num_threads",
     "show_config",
     "sigmoid",

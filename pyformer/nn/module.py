@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,17 @@ def _described(value: Any) -> str:
     return "a parameter" if value.requires_grad else "a tensor that requires no gradient"
 
 
+class Hook:
+    """What takes a module's hook away again."""
+
+    def __init__(self, hooks: dict[Hook, Any]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """The hook is called no more."""
+        self._hooks.pop(self, None)
+
+
 class _MadeOn(type):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
 
@@ -191,7 +202,14 @@ class Module(metaclass=_MadeOn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for notes in watching.notes:
             notes.take(self)
-        return self.forward(*args, **kwargs)
+        hooks = self.__dict__.get("_forward_hooks")
+        if not hooks:
+            return self.forward(*args, **kwargs)
+        result = self.forward(*args, **kwargs)
+        for hook in list(hooks.values()):
+            replacement = hook(self, args, result)
+            result = result if replacement is None else replacement
+        return result
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = self.__dict__.get("_kinds", {}).get(name)
@@ -412,8 +430,57 @@ class Module(metaclass=_MadeOn):
                 _move(tensor, target)
         return self
 
-    def zero_grad(self) -> None:
-        """Drops the gradients of all parameters."""
+    def requires_grad_(self, on: bool = True) -> Module:
+        """Sets whether the parameters require a gradient, here and below; returns self."""
+        for parameter in list(self.parameters()):
+            parameter.requires_grad = on
+        return self
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Calls function(module) for all modules below, then for this one; returns self."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> Hook:
+        """Has hook(module, args, result) called after each call of this module.
+
+        What the hook returns takes the result's place unless it is None.
+
+        Raises:
+            TypeError: the hook can't be called.
+
+        Returns:
+            An object whose `remove()` takes the hook away.
+        """
+        if not callable(hook):
+            raise TypeError(f"register_forward_hook: expected a function, got {type(hook).__name__}")
+        hooks = self.__dict__.setdefault("_forward_hooks", {})
+        handle = Hook(hooks)
+        hooks[handle] = hook
+        return handle
+
+    def cpu(self) -> Module:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self) -> Module:
+        """`to("cuda")`."""
+        return self.to("cuda")
+
+    def double(self) -> Module:
+        """`to("float64")`."""
+        return self.to("float64")
+
+    def float(self) -> Module:
+        """`to("float32")`."""
+        return self.to("float32")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of all parameters; with set_to_none=False those that are there become zeros."""
+        if not set_to_none:
+            return _core.zero_([p.grad for p in self.parameters() if p.grad is not None])
         for parameter in self.parameters():
             parameter.grad = None
 
