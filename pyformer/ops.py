@@ -6,6 +6,7 @@ the same for all operands of an operation; "integer" for int64 or int32. Memory 
 says otherwise.
 """
 
+import builtins as _builtins
 import math as _math
 import sys as _sys
 from collections import abc as _abc
@@ -16,6 +17,8 @@ import numpy as np
 from pyformer import _core
 from pyformer._core import ops as _ops
 from pyformer._core.ops import *  # noqa: F403
+from pyformer.names import *  # noqa: F403
+from pyformer.names import __all__ as _names
 
 
 def rope_frequencies(
@@ -70,7 +73,7 @@ def _scaled(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any]) -> _cor
     if names is None:
         raise ValueError(f"rope_frequencies: rope_type must be 'default', 'linear' or 'llama3', got {kind!r}")
     values = [scaling.get(name) for name in names]
-    if not all(isinstance(value, (int, float)) and 0 < value <= _sys.float_info.max for value in values):
+    if not _builtins.all(isinstance(value, (int, float)) and 0 < value <= _sys.float_info.max for value in values):
         raise ValueError(f"rope_frequencies: {kind} needs finite numbers above 0 for {names}, got {values}")
     if kind == "default":
         return frequencies
@@ -86,4 +89,4 @@ def _scaled(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any]) -> _cor
     return frequencies * (kept + (1.0 - kept) / factor)
 
 
-__all__ = ["rope_frequencies", *(name for name in dir(_ops) if not name.startswith("_"))]
+__all__ = ["rope_frequencies", *_names, *(n for n in dir(_ops) if not n.startswith("_") and n not in _names)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pyformer._core import DType, Tensor, tensor
+from pyformer._core import DType, Tensor, _IndexCopy, tensor
 
 
 def _restored(array: np.ndarray, dtype: str, requires_grad: bool, device: str = "cpu") -> Tensor:
@@ -29,3 +29,4 @@ def _reduced(value: Tensor) -> tuple[Any, ...]:
 
 
 copyreg.pickle(Tensor, _reduced)
+copyreg.pickle(_IndexCopy, _reduced)

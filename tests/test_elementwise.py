@@ -92,25 +92,11 @@ def test_division_by_integer_zero():
             lambda: t([1.0]) + t([1.0], np.float64),
             "add: expected both operands to be float32, got float32 and float64",
         ),
-        (
-            lambda: t([1.0]) + t([1], np.int64),
-            "add: expected both operands to be float32, got float32 and int64",
-        ),
-        (
-            lambda: t([1], np.int64) * t([1.0]),
-            "multiply: expected both operands to be float32, got int64 and float32",
-        ),
-        (lambda: t([1], np.int64) * 1.5, "multiply: expected an integer"),
-        (
-            lambda: t([1], np.int64) / t([1], np.int64),
-            r"divide: no kernel for int64 on cpu \(there are: float32, float64, bfloat16, float16 on cpu\)",
-        ),
         (lambda: t([1], np.int64) ** 3, "power: no kernel for int64 on cpu"),
         (
             lambda: t([True], np.bool_) + t([True], np.bool_),
             "add: no kernel for bool on cpu",
         ),
-        (lambda: t([True], np.bool_) + 1, "add: expected a bool"),
         (lambda: ops.exp(t([1], np.int32)), "exp: no kernel for int32 on cpu"),
         (
             lambda: ops.logical_and(t([1.0]), t([1.0])),
@@ -123,7 +109,6 @@ def test_division_by_integer_zero():
         (lambda: ops.add(1, 2), "add: expected at least one tensor"),
         (lambda: ops.add(t([1.0]), "text"), "add: expected a tensor or a number, got str"),
         (lambda: ops.gelu(t([1], np.int64)), "gelu: no kernel for int64 on cpu"),
-        (lambda: t([1.0]) // t([1.0]), "floor_divide: no kernel for float32 on cpu"),
         (lambda: t([1.0]) + "text", "unsupported operand"),
     ],
 )

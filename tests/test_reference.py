@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
+import pydoc
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,15 +142,17 @@ def test_public_methods_have_docstrings(name, cls):
     assert bare == []
 
 
-def on_pages() -> set[str]:
+def on_pages() -> set[int]:
+    """What the pages name; a function has a name in several places and stands on a page under one of them."""
     pattern = r"^\.\. auto\w+:: (pyformer[\w.]*)$"
-    return {n for page in PAGES.glob("*.md") for n in re.findall(pattern, page.read_text(), re.MULTILINE)}
+    names = {n for page in PAGES.glob("*.md") for n in re.findall(pattern, page.read_text(), re.MULTILINE)}
+    return {id(pydoc.locate(name)) for name in names}
 
 
 def test_every_public_name_is_on_a_page():
+    shown = on_pages()
     members_of_tensor = {name for name, _ in ITEMS if name.startswith("pyformer.Tensor.")}  # by :members:
-    missing = {name for name, _ in ITEMS} - members_of_tensor - on_pages()
-    assert sorted(missing) == []
+    assert sorted({name for name, thing in ITEMS if id(thing) not in shown} - members_of_tensor) == []
 
 
 @pytest.mark.parametrize(

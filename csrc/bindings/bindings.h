@@ -228,5 +228,6 @@ void bind_tensor_operators(py::class_<Tensor>& cls);
 void bind_tensor_unary(py::class_<Tensor>& cls);
 void bind_tensor_reductions(py::class_<Tensor>& cls);
 void bind_tensor_shape(py::class_<Tensor>& cls);
+void bind_index_copy(py::module_& core);  // the class of what indexing copies, which refuses to be written to
 
 }  // namespace pyformer::bindings

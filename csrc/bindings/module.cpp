@@ -1,4 +1,7 @@
 // The extension module pyformer._core: exceptions, then one bind_* call a file.
+#include <cstdlib>
+#include <cstring>
+
 #include "bindings.h"
 
 namespace pyformer::bindings {
@@ -35,6 +38,32 @@ static void translate_exceptions() {
   });
 }
 
+// ---- torch's names of arguments -----------------------------------------------------------------------------------
+
+// dim is axis and keepdim is keepdims; null for any other name.
+static const char* own_name(PyObject* name) {
+  const Py_ssize_t length = PyUnicode_GET_LENGTH(name);
+  if (length == 3 && PyUnicode_CompareWithASCIIString(name, "dim") == 0) return "axis";
+  if (length == 7 && PyUnicode_CompareWithASCIIString(name, "keepdim") == 0) return "keepdims";
+  return nullptr;
+}
+
+// names, a tuple, with torch's replaced; the same object where there are none.
+static py::object own_names(PyObject* names) {
+  const auto given = py::reinterpret_borrow<py::object>(names);
+  const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
+  Py_ssize_t first = 0;
+  while (first < count && !own_name(PyTuple_GET_ITEM(names, first))) ++first;
+  if (first == count) return given;
+  py::tuple replaced{size_t(count)};
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* name = PyTuple_GET_ITEM(names, i);
+    const char* own = own_name(name);
+    replaced[size_t(i)] = own ? py::object(py::str(own)) : py::reinterpret_borrow<py::object>(name);
+  }
+  return replaced;
+}
+
 // ---- arguments that fit no signature ------------------------------------------------------------------------------
 
 static void replace_all(std::string& text, const std::string& part, const std::string& by) {
@@ -42,22 +71,73 @@ static void replace_all(std::string& text, const std::string& part, const std::s
     text.replace(at, part.size(), by);
 }
 
+static std::string shortened(std::string text) {
+  replace_all(text, "\n", " ");
+  if (text.size() <= 200) return text;
+  size_t end = 200;
+  while ((text[end] & 0xC0) == 0x80) --end;  // within a character
+  return text.substr(0, end) + "...";
+}
+
+// Tensors and arrays by dtype and shape, never by values.
+static std::string described(py::handle value) {
+  if (py::isinstance<Tensor>(value)) {
+    const Tensor& tensor = value.cast<const Tensor&>();
+    return cat("Tensor ", name(tensor.dtype()), " ", tensor.shape().str());
+  }
+  if (py::isinstance<py::array>(value))
+    return cat("ndarray ", py::str(value.attr("dtype")).cast<std::string>(), " ",
+               py::str(value.attr("shape")).cast<std::string>());
+  const bool is_list = PyList_CheckExact(value.ptr());
+  if (!is_list && !PyTuple_CheckExact(value.ptr())) return shortened(shown(value));
+  std::string text = is_list ? "[" : "(";
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(value.ptr());
+  for (Py_ssize_t i = 0; i < count && i < 4; ++i) {
+    PyObject* item = PySequence_Fast_GET_ITEM(value.ptr(), i);
+    text += (i ? ", " : "") + (PyList_Check(item) ? std::string("[...]") : described(item));
+  }
+  return text + (count > 4 ? ", ..." : count == 1 && !is_list ? "," : "") + (is_list ? "]" : ")");
+}
+
+// From argument number `first` on.
+static std::string described(PyObject* const* arguments, Py_ssize_t count, PyObject* names, Py_ssize_t first) {
+  std::string text;
+  for (Py_ssize_t i = first; i < PyVectorcall_NARGS(size_t(count)); ++i)
+    text += (i > first ? ", " : "") + described(arguments[i]);
+  const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+  for (Py_ssize_t i = 0; i < named; ++i)
+    text += cat(text.empty() ? "" : ", ", PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i)), "=",
+                described(arguments[PyVectorcall_NARGS(size_t(count)) + i]));
+  return text.empty() ? "no argument" : text;
+}
+
+// What else may help: a name that the signature lacks but nearly has, an array where a Tensor is expected.
+static std::string hint(const std::string& expected, const std::string& got, PyObject* names) {
+  for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i) {
+    const std::string given = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
+    if (expected.find(" " + given + ":") != expected.npos || expected.find("(" + given + ":") != expected.npos)
+      continue;
+    py::list known;
+    for (size_t at = 0; (at = expected.find(':', at)) != expected.npos; ++at) {
+      const size_t begin = expected.find_last_of(" (", at) + 1;
+      known.append(expected.substr(begin, at - begin));
+    }
+    const py::object nearest = py::module_::import("difflib").attr("get_close_matches");
+    const py::list near = call_or_park(nearest, py::make_tuple(given, known, 1, 0.5));
+    if (py::len(near) > 0) return cat("; did you mean ", py::str(near[0]).cast<std::string>(), " for ", given, "?");
+  }
+  const bool has_array = got.find("ndarray ") != got.npos || (!got.empty() && got[0] == '[');
+  return has_array && expected.find(": Tensor") != expected.npos ? "; pyformer.tensor(...) makes a Tensor" : "";
+}
+
 // Rewrites pybind11's TypeError, of many lines, as "op: expected (x: Tensor, axis: int = -1), got None".
-static void explain_arguments() {
+static void explain_arguments(PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
   if (!PyErr_ExceptionMatches(PyExc_TypeError)) return;
   py::error_already_set error;
   std::string text = py::str(error.value()).cast<std::string>();
-  const std::string invoked = "\nInvoked with: ";
-  const size_t first = text.find("    1. "), last = text.find(invoked);
+  const size_t first = text.find("    1. "), last = text.find("\nInvoked with: ");
   if (text.find("(): incompatible ") == std::string::npos || first >= last) return error.restore();
-  std::string op = text.substr(0, text.find("(): ")), got = text.substr(last + invoked.size());
-  got = got.substr(0, got.find("\n\nDid you forget"));
-  replace_all(got, "\n", " ");
-  if (got.size() > 200) {
-    size_t end = 200;
-    while ((got[end] & 0xC0) == 0x80) --end;  // within a character
-    got = got.substr(0, end) + "...";
-  }
+  std::string op = text.substr(0, text.find("(): "));
   std::string expected;
   for (size_t line = first; line < last; line = text.find('\n', line) + 1) {
     std::string signature = text.substr(line, text.find('\n', line) - line);
@@ -69,41 +149,78 @@ static void explain_arguments() {
     replace_all(expected, prefix, "");
   replace_all(expected, "SupportsInt", "int");
   replace_all(expected, "SupportsFloat", "float");
-  if (op == "__init__") {  // the signature then starts with the class
+  const bool is_constructor = op == "__init__";
+  if (is_constructor) {  // the signature then starts with the class, the arguments with an object that holds nothing
     op = expected.substr(0, expected.find('('));
     expected.erase(0, op.size());
   }
-  PyErr_SetString(PyExc_TypeError, cat(op, ": expected ", expected, ", got ", got).c_str());
+  const std::string got = described(arguments, count, names, is_constructor ? 1 : 0);
+  PyErr_SetString(PyExc_TypeError, cat(op, ": expected ", expected, ", got ", got, hint(expected, got, names)).c_str());
 }
 
-// Stands before pybind11's dispatcher, which has one of two calling conventions.
-template <class... Arguments>
-struct Explained {
-  using Method = PyObject* (*)(PyObject*, Arguments...);
-  static inline Method dispatcher = nullptr;
-  static PyObject* call(PyObject* self, Arguments... arguments) {
-    PyObject* result = dispatcher(self, arguments...);
-    if (!result) explain_arguments();
-    return result;
+// Stands before pybind11's dispatcher: renames arguments, and explains those that fit no signature.
+static _PyCFunctionFastWithKeywords dispatcher = nullptr;
+
+static PyObject* call_explained(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
+  const py::object own = own_names(names);
+  PyObject* result = dispatcher(self, arguments, count, own.ptr());
+  if (!result) explain_arguments(arguments, count, own.ptr());
+  return result;
+}
+
+// "(x: Tensor, axis: int = -1)" as "(x, axis=-1)": Python reads no types here.
+static std::string without_types(const std::string& signature) {
+  std::string text;
+  int depth = 0;
+  bool is_type = false;
+  for (size_t i = 0; i < signature.size(); ++i) {
+    const char c = signature[i];
+    depth += (c == '(' || c == '[') - (c == ')' || c == ']');
+    if (depth == 1 && c == ':') is_type = true;
+    const bool is_default = depth == 1 && signature.compare(i, 3, " = ") == 0;
+    if (is_default || (depth == 1 && c == ',') || (depth == 0 && c == ')')) is_type = false;
+    if (is_default) {
+      text += '=';
+      i += 2;
+    } else if (!is_type) {
+      text += c;
+    }
   }
-  static void stand_before(PyMethodDef& method) {
-    const auto found = reinterpret_cast<Method>(reinterpret_cast<void (*)()>(method.ml_meth));
-    if (!dispatcher) dispatcher = found;
-    if (found != dispatcher) return;  // done already under another name, or none of pybind11's
-    method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call));
-  }
-};
+  return text;
+}
+
+// "op(x: Tensor) -> Tensor\n\ntext" as "op(x)\n--\n\ntext", which is how Python knows a compiled function's signature:
+// inspect.signature and help then show it. Of a function with several signatures the first.
+static void publish_signature(PyMethodDef& method) {
+  std::string doc = method.ml_doc ? method.ml_doc : "";
+  const std::string op = method.ml_name, many = op + "(*args, **kwargs)\nOverloaded function.\n\n1. ";
+  if (doc.rfind(many, 0) == 0) doc = doc.substr(many.size(), doc.find("\n\n2. ") - many.size());
+  const size_t arrow = doc.find(") -> "), end = doc.find('\n');
+  if (doc.rfind(op + "(", 0) != 0 || arrow == doc.npos || arrow > end) return;
+  const std::string signature = without_types(doc.substr(0, doc.rfind(") -> ", end) + 1));
+  const std::string text =
+      cat(signature, "\n--\n\n", doc.substr(std::min(doc.find_first_not_of('\n', end), doc.size())));
+  char* const published = strdup(text.c_str());
+  if (!published) return;
+  std::free(const_cast<char*>(method.ml_doc));
+  method.ml_doc = published;  // pybind11 frees it, as it would have freed its own
+}
+
+static void stand_before(PyMethodDef& method) {
+  if (method.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) return;
+  const auto found = reinterpret_cast<_PyCFunctionFastWithKeywords>(reinterpret_cast<void (*)()>(method.ml_meth));
+  if (!dispatcher) dispatcher = found;
+  if (found != dispatcher) return;  // done already under another name, or none of pybind11's
+  method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_explained));
+  publish_signature(method);
+}
 
 // For every function of a module or class.
 static void explain_wrong_arguments(const py::object& scope) {
   for (const auto& [name, value] : py::dict(scope.attr("__dict__"))) {
     PyObject* function = PyInstanceMethod_Check(value.ptr()) ? PyInstanceMethod_GET_FUNCTION(value.ptr()) : value.ptr();
     if (!PyCFunction_Check(function)) continue;
-    PyMethodDef& method = *reinterpret_cast<PyCFunctionObject*>(function)->m_ml;
-    if (method.ml_flags == (METH_FASTCALL | METH_KEYWORDS))
-      Explained<PyObject* const*, Py_ssize_t, PyObject*>::stand_before(method);
-    else if (method.ml_flags == (METH_VARARGS | METH_KEYWORDS))
-      Explained<PyObject*, PyObject*>::stand_before(method);
+    stand_before(*reinterpret_cast<PyCFunctionObject*>(function)->m_ml);
   }
 }
 

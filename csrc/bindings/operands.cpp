@@ -1,6 +1,7 @@
 #include "operands.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 
 namespace pyformer::bindings {
@@ -36,6 +37,41 @@ static Tensor integer_scalar(const char* op, py::handle number, const Tensor& li
   return scalar(bits_of(int64_t(value), dtype), like);
 }
 
+// ---- dtypes that meet -----------------------------------------------------------------------------------------------
+
+static bool is_numpy_scalar(py::handle object);
+
+// Of a number that is no integer, or of an integer that a bool tensor meets.
+std::optional<DType> widened_by_number(const Tensor& tensor, py::handle other) {
+  if (is_float(tensor.dtype())) return std::nullopt;
+  const bool is_fraction =
+      PyFloat_Check(other.ptr()) || (is_numpy_scalar(other) && py::dtype(other.attr("dtype")).kind() == 'f');
+  if (is_fraction) return DType::float32;
+  const bool is_whole = PyLong_Check(other.ptr()) && !PyBool_Check(other.ptr());
+  return tensor.dtype() == DType::boolean && is_whole ? std::optional(DType::int64) : std::nullopt;
+}
+
+static int rank(DType dtype) { return dtype == DType::boolean ? 0 : int(item_bytes(dtype)); }
+
+// The dtype that two different ones meet in; a itself where there is none, so that the op refuses them.
+static DType meeting(DType a, DType b) {
+  if (is_float(a) != is_float(b)) return is_float(a) ? a : b;
+  return is_float(a) || rank(a) >= rank(b) ? a : b;
+}
+
+static bool can_meet(DType a, DType b) { return is_float(a) != is_float(b) || (!is_float(a) && rank(a) != rank(b)); }
+
+std::pair<Tensor, Tensor> in_one_dtype(const char* op, const Tensor& a, const Tensor& b) {
+  const ReleaseGil release;
+  const bool is_quotient = std::string_view(op) == "divide";
+  DType dtype = can_meet(a.dtype(), b.dtype()) ? meeting(a.dtype(), b.dtype()) : a.dtype();
+  if (is_quotient && !is_float(a.dtype()) && !is_float(b.dtype()))
+    dtype = DType::float32;
+  else if (a.dtype() != b.dtype() && !can_meet(a.dtype(), b.dtype()))
+    return {a, b};
+  return {cast(a, dtype), cast(b, dtype)};
+}
+
 static TypeError foreign_operand(const char* op, py::handle other) {
   return TypeError(cat(op, ": expected a tensor or a number, got ", Py_TYPE(other.ptr())->tp_name));
 }
@@ -68,10 +104,12 @@ std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::hand
   const auto is_array = [](py::handle h) { return py::isinstance<Tensor>(h) || py::isinstance<py::array>(h); };
   if (!is_array(a) && !is_array(b)) throw TypeError(cat(op, ": expected at least one tensor"));
   const bool a_leads = is_array(a);
-  const Tensor lead = *binary_operand(op, a_leads ? a : b, Tensor());
+  Tensor lead = *binary_operand(op, a_leads ? a : b, Tensor());
+  if (const auto dtype = widened_by_number(lead, a_leads ? b : a)) lead = cast(lead, *dtype);
   const std::optional<Tensor> other = binary_operand(op, a_leads ? b : a, lead);
   if (!other) throw foreign_operand(op, a_leads ? b : a);
-  return a_leads ? std::pair(lead, *other) : std::pair(*other, lead);
+  const auto [first, second] = a_leads ? std::pair(lead, *other) : std::pair(*other, lead);
+  return differ(op, first, second) ? in_one_dtype(op, first, second) : std::pair(first, second);
 }
 
 Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b) {

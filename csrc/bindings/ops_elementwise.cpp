@@ -48,7 +48,8 @@ Example:
   bind_binary(ops, "add", &add, R"(a + b, element by element.
 
 All functions of two operands take them so: shapes broadcast as NumPy's do, and one operand may be a Python or NumPy
-number, which takes the other's dtype. Two tensors must have the same dtype; nothing is promoted.
+number, which takes the other's dtype. Integers and bools beside floats become floats of that dtype, beside a number
+with a fraction float32, and narrow integers and bools beside wider integers those; two float dtypes do not meet.
 
 Args:
     a, b: (...), both float or integer; or one of them a number.
@@ -64,10 +65,10 @@ Example:
     >>> pf.ops.add(pf.tensor([[1.0], [2.0]]), pf.tensor([10.0, 20.0]))
     tensor([[11., 21.],
             [12., 22.]], dtype=float32)
-    >>> pf.ops.add(pf.tensor([1.0]), pf.tensor([1]))
+    >>> pf.ops.add(pf.tensor([1.0]), pf.zeros(1, dtype="float64"))
     Traceback (most recent call last):
         ...
-    TypeError: add: expected both operands to be float32, got float32 and int64)");
+    TypeError: add: expected both operands to be float32, got float32 and float64)");
   bind_binary(ops, "subtract", &subtract, R"(a - b, element by element.
 
 Args:

@@ -3,6 +3,7 @@
 
 #include "bindings.h"
 #include "pyformer/ops/bce_with_logits/bce_with_logits.h"
+#include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/cross_entropy/cross_entropy.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
 #include "pyformer/ops/mse_loss/mse_loss.h"
@@ -23,6 +24,12 @@ static Axes axes_of(const AxisArgument& axis) {
 template <Tensor (*reduce)(const Tensor&, const Axes&, bool)>
 static Tensor over_axes(const Tensor& x, const AxisArgument& axis, bool keepdims) {
   return reduce(x, axes_of(axis), keepdims);
+}
+
+// Of integers and bools float32, rounded once.
+static Tensor mean_over(const Tensor& x, const AxisArgument& axis, bool keepdims) {
+  if (is_float(x.dtype())) return mean(x, axes_of(axis), keepdims);
+  return cast(mean(cast(x, DType::float64), axes_of(axis), keepdims), DType::float32);
 }
 
 static CrossEntropyOptions loss_options(const char* op, int64_t ignore_index, const std::string& reduction,
@@ -65,21 +72,21 @@ Example:
     tensor([[3.],
             [7.]], dtype=float32))",
          axis, keepdims);
-  define("mean", &over_axes<mean>,
+  define("mean", &mean_over,
          R"(The mean over one or more axes; NaN over none.
 
 Args:
-    x: (...), float.
+    x: (...), float, integer or bool.
     axis: an int, a tuple of ints, or None for all axes; negative ones count from the end.
     keepdims: keep the reduced axes with extent 1.
 
 Returns:
-    Tensor without the reduced axes, x's dtype.
+    Tensor without the reduced axes: floats keep their dtype, means of integers and bools are float32.
 
 Raises:
     IndexError: an axis is not there.
     ValueError: an axis is given twice.
-    TypeError: x is not a float tensor.
+    TypeError: an axis is no int.
 
 Example:
     >>> pf.tensor([[1.0, 2.0], [3.0, 4.0]]).mean(axis=-1)

@@ -177,12 +177,26 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   return reshape(picked, shape);
 }
 
-static Tensor get_item(const Tensor& x, const py::object& key) {
+// What x[...] of integers and slices, x.T and x.transpose() give: a copy, where NumPy and torch give a view. A write
+// into it would change nothing else without a word, so it is refused. What is made of it is a Tensor like any other.
+struct IndexCopy : Tensor {
+  explicit IndexCopy(Tensor tensor) : Tensor(std::move(tensor)) {}
+};
+
+static py::object get_item(const Tensor& x, const py::object& key) {
   const py::tuple parts = parts_of(key);
-  if (!is_basic_key(parts)) return take_rows(x, parts_on_cpu(parts));
+  if (!is_basic_key(parts)) return py::cast(take_rows(x, parts_on_cpu(parts)));
   const BasicIndex index = parse_basic(parts, x.shape());
-  ReleaseGil release;
-  return reshape(slice(x, index.ranges), index.shape);
+  return py::cast(IndexCopy([&] {
+    const ReleaseGil release;
+    return reshape(slice(x, index.ranges), index.shape);
+  }()));
+}
+
+static void refuse_write(const IndexCopy&, const py::object&, const py::object&) {
+  throw std::runtime_error(
+      "x[i] = v: x is a copy that indexing or a transpose made, so that nothing else would change; write into the "
+      "tensor itself in one step, a[0, 1] = v for a[0][1] = v, or into x.clone()");
 }
 
 // ---- x[...] = v ---------------------------------------------------------------------------------------------------
@@ -300,10 +314,15 @@ static Tensor reshape_to(const Tensor& x, const py::args& args) {
   return reshape(x, shape);
 }
 
-static Tensor transpose_to(const Tensor& x, const py::args& args) {
-  const std::vector<int64_t> axes = integers("transpose", args);
-  ReleaseGil release;
-  return transpose(x, axes);
+static py::object transposed_copy(const Tensor& x, const std::vector<int64_t>& axes) {
+  return py::cast(IndexCopy([&] {
+    const ReleaseGil release;
+    return transpose(x, axes);
+  }()));
+}
+
+static py::object transpose_to(const Tensor& x, const py::args& args) {
+  return transposed_copy(x, integers("transpose", args));
 }
 
 static Tensor pad_by(const Tensor& x, const py::object& widths) {
@@ -329,6 +348,13 @@ static std::vector<Tensor> split_by(const Tensor& x, const py::object& sizes, in
   const std::vector<int64_t> parts = part_sizes(x, sizes, wanted_axis);
   ReleaseGil release;
   return split(x, parts, wanted_axis);
+}
+
+void bind_index_copy(py::module_& core) {
+  py::class_<IndexCopy, Tensor> cls(core, "_IndexCopy");
+  cls.def("__setitem__", &refuse_write, py::arg("key"), py::arg("value"));
+  cls.attr("__name__") = "Tensor";
+  cls.attr("__qualname__") = "Tensor";
 }
 
 void bind_tensor_shape(py::class_<Tensor>& cls) {
@@ -368,8 +394,9 @@ Example:
     tensor([[1, 4],
             [2, 5],
             [3, 6]], dtype=int64))")
-      .def_property_readonly("T", py::cpp_function([](const Tensor& x) { return transpose(x, {}); }, NoGil()),
-                             R"(A copy with the axes reversed.
+      .def_property_readonly(
+          "T", [](const Tensor& x) { return transposed_copy(x, {}); },
+          R"(A copy with the axes reversed.
 
 Example:
     >>> pf.tensor([[1, 2, 3], [4, 5, 6]]).T

@@ -180,11 +180,12 @@ void bind_tensor(py::module_& core) {
       R"(An n-dimensional array that remembers how it was made, so that `backward` can form gradients.
 
 It is made by `pf.tensor`, `pf.asarray`, `pf.zeros`, ... and by operations. Its elements lie in row-major order
-without gaps. `reshape` and `detach` share memory; `x[i]`, slices and `transpose` copy, unlike NumPy's.
+without gaps. `reshape` and `detach` share memory; `x[i]`, slices and `transpose` copy, unlike NumPy's, and a write into
+such a copy is a RuntimeError: `x[0, 1] = v` writes into x, `x[0].clone()` is a copy to write to.
 
-Operators: + - * / // ** @, unary -, comparisons (which give bool tensors), & | ~ of bools; broadcasting as NumPy's. A
-Python number takes the tensor's dtype; two tensors must have the same. `x[key]` takes integers, slices, `...`, None,
-and integer or bool arrays; `x[key] = value` writes in place.
+Operators: + - * / // % ** @, unary -, comparisons (which give bool tensors), & | ~ of bools; broadcasting as NumPy's. A
+Python number takes the tensor's dtype, and two float tensors must have the same; see `pf.ops.add`. `x[key]` takes
+integers, slices, `...`, None, and integer or bool arrays; `x[key] = value`, `x += y` and the like write in place.
 
 Raises:
     TypeError: `pf.Tensor(...)` is called, or two dtypes meet.
@@ -416,6 +417,7 @@ Example:
   bind_tensor_reductions(cls);
   bind_tensor_shape(cls);
   reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &refuse_new;
+  bind_index_copy(core);
 
   core.def("tensor", &tensor_from, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
            py::arg("requires_grad") = false, R"(A new tensor that copies data.

@@ -1,36 +1,40 @@
 // Python's operators on tensors, and the elementwise functions of one operand as methods.
 #include "operands.h"
+#include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 
 namespace pyformer::bindings {
 
+// function(self, other) in the dtype that they meet in, or function(other, self) where reflected.
+static py::object apply_operator(const char* op, BinaryFunction function, const Tensor& self, py::handle other,
+                                 bool reflected) {
+  if (const auto dtype = widened_by_number(self, other))
+    return apply_operator(op, function, cast(self, *dtype), other, reflected);
+  const std::optional<Tensor> operand = binary_operand(op, other, self);
+  if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
+  const Tensor &a = reflected ? *operand : self, &b = reflected ? self : *operand;
+  if (!differ(op, a, b)) return py::cast(call(function, a, b));
+  const auto [x, y] = in_one_dtype(op, a, b);
+  return py::cast(call(function, x, y));
+}
+
 static void bind_operator(py::class_<Tensor>& cls, const char* method, const char* op, BinaryFunction function) {
   cls.def(
       method,
-      [op, function](const Tensor& self, py::handle other) -> py::object {
-        const std::optional<Tensor> operand = binary_operand(op, other, self);
-        if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-        return py::cast(call(function, self, *operand));
-      },
+      [op, function](const Tensor& self, py::handle other) { return apply_operator(op, function, self, other, false); },
       py::arg("other"));
 }
 
 static void bind_reflected(py::class_<Tensor>& cls, const char* method, const char* op, BinaryFunction function) {
   cls.def(
       method,
-      [op, function](const Tensor& self, py::handle other) -> py::object {
-        const std::optional<Tensor> operand = binary_operand(op, other, self);
-        if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-        return py::cast(call(function, *operand, self));
-      },
+      [op, function](const Tensor& self, py::handle other) { return apply_operator(op, function, self, other, true); },
       py::arg("other"));
 }
 
 static py::object power_operator(const Tensor& self, py::handle exponent) {
   if (is_two(exponent)) return py::cast(squared(self));
-  const std::optional<Tensor> operand = binary_operand("power", exponent, self);
-  if (!operand) return py::reinterpret_borrow<py::object>(Py_NotImplemented);
-  return py::cast(call(&power, self, *operand));
+  return apply_operator("power", &power, self, exponent, false);
 }
 
 void bind_tensor_operators(py::class_<Tensor>& cls) {

@@ -29,6 +29,19 @@ from pyformer.nn.layers import (
     Tanh,
 )
 from pyformer.nn.module import Module, Parameter, inference
+from pyformer.nn.names import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    Flatten,
+    Identity,
+    L1Loss,
+    LeakyReLU,
+    ModuleDict,
+    MSELoss,
+    ParameterList,
+    Softmax,
+    Softplus,
+)
 from pyformer.nn.recurrent import GRU, LSTM, CfC
 from pyformer.nn.retention import MultiScaleRetention
 from pyformer.nn.transformer import MLP, MultiHeadAttention, TransformerBlock, mlp
@@ -39,30 +52,41 @@ __all__ = [
     "LSTM",
     "MLP",
     "AvgPool2d",
+    "BCEWithLogitsLoss",
     "BatchNorm2d",
     "CfC",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GroupNorm",
+    "Identity",
     "KANLayer",
     "KVCache",
+    "L1Loss",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "MSELoss",
     "MaxPool2d",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "MultiHeadAttention",
     "MultiScaleRetention",
     "Parameter",
+    "ParameterList",
     "Projection",
     "RMSNorm",
     "ReLU",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
     "TransformerBlock",
     "alibi_bias",
@@ -74,3 +98,11 @@ __all__ = [
     "sinusoidal_positions",
     "sinusoids",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "functional":
+        from importlib import import_module
+
+        return import_module("pyformer.nn.functional")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

@@ -481,8 +481,8 @@ class ModuleList(Module):
         for module in modules:
             self.append(module)
 
-    def append(self, module: Module) -> None:
-        """Adds a module at the end.
+    def append(self, module: Module) -> ModuleList:
+        """Adds a module at the end; returns the list.
 
         Raises:
             TypeError: it is no Module.
@@ -491,6 +491,7 @@ class ModuleList(Module):
             raise TypeError(f"ModuleList: expected a Module, got {type(module).__name__}")
         setattr(self, str(self._length), module)
         self._length += 1
+        return self
 
     def __len__(self) -> int:
         return self._length

@@ -136,6 +136,17 @@ def _described(value: Any) -> str:
     return "a parameter" if value.requires_grad else "a tensor that requires no gradient"
 
 
+class Hook:
+    """What takes a module's hook away again."""
+
+    def __init__(self, hooks: dict[Hook, Any]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """The hook is called no more."""
+        self._hooks.pop(self, None)
+
+
 class _MadeOn(type):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
 
@@ -219,18 +230,25 @@ class Module(metaclass=_MadeOn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for notes in watching.notes:
             notes.take(self)
-        if _local.calls and not _core.may_enter_autocast():
+        if _local.calls and "_forward_hooks" not in self.__dict__ and not _core.may_enter_autocast():
             return self.forward(*args, **kwargs)
         mode = _core.enter_default_float_mode()
         _local.calls += 1
         try:
             if not self.enters_autocast():
-                return self.forward(*args, **kwargs)
+                return self._forward_with_hooks(args, kwargs)
             with pf.autocast("bfloat16"):
-                return self.forward(*args, **kwargs)
+                return self._forward_with_hooks(args, kwargs)
         finally:
             _local.calls -= 1
             _core.set_float_mode(mode)
+
+    def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = self.forward(*args, **kwargs)
+        for hook in list(self.__dict__.get("_forward_hooks", {}).values()):
+            replacement = hook(self, args, result)
+            result = result if replacement is None else replacement
+        return result
 
     def enters_autocast(self) -> bool:
         """Whether a call computes within a `pf.autocast("bfloat16")` of its own: the weights are bfloat16, and the
@@ -475,8 +493,57 @@ class Module(metaclass=_MadeOn):
                     _move(tensor, pf.float32 if target == pf.bfloat16 and PARAMETER not in kinds else target)
         return self
 
-    def zero_grad(self) -> None:
-        """Drops the gradients of all parameters."""
+    def requires_grad_(self, on: bool = True) -> Module:
+        """Sets whether the parameters require a gradient, here and below; returns self."""
+        for parameter in list(self.parameters()):
+            parameter.requires_grad = on
+        return self
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Calls function(module) for all modules below, then for this one; returns self."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> Hook:
+        """Has hook(module, args, result) called after each call of this module.
+
+        What the hook returns takes the result's place unless it is None.
+
+        Raises:
+            TypeError: the hook can't be called.
+
+        Returns:
+            An object whose `remove()` takes the hook away.
+        """
+        if not callable(hook):
+            raise TypeError(f"register_forward_hook: expected a function, got {type(hook).__name__}")
+        hooks = self.__dict__.setdefault("_forward_hooks", {})
+        handle = Hook(hooks)
+        hooks[handle] = hook
+        return handle
+
+    def cpu(self) -> Module:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self) -> Module:
+        """`to("cuda")`."""
+        return self.to("cuda")
+
+    def double(self) -> Module:
+        """`to("float64")`."""
+        return self.to("float64")
+
+    def float(self) -> Module:
+        """`to("float32")`."""
+        return self.to("float32")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of all parameters; with set_to_none=False those that are there become zeros."""
+        if not set_to_none:
+            return _core.zero_([p.grad for p in self.parameters() if p.grad is not None])
         for parameter in self.parameters():
             parameter.grad = None
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyformer as pf
+from pyformer import _core
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct
 from pyformer.nn.module import gradient_dtype
@@ -114,8 +115,17 @@ class Optimizer:
             state["master"] = p.detach().to(pf.float32)
         return state
 
-    def zero_grad(self) -> None:
-        """Drops the gradients of all parameters: `grad` is None again."""
+    def __repr__(self) -> str:
+        groups = [
+            ", ".join(f"{k}={v!r}" for k, v in {**group, "params": len(group["params"])}.items() if k != "base_lr")
+            for group in self.param_groups
+        ]
+        return f"{self._name}({'; '.join(groups)})"
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of all parameters: `grad` is None again; zeros with set_to_none=False."""
+        if not set_to_none:
+            return _core.zero_([p.grad for p in self._all() if p.grad is not None])
         for p in self._all():
             p.grad = None
 

@@ -1,0 +1,149 @@
+"""Optimisers beside AdamW and SGD, written with operations on tensors: Adam, RMSprop and Lion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyformer as pf
+from pyformer import _core
+from pyformer.optim.adamw import AdamW
+from pyformer.optim.optimizer import Optimizer, count_step
+
+
+class Adam(AdamW):
+    """AdamW, but that weight_decay * p is added to the gradient, as L2 regularisation does; 0 by default.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Kingma, Ba 2014, "Adam: A Method for Stochastic Optimization".
+
+    Example:
+        >>> w = pf.tensor([1.0], requires_grad=True)
+        >>> optimizer = pf.optim.Adam([w], lr=0.5)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([0.50000006], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+        decay = float(group["weight_decay"])
+        if decay:
+            grads = [g + p.detach().to(g.dtype) * decay for p, g in zip(params, grads, strict=True)]
+        super()._update({**group, "weight_decay": 0.0}, params, grads)
+
+
+class _Plain(Optimizer):
+    """One parameter at a time: `_step` gives the new value and the new state from the old ones and the gradient."""
+
+    def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
+        for p, grad in zip(params, grads, strict=True):
+            state = self._state_of(p, self._always)
+            value = state.get("master", p).detach()
+            new, kept = self._step(group, value, grad, state)
+            targets = [p, *(state[name] for name in kept)] + ([state["master"]] if "master" in state else [])
+            sources = [new.to(p.dtype), *kept.values()] + ([new] if "master" in state else [])
+            count_step([state], lambda t=targets, s=sources: _core.copy_(t, s))
+
+    def _step(
+        self, group: dict[str, Any], p: pf.Tensor, grad: pf.Tensor, state: Mapping[str, Any]
+    ) -> tuple[pf.Tensor, dict[str, pf.Tensor]]:
+        raise NotImplementedError
+
+    def _check_beta(self, name: str, beta: Any) -> None:
+        self._check_range(name, beta, 0.0, 1.0)
+
+
+class RMSprop(_Plain):
+    """v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps), weight_decay * p being added to g.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Tieleman, Hinton 2012, lecture 6.5 of "Neural Networks for Machine Learning".
+
+    Example:
+        >>> w = pf.tensor([1.0], requires_grad=True)
+        >>> optimizer = pf.optim.RMSprop([w], lr=0.01, alpha=0.0)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([0.99], dtype=float32)
+    """
+
+    _state_names = _always = ("square_avg",)
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_beta("alpha", options["alpha"])
+        self._check_range("eps", options["eps"], 0.0, math.inf)
+
+    def _step(self, group: Any, p: Any, grad: Any, state: Any) -> Any:
+        alpha = float(group["alpha"])
+        grad = grad + p * float(group["weight_decay"])
+        square_avg = state["square_avg"] * alpha + grad.square() * (1.0 - alpha)
+        step = grad / (square_avg.sqrt() + float(group["eps"]))
+        return p - step * float(group["lr"]), {"square_avg": square_avg}
+
+
+class Lion(_Plain):
+    """p -= lr * (sign(b1 * m + (1 - b1) * g) + weight_decay * p); then m = b2 * m + (1 - b2) * g.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms".
+
+    Example:
+        >>> w = pf.tensor([1.0, -2.0], requires_grad=True)
+        >>> optimizer = pf.optim.Lion([w], lr=0.5)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([ 0.5, -1.5], dtype=float32)
+    """
+
+    _state_names = _always = ("exp_avg",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        if not isinstance(options["betas"], (tuple, list)) or len(options["betas"]) != 2:
+            raise ValueError(f"Lion: betas must be two numbers, got {options['betas']!r}")
+        for beta in options["betas"]:
+            self._check_beta("betas", beta)
+
+    def _step(self, group: Any, p: Any, grad: Any, state: Any) -> Any:
+        first, second = (float(beta) for beta in group["betas"])
+        average = state["exp_avg"]
+        direction = pf.sign(average * first + grad * (1.0 - first)) + p * float(group["weight_decay"])
+        return p - direction * float(group["lr"]), {"exp_avg": average * second + grad * (1.0 - second)}

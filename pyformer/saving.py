@@ -1,0 +1,53 @@
+"""pf.save and pf.load: tensors, numbers and text in nested dicts and lists, in one safetensors file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def save(value: Any, path: str | os.PathLike[str]) -> None:
+    """Writes nested dicts and lists of Tensors, numbers, text, bools and None to one file, for `pf.load`.
+
+    The state of a module or of an optimiser is such a value. The file is safetensors inside, never a pickle: reading it
+    runs no code. It is whole or not there. Tuples come back as lists, and keys as strings.
+
+    Args:
+        value: what to write.
+        path: the file.
+
+    Raises:
+        TypeError: something is none of these; a module's `state_dict()` is what to save of it.
+        OSError: the file can't be written.
+
+    Example:
+        >>> pf.save({"weights": pf.ones(2), "step": 3}, folder / "state.safetensors")
+        >>> pf.load(folder / "state.safetensors")
+        {'weights': tensor([1., 1.], dtype=float32), 'step': 3}
+    """
+    from pyformer.formats.state import save_state
+
+    try:
+        save_state(path, {"value": value})
+    except TypeError as error:
+        raise TypeError(f"save: {error}; a module is saved by its state_dict()") from None
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """What `pf.save` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or no file of `pf.save`.
+
+    Example:
+        >>> pf.save([1, "two"], folder / "list.safetensors")
+        >>> pf.load(folder / "list.safetensors")
+        [1, 'two']
+    """
+    from pyformer.formats.state import load_state
+
+    state = load_state(path)
+    if set(state) != {"value"}:
+        raise ValueError(f"{os.fspath(path)}: expected a file of pf.save, got another state")
+    return state["value"]

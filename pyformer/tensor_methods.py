@@ -1,0 +1,569 @@
+"""What Tensor has besides the compiled methods: those of `pyformer.names`, writes in place, NumPy's functions."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pyformer import _core, names
+from pyformer._core import DType, Tensor
+from pyformer._core import ops as _ops
+
+# ---- writes in place -------------------------------------------------------------------------------------------------
+
+
+def _check_writable(symbol: str, x: Tensor, other: Any) -> None:
+    instead = f"x = x {symbol[:-1]} y" if symbol.endswith("=") else "an operation that makes a new tensor"
+    if isinstance(x, _core._IndexCopy):  # by a method; see _Unwritten for the operators
+        raise RuntimeError(
+            f"{symbol}: x is a copy that indexing or a transpose made, so that nothing else would change; "
+            f"write into the tensor itself, a[0] {symbol} y, or into x.clone()"
+        )
+    if not x.is_leaf:
+        raise RuntimeError(f"{symbol}: x was made by an operation whose gradient is recorded; write {instead}")
+    if x.requires_grad and _core.grad_enabled():
+        raise RuntimeError(f"{symbol}: x is a leaf that requires a gradient; write in place within pf.no_grad()")
+    if isinstance(other, Tensor) and other.requires_grad and _core.grad_enabled():
+        raise RuntimeError(
+            f"{symbol}: y requires a gradient, and writes in place record none; write {instead}, or y.detach()"
+        )
+
+
+def _write(symbol: str, x: Tensor, result: Tensor) -> Tensor:
+    if result.shape != x.shape:
+        raise ValueError(
+            f"{symbol}: expected y of a shape that broadcasts to {x.shape}, got a result of {result.shape}"
+        )
+    if result.dtype != x.dtype:
+        raise TypeError(f"{symbol}: expected a result of {x.dtype.name}, got {result.dtype.name}; write x = x.to(...)")
+    _core.copy_(x, result)
+    return x
+
+
+def _in_place(symbol: str, operation: Callable) -> Callable:
+    def operator(self: Tensor, other: Any) -> Any:
+        if isinstance(self, _core._IndexCopy) and symbol.endswith("="):
+            result = operation(self, other)
+            return result if result is NotImplemented else _Unwritten(symbol, result)
+        _check_writable(symbol, self, other)
+        before = _core.set_grad_enabled(False)
+        try:
+            result = operation(self, other)
+            return result if result is NotImplemented else _write(symbol, self, result)
+        finally:
+            _core.set_grad_enabled(before)
+
+    return operator
+
+
+class _Unwritten:
+    """What `a[0] + y` is in the middle of `a[0] += y`, which Python then writes by a[0] = ...
+
+    `row = a[0]; row += y` gives row this, too, as Python says nothing of which of the two it does; whatever is done
+    with row then is an error, since a is as it was.
+    """
+
+    def __init__(self, symbol: str, result: Tensor) -> None:
+        self.__dict__.update(_symbol=symbol, _result=result)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):  # what Python, copy and NumPy ask for by themselves
+            raise AttributeError(name)
+        raise self._error()
+
+    def __repr__(self) -> str:
+        return f"<{self._error()}>"
+
+    def _error(self, *_: Any) -> RuntimeError:
+        symbol = self.__dict__["_symbol"]
+        return RuntimeError(
+            f"row {symbol} y: row is a copy that indexing or a transpose made, so the tensor that was indexed would "
+            f"stay as it is; write a[0] {symbol} y into that in one step, or row = a[0].clone() before"
+        )
+
+
+def _refuse(self: _Unwritten, *_: Any, **__: Any) -> Any:
+    raise self._error()
+
+
+for _name in [
+    "abs",
+    "add",
+    "and",
+    "array",
+    "bool",
+    "call",
+    "eq",
+    "float",
+    "floordiv",
+    "ge",
+    "getitem",
+    "gt",
+    "iadd",
+    "iand",
+    "ifloordiv",
+    "imatmul",
+    "imod",
+    "imul",
+    "index",
+    "int",
+    "invert",
+    "ior",
+    "ipow",
+    "isub",
+    "iter",
+    "itruediv",
+    "le",
+    "len",
+    "lt",
+    "matmul",
+    "mod",
+    "mul",
+    "ne",
+    "neg",
+    "or",
+    "pow",
+    "radd",
+    "rand",
+    "rfloordiv",
+    "rmatmul",
+    "rmod",
+    "rmul",
+    "ror",
+    "rpow",
+    "rsub",
+    "rtruediv",
+    "setitem",
+    "sub",
+    "truediv",
+]:
+    setattr(_Unwritten, f"__{_name}__", _refuse)
+
+
+_compiled_set_item = Tensor.__setitem__
+
+
+def _set_item(self: Tensor, key: Any, value: Any) -> None:
+    _compiled_set_item(self, key, value.__dict__["_result"] if type(value) is _Unwritten else value)
+
+
+def _named(name: str, symbol: str, operation: Callable, sign: str) -> Callable:
+    method = _in_place(symbol, operation)
+    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+    method.__doc__ = f"""x {sign}= other: writes in place and returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for this tensor, or it is a copy that indexing made.
+        ValueError: other does not broadcast to this shape.
+        TypeError: the result is of another dtype.
+
+    Example:
+        >>> pf.tensor([4.0]).{name}(2)
+        tensor([{ {"+": "6.", "-": "2.", "*": "8.", "/": "2."}[sign] }], dtype=float32)
+    """
+    return method
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Writes zeros in place and returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+
+    Example:
+        >>> pf.ones(2).zero_()
+        tensor([0., 0.], dtype=float32)
+    """
+    _check_writable("zero_", self, None)
+    _core.zero_(self)
+    return self
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Writes one number everywhere, in place, and returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        TypeError: the value is no number of this dtype.
+
+    Example:
+        >>> pf.ones(2).fill_(3)
+        tensor([3., 3.], dtype=float32)
+    """
+    _check_writable("fill_", self, value)
+    self[...] = value
+    return self
+
+
+def copy_(self: Tensor, source: Any) -> Tensor:
+    """Writes the elements of another tensor, which broadcasts to this shape, in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the source does not broadcast to this shape.
+
+    Example:
+        >>> pf.zeros(2).copy_(pf.tensor([1.0, 2.0]))
+        tensor([1., 2.], dtype=float32)
+    """
+    _check_writable("copy_", self, source)
+    self[...] = source
+    return self
+
+
+def requires_grad_(self: Tensor, on: bool = True) -> Tensor:
+    """Sets `requires_grad` and returns this tensor.
+
+    Raises:
+        TypeError: it is set to True on a tensor that is not float.
+        RuntimeError: it is set to False on a tensor that an operation made.
+
+    Example:
+        >>> pf.zeros(2).requires_grad_().requires_grad
+        True
+    """
+    self.requires_grad = on
+    return self
+
+
+# ---- dtypes, devices, counts -----------------------------------------------------------------------------------------
+
+
+def _to(dtype: DType, name: str) -> Callable:
+    def method(self: Tensor) -> Tensor:
+        return self.to(dtype)
+
+    method.__name__, method.__qualname__ = name, f"Tensor.{name}"
+    method.__doc__ = f"""This tensor as {dtype.name}: `to("{dtype.name}")`.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.ones(2).{name}().dtype
+        pyformer.{dtype.name}
+    """
+    return method
+
+
+def astype(self: Tensor, dtype: Any) -> Tensor:
+    """This tensor in another dtype: `to(dtype)`; itself if it has that dtype.
+
+    Raises:
+        TypeError: it is no dtype that pyformer has.
+
+    Example:
+        >>> pf.ones(2).astype(np.int64)
+        tensor([1, 1], dtype=int64)
+    """
+    return self.to(dtype)
+
+
+def cpu(self: Tensor) -> Tensor:
+    """This tensor on the CPU: `to("cpu")`; itself if it is there.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.ones(2).cpu().device
+        pyformer.device('cpu')
+    """
+    return self.to("cpu")
+
+
+def cuda(self: Tensor) -> Tensor:
+    """This tensor on the first CUDA device: `to("cuda")`.
+
+    Raises:
+        ValueError: there is no such device; the message says why.
+
+    Example:
+        >>> x = pf.ones(2).cuda() if pf.cuda.is_available() else pf.ones(2)
+    """
+    return self.to("cuda")
+
+
+class Size(int):
+    """The number of elements; called as in torch, x.size() or x.size(axis), it gives the shape or an extent."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, axis: int | None = None) -> Any:
+        return self.shape if axis is None else self.shape[axis]
+
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
+
+
+def _size(self: Tensor) -> Size:
+    """The number of elements; called as x.size() the shape, as x.size(axis) an extent.
+
+    Example:
+        >>> x = pf.zeros(2, 3)
+        >>> x.size, x.size(), x.size(0)
+        (6, (2, 3), 2)
+    """
+    shape = self.shape
+    size = Size(_count(self))
+    size.shape = shape
+    return size
+
+
+_count = Tensor.size.fget
+
+
+def numel(self: Tensor) -> int:
+    """The number of elements.
+
+    Raises:
+        TypeError: it is given an argument.
+
+    Example:
+        >>> pf.zeros(2, 3).numel()
+        6
+    """
+    return _count(self)
+
+
+def dim(self: Tensor) -> int:
+    """The number of axes, `ndim`.
+
+    Raises:
+        TypeError: it is given an argument.
+
+    Example:
+        >>> pf.zeros(2, 3).dim()
+        2
+    """
+    return self.ndim
+
+
+def contiguous(self: Tensor) -> Tensor:
+    """This tensor: elements always lie in row-major order without gaps.
+
+    Raises:
+        TypeError: it is given an argument.
+
+    Example:
+        >>> pf.zeros(2).contiguous()
+        tensor([0., 0.], dtype=float32)
+    """
+    return self
+
+
+def where(self: Tensor, cond: Tensor, other: Any) -> Tensor:
+    """This tensor where cond, `other` elsewhere: `pf.where(cond, self, other)`.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: cond is not of bools, or the dtypes do not meet.
+
+    Example:
+        >>> x = pf.tensor([1.0, -2.0])
+        >>> x.where(x > 0, 0)
+        tensor([1., 0.], dtype=float32)
+    """
+    return _ops.where(cond, self, other)
+
+
+def _data(self: Tensor) -> Tensor:
+    """The same memory without history: `detach()`. Setting it writes the values in place.
+
+    Example:
+        >>> x = pf.ones(2, requires_grad=True)
+        >>> x.data += 1
+        >>> x
+        tensor([2., 2.], dtype=float32, requires_grad=True)
+    """
+    return self.detach()
+
+
+def _set_data(self: Tensor, value: Tensor) -> None:
+    if value.shape != self.shape or value.dtype != self.dtype:
+        raise ValueError(
+            f"data: expected {self.dtype.name} {self.shape}, got {value.dtype.name} {value.shape}; "
+            "Module.to changes the dtype of parameters"
+        )
+    _core.copy_(self.detach(), names.clone(value.detach()))
+
+
+def _mt(self: Tensor) -> Tensor:
+    """A copy of the matrices (..., m, n) with the last two axes changed over.
+
+    Example:
+        >>> pf.zeros(5, 2, 3).mT.shape
+        (5, 3, 2)
+    """
+    return names.swapaxes(self, -1, -2)
+
+
+# ---- NumPy -----------------------------------------------------------------------------------------------------------
+
+
+def _array_function(self: Tensor, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
+    """np.mean(tensor) and the like compute on NumPy arrays, as np.mean(np.asarray(tensor)) does."""
+    return function(*_arrays(args), **{name: _arrays(value) for name, value in kwargs.items()})
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return np.asarray(value)
+    return type(value)(_arrays(v) for v in value) if type(value) in (tuple, list) else value
+
+
+# ---- putting them in place -------------------------------------------------------------------------------------------
+
+# Names whose first argument is a tensor, and compiled operations that had no method.
+_METHODS = [
+    "absolute",
+    "all",
+    "allclose",
+    "any",
+    "argsort",
+    "astype",
+    "bernoulli",
+    "bmm",
+    "broadcast_to",
+    "ceil",
+    "chunk",
+    "clamp",
+    "clip",
+    "clone",
+    "contiguous",
+    "copy",
+    "copy_",
+    "cpu",
+    "cuda",
+    "diagonal",
+    "dim",
+    "div",
+    "dot",
+    "eq",
+    "expand",
+    "expand_dims",
+    "fill_",
+    "flatten",
+    "flip",
+    "floor",
+    "ge",
+    "gt",
+    "index_select",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "logsumexp",
+    "lt",
+    "masked_fill",
+    "mm",
+    "moveaxis",
+    "mul",
+    "multinomial",
+    "ne",
+    "neg",
+    "norm",
+    "numel",
+    "outer",
+    "permute",
+    "pow",
+    "prod",
+    "ravel",
+    "reciprocal",
+    "remainder",
+    "repeat_interleave",
+    "requires_grad_",
+    "roll",
+    "round",
+    "rsqrt",
+    "sign",
+    "sort",
+    "squeeze",
+    "std",
+    "sub",
+    "swapaxes",
+    "t",
+    "tan",
+    "tile",
+    "tril",
+    "triu",
+    "trunc",
+    "unbind",
+    "unsqueeze",
+    "var",
+    "view",
+    "where",
+    "zero_",
+    "gather",
+]
+_COMPILED = [
+    "add",
+    "divide",
+    "multiply",
+    "subtract",
+    "power",
+    "matmul",
+    "maximum",
+    "minimum",
+    "topk",
+    "split",
+    "cast",
+    "gelu",
+    "equal",
+]
+_DTYPES = {
+    **{"float": DType.float32, "double": DType.float64, "half": DType.float16, "bfloat16": DType.bfloat16},
+    **{"long": DType.int64, "int": DType.int32, "bool": DType.bool},
+}
+
+
+def _bound(function: Any) -> Any:
+    """function, so that it is a method as a class's attribute: a compiled one is none by itself."""
+    if not isinstance(function, builtins.type(len)):
+        return function
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = function.__name__
+    method.__doc__ = function.__doc__
+    method.__wrapped__ = function  # type: ignore[attr-defined]
+    return method
+
+
+def install() -> None:
+    """Gives Tensor its further methods; once, when pyformer is imported."""
+    own = globals()
+    for name in _METHODS:
+        setattr(Tensor, name, _bound(own[name] if name in own else getattr(names, name)))
+    for name in _COMPILED:
+        setattr(Tensor, name, _bound(getattr(_ops, name)))
+    for name, dtype in _DTYPES.items():
+        setattr(Tensor, name, _to(dtype, name))
+    for symbol, name, short in (("+", "add", "add"), ("-", "sub", "sub"), ("*", "mul", "mul"), ("/", "truediv", "div")):
+        operation = getattr(Tensor, f"__{name}__")
+        setattr(Tensor, f"__i{name}__", _in_place(f"{symbol}=", operation))
+        setattr(Tensor, f"{short}_", _named(f"{short}_", f"{short}_", operation, symbol))
+    Tensor.__floordiv__ = _operator(names.floor_divide)
+    Tensor.__rfloordiv__ = _operator(lambda a, b: names.floor_divide(b, a))
+    Tensor.__mod__ = _operator(names.remainder)
+    Tensor.__rmod__ = _operator(lambda a, b: names.remainder(b, a))
+    for symbol, name in (("**=", "pow"), ("//=", "floordiv"), ("%=", "mod")):
+        setattr(Tensor, f"__i{name}__", _in_place(symbol, getattr(Tensor, f"__{name}__")))
+    Tensor.__setitem__ = _set_item
+    Tensor.type = astype
+    Tensor.__array_function__ = _array_function
+    Tensor.size = property(_size)
+    Tensor.data = property(_data, _set_data)
+    Tensor.mT = property(_mt)
+
+
+def _operator(function: Callable) -> Callable:
+    def operator(self: Tensor, other: Any) -> Any:
+        known = isinstance(other, (Tensor, builtins.int, builtins.float, np.ndarray, np.generic))
+        return function(self, other) if known else NotImplemented
+
+    return operator

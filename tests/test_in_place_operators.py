@@ -1,0 +1,193 @@
+"""x += y and its like: they write in place or raise, and nothing is left as it was without a word."""
+
+from __future__ import annotations
+
+import operator
+import re
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer import _core, nn, ops
+
+OPERATORS = {
+    "+=": operator.iadd,
+    "-=": operator.isub,
+    "*=": operator.imul,
+    "/=": operator.itruediv,
+    "**=": operator.ipow,
+    "//=": operator.ifloordiv,
+    "%=": operator.imod,
+}
+
+
+@pytest.mark.parametrize("symbol", OPERATORS)
+def test_writes_in_place_and_raises_the_version(symbol):
+    x = pf.tensor([4.0, 9.0])
+    alias, version, array = x.reshape(2, 1), _core.version(x), np.array([4.0, 9.0], np.float32)
+    result = OPERATORS[symbol](x, 2.0)
+    assert result is x
+    assert _core.version(x) > version
+    assert x.tolist() == alias.reshape(2).tolist() == OPERATORS[symbol](array, np.float32(2)).tolist()
+
+
+@pytest.mark.parametrize("symbol", OPERATORS)
+def test_a_leaf_that_needs_a_gradient_is_written_under_no_grad_only(symbol):
+    x = pf.tensor([4.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"leaf that requires a gradient.*no_grad"):
+        OPERATORS[symbol](x, 2.0)
+    assert x.tolist() == [4.0]
+    with pf.no_grad():
+        OPERATORS[symbol](x, 2.0)
+    assert x.requires_grad
+    assert x.is_leaf
+    assert x.tolist() == [OPERATORS[symbol](4.0, 2.0)]
+
+
+@pytest.mark.parametrize("symbol", OPERATORS)
+def test_a_recorded_value_says_what_to_write(symbol):
+    y = pf.ones(2, requires_grad=True) * 2.0
+    for within in (pf.enable_grad(), pf.no_grad()):
+        with within, pytest.raises(RuntimeError, match=re.escape(f"write x = x {symbol[:-1]} y")):
+            OPERATORS[symbol](y, 2.0)
+
+
+def test_an_operand_that_needs_a_gradient_is_refused():
+    x, y = pf.zeros(2), pf.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="y requires a gradient"):
+        x += y
+    with pf.no_grad():
+        x += y
+    assert (x.tolist(), x.requires_grad) == ([1.0, 1.0], False)
+
+
+def test_what_backward_needs_is_guarded():
+    x, w = pf.ones(2), pf.ones(2, requires_grad=True)
+    loss = (x * w).sum()
+    x += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+def test_descent_by_hand_trains():
+    pf.manual_seed(0)
+    model, x = nn.Linear(3, 1), pf.randn(32, 3)
+    target = x @ pf.tensor([[1.0], [-2.0], [0.5]])
+    losses = []
+    for _ in range(60):
+        loss = ops.mse_loss(model(x), target)
+        model.zero_grad()
+        loss.backward()
+        with pf.no_grad():
+            for p in model.parameters():
+                p -= 0.1 * p.grad
+        losses.append(loss.item())
+    assert losses[-1] < 0.01 * losses[0]
+
+
+def test_shapes_and_dtypes_that_do_not_fit():
+    x, i = pf.zeros(2), pf.zeros(2, dtype=pf.int64)
+    with pytest.raises(ValueError, match=r"\(2,\), got a result of \(3, 2\)"):
+        x += pf.zeros(3, 2)
+    with pytest.raises(TypeError, match="expected a result of int64, got float32"):
+        i += 0.5
+    with pytest.raises(TypeError):
+        x += "text"
+    assert (x.tolist(), i.tolist()) == ([0.0, 0.0], [0, 0])
+
+
+def test_integers_and_other_dtypes():
+    for dtype in (pf.int64, pf.int32, pf.float64, pf.bfloat16, pf.float16):
+        x = pf.ones(2, dtype=dtype)
+        x += 2
+        x *= x
+        assert (x.tolist(), x.dtype) == ([9, 9], dtype)
+
+
+# ---- copies that indexing makes --------------------------------------------------------------------------------------
+
+
+def matrix():
+    return pf.tensor([[1.0, 2.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    "take", [lambda a: a[0], lambda a: a[:], lambda a: a[..., 0], lambda a: a.T, lambda a: a[None]]
+)
+def test_a_write_into_a_copy_is_refused(take):
+    a = matrix()
+    for method in ("add_", "copy_", "fill_"):
+        with pytest.raises(RuntimeError, match=r"copy that indexing or a transpose made.*clone"):
+            getattr(take(a), method)(1)
+    with pytest.raises(RuntimeError, match=r"a\[0, 1\] = v.*clone"):
+        take(a)[0] = 5
+    assert a.tolist() == matrix().tolist()
+
+
+@pytest.mark.parametrize("take", [lambda a: a[0], lambda a: a.T, lambda a: next(iter(a))])
+def test_a_row_that_was_added_to_is_refused_where_it_is_used(take):
+    a = matrix()
+    row = take(a)
+    row += 1
+    message = r"write a\[0\] \+= y into that in one step, or row = a\[0\].clone\(\)"
+    assert "clone" in repr(row)
+    uses = (
+        lambda: row.sum(),
+        lambda: row + 1,
+        lambda: 1 + row,
+        lambda: row[0],
+        lambda: row == row,
+        lambda: len(row),
+        lambda: np.asarray(row),
+    )
+    for use in uses:
+        with pytest.raises(RuntimeError, match=message):
+            use()
+    with pytest.raises(TypeError, match=message):
+        ops.relu(row)
+    assert a.tolist() == matrix().tolist()
+
+
+def test_an_element_is_added_to_in_one_step():
+    a = matrix()
+    a[0] += 1
+    a[1, 1] *= 2
+    a[:, 0] -= 1
+    a[a > 7] /= 8
+    rows = {"a": a}
+    rows["a"][1] **= 2
+    assert a.tolist() == [[1.0, 3.0], [4.0, 1.0]]
+
+
+def test_copies_are_tensors_in_every_other_way():
+    a = matrix()
+    row = a[0]
+    assert isinstance(row, pf.Tensor)
+    assert type(row).__name__ == "Tensor"
+    assert (row + 1).tolist() == [2.0, 3.0]
+    row = row.clone()
+    row += 1
+    row[0] = 7
+    b = a[0] * 1
+    b += 1
+    assert (row.tolist(), b.tolist(), a.tolist()) == ([7.0, 3.0], [2.0, 3.0], matrix().tolist())
+    picked = a[[0, 1]]  # as in NumPy and torch, a copy of its own
+    picked += 1
+    assert pf.tensor(a[0]).tolist() == a[0].numpy().tolist() == [1.0, 2.0]
+
+
+def test_copies_are_pickled_and_copied_as_tensors():
+    import copy
+    import pickle
+
+    row = matrix()[0]
+    for again in (copy.deepcopy(row), pickle.loads(pickle.dumps(row))):
+        again += 1
+        assert again.tolist() == [2.0, 3.0]
+
+
+def test_gradients_pass_through_copies():
+    a = pf.tensor([[1.0, 2.0]], requires_grad=True)
+    (a[0] * a.T.reshape(2)).sum().backward()
+    assert a.grad.tolist() == [[2.0, 4.0]]

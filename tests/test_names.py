@@ -1,0 +1,233 @@
+"""Names of torch and NumPy: arguments, dtypes that meet, errors, signatures; values are in the case table."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import pyformer as pf
+from pyformer import names, ops
+
+VALUES = np.array([[3.0, -1.5, 0.5], [2.5, float("nan"), -0.5]], np.float32)
+
+
+def both(values=VALUES):
+    return pf.tensor(values), torch.tensor(values)
+
+
+def equal(a, b):
+    assert str(a.dtype).split(".")[1] == str(b.dtype).split(".")[1]
+    np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize(
+    "name", ["floor", "ceil", "trunc", "round", "isnan", "isinf", "isfinite", "all", "any", "sign"]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_elementwise_names_give_what_torch_gives(name, dtype):
+    values = np.array([-2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e30, -1e30, 7.0])
+    x, y = both(values.clip(-9, 9).astype(dtype) if dtype is np.int64 else values.astype(dtype))
+    equal(getattr(x, name)(), getattr(y, name)())
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("name", ["floor", "ceil", "trunc", "round", "isnan", "isinf", "isfinite"])
+def test_infinities_and_nan(name, value):
+    x, y = both(np.array([value], np.float32))
+    equal(getattr(x, name)(), getattr(y, name)())
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+@pytest.mark.parametrize("name", ["all", "any", "prod"])
+def test_reductions_of_nothing(name, shape):
+    x, y = both(np.zeros(shape, np.float32))
+    equal(getattr(x, name)(), getattr(y, name)())
+    equal(getattr(x, name)(dim=0, keepdim=True), getattr(y, name)(dim=0, keepdim=True))
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("values", [VALUES, np.array([2, 1, 2, 1]), np.array([True, False, True])], ids=str)
+def test_sort_is_torchs_stable_sort(values, descending):
+    x, y = both(values)
+    for a, b in zip(x.sort(descending=descending), y.sort(descending=descending, stable=True), strict=True):
+        equal(a, b)
+    equal(x.argsort(0, descending), y.argsort(dim=0, descending=descending, stable=True))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, axis, keep: x.sum(**{axis: 1, keep: True}),
+        lambda x, axis, keep: x.mean(-1, **{keep: True}),
+        lambda x, axis, keep: x.max(**{axis: 0}),
+        lambda x, axis, keep: x.argmax(**{axis: 0, keep: True}),
+        lambda x, axis, keep: x.softmax(**{axis: 0}),
+        lambda x, axis, keep: ops.cumsum(x, **{axis: 0}),
+        lambda x, axis, keep: ops.concat([x, x], **{axis: 1}),
+        lambda x, axis, keep: ops.topk(x, 1, **{axis: 1})[0],
+        lambda x, axis, keep: x.var(**{axis: 1, keep: True}),
+        lambda x, axis, keep: x.norm(**{axis: (0, 1), keep: True}),
+        lambda x, axis, keep: x.squeeze(**{axis: 0}),
+        lambda x, axis, keep: x.chunk(2, **{axis: 1})[0],
+    ],
+)
+def test_torchs_words_for_axis_and_keepdims(call):
+    x = pf.randn(3, 4)
+    equal(call(x, "dim", "keepdim"), call(x, "axis", "keepdims"))
+
+
+META = [pf.bool, pf.int32, pf.int64, pf.float32, pf.float64, pf.bfloat16]
+
+
+@pytest.mark.parametrize("a", META, ids=str)
+@pytest.mark.parametrize("b", META, ids=str)
+@pytest.mark.parametrize("name", ["add", "multiply", "divide", "maximum", "less"])
+def test_dtypes_meet_as_torchs_do(a, b, name):
+    x, y = pf.ones(2, dtype=a), pf.ones(2, dtype=b)
+    floats = [d for d in (a, b) if d in (pf.float32, pf.float64, pf.bfloat16)]
+    if len(floats) == 2 and a != b:
+        with pytest.raises(TypeError, match="expected both operands to be"):
+            getattr(ops, name)(x, y)
+        return
+    if a == b == pf.bool and name in ("add", "multiply", "maximum"):  # no kernel: & and | are for bools
+        return
+    wanted = getattr(torch, name)(*(torch.ones(2, dtype=getattr(torch, d.name)) for d in (a, b)))
+    assert getattr(ops, name)(x, y).dtype.name == str(wanted.dtype).split(".")[1]
+
+
+def test_numbers_beside_integers_and_bools():
+    i, b = pf.arange(3), pf.tensor([True, False])
+    assert ((i * 0.5).tolist(), (i * 0.5).dtype) == ([0.0, 0.5, 1.0], pf.float32)
+    assert ((0.5 - i).tolist(), (i / 2).tolist(), (1 / (i + 1))[0].item()) == ([0.5, -0.5, -1.5], [0.0, 0.5, 1.0], 1.0)
+    assert ((b + 1).tolist(), (b * 0.5).tolist(), (i > 0.5).tolist()) == ([2, 1], [0.5, 0.0], [False, True, True])
+    assert (pf.ones(2, dtype=pf.bfloat16) * 0.5).dtype == pf.bfloat16
+    assert ((i == i).mean().item(), i.mean().item(), b.mean().item()) == (1.0, 1.0, 0.5)
+    assert i.to(pf.int32).mean().dtype == pf.float32
+
+
+def test_numpys_functions_give_the_right_numbers():
+    x = pf.randn(3, 4)
+    for function in (np.mean, np.sum, np.max, np.std, np.median, np.sort, np.cumsum, np.transpose):
+        np.testing.assert_array_equal(function(x), function(x.numpy()))
+    np.testing.assert_array_equal(np.concatenate([x, x], axis=1), np.concatenate([x.numpy()] * 2, axis=1))
+    np.testing.assert_allclose(x, x.numpy())
+    with pytest.raises(TypeError, match="requires a gradient"):
+        np.mean(pf.ones(2, requires_grad=True))
+
+
+def test_making():
+    equal(pf.eye(2, 3), torch.eye(2, 3))
+    equal(pf.linspace(0, 1, 7, dtype=pf.float64), torch.tensor(np.linspace(0, 1, 7)))
+    equal(pf.linspace(3, 5, 1), torch.linspace(3, 5, 1))
+    equal(pf.full_like(pf.zeros(2, dtype=pf.int32), 7), torch.full((2,), 7, dtype=torch.int32))
+    assert sorted(pf.randperm(50).tolist()) == list(range(50))
+    drawn = pf.randint(-2, 3, (2000,))
+    assert (drawn.min().item(), drawn.max().item()) == (-2, 2)
+    assert abs(pf.bernoulli(pf.full((20000,), 0.3)).mean().item() - 0.3) < 0.02
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_multinomial_draws_in_proportion(replacement):
+    pf.manual_seed(3)
+    weights = pf.tensor([1.0, 0.0, 3.0]).expand(20000, 3)
+    first = pf.multinomial(weights, 2, replacement)[:, 0]
+    assert abs((first == 2).mean().item() - 0.75) < 0.02
+    drawn = pf.multinomial(weights, 2, replacement)
+    assert not (drawn == 1).any().item()
+    assert replacement or bool((drawn[:, 0] != drawn[:, 1]).all())
+
+
+def test_methods_of_dtype_device_and_count():
+    x = pf.zeros(2, 3)
+    assert (x.size, x.size(), x.size(0), x.numel(), x.dim(), len(x)) == (6, (2, 3), 2, 6, 2, 2)
+    dtypes = [x.float(), x.double(), x.half(), x.bfloat16(), x.long(), x.int(), x.bool(), x.astype(np.int32)]
+    assert [d.dtype.name for d in dtypes] == (
+        ["float32", "float64", "float16", "bfloat16", "int64", "int32", "bool", "int32"]
+    )
+    assert x.contiguous() is x
+    assert x.cpu().device == "cpu"
+    w = pf.ones(2, requires_grad=True)
+    w.data = pf.zeros(2)
+    w.data += 3
+    assert (w.tolist(), w.requires_grad, w.is_leaf) == ([3.0, 3.0], True, True)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: x.squeeze(5), IndexError, "squeeze: axis 5 is out of range for 2 axes"),
+        (lambda x: x.unsqueeze(1.5), TypeError, "unsqueeze: axis must be an int, got float"),
+        (lambda x: x.expand(5, 5), ValueError, r"expand: \(2, 3\) does not broadcast to \(5, 5\)"),
+        (lambda x: x.clamp(), ValueError, "clamp: expected min or max"),
+        (lambda x: x.var(foo=1), TypeError, r"^var: expected \(x: Tensor, axis: .*unexpected keyword argument 'foo'"),
+        (lambda x: x.mean(dims=1), TypeError, r"mean: expected .*got Tensor float32 \(2, 3\), dims=1; did you mean"),
+        (lambda x: x.softmax(axes=1), TypeError, "did you mean axis for axes"),
+        (lambda x: ops.relu(x.numpy()), TypeError, r"got ndarray float32 \(2, 3\); pyformer.tensor"),
+        (lambda x: pf.einsum("ij,jk->ik", x, x), ValueError, "einsum: axis j is 3 and 2"),
+        (lambda x: pf.einsum("ii->i", x), ValueError, "einsum: a letter stands twice"),
+        (lambda x: pf.einsum("ijk->i", x), ValueError, "einsum: 'ijk' does not fit"),
+        (lambda x: pf.outer(x, x), ValueError, "outer: expected two vectors"),
+        (lambda x: pf.ops.l1_loss(x, x, "men"), ValueError, "l1_loss: reduction must be"),
+        (lambda x: pf.ops.cross_entropy(x, [0, 1], weight=x), ValueError, r"weight must be \(3,\), got \(2, 3\)"),
+        (lambda x: x.norm(0), ValueError, "norm: p must be above 0"),
+        (lambda x: pf.onse, AttributeError, "no attribute 'onse'. Did you mean: 'ones'"),
+    ],
+)
+def test_errors_say_what_was_expected(call, error, message):
+    with pytest.raises(error, match=message) as raised:
+        call(pf.ones(2, 3))
+    assert len(str(raised.value)) < 400
+
+
+def test_errors_show_no_values():
+    with pytest.raises(TypeError) as raised:
+        pf.full((500, 500), 0.125).sum(axes=1, keepdim=[pf.full((9,), 0.125)] * 9)
+    assert "0.125" not in str(raised.value)
+
+
+def callables():
+    for room in (pf, ops, pf.Tensor):
+        for name in dir(room):
+            thing = getattr(room, name)
+            if (
+                not name.startswith("_")
+                and callable(thing)
+                and not inspect.isclass(thing)
+                and not inspect.ismodule(thing)
+            ):
+                yield f"{room.__name__}.{name}", thing
+
+
+@pytest.mark.parametrize(("name", "thing"), list(callables()), ids=[name for name, _ in callables()])
+def test_every_function_has_a_signature_and_help(name, thing):
+    parameters = inspect.signature(thing).parameters
+    assert "kwargs" not in parameters, parameters
+    assert (thing.__doc__ or "").strip()
+    assert "pybind11" not in thing.__doc__
+
+
+def test_names_are_in_both_rooms_and_public_names_only_are_listed():
+    for name in names.__all__:
+        assert getattr(ops, name) is getattr(names, name)
+    assert set(dir(pf)) == {*pf.__all__, "data", "datasets", "generation", "tokenizers", "training"}
+    for name in dir(pf):
+        getattr(pf, name)
+
+
+def test_import_is_quick_and_loads_no_lazy_room():
+    script = (
+        "import sys, time; import numpy; start = time.perf_counter(); import pyformer as pf; "
+        "print(time.perf_counter() - start); pf.tensor([1.0]).softmax(dim=0); "
+        "late = {'pyformer.training', 'pyformer.tokenizers', 'pyformer.data', 'difflib', 'tqdm'}; "
+        "assert not late & set(sys.modules), late & set(sys.modules)"
+    )
+    times = [
+        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert min(times) < 0.5  # a loaded machine; alone it is under 0.2 s

@@ -1,0 +1,187 @@
+"""Modules, hooks, optimisers and files by the names that torch users know."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import pyformer as pf
+from pyformer import nn, optim
+
+OPTIMISERS = [
+    ("Adam", {"lr": 0.1}),
+    ("Adam", {"lr": 0.1, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
+    ("RMSprop", {"lr": 0.05}),
+    ("RMSprop", {"lr": 0.05, "alpha": 0.5, "weight_decay": 0.3, "eps": 1e-3}),
+]
+START = np.array([[1.0, -2.0], [0.5, 3.0]])
+
+
+def descend(library, optimiser, w, steps=5):
+    target = library.tensor([[1.0, 0.0], [2.0, -1.0]], dtype=w.dtype)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        ((w - target) ** 2).sum().backward()
+        optimiser.step()
+    return w.detach()
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMISERS)
+def test_optimisers_are_torchs(name, options):
+    ours, theirs = pf.tensor(START, requires_grad=True), torch.tensor(START, requires_grad=True)
+    got = descend(pf, getattr(optim, name)([ours], **options), ours)
+    expected = descend(torch, getattr(torch.optim, name)([theirs], **options), theirs)
+    np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_lion_is_its_formula():
+    w = pf.tensor(START, requires_grad=True)
+    optimiser = optim.Lion([w], lr=0.1, betas=(0.6, 0.8), weight_decay=0.5)
+    p, m = START.copy(), np.zeros((2, 2))
+    for _ in range(6):
+        optimiser.zero_grad()
+        w.square().sum().backward()
+        optimiser.step()
+        g = 2 * p
+        p = p - 0.1 * (np.sign(0.6 * m + 0.4 * g) + 0.5 * p)
+        m = 0.8 * m + 0.2 * g
+    np.testing.assert_allclose(w.detach().numpy(), p, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["Adam", "RMSprop", "Lion"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_saved_state_goes_on_the_same(name, dtype, tmp_path):
+    w = pf.tensor(START).to(dtype).detach()
+    w.requires_grad = True
+    optimiser = getattr(optim, name)([w], lr=0.01)
+    descend(pf, optimiser, w)
+    pf.save({"optimiser": optimiser.state_dict(), "w": w.detach()}, tmp_path / "state")
+    expected = descend(pf, optimiser, w).float().tolist()
+    saved = pf.load(tmp_path / "state")
+    again = saved["w"].clone().detach()
+    again.requires_grad = True
+    other = getattr(optim, name)([again], lr=0.01)
+    other.load_state_dict(saved["optimiser"])
+    assert descend(pf, other, again).float().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: optim.RMSprop(p, alpha=1.5), "RMSprop: alpha must be in"),
+        (lambda p: optim.Lion(p, betas=(0.5,)), "Lion: betas must be two numbers"),
+        (lambda p: optim.Adam(p, lr=-1), "Adam: lr must be in"),
+    ],
+)
+def test_options_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make([pf.ones(2, requires_grad=True)])
+
+
+def test_zero_grad_and_repr():
+    w = pf.ones(2, requires_grad=True)
+    optimiser = optim.AdamW([w], lr=0.5)
+    optimiser.zero_grad(set_to_none=False)  # nothing there yet
+    w.sum().backward()
+    optimiser.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0.0, 0.0]
+    optimiser.zero_grad()
+    assert w.grad is None
+    assert repr(optimiser).startswith("AdamW(lr=0.5, betas=(0.9, 0.999)")
+
+
+def test_hooks():
+    layer, seen = nn.Linear(2, 1), []
+    first = layer.register_forward_hook(lambda module, args, result: seen.append((module, args, result)))
+    layer.register_forward_hook(lambda module, args, result: result * 0)
+    x = pf.ones(1, 2)
+    y = layer(x)
+    assert y.tolist() == [[0.0]]
+    assert seen[0][0] is layer
+    assert seen[0][1] == (x,)
+    first.remove()
+    first.remove()
+    layer(x)
+    assert len(seen) == 1
+    with pytest.raises(TypeError, match="register_forward_hook: expected a function"):
+        layer.register_forward_hook(3)
+
+
+def test_apply_requires_grad_and_casts():
+    model, seen = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))), []
+    assert model.apply(seen.append) is model
+    assert [type(m).__name__ for m in seen] == ["Linear", "Linear", "Sequential", "Sequential"]
+    assert not any(p.requires_grad for p in model.requires_grad_(False).parameters())
+    assert len(list(model.requires_grad_().parameters())) == 4
+    assert {p.dtype for p in model.double().parameters()} == {pf.float64}
+    assert {p.dtype for p in model.float().parameters()} == {pf.float32}
+    assert len(model.append(nn.ReLU()).append(nn.Identity())) == 4
+
+
+def test_containers():
+    heads = nn.ModuleDict({"a": nn.Linear(2, 1), "b": nn.Identity()})
+    heads["c"] = nn.Linear(2, 2)
+    assert (list(heads), len(heads), "d" in heads) == (["a", "b", "c"], 3, False)
+    assert list(heads.state_dict()) == ["a.weight", "a.bias", "c.weight", "c.bias"]
+    assert [name for name, _ in heads.items()] == list(heads.keys())
+    for fault, error in ((lambda: heads["d"], KeyError), (lambda: heads.__setitem__("train", nn.ReLU()), ValueError)):
+        with pytest.raises(error, match="ModuleDict"):
+            fault()
+    with pytest.raises(TypeError, match="ModuleDict"):
+        heads["d"] = 3
+    scales = nn.ParameterList([nn.Parameter([1.0])]).append(nn.Parameter([2.0]))
+    assert [p.item() for p in copy.deepcopy(scales)] == [1.0, 2.0]
+    assert list(scales.state_dict()) == ["0", "1"]
+    with pytest.raises(TypeError, match="ParameterList"):
+        scales.append(pf.ones(1))
+    with pytest.raises(IndexError, match="ParameterList"):
+        scales[2]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (nn.MSELoss("sum"), torch.nn.MSELoss(reduction="sum")),
+        (nn.L1Loss(), torch.nn.L1Loss()),
+        (nn.BCEWithLogitsLoss(), torch.nn.BCEWithLogitsLoss()),
+        (nn.Softmax(dim=0), torch.nn.Softmax(dim=0)),
+        (nn.Flatten(0), torch.nn.Flatten(0)),
+        (nn.LeakyReLU(0.2), torch.nn.LeakyReLU(0.2)),
+        (nn.Softplus(), torch.nn.Softplus()),
+        (nn.Identity(), torch.nn.Identity()),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_modules_are_torchs(ours, theirs):
+    x = np.random.default_rng(0).random((3, 4))
+    arguments = (x, x[::-1].copy()) if "Loss" in type(ours).__name__ else (x,)
+    got, expected = ours(*map(pf.tensor, arguments)), theirs(*map(torch.tensor, arguments))
+    np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_cross_entropy_with_class_weights():
+    x, targets, weight = np.random.default_rng(0).random((3, 4)), np.array([0, 3, -100]), np.array([1.0, 2.0, 3.0, 0.5])
+    expected = torch.nn.CrossEntropyLoss(torch.tensor(weight))(torch.tensor(x), torch.tensor(targets))
+    loss = nn.CrossEntropyLoss(pf.tensor(weight))
+    assert loss(pf.tensor(x), targets).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert list(loss.state_dict()) == ["weight"]
+
+
+def test_save_and_load(tmp_path):
+    value = {"a": [pf.ones(2, dtype="bfloat16"), {"b": pf.arange(3)}], "text": "x", "none": None, "number": 0.5}
+    pf.save(value, tmp_path / "f")
+    again = pf.load(tmp_path / "f")
+    assert again["a"][0].dtype == pf.bfloat16
+    assert again["a"][1]["b"].tolist() == [0, 1, 2]
+    assert [again[k] for k in ("text", "none", "number")] == ["x", None, 0.5]
+    with pytest.raises(TypeError, match=r"save: .*state_dict"):
+        pf.save(nn.Linear(2, 2), tmp_path / "g")
+    assert not (tmp_path / "g").exists()
+    data = bytearray((tmp_path / "f").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "f").write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        pf.load(tmp_path / "f")
