@@ -1,28 +1,30 @@
 #include "operands.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 
 namespace pyformer::bindings {
 
-static Tensor scalar(uint64_t bits, const Tensor& like) {
-  const Array array = Array::empty({}, like.dtype(), like.device());
+static Tensor scalar(uint64_t bits, DType dtype, Device device) {
+  const Array array = Array::empty({}, dtype, device);
   fill_(array, bits);
   return Tensor(array);
 }
 
 static Tensor float_scalar(const char* op, double value, const Tensor& like) {
-  if (is_float(like.dtype())) return scalar(bits_of(value, like.dtype()), like);
+  const DType dtype = widened(like.dtype());
+  if (is_float(dtype)) return scalar(bits_of(value, dtype), dtype, like.device());
   throw TypeError(cat(op, ": expected an integer to go with ", name(like.dtype()), ", got the float ", value));
 }
 
 static Tensor integer_scalar(const char* op, py::handle number, const Tensor& like) {
-  const DType dtype = like.dtype();
+  const DType dtype = widened(like.dtype());
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
   if (is_float(dtype)) {
-    if (!overflow) return scalar(bits_of(int64_t(value), dtype), like);
+    if (!overflow) return scalar(bits_of(int64_t(value), dtype), dtype, like.device());
     const double large = PyLong_AsDouble(number.ptr());
     if (large == -1.0 && PyErr_Occurred()) {
       PyErr_Clear();
@@ -34,7 +36,7 @@ static Tensor integer_scalar(const char* op, py::handle number, const Tensor& li
   const auto [least, beyond] = integer_range(dtype);
   const bool fits = !overflow && (dtype == DType::int64 || (double(value) >= least && double(value) < beyond));
   if (!fits) throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
-  return scalar(bits_of(int64_t(value), dtype), like);
+  return scalar(bits_of(int64_t(value), dtype), dtype, like.device());
 }
 
 // ---- dtypes that meet -----------------------------------------------------------------------------------------------
@@ -93,7 +95,8 @@ static Tensor numpy_scalar(const char* op, py::handle scalar, const Tensor& like
 std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like) {
   if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
   if (PyFloat_Check(other.ptr())) return float_scalar(op, PyFloat_AS_DOUBLE(other.ptr()), like);
-  if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean) return scalar(other.ptr() == Py_True, like);
+  if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean)
+    return scalar(other.ptr() == Py_True, like.dtype(), like.device());
   if (PyLong_Check(other.ptr())) return integer_scalar(op, other, like);
   if (py::isinstance<py::array>(other)) return tensor_sharing(py::reinterpret_borrow<py::object>(other));
   if (is_numpy_scalar(other)) return numpy_scalar(op, other, like);

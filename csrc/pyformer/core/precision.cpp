@@ -37,6 +37,8 @@ bool has_narrow(const std::vector<Tensor>& inputs) {
   return false;
 }
 
+DType widened(DType dtype) { return mode && is_half(dtype) ? DType::float32 : dtype; }
+
 Array widened(const Array& x) { return is_narrow(x) ? cast(x, DType::float32) : x; }
 
 Tensor widened(const Tensor& x) {

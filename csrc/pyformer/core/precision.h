@@ -39,5 +39,6 @@ bool has_narrow(const std::vector<Tensor>& inputs);
 // x in float32 if it is one of those, recorded; a leaf gets the float32 gradient as it comes.
 Tensor widened(const Tensor& x);
 Array widened(const Array& x);
+DType widened(DType dtype);
 
 }  // namespace pyformer
