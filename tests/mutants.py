@@ -533,6 +533,24 @@ CPP = [
         "_mm_setcsr(saved_)",
         f"{BFLOAT16}[avx2]",
     ),
+    mutant(
+        "bfloat16 attention: values that a row does not attend to take part",
+        "if (!(bad & ~allow[i])) continue;",
+        "if (true) continue;",
+        "test_attention_bfloat16.py::test_what_is_not_attended_takes_no_part[avx512]",
+    ),
+    mutant(
+        "bfloat16 attention: keys that a row does not attend to take part",
+        "if (!(task.k_bad & ~pair.allow[j])) continue;",
+        "if (true) continue;",
+        "test_attention_bfloat16.py::test_what_is_not_attended_takes_no_part[avx512]",
+    ),
+    mutant(
+        "bfloat16 attention: queries that a row does not attend to take part",
+        "if (!(bad & ~attending[j])) continue;",
+        "if (true) continue;",
+        "test_attention_bfloat16.py::test_what_is_not_attended_takes_no_part[avx512]",
+    ),
 ]
 
 

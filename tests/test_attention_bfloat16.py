@@ -3,6 +3,8 @@ neighbours, threads and caches. test_bfloat16_product.py runs the case table on 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from test_bfloat16_product import ISAS, REGIMES, assert_all_equal, bfloat16, documented, in_sets, with_infinities
@@ -62,18 +64,26 @@ def lanes_total(p: np.ndarray) -> np.float32:
     return lanes[0]
 
 
+@cache
+def block_of_keys(keys: int, d: int):
+    """q, k, v and what attention of one block of keys is, in plain steps; the library's exp."""
+    rng = np.random.default_rng(keys)
+    q, k, v, _ = (rounded(x) for x in operands(rng, b=1, tq=8, tk=keys, h=1, hkv=1, d=d, dv=20))
+    out = []
+    for i in range(8):
+        s = np.array([documented(q[0, i, 0], k[0, j, 0]) for j in range(keys)], np.float32) * np.float32(0.3)
+        p = rounded(ops.exp(pf.tensor(s - s.max())).numpy())
+        sums = np.array([documented(p, v[0, :, 0, c]) for c in range(20)], np.float32)
+        out.append(rounded(sums / lanes_total(p)))
+    return [bfloat16(x) for x in (q, k, v)], np.array(out)
+
+
 @pytest.mark.parametrize("isa", ["ref", *ISAS])
 @pytest.mark.parametrize(("keys", "d"), [(1, 8), (33, 40), (64, 70)])
 def test_a_block_of_keys_is_the_documented_sum(keys, d, isa):
     _core.set_isa(isa)
-    rng = np.random.default_rng(keys)
-    q, k, v, _ = (rounded(x) for x in operands(rng, b=1, tq=3, tk=keys, h=1, hkv=1, d=d, dv=5))
-    got = wide(ops.attention(*(bfloat16(x) for x in (q, k, v)), scale=0.3))[0, :, 0]
-    for i in range(3):
-        s = np.array([documented(q[0, i, 0], k[0, j, 0]) for j in range(keys)], np.float32) * np.float32(0.3)
-        p = rounded(ops.exp(pf.tensor(s - s.max())).numpy())
-        sums = np.array([documented(p, v[0, :, 0, c]) for c in range(5)], np.float32)
-        assert np.array_equal(got[i], rounded(sums / lanes_total(p)))
+    tensors, expected = block_of_keys(keys, d)
+    assert np.array_equal(wide(ops.attention(*tensors, scale=0.3))[0, :, 0], expected)
 
 
 # ---- the same bits ------------------------------------------------------------------------------------------------
@@ -92,6 +102,56 @@ def test_infinities_and_nan(options, which):
     values = operands(rng, tq=100, tk=100)
     values[which][:, ::7] = with_infinities(rng, values[which][:, ::7].shape)
     assert_all_equal(in_sets(lambda: results(*values, **options)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_added_mask_may_be_float32(dtype):
+    rng = np.random.default_rng(8)
+    values = operands(rng)
+    mask = rng.standard_normal((4, 70, 70)).astype(np.float32) * 3
+    mask[rng.random(mask.shape) < 0.1] = -np.inf
+    mask.view(np.uint32)[0, 5, 6] = 0x7FFFFFFF  # a NaN that rounding would carry to -0
+    found = in_sets(lambda: results(*values, mask=pf.tensor(mask).to(dtype)))
+    assert_all_equal(found)
+    assert np.isnan(found["ref"][0][:, 5, 0]).all()
+
+
+def test_a_float32_mask_is_not_rounded():
+    rng = np.random.default_rng(9)
+    q, k, v, _ = (bfloat16(x) for x in operands(rng))
+    mask = pf.tensor((300 + rng.random((70, 70))).astype(np.float32))  # bfloat16 has steps of 2 there
+    exact, once = (wide(ops.attention(q, k, v, mask=m)) for m in (mask, mask.to("bfloat16")))
+    assert not same_bits(exact, once)
+
+
+def autocast_results(q, k, v, dout, **options) -> list[np.ndarray]:
+    """out, dq, dk, dv of float32 operands."""
+    tensors = [pf.tensor(x, requires_grad=True) for x in (q, k, v)]
+    with pf.autocast("bfloat16"):
+        out = ops.attention(*tensors, **options)
+    out.backward(pf.tensor(dout))
+    values = [out.detach(), *(tensor.grad for tensor in tensors)]
+    assert {value.dtype for value in values} == {pf.float32}
+    return [value.numpy() for value in values]
+
+
+@pytest.mark.parametrize("tq", [70, 2100])
+def test_autocast_stores_the_same_sums_in_float32(tq):
+    """Also the partial sums of heads that share a key head, and of chunks of queries."""
+    values = operands(np.random.default_rng(10), tq=tq, b=1)
+    mask = pf.tensor(np.random.default_rng(0).standard_normal((tq, 70)).astype(np.float32))
+    found = in_sets(lambda: autocast_results(*values, mask=mask))
+    assert_all_equal(found)
+    out, dq, _, dv = found["ref"]
+    narrow = results(*values, mask=mask)
+    for value, once in ((out, narrow[0]), (dv, narrow[3])):  # the others depend on the output's rounding
+        assert same_bits(rounded(value), rounded(once))
+    assert not same_bits(rounded(out), out)
+    assert not same_bits(rounded(dq), dq)
+    packed = pf.tensor(np.stack([values[0]] * 3, 2), requires_grad=True)
+    with pf.autocast("bfloat16"):
+        both = [ops.attention_packed(packed), ops.attention(packed[:, :, 0], packed[:, :, 1], packed[:, :, 2])]
+    assert same_bits(*(out.numpy() for out in both))
 
 
 @pytest.mark.parametrize("isa", ["ref", *ISAS])

@@ -87,7 +87,8 @@ static void check_row_numbers(const Operands& o, const char* which, const Array&
 }
 
 static void check_mask(const Operands& o, const Array& mask) {
-  if (mask.dtype() != DType::boolean && mask.dtype() != o.like.dtype())
+  const DType dtype = o.like.dtype();  // the accumulator's is taken too: what is added is not a product's operand
+  if (mask.dtype() != DType::boolean && mask.dtype() != dtype && mask.dtype() != accumulator(dtype))
     throw TypeError(
         cat("attention: mask must be bool, or ", name(o.like.dtype()), " as q is, got ", name(mask.dtype())));
   check_device("attention", "mask", mask, "q", o.like);
@@ -142,7 +143,7 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
     if (mask.dtype() == DType::boolean)
       in.mask_allowed = static_cast<const bool*>(mask.raw());
     else
-      in.mask_added = mask.raw();
+      in.mask_added = mask.raw(), in.mask_wide = mask.dtype() != o.like.dtype();
     int64_t* strides[4] = {&in.mask_batch, &in.mask_head, &in.mask_query, &in.mask_key};
     int64_t stride = 1;
     for (int axis = mask.ndim() - 1; axis >= 0; --axis) {
@@ -224,18 +225,18 @@ struct Recorded {
 static void take_mask(const char* op, const Tensor& mask, AttentionOptions& options) {
   if (!mask.defined()) return;
   if (mask.requires_grad()) throw ValueError(cat(op, ": mask has no gradient, got one that requires it"));
-  options.mask = mask.array();
+  options.mask = widened(mask.array());
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
-  if (has_narrow({q, k, v, mask}))
-    return attention(widened(q), widened(k), widened(v), widened(mask), std::move(options));
   take_mask("attention", mask, options);
-  const Operands o = check_separate(q.array(), k.array(), v.array());
+  const Array x = product_operand(q), y = product_operand(k), z = product_operand(v);
+  options.wide = product_result(x) != x.dtype();
+  const Operands o = check_separate(x, y, z);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention", {q, k, v}, r.out,
-                [q = save(q), k = save(k), v = save(v), kept = Recorded(options, r)](const Array& dout,
+                [q = save(x), k = save(y), v = save(z), kept = Recorded(options, r)](const Array& dout,
                                                                                      const Needs& need) -> Gradients {
                   AttentionGradient g =
                       attention_backward(dout, q(), k(), v(), kept.result(), kept.options, need[0], need[1] || need[2]);
@@ -244,13 +245,14 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 }
 
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
-  if (has_narrow({qkv, mask})) return attention_packed(widened(qkv), widened(mask), std::move(options));
   take_mask("attention_packed", mask, options);
-  const Operands o = check_packed(qkv.array());
+  const Array x = product_operand(qkv);
+  options.wide = product_result(x) != x.dtype();
+  const Operands o = check_packed(x);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention_packed", {qkv}, r.out,
-                [qkv = save(qkv), kept = Recorded(options, r)](const Array& dout, const Needs&) -> Gradients {
+                [qkv = save(x), kept = Recorded(options, r)](const Array& dout, const Needs&) -> Gradients {
                   return {attention_packed_backward(dout, qkv(), kept.result(), kept.options)};
                 });
 }

@@ -39,7 +39,8 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options);
 
-// The mask is given apart from the options, and must not want a gradient (ValueError).
+// The mask is given apart from the options, and must not want a gradient (ValueError). q, k and v are product operands
+// (core/precision.h), which decides `wide`.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options);
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options);
 

@@ -79,14 +79,14 @@ static uint64_t not_finite(const BFloat16* x, int64_t stride, int64_t n, int64_t
 
 static PF_INLINE uint64_t first_keys(int64_t n) { return ~uint64_t(0) >> (kBlock - n); }
 
-// Thirty-two numbers stored as to_bfloat16 rounds them; x becomes what they were rounded to. A NaN stays one because
-// its lower half is zero: all there are come from bfloat16 or are the CPU's own.
+// Thirty-two numbers stored as to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
 static PF_INLINE void store_rounded(Lanes<float> (&x)[2], BFloat16* p) {
 #if defined(__AVX512F__)
   const auto up = [](Vec<float> v) {
     const __m512i bits = _mm512_castps_si512(v.r);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    return _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v.r, v.r, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
   };
   const auto wide = [](__m512i v) {
     return Vec<float>{_mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(int(0xffff0000))))};
@@ -241,7 +241,14 @@ static void forward_strip(const BFloat16ForwardTask& task, int64_t h, int64_t r,
 static void forward_block(const BFloat16ForwardTask& task, int64_t block) {
   const AttentionInput& in = task.in;
   const int64_t key = block * kBlock, n = least(kBlock, task.keys.end - key);
-  const int64_t next = least(kBlock, task.keys.end - key - n);
+  const int64_t next = task.heads > 1 ? 0 : least(kBlock, task.keys.end - key - n);
+  if (task.heads > 1) {
+    const auto touch = [&](const void* data, AttentionStrides strides, int64_t width) {
+      touch_rows(at<BFloat16>(data, strides, task.b, key, task.first_head), strides.token, n, task.heads * width);
+    };
+    touch(in.k, in.k_strides, in.head_dim);
+    touch(in.v, in.v_strides, in.value_dim);
+  }
   for (int64_t h = 0; h < task.heads; ++h) {
     const BFloat16* k = at<BFloat16>(in.k, in.k_strides, task.b, key, task.first_head + h);
     const BFloat16* v = at<BFloat16>(in.v, in.v_strides, task.b, key, task.first_head + h);

@@ -34,6 +34,7 @@ struct AttentionInput {
   AttentionStrides q_strides, k_strides, v_strides;
   const bool* mask_allowed;  // broadcast to (B, H, Tq, Tk) by the strides below, or null
   const void* mask_added;    // likewise; -inf forbids
+  bool mask_wide;            // mask_added is in the accumulator's dtype, not in that of q
   int64_t mask_batch, mask_head, mask_query, mask_key;
 };
 

@@ -117,7 +117,7 @@ static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int
     if (!bit(bits, j)) continue;
     const T* k = at<T>(in.k, in.k_strides, b, block * kAttentionBlock + j, head / (in.heads / in.key_heads));
     s[j] = chain_dot(q, A(in.scale), k, in.head_dim);
-    if (in.mask_added) s[j] = s[j] + widened(static_cast<const T*>(in.mask_added)[start + j * in.mask_key]);
+    if (in.mask_added) s[j] = s[j] + added_mask<T>(in, start + j * in.mask_key);
   }
   return bits;
 }
