@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -49,15 +50,15 @@ def mutant(name: str, old: str, new: str, *tests: str) -> Mutant:
     return Mutant(name, old, new, tests)
 
 
-def plain(variable: str) -> str:
-    """A capture that keeps an array with nothing to guard it."""
-    return f"{variable} = [kept = Array({variable}.array())]() -> const Array& {{ return kept; }}"
-
-
 def unsaved(op: str, captured: str, variable: str, case: str) -> Mutant:
-    """An op whose backward would not notice that what it keeps was written to."""
-    new = captured.replace(f"{variable} = save({variable})", plain(variable))
-    return mutant(f"{op}: {variable} not guarded", captured, new, f"{SAVED}[{op}-{case}]")
+    """An op whose backward would not notice that what it keeps was written to: the tensor of that name, or an array."""
+    saved = re.search(rf"\b{variable} = save\((\w+)\)", captured)
+    assert saved, captured
+    array = f"{variable}.array()" if saved[1] == variable else saved[1]
+    unguarded = f"{variable} = [kept = Array({array})]() -> const Array& {{ return kept; }}"
+    return mutant(
+        f"{op}: {variable} not guarded", captured, captured.replace(saved[0], unguarded), f"{SAVED}[{op}-{case}]"
+    )
 
 
 SAVED = "test_saved_inputs.py::test_a_write_after_forward_is_noticed_or_changes_nothing"
@@ -380,13 +381,13 @@ CPP = [
     ),
     unsaved(
         "linear",
-        "[x = save(x), weight = save(weight), preactivation = r.preactivation",
+        "[x = save(a), weight = save(b), preactivation = r.preactivation",
         "weight",
         "9x20x16-gelu-no-bias",
     ),
-    unsaved("matmul", "[a = save(a), b = save(b), transpose_a, transpose_b]", "b", "2x33@33x15-nn"),
+    unsaved("matmul", "[a = save(x), b = save(y), transpose_a, transpose_b]", "b", "2x33@33x15-nn"),
     unsaved("bspline", "[x = save(x), grid]", "x", "order-2"),
-    unsaved("attention", "[q = save(q), k = save(k), v = save(v), kept", "k", "cross"),
+    unsaved("attention", "[q = save(x), k = save(y), v = save(z), kept", "k", "cross"),
     mutant(
         "softmax: its output not guarded",
         'record("softmax", {x}, out,\n                [saved = save(kept(x.array(), out)), axis]',
