@@ -192,7 +192,7 @@ half, float, double, int, long = float16, float32, float64, int32, int64
 
 # These use the names above.
 from pyformer import autograd, models, nn, optim, pickling
-from pyformer.autograd import checkpoint, enable_grad, no_grad
+from pyformer.autograd import autocast, checkpoint, enable_grad, no_grad
 from pyformer.models import from_pretrained
 from pyformer.saving import load, save
 
@@ -215,6 +215,7 @@ __all__ = [
     "array",
     "as_tensor",
     "asarray",
+    "autocast",
     "autograd",
     "bernoulli",
     "bfloat16",

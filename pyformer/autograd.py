@@ -1,4 +1,4 @@
-"""Gradient mode, recomputation, and gradients of one's own."""
+"""Gradient mode, mixed precision, recomputation, and gradients of one's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyformer import _core
-from pyformer._core import Tensor
+from pyformer._core import DType, Tensor
 from pyformer.effects import note_owner, noted
 
 
@@ -65,6 +65,69 @@ class enable_grad(_GradMode):
     enabled = True
 
 
+class _Precision:
+    """Within it, this thread's autocast is `mode`; None is none."""
+
+    def __init__(self, mode: DType | None) -> None:
+        self._mode = mode
+
+    def __enter__(self) -> None:
+        self._previous = _core.set_precision(self._mode)
+
+    def __exit__(self, *exc: object) -> None:
+        _core.set_precision(self._previous)
+
+
+class autocast(threading.local):
+    """Mixed precision: within it, products on this thread round their operands to bfloat16 and give float32.
+
+    Products are `linear`, `matmul` and what is made of them; the page on mixed precision lists them. All else
+    (residuals, norms, softmax, losses, parameters, their gradients, optimisers) is float32: 16-bit operands are widened
+    first. float64 stays as it is. A backward pass computes as its forward did, wherever it runs, and so does what
+    `checkpoint` runs again. A model whose weights are bfloat16 computes so by itself.
+
+    A context manager, or a decorator as `@pf.autocast("bfloat16")`. It nests, and `pf.autocast("float32")` within it
+    makes products float32 again.
+
+    Args:
+        dtype: "bfloat16" or "float32", or the dtype.
+
+    Raises:
+        ValueError: another dtype.
+        TypeError: no dtype.
+
+    Example:
+        >>> x = pf.tensor([1.001])
+        >>> with pf.autocast("bfloat16"):
+        ...     y = pf.ops.matmul(x, x)
+        >>> y, pf.ops.matmul(x, x)
+        (tensor(1., dtype=float32), tensor(1.002001, dtype=float32))
+    """
+
+    def __init__(self, dtype: str | DType = "bfloat16") -> None:
+        mode = DType.__members__.get(dtype) if isinstance(dtype, str) else dtype
+        if not isinstance(dtype, (str, DType)):
+            raise TypeError(f"autocast: expected bfloat16 or float32, got {type(dtype).__name__}")
+        if mode not in (DType.bfloat16, DType.float32):
+            raise ValueError(f"autocast: expected bfloat16 or float32, got {getattr(dtype, 'name', dtype)}")
+        self._mode = mode
+        self._previous: list[DType | None] = []  # one for each time this thread is within it
+
+    def __enter__(self) -> None:
+        self._previous.append(_core.set_precision(self._mode))
+
+    def __exit__(self, *exc: object) -> None:
+        _core.set_precision(self._previous.pop())
+
+    def __call__(self, fn: Callable) -> Callable:
+        @functools.wraps(fn)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return fn(*args, **kwargs)
+
+        return wrapped
+
+
 class Context:
     """What a Function's forward hands to its backward: `save_for_backward`, and attributes of one's own.
 
@@ -110,7 +173,7 @@ class Function:
 
     Subclass it with two static methods, forward and backward, and call `apply`. backward gets one gradient an output
     and returns one an argument of forward: a tensor of that argument's shape and dtype, or None (zeros; also for
-    arguments that are no tensors). Both run without recording.
+    arguments that are no tensors). Both run without recording, in the `autocast` in which `apply` was called.
 
     Raises:
         TypeError: forward or backward is not defined, or forward returns something else than Tensors.
@@ -146,7 +209,7 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """forward(ctx, *args), recorded so that a backward pass calls `backward`."""
-        ctx = Context()
+        ctx, mode = Context(), _core.precision()
         positions = [i for i, arg in enumerate(args) if isinstance(arg, Tensor)]
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         with no_grad():
@@ -156,7 +219,7 @@ class Function:
             raise TypeError(f"{cls.__name__}: forward must return a Tensor or a tuple of Tensors")
 
         def backward(douts: list[Tensor], needs: list[bool]) -> list[Tensor | None]:
-            with no_grad():
+            with no_grad(), _Precision(mode):
                 grads = cls.backward(ctx, *douts)
             grads = grads if isinstance(grads, (tuple, list)) else (grads,)
             if len(grads) != len(args):

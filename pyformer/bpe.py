@@ -17,6 +17,7 @@ import numpy as np
 from pyformer import formats
 from pyformer.terminal import heard, text_bar, ticking
 from pyformer.token_checks import checked_ids, encode_text
+from pyformer.tokenizer_settings import not_done
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,12 @@ class BPETokenizer:
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`; `train` and `from_json` make one. It is copied, without its truncation and
-            padding: `encode` gives all of a text and nothing else. A warning names them, and `save` keeps them.
+            padding: `encode` gives all of a text and nothing else, and without the dropout of its merges, so that it
+            gives the same each time. A warning names them, and `save` keeps them.
         settings: the content of the `tokenizer_config.json` beside it, which `save` keeps. Where it says
             `add_bos_token` and the file's own template does otherwise, a warning names it and the template is followed,
-            as in `transformers`.
+            as in `transformers`. Whatever else it says that would change tokens or text and that the file does not do,
+            such as `add_prefix_space` or special tokens of its own, a warning names, too, as it does keys not known.
 
     Attributes:
         special_ids: the ids of tokens that are no text, such as that of a start.
@@ -79,8 +82,12 @@ class BPETokenizer:
         self._tokenizer = type(tokenizer).from_str(self._json)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        dropout = (content.get("model") or {}).pop("dropout", None)
+        if dropout:
+            log.warning("%s: encode() gives the same tokens each time, without its dropout %s", FILE_NAME, dropout)
+            self._tokenizer.model.dropout = None
         self._start, self._end = self._template()
-        self._warn_of_settings()
+        self._warn_of_settings(content)
         self._tokenizer.post_processor = None  # it may make offsets leave out spaces
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self._vocab_size = max(vocabulary.values(), default=-1) + 1
@@ -100,8 +107,11 @@ class BPETokenizer:
         start = next((i for i, special in enumerate(encoded.special_tokens_mask) if not special), len(encoded.ids))
         return encoded.ids[:start], encoded.ids[start + len(text) :]
 
-    def _warn_of_settings(self) -> None:
+    def _warn_of_settings(self, content: dict[str, Any]) -> None:
         """Names what `tokenizer_config.json` says otherwise: its own library follows the template, and so does this."""
+        others = not_done(self._settings or {}, content)
+        if others:
+            log.warning("%s: %s: not followed, as %s does otherwise", SETTINGS_NAME, ", ".join(others), FILE_NAME)
         for name, ids in (("add_bos_token", self._start), ("add_eos_token", self._end)):
             wanted = (self._settings or {}).get(name)
             if wanted is not None and bool(wanted) != bool(ids):

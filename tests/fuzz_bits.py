@@ -112,7 +112,8 @@ def as_array(tensor: pf.Tensor) -> np.ndarray:
     return (tensor.to("float32") if "16" in tensor.dtype.name else tensor).numpy().copy()
 
 
-compiled = lru_cache(lambda expression: compile(expression, "call", "eval"))  # not in a float mode: it reads numbers
+# Not in a float mode: it reads numbers.
+compiled = lru_cache(lambda text, kind="eval": compile(text, "call", kind))
 
 
 @dataclass
@@ -137,8 +138,9 @@ class Run:
         for name in call.grads:
             tensors[name].requires_grad = True
         scope = {**SCOPE, **tensors}
-        exec(call.setup, scope)
-        with applied(self.settings):
+        setup = compiled(call.setup, "exec")
+        with applied(self.settings), np.errstate(all="ignore"):
+            exec(setup, scope)
             outputs = {f"out{i}": out for i, out in enumerate(as_tuple(eval(code, scope)))}
         with applied(replace(self.settings, mode="")):
             wanted = [name for name, out in outputs.items() if out.requires_grad]
@@ -185,7 +187,7 @@ class Pair:
 
 def pairs(call: Call, draw: Draw) -> Iterator[Pair]:
     """All that the call is expected to hold to."""
-    isas, modes = _core.supported_isas(), list(MODES)[1:] if call.float_modes else [""]
+    isas, modes = _core.supported_isas(), list(MODES)[1:]
     base = Run(call, draw_settings(draw, "base", isas, modes))
     other = draw_settings(draw, "other", isas, modes)
     for isa in isas:

@@ -44,7 +44,7 @@ class Call:
 
     setup: statements before it. grads: the arrays that get a gradient. same: other expressions that must give the same
     bits, each with the results that are compared (none: all). unseen: elements of arrays that must not matter.
-    dout_kind: of gradients of outputs, a kind of fuzz_draw.KINDS. float_modes: whether the host's may differ.
+    dout_kind: of gradients of outputs, a kind of fuzz_draw.KINDS.
     """
 
     expression: str
@@ -57,7 +57,6 @@ class Call:
     same: tuple[tuple[str, tuple[str, ...]], ...] = ()
     unseen: dict[str, np.ndarray] | None = None
     dout_kind: str = "plain"
-    float_modes: bool = True
 
 
 def _call(draw: Draw, function: str, given: dict, options: str = "", **rest) -> Call:
@@ -580,9 +579,53 @@ def stepped(w, g, kind, steps: int, clip: float = 0.0, **options):
     return (w.detach(), w.grad, *norms)
 
 
+MADE = (  # of numbers of the host
+    *("pf.tensor(x.numpy(), dtype=dtype)", "pf.tensor(x.tolist(), dtype=dtype)", "written(x.tolist(), dtype)"),
+    *("pf.asarray(x.tolist())", "pf.nn.Parameter(x.tolist()).detach()", "pf.full((2,), x.tolist()[0], dtype=dtype)"),
+    *("pf.tensor([2**24 + 1, 2**53 + 1, -(2**62) - 1], dtype=dtype)", "pf.ops.where(x > 0.0, x.tolist()[0], x)"),
+    *("pf.tensor(pf.nn.sinusoids(np.arange(x.size), 6))", "pf.tensor(pf.nn.alibi_slopes(x.size))"),
+    *("pf.tensor(pf.nn.MultiScaleRetention(8, 2).decay)", "initialised(x.size)", "scheduled(x.size)"),
+)
+
+
+def made(draw: Draw) -> Call:
+    expression = draw.choice("expression", MADE)
+    x = draw.array("x", draw.shape("x", 1, 65, 500), "float64")
+    return Call(expression, {"x": x}, "float64", setup=f"dtype = {draw.dtype()!r}")
+
+
+def written(values: list[float], dtype: str):
+    out = pf.zeros(len(values), dtype=dtype)
+    with np.errstate(over="ignore"):
+        out[...] = values
+        out[0] = values[0]
+    return out
+
+
+def initialised(width: int):
+    pf.manual_seed(1)
+    init, zeros = pf.nn.init, pf.zeros(3, width)
+    drawn = [init.xavier_uniform_, init.xavier_normal_, init.kaiming_uniform_, init.kaiming_normal_]
+    made = [f(pf.tensor(zeros)) for f in (*drawn, init.trunc_normal_)]
+    return (*made, pf.nn.Linear(width, 3).weight.detach(), pf.nn.LSTM(width, 3).weight_ih_l0.detach())
+
+
+def scheduled(steps: int):
+    """Learning rates after a warm-up, and weights that took them."""
+    weight, rates = pf.ones(3, requires_grad=True), []
+    optimizer = pf.optim.AdamW([weight], lr=0.0123)
+    for schedule in (pf.optim.LinearSchedule(steps, 3, 0.7), pf.optim.CosineSchedule(steps, 7)):
+        for step in range(steps):
+            optimizer.scale_lr(schedule(step))
+            rates.append(optimizer.param_groups[0]["lr"])
+    weight.grad = pf.ones(3)
+    optimizer.step()
+    return pf.tensor(rates, dtype="float64"), weight.detach()
+
+
 OPS = (
     *(case_of_the_table, unary, binary, compare, where, reduction, along_axis, which, topk, row_norm, group_norm),
     *(batch_norm, matmul, linear, norm_linear, mlp, attention, attention_packed, rope, retention, recurrent),
     *(convolution, pool, bspline, cross_entropy, linear_cross_entropy, loss, embedding, gather, move, dropout),
-    optimizer,
+    *(optimizer, made),
 )

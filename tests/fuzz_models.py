@@ -11,8 +11,6 @@ from fuzz_draw import Draw
 import pyformer as pf
 
 VOCAB = 19
-# Python's own arithmetic, such as math.sqrt(width), follows the host's float mode.
-MODEL = {"float_modes": False}
 
 
 def build(name: str, dtype: str, *sizes, **options):
@@ -23,7 +21,7 @@ def build(name: str, dtype: str, *sizes, **options):
     rng = np.random.default_rng(2)
     with pf.no_grad():
         for parameter in model.parameters():
-            parameter[...] = parameter.numpy() + 0.2 * rng.standard_normal(parameter.shape).astype("float32")
+            parameter[...] = parameter + pf.tensor(rng.standard_normal(parameter.shape), dtype="float32") * 0.2
     return model.to(dtype)
 
 
@@ -97,7 +95,6 @@ def language_model(draw: Draw) -> Call:
         apart=(Apart({"ids": 0}, {"out0": 1, "out1": 0}),),
         in_order=InOrder({"ids": 1}, {"out1": 1}),
         same=() if rounded else ((f"read_in_pieces(model, ids, {piece})", ("out0",)),),
-        **MODEL,
     )
 
 
@@ -123,14 +120,14 @@ def padded_language_model(draw: Draw) -> Call:
     rows, tokens = draw.size("rows", 5), draw.size("tokens", 33, 150)
     arrays = {"ids": draw.ids("ids", (rows, tokens), VOCAB), "lengths": draw.ids("lengths", (rows,), tokens) + 1}
     same = (("read_rows_alone(model, ids, lengths)", ()),)
-    return Call("read_padded(model, ids, lengths)", arrays, dtype, setup=setup, same=same, **MODEL)
+    return Call("read_padded(model, ids, lengths)", arrays, dtype, setup=setup, same=same)
 
 
 def generation(draw: Draw) -> Call:
     setup, dtype = _language(draw)
     ids = draw.ids("ids", (draw.size("rows", 5), draw.size("tokens", 9)), VOCAB)
     expression = f"model.generate(ids, {draw.number('new tokens', 1, 20)}, temperature=0.0)"
-    return Call(expression, {"ids": ids}, dtype, setup=setup, apart=(Apart({"ids": 0}, {"out0": 0}),), **MODEL)
+    return Call(expression, {"ids": ids}, dtype, setup=setup, apart=(Apart({"ids": 0}, {"out0": 0}),))
 
 
 def trained(model, steps: int, optimizer, *arguments):
@@ -148,7 +145,7 @@ def trained(model, steps: int, optimizer, *arguments):
 def _training(draw: Draw, setup: str, dtype: str, arrays: dict, names: str) -> Call:
     kind = draw.choice("optimizer", ("SGD", "AdamW"))
     expression = f"trained(model, {draw.number('steps', 1, 3)}, pf.optim.{kind}, {names})"
-    return Call(expression, arrays, dtype, setup=f"{setup}; pf.manual_seed(3)", **MODEL)
+    return Call(expression, arrays, dtype, setup=f"{setup}; pf.manual_seed(3)")
 
 
 def language_training(draw: Draw) -> Call:
@@ -243,7 +240,7 @@ def model(draw: Draw) -> Call:
     setup, dtype, arrays, forward, _ = _other(draw)
     used = {name: arrays[name] for name in forward.split(", ") if name != "None"}
     apart = (Apart(dict.fromkeys(used, 0), {"out0": 0}),)
-    return Call(f"model({forward}).detach()", used, dtype, setup=f"{setup}.eval()", apart=apart, **MODEL)
+    return Call(f"model({forward}).detach()", used, dtype, setup=f"{setup}.eval()", apart=apart)
 
 
 def rows_alone(model, lengths, padded, *others):
@@ -269,7 +266,7 @@ def padded_model(draw: Draw) -> Call:
     text, arrays, _, _ = kind(draw, draw.size("rows", 5), dtype)
     setup = f"{_built(text, dtype)}.eval()"
     used = {name: array for name, array in arrays.items() if name in together}
-    return Call(together, used, dtype, setup=setup, same=((alone, ()),), **MODEL)
+    return Call(together, used, dtype, setup=setup, same=((alone, ()),))
 
 
 def model_training(draw: Draw) -> Call:

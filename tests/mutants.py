@@ -63,6 +63,7 @@ def unsaved(op: str, captured: str, variable: str, case: str) -> Mutant:
 SAVED = "test_saved_inputs.py::test_a_write_after_forward_is_noticed_or_changes_nothing"
 ORACLE = "test_oracle.py::test_against_torch"
 BFLOAT16 = "test_bfloat16_product.py::test_each_set_uses_its_own_kernels"
+EVERY_ROW = "test_kernel_tables.py::test_every_set_has_every_row"
 STEP = "test_one_step.py::"
 PLACES = "test_dropout_places.py::test_places"
 GRADIENTS = "test_model_gradients.py::"
@@ -348,13 +349,13 @@ CPP = [
     mutant(
         "a closed ReLU multiplies",
         "return select(mask_or(gradient == zero, slope == zero), zero, gradient * slope);",
-        "return gradient * slope;",
+        "(void)zero; return gradient * slope;",
         "test_activations.py::test_a_closed_relu_keeps_back_what_is_not_finite",
     ),
     mutant(
         "a gradient of 0 is multiplied",
         "return select(d == splat<V>(0), splat<V>(0), gradient);",
-        "return gradient;",
+        "(void)d; return gradient;",
         "test_elementwise.py::test_a_branch_that_where_leaves_out_contributes_nothing",
     ),
     mutant(
@@ -435,7 +436,7 @@ CPP = [
     mutant(
         "avg_pool2d: mean over one too many",
         "out[j] = out[j] / count",
-        "out[j] = out[j] / (count + T(1))",
+        "out[j] = out[j] / (count + A(1))",
         f"{ORACLE}[avg_pool2d-2x3x8x8-kernel2-strideNone-padding0]",
     ),
     mutant(
@@ -482,6 +483,45 @@ CPP = [
         f"{ORACLE}[cross_entropy-some-ignored]",
     ),
     mutant(
+        "elementwise: an operand stays where its row begins",
+        "if constexpr (steps) return load_vec(p + i, n);",
+        "if constexpr (steps) return load_vec(p + 0 * i, n);",
+        f"{ORACLE}[multiply-5x33-with-33]",
+    ),
+    mutant(
+        "divide: the divisor's gradient lacks a division",
+        "return -(d * (a / b) / b);",
+        "return -(d * (a / b));",
+        f"{ORACLE}[divide-3x17-with-3x17]",
+    ),
+    mutant(
+        "every set lacks a row of a kernel table",
+        "static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},\n"
+        "                                         {{PF_ISA::backward<float>, PF_ISA::backward<double>}}};",
+        "static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},\n"
+        "                                         {{PF_ISA::backward<float>}}};",
+        f"{EVERY_ROW}[rms_norm]",
+    ),
+    mutant(
+        "one set lacks a row of a kernel table",
+        "static constexpr LayerNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},",
+        "static constexpr LayerNormTable table = {{{PF_ISA::kIsa == Isa::avx2 ? nullptr : PF_ISA::forward<float>, "
+        "PF_ISA::forward<double>}},",
+        f"{EVERY_ROW}[layer_norm]",
+    ),
+    mutant(
+        "float64 becomes 16 bits by way of float32",
+        "return is_exact || is_odd ? nearest",
+        "return is_exact || is_odd || true ? nearest",
+        "test_one_rounding.py::test_float64_is_rounded_once[to-bfloat16]",
+    ),
+    mutant(
+        "int64 becomes 16 bits by way of float64",
+        "double(x > -kExact && x < kExact ? x : x - low + (low ? 0x400 : 0))",
+        "double(x > -kExact && x < kExact ? x : x - low + low)",
+        "test_one_rounding.py::test_integers_are_rounded_once[to-bfloat16-8]",
+    ),
+    mutant(
         "bfloat16 by FMA: one chain for even and odd k",
         "sum[parity][i][v] = fma(av, bv[v], sum[parity][i][v]);",
         "sum[0][i][v] = fma(av, bv[v], sum[0][i][v]);",
@@ -492,6 +532,24 @@ CPP = [
         "_mm_setcsr(saved_ | 0x8040)",
         "_mm_setcsr(saved_)",
         f"{BFLOAT16}[avx2]",
+    ),
+    mutant(
+        "bfloat16 attention: values that a row does not attend to take part",
+        "if (!(bad & ~allow[i])) continue;",
+        "if (true) continue;",
+        "test_attention_bfloat16.py::test_what_is_not_attended_takes_no_part[avx512]",
+    ),
+    mutant(
+        "bfloat16 attention: keys that a row does not attend to take part",
+        "if (!(task.k_bad & ~pair.allow[j])) continue;",
+        "if (true) continue;",
+        "test_attention_bfloat16.py::test_what_is_not_attended_takes_no_part[avx512]",
+    ),
+    mutant(
+        "bfloat16 attention: queries that a row does not attend to take part",
+        "if (!(bad & ~attending[j])) continue;",
+        "if (true) continue;",
+        "test_attention_bfloat16.py::test_what_is_not_attended_takes_no_part[avx512]",
     ),
 ]
 

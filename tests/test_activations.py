@@ -125,6 +125,19 @@ def test_a_gradient_of_zero_passes_no_nan_on(name):
         np.testing.assert_array_equal(x.grad.numpy(), np.zeros_like(values))
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_an_answer_that_is_sure_and_right_costs_nothing(dtype):
+    """bce_with_logits is 0 there, and infinite where it is sure and wrong; NaN stays NaN."""
+    x = pf.tensor(pf.tensor([-np.inf, np.inf, -np.inf, np.inf, np.nan, np.nan]).to(dtype), requires_grad=True)
+    target = pf.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 1.0]).to(dtype)
+    losses = pf.ops.bce_with_logits(x, target, reduction="none")
+    np.testing.assert_array_equal(losses.detach().to("float32").numpy(), [0.0, 0.0, np.inf, np.inf, np.nan, np.nan])
+    losses.backward(pf.ones(6, dtype=dtype))
+    np.testing.assert_array_equal(x.grad.to("float32").numpy(), [0.0, 0.0, -1.0, 1.0, np.nan, np.nan])
+    assert pf.ops.bce_with_logits(x[:2], target[:2]).item() == 0.0
+
+
 def test_an_unknown_name_is_refused_with_the_list():
     x = pf.tensor([[1.0]])
     with pytest.raises(ValueError, match="expected none, gelu, gelu_tanh, relu, silu, tanh or sigmoid, got 'swoosh'"):

@@ -237,7 +237,10 @@ def test_threads_batch_and_packing_change_nothing(isa):
                 assert same_bits(run(part).to("float32").numpy(), whole[first : first + rows])
 
 
-BFLOAT16_OPS = ("matmul", "linear", "mlp", "norm_linear", "linear_cross_entropy", "gru", "lstm", "cfc", "retention")
+BFLOAT16_OPS = (
+    *("matmul", "linear", "mlp", "norm_linear", "linear_cross_entropy", "gru", "lstm", "cfc", "retention"),
+    *("attention", "attention_packed"),
+)
 
 
 def run_in_bfloat16(case) -> list[np.ndarray]:

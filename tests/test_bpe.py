@@ -201,6 +201,66 @@ def test_tokens_around_a_text_are_what_transformers_adds(template, settings, sta
     assert ours.encode("the cat", special_tokens=True).tolist() == theirs("the cat")["input_ids"]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"add_prefix_space": True},
+        {"do_lower_case": True},
+        {"strip_accents": True},
+        {"split_special_tokens": True},
+        {"clean_up_tokenization_spaces": True},
+        {"additional_special_tokens": ["<s>", "<q>"]},
+        {"extra_special_tokens": {"image_token": "<q>"}},
+        {"unk_token": "<q>"},
+        {"mask_token": {"content": "<q>", "lstrip": True}},
+        {"added_tokens_decoder": {"999": {"content": "<q>", "special": True}}},
+        {"foo": 1},
+    ],
+    ids=str,
+)
+def test_settings_that_the_file_does_not_do_are_named(settings, tmp_path, caplog):
+    opened(tmp_path, trained("byte-level"), settings)
+    (name,) = settings
+    assert f"tokenizer_config.json: {name} " in caplog.text
+    assert ("<q>" in str(settings)) == ('"<q>"' in caplog.text)
+    assert '"<s>"' not in caplog.text
+
+
+def test_settings_that_the_file_does_are_not_named(tmp_path, caplog):
+    tokens = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": None}
+    tokens["added_tokens_decoder"] = {"0": {"content": "<s>"}, "1": {"content": "</s>"}}
+    plain = {
+        "add_prefix_space": False,
+        "do_lower_case": False,
+        "model_max_length": 8,
+        "tokenizer_class": "GPT2Tokenizer",
+    }
+    opened(tmp_path, trained("byte-level"), {**tokens, **plain})
+    bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True}
+    content = json.loads(trained("byte-level").to_str())
+    content["pre_tokenizer"]["add_prefix_space"] = True
+    said = {"do_lower_case": True, "tokenize_chinese_chars": True, "add_prefix_space": True}
+    opened(
+        tmp_path,
+        trained("byte-level"),
+        said,
+        normalizer={**bert, "strip_accents": None},
+        pre_tokenizer=content["pre_tokenizer"],
+    )
+    assert caplog.text == ""
+
+
+def test_dropout_of_merges_is_named_and_kept_but_not_done(tmp_path, caplog):
+    whole = trained("byte-level")
+    model = {**json.loads(whole.to_str())["model"], "dropout": 0.5}
+    ours = opened(tmp_path, whole, model=model)
+    assert "dropout 0.5" in caplog.text
+    assert ours.encode(CORPUS).tolist() == whole.encode(CORPUS, add_special_tokens=False).ids
+    (tmp_path / "again").mkdir()
+    ours.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "tokenizer.json").read_text())["model"]["dropout"] == 0.5
+
+
 def test_settings_beside_a_tokenizer_are_kept(tmp_path):
     settings = {"add_bos_token": True, "bos_token": "<s>", "chat_template": "{{ messages }}"}
     ours = opened(tmp_path, trained("byte-level"), settings)

@@ -5,6 +5,7 @@ judged element by element against torch's float64."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -32,6 +33,7 @@ ROUNDS_BETWEEN = {
     "norm_linear": 1.0,
     "operators": 1.0,
 }
+PRODUCTS = ("linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear")
 PROBES = 16  # more than in float32: there is little room, and each case is probed once for both dtypes
 # Compositions round after each of their operations, which have cases of their own.
 COMPOSITIONS = {case.op for case in names.CASES}
@@ -46,13 +48,14 @@ def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
 def run(case, arrays, dtype):
     """Outputs and gradients as float32 arrays, or float64 where that is the dtype."""
     held = "float64" if dtype == "float64" else "float32"
-    tensors = {}
+    tensors, kept = {}, "float32" if dtype == "autocast" else dtype
     for key, value in arrays.items():
         tensor = pf.tensor(value)
-        tensors[key] = tensor.to(dtype) if value.dtype.kind == "f" else tensor
+        tensors[key] = tensor.to(kept) if value.dtype.kind == "f" else tensor
         if key in case.grads:
             tensors[key].requires_grad = True
-    outputs = as_tuple(case.run(pf, **tensors))
+    with pf.autocast("bfloat16") if dtype == "autocast" else nullcontext():
+        outputs = as_tuple(case.run(pf, **tensors))
     wanted = [o for o in outputs if o.requires_grad]
     douts = projections([o.detach().to("float32").numpy() for o in wanted], np.float32)
     seeds = [pf.tensor(rounded(d, "bfloat16")).to(o.dtype) for d, o in zip(douts, wanted, strict=True)]
@@ -111,6 +114,22 @@ def check_against_float64(case, dtype, names, got):
             continue
         between = 0.0 if case.op == "linear" and name == "output 0" else ROUNDS_BETWEEN[case.op]
         assert_close(a, exact, what, additions=case.reduction, between=between, dtype=dtype)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op in PRODUCTS], ids=lambda case: case.id)
+def test_autocast(case):
+    """Of operands that bfloat16 holds: a product's result is not rounded, and no gradient is."""
+    arrays = inputs_of(case, "bfloat16")
+    got, got_grads = run(case, arrays, "autocast")
+    names = [*(f"output {i}" for i in range(len(got))), *(f"d{k}" for k in case.grads)]
+    exact = exact_results(case, "bfloat16")
+    for name, a, e in zip(names, [*got, *got_grads.values()], exact, strict=True):
+        what = f"{case.id} {name} in autocast"
+        assert a.dtype == np.float32, what
+        if case.op == "matmul" or (case.op == "linear" and name == "output 0"):
+            assert_close(a, e, what, additions=case.reduction)
+        else:
+            assert_close(a, e, what, additions=case.reduction, between=ROUNDS_BETWEEN[case.op], dtype="bfloat16")
 
 
 def without_small(a):

@@ -504,6 +504,29 @@ def test_a_product_in_a_signal_handler_does_not_disturb_the_one_that_it_interrup
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the rounding of x86")
 def test_results_do_not_depend_on_the_hosts_rounding():
+    wide = np.random.default_rng(1).standard_normal(40)
+    kept = pf.zeros(2)
+
+    def of_the_host():
+        """What Python and NumPy compute for us."""
+        kept[0], kept[1] = 0.97, np.float64(0.3)
+        yield from (pf.tensor(0.97), pf.tensor([0.97]), pf.tensor([0.1, 1]), pf.asarray([0.97, 0.3]), kept)
+        yield from (pf.tensor(wide, dtype=d) for d in ("float32", "bfloat16", "float16"))
+        yield from (pf.tensor(wide.tolist()), nn.Parameter([0.97, 0.1]).detach())
+        yield pf.tensor([2**24 + 1, 2**53 + 1], dtype="float32")
+        yield pf.full((1,), 2**53 + 1, dtype="float32")
+        yield pf.tensor(nn.sinusoids(np.arange(40), 16))
+        yield from (pf.tensor(nn.alibi_slopes(6)), pf.tensor(nn.alibi_bias(nn.alibi_slopes(6), np.arange(9)[None], 9)))
+        pf.manual_seed(2)
+        model = pf.models.GPT(pf.models.GPTConfig(20, 16, 3, 2, 22))
+        yield from (p.detach() for p in model.parameters())
+        yield model([[1, 2, 3]]).detach()
+        model = pf.models.EncoderDecoder(pf.models.EncoderDecoderConfig(20, 16, 1, 2, 22))
+        yield model.eval()([[1, 2, 3]], [[1, 2]]).detach()
+        for schedule in (optim.CosineSchedule(97, 7), optim.LinearSchedule(97, 7, 0.3), optim.ConstantSchedule(7)):
+            yield pf.tensor([schedule(step) for step in range(97)], dtype="float64")
+        yield pf.models.DiT(pf.models.DiTConfig(8, 4, 1, 3, 1, 2, 16)).sample([0, 1], 3)
+
     library = ctypes.CDLL(ctypes.util.find_library("m"))
     upward, nearest = 0x800, 0
     data = np.random.default_rng(0).standard_normal((4, 40)).astype("float32")
@@ -530,7 +553,8 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         for training in (True, False):
             out += [ops.batch_norm(x, mean, var, training=training, momentum=0.3, eps=1e-3)]
         out += [mean, var, ops.rope_frequencies(14, scaling=LLAMA3)]
-        return [t.numpy().tobytes() for t in out] + [_core.global_norm([x]).item()]
+        bits = [t.numpy().tobytes() for t in out] + [_core.global_norm([x]).item()]
+        return bits + [t.to(pf.float32).numpy().tobytes() for t in of_the_host()]
 
     expected = results()
     assert library.fesetround(upward) == 0

@@ -187,6 +187,17 @@ def small_gpt():
         lambda: pf.ones(2) + MASKED,
         lambda: MASKED + pf.ones(2),
         lambda: pf.ones(2, dtype=pf.float64) @ MASKED,
+        lambda: np.add(MASKED, pf.ones(2)),
+        lambda: np.maximum(pf.ones(2), MASKED),
+        lambda: np.matmul(MASKED, pf.ones(2)),
+        lambda: np.less(MASKED, pf.ones(2)),
+        lambda: np.divmod(pf.ones(2), MASKED),
+        lambda: pf.ones(np.ma.array(3, mask=True)),
+        lambda: pf.zeros(2, np.ma.array(3, mask=True)),
+        lambda: pf.ones(np.ma.array([3, 2], mask=[1, 0])),
+        lambda: pf.full((np.ma.array(3, mask=True),), 1.0),
+        lambda: pf.rand(np.ma.array(3, mask=True)),
+        lambda: pf.manual_seed(np.ma.array(3, mask=True)),
         lambda: pf.ones(3)[MASKED_IDS],
         lambda: pf.ones(2)[np.ma.array([True, False], mask=[0, 1])],
         lambda: pf.ones(2).__setitem__(slice(None), MASKED),
@@ -214,6 +225,21 @@ def small_gpt():
 def test_a_mask_is_never_dropped(read):
     with pytest.raises(TypeError, match="MaskedArray"):
         read()
+
+
+def test_a_masked_axis_is_no_integer():
+    with pytest.raises(TypeError, match="axis"):
+        pf.ones(2).sum(axis=np.ma.array(0, mask=True))
+
+
+def test_numpy_gives_arrays_and_numbers_of_tensors():
+    x = pf.tensor([1.0, 4.0])
+    for made in (np.sqrt(x), np.add(x, np.ones(2)), np.reshape(x, (2, 1)), np.clip(x, 0, 2), np.round(x)):
+        assert type(made) is np.ndarray
+    assert isinstance(np.exp(pf.tensor(1.0)), np.float32)
+    assert np.add.reduce(x) == 5.0
+    out = np.zeros(2, np.float32)
+    assert np.add(x, x, out=out) is out
 
 
 def test_filled_arrays_are_read():

@@ -60,7 +60,7 @@ def test_kernel_files_see_no_stl_and_no_tensors():
             assert allowed, f"{path} includes {include}"
 
 
-SHARED_ROOMS = ("norm_planes", "recurrent")  # what several ops are made of
+SHARED_ROOMS = ("norm", "norm_planes", "recurrent")  # what several ops are made of
 
 
 def test_one_folder_one_op():
@@ -73,17 +73,88 @@ def test_one_folder_one_op():
 
 
 # What an op's own file may not do: share out work, look for kernels, touch elements, or name a device. Kernels
-# (*_ref.cpp, *_cpu.cpp) and the CPU's programs (*_program.cpp) do.
-NOT_IN_OPS = re.compile(r"\b(parallel_for|find_kernel|float_index|data<|memcpy|fill_n|Device::cpu|kCpu)")
+# (*_ref.cpp, *_cpu.cpp, those of one instruction set) and the CPU's programs (*_program.cpp) do.
+IS_KERNEL = re.compile(r"_(ref|cpu|program|avx\w*|amx)\.cpp$")
+NOT_IN_OPS = re.compile(
+    r"\b(?:parallel_for|find_kernel|float_index|Device::cpu|kCpu|data<|mem(?:cpy|move|set|cmp)\b|(?:copy|fill)_n\b"
+    r"|reinterpret_cast|with_dtype|asm|std::(?:copy|fill|move_backward|transform|generate|iota|accumulate|reduce"
+    r"|inner_product|for_each|span)\w*\s*[<(])"
+)
+ADDRESS = r"(?:\braw\(\)|\bstorage\(\)\.data\(\)|->data\(\))"
+CAST_IN_C = re.compile(r"\(\s*(?:const\s+)?[\w:]+(?:\s+const)?\s*\*+\s*\)\s*[\w(]")
 READS_ON_THE_CPU = {"has_zero.cpp"}  # floor_divide's ValueError needs the answer at once
 
 
+def without_comments(text: str) -> str:
+    text = re.sub(r'"(?:\\.|[^"\\\n])*"', '""', text)
+    return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
+
+
+def closing(text: str, start: int) -> int:
+    """Where the bracket at `start` is closed."""
+    depth = 0
+    for i in range(start, len(text)):
+        depth += (text[i] in "([{") - (text[i] in ")]}")
+        if depth == 0:
+            return i
+    return len(text)
+
+
+def touches_elements(source: str) -> list[str]:
+    """Where a file follows a pointer to a tensor's memory: `*p`, `p[i]`, `p->x` of a cast, or of what holds one."""
+    text = without_comments(source)
+    found = [m.group() for m in NOT_IN_OPS.finditer(text)] + [m.group() for m in CAST_IN_C.finditer(text)]
+    for cast in re.finditer(r"(\*\s*)?\bstatic_cast<[^;(]*\*\s*(?:const)?>", text):
+        end = closing(text, text.index("(", cast.end() - 1))
+        found += [cast.group()] if cast.group(1) or re.match(r"\s*(\[|->)", text[end + 1 :]) else []
+    holders = re.findall(rf"([\w.]+)\s*[={{][^;=]*?(?:static_cast<[^;]*\*>|{ADDRESS})", text)
+    holders += re.findall(rf"\*\s*(\w+)\([^;{{}}]*\)\s*(?:const\s*)?\{{\s*return[^;]*{ADDRESS}", text)
+    holders += re.findall(r"\b(?:float|double|bool|char|u?int\d*_t|int|\w*Float16|T)\* (?:const )?(\w+)[,);={]", text)
+    for name in map(re.escape, set(holders)):
+        arguments = r"(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?"
+        found += re.findall(rf"\*{name}\b|\b(?<!\.){name}{arguments}\s*(?:\[|->)", text)
+    return found
+
+
 def test_ops_leave_elements_to_kernels():
-    for path in sources(LIBRARY / "ops", ".cpp"):
-        if path.name.endswith(("_ref.cpp", "_cpu.cpp", "_program.cpp")):
-            continue
-        found = NOT_IN_OPS.findall(path.read_text())
+    own = [path for path in sources(LIBRARY / "ops", ".cpp") if not IS_KERNEL.search(path.name)]
+    headers = {
+        include for path in own for include in reachable(path) if re.match(r"pyformer/ops/.*(?<!_kernels)\.h", include)
+    }
+    for path in [*own, *(ROOT / "csrc" / header for header in sorted(headers))]:
+        found = touches_elements(path.read_text())
         assert bool(found) == (path.name in READS_ON_THE_CPU), f"{path}: {found}"
+
+
+def test_the_rule_of_elements_finds_what_it_is_for():
+    for fault in (
+        "const float y = *static_cast<const float*>(x.raw());",
+        "float y = static_cast<float*>(x.raw())[i];",
+        "const float* p = static_cast<const float*>(x.raw()); out = p[0];",
+        "auto p = static_cast<float*>(x.raw()); *p = 1;",
+        "auto p = static_cast<float*>(x.storage().data()); p[i] = 1;",
+        "float* p{static_cast<float*>(x.raw())}; for (;;) *p++ = 0;",
+        "float* p = (float*)x.raw();",
+        "int* ids(const Array& a) { return static_cast<int*>(a.raw()); } int f(Array x) { return ids(x)[0]; }",
+        "int* ids(const Array& a) { return static_cast<int*>(a.raw()); } int f(Array x) { return *ids(x); }",
+        "static float first(const float* p) { return p[0]; }",
+        "std::memmove(out.raw(), x.raw(), n);",
+        "std::copy_n(p, n, q);",
+        "std::copy(p, p + n, q);",
+        "std::span<float> s(p, n);",
+        "auto p = reinterpret_cast<float*>(address);",
+        "x.data<float>()",
+        "with_dtype(x.dtype(), [&]<class T>() {});",
+        "args.rows = static_cast<Rows*>(x.raw())->rows;",
+    ):
+        assert touches_elements(fault), fault
+    for right in (
+        "args.ids = static_cast<const int64_t*>(ids.raw());",
+        "run(op, &Table::f, x, F{x.size(), x.raw(), static_cast<int64_t*>(found.raw())});",
+        "p = static_cast<char*>(x.raw()) + row * k * item_bytes(x.dtype());",
+        "// *static_cast<float*>(x.raw()) is for kernels",
+    ):
+        assert not touches_elements(right), right
 
 
 def test_torch_only_in_tests_and_bench():
@@ -105,6 +176,9 @@ def test_models_call_modules_only():
         assert not reaches_into_modules(path.read_text()), path
 
 
+HIDDEN_WAYS = {"importlib", "import_module", "__import__", "modules", "eval", "exec", "vars", "attrgetter", "globals"}
+
+
 def reaches_into_modules(source: str) -> list[str]:
     """What a model does with `_core`, or with the weight or bias of anything but itself."""
     found = []
@@ -113,12 +187,24 @@ def reaches_into_modules(source: str) -> list[str]:
             own = isinstance(node.value, ast.Name) and node.value.id == "self"
             found += [] if own else [ast.unparse(node)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and len(node.args) > 1:
-            found += [ast.unparse(node)] if ast.unparse(node.args[1]) in ("'weight'", "'bias'") else []
+            owner, name = node.args[:2]
+            named = isinstance(name, ast.Constant) and name.value not in ("weight", "bias", "_core")
+            found += [] if named or ast.unparse(owner) == "self" else [ast.unparse(node)]
+        elif isinstance(node, ast.Subscript):
+            key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+            tensors = re.search(r"\b(state_dict|(named_)?(parameters|buffers))\(|\b__dict__\b", ast.unparse(node.value))
+            if tensors or (isinstance(key, str) and re.search(r"\b(weight|bias)$", key)):
+                found.append(ast.unparse(node))
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
-            found += [ast.unparse(node)] if any("_core" in name.split(".") for name in names) else []
-        elif isinstance(node, ast.Attribute) and node.attr == "_core":
+            parts = {part for name in names for part in name.split(".")}
+            found += [ast.unparse(node)] if parts & {"_core", *HIDDEN_WAYS} else []
+        elif (isinstance(node, ast.Attribute) and node.attr in ("_core", "import_module", "__import__")) or (
+            isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules"
+        ):
             found.append(ast.unparse(node))
+        elif isinstance(node, ast.Name) and node.id in HIDDEN_WAYS:
+            found.append(node.id)
     return found
 
 
@@ -126,10 +212,25 @@ def test_the_rule_of_models_finds_what_it_is_for():
     for fault in (
         "from pyformer import _core, nn",
         "import pyformer._core as core",
+        "import importlib",
+        "import importlib.util as u",
+        "from importlib import import_module as load",
+        "__import__('pyformer._core')",
+        "import sys\nsys.modules['pyformer._core']",
         "x = pf._core.zero_",
+        "getattr(pf, '_core')",
         "pack(block.attn.c_attn.weight)",
         "norm.bias",
         "getattr(self.head, 'weight')",
+        "getattr(self.head, name)",
+        "vars(self.head)",
+        "from operator import attrgetter",
+        "self.head.state_dict()['weight']",
+        "state['head.weight']",
+        "dict(self.head.named_parameters())[name]",
+        "list(self.head.parameters())[0]",
+        "self.head.__dict__['_tensors']",
+        "eval('self.head' + '.weight')",
     ):
         assert reaches_into_modules(fault), fault
     assert not reaches_into_modules("from pyformer import nn, ops\nself.weight\nself.head.as_linear(x)")
@@ -175,28 +276,56 @@ COMPUTES = {
     r"StateModel\.next_logits": "puts rows back in order",
     r"Ends\.\w+": "where rows end: places and booleans",
     r"LSTM\.\w+|LiquidNetwork\.\w+": "prepares targets and lengths, which come as NumPy arrays",
-    r"attention_weights": "which keys a query may see: booleans",
+    r"attention_weights|_reach": "which keys a query may see: booleans",
     r"MultiScaleRetention\._parallel": "distances between positions",
+    r"array_of": "the bits of bfloat16",
+    r"evaluate|sentiment_task.measure": "counts right answers: booleans",
+    r"Translation.extend": "which row has a NaN: booleans",
     r"picture": "draws",
 }
 
 
-def numpy_arithmetic(node: ast.AST, name: str = "") -> set[str]:
+def from_numpy(node: ast.AST, arrays: set[str]) -> bool:
+    """Does this come from a numpy() or from NumPy itself, directly or through one of the names `arrays`?"""
+    for child in ast.walk(node):
+        if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute) and child.func.attr == "numpy":
+            return True
+        if isinstance(child, ast.Name) and child.id in arrays:
+            return True
+    return False
+
+
+def arrays_in(function: ast.AST) -> set[str]:
+    """The names that a function gives to what a numpy() returns."""
+    arrays: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign | ast.NamedExpr | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if from_numpy(node.value, set()):
+                arrays |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    return arrays
+
+
+def numpy_arithmetic(node: ast.AST, name: str = "", arrays: set[str] = frozenset()) -> set[str]:
     """The functions below `node` that call NumPy's arithmetic, or calculate with the result of a numpy()."""
     found: set[str] = set()
     for child in ast.iter_child_nodes(node):
-        inner = name
+        inner, known = name, arrays
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
             inner = f"{name}.{child.name}".lstrip(".")
-        if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute):
+        if isinstance(child, ast.FunctionDef):
+            known = arrays_in(child)
+        if isinstance(child, ast.Call) and isinstance(child.func, ast.Attribute) and child.func.attr in ARITHMETIC:
             owner = child.func.value
-            if isinstance(owner, ast.Name) and owner.id == "np" and child.func.attr in ARITHMETIC:
+            if (isinstance(owner, ast.Name) and owner.id == "np") or from_numpy(owner, known):
                 found.add(inner)
-        if isinstance(child, ast.BinOp):
-            calls = [n.func for n in ast.walk(child) if isinstance(n, ast.Call)]
-            if any(isinstance(f, ast.Attribute) and f.attr == "numpy" for f in calls):
-                found.add(inner)
-        found |= numpy_arithmetic(child, inner)
+        if isinstance(child, ast.BinOp | ast.AugAssign) and from_numpy(child, known):
+            found.add(inner)
+        if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == "numpy":
+            found.add(inner or "import")
+        if isinstance(child, ast.Import) and any(a.name == "numpy" and a.asname != "np" for a in child.names):
+            found.add(inner or "import")
+        found |= numpy_arithmetic(child, inner, known)
     return found
 
 
@@ -213,3 +342,14 @@ def test_python_does_not_compute_on_elements():
 def test_numpy_arithmetic_is_seen():
     text = "class A:\n    def f(self, x): return np.exp(x)\ndef g(x): return 2 * x.numpy()\ndef h(x): return 2 * x"
     assert numpy_arithmetic(ast.parse(text)) == {"A.f", "g"}
+    for fault in (
+        "def f(x): return x.numpy().sum()",
+        "def f(x): return x.detach().numpy()[0].mean(axis=0)",
+        "def f(x):\n    a = x.numpy()\n    return a.sum()",
+        "def f(x):\n    a = x.numpy()\n    return a * 2",
+        "def f(x):\n    a = x.numpy()\n    a += 1",
+        "from numpy import exp",
+        "import numpy",
+        "import numpy as n",
+    ):
+        assert numpy_arithmetic(ast.parse(fault)), fault

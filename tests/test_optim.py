@@ -249,6 +249,15 @@ def test_clip_grad_norm(max_norm):
         assert_close(p.grad.numpy(), by_rows(t.grad.numpy()), additions=1)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("max_norm", [np.float32(1), np.float16(1), np.int8(1), 1, 10**400, math.inf])
+def test_clip_takes_any_number(max_norm):
+    p = pf.tensor([1.0, 2.0], requires_grad=True)
+    p.grad = pf.tensor([0.6, 0.8])
+    assert optim.clip_grad_norm_([p], max_norm).item() == pytest.approx(1.0)
+    np.testing.assert_array_equal(p.grad.numpy(), np.float32([0.6, 0.8]))
+
+
 def test_clip_leaves_gradients_that_are_not_finite():
     p = pf.tensor([1.0, 2.0], requires_grad=True)
     p.grad = pf.tensor([math.inf, 1.0])
@@ -265,6 +274,18 @@ def test_schedules():
     assert [linear(0), linear(5), linear(10), linear(20)] == [1.0, 0.5, 0.0, 0.0]
     constant = optim.ConstantSchedule(warmup_steps=4)
     assert [constant(s) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert linear(np.int64(5)) == linear(5.0) == 0.5
+
+
+@pytest.mark.parametrize("schedule", [optim.ConstantSchedule(), optim.LinearSchedule(10), optim.CosineSchedule(10, 3)])
+def test_a_step_that_is_no_number_of_a_step_is_refused(schedule):
+    name = type(schedule).__name__
+    for step in (math.nan, math.inf, -1, -0.5, np.float32(np.nan)):
+        with pytest.raises(ValueError, match=f"^{name}: step must be at least 0 and finite, got"):
+            schedule(step)
+    for step in ("1", None, True, np.zeros(2)):
+        with pytest.raises(TypeError, match=f"^{name}: step must be a number, got"):
+            schedule(step)
 
 
 @pytest.mark.parametrize("dtype", [pf.bfloat16, pf.float16], ids=str)

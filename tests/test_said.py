@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import pyformer as pf
+from pyformer.models.config import PROBLEMS
 
 models = pf.models
 IDS = [[1, 2, 3, 4]]
@@ -144,7 +145,12 @@ def test_names_of_labels_and_the_kind_of_problem_are_kept(kind, tmp_path):
     [
         ({"id2label": {"0": "a", "2": "b"}}, "id2label must have the keys '0' to '1'"),
         ({"id2label": {"a": 0, "b": 1}}, "id2label must have the keys"),
-        ({"num_labels": 3}, "num_labels must be 2 as id2label has"),
+        ({"id2label": None, "label2id": {"a": 0, "b": 2}}, "or label2id these values, got"),
+        ({"id2label": None, "label2id": {"a": 0, "b": 1, "c": 1}}, "label2id"),
+        ({"id2label": None, "label2id": ["a", "b"]}, "label2id these values"),
+        ({"label2id": {"a": 0, "b": 1, "c": 2}}, "label2id must have 2 names"),
+        ({"id2label": None, "label2id": {"a": 0, "b": 1, "c": 2}, "num_labels": 2}, "num_labels must be 3"),
+        ({"num_labels": 3}, "num_labels must be 2 as there are names"),
         ({"problem_type": "ranking"}, "problem_type must be one of"),
     ],
 )
@@ -155,11 +161,26 @@ def test_labels_that_make_no_sense_are_refused(changes, message, tmp_path):
         pf.from_pretrained(tmp_path)
 
 
-def test_a_label2id_that_contradicts_is_named(tmp_path, caplog):
+@pytest.mark.parametrize("numbers", [{"a": 1, "b": 0}, {"c": 0, "d": 1}, {"a": 0, "b": 1, "c": 2}])
+def test_a_label2id_that_contradicts_is_named(numbers, tmp_path, caplog):
     classifier("bert", 2).save_pretrained(tmp_path)
-    rewrite(tmp_path, id2label={"0": "a", "1": "b"}, label2id={"a": 1, "b": 0})
+    rewrite(tmp_path, id2label={"0": "a", "1": "b"}, label2id=numbers)
     assert pf.from_pretrained(tmp_path).config.labels == ("a", "b")
     assert "label2id" in caplog.text
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("names", [None, {}, {"0": "LABEL_0", "1": "LABEL_1"}])
+@pytest.mark.parametrize("numbers", [{"sad": 1, "glad": 0}, {"sad": "1", "glad": "0"}])
+def test_names_that_only_label2id_has_are_followed(numbers, names, kind, tmp_path, caplog):
+    classifier(kind, 2).save_pretrained(tmp_path)
+    rewrite(tmp_path, id2label=names, label2id=numbers)
+    opened = pf.from_pretrained(tmp_path)
+    assert opened.config.labels == ("glad", "sad")
+    assert "label2id" not in caplog.text
+    again = read(saved_again(opened, tmp_path))
+    assert again["id2label"] == {"0": "glad", "1": "sad"}
+    assert again["label2id"] == {"glad": 0, "sad": 1}
 
 
 def test_num_labels_counts_where_there_are_no_names(tmp_path):
@@ -207,6 +228,43 @@ def test_the_loss_follows_the_kind_of_problem(kind, count, problem, labels, tmp_
     assert tensor.item() == pytest.approx(loss.item(), rel=1e-6)
     loss.backward()
     assert all(p.grad is not None for p in model.classifier.parameters())
+
+
+RAGGED = [[1], [1, 2]]
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("problem", [None, *PROBLEMS])
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (RAGGED, ValueError, "rows of labels differ in length"),
+        (["a", "b"], TypeError, "labels must be (integers|numbers), got <U1"),
+        (None, TypeError, "labels must be (integers|numbers), got object"),
+        ([[0, 1], [1, 2]], ValueError, r"labels must be \("),
+    ],
+)
+def test_errors_of_labels_name_them(labels, error, message, problem, kind):
+    with pytest.raises(error, match=f"^(BertClassifier|ViT): {message}"):
+        classifier(kind, 3, problem_type=problem).loss(examples(kind), labels)
+
+
+def test_a_label_out_of_range_is_named():
+    with pytest.raises(IndexError, match=r"^BertClassifier: labels must be in \[0, 3\), or -100 for none, got 3"):
+        classifier("bert", 3).loss(examples("bert"), [-100, 3])
+
+
+def test_other_arguments_that_are_ragged_or_no_numbers_are_named():
+    dit = models.DiT(models.DiTConfig(4, 2, num_classes=3, num_layers=1, num_heads=1, embed_dim=8))
+    pictures = np.zeros((2, 1, 4, 4), np.float32)
+    for bad, error in ((RAGGED, ValueError), (["a", "b"], TypeError)):
+        for call in (lambda: dit(pictures, bad, [0, 1]), lambda: dit.loss(pictures, [0, 1], bad, pictures)):  # noqa: B023
+            with pytest.raises(error, match=r"^DiT: times must be numbers, in rows of one length: "):
+                call()
+        with pytest.raises(error, match=r"^DiT: pictures must be numbers, in rows of one length: "):
+            dit(bad, [0.5, 0.5], [0, 1])
+    with pytest.raises(ValueError, match=r"^BERT: rows of lengths differ in length; expected one shape for all$"):
+        models.BERT(models.BertConfig(**BERT))([[1, 2]] * 2, lengths=RAGGED)
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)

@@ -471,7 +471,13 @@ def test_a_stop_takes_back_what_batch_norms_saw(tmp_path):
 def test_a_half_precision_model_takes_pictures_of_numpy(dtype):
     model = ConvNet(KINDS["convnet"][1]).to(dtype).eval()
     pictures = np.random.default_rng(0).random((2, CHANNELS, SIZE, SIZE), np.float32)
-    assert model(pictures).tolist() == model(pf.tensor(pictures).to(dtype)).tolist()
-    for wrong in (pf.tensor(pictures), pictures.astype(np.float64)):
-        with pytest.raises(TypeError, match=f"must be {dtype}"):
+    wanted, other = {"bfloat16": ("float32", "float16"), "float16": ("float16", "float32")}[dtype]  # of activations
+    scores = model(pictures)
+    assert scores.dtype.name == wanted
+    assert scores.tolist() == model(pf.tensor(pictures).to(wanted)).tolist()
+    if dtype == "bfloat16":
+        rounded = pf.tensor(pictures).to(dtype)
+        assert model(rounded).tolist() == model(rounded.to(wanted)).tolist()
+    for wrong in (pf.tensor(pictures).to(other), pictures.astype(np.float64)):
+        with pytest.raises(TypeError, match=f"must be {wanted}"):
             model(wrong)

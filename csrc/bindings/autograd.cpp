@@ -1,5 +1,6 @@
 // Gradient mode, backward, and gradients written in Python.
 #include "bindings.h"
+#include "pyformer/core/precision.h"
 
 namespace pyformer::bindings {
 
@@ -58,6 +59,19 @@ void bind_autograd(py::module_& core) {
         return before;
       },
       py::arg("on"), "Sets whether operations on this thread are recorded; returns the previous setting.");
+  core.def("precision", &precision, "The dtype of this thread's autocast, or None outside of one.");
+  core.def(
+      "may_enter_autocast", [] { return !precision() && bfloat16_seen(); },
+      "False where no module call need look at its weights' dtype: this thread is within an autocast, or this process "
+      "has never made a tensor of bfloat16.");
+  core.def(
+      "set_precision",
+      [](const Precision& mode) {
+        const Precision before = precision();
+        set_precision(mode);
+        return before;
+      },
+      py::arg("mode").none(true), "Sets the dtype of this thread's autocast, or None; returns the previous setting.");
   core.def(
       "backward_many",
       [](const std::vector<Tensor>& roots, const std::vector<Tensor>& grads) {

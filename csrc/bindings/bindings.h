@@ -13,6 +13,10 @@
 
 namespace py = pybind11;
 
+namespace pyformer::bindings {
+bool is_masked(const py::handle& data);  // whether it is a MaskedArray of NumPy; interop.cpp
+}
+
 namespace pybind11::detail {
 
 // Integers are what has __index__: pybind11's own casters cut np.float32(2.7) or a tensor of 2.7 to 2.
@@ -21,6 +25,7 @@ struct integer_caster {
   PYBIND11_TYPE_CASTER(T, const_name("int"));
   bool load(handle source, bool) {
     if (!source || !PyIndex_Check(source.ptr())) return false;
+    if (!PyLong_Check(source.ptr()) && pyformer::bindings::is_masked(source)) return false;
     const object integer = reinterpret_steal<object>(PyNumber_Index(source.ptr()));
     const auto number = integer ? as_wide(integer.ptr()) : 0;
     if (PyErr_Occurred()) {

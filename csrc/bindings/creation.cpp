@@ -9,9 +9,11 @@
 namespace pyformer::bindings {
 
 Shape shape_from(const char* op, const py::args& args) {
+  if (args.size() == 1) refuse_lossy(op, args[0]);
   const bool nested = args.size() == 1 && (py::isinstance<py::tuple>(args[0]) || py::isinstance<py::list>(args[0]));
   Shape shape;
   for (const py::handle& dim : nested ? py::tuple(args[0]) : py::tuple(args)) {
+    refuse_lossy(op, dim);
     const Py_ssize_t extent = PyNumber_AsSsize_t(dim.ptr(), PyExc_OverflowError);
     if (extent == -1 && PyErr_Occurred()) {
       const bool too_large = PyErr_ExceptionMatches(PyExc_OverflowError);
@@ -84,8 +86,9 @@ static int64_t integer_for(const char* op, const Number& value, DType dtype) {
 }
 
 static Array full(const Shape& shape, const Number& number, DType dtype, Device device) {
-  const uint64_t bits =
-      is_integer(dtype) ? bits_of(integer_for("full", number, dtype), dtype) : bits_of(number.real, dtype);
+  const uint64_t bits = is_integer(dtype) ? bits_of(integer_for("full", number, dtype), dtype)
+                        : number.whole    ? bits_of(number.integer, dtype)
+                                          : bits_of(number.real, dtype);
   const Array array = Array::empty(shape, dtype, device);
   fill_(array, bits);
   return array;

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "bindings.h"
+#include "pyformer/base/float_mode.h"
 #include "pyformer/ops/cast/cast.h"
 
 namespace pyformer::bindings {
@@ -121,6 +122,17 @@ static const char* widened(const std::string& dtype) {
   return nullptr;
 }
 
+// NumPy's MaskedArray, unless nobody has imported it: then there is none.
+static py::object masked_array_type() {
+  const auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("numpy.ma").ptr()));
+  return module ? py::object(module.attr("MaskedArray")) : py::object();
+}
+
+bool is_masked(const py::handle& data) {
+  const py::object type = masked_array_type();
+  return type && py::isinstance(data, type);
+}
+
 static void refuse_lossy_in(const char* op, const py::handle& data, const py::handle& masked_array, bool in_list) {
   if (PyFloat_CheckExact(data.ptr()) || PyLong_CheckExact(data.ptr())) return;
   if (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
@@ -135,8 +147,8 @@ static void refuse_lossy_in(const char* op, const py::handle& data, const py::ha
 }
 
 void refuse_lossy(const char* op, const py::handle& data) {
-  const auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("numpy.ma").ptr()));
-  refuse_lossy_in(op, data, module ? module.attr("MaskedArray") : py::object(), false);
+  if (PyFloat_CheckExact(data.ptr()) || PyLong_CheckExact(data.ptr())) return;
+  refuse_lossy_in(op, data, masked_array_type(), false);
 }
 
 void refuse_gradient(const char* op, const Tensor& t) {
@@ -191,6 +203,7 @@ static Array copy_of(const py::object& data, bool to_wanted = false) {
     return source.copy();
   }
   DType dtype;
+  const DefaultFloatMode mode;
   const py::array source = readable_array(data, &dtype, to_wanted);
   const Array out = Array::empty(shape_of(source), dtype, kCpu);
   const py::capsule keep(&out, [](void*) {});
@@ -237,6 +250,7 @@ Tensor tensor_sharing(const py::object& data) {
   if (py::isinstance<Tensor>(data)) return data.cast<Tensor>();
   if (is_dlpack_only(data)) return Tensor(array_from_dlpack(data));
   DType dtype;
+  const DefaultFloatMode mode;
   const py::array source = readable_array(data, &dtype);
   const bool shareable = (source.flags() & py::array::c_style) && source.writeable() &&
                          reinterpret_cast<uintptr_t>(source.data()) % uintptr_t(source.itemsize()) == 0;

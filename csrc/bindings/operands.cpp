@@ -19,17 +19,18 @@ static Tensor float_scalar(const char* op, double value, const Tensor& like) {
 
 static Tensor integer_scalar(const char* op, py::handle number, const Tensor& like) {
   const DType dtype = like.dtype();
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
   if (is_float(dtype)) {
-    const double value = PyLong_AsDouble(number.ptr());
-    if (value == -1.0 && PyErr_Occurred()) {
+    if (!overflow) return scalar(bits_of(int64_t(value), dtype), like);
+    const double large = PyLong_AsDouble(number.ptr());
+    if (large == -1.0 && PyErr_Occurred()) {
       PyErr_Clear();
       throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
     }
-    return float_scalar(op, value, like);
+    return float_scalar(op, large, like);
   }
   if (dtype == DType::boolean) throw TypeError(cat(op, ": expected a bool to go with bool, got an integer"));
-  int overflow = 0;
-  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
   const auto [least, beyond] = integer_range(dtype);
   const bool fits = !overflow && (dtype == DType::int64 || (double(value) >= least && double(value) < beyond));
   if (!fits) throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));

@@ -35,8 +35,8 @@ Args:
     q: (B, Tq, H, D), float.
     k: (B, Tk, Hkv, D), q's dtype; Hkv divides H, so that H / Hkv query heads share a key head.
     v: (B, Tk, Hkv, Dv), q's dtype; of any width.
-    mask: broadcastable to (B, H, Tq, Tk). Bool: True where a query may attend. Of q's dtype: added to the scores. It
-        gets no gradient.
+    mask: broadcastable to (B, H, Tq, Tk). Bool: True where a query may attend. Of q's dtype, or float32 where that has
+        16 bits: added to the scores. It gets no gradient.
     causal: the query at position p sees the keys j <= p.
     scale: of the scores, 1 / sqrt(D) by default.
     window: the query at position p sees the keys p - window < j <= p.

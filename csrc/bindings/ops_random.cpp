@@ -52,6 +52,7 @@ void bind_random(py::module_& core) {
   core.def(
       "manual_seed",
       [](const py::object& given) {
+        refuse_lossy("manual_seed", given);
         // An int, or what stands for one, such as NumPy's.
         PyObject* index = PyBool_Check(given.ptr()) ? nullptr : PyNumber_Index(given.ptr());
         if (!index) {

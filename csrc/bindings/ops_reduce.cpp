@@ -278,7 +278,8 @@ Args:
     weight: (V, C), x's dtype.
     targets: (...), integer.
     bias: (V,), x's dtype, or None.
-    ignore_index, reduction, label_smoothing: as in `cross_entropy`.
+    ignore_index, reduction, label_smoothing: as in `cross_entropy`; rows that are ignored count for nothing in any
+        gradient, whatever x holds there.
 
 Returns:
     Tensor () or (...) of x's dtype.

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "bindings.h"
+#include "pyformer/base/float_mode.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/ops/cache_append/cache_append.h"
 #include "pyformer/ops/cast/cast.h"
@@ -221,7 +222,10 @@ static Array values_for(const Tensor& x, const py::object& value) {
   const std::string kinds = "biuf";
   if (kinds.find(values.dtype().kind()) == kinds.npos)
     throw TypeError(cat("x[i] = v: expected numbers for v, got ", shown(value)));
-  const DType dtype = x.dtype() == DType::bfloat16 ? DType::float32 : x.dtype();  // which NumPy does not have
+  // NumPy has no bfloat16, and rounds integers twice on their way to float32: cast rounds once.
+  const DType dtype = is_float(x.dtype()) && values.dtype().kind() == 'i' ? DType::int64
+                      : x.dtype() == DType::bfloat16                      ? DType::float64
+                                                                          : x.dtype();
   const py::object converted = call_method(numpy, "empty", values.attr("shape"), name(dtype));
   call_method(py::module_::import("operator"), "setitem", converted, py::ellipsis(), value);
   const Tensor made = tensor_sharing(converted);
@@ -278,6 +282,7 @@ static void write_numpy(const Array& x, const py::tuple& key, const Array& value
 // In place, with NumPy's rules for the key and for broadcasting the value.
 static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
   check_writable(kWrite, x);
+  const DefaultFloatMode mode;
   const auto said = [](const char* text) {
     const std::string start = cat(kWrite, ": ");
     return std::string(text).rfind(start, 0) == 0 ? std::string(text) : start + text;

@@ -1,6 +1,7 @@
 // The process: threads, memory, instruction sets, Ctrl-C.
 #include "bindings.h"
 #include "pyformer/base/allocator.h"
+#include "pyformer/base/float_mode.h"
 #include "pyformer/base/isa.h"
 #include "pyformer/base/peak.h"
 #include "pyformer/base/thread_pool.h"
@@ -62,6 +63,15 @@ Example:
     0)");
   core.def("memory_stats", &memory, "Bytes and blocks held by tensors, the peak, and what is cached.");
   core.def("reset_peak_memory", &reset_peak_memory);
+  core.def(
+      "enter_default_float_mode",
+      [] {
+        const unsigned before = float_mode();
+        if (before != kDefaultFloatMode) set_float_mode(kDefaultFloatMode);
+        return before;
+      },
+      "Rounding to nearest, denormals kept, on this thread; returns the mode before, for set_float_mode.");
+  core.def("set_float_mode", &set_float_mode, py::arg("mode"));
   core.def("set_guard_mode", &set_guard_mode, py::arg("on"),
            "For tests: fill new memory with NaN and put guard bands around it.");
   core.def("guard_violations", &guard_violations);

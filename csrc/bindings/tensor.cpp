@@ -1,5 +1,6 @@
 // The Tensor class and the dtypes.
 #include "bindings.h"
+#include "pyformer/base/float_mode.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/to/to.h"
 
@@ -132,6 +133,26 @@ static Tensor converted(const Tensor& t, const py::object& wanted) {
 static PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) {
   PyErr_SetString(PyExc_TypeError, "Tensor: cannot be made directly; use pyformer.tensor(data)");
   return nullptr;
+}
+
+// What NumPy gives for `result`, which it made of tensors and others: here is the last chance to see what they were.
+// `more`: the function with its arguments, and whether a number is wanted. After a TypeError NumPy asks again with
+// less.
+static py::object wrapped(const py::object& result, const py::args& more) {
+  static thread_local std::string refused;
+  if (more.empty() && !refused.empty()) throw TypeError(std::exchange(refused, {}));
+  refused.clear();
+  if (!more.empty() && !more[0].is_none()) {
+    const py::tuple made = more[0];
+    try {
+      refuse_lossy(py::str(made[0].attr("__name__")).cast<std::string>().c_str(), made[1]);
+    } catch (const TypeError& error) {
+      refused = error.what();
+      throw;
+    }
+  }
+  const bool is_number = more.size() > 1 && more[1].cast<bool>();
+  return is_number ? py::object(result[py::tuple()]) : result;
 }
 
 static void refuse_other_memory(const char* op, const Tensor& t) {
@@ -280,6 +301,7 @@ Example:
           "__array__",
           [](const Tensor& t, const py::object& dtype, const py::object& copy) {
             refuse_gradient("__array__", t);
+            const DefaultFloatMode mode;
             py::object array = numpy_of(t.array());
             const bool copied = !copy.is_none() && argument<bool>("__array__", "copy to be None or a bool", copy);
             const py::dict keep(py::arg("copy") = false);
@@ -290,6 +312,10 @@ Example:
             return copied ? call_method(array, "copy") : array;
           },
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
+      .def(
+          "__array_wrap__",
+          [](const py::object&, const py::object& result, const py::args& more) { return wrapped(result, more); },
+          py::arg("result"))
       .def(
           "__dlpack__",
           [](const Tensor& t, const py::object&, const py::object& max_version, const py::object& dl_device,

@@ -239,7 +239,7 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
     def measure(model: nn.Module) -> dict[str, Any]:
         with nn.inference():
             right = [
-                (model(ids, lengths=lengths).to("cpu").numpy().argmax(axis=1) == targets).sum()
+                (ops.argmax(model(ids, lengths=lengths), axis=1).to("cpu").numpy() == targets).sum()
                 for ids, targets, lengths in validation
             ]
         return {"accuracy": round(int(sum(right)) / sum(len(batch[1]) for batch in validation), 4)}

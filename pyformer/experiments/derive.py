@@ -111,7 +111,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Result:
         for inputs, targets in batches:
             scores = model(*inputs)
             loss += loss_of(scores, targets, "sum").item()
-            right += int((scores.to("cpu").numpy().argmax(axis=-1) == targets).sum())
+            right += int((ops.argmax(scores, axis=-1).to("cpu").numpy() == targets).sum())
             asked += int((targets != IGNORED).sum())
     asked = max(1, asked)  # a loss of nothing is 0
     mean = loss / asked

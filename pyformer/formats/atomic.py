@@ -27,8 +27,20 @@ def atomic_files(*paths: PathLike) -> Iterator[list[BinaryIO]]:
 
     If the block, a write or a renaming fails, no path changes and no temporary file stays.
 
+    Args:
+        paths: of files; what is there is replaced.
+
+    Returns:
+        A context manager that gives the open binary files, in the order of the paths.
+
     Raises:
         OSError: naming the path, when the disk is full, the path can't be written, or a device is there.
+
+    Example:
+        >>> with pf.formats.atomic_files(folder / "a", folder / "b") as (a, b):
+        ...     _ = a.write(b"one"), b.write(b"two")
+        >>> (folder / "b").read_bytes()
+        b'two'
     """
     finals = [Path(os.path.realpath(path)) for path in paths]
     for final, path in zip(finals, paths, strict=True):
@@ -119,7 +131,20 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes_atomic(path: PathLike, data: bytes) -> None:
-    """Replaces the file at `path` by `data`, whole or not at all."""
+    """Replaces the file at `path` by `data`, whole or not at all.
+
+    Args:
+        path: of the file, which need not exist.
+        data: its new content.
+
+    Raises:
+        OSError: it can't be written.
+
+    Example:
+        >>> pf.formats.write_bytes_atomic(folder / "x", b"one")
+        >>> (folder / "x").read_bytes()
+        b'one'
+    """
     with atomic_files(path) as (file,):
         file.write(data)
 
@@ -127,7 +152,19 @@ def write_bytes_atomic(path: PathLike, data: bytes) -> None:
 def write_json_atomic(path: PathLike, value: Any, *, ascii_only: bool = False) -> None:
     """Replaces the file at `path` by `value` as indented JSON in UTF-8, whole or not at all.
 
-    With `ascii_only` all else is escaped, so names of files that are not UTF-8 can be stored.
+    Args:
+        path: of the file, which need not exist.
+        value: what JSON can hold.
+        ascii_only: escape all else, so that names of files that are not UTF-8 can be stored.
+
+    Raises:
+        OSError: it can't be written.
+        TypeError: JSON can't hold the value.
+
+    Example:
+        >>> pf.formats.write_json_atomic(folder / "x.json", {"steps": 3})
+        >>> pf.formats.read_json(folder / "x.json")
+        {'steps': 3}
     """
     write_bytes_atomic(path, json_bytes(value, ascii_only))
 
@@ -137,16 +174,34 @@ def json_bytes(value: Any, ascii_only: bool = False) -> bytes:
 
 
 def display_name(path: PathLike) -> str:
-    """`path` as text that can be printed; bytes that are not UTF-8 are replaced."""
+    """`path` as text that can be printed; bytes that are not UTF-8 are replaced.
+
+    Example:
+        >>> pf.formats.display_name("runs/one")
+        'runs/one'
+    """
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
 def read_json(path: PathLike, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The JSON object in a file.
 
+    Args:
+        path: of the file.
+        max_bytes: how long it may be.
+
+    Returns:
+        A dict.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is longer than `max_bytes`, not UTF-8, not JSON, or not an object.
+
+    Example:
+        >>> pf.formats.write_bytes_atomic(folder / "x.json", b"[1, 2]")
+        >>> pf.formats.read_json(folder / "x.json")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: ...x.json: expected a JSON object, got list
     """
     with open(path, "rb") as file:
         data = file.read(max_bytes + 1)

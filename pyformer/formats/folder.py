@@ -20,7 +20,23 @@ SHARED = "shared"  # in a file's metadata: names that are one tensor with anothe
 
 
 def read_config(folder: PathLike) -> dict[str, Any]:
-    """config.json of a model's folder; errors as in `read_json`."""
+    """config.json of a model's folder.
+
+    Args:
+        folder: a path.
+
+    Returns:
+        Its content, a dict.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is too long or no JSON object, as in `read_json`.
+
+    Example:
+        >>> pf.formats.save_model(folder, {"model_type": "own"}, {"x": pf.ones(2)})
+        >>> pf.formats.read_config(folder)
+        {'model_type': 'own'}
+    """
     path = Path(folder) / CONFIG_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; is it a model's folder?")
@@ -28,7 +44,22 @@ def read_config(folder: PathLike) -> dict[str, Any]:
 
 
 def read_generation(folder: PathLike) -> dict[str, Any] | None:
-    """generation_config.json of a model's folder, None where there is none; errors as in `read_json`."""
+    """generation_config.json of a model's folder.
+
+    Args:
+        folder: a path.
+
+    Returns:
+        Its content, a dict, or None where there is no such file.
+
+    Raises:
+        ValueError: the file is too long or no JSON object, as in `read_json`.
+
+    Example:
+        >>> pf.formats.write_json_atomic(folder / "generation_config.json", {"top_k": 40})
+        >>> pf.formats.read_generation(folder)
+        {'top_k': 40}
+    """
     path = Path(folder) / GENERATION_NAME
     return read_json(path) if path.is_file() else None
 
@@ -44,10 +75,26 @@ def save_model(
 ) -> None:
     """Writes config.json, model.safetensors and, if given, generation_config.json into `folder`, made if need be.
 
-    Tensors whose names are in `transposed` are written so. `shared` says which names are one tensor with another; each
-    is written, and the files say so. More than `shard_bytes` of them go to files named
-    model-00001-of-00002.safetensors and so on, beside model.safetensors.index.json, as `transformers` has them.
-    All files are complete on the disk before any replaces an older one.
+    All files are complete on the disk before any replaces an older one. `model.save_pretrained` calls this.
+
+    Args:
+        folder: a path.
+        config: the content of config.json.
+        tensors: by name.
+        transposed: the names of matrices that are written transposed.
+        shard_bytes: more of tensors go to files named model-00001-of-00002.safetensors and so on, beside
+            model.safetensors.index.json, as `transformers` has them.
+        generation: the content of generation_config.json.
+        shared: names that are one tensor with another, and that other's; each is written, and the files say so.
+
+    Raises:
+        OSError: a file can't be written.
+        TypeError: a tensor is of a dtype that can't be stored.
+
+    Example:
+        >>> pf.formats.save_model(folder, {"model_type": "own"}, {"x": pf.ones(2)})
+        >>> sorted(path.name for path in folder.iterdir())
+        ['config.json', 'model.safetensors']
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

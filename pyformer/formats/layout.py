@@ -23,6 +23,14 @@ class Layout:
     files that say nothing new, `unused` names of parts that aren't here, which a warning names. `tie` are the stored
     names of the last projection and of the embedding that may take its place. `followed` are config.json's keys that
     the config holds or that are written anew, None for all: what the others say is kept for the next file.
+
+    Raises:
+        ValueError: by `read`, for a config.json that is not of this family.
+
+    Example:
+        >>> layout = pf.formats.Layout(None, None, prefix="transformer.", parts={"wte.": "tokens."})
+        >>> layout.written_name("wte.weight")
+        'transformer.tokens.weight'
     """
 
     read: Callable[[Any, Mapping[str, Any]], Any]

@@ -31,8 +31,17 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a safetensors file: dtype as safetensors names it, shape, bytes [begin, end)
-    of the file."""
+    """One tensor of a safetensors file.
+
+    Args:
+        dtype: as safetensors names it, such as "F32".
+        shape: the extents.
+        begin, end: its bytes [begin, end) of the file.
+
+    Example:
+        >>> pf.formats.Entry("F32", (2, 3), begin=80, end=104).shape
+        (2, 3)
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -46,9 +55,23 @@ def write_safetensors(
     metadata: Mapping[str, str] | None = None,
     transposed: Collection[str] = (),
 ) -> None:
-    """Writes tensors (name to Tensor, on any device) and string metadata in safetensors' format.
+    """Writes tensors and strings in safetensors' format.
 
-    Matrices whose names are in `transposed` are written so, one after the other.
+    Args:
+        file: open for writing bytes.
+        tensors: name to Tensor, on any device.
+        metadata: strings by name, which go into the header.
+        transposed: the names of matrices that are written transposed.
+
+    Raises:
+        TypeError: a tensor is of a dtype that can't be stored.
+        ValueError: the names are too long for a header.
+
+    Example:
+        >>> with pf.formats.atomic_files(folder / "x.safetensors") as (file,):
+        ...     pf.formats.write_safetensors(file, {"x": pf.ones(2)}, {"by": "me"})
+        >>> pf.formats.read_safetensors(folder / "x.safetensors")
+        ({'x': tensor([1., 1.], dtype=float32)}, {'by': 'me'})
     """
     codes = {name: _code_of(name, tensor) for name, tensor in tensors.items()}
     # Widest elements first keeps every tensor aligned to its own element size.
@@ -85,11 +108,24 @@ def array_of(tensor: pf.Tensor) -> np.ndarray:
 
 
 def read_header(path: PathLike) -> tuple[dict[str, Entry], dict[str, str]]:
-    """What a safetensors file holds: (entries by name, metadata), without reading tensors.
+    """What a safetensors file holds, without reading tensors.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        (`Entry` by name, metadata by name).
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, too long, or not safetensors.
+
+    Example:
+        >>> with pf.formats.atomic_files(folder / "x.safetensors") as (file,):
+        ...     pf.formats.write_safetensors(file, {"x": pf.ones(2, 3)})
+        >>> entries, metadata = pf.formats.read_header(folder / "x.safetensors")
+        >>> entries["x"].dtype, entries["x"].shape
+        ('F32', (2, 3))
     """
     import safetensors
 
@@ -132,7 +168,26 @@ def _itemsize(code: str) -> int:
 
 
 def read_tensor(file: BinaryIO, entry: Entry) -> pf.Tensor:
-    """Reads one tensor of an open safetensors file, in the dtype of the file."""
+    """Reads one tensor of an open safetensors file.
+
+    Args:
+        file: open for reading bytes.
+        entry: which, of `read_header`.
+
+    Returns:
+        Tensor of the dtype of the file, on the CPU.
+
+    Raises:
+        ValueError: the file ends early.
+
+    Example:
+        >>> with pf.formats.atomic_files(folder / "x.safetensors") as (file,):
+        ...     pf.formats.write_safetensors(file, {"x": pf.ones(2)})
+        >>> entries, _ = pf.formats.read_header(folder / "x.safetensors")
+        >>> with open(folder / "x.safetensors", "rb") as file:
+        ...     pf.formats.read_tensor(file, entries["x"])
+        tensor([1., 1.], dtype=float32)
+    """
     return _read(file, entry, entry.begin, entry.shape)
 
 
@@ -158,9 +213,24 @@ def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> p
 def read_safetensors(
     path: PathLike, wanted: Callable[[str], bool] | None = None
 ) -> tuple[dict[str, pf.Tensor], dict[str, str]]:
-    """(tensors by name, metadata) of a safetensors file; `wanted(name)` chooses which to read.
+    """Reads the tensors of a safetensors file.
 
-    Raises as `read_header` does.
+    Args:
+        path: of the file.
+        wanted: wanted(name) is true for those to be read, all by default.
+
+    Returns:
+        (Tensors by name, of the dtypes of the file, on the CPU; metadata by name).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, too long, or not safetensors.
+
+    Example:
+        >>> with pf.formats.atomic_files(folder / "x.safetensors") as (file,):
+        ...     pf.formats.write_safetensors(file, {"x": pf.ones(2), "y": pf.zeros(2)})
+        >>> pf.formats.read_safetensors(folder / "x.safetensors", lambda name: name == "y")
+        ({'y': tensor([0., 0.], dtype=float32)}, {})
     """
     entries, metadata = read_header(path)
     with open(path, "rb") as file:

@@ -16,6 +16,19 @@ def save_state(path: PathLike, state: Any) -> None:
     """Saves nested dicts and lists of Tensors and JSON values in one file, for `load_state`.
 
     The state of an optimiser is such a value. Tuples come back as lists, and keys as strings.
+
+    Args:
+        path: of the file, which is replaced as a whole.
+        state: the value.
+
+    Raises:
+        OSError: the file can't be written.
+        TypeError: there is something else in it.
+
+    Example:
+        >>> pf.formats.save_state(folder / "state", {"step": 3, "moments": [pf.ones(2)]})
+        >>> pf.formats.load_state(folder / "state")
+        {'step': 3, 'moments': [tensor([1., 1.], dtype=float32)]}
     """
     tensors: dict[str, pf.Tensor] = {}
     tree = json.dumps(_without_tensors(state, tensors))
@@ -26,9 +39,20 @@ def save_state(path: PathLike, state: Any) -> None:
 def load_state(path: PathLike) -> Any:
     """What `save_state` saved.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The value; its Tensors are on the CPU.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged or not a file of `save_state`.
+
+    Example:
+        >>> pf.formats.save_state(folder / "state", {"step": 3})
+        >>> pf.formats.load_state(folder / "state")
+        {'step': 3}
     """
     tensors, metadata = read_safetensors(path)
     if "state" not in metadata:

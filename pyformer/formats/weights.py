@@ -31,9 +31,20 @@ CHUNK_BYTES = 1 << 20
 class Weights:
     """What a folder's model.safetensors holds, or the files that its index names, by names without the prefix.
 
+    Args:
+        folder: a path.
+        layout: how the names in files differ from ours.
+
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: one is damaged, or the index doesn't say what the files hold.
+
+    Example:
+        >>> pf.formats.save_model(folder, {}, {"weight": 2 * pf.ones(1, 2)})
+        >>> weights = pf.formats.Weights(folder, pf.formats.OWN)
+        >>> layer = weights.fill(pf.nn.Linear(2, 1, bias=False))
+        >>> layer.weight.detach()
+        tensor([[2., 2.]], dtype=float32)
     """
 
     def __init__(self, folder: PathLike, layout: Layout) -> None:

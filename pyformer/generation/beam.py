@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from pyformer.float_mode import in_default_float_mode
 
+
+@in_default_float_mode
 def beam_search(
     extend: Callable[[np.ndarray, np.ndarray], np.ndarray],
     sources: int,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
+from pyformer.float_mode import in_default_float_mode
 
 
 class Sampler:
@@ -49,6 +50,7 @@ class Sampler:
         if self.temperature > 0.0:
             self._random = np.random.Generator(np.random.Philox(fresh_seed() if seed is None else int(seed)))
 
+    @in_default_float_mode
     def __call__(self, logits: np.ndarray, row: int = 0) -> int:
         """A token from logits (V,); ValueError, naming the row, where the highest is not finite."""
         best = int(logits.argmax())

@@ -16,7 +16,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import formats, nn, ops
 from pyformer.formats.hf import bert
-from pyformer.models.classification import is_single_label, soft_loss
+from pyformer.models.classification import hard_loss, is_single_label, soft_loss
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
@@ -215,8 +215,7 @@ class BertClassifier(Pretrained):
         problem, classes = self.config.problem_type, self.config.num_labels
         if not is_single_label("BertClassifier", problem, classes, labels):
             return soft_loss("BertClassifier", problem, self(ids, segments, lengths), labels)
-        labels = pf.tensor(read_int64("BertClassifier", "labels", labels, None), device=self.classifier.device)
-        return ops.cross_entropy(self(ids, segments, lengths), labels)
+        return hard_loss("BertClassifier", self(ids, segments, lengths), labels)
 
 
 def from_pretrained(folder: str | os.PathLike, **options: Any) -> BERT | BertClassifier:

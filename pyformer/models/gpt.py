@@ -153,9 +153,9 @@ class Block(nn.Module):
 class GPT(LanguageModel):
     """A GPT-2 language model: learned positions, pre-norm blocks, the embedding as the last projection.
 
-    Freshly initialised from `pf.manual_seed`'s stream, float32. bfloat16 and float16, by `to` or a file, are for
-    storage on the CPU: `from_pretrained` casts them to float32. `model(ids)` gives logits (B, T, V),
-    `model.loss(ids, targets)` a scalar, `model.generate(prompts, n)` text.
+    Freshly initialised from `pf.manual_seed`'s stream, float32. `from_pretrained` gives float32 weights, also of a
+    16-bit file, unless told otherwise; with bfloat16 weights it computes as in `pf.autocast`. `model(ids)`
+    gives logits (B, T, V), `model.loss(ids, targets)` a scalar, `model.generate(prompts, n)` text.
 
     Args:
         config: a GPTConfig.
@@ -163,7 +163,7 @@ class GPT(LanguageModel):
             memory, about a third more time, the same bits.
 
     Raises:
-        TypeError: config is no GPTConfig; later, ids are no integers, or the model is of a 16-bit dtype.
+        TypeError: config is no GPTConfig; later, ids are no integers.
         ValueError: later, a text exceeds the context length.
         IndexError: later, an id is not in [0, V).
 

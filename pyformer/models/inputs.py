@@ -9,6 +9,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn
 from pyformer.arrays import plain_array
+from pyformer.nn.module import activation_dtype
 
 MAX_INT64 = 2**63 - 1
 
@@ -57,7 +58,7 @@ def read_ids(
 
 def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = "lengths") -> np.ndarray:
     """`lengths` as int64 (B,); ValueError unless each is from 1 to `tokens`."""
-    lengths = read_int64(owner, name, lengths)
+    lengths = read_int64(owner, name, lengths, None)
     if lengths.shape != (batch,):
         raise ValueError(f"{owner}: {name} must be ({batch},), got {lengths.shape}")
     if batch and (lengths.min() < 1 or lengths.max() > tokens):
@@ -66,16 +67,24 @@ def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = 
 
 
 def read_floats(owner: str, name: str, values: Any, like: pf.Tensor | nn.Projection) -> pf.Tensor:
-    """`values`, a Tensor, array or nested list, as a Tensor on the device of `like`; TypeError unless of its dtype.
+    """`values`, a Tensor, array or nested list, as a Tensor on the device of `like`; TypeError unless of its dtype,
+    ValueError where rows differ in length.
 
-    What is no Tensor may be float32 where `like` is bfloat16, which NumPy does not have, or float16.
+    Where `like` is bfloat16, which NumPy does not have, they are float32, as activations are, or bfloat16. What is no
+    Tensor may be float32 where `like` is float16.
     """
-    given = pf.asarray(values)
-    if not isinstance(values, pf.Tensor) and given.dtype == pf.float32 and like.dtype in (pf.bfloat16, pf.float16):
-        given = given.to(like.dtype)
-    if given.dtype != like.dtype:
+    try:
+        given = pf.asarray(values)
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix("tensor: ")
+        raise type(error)(f"{owner}: {name} must be numbers, in rows of one length: {reason}") from None
+    wanted = activation_dtype(like)
+    is_array = not isinstance(values, pf.Tensor) and given.dtype == pf.float32 and wanted == pf.float16
+    if is_array or given.dtype == like.dtype:
+        given = given.to(wanted)
+    if given.dtype != wanted:
         got = getattr(values, "dtype", given.dtype.name)
-        raise TypeError(f"{owner}: {name} must be {like.dtype.name}, got {got}")
+        raise TypeError(f"{owner}: {name} must be {wanted.name}, got {got}")
     return given.to(like.device)
 
 
@@ -113,7 +122,8 @@ def read_labels(owner: str, labels: Any, batch: int | None, classes: int, device
 
 
 def noise_rows(owner: str, seed: int, count: int, shape: tuple[int, ...], like: pf.Tensor | nn.Projection) -> pf.Tensor:
-    """(count, *shape) normal numbers in the dtype and on the device of `like`; row i is that of seed + i alone.
+    """(count, *shape) normal numbers in the activations' dtype and on the device of `like`; row i is that of seed + i
+    alone.
 
     TypeError or ValueError unless the seed is an integer, 0 or above.
     """
@@ -123,4 +133,4 @@ def noise_rows(owner: str, seed: int, count: int, shape: tuple[int, ...], like: 
         raise ValueError(f"{owner}: seed must be at least 0, got {seed}")
     seed = int(seed)  # NumPy's may overflow
     rows = [np.random.Generator(np.random.Philox(seed + i)).standard_normal(shape) for i in range(count)]
-    return pf.tensor(np.stack(rows), dtype=like.dtype, device=like.device)
+    return pf.tensor(np.stack(rows), dtype=activation_dtype(like), device=like.device)

@@ -12,6 +12,7 @@ import pyformer as pf
 from pyformer import generation, nn, ops
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
+from pyformer.nn.module import activation_dtype
 
 IGNORED = -100
 
@@ -159,13 +160,14 @@ class LanguageModel(Pretrained):
 
     def new_cache(self, rows: int = 0, capacity: int = 0) -> Any:
         """What remembers the tokens read so far of `rows` texts, with room for `capacity` of them each."""
-        where = {"dtype": self.head.dtype, "device": self.head.device}
+        where = {"dtype": activation_dtype(self.head), "device": self.head.device}
         return nn.KVCache(self.config.num_layers, *self.cache_heads, rows=rows, capacity=capacity, **where)
 
     def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:
         """What `new_cache(rows, tokens)` takes, by default for the longest text."""
         tokens = self.config.context_length if tokens is None else tokens
-        return 2 * self.head.dtype.itemsize * self.config.num_layers * rows * tokens * int(np.prod(self.cache_heads))
+        item = activation_dtype(self.head).itemsize
+        return 2 * item * self.config.num_layers * rows * tokens * int(np.prod(self.cache_heads))
 
     def next_logits(self, ids: np.ndarray, counts: np.ndarray, cache: Any) -> pf.Tensor:
         """Logits (B, V) after the last token of each row that counts: ids (B, T), counts (B,), which join `cache`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.float_mode import in_default_float_mode
 from pyformer.models.config import Config
 from pyformer.models.inputs import check_rows, read_floats, read_lengths
 from pyformer.models.pretrained import Pretrained
@@ -164,6 +165,7 @@ class LiquidNetwork(Pretrained):
         check_rows("LiquidNetwork", x)
         return self.head(self.cells(x, elapsed=elapsed, lengths=lengths)[0])
 
+    @in_default_float_mode
     def loss(self, x: Any, targets: Any, elapsed: Any = None, lengths: Any = None) -> pf.Tensor:
         """Mean squared error against targets (B, T, outputs) of the observations that count, a scalar."""
         out, targets = self(x, elapsed, lengths), self._read("targets", targets)

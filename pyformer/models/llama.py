@@ -19,6 +19,7 @@ from pyformer.models.config import Config
 from pyformer.models.language_model import LanguageModel, Span
 from pyformer.nn.cache import LayerCache
 from pyformer.nn.layers import check_eps
+from pyformer.nn.module import activation_dtype
 
 POSITIONS = ("rotary", "alibi", "sinusoidal", "learned", "none")
 
@@ -254,5 +255,5 @@ class Llama(LanguageModel):
             rotary = span.places, frequencies.to(self.head.device)
         elif config.positions == "alibi":
             bias = nn.alibi_bias(nn.alibi_slopes(config.num_heads), positions, span.keys)
-            reach["mask"] = self.on_device(bias).to(self.head.dtype)
+            reach["mask"] = self.on_device(bias).to(activation_dtype(self.head))
         return Places(positions, span.places, span.keys, reach, rotary)

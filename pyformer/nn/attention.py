@@ -8,8 +8,10 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import ops
+from pyformer.float_mode import in_default_float_mode
 
 
+@in_default_float_mode
 def attention_weights(
     q: pf.Tensor,
     k: pf.Tensor,
@@ -108,6 +110,7 @@ def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.nda
     return sinusoids(np.arange(length), dim, base)
 
 
+@in_default_float_mode
 def sinusoids(positions: np.ndarray, dim: int, base: float = 10000.0) -> np.ndarray:
     """The rows of `sinusoidal_positions` for the given positions, without those between them.
 
@@ -138,6 +141,7 @@ def _powers(base: float, exponents: np.ndarray) -> np.ndarray:
     return ops.power(float(base), pf.tensor(exponents, device="cpu")).numpy()
 
 
+@in_default_float_mode
 def alibi_slopes(num_heads: int) -> np.ndarray:
     """By how much each head's scores fall with each position of distance.
 
@@ -165,6 +169,7 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
     return np.concatenate([slopes, between[: num_heads - below]])
 
 
+@in_default_float_mode
 def alibi_bias(slopes: np.ndarray, places: np.ndarray, keys: int) -> np.ndarray:
     """What ALiBi adds to the scores: -slope * distance of key j from the query.
 

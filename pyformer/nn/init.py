@@ -16,6 +16,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.float_mode import in_default_float_mode
 
 # A range that holds less of a normal distribution would be drawn again and again.
 LEAST_PROBABILITY = 0.01
@@ -284,6 +285,7 @@ def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tenso
     return fill_(tensor, lambda _: _shifted(_drawn(pf.rand, tensor) * (high - low), low))
 
 
+@in_default_float_mode
 def trunc_normal_(
     tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0
 ) -> pf.Tensor:
@@ -330,6 +332,7 @@ def trunc_normal_(
     return fill_(tensor, values)
 
 
+@in_default_float_mode
 def xavier_uniform_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     """uniform_ over +-gain sqrt(6 / (fan in + fan out)), which keeps variances level through layers without
     activations.
@@ -357,6 +360,7 @@ def xavier_uniform_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     return uniform_(tensor, -bound, bound)
 
 
+@in_default_float_mode
 def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     """normal_ with the standard deviation gain sqrt(2 / (fan in + fan out)).
 
@@ -382,6 +386,7 @@ def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     return normal_(tensor, std=gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
 
 
+@in_default_float_mode
 def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = "in") -> pf.Tensor:
     """uniform_ over +-gain sqrt(3 / fan), which keeps variances level through layers with ReLU.
 
@@ -409,6 +414,7 @@ def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str =
     return uniform_(tensor, -bound, bound)
 
 
+@in_default_float_mode
 def kaiming_normal_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = "in") -> pf.Tensor:
     """normal_ with the standard deviation gain / sqrt(fan), which keeps variances level through layers with ReLU.
 

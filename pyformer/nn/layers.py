@@ -11,7 +11,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import MODULE, Module
+from pyformer.nn.module import MODULE, Module, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
@@ -125,6 +125,7 @@ class Projection(Module):
             return None
         return kept if kept.holds(self.weight, self.bias) else self.pack()
 
+    @own_precision
     def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
         """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
         packed = self.packed()
@@ -132,6 +133,7 @@ class Projection(Module):
             return packed(x, activation, residual)
         return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
 
+    @own_precision
     def linear_cross_entropy(self, x: pf.Tensor, targets: pf.Tensor, **options: Any) -> pf.Tensor:
         """`ops.linear_cross_entropy` of x (N, in) and targets (N,): the logits `as_linear(x)` are never held whole."""
         return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
 from pyformer.effects import watching
+from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
@@ -21,7 +23,10 @@ PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer"
 
 
 class _Local(threading.local):
-    inference = 0  # how many `inference` blocks this thread is within
+    def __init__(self) -> None:
+        self.inference = 0  # how many `inference` blocks this thread is within
+        self.modes: list[int] = []  # of floating-point arithmetic, each from before one of them
+        self.calls = 0  # how many of them and calls of modules, which compute in the default mode, it is within
 
 
 _local = _Local()
@@ -44,12 +49,16 @@ class inference(contextlib.ContextDecorator):
         self._no_grad = pf.no_grad()
 
     def __enter__(self) -> None:
+        _local.modes.append(_core.enter_default_float_mode())
         self._no_grad.__enter__()
         _local.inference += 1
+        _local.calls += 1
 
     def __exit__(self, *exc: object) -> None:
+        _local.calls -= 1
         _local.inference -= 1
         self._no_grad.__exit__(*exc)
+        _core.set_float_mode(_local.modes.pop())
 
 
 def inferring() -> bool:
@@ -91,6 +100,24 @@ def gradient_dtype(parameter: pf.Tensor) -> pf.DType:
     return pf.float64 if parameter.dtype == pf.float64 else pf.float32
 
 
+def activation_dtype(weights: Any) -> pf.DType:
+    """Of what a module computes from float weights of this dtype: theirs, but float32 for bfloat16 (`pf.autocast`)."""
+    return pf.float32 if weights.dtype == pf.bfloat16 else weights.dtype
+
+
+def own_precision(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a method of a Module compute in the precision that calling the module computes in."""
+
+    @functools.wraps(method)
+    def wrapped(self: Module, *args: Any, **kwargs: Any) -> Any:
+        if not self.enters_autocast():
+            return method(self, *args, **kwargs)
+        with pf.autocast("bfloat16"):
+            return method(self, *args, **kwargs)
+
+    return wrapped
+
+
 def _kind_of(value: Any) -> str | None:
     """What assigning `value` to a new name registers it as."""
     if isinstance(value, Module):
@@ -123,6 +150,7 @@ class Hook:
 class _MadeOn(type):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
 
+    @in_default_float_mode
     def __call__(cls, *args: Any, **options: Any) -> Any:
         if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
             return super().__call__(*args, **options)
@@ -202,14 +230,46 @@ class Module(metaclass=_MadeOn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for notes in watching.notes:
             notes.take(self)
-        hooks = self.__dict__.get("_forward_hooks")
-        if not hooks:
-            return self.forward(*args, **kwargs)
+        forward = self._hooked_forward if self.__dict__.get("_forward_hooks") else self.forward
+        if _local.calls and not _core.may_enter_autocast():
+            return forward(*args, **kwargs)
+        mode = _core.enter_default_float_mode()
+        _local.calls += 1
+        try:
+            if not self.enters_autocast():
+                return forward(*args, **kwargs)
+            with pf.autocast("bfloat16"):
+                return forward(*args, **kwargs)
+        finally:
+            _local.calls -= 1
+            _core.set_float_mode(mode)
+
+    def _hooked_forward(self, *args: Any, **kwargs: Any) -> Any:
         result = self.forward(*args, **kwargs)
-        for hook in list(hooks.values()):
+        for hook in list(self._forward_hooks.values()):
             replacement = hook(self, args, result)
             result = result if replacement is None else replacement
         return result
+
+    def enters_autocast(self) -> bool:
+        """Whether a call computes within a `pf.autocast("bfloat16")` of its own: the weights are bfloat16, and the
+        caller is within none."""
+        if not _core.may_enter_autocast():
+            return False
+        first = self._first_parameter()
+        return first is not None and first.dtype == pf.bfloat16
+
+    def _first_parameter(self) -> Any:
+        """The first of `parameters()`, or None."""
+        for name, kind in self._kinds.items():
+            found = None
+            if kind == PARAMETER:
+                found = self.__dict__[name]
+            elif kind == MODULE:
+                found = self.__dict__[name]._first_parameter()
+            if found is not None:
+                return found
+        return None
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = self.__dict__.get("_kinds", {}).get(name)
@@ -409,6 +469,9 @@ class Module(metaclass=_MadeOn):
     def to(self, target: Any) -> Module:
         """Moves parameters and buffers to a device, or its floats to a float dtype; returns self.
 
+        A module whose parameters are bfloat16 computes as a float32 module with these weights does within
+        `pf.autocast("bfloat16")`: activations, logits and gradients are float32. So are its buffers.
+
         They stay the tensors that they are, with other memory: what is shared stays shared, also with other modules,
         and an optimiser made before goes on with them. Gradients move along. Not while another thread computes with
         the module, or between a forward and its backward.
@@ -425,9 +488,10 @@ class Module(metaclass=_MadeOn):
         to_dtype = isinstance(target, pf.DType)
         if to_dtype and not is_float(target):
             raise TypeError(f"Module.to: expected a float dtype, got {target}")
-        for tensor in distinct(t for _, t in self._named_tensors(PARAMETER, BUFFER, TRANSIENT)):
-            if not to_dtype or is_float(tensor.dtype):
-                _move(tensor, target)
+        for kinds in ((PARAMETER,), (BUFFER, TRANSIENT)):
+            for tensor in distinct(t for _, t in self._named_tensors(*kinds)):
+                if not to_dtype or is_float(tensor.dtype):
+                    _move(tensor, pf.float32 if target == pf.bfloat16 and PARAMETER not in kinds else target)
         return self
 
     def requires_grad_(self, on: bool = True) -> Module:

@@ -46,4 +46,5 @@ def clip_grad_norm_(parameters: Iterable[pf.Tensor], max_norm: float) -> pf.Tens
     for p in parameters:
         if not isinstance(p, pf.Tensor):
             raise TypeError(f"clip_grad_norm_: expected Tensors, got {type(p).__name__}")
-    return _core.clip_gradients_(parameters, float(min(max_norm, sys.float_info.max)))  # an int may be larger
+    largest = int(sys.float_info.max)  # an int may be larger
+    return _core.clip_gradients_(parameters, float(min(max_norm, largest) if isinstance(max_norm, int) else max_norm))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct
 from pyformer.nn.module import gradient_dtype
 
@@ -143,6 +144,7 @@ class Optimizer:
     def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         raise NotImplementedError
 
+    @in_default_float_mode
     def scale_lr(self, factor: float) -> None:
         """Sets each group's lr to `factor` times the lr that it was made with.
 

@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+
+from pyformer.float_mode import in_default_float_mode
 
 
 class _Schedule:
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
-            name, value = field.name, getattr(self, field.name)
-            number = (int, np.integer) if name.endswith("steps") else (int, float, np.integer, np.floating)
-            wanted = "an int" if name.endswith("steps") else "a number"
-            if isinstance(value, bool) or not isinstance(value, number):
-                raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, got {type(value).__name__}")
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least 0 and finite, got {value}")
+            self._check(field.name, getattr(self, field.name), whole=field.name.endswith("steps"))
+
+    @in_default_float_mode
+    def __call__(self, step: int) -> float:
+        self._check("step", step)
+        return self._factor(step)
+
+    def _factor(self, step: int) -> float:
+        raise NotImplementedError
+
+    def _check(self, name: str, value: Any, whole: bool = False) -> None:
+        number = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+        if isinstance(value, bool) or not isinstance(value, number):
+            wanted = "an int" if whole else "a number"
+            raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, got {type(value).__name__}")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{type(self).__name__}: {name} must be at least 0 and finite, got {value}")
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,8 @@ class ConstantSchedule(_Schedule):
         warmup_steps: step s of them has the factor (s + 1) / warmup_steps.
 
     Raises:
-        ValueError: warmup_steps is negative.
-        TypeError: warmup_steps is no int.
+        ValueError: warmup_steps is negative, or the step that it is called with is negative, infinite or NaN.
+        TypeError: warmup_steps is no int, or the step no number.
 
     Example:
         >>> schedule = pf.optim.ConstantSchedule(warmup_steps=4)
@@ -45,7 +58,7 @@ class ConstantSchedule(_Schedule):
 
     warmup_steps: int = 0
 
-    def __call__(self, step: int) -> float:
+    def _factor(self, step: int) -> float:
         return _warmup(step, self.warmup_steps)
 
 
@@ -59,8 +72,8 @@ class LinearSchedule(_Schedule):
         final: the last factor, 0 or above.
 
     Raises:
-        ValueError: an argument is negative, infinite or NaN.
-        TypeError: an argument is no number, or steps are no ints.
+        ValueError: an argument, or the step that it is called with, is negative, infinite or NaN.
+        TypeError: one of them is no number, or steps given as arguments are no ints.
 
     Example:
         >>> schedule = pf.optim.LinearSchedule(total_steps=6, warmup_steps=2)
@@ -72,7 +85,7 @@ class LinearSchedule(_Schedule):
     warmup_steps: int = 0
     final: float = 0.0
 
-    def __call__(self, step: int) -> float:
+    def _factor(self, step: int) -> float:
         if step < self.warmup_steps:
             return _warmup(step, self.warmup_steps)
         done = _done(step, self.warmup_steps, self.total_steps)
@@ -89,8 +102,8 @@ class CosineSchedule(_Schedule):
         final: the last factor, 0 or above.
 
     Raises:
-        ValueError: an argument is negative, infinite or NaN.
-        TypeError: an argument is no number, or steps are no ints.
+        ValueError: an argument, or the step that it is called with, is negative, infinite or NaN.
+        TypeError: one of them is no number, or steps given as arguments are no ints.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5, without restarts.
 
@@ -104,7 +117,7 @@ class CosineSchedule(_Schedule):
     warmup_steps: int = 0
     final: float = 0.1
 
-    def __call__(self, step: int) -> float:
+    def _factor(self, step: int) -> float:
         if step < self.warmup_steps:
             return _warmup(step, self.warmup_steps)
         done = _done(step, self.warmup_steps, self.total_steps)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
+from pyformer.float_mode import in_default_float_mode
 from pyformer.training.options import TrainingOptions
 from pyformer.training.step import wide
 
@@ -24,6 +25,7 @@ class WeightMean:
         self.start = self.steps - max(1, round(self.steps * options.average)) if options.average else self.steps
         self.mean: list[pf.Tensor] = []
 
+    @in_default_float_mode
     def take(self, step: int) -> None:
         """Takes the weights after `step` into the mean; after the last step the mean takes their place."""
         count = step - self.start

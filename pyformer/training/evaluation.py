@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyformer import _core, nn
+from pyformer.float_mode import in_default_float_mode
 from pyformer.training.step import count_targets
 
 
@@ -23,6 +24,7 @@ def evaluating() -> Iterator[None]:
         _core.set_rng_state(*random_state)
 
 
+@in_default_float_mode
 def mean_loss(model: Any, batches: Sequence[tuple[np.ndarray, ...]]) -> float:
     """The mean of the model's loss over all counted targets of the batches, without dropout."""
     total, targets = 0.0, 0

@@ -16,6 +16,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
+from pyformer.float_mode import in_default_float_mode
 from pyformer.nn.module import is_float
 
 IGNORED = -100
@@ -89,6 +90,7 @@ class MicroBatches:
         return self.counts[number] / max(1, sum(self.counts))
 
 
+@in_default_float_mode
 def form_gradients(
     model: Any, micro_batches: MicroBatches, stopped: Callable[[], bool] = lambda: False
 ) -> TreeSum | None:
@@ -154,6 +156,7 @@ def wide(tensor: pf.Tensor) -> pf.Tensor:
     return tensor if tensor.dtype == pf.float64 else tensor.to(pf.float32)
 
 
+@in_default_float_mode
 def apply_sum(model: Any, terms: Terms) -> float:
     """Gives parameters their gradients and buffers their moves, from the sum of all lists; returns the step's loss."""
     parameters = list(model.parameters())

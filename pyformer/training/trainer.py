@@ -13,6 +13,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import data, nn, optim
 from pyformer.arrays import refuse_mask
+from pyformer.float_mode import in_default_float_mode
 from pyformer.tokenizers import Tokenizer
 from pyformer.training.average import WeightMean
 from pyformer.training.checkpoint import Checkpointed
@@ -236,6 +237,7 @@ class Trainer(Checkpointed):
         if self.step % o.save_every == 0 or last:
             self.save()
 
+    @in_default_float_mode
     def _take_recent(self) -> float:
         """The mean loss of a target since it was last taken."""
         total = sum(loss * targets for loss, targets in self._recent)

@@ -16,6 +16,7 @@
 #include "pyformer/base/cgroup.h"
 #include "pyformer/base/cpu_placement.h"
 #include "pyformer/base/error.h"
+#include "pyformer/base/float_mode.h"
 
 #ifdef __linux__
 #include <linux/futex.h>
@@ -91,27 +92,6 @@ bool wait_or_make_way(int thread, const Done& done) {
   if (before_ns >= 0 && run_time_ns(thread) - before_ns < kStall_ns / 8) move_to_current_cpu(thread);
   return done();
 }
-
-// For its lifetime this thread computes in the default floating-point mode: round to nearest, keep denormals, no traps.
-// The destructor restores the mode that the thread had.
-class DefaultFloatMode {
- public:
-#if defined(__x86_64__)
-  DefaultFloatMode() : saved_(_mm_getcsr()) {
-    if ((saved_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
-  }
-  ~DefaultFloatMode() {
-    if ((saved_ & ~kFlags) != kDefault) _mm_setcsr(saved_);
-  }
-
- private:
-  static constexpr unsigned kDefault = 0x1F80, kFlags = 0x3F;
-  unsigned saved_;
-#else
-  DefaultFloatMode() {}
-  ~DefaultFloatMode() {}
-#endif
-};
 
 // ---- the number of threads ------------------------------------------------------------------------------------
 

@@ -85,21 +85,37 @@ def default_labels(count: int) -> tuple[str, ...]:
 def read_labels(owner: str, values: Mapping[str, Any], count_name: str) -> dict[str, Any]:
     """Of a classifier's config: how many classes config.json means, two if it doesn't say, their names and its problem.
 
-    ValueError unless id2label numbers them from 0.
+    Names of its own in label2id count where id2label has none. ValueError unless the names are numbered from 0.
     """
     found: dict[str, Any] = {"problem_type": values.get("problem_type"), "labels": None}
-    names = values.get("id2label")
+    names, numbers = values.get("id2label") or {}, values.get("label2id") or {}
+    if _says_nothing(names) and numbers and not _says_nothing(_reversed(numbers)):
+        if names and len(names) != len(numbers):
+            raise ValueError(f"{owner}: label2id must have {len(names)} names as id2label has, got {len(numbers)}")
+        names = _reversed(numbers)
     if not names:
         return {**found, count_name: values.get("num_labels", 2)}
     count = len(names)
     if not isinstance(names, Mapping) or set(names) != {str(i) for i in range(count)}:
         raise ValueError(
-            f"{owner}: id2label must have the keys '0' to '{count - 1}', got {sorted(map(str, names))[:5]}"
+            f"{owner}: id2label must have the keys '0' to '{count - 1}', or label2id these values, "
+            f"got {sorted(map(str, names))[:5]}"
         )
     if values.get("num_labels", count) != count:
-        raise ValueError(f"{owner}: num_labels must be {count} as id2label has, got {values['num_labels']!r}")
+        raise ValueError(f"{owner}: num_labels must be {count} as there are names, got {values['num_labels']!r}")
     labels = tuple(names[str(i)] for i in range(count))
-    numbers = values.get("label2id") or {}
-    if any(numbers.get(label, i) != i for i, label in enumerate(labels) if labels.count(label) == 1):
+    differs = any(str(numbers.get(label, i)) != str(i) for i, label in enumerate(labels) if labels.count(label) == 1)
+    if differs or set(numbers) - set(labels):
         log.warning("%s: config.json's label2id is not the reverse of its id2label, which is followed", owner)
     return {**found, count_name: count, "labels": None if labels == default_labels(count) else labels}
+
+
+def _says_nothing(names: Any) -> bool:
+    """Whether an id2label is not there, or has the names that `transformers` gives to classes without any."""
+    return not names or names == {str(i): name for i, name in enumerate(default_labels(len(names)))}
+
+
+def _reversed(numbers: Any) -> Any:
+    """A label2id as an id2label; as it is where it can't be one."""
+    names = {str(number): name for name, number in numbers.items()} if isinstance(numbers, Mapping) else {}
+    return names if len(names) == len(numbers) else numbers

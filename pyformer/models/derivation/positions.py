@@ -29,8 +29,8 @@ class SinusoidalPosition(nn.Module):
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
         angles = pf.tensor(np.arange(length)[:, None] * frequencies(width), device="cpu")
-        waves = np.stack([ops.sin(angles).numpy(), ops.cos(angles).numpy()], axis=2).reshape(length, -1)
-        self.register_buffer("waves", pf.tensor(SPREAD * waves.astype(np.float32)), persistent=False)
+        waves = ops.stack([ops.sin(angles), ops.cos(angles)], axis=2).reshape(length, -1)
+        self.register_buffer("waves", pf.tensor((SPREAD * waves.to(pf.float32)).numpy()), persistent=False)
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         return x + self.waves[: x.shape[1]]

@@ -9,6 +9,7 @@
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/arithmetic/sixteen_bits.h"
 
 namespace pyformer {
 
@@ -23,20 +24,25 @@ static uint64_t bits_in(T value) {
   return bits;
 }
 
-uint64_t bits_of(double value, DType dtype) {
+template <class T>
+static uint64_t bits_of_number(T value, DType dtype) {
   uint64_t bits = 0;
   in_default_float_mode([&] {
-    if (dtype == DType::float64) bits = bits_in(value);
+    if (dtype == DType::float64) bits = bits_in(double(value));
     if (dtype == DType::float32) bits = bits_in(float(value));
-    if (dtype == DType::bfloat16) bits = bits_in(to_bfloat16(float(value)));
-    if (dtype == DType::float16) bits = bits_in(to_float16(float(value)));
+    if (dtype == DType::bfloat16) bits = bits_in(to_bfloat16(before_rounding(value)));
+    if (dtype == DType::float16) bits = bits_in(to_float16(before_rounding(value)));
     if (dtype == DType::boolean) bits = value != 0;
   });
-  return is_integer(dtype) ? bits_of(int64_t(value), dtype) : bits;
+  return bits;
+}
+
+uint64_t bits_of(double value, DType dtype) {
+  return is_integer(dtype) ? bits_of(int64_t(value), dtype) : bits_of_number(value, dtype);
 }
 
 uint64_t bits_of(int64_t value, DType dtype) {
-  return is_integer(dtype) ? uint64_t(value) : bits_of(double(value), dtype);
+  return is_integer(dtype) ? uint64_t(value) : bits_of_number(value, dtype);
 }
 
 Array ones_like(const Array& array) {

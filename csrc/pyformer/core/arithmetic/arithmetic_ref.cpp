@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "pyformer/base/element.h"
+#include "pyformer/core/arithmetic/sixteen_bits.h"
 
 namespace pyformer::PF_ISA {
 
@@ -56,11 +57,11 @@ struct Convert<bool, From> {
 };
 template <class From>
 struct Convert<BFloat16, From> {
-  static PF_INLINE BFloat16 of(From x) { return to_bfloat16(float(x)); }
+  static PF_INLINE BFloat16 of(From x) { return to_bfloat16(before_rounding(x)); }
 };
 template <class From>
 struct Convert<Float16, From> {
-  static PF_INLINE Float16 of(From x) { return to_float16(float(x)); }
+  static PF_INLINE Float16 of(From x) { return to_float16(before_rounding(x)); }
 };
 
 template <class From>

@@ -1,6 +1,7 @@
 #include "pyformer/ops/activation/activation.h"
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/activation/activation_kernels.h"
 
 namespace pyformer {
@@ -48,6 +49,7 @@ Array activation_forward_(const char* op, const Array& x, Activation activation)
 }
 
 Tensor gelu(const Tensor& x, Activation form) {
+  if (has_narrow({x})) return gelu(widened(x), form);
   return record("gelu", {x}, activation_forward("gelu", x.array(), form),
                 [x = save(x), form](const Array& dout, const Needs&) -> Gradients {
                   return {activation_backward("gelu", dout, x(), form)};

@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 
 namespace pyformer {
@@ -85,7 +87,8 @@ static void check_row_numbers(const Operands& o, const char* which, const Array&
 }
 
 static void check_mask(const Operands& o, const Array& mask) {
-  if (mask.dtype() != DType::boolean && mask.dtype() != o.like.dtype())
+  const DType dtype = o.like.dtype();  // the accumulator's is taken too: what is added is not a product's operand
+  if (mask.dtype() != DType::boolean && mask.dtype() != dtype && mask.dtype() != accumulator(dtype))
     throw TypeError(
         cat("attention: mask must be bool, or ", name(o.like.dtype()), " as q is, got ", name(mask.dtype())));
   check_device("attention", "mask", mask, "q", o.like);
@@ -140,7 +143,7 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
     if (mask.dtype() == DType::boolean)
       in.mask_allowed = static_cast<const bool*>(mask.raw());
     else
-      in.mask_added = mask.raw();
+      in.mask_added = mask.raw(), in.mask_wide = mask.dtype() != o.like.dtype();
     int64_t* strides[4] = {&in.mask_batch, &in.mask_head, &in.mask_query, &in.mask_key};
     int64_t stride = 1;
     for (int axis = mask.ndim() - 1; axis >= 0; --axis) {
@@ -153,42 +156,41 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
 
 static AttentionResult run_forward(const Operands& o, const AttentionOptions& options) {
   const DType statistics = accumulator(o.like.dtype());
-  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.value_dim}),
+  const DType stored = options.wide ? statistics : o.like.dtype();
+  const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.value_dim}, stored),
                              o.like.like({o.batch, o.heads, o.queries}, statistics),
                              o.like.like({o.batch, o.heads, o.queries}, statistics)};
   const Heads out = heads_of(r.out);
   run("attention", &AttentionTable::forward, o.like,
-      AttentionForward{kernel_input(o, options), out.data, out.strides, r.row_max.raw(), r.row_sum.raw()});
+      AttentionForward{kernel_input(o, options), out.data, out.strides, r.row_max.raw(), r.row_sum.raw(),
+                       options.wide});
   return r;
 }
 
 // Writes the gradients that have data; dk and dv together or not at all.
 static void run_backward(const Operands& o, const AttentionOptions& options, const Array& dout,
                          const AttentionResult& r, const Heads& dq, const Heads& dk, const Heads& dv) {
-  const Heads dout_heads = heads_of(dout), out = heads_of(r.out);
+  const Array narrow = dout.dtype() == o.like.dtype() ? dout : cast(dout, o.like.dtype());
+  const Heads dout_heads = heads_of(narrow), out = heads_of(r.out);
   run("attention", &AttentionTable::backward, o.like,
       AttentionBackward{kernel_input(o, options), dout_heads.data, out.data, r.row_max.raw(), r.row_sum.raw(), dq.data,
-                        dk.data, dv.data, dout_heads.strides, out.strides, dq.strides, dk.strides, dv.strides});
+                        dk.data, dv.data, dout_heads.strides, out.strides, dq.strides, dk.strides, dv.strides,
+                        options.wide});
 }
 
 // ---- Arrays ---------------------------------------------------------------------------------------------------
 
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options) {
-  const Operands o = check_separate(q, k, v);
-  return run_forward(o, checked(o, options));
-}
-
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options) {
-  const Operands o = check_packed(qkv);
-  return run_forward(o, checked(o, options));
+static DType gradient_dtype(const Array& x, const AttentionOptions& options) {
+  return options.wide ? accumulator(x.dtype()) : x.dtype();
 }
 
 AttentionGradient attention_backward(const Array& dout, const Array& q, const Array& k, const Array& v,
                                      const AttentionResult& result, const AttentionOptions& options, bool need_dq,
                                      bool need_dk_dv) {
   const Operands o = check_separate(q, k, v);
-  const AttentionGradient g = {need_dq ? q.like(q.shape()) : Array(), need_dk_dv ? k.like(k.shape()) : Array(),
-                               need_dk_dv ? v.like(v.shape()) : Array()};
+  const auto like = [&](const Array& x) { return x.like(x.shape(), gradient_dtype(x, options)); };
+  const AttentionGradient g = {need_dq ? like(q) : Array(), need_dk_dv ? like(k) : Array(),
+                               need_dk_dv ? like(v) : Array()};
   run_backward(o, checked(o, options), dout, result, heads_of(g.dq), heads_of(g.dk), heads_of(g.dv));
   return g;
 }
@@ -196,7 +198,7 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options) {
   const Operands o = check_packed(qkv);
-  const Array dqkv = qkv.like(qkv.shape());
+  const Array dqkv = qkv.like(qkv.shape(), gradient_dtype(qkv, options));
   run_backward(o, checked(o, options), dout, result, heads_of_packed(dqkv, 0), heads_of_packed(dqkv, 1),
                heads_of_packed(dqkv, 2));
   return dqkv;
@@ -223,16 +225,18 @@ struct Recorded {
 static void take_mask(const char* op, const Tensor& mask, AttentionOptions& options) {
   if (!mask.defined()) return;
   if (mask.requires_grad()) throw ValueError(cat(op, ": mask has no gradient, got one that requires it"));
-  options.mask = mask.array();
+  options.mask = widened(mask.array());
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
   take_mask("attention", mask, options);
-  const Operands o = check_separate(q.array(), k.array(), v.array());
+  const Array x = product_operand(q), y = product_operand(k), z = product_operand(v);
+  options.wide = product_result(x) != x.dtype();
+  const Operands o = check_separate(x, y, z);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention", {q, k, v}, r.out,
-                [q = save(q), k = save(k), v = save(v), kept = Recorded(options, r)](const Array& dout,
+                [q = save(x), k = save(y), v = save(z), kept = Recorded(options, r)](const Array& dout,
                                                                                      const Needs& need) -> Gradients {
                   AttentionGradient g =
                       attention_backward(dout, q(), k(), v(), kept.result(), kept.options, need[0], need[1] || need[2]);
@@ -242,11 +246,13 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
   take_mask("attention_packed", mask, options);
-  const Operands o = check_packed(qkv.array());
+  const Array x = product_operand(qkv);
+  options.wide = product_result(x) != x.dtype();
+  const Operands o = check_packed(x);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention_packed", {qkv}, r.out,
-                [qkv = save(qkv), kept = Recorded(options, r)](const Array& dout, const Needs&) -> Gradients {
+                [qkv = save(x), kept = Recorded(options, r)](const Array& dout, const Needs&) -> Gradients {
                   return {attention_packed_backward(dout, qkv(), kept.result(), kept.options)};
                 });
 }

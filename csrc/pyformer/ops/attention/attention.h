@@ -20,14 +20,15 @@ struct AttentionOptions {
   Array mask;                     // broadcastable to (B, H, Tq, Tk): boolean (true: may attend) or added to the scores
   Array key_lengths;              // (B,) int64 or int32, absent: Tk
   Array query_offset;             // (B,) int64 or int32, absent: the row's key length - Tq
+  // out and the gradients are in the accumulator's dtype, not rounded to that of q, k and v. dout, whichever it has, is
+  // rounded to theirs, as it is multiplied with them.
+  bool wide = false;
 };
 
 struct AttentionResult {
   Array out;               // (B, Tq, H, Dv)
   Array row_max, row_sum;  // (B, H, Tq)
 };
-AttentionResult attention_forward(const Array& q, const Array& k, const Array& v, const AttentionOptions& options);
-AttentionResult attention_packed_forward(const Array& qkv, const AttentionOptions& options);  // (B, T, 3, H, D)
 
 struct AttentionGradient {
   Array dq, dk, dv;  // undefined where not wanted
@@ -38,7 +39,8 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options);
 
-// The mask is given apart from the options, and must not want a gradient (ValueError).
+// The mask is given apart from the options, and must not want a gradient (ValueError). q, k and v are product operands
+// (core/precision.h), which decides `wide`.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options);
 Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options);
 

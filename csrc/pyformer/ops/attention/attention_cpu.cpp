@@ -5,8 +5,7 @@
 // reads whole tokens in order. Backward: a task keeps q, dout, dq of its queries and walks key blocks, inside them its
 // query blocks; dk and dv of the key block are kept until it is done. Everything a tile reads is a contiguous copy, so
 // the strides of the caller's arrays matter little.
-#include "pyformer/base/math.h"
-#include "pyformer/ops/attention/attention_tiles.h"
+#include "pyformer/ops/attention/attention_task.h"
 
 namespace pyformer::PF_ISA {
 
@@ -14,47 +13,14 @@ constexpr int64_t kStripRows = 24;  // rows whose softmax is taken together
 
 // ---- forward --------------------------------------------------------------------------------------------------
 
-struct Row {
-  int64_t query, head;
-  KeyRange range;
+template <class T>
+struct ForwardTask : RowsTask<T> {
+  using RowsTask<T>::RowsTask;
+
+  T *q, *k, *v, *p;  // (rows, D), (D, 64), (64, Dv), (64, 64)
+
+  bool few() const { return this->head_rows <= kAttentionFewRows; }  // then k and v are read in place
 };
-
-template <class T>
-struct ForwardTask {
-  explicit ForwardTask(const AttentionInput& input) : in(input) {}
-
-  const AttentionInput& in;
-  int64_t b, first_head, heads, head_rows, rows;  // rows = heads * head_rows
-  KeyRange keys;                                  // what any of them attends to in this task
-  T *q, *k, *v, *p;                               // (rows, D), (D, 64), (64, Dv), (64, 64)
-  T *o, *m, *l;                                   // of the key range: (rows, Dv), (rows,), (rows, 16)
-  T *total, *total_m, *total_l;                   // of the ranges so far: (rows, Dv), (rows,), (rows,)
-  Row row[kAttentionRowBlock];
-
-  bool few() const { return head_rows <= kAttentionFewRows; }  // then k and v are read in place
-  const T* query_row(int64_t r) const { return at<T>(in.q, in.q_strides, b, row[r].query, row[r].head); }
-};
-
-// Rows [first, first + head_rows) of each key head: queries in order, and for each the heads of the group.
-template <class T>
-static void find_rows(ForwardTask<T>& task, int64_t first) {
-  const int64_t group = task.in.heads / task.in.key_heads;
-  Row* row = task.row;
-  for (int64_t key_head = task.first_head; key_head < task.first_head + task.heads; ++key_head) {
-    int64_t query = first / group, g = first % group;
-    for (int64_t r = 0; r < task.head_rows; ++r) {
-      *row++ = {query, key_head * group + g, key_range(task.in, task.b, query)};
-      if (++g == group) g = 0, ++query;
-    }
-  }
-}
-
-template <class T>
-static PF_INLINE T row_highest(const T* s, Columns columns) {
-  Lanes<T> highest = Lanes<T>::broadcast(-kInfinity<T>);
-  for (int64_t c = columns.begin; c < columns.end; c += kLanes) highest = max(Lanes<T>::load(s + c), highest);
-  return highest_lane(highest);
-}
 
 // s becomes exp(s - base); lanes of l take the sums.
 template <class T>
@@ -75,21 +41,11 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
                           int64_t v_stride) {
   const AttentionInput& in = task.in;
   const int64_t D = in.head_dim, D_padded = padded<T>(D), Dv_padded = padded<T>(in.value_dim);
-  const bool masked = in.mask_allowed || in.mask_added;
-  uint64_t allow[kStripRows], any = 0;
+  uint64_t allow[kStripRows];
   int64_t mask_row[kStripRows];
   Columns columns[kStripRows];
   T highest[kStripRows + 16], base[kStripRows + 16], alpha[kStripRows + 16];
-  for (int64_t i = 0; i < n; ++i) {
-    const Row& row = task.row[r + i];
-    allow[i] = range_bits(row.range, block);
-    if (masked) {
-      mask_row[i] = mask_start(in, task.b, row.head, row.query, block);
-      allow[i] = mask_bits<T>(in, allow[i], mask_row[i]);
-    }
-    any |= allow[i];
-  }
-  if (!any) return;
+  if (!allowed_keys<T>(task, r, n, block, allow, mask_row)) return;
   for_row_tiles(n, [&](auto count, int64_t i) {
     constexpr int rows = decltype(count)::value;
     const Columns wanted = wanted_columns<rows>(allow + i);
@@ -98,19 +54,10 @@ static void forward_strip(const ForwardTask<T>& task, int64_t r, int64_t n, int6
   });
   for (int64_t i = 0; i < n; ++i) {
     if (allow[i] != ~uint64_t(0) || in.mask_added)
-      finish_scores(in, allow[i], columns[i], mask_row[i], task.p + i * kBlock);
+      finish_scores<T>(in, allow[i], columns[i], mask_row[i], task.p + i * kBlock);
     highest[i] = row_highest(task.p + i * kBlock, columns[i]);
   }
-  T* m = task.m + r;
-  for (int64_t i = 0; i < n; i += Vec<T>::width) {
-    const int64_t count = least(Vec<T>::width, n - i);
-    const Vec<T> old = Vec<T>::load_partial(m + i, count);
-    const Vec<T> raised = max(Vec<T>::load_partial(highest + i, count), old);
-    const Vec<T> used = select(raised == Vec<T>::broadcast(-kInfinity<T>), Vec<T>::zero(), raised);
-    raised.store_partial(m + i, count);
-    used.store(base + i);
-    exp_flush(old - used).store(alpha + i);
-  }
+  raise_maxima(task.m + r, n, highest, base, alpha);
   for (int64_t i = 0; i < n; ++i)
     if (allow[i]) exponentiate(task.p + i * kBlock, columns[i], base[i], alpha[i], task.l + (r + i) * kLanes);
   weighted_sums<T, false>(n, task.p, allow, v, v_stride, {task.o + r * Dv_padded, Dv_padded, alpha});
@@ -169,111 +116,12 @@ static void forward_heads(const ForwardTask<T>& task, int64_t block) {
   }
 }
 
-// Copies q * scale and finds out which keys the task is about.
 template <class T>
-static void start_rows(ForwardTask<T>& task) {
+static void copy_queries(ForwardTask<T>& task) {
   const int64_t D = task.in.head_dim, D_padded = padded<T>(D);
-  task.keys = {task.in.keys, 0};
   for (int64_t r = 0; r < task.rows; ++r) {
-    const KeyRange range = task.row[r].range;
-    if (range.begin < range.end) {
-      task.keys.begin = least(task.keys.begin, range.begin);
-      task.keys.end = range.end > task.keys.end ? range.end : task.keys.end;
-    }
-    if (r + kRowsAhead < task.rows) fetch_row(task.query_row(r + kRowsAhead), D);
-    copy_row(task.query_row(r), D, T(task.in.scale), task.q + r * D_padded);
-    task.total_m[r] = -kInfinity<T>;
-    task.total_l[r] = T(0);
-  }
-}
-
-template <class T>
-static void start_range(ForwardTask<T>& task) {
-  const int64_t Dv_padded = padded<T>(task.in.value_dim);
-  for (int64_t e = 0; e < task.rows * Dv_padded; ++e) task.o[e] = T(0);
-  for (int64_t e = 0; e < task.rows * kLanes; ++e) task.l[e] = T(0);
-  for (int64_t r = 0; r < task.rows; ++r) task.m[r] = -kInfinity<T>;
-}
-
-// Adds the range to the totals.
-template <class T>
-static void end_range(ForwardTask<T>& task) {
-  constexpr int64_t W = Vec<T>::width;
-  const int64_t Dv_padded = padded<T>(task.in.value_dim);
-  for (int64_t first = 0; first < task.rows; first += W) {
-    const int64_t n = least(W, task.rows - first);
-    const Rebase<Vec<T>> rebase(Vec<T>::load_partial(task.m + first, n), Vec<T>::load_partial(task.total_m + first, n));
-    T raised[W], alpha[W], beta[W];
-    rebase.raised.store(raised), rebase.alpha.store(alpha), rebase.beta.store(beta);
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t r = first + i;
-      const T l = total_of_lanes(Lanes<T>::load(task.l + r * kLanes));
-      if (l == T(0)) continue;
-      const T* o = task.o + r * Dv_padded;
-      T* total = task.total + r * Dv_padded;
-      const bool is_first = task.total_l[r] == T(0);
-      if (is_first)
-        copy_row(o, Dv_padded, T(1), total);
-      else
-        join_sums(o, alpha[i], beta[i], Dv_padded, total);
-      task.total_m[r] = is_first ? task.m[r] : raised[i];
-      task.total_l[r] = is_first ? l : fma(task.total_l[r], alpha[i], l * beta[i]);
-    }
-  }
-}
-
-static int64_t row_number(const AttentionInput& in, int64_t b, const Row& row) {
-  return (b * in.heads + row.head) * in.queries + row.query;
-}
-
-template <class T>
-static void store_result(const AttentionForward& a, const ForwardTask<T>& task) {
-  const int64_t Dv = a.in.value_dim;
-  const auto out = [&](int64_t r) { return at<T>(a.out, a.out_strides, task.b, task.row[r].query, task.row[r].head); };
-  for (int64_t r = 0; r < task.rows; ++r) {
-    if (r + kRowsAhead < task.rows) fetch_row_to_write(out(r + kRowsAhead), Dv);
-    divide_row(task.total + r * padded<T>(Dv), task.total_l[r], Dv, out(r));
-    const int64_t row = row_number(a.in, task.b, task.row[r]);
-    static_cast<T*>(a.row_max)[row] = task.total_m[r];
-    static_cast<T*>(a.row_sum)[row] = task.total_l[r];
-  }
-}
-
-template <class T>
-static T* partial_of(const AttentionForward& a, int64_t row, int64_t range) {
-  return static_cast<T*>(a.partial) + (row * a.task_ranges + range) * (a.in.value_dim + 2);
-}
-
-template <class T>
-static void store_partial(const AttentionForward& a, const ForwardTask<T>& task, int64_t range) {
-  const int64_t Dv = a.in.value_dim;
-  for (int64_t r = 0; r < task.rows; ++r) {
-    T* partial = partial_of<T>(a, row_number(a.in, task.b, task.row[r]), range);
-    if (task.total_l[r] != T(0)) store_rows(task.total + r * padded<T>(Dv), 1, Dv, T(1), partial, Dv);
-    partial[Dv] = task.total_m[r];
-    partial[Dv + 1] = task.total_l[r];
-  }
-}
-
-// Keys [begin, end) of a range.
-template <class T>
-static void forward_range(ForwardTask<T>& task, int64_t begin, int64_t end) {
-  start_range(task);
-  // Heads inside blocks: what several heads read of one token lies together.
-  for (int64_t block = begin / kBlock; block * kBlock < end; ++block) forward_heads(task, block);
-  end_range(task);
-}
-
-// One key range if `only` is not negative, else all.
-template <class T>
-static void forward_task(ForwardTask<T>& task, int64_t only) {
-  start_rows(task);
-  const int64_t first = only < 0 ? task.keys.begin / kAttentionKeyRange : only;
-  const int64_t last = only < 0 ? (task.keys.end + kAttentionKeyRange - 1) / kAttentionKeyRange : only + 1;
-  for (int64_t range = first; range < last; ++range) {
-    const int64_t begin = range * kAttentionKeyRange, end = least(begin + kAttentionKeyRange, task.keys.end);
-    const int64_t from = begin < task.keys.begin ? task.keys.begin : begin;
-    if (from < end) forward_range(task, from, end);
+    if (r + kRowsAhead < task.rows) fetch_row(query_row<T>(task, r + kRowsAhead), D);
+    copy_row(query_row<T>(task, r), D, T(task.in.scale), task.q + r * D_padded);
   }
 }
 
@@ -297,64 +145,23 @@ static void place_in_workspace(const AttentionForward& a, ForwardTask<T>& task) 
 
 template <class T>
 static void forward(const AttentionForward& a, int64_t begin, int64_t end) {
-  const AttentionInput& in = a.in;
-  const int64_t all_rows = in.queries * (in.heads / in.key_heads), blocks = attention_row_blocks(in);
-  const int64_t head_tasks = (in.key_heads + a.task_heads - 1) / a.task_heads, tasks = in.batch * head_tasks;
   for (int64_t item = begin; item < end; ++item) {
-    ForwardTask<T> task(in);
-    task.b = item % tasks / head_tasks;
-    task.first_head = item % tasks % head_tasks * a.task_heads;
-    task.heads = least(a.task_heads, in.key_heads - task.first_head);
-    const int64_t first = a.task_ranges ? 0 : (blocks - 1 - item / tasks) * kAttentionRowBlock;
-    task.head_rows = least(kAttentionRowBlock, all_rows - first);
-    task.rows = task.heads * task.head_rows;
-    find_rows(task, first);
+    ForwardTask<T> task(a.in);
+    const int64_t only = start_task(a, item, task);
     place_in_workspace(a, task);
-    forward_task(task, a.task_ranges ? item / tasks : -1);
+    copy_queries(task);
+    // Heads inside blocks: what several heads read of one token lies together.
+    for_key_ranges(task, only, [&](int64_t from, int64_t to) {
+      for (int64_t block = from / kBlock; block * kBlock < to; ++block) forward_heads(task, block);
+    });
     if (a.task_ranges)
-      store_partial(a, task, item / tasks);
+      store_partial(a, task, only);
     else
-      store_result(a, task);
-  }
-}
-
-template <class T>
-static void join(const AttentionForward& a, int64_t begin, int64_t end) {
-  const AttentionInput& in = a.in;
-  const int64_t D = in.value_dim;
-  for (int64_t row = begin; row < end; ++row) {
-    T* total = partial_of<T>(a, row, 0);  // the sums so far, m and l behind them
-    for (int64_t range = 1; range < a.task_ranges; ++range) {
-      T* next = partial_of<T>(a, row, range);
-      if (next[D + 1] == T(0)) continue;
-      if (total[D + 1] != T(0)) {
-        const Rebase<T> rebase(next[D], total[D]);
-        join_sums(next, rebase.alpha, rebase.beta, D, total);
-        total[D] = rebase.raised;
-        total[D + 1] = fma(total[D + 1], rebase.alpha, next[D + 1] * rebase.beta);
-      } else {
-        total = next;
-      }
-    }
-    divide_row(total, total[D + 1], D,
-               at<T>(a.out, a.out_strides, row / in.queries / in.heads, row % in.queries, row / in.queries % in.heads));
-    static_cast<T*>(a.row_max)[row] = total[D];
-    static_cast<T*>(a.row_sum)[row] = total[D + 1];
+      store_result<T>(a, task);
   }
 }
 
 // ---- backward -------------------------------------------------------------------------------------------------
-
-// Bit r of column j becomes bit j of row r (Hacker's Delight, 7-3).
-static void transpose_bits(uint64_t* rows) {
-  uint64_t mask = 0x00000000FFFFFFFFull;
-  for (int shift = 32; shift; shift >>= 1, mask ^= mask << shift)
-    for (int r = 0; r < 64; r = (r + shift + 1) & ~shift) {
-      const uint64_t swapped = ((rows[r] >> shift) ^ rows[r + shift]) & mask;
-      rows[r] ^= swapped << shift;
-      rows[r + shift] ^= swapped;
-    }
-}
 
 template <class T>
 struct BackwardTask {
@@ -366,18 +173,6 @@ struct BackwardTask {
   T *q, *dout, *dq, *base, *inverse, *delta;  // of the chunk's queries; q * scale and dout / l
   KeyRange block_range[kAttentionQueryChunk / kBlock];
 };
-
-// dot(x, y) by the row-reduction rule.
-template <class T>
-static PF_INLINE T row_dot_lanes(const T* x, const T* y, int64_t D) {
-  const auto add = [&](int64_t d, int64_t n, const Lanes<T>& sum) {
-    return fma(load_lanes(x + d, n), load_lanes(y + d, n), sum);
-  };
-  if (D > kReduceBlock) return lanes_reduce<T>(D, add);
-  Lanes<T> sum = Lanes<T>::zero();
-  for (int64_t d = 0; d < D; d += kLanes) sum = add(d, least(kLanes, D - d), sum);
-  return total_of_lanes(sum);
-}
 
 // Copies q * scale and dout / l. Per row: base, 1 / l and delta; and the range of keys each query block attends to at
 // most.
@@ -442,7 +237,7 @@ static void backward_strip(const BackwardTask<T>& task, int64_t r, int64_t i, in
     constexpr int rows = decltype(count)::value;
     const Columns wanted = wanted_columns<rows>(allow + i + j);
     for (int64_t k = i + j; k < i + j + rows; ++k) {
-      if (in.mask_added) finish_scores(in, allow[k], wanted, mask_row[k], task.p + k * kBlock);
+      if (in.mask_added) finish_scores<T>(in, allow[k], wanted, mask_row[k], task.p + k * kBlock);
       exponentials(task, r + k, wanted, task.p + k * kBlock, task.ds + k * kBlock);
     }
   });
@@ -559,21 +354,17 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   }
 }
 
-template <class T>
-static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
-  const int64_t D = a.width;
-  for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = item / a.keys, key = item % a.keys;  // row: batch and key head
-    const T* partial = static_cast<const T*>(a.partial) + (row * a.partials * a.keys + key) * D;
-    T* sum = at<T>(a.sum, a.sum_strides, row / a.key_heads, key, row % a.key_heads);
-    for (int64_t d = 0; d < D; d += kLanes) {
-      const int64_t n = least(kLanes, D - d);
-      Lanes<T> total = load_lanes(partial + d, n);
-      for (int64_t i = 1; i < a.partials; ++i) total = total + load_lanes(partial + i * a.keys * D + d, n);
-      store_lanes(total, sum + d, n);
-    }
-  }
-}
+// attention_bfloat16_cpu.cpp has them; the portable set, which has no products of bfloat16, leaves them to ref.
+#if defined(__AVX2__)
+void bfloat16_forward(const AttentionForward& a, int64_t begin, int64_t end);
+void bfloat16_join(const AttentionForward& a, int64_t begin, int64_t end);
+void bfloat16_backward(const AttentionBackward& a, int64_t begin, int64_t end);
+void bfloat16_sum(const AttentionSum& a, int64_t begin, int64_t end);
+#else
+constexpr Kernel<AttentionForward> bfloat16_forward = nullptr, bfloat16_join = nullptr;
+constexpr Kernel<AttentionBackward> bfloat16_backward = nullptr;
+constexpr Kernel<AttentionSum> bfloat16_sum = nullptr;
+#endif
 
 }  // namespace pyformer::PF_ISA
 
@@ -581,10 +372,11 @@ namespace pyformer {
 template <>
 const AttentionTilesTable& KernelsOf<AttentionTilesTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr AttentionTilesTable table = {{{forward<float>, forward<double>}},
-                                                {{join<float>, join<double>}},
-                                                {{backward<float>, backward<double>}},
-                                                {{sum<float>, sum<double>}}};
+  static constexpr AttentionTilesTable table = {
+      {{forward<float>, forward<double>, bfloat16_forward}},
+      {{join_ranges<float, float>, join_ranges<double, double>, bfloat16_join}},
+      {{backward<float>, backward<double>, bfloat16_backward}},
+      {{add_partials<float, float>, add_partials<double, double>, bfloat16_sum}}};
   return table;
 }
 }  // namespace pyformer

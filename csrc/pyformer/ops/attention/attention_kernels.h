@@ -4,6 +4,8 @@
 
 namespace pyformer {
 
+struct BFloat16ProductTable;
+
 // Part of the order of sums: keys and (backward) queries are taken in blocks of 64 from index 0, the forward sums are
 // split after every 256 keys, and the sums over queries for dk and dv after every 2,048 queries.
 constexpr int64_t kAttentionBlock = 64;
@@ -32,6 +34,7 @@ struct AttentionInput {
   AttentionStrides q_strides, k_strides, v_strides;
   const bool* mask_allowed;  // broadcast to (B, H, Tq, Tk) by the strides below, or null
   const void* mask_added;    // likewise; -inf forbids
+  bool mask_wide;            // mask_added is in the accumulator's dtype, not in that of q
   int64_t mask_batch, mask_head, mask_query, mask_key;
 };
 
@@ -41,16 +44,20 @@ struct AttentionInput {
 // How a task is cut is the program's matter (attention_program.cpp): an op leaves task_heads, task_ranges, partial and
 // workspace as they are.
 // With task_ranges > 0 there is one block, and an item is one of so many key ranges of it: its sums go to `partial`.
-// row_max, row_sum, partial and workspace are in the accumulator's dtype.
+// row_max, row_sum and partial are in the accumulator's dtype; so is out where `wide`.
+// products: of bfloat16, by the kernels of the CPU's set in use; the plain loops do without.
 struct AttentionForward {
   AttentionInput in;
   void* out;  // (B, Tq, H, Dv)
   AttentionStrides out_strides;
   void* row_max;  // (B, H, Tq)
   void* row_sum;  // (B, H, Tq)
+  bool wide = false;
   int64_t task_heads = 1, task_ranges = 0;
-  void* partial = nullptr;    // (B, H, Tq, task_ranges, Dv + 2): o, m, l; where l is 0 there is no o
-  void* workspace = nullptr;  // one thread's, attention_forward_workspace() elements
+  void* partial = nullptr;  // (B, H, Tq, task_ranges, Dv + 2): o, m, l; where l is 0 there is no o
+  const BFloat16ProductTable* products = nullptr;
+  void* workspace = nullptr;  // one thread's, attention_forward_workspace() elements of the accumulator's dtype, with
+                              // products attention_bfloat16_space.h
 };
 
 // Work item: a query head of a batch row and a chunk of kAttentionQueryChunk queries, the last chunks first.
@@ -65,7 +72,9 @@ struct AttentionBackward {
              // partials, Tk, D) in the accumulator's dtype
   void* dv;  // as dk, with Dv
   AttentionStrides dout_strides, out_strides, dq_strides, dk_strides, dv_strides;
-  void* workspace = nullptr;  // one thread's, attention_backward_workspace() elements
+  bool wide = false;  // out, dq, dk and dv are in the accumulator's dtype
+  const BFloat16ProductTable* products = nullptr;
+  void* workspace = nullptr;  // one thread's, as above with attention_backward_workspace()
 };
 
 // Adds the partials of dk or dv. Work item: one key of a key head of a batch row.
@@ -74,6 +83,7 @@ struct AttentionSum {
   const void* partial;                       // (B, Hkv, partials, Tk, width)
   void* sum;                                 // (B, Tk, Hkv, width)
   AttentionStrides sum_strides;
+  bool wide = false;
 };
 
 static inline int64_t attention_row_blocks(const AttentionInput& in) {  // of one key head of a batch row

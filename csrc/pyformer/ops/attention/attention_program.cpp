@@ -3,7 +3,9 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/shape.h"
+#include "pyformer/ops/attention/attention_bfloat16_space.h"
 #include "pyformer/ops/attention/attention_kernels.h"
+#include "pyformer/ops/matmul/bfloat16_product.h"
 
 namespace pyformer {
 
@@ -48,6 +50,29 @@ int64_t key_ranges_in_use(const AttentionInput& in) {
   return (longest + kAttentionKeyRange - 1) / kAttentionKeyRange;
 }
 
+// What kernels for bfloat16 multiply with; null for other dtypes, and where there are plain loops only.
+template <Isa isa, DType dtype>
+const BFloat16ProductTable* products() {
+  if constexpr (dtype != DType::bfloat16) return nullptr;
+  const Isa set = bfloat16_product_set(product_isa(isa));
+  return set == Isa::ref ? nullptr : host_tables<BFloat16ProductTable>()[size_t(set)];
+}
+
+// The kernel of this set, or the plain loops where a kernel for bfloat16 has no products to be made of.
+template <Isa isa, DType dtype, class Entry>
+Entry kernel_of(PerDtype<Entry> AttentionTilesTable::* row, const BFloat16ProductTable* products) {
+  return host_entry(row, dtype == DType::bfloat16 && !products ? Isa::ref : isa, dtype);
+}
+
+int64_t forward_bytes(const AttentionForward& args, DType dtype) {
+  if (!args.products) return bytes_of(attention_forward_workspace(args.in, args.task_heads), dtype);
+  return AttentionBFloat16ForwardSpace(args.in, args.task_heads, AttentionProducts(*args.products)).bytes;
+}
+int64_t backward_bytes(const AttentionBackward& args, DType dtype) {
+  if (!args.products) return bytes_of(attention_backward_workspace(args.in), dtype);
+  return AttentionBFloat16BackwardSpace(args.in, AttentionProducts(*args.products)).bytes;
+}
+
 template <Isa isa, DType dtype>
 void forward(const AttentionForward& given) {
   AttentionForward args = given;
@@ -58,20 +83,23 @@ void forward(const AttentionForward& given) {
   const int64_t all_rows = checked_multiply(in.batch, checked_multiply(in.heads, in.queries));
   const Workspace partial(bytes_of(checked_multiply(all_rows, args.task_ranges * (in.value_dim + 2)), dtype));
   args.partial = partial.data();
+  args.products = products<isa, dtype>();
   const int64_t rows = std::min(in.queries * (in.heads / in.key_heads), kAttentionRowBlock) * heads;
   const int64_t task_keys = args.task_ranges ? kAttentionKeyRange : in.keys;
-  share_out(host_entry(&AttentionTilesTable::forward, isa, dtype), args,
+  share_out(kernel_of<isa, dtype>(&AttentionTilesTable::forward, args.products), args,
             attention_forward_items(in, heads, args.task_ranges), grain_of_items(rows, task_keys, in),
-            bytes_of(attention_forward_workspace(in, heads), dtype));
+            forward_bytes(args, dtype));
   if (!args.task_ranges) return;
-  share_out(host_entry(&AttentionTilesTable::join, isa, dtype), args, all_rows,
+  share_out(kernel_of<isa, dtype>(&AttentionTilesTable::join, args.products), args, all_rows,
             grain_of_rows(key_ranges * in.value_dim), bytes_of(in.value_dim, dtype));
 }
 
 template <Isa isa, DType dtype>
-void add_partials(const AttentionInput& in, int64_t width, const void* partials, void* sum, AttentionStrides strides) {
-  const auto kernel = host_entry(&AttentionTilesTable::sum, isa, dtype);
-  const AttentionSum args = {in.key_heads, in.keys, width, attention_partials(in), partials, sum, strides};
+void add_partials(const AttentionBackward& a, int64_t width, const void* partials, void* sum,
+                  AttentionStrides strides) {
+  const AttentionInput& in = a.in;
+  const auto kernel = kernel_of<isa, dtype>(&AttentionTilesTable::sum, a.products);
+  const AttentionSum args = {in.key_heads, in.keys, width, attention_partials(in), partials, sum, strides, a.wide};
   parallel_for(in.batch * in.key_heads * in.keys, grain_of_rows(args.partials * width),
                [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
@@ -88,13 +116,13 @@ void backward(const AttentionBackward& given) {
   };
   const Workspace dk(bytes(in.head_dim)), dv(bytes(in.value_dim));
   if (several) args.dk = dk.data(), args.dv = dv.data();
-  share_out(host_entry(&AttentionTilesTable::backward, isa, dtype), args,
+  args.products = products<isa, dtype>();
+  share_out(kernel_of<isa, dtype>(&AttentionTilesTable::backward, args.products), args,
             in.batch * in.heads * attention_query_chunks(in),
-            grain_of_items(std::min(in.queries, kAttentionQueryChunk), in.keys, in),
-            bytes_of(attention_backward_workspace(in), dtype));
+            grain_of_items(std::min(in.queries, kAttentionQueryChunk), in.keys, in), backward_bytes(args, dtype));
   if (!several) return;
-  add_partials<isa, dtype>(in, in.head_dim, dk.data(), given.dk, given.dk_strides);
-  add_partials<isa, dtype>(in, in.value_dim, dv.data(), given.dv, given.dv_strides);
+  add_partials<isa, dtype>(args, in.head_dim, dk.data(), given.dk, given.dk_strides);
+  add_partials<isa, dtype>(args, in.value_dim, dv.data(), given.dv, given.dv_strides);
 }
 }  // namespace
 

@@ -42,6 +42,18 @@ static T* at(void* data, AttentionStrides s, int64_t b, int64_t t, int64_t head)
   return static_cast<T*>(data) + b * s.batch + t * s.token + head * s.head;
 }
 
+// Writes a row of the width's elements, in the accumulator's dtype where `wide`.
+template <class T, class Value>
+static void store_row(void* data, AttentionStrides s, bool wide, int64_t b, int64_t t, int64_t head, int64_t width,
+                      const Value& value) {
+  using A = Accumulator<T>;
+  for (int64_t d = 0; d < width; ++d)
+    if (wide)
+      at<A>(data, s, b, t, head)[d] = value(d);
+    else
+      at<T>(data, s, b, t, head)[d] = rounded<T>(value(d));
+}
+
 template <class T>
 constexpr bool kIsBFloat16 = false;
 template <>
@@ -105,7 +117,7 @@ static uint64_t block_scores(const AttentionInput& in, int64_t b, int64_t i, int
     if (!bit(bits, j)) continue;
     const T* k = at<T>(in.k, in.k_strides, b, block * kAttentionBlock + j, head / (in.heads / in.key_heads));
     s[j] = chain_dot(q, A(in.scale), k, in.head_dim);
-    if (in.mask_added) s[j] = s[j] + widened(static_cast<const T*>(in.mask_added)[start + j * in.mask_key]);
+    if (in.mask_added) s[j] = s[j] + added_mask<T>(in, start + j * in.mask_key);
   }
   return bits;
 }
@@ -182,8 +194,8 @@ static void join_row(const AttentionForward& a, int64_t b, int64_t head, int64_t
   const int64_t Dv = in.value_dim, row = (b * in.heads + head) * in.queries + i;
   RowSums<A> total = {-kInfinity<A>, A(0), sums};
   for (int64_t range = 0; range < ranges; ++range) join_range(given(range), Dv, total);
-  T* out = at<T>(a.out, a.out_strides, b, i, head);
-  for (int64_t d = 0; d < Dv; ++d) out[d] = rounded<T>(total.l == A(0) ? A(0) : sums[d] / total.l);
+  store_row<T>(a.out, a.out_strides, a.wide, b, i, head, Dv,
+               [&](int64_t d) { return total.l == A(0) ? A(0) : sums[d] / total.l; });
   static_cast<A*>(a.row_max)[row] = total.m;
   static_cast<A*>(a.row_sum)[row] = total.l;
 }
@@ -261,9 +273,11 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
     const A base = m == -kInfinity<A> ? A(0) : m, factor = A(1) / l;
     inverse[r] = factor;
     const T* dout = at<T>(a.dout, a.dout_strides, b, i, head);
-    const T* out = at<T>(a.out, a.out_strides, b, i, head);
-    const A delta = row_dot<A>(
-        Dv, [&](int64_t d) { return widened(dout[d]) * factor; }, [&](int64_t d) { return A(widened(out[d])); });
+    const auto out = [&](int64_t d) {
+      return a.wide ? at<A>(a.out, a.out_strides, b, i, head)[d]
+                    : A(widened(at<T>(a.out, a.out_strides, b, i, head)[d]));
+    };
+    const A delta = row_dot<A>(Dv, [&](int64_t d) { return widened(dout[d]) * factor; }, out);
     for (int64_t j = 0; j < kAttentionBlock; ++j) {
       if (!bit(bits[r], j)) continue;
       e[r][j] = exp_flush(e[r][j] - base);
@@ -305,12 +319,12 @@ static void backward_block(const AttentionBackward& a, int64_t b, int64_t head, 
 
 // Writes a key's partial of dk or dv: to its place, or, where several are to be added, behind one another.
 template <class T>
-static void store_partial(const AttentionInput& in, int64_t width, const Accumulator<T>* from, void* data,
+static void store_partial(const AttentionBackward& a, int64_t width, const Accumulator<T>* from, void* data,
                           AttentionStrides s, int64_t b, int64_t head, int64_t chunk, int64_t key) {
+  const AttentionInput& in = a.in;
   const int64_t group = in.heads / in.key_heads, partials = attention_partials(in);
   if (partials == 1) {
-    T* to = at<T>(data, s, b, key, head);
-    for (int64_t d = 0; d < width; ++d) to[d] = rounded<T>(from[d]);
+    store_row<T>(data, s, a.wide, b, key, head, width, [&](int64_t d) { return from[d]; });
     return;
   }
   const int64_t partial =
@@ -342,14 +356,13 @@ static void backward(const AttentionBackward& a, int64_t begin, int64_t end) {
       for (int64_t e = 0; kIsBFloat16<T> && e < kAttentionBlock * D; ++e) dk_block[e] = dk_block[e] * A(in.scale);
       for (int64_t j = 0; a.dk && j < kAttentionBlock && block * kAttentionBlock + j < in.keys; ++j) {
         const int64_t key = block * kAttentionBlock + j;
-        store_partial<T>(in, D, dk_block + j * D, a.dk, a.dk_strides, b, head, chunk, key);
-        store_partial<T>(in, Dv, dv_block + j * Dv, a.dv, a.dv_strides, b, head, chunk, key);
+        store_partial<T>(a, D, dk_block + j * D, a.dk, a.dk_strides, b, head, chunk, key);
+        store_partial<T>(a, Dv, dv_block + j * Dv, a.dv, a.dv_strides, b, head, chunk, key);
       }
     }
-    for (int64_t i = start; a.dq && i < stop; ++i) {
-      T* to = at<T>(a.dq, a.dq_strides, b, i, head);
-      for (int64_t d = 0; d < D; ++d) to[d] = rounded<T>(dq[(i - start) * D + d] * A(in.scale));
-    }
+    for (int64_t i = start; a.dq && i < stop; ++i)
+      store_row<T>(a.dq, a.dq_strides, a.wide, b, i, head, D,
+                   [&](int64_t d) { return dq[(i - start) * D + d] * A(in.scale); });
   }
 }
 
@@ -360,12 +373,11 @@ static void sum(const AttentionSum& a, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = item / a.keys, key = item % a.keys;  // row: batch and key head
     const A* partial = static_cast<const A*>(a.partial) + (row * a.partials * a.keys + key) * D;
-    T* sum = at<T>(a.sum, a.sum_strides, row / a.key_heads, key, row % a.key_heads);
-    for (int64_t d = 0; d < D; ++d) {
+    store_row<T>(a.sum, a.sum_strides, a.wide, row / a.key_heads, key, row % a.key_heads, D, [&](int64_t d) {
       A total = partial[d];
       for (int64_t n = 1; n < a.partials; ++n) total = total + partial[n * a.keys * D + d];
-      sum[d] = rounded<T>(total);
-    }
+      return total;
+    });
   }
 }
 

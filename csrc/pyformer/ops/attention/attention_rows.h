@@ -38,6 +38,13 @@ PF_INLINE int64_t mask_start(const AttentionInput& in, int64_t b, int64_t head, 
   return b * in.mask_batch + head * in.mask_head + i * in.mask_query + block * kAttentionBlock * in.mask_key;
 }
 
+// Element `at` of the added mask.
+template <class T>
+PF_INLINE Accumulator<T> added_mask(const AttentionInput& in, int64_t at) {
+  if (in.mask_wide) return static_cast<const Accumulator<T>*>(in.mask_added)[at];
+  return widened(static_cast<const T*>(in.mask_added)[at]);
+}
+
 // What the mask leaves of those bits. `start` is mask_start() of the row.
 template <class T>
 PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t start) {
@@ -47,10 +54,9 @@ PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t st
       if (!in.mask_allowed[start + j * in.mask_key]) bits &= ~(uint64_t(1) << j);
     }
   } else if (in.mask_added) {
-    const T* added = static_cast<const T*>(in.mask_added) + start;
     for (uint64_t left = bits; left; left &= left - 1) {
       const int j = __builtin_ctzll(left);
-      if (widened(added[j * in.mask_key]) == -kInfinity<Accumulator<T>>) bits &= ~(uint64_t(1) << j);
+      if (added_mask<T>(in, start + j * in.mask_key) == -kInfinity<Accumulator<T>>) bits &= ~(uint64_t(1) << j);
     }
   }
   return bits;

@@ -415,15 +415,12 @@ static PF_INLINE Vec<T> keep(uint64_t bits, Vec<T> x) {
 #endif
 }
 
-// Adds the mask where attended, and -inf where not.
-template <class T>
+// Adds the mask of operands of S where attended, and -inf where not.
+template <class S, class T>
 static PF_INLINE void finish_scores(const AttentionInput& in, uint64_t allow, Columns columns, int64_t mask_row, T* s) {
-  if (in.mask_added) {
-    const T* added = static_cast<const T*>(in.mask_added) + mask_row;
-    for (uint64_t left = allow; left; left &= left - 1) {
-      const int j = __builtin_ctzll(left);
-      s[j] = s[j] + added[j * in.mask_key];
-    }
+  for (uint64_t left = in.mask_added ? allow : 0; left; left &= left - 1) {
+    const int j = __builtin_ctzll(left);
+    s[j] = s[j] + added_mask<S>(in, mask_row + j * in.mask_key);
   }
   for (int64_t c = columns.begin; c < columns.end; c += Vec<T>::width)
     keep(allow >> c, Vec<T>::load(s + c)).store(s + c);
@@ -453,15 +450,5 @@ struct Rebase {
     beta = exp_flush(m - base);
   }
 };
-
-template <class T>
-static void divide_row(const T* o, T l, int64_t D, T* out) {
-  const Vec<T> divisor = Vec<T>::broadcast(l);
-  for (int64_t d = 0; d < D; d += Vec<T>::width) {
-    const int64_t n = least(Vec<T>::width, D - d);
-    const Vec<T> value = l == T(0) ? Vec<T>::zero() : Vec<T>::load_partial(o + d, n) / divisor;
-    value.store_partial(out + d, n);
-  }
-}
 
 }  // namespace pyformer::PF_ISA

@@ -1,6 +1,7 @@
 #include "pyformer/ops/batch_norm/batch_norm.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/core/random.h"
 #include "pyformer/ops/norm_planes/norm_planes.h"
 #include "pyformer/ops/reduce/reduce.h"
@@ -16,6 +17,7 @@ static void check_running(const char* which, const Array& running, const Array& 
   if (!running.defined()) return;
   check_channels("batch_norm", which, running, x);
   check_device("batch_norm", which, running, "x", x);
+  if (precision() && accumulator(running.dtype()) == x.dtype()) return;
   if (running.dtype() != accumulator(x.dtype())) check_alike("batch_norm", which, running, "x", x);
 }
 
@@ -68,6 +70,8 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   for (const Tensor* running : {&running_mean, &running_var})
     if (running->defined() && running->requires_grad())
       throw ValueError("batch_norm: running statistics must not require a gradient: they get none");
+  if (has_narrow({x, weight, bias}))
+    return batch_norm(widened(x), running_mean, running_var, widened(weight), widened(bias), options);
   BatchNormResult r =
       batch_norm_forward(x.array(), running_mean.array(), running_var.array(), weight.array(), bias.array(), options);
   return record("batch_norm", {x, weight, bias}, r.out,

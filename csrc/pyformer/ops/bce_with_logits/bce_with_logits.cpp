@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/bce_with_logits/bce_with_logits_kernels.h"
 
 namespace pyformer {
@@ -31,6 +32,7 @@ BceWithLogitsGradient bce_with_logits_backward(const Array& dout, const Array& x
 }
 
 Tensor bce_with_logits(const Tensor& x, const Tensor& target, Reduction reduction) {
+  if (has_narrow({x, target})) return bce_with_logits(widened(x), widened(target), reduction);
   return record("bce_with_logits", {x, target}, bce_with_logits_forward(x.array(), target.array(), reduction),
                 [x = save(x), target = save(target), reduction](const Array& dout, const Needs& need) -> Gradients {
                   BceWithLogitsGradient g = bce_with_logits_backward(dout, x(), target(), reduction, need[0], need[1]);

@@ -3,6 +3,7 @@
 //   loss = -target log(sigmoid(x)) - (1 - target) log(1 - sigmoid(x)) = |x| (x > 0 ? 1 - target : target) + log(1 +
 //   e^-|x|)
 //
+// The first term is 0 where its second factor is, also where x is infinite: an answer that is sure and right costs 0.
 // x and target of one shape and float dtype. dx = sigmoid(x) - target, dtarget = -x. Saved for backward:
 // x, target. Order of sums: the row-reduction rule over all elements; the mean divides the sum once.
 #pragma once

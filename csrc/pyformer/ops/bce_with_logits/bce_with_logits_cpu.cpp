@@ -14,7 +14,8 @@ static void forward(const BceForward& a, int64_t begin, int64_t end) {
     const Lanes<T> target = load_lanes(static_cast<const T*>(a.target) + i, n);
     const Lanes<T> tail = each([](Vec<T> v) { return softplus(-abs(v)); }, x);
     const Lanes<T> wrong = select(x > Lanes<T>::zero(), Lanes<T>::broadcast(T(1)) - target, target);
-    store_lanes(fma(abs(x), wrong, tail), static_cast<T*>(a.loss) + i, n);
+    const Lanes<T> distance = select(wrong == Lanes<T>::zero(), Lanes<T>::zero(), abs(x));
+    store_lanes(fma(distance, wrong, tail), static_cast<T*>(a.loss) + i, n);
   }
 }
 

@@ -13,7 +13,8 @@ static void forward(const BceForward& a, int64_t begin, int64_t end) {
   const auto xs = in<T>(a.x), targets = in<T>(a.target);
   for (int64_t i = begin; i < end; ++i) {
     const A x = xs[i], target = targets[i];
-    static_cast<A*>(a.loss)[i] = fma(abs(x), x > A(0) ? A(1) - target : target, softplus(-abs(x)));
+    const A wrong = x > A(0) ? A(1) - target : target;
+    static_cast<A*>(a.loss)[i] = fma(wrong == A(0) ? A(0) : abs(x), wrong, softplus(-abs(x)));
   }
 }
 

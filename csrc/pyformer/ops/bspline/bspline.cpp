@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/bspline/bspline_kernels.h"
 
 namespace pyformer {
@@ -43,6 +44,7 @@ Array bspline_backward(const Array& dout, const Array& x, const SplineGrid& grid
 }
 
 Tensor bspline(const Tensor& x, const SplineGrid& grid) {
+  if (has_narrow({x})) return bspline(widened(x), grid);
   return record("bspline", {x}, bspline_forward(x.array(), grid),
                 [x = save(x), grid](const Array& dout, const Needs&) -> Gradients {
                   return {bspline_backward(dout, x(), grid)};

@@ -1,6 +1,6 @@
 // cast: the same values in another dtype. Its kernels stand with the library's own arithmetic, which the tape uses too.
 //
-//   float -> float    nearest even; float64 goes to bfloat16 and float16 by way of float32
+//   number -> float   to the nearest, ties to even, in one rounding
 //   float -> integer  toward zero; what does not fit becomes the nearest limit, NaN becomes 0
 //   integer -> integer  the low bits;  anything -> bool: x != 0 (NaN is true);  bool -> number: 0 or 1
 //

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/cfc/cfc_kernels.h"
 #include "pyformer/ops/linear/linear.h"
 
@@ -54,6 +55,9 @@ CfcGradient cfc_backward(const Array& dout, const Array& dh_last, const Recurren
 
 std::vector<Tensor> cfc(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const Tensor& b_ih, const Tensor& b_hh,
                         const Tensor& elapsed, const Tensor& h0, bool reverse) {
+  if (has_narrow({x, w_ih, w_hh, b_ih, b_hh, elapsed, h0}))
+    return cfc(widened(x), widened(w_ih), widened(w_hh), widened(b_ih), widened(b_hh), widened(elapsed), widened(h0),
+               reverse);
   if (needs_recording({elapsed})) throw ValueError("cfc: elapsed has no gradient; expected it detached");
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
   const CfcResult r = cfc_forward(in, elapsed.array(), reverse);

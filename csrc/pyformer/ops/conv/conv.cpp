@@ -4,6 +4,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/conv/conv_kernels.h"
 #include "pyformer/ops/reduce/reduce.h"
 #include "pyformer/ops/shape/shape.h"
@@ -112,6 +113,7 @@ Array bias_gradient(const Array& dout) {
 // (3) dbias = sum over images and positions of dout
 static Tensor conv(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias,
                    const ConvOptions& options, int axes) {
+  if (has_narrow({x, weight, bias})) return conv(op, widened(x), widened(weight), widened(bias), options, axes);
   const Checked c = checked(op, x.array(), weight.array(), bias.array(), options, false, axes);
   return record(op, {x, weight, bias}, to_result(op, c, x.array(), weight.array(), bias.array()),
                 [op, c, x = save(x), weight = save(weight)](const Array& dout, const Needs& need) -> Gradients {
@@ -140,6 +142,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 
 // (1) dx: the convolution of dout   (2) dweight: as conv2d's with x and dout in each other's place   (3) dbias as there
 Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
+  if (has_narrow({x, weight, bias})) return conv_transpose2d(widened(x), widened(weight), widened(bias), options);
   static constexpr const char* op = "conv_transpose2d";
   const Checked c = checked(op, x.array(), weight.array(), bias.array(), options, true);
   return record(op, {x, weight, bias}, to_image(op, c, x.array(), weight.array(), bias.array()),

@@ -2,6 +2,7 @@
 //
 //   conv2d            out[n, o, i, j] = bias[o] + sum_(c, kh, kw) weight[o, c, kh, kw] * x[n, c, y, x]
 //                     y = i * stride - padding + kh * dilation, x likewise; what lies outside x counts as 0
+//                     (a number like others: times an infinity it is NaN)
 //   conv_transpose2d  the transpose of that map: out[n, c, y, x] = bias[c] + the sum of weight * x over all
 //                     (o, kh, kw) and the one (i, j) that it would have come from
 //

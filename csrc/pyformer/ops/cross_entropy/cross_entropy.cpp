@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
 
 namespace pyformer {
@@ -96,6 +97,7 @@ void cross_entropy_in_place(const char* op, const Array& logits, const CrossEntr
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options) {
+  if (has_narrow({logits})) return cross_entropy(widened(logits), targets, options);
   CrossEntropyResult r = cross_entropy_forward(logits.array(), targets.array(), options);
   const Array out = r.out;
   r.out = Array();

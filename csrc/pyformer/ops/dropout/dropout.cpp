@@ -1,6 +1,7 @@
 #include "pyformer/ops/dropout/dropout.h"
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/dropout/dropout_kernels.h"
 
 namespace pyformer {
@@ -20,6 +21,7 @@ Array dropout_forward(const Array& x, double p, RandomStream stream) {
 }
 
 Tensor dropout(const Tensor& x, double p) {
+  if (has_narrow({x})) return dropout(widened(x), p);
   if (!is_float(x.dtype())) throw TypeError(cat("dropout: x must be of a float dtype, got ", name(x.dtype())));
   check_p(p);
   if (p == 0) return x;

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/elementwise/broadcast.h"
 #include "pyformer/ops/elementwise/has_zero.h"
 #include "pyformer/ops/reduce/reduce.h"
@@ -141,6 +142,7 @@ static Array simple_gradient(const char* op, BinaryRow row, const Array& dout, c
 static Saved save_if(bool needed, const Tensor& x) { return needed ? save(x) : Saved(); }
 
 Tensor add(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return add(widened(a), widened(b));
   Array out = add_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
   return record("add", {a, b}, std::move(out),
@@ -150,6 +152,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
 }
 
 Tensor subtract(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return subtract(widened(a), widened(b));
   Array out = subtract_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
   return record("subtract", {a, b}, std::move(out),
@@ -159,6 +162,7 @@ Tensor subtract(const Tensor& a, const Tensor& b) {
 }
 
 Tensor multiply(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return multiply(widened(a), widened(b));
   Array out = multiply_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
   return record(
@@ -172,6 +176,7 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
 }
 
 Tensor divide(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return divide(widened(a), widened(b));
   Array out = divide_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
   return record(
@@ -199,19 +204,23 @@ static Tensor record_binary(const char* op, const Tensor& a, const Tensor& b, Ar
 }
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return maximum(widened(a), widened(b));
   return record_binary("maximum", a, b, maximum_forward(a.array(), b.array()), &ElementwiseTable::maximum_da,
                        &ElementwiseTable::maximum_db);
 }
 Tensor minimum(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return minimum(widened(a), widened(b));
   return record_binary("minimum", a, b, minimum_forward(a.array(), b.array()), &ElementwiseTable::minimum_da,
                        &ElementwiseTable::minimum_db);
 }
 Tensor power(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return power(widened(a), widened(b));
   return record_binary("power", a, b, power_forward(a.array(), b.array()), &ElementwiseTable::power_da,
                        &ElementwiseTable::power_db);
 }
 
 Tensor floor_divide(const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return floor_divide(widened(a), widened(b));
   return no_gradient(floor_divide_forward(a.array(), b.array()));
 }
 
@@ -231,51 +240,64 @@ static Tensor record_unary(const char* op, const Tensor& x, Array out, const Arr
 }
 
 Tensor negate(const Tensor& x) {
+  if (has_narrow({x})) return negate(widened(x));
   return record("negate", {x}, negate_forward(x.array()),
                 [](const Array& dout, const Needs&) -> Gradients { return {negate_forward(dout)}; });
 }
 Tensor exp(const Tensor& x) {
+  if (has_narrow({x})) return exp(widened(x));
   const Array out = exp_forward(x.array());
   return record_unary("exp", x, out, out, &ElementwiseTable::exp_dx);
 }
 Tensor log(const Tensor& x) {
+  if (has_narrow({x})) return log(widened(x));
   return record_unary("log", x, log_forward(x.array()), x.array(), &ElementwiseTable::log_dx);
 }
 Tensor sqrt(const Tensor& x) {
+  if (has_narrow({x})) return sqrt(widened(x));
   const Array out = sqrt_forward(x.array());
   return record_unary("sqrt", x, out, out, &ElementwiseTable::sqrt_dx);
 }
 Tensor abs(const Tensor& x) {
+  if (has_narrow({x})) return abs(widened(x));
   return record_unary("abs", x, abs_forward(x.array()), x.array(), &ElementwiseTable::abs_dx);
 }
 Tensor sin(const Tensor& x) {
+  if (has_narrow({x})) return sin(widened(x));
   return record_unary("sin", x, sin_forward(x.array()), x.array(), &ElementwiseTable::sin_dx);
 }
 Tensor cos(const Tensor& x) {
+  if (has_narrow({x})) return cos(widened(x));
   return record_unary("cos", x, cos_forward(x.array()), x.array(), &ElementwiseTable::cos_dx);
 }
 Tensor square(const Tensor& x) {
+  if (has_narrow({x})) return square(widened(x));
   return record_unary("square", x, square_forward(x.array()), x.array(), &ElementwiseTable::square_dx);
 }
 Tensor tanh(const Tensor& x) {
+  if (has_narrow({x})) return tanh(widened(x));
   const Array out = tanh_forward(x.array());
   return record_unary("tanh", x, out, out, &ElementwiseTable::tanh_dx);
 }
 Tensor sigmoid(const Tensor& x) {
+  if (has_narrow({x})) return sigmoid(widened(x));
   const Array out = sigmoid_forward(x.array());
   return record_unary("sigmoid", x, out, out, &ElementwiseTable::sigmoid_dx);
 }
 Tensor relu(const Tensor& x) {
+  if (has_narrow({x})) return relu(widened(x));
   const Array out = relu_forward(x.array());
   return record_unary("relu", x, out, out, &ElementwiseTable::relu_dx);
 }
 Tensor silu(const Tensor& x) {
+  if (has_narrow({x})) return silu(widened(x));
   return record_unary("silu", x, silu_forward(x.array()), x.array(), &ElementwiseTable::silu_dx);
 }
 
 // ---- comparisons and logic --------------------------------------------------------------------------------------
 
 static Tensor compare(const char* op, BinaryRow row, const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return compare(op, row, widened(a), widened(b));
   return no_gradient(binary(op, row, a.array(), b.array(), DType::boolean));
 }
 
@@ -287,6 +309,7 @@ Tensor less_equal(const Tensor& a, const Tensor& b) {
 }
 // a > b as b < a; errors name the operands as they were given.
 static Tensor compare_swapped(const char* op, BinaryRow row, const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return compare_swapped(op, row, widened(a), widened(b));
   check_operands(op, a.array(), b.array());
   broadcast_shapes(op, a.shape(), b.shape());
   return compare(op, row, b, a);
@@ -325,6 +348,7 @@ Array where_forward(const Array& cond, const Array& a, const Array& b) {
 
 // An operand that was not chosen gets 0, whatever dout holds there: it is selected, not multiplied by the mask.
 Tensor where(const Tensor& cond, const Tensor& a, const Tensor& b) {
+  if (has_narrow({a, b})) return where(cond, widened(a), widened(b));
   Array out = where_forward(cond.array(), a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
   return record("where", {a, b}, std::move(out),

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/embedding/embedding_kernels.h"
 
 namespace pyformer {
@@ -32,7 +33,7 @@ Array embedding_backward(const Array& dout, const Array& ids, int64_t rows) {
 
 Tensor embedding(const Tensor& ids, const Tensor& weight) {
   const Array checked = checked_rows(ids.array(), weight.array());
-  return record("embedding", {ids, weight}, embedding_forward(checked, weight.array()),
+  return record("embedding", {ids, weight}, widened(embedding_forward(checked, weight.array())),
                 [checked, rows = weight.dim(0)](const Array& dout, const Needs&) -> Gradients {
                   return {Array(), embedding_backward(dout, checked, rows)};
                 });

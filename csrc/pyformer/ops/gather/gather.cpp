@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/gather/gather_kernels.h"
 
 namespace pyformer {
@@ -51,6 +52,7 @@ Array gather_backward(const Array& dout, const Array& index, const Shape& shape,
 }
 
 Tensor gather(const Tensor& x, const Tensor& index, int64_t wanted_axis) {
+  if (has_narrow({x})) return gather(widened(x), index, wanted_axis);
   const int axis = normalize_axis("gather", wanted_axis, x.ndim());
   const Array checked = checked_index(x.array(), index.array(), axis);
   return record("gather", {x, index}, gather_forward(x.array(), checked, axis),

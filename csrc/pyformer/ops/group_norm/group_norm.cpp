@@ -1,5 +1,6 @@
 #include "pyformer/ops/group_norm/group_norm.h"
 
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/norm_planes/norm_planes.h"
 #include "pyformer/ops/reduce/reduce.h"
 
@@ -32,6 +33,7 @@ GroupNormGradient group_norm_backward(const Array& dout, const Array& x, int64_t
 }
 
 Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
+  if (has_narrow({x, weight, bias})) return group_norm(widened(x), groups, widened(weight), widened(bias), eps);
   GroupNormResult r = group_norm_forward(x.array(), groups, weight.array(), bias.array(), eps);
   return record("group_norm", {x, weight, bias}, r.out,
                 [x = save(x), weight = save(weight), groups, statistics = r.statistics](

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/gru/gru_kernels.h"
 #include "pyformer/ops/linear/linear.h"
 
@@ -45,6 +46,8 @@ GruGradient gru_backward(const Array& dout, const Array& dh_last, const Recurren
 
 std::vector<Tensor> gru(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const Tensor& b_ih, const Tensor& b_hh,
                         const Tensor& h0, bool reverse) {
+  if (has_narrow({x, w_ih, w_hh, b_ih, b_hh, h0}))
+    return gru(widened(x), widened(w_ih), widened(w_hh), widened(b_ih), widened(b_hh), widened(h0), reverse);
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
   const GruResult r = gru_forward(in, reverse);
   return record_outputs(

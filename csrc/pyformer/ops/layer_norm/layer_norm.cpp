@@ -5,6 +5,7 @@
 #include "pyformer/base/norm_row.h"
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 
 namespace pyformer {
@@ -55,6 +56,7 @@ LayerNormGradient layer_norm_backward(const Array& dout, const Array& x, const A
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  if (has_narrow({x, weight, bias})) return layer_norm(widened(x), widened(weight), widened(bias), eps);
   LayerNormResult r = layer_norm_forward(x.array(), weight.array(), bias.array(), eps);
   return record("layer_norm", {x, weight, bias}, r.out,
                 [x = save(x), weight = save(weight), statistics = r.statistics](const Array& dout,

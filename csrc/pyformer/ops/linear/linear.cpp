@@ -1,15 +1,23 @@
 #include "pyformer/ops/linear/linear.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/linear/linear_kernels.h"
 
 namespace pyformer {
 
+static void check_added(const char* which, const Array& operand, const Array& x, DType wanted) {
+  if (wanted == x.dtype()) return check_alike("linear", which, operand, "x", x);
+  check_device("linear", which, operand, "x", x);
+  if (operand.defined() && operand.dtype() != wanted)
+    throw TypeError(cat("linear: ", which, " must be ", name(wanted), " as out is, got ", name(operand.dtype())));
+}
+
 // Checks everything and returns out's shape.
-static Shape check(const Array& x, const Weight& weight, const Array& bias, const Array& residual) {
+static Shape check(const Array& x, const Weight& weight, const Array& bias, const Array& residual, DType wanted) {
   check_alike("linear", "weight", weight.data, "x", x);
-  check_alike("linear", "bias", bias, "x", x);
-  check_alike("linear", "residual", residual, "x", x);
+  check_added("bias", bias, x, wanted);
+  check_added("residual", residual, x, wanted);
   if (weight.format == Format::plain && weight.data.ndim() != 2)
     throw ValueError(cat("linear: weight must be (N, C), got ", weight.data.shape().str()));
   if (x.ndim() == 0 || x.shape().back() != weight.k)
@@ -25,12 +33,13 @@ static Shape check(const Array& x, const Weight& weight, const Array& bias, cons
 }
 
 LinearResult linear_forward(const Array& x, const Weight& weight, const Array& bias, Activation activation,
-                            const Array& residual, bool need_preactivation) {
-  const Shape shape = check(x, weight, bias, residual);
-  LinearResult r = {x.like(shape), {}};
-  if (need_preactivation && activation != Activation::none) r.preactivation = x.like(shape);
+                            const Array& residual, bool need_preactivation, DType wanted) {
+  const Shape shape = check(x, weight, bias, residual, wanted);
+  LinearResult r = {x.like(shape, wanted), {}};
+  if (need_preactivation && activation != Activation::none) r.preactivation = x.like(shape, wanted);
   Gemm g;
   g.dtype = x.dtype();
+  g.wide_c = wanted != x.dtype();
   g.m = rows_of(x);
   g.a = {x.raw(), weight.k, false};
   weight.set(g);
@@ -71,16 +80,18 @@ LinearGradient linear_backward(const Array& dout, const Array& x, const Array& w
   if (!need_dx && !need_dweight && !need_dbias) return r;
   const Before before = gradient_before(dout, preactivation, activation, need_dbias);  // (1) and (4)
   r.dbias = before.dbias;
+  const Array dpre = cast(before.dpre, x.dtype());  // itself but in mixed precision
   const int64_t rows = rows_of(x), N = weight.dim(0), C = weight.dim(1);
   Gemm g;
   g.dtype = x.dtype();
   g.n = C;
   g.c_stride = C;
   if (need_dx) {  // (2)
-    r.dx = x.like(x.shape());
+    r.dx = x.like(x.shape(), dout.dtype());
+    g.wide_c = dout.dtype() != x.dtype();
     g.m = rows;
     g.k = N;
-    g.a = {before.dpre.raw(), N, false};
+    g.a = {dpre.raw(), N, false};
     g.b = {weight.raw(), C, false};
     g.c = r.dx.raw();
     run("linear", &GemmTable::multiply, x, g);
@@ -90,7 +101,7 @@ LinearGradient linear_backward(const Array& dout, const Array& x, const Array& w
     g.wide_c = true;
     g.m = N;
     g.k = rows;
-    g.a = {before.dpre.raw(), N, true};
+    g.a = {dpre.raw(), N, true};
     g.b = {x.raw(), C, false};
     g.c = r.dweight.raw();
     run("linear", &GemmTable::multiply, x, g);
@@ -100,10 +111,12 @@ LinearGradient linear_backward(const Array& dout, const Array& x, const Array& w
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation,
               const Tensor& residual) {
+  if (has_narrow({bias, residual})) return linear(x, weight, widened(bias), activation, widened(residual));
   const bool recorded = needs_recording({x, weight, bias, residual});
-  LinearResult r = linear_forward(x.array(), weight.array(), bias.array(), activation, residual.array(), recorded);
+  const Array a = product_operand(x), b = product_operand(weight);
+  LinearResult r = linear_forward(a, b, bias.array(), activation, residual.array(), recorded, product_result(a));
   return record("linear", {x, weight, bias, residual}, r.out,
-                [x = save(x), weight = save(weight), preactivation = r.preactivation, activation](
+                [x = save(a), weight = save(b), preactivation = r.preactivation, activation](
                     const Array& dout, const Needs& need) -> Gradients {
                   LinearGradient g =
                       linear_backward(dout, x(), weight(), preactivation, activation, need[0], need[1], need[2]);
@@ -130,7 +143,8 @@ std::shared_ptr<const Weight> PackedLinear::packed() {
 }
 
 Array PackedLinear::operator()(const Array& x, Activation activation, const Array& residual) {
-  return linear_forward(x, *packed(), bias_, activation, residual, false).out;
+  const Array a = product_operand(x);
+  return linear_forward(a, *packed(), widened(bias_), activation, widened(residual), false, product_result(a)).out;
 }
 
 }  // namespace pyformer

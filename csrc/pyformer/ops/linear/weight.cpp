@@ -1,5 +1,7 @@
 #include "pyformer/ops/linear/weight.h"
 
+#include "pyformer/core/precision.h"
+
 namespace pyformer {
 
 Weight::Weight(const Array& plain) : data(plain) {
@@ -10,7 +12,7 @@ Weight::Weight(const Array& plain) : data(plain) {
 }
 
 bool Weight::is_current(const Array& source) const {
-  return version == source.storage().version() && isa == current_isa();
+  return version == source.storage().version() && isa == current_isa() && data.dtype() == operand_dtype(source.dtype());
 }
 
 void Weight::set(Gemm& g) const {
@@ -22,8 +24,10 @@ void Weight::set(Gemm& g) const {
     g.b_panels = {isa, data.raw()};
 }
 
-Weight packed(const char* op, const Array& weight) {
+Weight packed(const char* op, const Array& source) {
+  const Array weight = product_operand(source);
   Weight w(weight);
+  w.version = source.storage().version();
   w.isa = current_isa();
   const int64_t bytes = find_entry(op, &GemmTable::panel_bytes, weight.device(), weight.dtype())(w.n, w.k);
   if (bytes == 0) return w;

@@ -26,7 +26,8 @@ struct Weight {
   void set(Gemm& g) const;
 };
 
-// A weight (N, C) in panels of the current instruction set; plain, without a copy, where that has none.
+// A weight (N, C), as products take it now (product_operand), in panels of the current instruction set; plain where
+// that has none.
 Weight packed(const char* op, const Array& weight);
 
 }  // namespace pyformer

@@ -1,6 +1,7 @@
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy.h"
 
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "pyformer/ops/matmul/gemm.h"
 
@@ -18,16 +19,33 @@ static int64_t rows_per_chunk(int64_t classes, DType logits) {
   return std::max<int64_t>(1, fit) * kChainLength;
 }
 
+// x for the gradient of the weight, where ignored rows count for nothing: their zeros of dlogits times an infinity or
+// NaN would be NaN. x itself, unless there is one; on a device, that is not known here.
+static Array without_ignored(const Array& x, const Array& targets, int64_t ignored) {
+  const int64_t rows = targets.size(), cols = x.shape().back();
+  if (x.device().is_cpu()) {
+    int64_t found = 0;  // the host's: the loop is over when run returns
+    run("linear_cross_entropy", &LinearCrossEntropyTable::find_ignored, x,
+        FindIgnored{rows, cols, ignored, ids(targets), x.raw(), &found});
+    if (!found) return x;
+  }
+  const Array out = x.like(x.shape());
+  run("linear_cross_entropy", &LinearCrossEntropyTable::clear_ignored, x,
+      ClearIgnored{rows, cols, ignored, ids(targets), x.raw(), out.raw()});
+  return out;
+}
+
 namespace {
 
 // The loop over chunks of rows.
 class ChunkLoop {
  public:
   ChunkLoop(const Array& x, const Array& weight, const Array& bias, const Array& targets, const Array& dout,
-            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need)
+            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need, DType wanted)
       : x_(x),
+        counted_x_(need.dweight ? without_ignored(x, targets, options.ignore_index) : Array()),
         weight_(weight),
-        bias_(bias),
+        bias_(bias.defined() ? cast(bias, accumulator(x.dtype())) : bias),
         targets_(targets),
         counted_(counted),
         options_(options),
@@ -40,7 +58,7 @@ class ChunkLoop {
         has_dout_(dout.defined()),
         dout_(has_dout_ ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
     r_.loss = x.like({rows_}, wide_);
-    if (need.dx) r_.dx = x.like(x.shape());
+    if (need.dx) r_.dx = x.like(x.shape(), wanted);
     if (need.dweight) r_.dweight = rows_ ? x.like(weight.shape(), wide_) : x.zeros_like(weight.shape(), wide_);
     if (need.dbias) r_.dbias = x.zeros_like({V_}, wide_);
     logits_ = x.like({rows_ ? chunk_ : 0, V_}, wide_);
@@ -95,12 +113,13 @@ class ChunkLoop {
 
   void compute_dx(const Array& dlogits, int64_t first, int64_t rows) {
     Gemm g = product(rows, C_, V_, {dlogits.raw(), V_}, {weight_.raw(), C_});
+    g.wide_c = r_.dx.dtype() != x_.dtype();
     g.c = at(r_.dx, first * C_);
     multiply(g);
   }
 
   void add_dweight(const Array& dlogits, int64_t first, int64_t rows) {
-    Gemm g = product(V_, C_, rows, {dlogits.raw(), V_, true}, {at(x_, first * C_), C_});
+    Gemm g = product(V_, C_, rows, {dlogits.raw(), V_, true}, {at(counted_x_, first * C_), C_});
     g.wide_c = true;
     g.c = r_.dweight.raw();
     g.continue_sum = first > 0;
@@ -112,7 +131,11 @@ class ChunkLoop {
                   AddColumnChains{rows, V_, logits_.raw(), r_.dbias.raw()});
   }
 
-  const Array &x_, &weight_, &bias_, &targets_, &counted_;
+  const Array& x_;
+  const Array counted_x_;  // x without the rows that are ignored
+  const Array& weight_;
+  const Array bias_;  // of the logits' dtype
+  const Array &targets_, &counted_;
   const CrossEntropyOptions& options_;
   const LinearCrossEntropyNeeds need_;
   const int64_t rows_, C_, V_;
@@ -128,18 +151,22 @@ class ChunkLoop {
 
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
                                                    const Array& targets, const Array& dout, const Array& counted,
-                                                   const CrossEntropyOptions& options, LinearCrossEntropyNeeds need) {
-  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need).run();
+                                                   const CrossEntropyOptions& options, LinearCrossEntropyNeeds need,
+                                                   DType wanted) {
+  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need, wanted).run();
 }
 
-static void check(const Array& x, const Array& weight, const Array& bias) {
+static void check(const Array& x, const Array& weight, const Array& bias, DType wanted) {
   if (x.ndim() == 0 || weight.ndim() != 2 || weight.dim(0) == 0 || weight.dim(1) != x.shape().back())
     throw ValueError(cat("linear_cross_entropy: expected x (..., C) and weight (V, C) with V >= 1, got ",
                          x.shape().str(), " and ", weight.shape().str()));
   check_alike("linear_cross_entropy", "weight", weight, "x", x);
   if (bias.defined() && !(bias.shape() == Shape{weight.dim(0)}))
     throw ValueError(cat("linear_cross_entropy: bias must be (V,) = (", weight.dim(0), ",), got ", bias.shape().str()));
-  check_alike("linear_cross_entropy", "bias", bias, "x", x);
+  if (wanted == x.dtype()) return check_alike("linear_cross_entropy", "bias", bias, "x", x);
+  check_device("linear_cross_entropy", "bias", bias, "x", x);
+  if (bias.defined() && bias.dtype() != wanted)
+    throw TypeError(cat("linear_cross_entropy: bias must be ", name(wanted), ", got ", name(bias.dtype())));
 }
 
 static void scale(const Array& gradient, const Array& factor) {
@@ -152,20 +179,25 @@ static void scale(const Array& gradient, const Array& factor) {
 // One loss for each row: backward runs the loop again.
 static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                          const CheckedTargets& checked, const CrossEntropyOptions& options) {
+  const Array a = product_operand(x), b = product_operand(weight);
+  const DType wanted = product_result(a);
   const LinearCrossEntropyResult r =
-      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, {}, options, {});
-  return record("linear_cross_entropy", {x, weight, targets, bias}, cast(r.loss.reshape(targets.shape()), x.dtype()),
-                [x = save(x), weight = save(weight), bias = save(bias), ids = checked.ids, options](
+      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, {}, options, {}, wanted);
+  return record("linear_cross_entropy", {x, weight, targets, bias}, cast(r.loss.reshape(targets.shape()), wanted),
+                [x = save(a), weight = save(b), bias = save(bias), ids = checked.ids, options, wanted](
                     const Array& dout, const Needs& need) -> Gradients {
                   LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, {}, options,
-                                                                         {need[0], need[1], need[3]});
+                                                                         {need[0], need[1], need[3]}, wanted);
                   return {g.dx, g.dweight, Array(), g.dbias};
                 });
 }
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                             const CrossEntropyOptions& options) {
-  check(x.array(), weight.array(), bias.array());
+  if (has_narrow({bias})) return linear_cross_entropy(x, weight, targets, widened(bias), options);
+  const Array a = product_operand(x), b = product_operand(weight);
+  const DType wanted = product_result(a);
+  check(a, b, bias.array(), wanted);
   const Shape shape(x.shape().begin(), x.ndim() - 1);
   const CheckedTargets checked =
       check_targets("linear_cross_entropy", targets.array(), x.array(), shape, weight.dim(0), options);
@@ -177,8 +209,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                                         records && bias.requires_grad()};
   // Shared, so that backward can hand the gradients on without a copy.
   const auto r = std::make_shared<LinearCrossEntropyResult>(
-      linear_cross_entropy_rows(x.array(), weight.array(), bias.array(), checked.ids, {}, counted, options, need));
-  const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, x.dtype());
+      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, counted, options, need, wanted));
+  const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, wanted);
   r->loss = Array();
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,
                 [r](const Array& dout, const Needs&) -> Gradients {

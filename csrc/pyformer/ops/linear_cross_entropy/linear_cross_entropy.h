@@ -7,6 +7,8 @@
 // the same loop; saved are these gradients, which backward only scales. For reduction "none" x, weight, bias and
 // targets are saved and backward runs the loop again: it needs dout row by row.
 //
+// Rows that are ignored count for nothing, also where x holds infinities or NaN in them.
+//
 // Order of sums: as linear, cross_entropy and linear's gradient on the whole would take them: dweight and dbias are
 // ((p0 + p1) + p2) + ..., p_i a chain over 256 consecutive rows; for bfloat16 dweight is bfloat16_dot.h's sum over all
 // rows. For 16-bit floats logits, losses, dweight and dbias are float32, and dlogits are rounded for the two products.
@@ -24,11 +26,13 @@ struct LinearCrossEntropyResult {
   Array loss;                // (rows,), in the accumulator's dtype
   Array dx, dweight, dbias;  // undefined where not wanted; dweight and dbias in the accumulator's dtype
 };
-// dout is (rows,), or absent for ones; gradients are of sum(loss * dout), divided by `counted` (() int64, 0 stands for
-// 1) if there is one.
+// dx is of the dtype `wanted`: x's, or its accumulator in mixed precision (core/precision.h), where x and weight are
+// bfloat16 and bias is float32. dout is (rows,), or absent for ones; gradients are of sum(loss * dout), divided by
+// `counted` (() int64, 0 stands for 1) if there is one.
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
                                                    const Array& targets, const Array& dout, const Array& counted,
-                                                   const CrossEntropyOptions& options, LinearCrossEntropyNeeds need);
+                                                   const CrossEntropyOptions& options, LinearCrossEntropyNeeds need,
+                                                   DType wanted);
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                             const CrossEntropyOptions& options);

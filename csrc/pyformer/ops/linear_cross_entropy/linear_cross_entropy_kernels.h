@@ -24,11 +24,33 @@ struct ScaleGradient {
   int64_t grain() const { return int64_t(1) << 15; }
 };
 
+// Of the CPU only. Work item: one row of x. `found` becomes 1 where an ignored row holds an infinity or NaN.
+struct FindIgnored {
+  int64_t rows, cols, ignored;
+  const int64_t* targets;  // (rows,)
+  const void* x;           // (rows, cols)
+  int64_t* found;
+  int64_t items() const { return rows; }
+  int64_t grain() const { return 64; }
+};
+
+// Work item: one row. out = x, but 0 where an ignored row holds an infinity or NaN.
+struct ClearIgnored {
+  int64_t rows, cols, ignored;
+  const int64_t* targets;
+  const void* x;
+  void* out;
+  int64_t items() const { return rows; }
+  int64_t grain() const { return 64; }
+};
+
 struct LinearCrossEntropyTable {
   static constexpr const char* name = "linear_cross_entropy";
   static constexpr bool plain = true;
   PerDtype<Kernel<AddColumnChains>> add_column_chains;  // of accumulators only
   PerDtype<Kernel<ScaleGradient>> scale;
+  PerDtype<Kernel<FindIgnored>> find_ignored;
+  PerDtype<Kernel<ClearIgnored>> clear_ignored;
 };
 
 }  // namespace pyformer

@@ -31,6 +31,31 @@ static void scale(const ScaleGradient& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) x[i] = factor == A(0) ? A(0) : x[i] * factor;
 }
 
+template <class A>
+static bool is_finite(A x) {
+  return x - x == A(0);
+}
+
+template <class T>
+static void find_ignored(const FindIgnored& a, int64_t begin, int64_t end) {
+  const auto x = in<T>(a.x);
+  for (int64_t row = begin; row < end; ++row) {
+    if (a.targets[row] != a.ignored) continue;
+    bool finite = true;
+    for (int64_t i = row * a.cols; i < (row + 1) * a.cols; ++i) finite &= is_finite<Accumulator<T>>(x[i]);
+    if (!finite) __atomic_store_n(a.found, int64_t(1), __ATOMIC_RELAXED);
+  }
+}
+
+template <class T>
+static void clear_ignored(const ClearIgnored& a, int64_t begin, int64_t end) {
+  const T* x = static_cast<const T*>(a.x);
+  const auto wide = in<T>(a.x);
+  for (int64_t row = begin; row < end; ++row)
+    for (int64_t i = row * a.cols; i < (row + 1) * a.cols; ++i)
+      static_cast<T*>(a.out)[i] = a.targets[row] == a.ignored && !is_finite<Accumulator<T>>(wide[i]) ? T{} : x[i];
+}
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
@@ -39,7 +64,9 @@ const LinearCrossEntropyTable& KernelsOf<LinearCrossEntropyTable, PF_ISA::kIsa>:
   using namespace PF_ISA;
   static constexpr LinearCrossEntropyTable table = {
       {{add_column_chains<float>, add_column_chains<double>}},
-      for_each_float<Kernel<ScaleGradient>>([]<class T>() -> Kernel<ScaleGradient> { return scale<T>; })};
+      for_each_float<Kernel<ScaleGradient>>([]<class T>() -> Kernel<ScaleGradient> { return scale<T>; }),
+      for_each_float<Kernel<FindIgnored>>([]<class T>() -> Kernel<FindIgnored> { return find_ignored<T>; }),
+      for_each_float<Kernel<ClearIgnored>>([]<class T>() -> Kernel<ClearIgnored> { return clear_ignored<T>; })};
   return table;
 }
 }  // namespace pyformer

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/linear/linear.h"
 #include "pyformer/ops/lstm/lstm_kernels.h"
 
@@ -58,6 +59,9 @@ LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array&
 
 std::vector<Tensor> lstm(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh, const Tensor& b_ih,
                          const Tensor& b_hh, const Tensor& h0, const Tensor& c0, bool reverse, const Lengths& lengths) {
+  if (has_narrow({x, w_ih, w_hh, b_ih, b_hh, h0, c0}))
+    return lstm(widened(x), widened(w_ih), widened(w_hh), widened(b_ih), widened(b_hh), widened(h0), widened(c0),
+                reverse, lengths);
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array()};
   const LstmResult r = lstm_forward(in, c0.array(), reverse, lengths);
   return record_outputs("lstm", {x, w_ih, w_hh, b_ih, b_hh, h0, c0},

@@ -51,10 +51,8 @@ struct AmxUnit {
   static constexpr int64_t kBlockBytes = 1 << 20, kTaskProducts = 1 << 22;
 
   // Tiles that stay configured make each switch of threads save 8 KiB.
-  struct Task {
-    Task() { asm volatile("ldtilecfg %0" ::"m"(kTileConfig)); }
-    ~Task() { asm volatile("tilerelease" ::); }
-  };
+  static void begin() { asm volatile("ldtilecfg %0" ::"m"(kTileConfig)); }
+  static void end() { asm volatile("tilerelease" ::); }
 
   template <bool two_rows, bool two_cols, bool rows_pass>
   static void multiply(const char* a, const char* b, int64_t steps, float* c, int64_t c_stride, bool fresh) {

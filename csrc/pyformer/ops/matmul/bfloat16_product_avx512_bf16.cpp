@@ -14,7 +14,8 @@ struct PairUnit {
   static constexpr int64_t kRows = 7, kCols = 16 * kVectors;
   static constexpr int64_t kRowStep = kRows * kPairs * 4, kColStep = kCols * kPairs * 4;
   static constexpr int64_t kBlockBytes = 256 << 10, kTaskProducts = 1 << 20;
-  struct Task {};
+  static void begin() {}
+  static void end() {}
 
   // The two k of pair d of a step.
   static constexpr int64_t first_k(int64_t d) { return 4 * (d % 8) + d / 8; }

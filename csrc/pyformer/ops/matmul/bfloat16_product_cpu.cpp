@@ -17,7 +17,8 @@ struct FmaUnit {
   static constexpr int64_t kRows = kVectorBytes == 64 ? 7 : 3, kCols = kVectors * width;
   static constexpr int64_t kRowStep = kRows * kBFloat16Block * 4, kColStep = kCols * kBFloat16Block * 4;
   static constexpr int64_t kBlockBytes = 512 << 10, kTaskProducts = 1 << 19;
-  struct Task {};
+  static void begin() {}
+  static void end() {}
 
   // A step of rows is [kRows][32 k], so that rows along k need no turning; of columns [32 k][kCols].
   static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) {

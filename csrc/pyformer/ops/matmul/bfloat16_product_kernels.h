@@ -43,6 +43,10 @@ struct BFloat16Multiply {
   Epilogue epilogue;
 };
 
+// A panel of rows with a panel of columns, between begin and end: Unit::tile of bfloat16_product_loop.h.
+using BFloat16Tile = void (*)(const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows,
+                              int64_t cols, bool fresh, bool rows_pass);
+
 struct BFloat16ProductTable {
   static constexpr const char* name = "bfloat16_product";
   static constexpr bool products = true;
@@ -52,6 +56,9 @@ struct BFloat16ProductTable {
   PerDtype<int64_t> task_products;                   // multiply-adds below which handing out costs more than it gains
   PerDtype<Kernel<BFloat16Pack>> pack;
   PerDtype<Kernel<BFloat16Multiply>> multiply;
+  // For programs that are made of tiles.
+  PerDtype<void (*)()> begin, end;  // of a thread's share
+  PerDtype<BFloat16Tile> tile;
 };
 
 }  // namespace pyformer

@@ -3,7 +3,7 @@
 //   Unit::kRows, kCols                  vectors of a panel
 //   Unit::kRowStep, kColStep            bytes of a panel's 32 k
 //   Unit::kBlockBytes, kTaskProducts    see the table
-//   Unit::Task                          an object that lives as long as a task
+//   Unit::begin(), end()                around what a thread does with tiles
 //   Unit::pack_rows, pack_cols(source vectors, count, k, packed)
 //   Unit::tile(a, b, steps, c, c_stride, rows, cols, fresh, rows_pass)
 //       c = or += the sum of bfloat16_dot.h over `steps` blocks of 32 k; it may write all of kRows x kCols. The next
@@ -27,7 +27,7 @@ template <class F, class C, class... N>
 PF_INLINE void finish_strip(const Epilogue& e, const float* sums, int64_t col, int64_t at, void* c, N... n) {
   const auto load = [&](const void* m) { return load_widened(static_cast<const C*>(m) + at, n...); };
   const auto store = [&](void* m, Vec<float> x) { store_rounded(x, static_cast<C*>(m) + at, n...); };
-  const auto bias = [&] { return load_widened(static_cast<const BFloat16*>(e.bias) + col, n...); };
+  const auto bias = [&] { return load_widened(static_cast<const C*>(e.bias) + col, n...); };
   store(c, finish<F>(e, Vec<float>::load(sums), bias, load, store));
 }
 
@@ -75,6 +75,11 @@ static void prefetch_panel(const BFloat16Vectors& v, int64_t first, int64_t coun
 
 template <class Unit>
 struct BFloat16Loop {
+  struct Task {
+    Task() { Unit::begin(); }
+    ~Task() { Unit::end(); }
+  };
+
   static constexpr int64_t vectors_of(bool is_rows) { return is_rows ? Unit::kRows : Unit::kCols; }
   static int64_t left(int64_t first, int64_t tile, int64_t count) {
     return count - first < tile ? count - first : tile;
@@ -124,7 +129,7 @@ struct BFloat16Loop {
   }
 
   static void multiply(const BFloat16Multiply& g, int64_t begin, int64_t end) {
-    [[maybe_unused]] const typename Unit::Task task;
+    const Task task;
     const int64_t tile = vectors_of(g.streams_rows), parts = g.resident_end - g.resident_first;
     for (int64_t s = begin; s < end; ++s) {
       const void* const streamed = streamed_panel(g, s);
@@ -151,6 +156,9 @@ struct BFloat16Loop {
     t.task_products.entries[at] = Unit::kTaskProducts;
     t.pack.entries[at] = pack;
     t.multiply.entries[at] = multiply;
+    t.begin.entries[at] = Unit::begin;
+    t.end.entries[at] = Unit::end;
+    t.tile.entries[at] = Unit::tile;
     return t;
   }
 };

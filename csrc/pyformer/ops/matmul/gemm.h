@@ -43,8 +43,7 @@ struct Gemm {
   // c holds the sum ((p0 + p1) + ...) of earlier k, a multiple of 256, whose chains this product's follow; wide_c
   // must be set then for 16-bit operands, and residual not be c.
   bool continue_sum = false;
-  Epilogue
-      epilogue;  // its matrices have c's strides, also between batch items, and its dtype; bias is the same for all
+  Epilogue epilogue;  // all of c's dtype; matrices have c's strides, also between batch items; bias is the same for all
 };
 
 // op(b) to be stored as panels, for many products.

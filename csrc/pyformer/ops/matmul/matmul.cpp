@@ -1,5 +1,7 @@
 #include "pyformer/ops/matmul/matmul.h"
 
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 #include "pyformer/ops/matmul/gemm.h"
 
@@ -119,9 +121,9 @@ Operands2D prepare(const Array& a, const Array& b, bool transpose_a, bool transp
 
 }  // namespace
 
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b) {
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, bool wide) {
   const Operands2D o = prepare(a, b, transpose_a, transpose_b);
-  return product(o.a, o.b, transpose_a, transpose_b, false).reshape(o.out_shape);
+  return product(o.a, o.b, transpose_a, transpose_b, wide).reshape(o.out_shape);
 }
 
 // With C = op(a) op(b), per matrix and then summed to the operand's shape:
@@ -131,7 +133,7 @@ Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool tran
 MatmulGradient matmul_backward(const Array& dout, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
                                bool need_da, bool need_db) {
   const Operands2D o = prepare(a, b, transpose_a, transpose_b);
-  const Array dc = dout.reshape(o.product_shape);
+  const Array dc = cast(dout, a.dtype()).reshape(o.product_shape);
   MatmulGradient g;
   if (need_da) {  // (1)
     g.da = transpose_a ? product(o.b, dc, transpose_b, true, true) : product(dc, o.b, false, !transpose_b, true);
@@ -145,9 +147,11 @@ MatmulGradient matmul_backward(const Array& dout, const Array& a, const Array& b
 }
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  const Array x = product_operand(a), y = product_operand(b);
+  const bool wide = product_result(x) != x.dtype();
   return record(
-      "matmul", {a, b}, matmul_forward(a.array(), b.array(), transpose_a, transpose_b),
-      [a = save(a), b = save(b), transpose_a, transpose_b](const Array& dout, const Needs& need) -> Gradients {
+      "matmul", {a, b}, matmul_forward(x, y, transpose_a, transpose_b, wide),
+      [a = save(x), b = save(y), transpose_a, transpose_b](const Array& dout, const Needs& need) -> Gradients {
         MatmulGradient g = matmul_backward(dout, a(), b(), transpose_a, transpose_b, need[0], need[1]);
         return {g.da, g.db};
       });

@@ -3,7 +3,8 @@
 //   out[..., i, j] = sum_k op(a)[..., i, k] * op(b)[..., k, j],  op swaps the last two axes if its flag is set
 //
 // a (..., m, k), b (..., k, n), or 1-D: a row in front, a column behind, whose axis is dropped from out. Any float
-// dtype; gradients are in its accumulator. Saved for backward: a, b.
+// dtype; gradients are in its accumulator. Saved for backward: a, b. In mixed precision (core/precision.h) a and b are
+// bfloat16 here, and out and dout float32.
 // Order of sums: gemm.h's, in the gradients too, where k is n, m or all rows; a gradient is then summed over axes along
 // which its operand was broadcast.
 #pragma once
@@ -11,7 +12,8 @@
 
 namespace pyformer {
 
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b);
+// wide: the result is in the accumulator's dtype.
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, bool wide = false);
 
 struct MatmulGradient {
   Array da, db;  // undefined where not wanted

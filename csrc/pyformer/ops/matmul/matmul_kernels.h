@@ -6,9 +6,9 @@
 
 namespace pyformer {
 
-// What happens to a finished sum, in this order. Matrices have C's shape, strides and dtype.
+// What happens to a finished sum, in this order. All is of C's dtype; matrices have its shape and strides.
 struct Epilogue {
-  const void* bias = nullptr;  // (n,), of the operands' dtype: value += bias
+  const void* bias = nullptr;  // (n,): value += bias
   Activation activation = Activation::none;
   void* preactivation = nullptr;   // out: the value before the activation
   const void* factor = nullptr;    // value = times_slope(value, factor)
@@ -24,7 +24,7 @@ struct MatmulRows {
   int64_t b_stride, b_k_stride;  // of op(B)'s columns
   void* c;
   int64_t c_stride;
-  bool wide_c;        // c and the epilogue's matrices are of the accumulator's dtype
+  bool wide_c;        // c and what the epilogue reads are of the accumulator's dtype
   bool continue_sum;  // after the sum that c holds
   Epilogue epilogue;
 };

@@ -30,7 +30,7 @@ static Accumulator<T> dot(int64_t k, const A& a, const B& b, bool continue_sum, 
 template <class T, class C>
 static void rows_to(const MatmulRows& g, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
-  const auto bias = in<T>(g.epilogue.bias);
+  const auto bias = in<C>(g.epilogue.bias);
   with_activation(g.epilogue.activation, [&]<class F>() {
     for (int64_t i = begin; i < end; ++i) {
       const auto a = in<T>(g.a) + i * g.a_stride;

@@ -1,23 +1,27 @@
 #include "pyformer/ops/mlp/mlp.h"
 
+#include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
+
 namespace pyformer {
 
 namespace {
 
-// (dout down) * slope, in the store of the product; `like` has its shape.
+// (dout down) * slope, in the store of the product; `like` has its shape and dtype.
 Array gradient_before(const Array& dout, const Array& down, const Array& like, const void* slope) {
-  const Array dpre = like.like(like.shape());
+  const Array dpre = like.like(like.shape()), a = cast(dout, down.dtype());
   Gemm g;
-  g.dtype = like.dtype();
+  g.dtype = down.dtype();
+  g.wide_c = like.dtype() != down.dtype();
   g.n = down.dim(1);
   g.k = down.dim(0);
   g.m = rows_of(like);
-  g.a = {dout.raw(), g.k, false};
+  g.a = {a.raw(), g.k, false};
   g.b = {down.raw(), g.n, false};
   g.c = dpre.raw();
   g.c_stride = g.n;
   g.epilogue.factor = slope;
-  run("mlp", &GemmTable::multiply, like, g);
+  run("mlp", &GemmTable::multiply, down, g);
   return dpre;
 }
 
@@ -41,16 +45,18 @@ Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) 
   if (acts && (need[5] || need_dpre)) h = activation_forward_("mlp", s.pre, s.activation);  // (1)
   LinearGradient down;
   if (need[5] || need[6])
-    down = linear_backward(dout, h, s.down(), {}, Activation::none, false, need[5], need[6]);  // (2)
+    down = linear_backward(dout, cast(h, s.down().dtype()), s.down(), {}, Activation::none, false, need[5],
+                           need[6]);  // (2)
 
   h = Array();  // (3) may have its memory
   LinearGradient up;
   NormGradient norm;
   if (need_dpre) {
-    const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr);         // (3)
-    const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());            // (4)
-    up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4]);  // (5)
-    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);   // (6)
+    const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr);  // (3)
+    const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());     // (4)
+    const Array n = cast(again.out, s.up().dtype());
+    up = linear_backward(dpre, n, s.up(), {}, Activation::none, need_dn, need[3], need[4]);         // (5)
+    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);  // (6)
   }
   return {norm.dx, norm.dweight, norm.dbias, up.dweight, up.dbias, down.dweight, down.dbias, need[7] ? dout : Array()};
 }
@@ -58,22 +64,29 @@ Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) 
 }  // namespace
 
 Tensor mlp(const MlpInputs& in, const Norm& norm, Activation activation) {
+  if (has_narrow({in.x, in.norm_weight, in.norm_bias, in.up_bias, in.down_bias, in.residual}))
+    return mlp({widened(in.x), widened(in.norm_weight), widened(in.norm_bias), in.up, widened(in.up_bias), in.down,
+                widened(in.down_bias), widened(in.residual)},
+               norm, activation);
   const std::vector<Tensor> inputs = {in.x,       in.norm_weight, in.norm_bias, in.up,
                                       in.up_bias, in.down,        in.down_bias, in.residual};
   const bool recorded =
       needs_recording({in.x, in.norm_weight, in.norm_bias, in.up, in.up_bias, in.down, in.down_bias, in.residual});
-  const Array n = norm_forward(norm, in.x.array(), in.norm_weight.array(), in.norm_bias.array()).out;
-  LinearResult up = linear_forward(n, in.up.array(), in.up_bias.array(), activation, {}, recorded);
+  const Array w_up = product_operand(in.up), w_down = product_operand(in.down);
+  const Array n = product_operand(norm_forward(norm, in.x.array(), in.norm_weight.array(), in.norm_bias.array()).out);
+  const DType wanted = product_result(n);
+  LinearResult up = linear_forward(n, w_up, in.up_bias.array(), activation, {}, recorded, wanted);
+  const Array h = product_operand(up.out);
   const Array out =
-      linear_forward(up.out, in.down.array(), in.down_bias.array(), Activation::none, in.residual.array(), false).out;
+      linear_forward(h, w_down, in.down_bias.array(), Activation::none, in.residual.array(), false, wanted).out;
   if (!recorded) return no_gradient(out);
   MlpSaved saved = {norm,
                     activation,
                     save(in.x),
                     save(in.norm_weight),
                     save(in.norm_bias),
-                    save(in.up),
-                    save(in.down),
+                    save(w_up),
+                    save(w_down),
                     activation == Activation::none ? up.out : up.preactivation};
   return record("mlp", inputs, out, [saved = std::move(saved)](const Array& dout, const Needs& need) {
     return mlp_backward(saved, dout, need);

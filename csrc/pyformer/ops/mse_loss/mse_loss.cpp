@@ -1,5 +1,6 @@
 #include "pyformer/ops/mse_loss/mse_loss.h"
 
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 #include "pyformer/ops/reduce/reduce.h"
@@ -7,6 +8,7 @@
 namespace pyformer {
 
 Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
+  if (has_narrow({x, target})) return mse_loss(widened(x), widened(target), reduction);
   if (!is_float(x.dtype())) throw TypeError(cat("mse_loss: x must be of a float dtype, got ", name(x.dtype())));
   check_alike("mse_loss", "target", target.array(), "x", x.array());
   if (!(target.shape() == x.shape()))

@@ -4,6 +4,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/pool/pool_kernels.h"
 
 namespace pyformer {
@@ -67,6 +68,7 @@ Array avg_pool2d_backward(const Array& dout, const Shape& shape, const PoolOptio
 }
 
 Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
+  if (has_narrow({x})) return max_pool2d(widened(x), options);
   const MaxPoolResult r = max_pool2d_forward(x.array(), options);
   return record("max_pool2d", {x}, r.out,
                 [tap = r.tap, shape = x.shape(), options](const Array& dout, const Needs&) -> Gradients {
@@ -75,6 +77,7 @@ Tensor max_pool2d(const Tensor& x, const PoolOptions& options) {
 }
 
 Tensor avg_pool2d(const Tensor& x, const PoolOptions& options) {
+  if (has_narrow({x})) return avg_pool2d(widened(x), options);
   return record("avg_pool2d", {x}, avg_pool2d_forward(x.array(), options),
                 [shape = x.shape(), options](const Array& dout, const Needs&) -> Gradients {
                   return {avg_pool2d_backward(dout, shape, options)};

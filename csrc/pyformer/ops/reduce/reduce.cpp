@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/reduce/reduce_kernels.h"
 
 namespace pyformer {
@@ -125,6 +126,7 @@ static Tensor sum_group(const char* op, const Tensor& x, AxisGroup g, bool keepd
 
 static Tensor sum_groups(const char* op, const Tensor& x, const std::vector<AxisGroup>& groups, bool keepdims,
                          double divisor) {
+  if (has_narrow({x})) return sum_groups(op, widened(x), groups, keepdims, divisor);
   Tensor out = x;
   for (size_t i = 0; i < groups.size(); ++i) {
     const bool last = i + 1 == groups.size();
@@ -186,6 +188,7 @@ static Tensor extreme_group(const char* op, const Tensor& x, AxisGroup g, bool k
 }
 
 static Tensor extreme(const char* op, const Tensor& x, const Axes& axes, bool keepdims, bool minimum) {
+  if (has_narrow({x})) return extreme(op, widened(x), axes, keepdims, minimum);
   Tensor out = x;
   for (AxisGroup g : axis_groups(op, x.shape(), axes)) out = extreme_group(op, out, g, keepdims, minimum);
   return out;
@@ -225,6 +228,7 @@ static Array running_sums(const Array& x, View v, bool reverse) {
 }
 
 Tensor cumsum(const Tensor& x, int64_t axis) {
+  if (has_narrow({x})) return cumsum(widened(x), axis);
   const View v = view_of(x.shape(), {normalize_axis("cumsum", axis, x.ndim()), 1});
   const Array out = cast(running_sums(x.array(), v, false), sum_dtype(x.dtype()));
   if (!is_float(x.dtype())) return no_gradient(out);

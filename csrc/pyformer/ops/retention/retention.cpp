@@ -4,6 +4,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/checks.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/retention/retention_kernels.h"
 
 namespace pyformer {
@@ -94,6 +95,8 @@ RetentionGradient retention_backward(const Array& given_dout, const Array& given
 
 std::vector<Tensor> retention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& decay,
                               const Tensor& state) {
+  if (has_narrow({q, k, v, decay, state}))
+    return retention(widened(q), widened(k), widened(v), widened(decay), widened(state));
   if (needs_recording({decay})) throw ValueError("retention: decay has no gradient; expected it detached");
   const RetentionResult r = retention_forward(q.array(), k.array(), v.array(), decay.array(), state.array());
   return record_outputs("retention", {q, k, v, state}, {r.out, r.state},

@@ -5,6 +5,7 @@
 #include "pyformer/base/norm_row.h"
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 
 namespace pyformer {
@@ -49,6 +50,7 @@ RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  if (has_narrow({x, weight})) return rms_norm(widened(x), widened(weight), eps);
   RmsNormResult r = rms_norm_forward(x.array(), weight.array(), eps);
   return record("rms_norm", {x, weight}, r.out,
                 [x = save(x), weight = save(weight), statistics = r.statistics](const Array& dout,

@@ -2,6 +2,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/rope/rope_kernels.h"
 
 namespace pyformer {
@@ -48,6 +49,7 @@ Array rope_backward(const Array& dout, const Array& positions, const Array& freq
 }
 
 Tensor rope(const Tensor& x, const Tensor& positions, const Tensor& frequencies, bool interleaved) {
+  if (has_narrow({x, frequencies})) return rope(widened(x), positions, widened(frequencies), interleaved);
   if (frequencies.requires_grad())
     throw ValueError("rope: frequencies have no gradient, got a tensor that requires it");
   return record("rope", {x}, rope_forward(x.array(), positions.array(), frequencies.array(), interleaved),

@@ -1,5 +1,7 @@
 #include "pyformer/ops/shape/shape.h"
 
+#include "pyformer/core/precision.h"
+
 namespace pyformer {
 
 // An extent grown by more, which may not fit: an array of no elements can have any extents.
@@ -33,6 +35,7 @@ static Shape resolved(const Array& x, const std::vector<int64_t>& wanted) {
 }
 
 Tensor reshape(const Tensor& x, const std::vector<int64_t>& shape) {
+  if (has_narrow({x})) return reshape(widened(x), shape);
   return record("reshape", {x}, x.array().reshape(resolved(x.array(), shape)),
                 [shape = x.shape()](const Array& dout, const Needs&) -> Gradients { return {dout.reshape(shape)}; });
 }
@@ -53,6 +56,7 @@ Array transpose_forward(const Array& x, const std::vector<int>& axes) {
 }
 
 Tensor transpose(const Tensor& x, const std::vector<int64_t>& wanted) {
+  if (has_narrow({x})) return transpose(widened(x), wanted);
   const int ndim = x.ndim();
   std::vector<int> axes, inverse(static_cast<size_t>(ndim), -1);
   if (wanted.empty())
@@ -121,6 +125,7 @@ static Array slice_backward(const Array& dout, const Shape& shape, const std::ve
 }
 
 Tensor slice(const Tensor& x, const std::vector<SliceRange>& ranges) {
+  if (has_narrow({x})) return slice(widened(x), ranges);
   return record("slice", {x}, slice_forward(x.array(), ranges),
                 [shape = x.shape(), ranges](const Array& dout, const Needs&) -> Gradients {
                   return {slice_backward(dout, shape, ranges)};
@@ -169,6 +174,11 @@ Array concat_forward(const std::vector<Array>& xs, int axis) {
 }
 
 Tensor concat(const std::vector<Tensor>& xs, int64_t wanted_axis) {
+  if (has_narrow(xs)) {
+    std::vector<Tensor> wide;
+    for (const Tensor& x : xs) wide.push_back(widened(x));
+    return concat(wide, wanted_axis);
+  }
   if (xs.empty()) throw ValueError("concat: expected at least one tensor");
   const int axis = normalize_axis("concat", wanted_axis, xs[0].ndim());
   std::vector<Array> arrays;
@@ -202,6 +212,7 @@ Tensor stack(const std::vector<Tensor>& xs, int64_t wanted_axis) {
 }
 
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t wanted_axis) {
+  if (has_narrow({x})) return split(widened(x), sizes, wanted_axis);
   const int axis = normalize_axis("split", wanted_axis, x.ndim());
   int64_t total = 0;
   for (int64_t size : sizes) {
@@ -224,6 +235,7 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
 // ---- pad ----------------------------------------------------------------------------------------------------------
 
 Tensor pad(const Tensor& x, const std::vector<std::pair<int64_t, int64_t>>& widths) {
+  if (has_narrow({x})) return pad(widened(x), widths);
   if (int(widths.size()) != x.ndim())
     throw ValueError(cat("pad: expected ", x.ndim(), " pairs for shape ", x.shape().str(), ", got ", widths.size()));
   Shape shape = x.shape();

@@ -1,6 +1,7 @@
 #include "pyformer/ops/softmax/softmax.h"
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/softmax/softmax_kernels.h"
 
 namespace pyformer {
@@ -42,6 +43,7 @@ Array log_softmax_backward(const Array& dout, const Array& saved, int64_t axis) 
 static const Array& kept(const Array& x, const Array& out) { return accumulator(x.dtype()) == x.dtype() ? out : x; }
 
 Tensor softmax(const Tensor& x, int64_t axis) {
+  if (has_narrow({x})) return softmax(widened(x), axis);
   const Array out = softmax_forward(x.array(), axis);
   return record("softmax", {x}, out,
                 [saved = save(kept(x.array(), out)), axis](const Array& dout, const Needs&) -> Gradients {
@@ -50,6 +52,7 @@ Tensor softmax(const Tensor& x, int64_t axis) {
 }
 
 Tensor log_softmax(const Tensor& x, int64_t axis) {
+  if (has_narrow({x})) return log_softmax(widened(x), axis);
   const Array out = log_softmax_forward(x.array(), axis);
   return record("log_softmax", {x}, out,
                 [saved = save(kept(x.array(), out)), axis](const Array& dout, const Needs&) -> Gradients {

@@ -5,6 +5,7 @@
 
 #include "pyformer/base/run.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/precision.h"
 #include "pyformer/ops/gather/gather.h"
 #include "pyformer/ops/topk/topk_kernels.h"
 
@@ -75,6 +76,7 @@ TopkResult topk_forward(const Array& x, int64_t k, int axis) {
 }
 
 TopkTensors topk(const Tensor& x, int64_t k, int64_t wanted_axis) {
+  if (has_narrow({x})) return topk(widened(x), k, wanted_axis);
   const int axis = normalize_axis("topk", wanted_axis, x.ndim());
   const TopkResult r = topk_forward(x.array(), k, axis);
   const Tensor indices = no_gradient(r.indices);
