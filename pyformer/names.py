@@ -1024,7 +1024,7 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
         >>> pf.ops.leaky_relu(pf.tensor([-2.0, 3.0]), 0.5)
         tensor([-1.,  3.], dtype=float32)
     """
-    return _ops.where(_ops.greater(x, 0), x, x * slope)
+    return _ops.where(_ops.greater(x, 0), x * 1.0, x * slope)  # autocast widens both alike
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:

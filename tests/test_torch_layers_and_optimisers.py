@@ -185,3 +185,34 @@ def test_save_and_load(tmp_path):
     (tmp_path / "f").write_bytes(data)
     with pytest.raises(ValueError, match="damaged"):
         pf.load(tmp_path / "f")
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5)])
+def test_batch_norm_of_vectors_and_series(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    ours, theirs = nn.BatchNorm1d(3, dtype="float64"), torch.nn.BatchNorm1d(3, dtype=torch.float64)
+    for _ in range(2):
+        got, expected = ours(pf.tensor(x)), theirs(torch.tensor(x))
+        np.testing.assert_allclose(got.detach().numpy(), expected.detach().numpy(), rtol=1e-10)
+        ours.eval(), theirs.eval()
+    with pytest.raises(ValueError, match="BatchNorm1d: x must be"):
+        ours(pf.zeros(1, 3, 2, 2, dtype="float64"))
+
+
+def test_a_padding_row_stays_zero():
+    table, ids = nn.Embedding(4, 3, padding_idx=-4), pf.tensor([[0, 1, 0, 2]])
+    assert table.weight[0].tolist() == [0.0] * 3
+    optimiser = optim.SGD(table.parameters(), lr=1.0)
+    (table(ids) + 1.0).square().sum().backward()
+    assert table.weight.grad[0].tolist() == [0.0] * 3
+    assert table.weight.grad[1].abs().sum().item() > 0
+    optimiser.step()
+    assert table.weight[0].tolist() == [0.0] * 3
+    with pytest.raises(ValueError, match="padding_idx 4 is out of range"):
+        nn.Embedding(4, 3, padding_idx=4)
+
+
+def test_layer_norm_takes_a_shape_of_one_axis():
+    assert nn.LayerNorm((4,)).weight.shape == nn.LayerNorm([4]).weight.shape == (4,)
+    with pytest.raises(TypeError, match="LayerNorm: dim must be an int"):
+        nn.LayerNorm((3, 4))

@@ -5,6 +5,7 @@ from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, s
 from pyformer.nn.cache import KVCache
 from pyformer.nn.convolution import (
     AvgPool2d,
+    BatchNorm1d,
     BatchNorm2d,
     Conv1d,
     Conv2d,
@@ -53,6 +54,7 @@ __all__ = [
     "MLP",
     "AvgPool2d",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
     "BatchNorm2d",
     "CfC",
     "Conv1d",

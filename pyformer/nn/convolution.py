@@ -329,10 +329,11 @@ class BatchNorm2d(Module):
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = None) -> None:
         super().__init__()
-        check_sizes("BatchNorm2d", channels=channels)
+        owner = type(self).__name__
+        check_sizes(owner, channels=channels)
         if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0.0 <= momentum <= 1.0:
-            raise ValueError(f"BatchNorm2d: momentum must be a number from 0 to 1, got {momentum!r}")
-        self.channels, self.eps, self.momentum = channels, check_eps("BatchNorm2d", eps), float(momentum)
+            raise ValueError(f"{owner}: momentum must be a number from 0 to 1, got {momentum!r}")
+        self.channels, self.eps, self.momentum = channels, check_eps(owner, eps), float(momentum)
         self.weight = init.ones(channels, dtype=dtype)
         self.bias = init.zeros(channels, dtype=dtype)
         self.register_buffer("running_mean", init.buffer(channels, value=0.0, dtype=dtype))
@@ -342,6 +343,9 @@ class BatchNorm2d(Module):
         """The normalised x (N, C, H, W); see `pf.ops.batch_norm`."""
         if x.ndim != 4:
             raise ValueError(f"BatchNorm2d: x must be (N, C, H, W), got {tuple(x.shape)}")
+        return self._normalised(x)
+
+    def _normalised(self, x: pf.Tensor) -> pf.Tensor:
         return ops.batch_norm(
             x,
             self.running_mean,
@@ -355,3 +359,22 @@ class BatchNorm2d(Module):
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm1d(BatchNorm2d):
+    """Normalises each channel over the batch: (N, C) or (N, C, T), as `BatchNorm2d` does pictures.
+
+    Raises:
+        ValueError: channels is below 1, momentum or eps is out of range, or x has another number of axes.
+        TypeError: channels is no int.
+
+    Example:
+        >>> pf.nn.BatchNorm1d(1)(pf.tensor([[1.0], [3.0]])).reshape(2)
+        tensor([-0.999995,  0.999995], dtype=float32, requires_grad=True)
+    """
+
+    def forward(self, x: pf.Tensor) -> pf.Tensor:
+        """The normalised x (N, C) or (N, C, T)."""
+        if x.ndim not in (2, 3):
+            raise ValueError(f"BatchNorm1d: x must be (N, C) or (N, C, T), got {tuple(x.shape)}")
+        return self._normalised(x.reshape(*x.shape[:2], -1, 1)).reshape(*x.shape)

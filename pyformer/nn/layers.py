@@ -218,6 +218,7 @@ class Embedding(Projection):
         num_embeddings: the number of rows V.
         embedding_dim: the width of a row.
         dtype: of the parameters, float32 by default.
+        padding_idx: a row that is zeros at first and that this layer gives no gradient; None for none.
 
     Attributes:
         weight: (num_embeddings, embedding_dim), drawn from the normal distribution.
@@ -234,15 +235,29 @@ class Embedding(Projection):
         ((1, 3, 4), (1, 3, 10))
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = None) -> None:
+    padding_idx: int | None = None
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, dtype: Any = None, padding_idx: int | None = None
+    ) -> None:
         super().__init__()
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = init.normal(num_embeddings, embedding_dim, std=1.0, dtype=dtype)
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ValueError(f"Embedding: padding_idx {padding_idx} is out of range of {num_embeddings} rows")
+            self.padding_idx = padding_idx % num_embeddings
+            if isinstance(self.weight, pf.Tensor):
+                with pf.no_grad():
+                    self.weight[self.padding_idx] = 0.0
 
     def forward(self, ids: pf.Tensor) -> pf.Tensor:
         """The rows (..., dim) of integers ids (...)."""
-        return ops.embedding(ids, self.weight)
+        rows = ops.embedding(ids, self.weight)
+        if self.padding_idx is None:
+            return rows
+        return ops.where(ops.unsqueeze(ops.not_equal(ids, self.padding_idx), -1), rows, rows.detach())
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}"
@@ -276,6 +291,8 @@ class LayerNorm(Module):
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
+        if isinstance(dim, (tuple, list)) and len(dim) == 1:  # as torch has it
+            dim = dim[0]
         check_sizes("LayerNorm", dim=dim)
         self.dim, self.eps = dim, check_eps("LayerNorm", eps)
         self.weight = init.ones(dim, dtype=dtype)

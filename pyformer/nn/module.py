@@ -235,22 +235,23 @@ class Module(metaclass=_MadeOn):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for notes in watching.notes:
             notes.take(self)
-        if _local.calls and "_forward_hooks" not in self.__dict__ and not _core.may_enter_autocast():
-            return self.forward(*args, **kwargs)
+        forward = self._hooked_forward if self.__dict__.get("_forward_hooks") else self.forward
+        if _local.calls and not _core.may_enter_autocast():
+            return forward(*args, **kwargs)
         mode = _core.enter_default_float_mode()
         _local.calls += 1
         try:
             if not self.enters_autocast():
-                return self._forward_with_hooks(args, kwargs)
+                return forward(*args, **kwargs)
             with pf.autocast("bfloat16"):
-                return self._forward_with_hooks(args, kwargs)
+                return forward(*args, **kwargs)
         finally:
             _local.calls -= 1
             _core.set_float_mode(mode)
 
-    def _forward_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _hooked_forward(self, *args: Any, **kwargs: Any) -> Any:
         result = self.forward(*args, **kwargs)
-        for hook in list(self.__dict__.get("_forward_hooks", {}).values()):
+        for hook in list(self._forward_hooks.values()):
             replacement = hook(self, args, result)
             result = result if replacement is None else replacement
         return result
