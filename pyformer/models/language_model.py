@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import _core, generation, nn, ops
+from pyformer import generation, nn, ops
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
-from pyformer.nn.module import activation_dtype
+from pyformer.nn.module import cache_dtype
 
 IGNORED = -100
 
@@ -160,8 +160,7 @@ class LanguageModel(Pretrained):
 
     def new_cache(self, rows: int = 0, capacity: int = 0) -> Any:
         """What remembers the tokens read so far of `rows` texts, with room for `capacity` of them each."""
-        dtype = activation_dtype(self.head) if _core.precision() == pf.float32 else self.head.dtype
-        where = {"dtype": dtype, "device": self.head.device}
+        where = {"dtype": cache_dtype(self.head), "device": self.head.device}
         return nn.KVCache(self.config.num_layers, *self.cache_heads, rows=rows, capacity=capacity, **where)
 
     def cache_bytes(self, rows: int = 1, tokens: int | None = None) -> int:

@@ -105,6 +105,11 @@ def activation_dtype(weights: Any) -> pf.DType:
     return pf.float32 if weights.dtype == pf.bfloat16 else weights.dtype
 
 
+def cache_dtype(weights: Any) -> pf.DType:
+    """Of keys and values that are kept: the weights', in which attention takes them, but float32 where autocast is."""
+    return activation_dtype(weights) if _core.precision() == pf.float32 else weights.dtype
+
+
 def own_precision(method: Callable[..., Any]) -> Callable[..., Any]:
     """Makes a method of a Module compute in the precision that calling the module computes in."""
 
