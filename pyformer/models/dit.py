@@ -130,7 +130,7 @@ class DiT(Pretrained):
             return_weights: give (velocities, list of each block's weights (B, H, T, T)), T patches row by row.
         """
         x = self._read(pictures, "pictures")
-        times = _read_times(times, x)
+        times = self._read_times(times, x.shape[0])
         labels = read_labels("DiT", labels, x.shape[0], self.config.num_classes + 1, x.device)
         condition = self.time_out(ops.silu(self.time_in(_time_waves(times)))) + self.classes(labels)
         condition = ops.silu(condition).reshape(x.shape[0], 1, -1)
@@ -154,7 +154,7 @@ class DiT(Pretrained):
         pictures, noise = self._read(pictures, "pictures"), self._read(noise, "noise")
         if pictures.shape != noise.shape:
             raise ValueError(f"DiT: noise must be {tuple(pictures.shape)}, got {tuple(noise.shape)}")
-        part = _read_times(times, pictures).reshape(-1, 1, 1, 1)
+        part = self._read_times(times, pictures.shape[0]).reshape(-1, 1, 1, 1)
         velocities = self(pictures * (1.0 - part) + noise * part, times, labels)
         return ops.mse_loss(velocities, noise - pictures)
 
@@ -193,6 +193,12 @@ class DiT(Pretrained):
         size = self.config.image_size
         return read_pictures("DiT", pictures, (self.config.num_channels, size, size), self.head, name)
 
+    def _read_times(self, times: Any, batch: int) -> pf.Tensor:
+        times = read_pictures("DiT", times, (), self.head, "times")
+        if times.shape[0] != batch:
+            raise ValueError(f"DiT: times must be ({batch},), got {tuple(times.shape)}")
+        return times
+
     def _to_patches(self, x: pf.Tensor) -> pf.Tensor:
         """(B, C, H, W) -> (B, T, numbers of a patch)."""
         c = self.config
@@ -217,13 +223,6 @@ class DiT(Pretrained):
 
 def _modulated(x: pf.Tensor, shift: pf.Tensor, scale: pf.Tensor) -> pf.Tensor:
     return ops.layer_norm(x, None, None, eps=EPS) * (scale + 1.0) + shift
-
-
-def _read_times(times: Any, pictures: pf.Tensor) -> pf.Tensor:
-    times = read_pictures("DiT", times, (), pictures, "times")
-    if times.shape[0] != pictures.shape[0]:
-        raise ValueError(f"DiT: times must be ({pictures.shape[0]},), got {tuple(times.shape)}")
-    return times
 
 
 def _time_waves(times: pf.Tensor) -> pf.Tensor:
