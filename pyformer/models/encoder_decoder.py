@@ -15,6 +15,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.float_mode import in_default_float_mode
 from pyformer.generation.beam import beam_search
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
@@ -197,6 +198,7 @@ class EncoderDecoder(Pretrained):
                 weights["cross"].append(cross)
         return self.final(x)
 
+    @in_default_float_mode
     def embed(self, ids: pf.Tensor, positions: np.ndarray) -> pf.Tensor:
         """sqrt(C) times the tokens' rows, plus their positions' sines and cosines: ids (B, T), positions (T,)."""
         width = self.config.embed_dim

@@ -129,6 +129,7 @@ class Optimizer:
         for p in self._all():
             p.grad = None
 
+    @in_default_float_mode
     def step(self) -> None:
         """Updates every parameter that has a gradient, in place.
 
