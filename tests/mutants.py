@@ -160,7 +160,7 @@ PYTHON = [
     ),
     mutant(
         "a cache of float32 whatever the model",
-        'where = {"dtype": self.head.dtype, "device": self.head.device}',
+        'where = {"dtype": cache_dtype(self.head), "device": self.head.device}',
         'where = {"dtype": pf.float32, "device": self.head.device}',
         "test_cache.py::test_a_models_cache_is_of_its_dtype",
     ),
