@@ -219,15 +219,10 @@ def test_names_are_in_both_rooms_and_public_names_only_are_listed():
         getattr(pf, name)
 
 
-def test_import_is_quick_and_loads_no_lazy_room():
+def test_import_loads_no_lazy_room():
     script = (
-        "import sys, time; import numpy; start = time.perf_counter(); import pyformer as pf; "
-        "print(time.perf_counter() - start); pf.tensor([1.0]).softmax(dim=0); "
+        "import sys; import pyformer as pf; pf.tensor([1.0]).softmax(dim=0); "
         "late = {'pyformer.training', 'pyformer.tokenizers', 'pyformer.data', 'difflib', 'tqdm'}; "
         "assert not late & set(sys.modules), late & set(sys.modules)"
     )
-    times = [
-        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
-    ]
-    assert min(times) < 0.5  # a loaded machine; alone it is under 0.2 s
+    subprocess.run([sys.executable, "-c", script], check=True)
