@@ -210,3 +210,43 @@ def test_masters_must_fit():
     )
     refused(ValueError, r"masters\[0\] must be absent, as params\[0\] is float32", pf.float32, masters=[pf.ones((3,))])
     refused(ValueError, "masters must hold 1 tensors", pf.bfloat16, masters=[pf.ones((3,))] * 2)
+
+
+LARGE = [1e19, -1e21, 3e38, -3e38, 1.0, 1e-30, math.inf, math.nan]
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_gradient_whose_square_is_infinite_does_not_stop_a_parameter(dtype, isa):
+    """A finite one steps by the learning rate, as any first gradient does, and later ones go on; others give NaN."""
+    _core.set_isa(isa)
+    wide = pf.float64 if dtype == "float64" else pf.float32
+    large = np.array(LARGE * 3) * (np.where(np.abs(LARGE * 3) > 1e18, 1e200, 1.0) if dtype == "float64" else 1.0)
+    param = pf.ones(24, dtype=dtype)
+    state = [pf.zeros(24, dtype=wide) for _ in range(2)]
+    masters = [pf.ones(24)] if dtype == "bfloat16" else []
+    options = {**OPTIONS, "lr": 0.25, "weight_decay": 0.0, "masters": masters}
+    _core.adamw_step_([param], [pf.tensor(large, dtype=wide)], [state[0]], [state[1]], **options, step=1)
+    expected = np.where(np.abs(large) > 1e-8, 1 - 0.25 * np.sign(large), 1.0)
+    found = param.to(pf.float64).numpy().reshape(3, 8)
+    np.testing.assert_allclose(found[:, :6], expected.reshape(3, 8)[:, :6], rtol=1e-6)
+    assert np.isnan(found[:, 6:]).all()
+    assert np.isfinite(state[1].numpy().reshape(3, 8)[:, :6]).all()
+    for step in range(2, 5):
+        before = param.to(pf.float64).numpy().copy()
+        gradient = pf.tensor(-large, dtype=wide)
+        _core.adamw_step_([param], [gradient], [state[0]], [state[1]], **options, step=step)
+        moved = (param.to(pf.float64).numpy() != before).reshape(3, 8)
+        assert moved[:, :5].all() or step == 2  # where both averages may cancel
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Adam", "RMSprop"])
+def test_an_optimiser_goes_on_after_a_huge_gradient(kind):
+    w = pf.tensor([0.0, 0.0], requires_grad=True)
+    optimizer = getattr(pf.optim, kind)([w], lr=0.5, weight_decay=0.0)
+    for gradient in (1e30, -1e30, -1e30, -1e30):
+        before = w.detach().numpy().copy()
+        w.grad = pf.tensor([gradient, 1.0])
+        optimizer.step()
+        assert np.isfinite(w.detach().numpy()).all()
+    assert w.detach().numpy()[0] != before[0]

@@ -91,11 +91,28 @@ def test_an_image_does_not_see_its_neighbours(op):
         assert same_bits(together[i : i + 1], convolve(x[i : i + 1], weight, bias, stride=2, padding=1).numpy())
 
 
-def test_what_lies_outside_counts_as_zero():
-    weight = pf.tensor(np.full((1, 1, 3, 3), np.inf, "float32"))
-    out = ops.conv2d(pf.ones(1, 1, 3, 3), weight, padding=1).numpy()
-    assert np.isinf(out[0, 0, 1, 1])
-    assert np.isnan(np.delete(out.ravel(), 4)).all()
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_what_lies_outside_counts_as_zero(dtype, isa):
+    """As after `pad`, and as torch's: the zeros are numbers, which an infinite weight or gradient makes NaN."""
+    _core.set_isa(isa)
+    weight = np.ones((2, 1, 3, 3))
+    weight[0, 0, 0, 1], gradient = np.inf, np.ones((1, 2, 4, 4))
+    gradient[0, 1, 0, 0] = -np.inf
+    results = []
+    for pad in (True, False):
+        x, w = (pf.tensor(pf.tensor(a).to(dtype), requires_grad=True) for a in (random(1, 1, 4, 4), weight))
+        around = ops.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))) if pad else x
+        out = ops.conv2d(around, w, padding=0 if pad else 1)
+        out.backward(pf.tensor(gradient).to(dtype))
+        results.append([t.detach().to(pf.float64).numpy() for t in (out, w.grad)])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+    out, dweight = results[0]
+    assert np.isnan(out[0, 0, 0]).all()
+    assert np.isfinite(out[0, 1]).all()
+    assert np.isnan(dweight[1, 0, 0]).all()
+    assert np.isinf(dweight[1, 0, 1:, 1:]).all()
 
 
 def pairs_that_meet(size, positions, kernel, stride, padding, dilation):

@@ -12,6 +12,7 @@ import pickle
 import platform
 import signal
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -568,3 +569,65 @@ def test_results_do_not_depend_on_the_hosts_rounding():
     finally:
         library.fesetround(nearest)
     assert [a == b for a, b in zip(expected, found, strict=True)] == [True] * len(expected)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w: ops.attention(x, x, x, scale=w),
+        lambda x, w: ops.scaled_dot_product_attention(x, x, x, scale=w),
+        lambda x, w: ops.layer_norm(x, eps=w),
+        lambda x, w: ops.rms_norm(x, None, w),
+        lambda x, w: ops.group_norm(x, 1, eps=w),
+        lambda x, w: ops.batch_norm(x, training=True, momentum=w),
+        lambda x, w: ops.dropout(x, w),
+        lambda x, w: ops.cross_entropy(x, pf.zeros(1, 1, 2, dtype="int64"), label_smoothing=w),
+        lambda x, w: ops.linear_cross_entropy(x, pf.ones(3, 2), pf.zeros(1, 1, 2, dtype="int64"), label_smoothing=w),
+        lambda x, w: ops.norm_linear(x, None, None, pf.ones(3, 2), eps=w),
+        lambda x, w: ops.bspline(x, low=w),
+        lambda x, w: x.norm(w),
+        lambda x, w: x.var(correction=w),
+        lambda x, w: pf.linspace(w, 1.0, 3),
+        lambda x, w: pf.full((2,), w),
+        lambda x, w: pf.nn.Dropout(w),
+        lambda x, w: pf.nn.LayerNorm(2, eps=w),
+        lambda x, w: pf.optim.AdamW([pf.ones(1, requires_grad=True)], lr=w),
+        lambda x, w: pf.optim.clip_grad_norm_([pf.ones(1, requires_grad=True)], w),
+        lambda x, w: _core.scale_([pf.ones(1)], w),
+        lambda x, w: pf.optim.CosineSchedule(10, final=w),
+    ],
+)
+def test_a_number_that_requires_a_gradient_is_refused(call):
+    """It would be lost: what takes a Python number says so, and takes the number's item()."""
+    x, w = pf.ones(1, 1, 2, 2), pf.tensor(0.5, requires_grad=True)
+    with pytest.raises(TypeError, match=r"number"):
+        call(x, w)
+    with pf.no_grad():
+        call(x, w.item())
+
+
+def test_a_number_that_requires_a_gradient_names_its_item():
+    with pytest.raises(
+        TypeError, match=r"^dropout: expected .*p: float\), got .*; a number has no gradient: give the "
+    ):
+        ops.dropout(pf.ones(2), pf.tensor(0.5, requires_grad=True))
+    assert ops.layer_norm(pf.ones(2), eps=pf.tensor(1e-5)).shape == (2,)  # without one it is a number
+    assert ops.layer_norm(pf.ones(2), eps=np.float32(1e-5)).shape == (2,)
+    for foreign in ("1", None, np.ma.masked_array([0.5], [True])[0], [0.5], 1j):
+        with pytest.raises(TypeError, match=r"dropout: expected"):
+            ops.dropout(pf.ones(2), foreign)
+    with pytest.raises(TypeError, match=r"dropout: expected"):
+        ops.dropout(pf.ones(2), pf.ones(2))
+
+
+def test_a_copy_of_what_requires_a_gradient_warns():
+    w = pf.ones(2, requires_grad=True)
+    with pytest.warns(UserWarning, match=r"tensor: the copy has no gradient: x.clone\(\) keeps it"):
+        assert not pf.tensor(w).requires_grad
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="tensor: the copy"):
+            pf.tensor(w * 2)
+        pf.tensor(w.detach())
+        assert w.clone().requires_grad
+        assert pf.asarray(w) is w or pf.asarray(w).requires_grad

@@ -226,3 +226,46 @@ def test_import_loads_no_lazy_room():
         "assert not late & set(sys.modules), late & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "rsqrt", "tan"])
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int8, np.uint8, np.bool_])
+def test_functions_of_integers_are_floats(name, dtype):
+    x, y = both(np.array([0, 1, 1, 2, 5]).astype(dtype))
+    for got in (getattr(x, name)(), getattr(ops, name)(x)):
+        assert got.dtype == pf.float32
+        np.testing.assert_allclose(got.numpy(), getattr(y.float(), name)().numpy(), rtol=1e-6)
+
+
+def test_integers_have_norms_and_spreads():
+    x, y = both(np.array([[3, -4, 12], [1, 2, 2]]))
+    for got, wanted in (
+        (x.norm(dim=1), y.float().norm(dim=1)),
+        (x.std(), y.float().std()),
+        (x.logsumexp(1), y.float().logsumexp(1)),
+        (x.reciprocal(), y.float().reciprocal()),
+    ):
+        assert got.dtype == pf.float32
+        np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-6)
+
+
+def test_bools_add_by_or_and_multiply_by_and():
+    a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
+    x, y = pf.tensor(a), pf.tensor(b)
+    for got, wanted in (
+        (x + y, a + b),
+        (x * y, a * b),
+        (pf.add(x, y), a + b),
+        (pf.multiply(x, y.reshape(4, 1)), a * b[:, None]),
+        (pf.maximum(x, y), np.maximum(a, b)),
+        (pf.minimum(x, y), np.minimum(a, b)),
+        (x + True, a + True),
+        (x * False, a * False),
+        (x + 1, a + 1),
+        (x * 2.5, (a * 2.5).astype(np.float32)),
+        (x + pf.tensor([1, 2, 3, 4]), a + np.arange(1, 5)),
+    ):
+        assert got.dtype.name == wanted.dtype.name
+        np.testing.assert_array_equal(got.numpy(), wanted)
+    with pytest.raises(TypeError, match="subtract"):
+        x - y  # as NumPy and torch

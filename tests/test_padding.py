@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pyformer as pf
-from pyformer import nn, ops
+from pyformer import _core, nn, ops
 from pyformer.experiments import derive
 from pyformer.experiments.compare_models import RecurrentClassifier
 from pyformer.models.derivation import WORD_RUNGS, Size, make_rung
@@ -413,3 +413,13 @@ def test_forked_children_draw_numbers_of_their_own():
     pf.manual_seed(3)
     assert pf.rand(4, dtype=pf.float64).numpy().tolist() == own  # forks leave the parent alone
     assert draws_of_a_child(seed=3) == own
+    # After a seed it is as if none had been forked: the same children, in a parent that forks and draws as before.
+    for _ in range(2):
+        pf.manual_seed(3)
+        assert [draws_of_a_child() for _ in range(3)] == children
+    # A state that is gone back to is no seed: two children of one state differ.
+    pf.manual_seed(3)
+    state = _core.rng_state()
+    first = draws_of_a_child()
+    _core.set_rng_state(*state)
+    assert draws_of_a_child() != first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from tolerance import MODEL_OPS, assert_close, by_rows, same_bits
 from torch_twins import bspline, cfc_layer, retention
 
 import pyformer as pf
-from pyformer import nn
+from pyformer import nn, ops
 
 
 def random(*shape, seed=0):
@@ -148,3 +150,42 @@ def test_first_values_are_torchs():
 def test_errors(call, error, message):
     with pytest.raises(error, match=f"^{message}"):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "CfC"])
+def test_a_sequence_in_parts_has_the_bits_of_the_whole(kind, dtype):
+    """From the state before it, also with lengths, and in 16 bits, whose states are float32."""
+    pf.manual_seed(0)
+    module = getattr(nn, kind)(5, 7, 2).to(dtype)
+    x = pf.tensor(random(3, 9, 5)).to(dtype)
+    with pf.no_grad():
+        whole, end = module(x)
+        ends = end if kind == "LSTM" else (end,)
+        for cuts in ([0, 4, 9], [0, 1, 2, 8, 9]):
+            state, outs = None, []
+            for start, stop in itertools.pairwise(cuts):
+                out, state = module(x[:, start:stop], state)
+                outs.append(out)
+            assert same_bits(ops.concat(outs, axis=1).to(pf.float32).numpy(), whole.to(pf.float32).numpy())
+            for a, b in zip(state if kind == "LSTM" else (state,), ends, strict=True):
+                assert a.dtype == pf.float32
+                assert same_bits(a.numpy(), b.numpy())
+        _, early = module(x, lengths=[9, 4, 4])
+        _, alone = module(x[1:, :4])
+        for a, b in zip(*((s if kind == "LSTM" else (s,)) for s in (early, alone)), strict=True):
+            assert same_bits(a[:, 1:].numpy(), b.numpy())
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "cfc"])
+def test_recurrent_ops_of_16_bits_take_states_of_either_dtype(op):
+    gates, names = {"lstm": (4, ("h0", "c0")), "gru": (3, ("h0",)), "cfc": (3, ("h0",))}[op]
+    x, w, u = (pf.tensor(random(*s)).to(pf.float16) for s in ((2, 3, 4), (gates * 5, 4), (gates * 5, 5)))
+    for dtype in (pf.float16, pf.float32):
+        states = {n: pf.zeros(2, 5, dtype=dtype, requires_grad=True) for n in names}
+        out, *ends = getattr(ops, op)(x, w, u, **states)
+        assert [out.dtype, *(e.dtype for e in ends)] == [pf.float16] + [pf.float32] * len(names)
+        (out.to(pf.float32).sum() + ends[0].sum()).backward()
+        assert all(s.grad.numpy().any() for s in states.values())
+    with pytest.raises(TypeError, match=f"{op}: h0 must be float16 as x is, got float64"):
+        getattr(ops, op)(x, w, u, h0=pf.zeros(2, 5, dtype=pf.float64))

@@ -6,7 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from safetensors.numpy import load_file, save_file
+from tolerance import same_bits
 
 import pyformer as pf
 from pyformer.models.config import PROBLEMS
@@ -311,6 +314,61 @@ def test_generation_config_is_read_and_written_again(tmp_path):
     opened = pf.from_pretrained(tmp_path)
     assert opened.generation_config == said
     assert read(saved_again(opened, tmp_path), "generation_config.json") == said
+
+
+def test_generate_follows_generation_config(tmp_path, caplog):
+    """Where it is told nothing else; what it does not follow is named when the folder is opened, and kept."""
+    model = tied_model("llama")
+    model.save_pretrained(tmp_path)
+    ids = [[1, 2, 3]]
+
+    def opened(**said):
+        (tmp_path / "generation_config.json").write_text(json.dumps(said))
+        return pf.from_pretrained(tmp_path)
+
+    def rows(model, **options):
+        return [model.generate(ids, 4, seed=seed, **options).tolist() for seed in range(8)]
+
+    plain, greedy = rows(model), rows(model, temperature=0)
+    assert plain != greedy
+    assert rows(opened(do_sample=False, temperature=0.7)) == greedy
+    assert rows(opened(do_sample=False), temperature=1.0) == plain
+    assert rows(opened(do_sample=True, top_k=1)) == greedy
+    assert rows(opened(top_p=1e-9)) == greedy
+    assert rows(opened(top_p=1e-9), top_p=1.0) == plain
+    assert rows(opened(top_k=0, eos_token_id=None, use_cache=True, transformers_version="5.0")) == plain
+    assert rows(opened(temperature=0.3)) == rows(model, temperature=0.3)
+    first = greedy[0][0][3]
+    stopped = opened(do_sample=False, eos_token_id=[first], pad_token_id=0)
+    assert rows(stopped) == rows(model, temperature=0, stop=first)
+    assert rows(stopped, stop=()) == greedy
+    stopped.generation_config = None
+    assert rows(stopped) == plain
+    assert caplog.text == ""
+    said = {"repetition_penalty": 1.5, "num_beams": 4, "do_sample": False}
+    model = opened(**said)
+    assert "keys that are ignored: num_beams, repetition_penalty" in caplog.text
+    assert read(saved_again(model, tmp_path), "generation_config.json") == said
+    with pytest.raises(TypeError, match="generate: temperature must be a number"):
+        opened(temperature="hot").generate(ids, 1)
+
+
+def test_a_llama_has_no_window_whatever_its_file_says(tmp_path, caplog):
+    """As transformers' Llama, which does not read the key; it is named, and kept for the next file."""
+    model = tied_model("llama")
+    model.save_pretrained(tmp_path)
+    rewrite(tmp_path, sliding_window=2)
+    opened = pf.from_pretrained(tmp_path)
+    assert "sliding_window, which is ignored" in caplog.text
+    assert opened.config.window is None
+    ids = [[1, 2, 3, 4, 5, 6]]
+    assert same_bits(opened(ids).numpy(), model.eval()(ids).numpy())
+    twin = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = twin(torch.tensor(ids)).logits.numpy()
+    np.testing.assert_allclose(opened(ids).numpy(), expected, rtol=1e-3, atol=1e-4)
+    again = read(saved_again(opened, tmp_path))
+    assert (again["model_type"], again["sliding_window"]) == ("llama", 2)
 
 
 @pytest.mark.parametrize(

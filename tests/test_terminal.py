@@ -206,7 +206,10 @@ def test_any_text_is_a_prompt(run, prompt, capsys):
 
 @pytest.mark.parametrize(
     "given",
-    [["-x"], ["--", "-x"], ["-"], ["--", "--"], ["--", "--debug"], ["-1"], ["-x", "--threads", "1"], ["--no=1"]],
+    [
+        *(["-x"], ["--", "-x"], ["-"], ["--", "--"], ["--", "--debug"], ["-1"], ["-x", "--threads", "1"], ["--no=1"]),
+        *(["--out"], ["--device"], ["--debug"], ["--out=x"]),
+    ],
 )
 def test_any_text_is_drawn(run, given, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # the page is enough
@@ -224,6 +227,9 @@ def test_a_prompt_without_its_text_is_an_error(run, capsys):
         ["attend", name],
         ["attend", name, "--"],
         ["attend", name, "a", "--no"],
+        ["attend", name, "--out", "b"],
+        ["attend", name, "a", "--out"],
+        ["attend", "--debug"],
     ):
         with pytest.raises(SystemExit) as ended:
             main(args)

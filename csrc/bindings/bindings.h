@@ -14,8 +14,9 @@
 namespace py = pybind11;
 
 namespace pyformer::bindings {
-bool is_masked(const py::handle& data);  // whether it is a MaskedArray of NumPy; interop.cpp
-}
+bool is_masked(const py::handle& data);     // whether it is a MaskedArray of NumPy; interop.cpp
+bool is_no_number(const py::handle& data);  // whether it is masked, or a Tensor that requires a gradient; interop.cpp
+}  // namespace pyformer::bindings
 
 namespace pybind11::detail {
 
@@ -53,6 +54,20 @@ template <>
 struct type_caster<int64_t> : integer_caster<int64_t> {};
 template <>
 struct type_caster<uint64_t> : integer_caster<uint64_t> {};
+
+// A tensor that requires a gradient is no number: the gradient would be lost. module.cpp says so.
+template <>
+struct type_caster<double> {
+  PYBIND11_TYPE_CASTER(double, const_name("float"));
+  bool load(handle source, bool) {
+    if (!source || !PyNumber_Check(source.ptr()) || pyformer::bindings::is_no_number(source)) return false;
+    value = PyFloat_AsDouble(source.ptr());
+    const bool failed = value == -1 && PyErr_Occurred();
+    if (failed) PyErr_Clear();
+    return !failed;
+  }
+  static handle cast(double number, return_value_policy, handle) { return PyFloat_FromDouble(number); }
+};
 
 // A sequence that cannot be read, or is too long for memory, is an argument of the wrong kind.
 template <class T>

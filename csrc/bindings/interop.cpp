@@ -133,6 +133,11 @@ bool is_masked(const py::handle& data) {
   return type && py::isinstance(data, type);
 }
 
+bool is_no_number(const py::handle& data) {
+  if (PyFloat_CheckExact(data.ptr()) || PyLong_CheckExact(data.ptr())) return false;
+  return is_masked(data) || (py::isinstance<Tensor>(data) && data.cast<const Tensor&>().requires_grad());
+}
+
 static void refuse_lossy_in(const char* op, const py::handle& data, const py::handle& masked_array, bool in_list) {
   if (PyFloat_CheckExact(data.ptr()) || PyLong_CheckExact(data.ptr())) return;
   if (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
@@ -231,6 +236,12 @@ static void check_fits(const Array& numbers, DType dtype) {
 }
 
 Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad) {
+  const bool loses_gradient = py::isinstance<Tensor>(data) && data.cast<const Tensor&>().requires_grad();
+  if (loses_gradient && PyErr_WarnEx(PyExc_UserWarning,
+                                     "tensor: the copy has no gradient: x.clone() keeps it, x.detach().clone() lets it "
+                                     "go without this warning",
+                                     1))
+    throw py::error_already_set();
   const bool stays = device.is_none() && py::isinstance<Tensor>(data);
   const Device place = stays ? data.cast<const Tensor&>().device() : device_or_default(name_of_device(device));
   if (dtype.is_none()) {

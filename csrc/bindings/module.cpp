@@ -112,7 +112,9 @@ static std::string described(PyObject* const* arguments, Py_ssize_t count, PyObj
 }
 
 // What else may help: a name that the signature lacks but nearly has, an array where a Tensor is expected.
-static std::string hint(const std::string& expected, const std::string& got, PyObject* names) {
+static std::string hint(const std::string& expected, const std::string& got, PyObject* names, bool has_gradient) {
+  if (has_gradient && expected.find(": float") != expected.npos)
+    return "; a number has no gradient: give the .item() of a tensor that requires one";
   for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i) {
     const std::string given = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
     if (expected.find(" " + given + ":") != expected.npos || expected.find("(" + given + ":") != expected.npos)
@@ -155,7 +157,14 @@ static void explain_arguments(PyObject* const* arguments, Py_ssize_t count, PyOb
     expected.erase(0, op.size());
   }
   const std::string got = described(arguments, count, names, is_constructor ? 1 : 0);
-  PyErr_SetString(PyExc_TypeError, cat(op, ": expected ", expected, ", got ", got, hint(expected, got, names)).c_str());
+  bool has_gradient = false;  // a number that requires one
+  for (Py_ssize_t i = 0; i < PyVectorcall_NARGS(size_t(count)) + (names ? PyTuple_GET_SIZE(names) : 0); ++i)
+    if (py::isinstance<Tensor>(arguments[i])) {
+      const Tensor& tensor = py::handle(arguments[i]).cast<const Tensor&>();
+      has_gradient |= tensor.requires_grad() && tensor.ndim() == 0;
+    }
+  PyErr_SetString(PyExc_TypeError,
+                  cat(op, ": expected ", expected, ", got ", got, hint(expected, got, names, has_gradient)).c_str());
 }
 
 // Stands before pybind11's dispatcher: renames arguments, and explains those that fit no signature.

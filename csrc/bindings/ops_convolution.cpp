@@ -120,7 +120,8 @@ void bind_convolution(py::module_& ops) {
 out[n, o, t] = bias[o] + sum over c, k of weight[o, c, k] * x[n, c, t stride - padding + k dilation].
 
 Args:
-    x: (N, C, T), float; what lies outside counts as 0, a number like others: times an infinite weight it is NaN.
+    x: (N, C, T), float; what lies outside counts as 0, a number like others: times an infinite weight, or in the
+        weight's gradient times an infinite gradient, it is NaN, as after `pad`.
     weight: (O, C / groups, K), x's dtype.
     bias: (O,), x's dtype, or None.
     stride, padding, dilation: integers.
@@ -142,7 +143,8 @@ Example:
           R"(Convolution over pictures; what lies outside x counts as 0.
 
 Args:
-    x: (N, C, H, W), float; the zeros around it are numbers like others: times an infinite weight they are NaN.
+    x: (N, C, H, W), float; the zeros around it are numbers like others: times an infinite weight, or in the
+        weight's gradient times an infinite gradient, they are NaN, as after `pad`.
     weight: (O, C / groups, KH, KW), x's dtype.
     bias: (O,), x's dtype, or None.
     stride, padding, dilation: an integer, or a pair (rows, columns).

@@ -45,14 +45,14 @@ Example:
     >>> pf.ops.logical_not(pf.tensor([True, False]))
     tensor([False,  True], dtype=bool))");
 
-  bind_binary(ops, "add", &add, R"(a + b, element by element.
+  bind_binary(ops, "add", &add, R"(a + b, element by element; of bools, or.
 
 All functions of two operands take them so: shapes broadcast as NumPy's do, and one operand may be a Python or NumPy
 number, which takes the other's dtype. Integers and bools beside floats become floats of that dtype, beside a number
 with a fraction float32, and narrow integers and bools beside wider integers those; two float dtypes do not meet.
 
 Args:
-    a, b: (...), both float or integer; or one of them a number.
+    a, b: (...), both float, integer or bool; or one of them a number.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype; integers wrap.
@@ -84,10 +84,10 @@ Raises:
 Example:
     >>> pf.ops.subtract(1.0, pf.tensor([0.25, 1.0]))
     tensor([0.75, 0.  ], dtype=float32))");
-  bind_binary(ops, "multiply", &multiply, R"(a * b, element by element.
+  bind_binary(ops, "multiply", &multiply, R"(a * b, element by element; of bools, and.
 
 Args:
-    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+    a, b: (...), both float, integer or bool, which broadcast; or one of them a number, as in `add`.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype; integers wrap.
@@ -136,7 +136,7 @@ Example:
       R"(The larger of a and b, element by element; NaN if either is. Equal elements get half of the gradient each.
 
 Args:
-    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+    a, b: (...), both float, integer or bool, which broadcast; or one of them a number, as in `add`.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype.
@@ -153,7 +153,7 @@ Example:
       R"(The smaller of a and b, element by element; NaN if either is. Equal elements get half of the gradient each.
 
 Args:
-    a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+    a, b: (...), both float, integer or bool, which broadcast; or one of them a number, as in `add`.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype.

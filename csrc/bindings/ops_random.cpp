@@ -70,8 +70,9 @@ void bind_random(py::module_& core) {
       py::arg("seed"),
       R"(Seeds all random numbers of the library: the same seed gives the same numbers on any number of threads, on every CPU.
 
-A process that was forked draws numbers of its own: neither its parent's nor those of another child, and the same in
-every run that forks in the same order. Seed in the child for numbers of your choice.
+A process that was forked draws numbers of its own: neither its parent's nor those of another child, and the same
+whenever as many processes were forked since this call, and as much was drawn. Seed in the child for numbers of your
+choice.
 
 Args:
     seed: an integer from 0 to 2**64 - 1, Python's or NumPy's.

@@ -32,14 +32,15 @@ Args:
     w_ih: (4 H, C), x's dtype.
     w_hh: (4 H, H), x's dtype.
     b_ih, b_hh: (4 H,), x's dtype, or None.
-    h0, c0: (B, H), x's dtype, the state before the first token; None for zeros.
+    h0, c0: (B, H), x's dtype or, of 16-bit x, float32, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
     lengths: B integers from 1 to T, not with reverse: hT and cT are each row's state after so many tokens. out goes
         on to T. `pf.nn.LSTM` takes lengths in both directions.
 
 Returns:
-    (out, hT, cT): Tensors (B, T, H), (B, H) and (B, H) of x's dtype; the last two are the state after the last token
-    read.
+    (out, hT, cT): Tensors (B, T, H) of x's dtype, (B, H) and (B, H); the last two are the state after the last token
+        read. They are float32 of 16-bit x, as are all sums on the way, so that a sequence taken in parts, each from
+        the state before it, has the bits of the whole.
 
 Raises:
     ValueError: a shape does not fit.
@@ -70,11 +71,13 @@ Args:
     w_ih: (3 H, C), x's dtype.
     w_hh: (3 H, H), x's dtype.
     b_ih, b_hh: (3 H,), x's dtype, or None.
-    h0: (B, H), x's dtype, the state before the first token; None for zeros.
+    h0: (B, H), x's dtype or, of 16-bit x, float32, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
 
 Returns:
-    (out, hT): Tensors (B, T, H) and (B, H) of x's dtype; hT is the state after the last token read.
+    (out, hT): Tensors (B, T, H) of x's dtype and (B, H), the state after the last token read. That is float32 of
+        16-bit x, as are all sums on the way, so that a sequence taken in parts, each from the state before it, has the
+        bits of the whole.
 
 Raises:
     ValueError: a shape does not fit.
@@ -106,11 +109,13 @@ Args:
     b_ih, b_hh: (3 H,), x's dtype, or None.
     elapsed: (B, T), x's dtype, at each observation the time since the one read before it (with reverse: until the next
         in time, which `pf.nn.CfC` works out); None for ones. It gets no gradient.
-    h0: (B, H), x's dtype, the state before the first token; None for zeros.
+    h0: (B, H), x's dtype or, of 16-bit x, float32, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
 
 Returns:
-    (out, hT): Tensors (B, T, H) and (B, H) of x's dtype; hT is the state after the last token read.
+    (out, hT): Tensors (B, T, H) of x's dtype and (B, H), the state after the last token read. That is float32 of
+        16-bit x, as are all sums on the way, so that a sequence taken in parts, each from the state before it, has the
+        bits of the whole.
 
 Raises:
     ValueError: a shape does not fit, or elapsed requires a gradient.

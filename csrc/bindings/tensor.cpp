@@ -424,6 +424,8 @@ Example:
 
 Args:
     data: a number, a (nested) list, a NumPy array, or anything with `__dlpack__`, `__array__` or the buffer protocol.
+        Of a Tensor that requires a gradient the copy has none, and a UserWarning says so: `x.clone()` keeps it, and
+        `x.detach().clone()` means to let it go. In a list such a Tensor is refused.
     dtype: a dtype of pyformer or NumPy, or its name. By default arrays keep theirs (narrow integers widen); Python
         floats become float32, integers int64. Tensors in a list must have one dtype; floats beside them take it.
     device: where it shall lie, "cpu" by default.

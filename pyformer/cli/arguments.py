@@ -39,11 +39,14 @@ class Parser(argparse.ArgumentParser):
     def _shielded(self, given: list[str]) -> list[str]:
         if not self.texts and not self.text_arguments:
             return given
-        result, rest = [], iter(given)
+        result, rest, missing = [], iter(given), len(self._get_positional_actions())
+        alone = False  # whether the last argument is an option without a value of its own
         for argument in rest:
             name, equals, value = argument.partition("=")
+            alone, length = name in self._option_string_actions, len(result)
             if argument == "--" and self.text_arguments:
                 result += [SHIELD + text for text in rest]
+                missing -= len(result) - length
             elif name in self.texts:
                 text = value if equals else next(rest, None)
                 result.append(argument if text is None else f"{name}={SHIELD}{text}")
@@ -51,8 +54,12 @@ class Parser(argparse.ArgumentParser):
                 result.append(argument)
                 if not equals and self._option_string_actions[name].nargs != 0:
                     result += [text for text in [next(rest, None)] if text is not None]
+                    alone = len(result) == length + 1
             else:
                 result.append(SHIELD + argument if self.text_arguments else argument)
+                missing -= 1
+        if self.text_arguments and alone and missing == 1 and given[-1] not in ("-h", "--help"):
+            result[-1] = SHIELD + result[-1]  # the text that is missing otherwise, though it looks like an option
         return result
 
     def error(self, message: str) -> NoReturn:

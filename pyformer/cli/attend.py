@@ -58,7 +58,7 @@ def add_command(commands: Any) -> None:
     )
     parser.text_arguments = True
     parser.add_argument("folder", type=any_path, metavar="RUN", help="folder of a run, runs/NAME")
-    parser.add_argument("text", type=any_text, metavar="TEXT", help="the text to look at, after -- any")
+    parser.add_argument("text", type=any_text, metavar="TEXT", help="the text to look at, last or after -- any")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page; the picture beside it (RUN/attention.html)")
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)

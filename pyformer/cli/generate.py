@@ -20,14 +20,10 @@ from pyformer.cli.arguments import (
     open_tokenizer,
     prompt_ids,
     real,
-    say,
     whole,
 )
+from pyformer.generation.generate import said_of_generation
 from pyformer.models.language_model import LanguageModel
-
-# Of generation_config.json: what is followed where no option says otherwise, and what says nothing here.
-FOLLOWED = {"do_sample", "temperature", "top_k", "top_p", "eos_token_id"}
-SILENT = {"bos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache"}
 
 
 def add_command(commands: Any) -> None:
@@ -72,13 +68,13 @@ def run(args: argparse.Namespace) -> int:
         if _is_text(tokenizer, token):
             write(decoder.push(token))
 
-    said = _said(model)
+    said = said_of_generation(model)
     model.generate(
         [ids],
         args.tokens,
-        temperature=_or(args.temperature, 0.0 if said.get("do_sample") is False else said.get("temperature"), 0.8),
-        top_k=_or(args.top_k, said.get("top_k") or None, None),
-        top_p=_or(args.top_p, said.get("top_p"), None),
+        temperature=_or(args.temperature, said.get("temperature"), 0.8),
+        top_k=args.top_k,
+        top_p=args.top_p,
         seed=secrets.randbelow(2**31) if args.seed is None else args.seed,
         stream=stream,
         stop=_or(said.get("eos_token_id"), model.config.eos_token_id, None),
@@ -86,15 +82,6 @@ def run(args: argparse.Namespace) -> int:
     )
     write(decoder.finish() + "\n")
     return 0
-
-
-def _said(model: Any) -> dict[str, Any]:
-    """What generation_config.json says; what is not followed is named."""
-    said = model.generation_config or {}
-    ignored = sorted(name for name in said if name not in FOLLOWED | SILENT and said[name] is not None)
-    if ignored:
-        say(f"pyformer generate: generation_config.json has keys that are ignored: {', '.join(ignored)}")
-    return said
 
 
 def _or(*values: Any) -> Any:

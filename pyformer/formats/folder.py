@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,13 @@ import pyformer as pf
 from pyformer.formats.atomic import PathLike, atomic_files, json_bytes, read_json
 from pyformer.formats.safetensors import write_safetensors
 
+log = logging.getLogger(__name__)
+
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
+# What `generate` follows of it, and what says nothing of how to go on.
+GENERATION_KEYS = ("do_sample", "temperature", "top_k", "top_p", "eos_token_id")
+_SILENT_KEYS = ("bos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache")
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 SHARD_BYTES = 5 << 30
@@ -49,7 +55,7 @@ def read_config(folder: PathLike) -> dict[str, Any]:
 
 
 def read_generation(folder: PathLike) -> dict[str, Any] | None:
-    """generation_config.json of a model's folder.
+    """generation_config.json of a model's folder; a warning (logger "pyformer") names what `generate` does not follow.
 
     Args:
         folder: a path.
@@ -66,7 +72,11 @@ def read_generation(folder: PathLike) -> dict[str, Any] | None:
         {'top_k': 40}
     """
     path = Path(folder) / GENERATION_NAME
-    return read_json(path) if path.is_file() else None
+    said = read_json(path) if path.is_file() else None
+    unknown = {k for k, v in (said or {}).items() if v not in (None, False)} - {*GENERATION_KEYS, *_SILENT_KEYS}
+    if unknown:
+        log.warning("%s has keys that are ignored: %s", GENERATION_NAME, ", ".join(sorted(unknown)[:20]))
+    return said
 
 
 def save_model(

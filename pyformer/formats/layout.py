@@ -22,7 +22,8 @@ class Layout:
     that files don't have. `transposed` matches names here whose matrices are stored (in, out), `redundant` names in
     files that say nothing new, `unused` names of parts that aren't here, which a warning names. `tie` are the stored
     names of the last projection and of the embedding that may take its place. `followed` are config.json's keys that
-    the config holds or that are written anew, None for all: what the others say is kept for the next file.
+    the config holds or that are written anew, None for all, but for those that a model_type has in `ignored`: what the
+    others say is kept for the next file.
 
     Raises:
         ValueError: by `read`, for a config.json that is not of this family.
@@ -46,10 +47,14 @@ class Layout:
     unused: str = "$^"
     tie: tuple[str, str] | None = None
     followed: Collection[str] | None = None
+    ignored: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def unread(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What config.json says besides what the config holds."""
-        return {} if self.followed is None else {k: v for k, v in values.items() if k not in self.followed}
+        if self.followed is None:
+            return {}
+        ignored = self.ignored.get(str(values.get("model_type")), ())
+        return {k: v for k, v in values.items() if k not in self.followed or k in ignored}
 
     def stored_name(self, name: str) -> str:
         """The name in files, without `prefix`, of a tensor of ours."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
+from pyformer.formats.folder import GENERATION_KEYS
 from pyformer.generation.decoder import Decoder
 from pyformer.generation.prompts import read_prompts
 from pyformer.generation.sampling import Sampler, check_int, fresh_seed
@@ -18,7 +19,7 @@ def generate(
     ids: Any,
     max_new_tokens: int,
     *,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     top_k: int | None = None,
     top_p: float | None = None,
     seed: int | None = None,
@@ -46,6 +47,16 @@ def generate(
         >>> pf.generation.generate(model, [[1, 2]], 3, temperature=0).shape
         (1, 5)
     """
+    said = said_of_generation(model)
+    temperature, top_k, top_p, stop = (
+        said.get(name, default) if given is None else given
+        for name, given, default in (
+            ("temperature", temperature, 1.0),
+            ("top_k", top_k, None),
+            ("top_p", top_p, None),
+            ("eos_token_id", stop, None),
+        )
+    )
     prompts, rectangular = read_prompts(ids, model.config.vocab_size)
     check_int("max_new_tokens", max_new_tokens, 0)
     Sampler(temperature, top_k, top_p, 0 if seed is None else seed)
@@ -67,6 +78,17 @@ def generate(
     for row, tokens in enumerate(rows):
         out[row, : len(tokens)] = tokens
     return pf.tensor(out)
+
+
+def said_of_generation(model: Any) -> dict[str, Any]:
+    """What the generation_config.json of a model's folder says of how it is to go on, by its own names."""
+    said = getattr(model, "generation_config", None) or {}
+    found = {name: said[name] for name in GENERATION_KEYS if said.get(name) is not None}
+    if found.pop("do_sample", True) is False:
+        found["temperature"] = 0.0
+    if found.get("top_k") == 0:  # all, there
+        del found["top_k"]
+    return found
 
 
 def _run(

@@ -110,7 +110,7 @@ class LanguageModel(Pretrained):
         self,
         ids: Any,
         max_new_tokens: int,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
@@ -121,16 +121,19 @@ class LanguageModel(Pretrained):
     ) -> Any:
         """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
 
+        What is None follows the generation_config.json that the model was opened with, where that says it
+        (`do_sample`, `temperature`, `top_k`, `top_p`, `eos_token_id`); `model.generation_config = None` forgets it.
+
         Args:
             ids: prompts: integers (B, T), or a list of prompts of different lengths.
             max_new_tokens: how many tokens to add.
-            temperature: divides the logits; 0 takes the likeliest, of equals the lowest id.
-            top_k: sample from the k likeliest only.
-            top_p: sample from the fewest likeliest that hold this much probability.
+            temperature: divides the logits, 1 by default; 0 takes the likeliest, of equals the lowest id.
+            top_k: sample from the k likeliest only; by default from all.
+            top_p: sample from the fewest likeliest that hold this much probability; 1 from all.
             seed: row i samples from seed + i whatever its neighbours; None draws a seed from
                 `pf.manual_seed`'s stream.
             stream: called as stream(row, token) for each token as it comes.
-            stop: a token or tokens that end a row; they are part of the result.
+            stop: a token or tokens that end a row; they are part of the result. () for none.
             pad_id: fills rows that stopped early.
             overflow: "error", or "slide" to keep the last half of the context when it is full.
 

@@ -87,8 +87,8 @@ class Pretrained(nn.Module):
 
         Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once. What the
         folder says is followed, or refused, or a warning (logger "pyformer") names it; `generation_config` is the
-        content of its generation_config.json, for callers of `generate`. The path of a GGUF file opens, too: 8 and 4
-        bits become numbers of `dtype`.
+        content of its generation_config.json, which `generate` follows where it is told nothing else. The path of a
+        GGUF file opens, too: 8 and 4 bits become numbers of `dtype`.
 
         Args:
             dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pyformer import _core
 from pyformer._core import DType, Tensor
 
 Axis = int | Sequence[int] | None
@@ -67,3 +68,22 @@ def is_float(dtype: DType) -> bool:
 
 def zero_of(x: Tensor) -> Any:
     return False if x.dtype == DType.bool else 0
+
+
+def number(op: str, name: str, value: Any) -> float:
+    """value as a float; TypeError of a tensor that requires a gradient, which would be lost."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise TypeError(f"{op}: {name} must be a number, got a tensor that requires a gradient; give its .item()")
+    return float(value)
+
+
+def wide(x: Tensor) -> Tensor:
+    """x as float64: there, squares, products and sums of narrower numbers neither overflow nor vanish."""
+    return x.to(DType.float64)
+
+
+def rounded(wide_result: Tensor, *operands: Tensor) -> Tensor:
+    """What was computed of `wide` operands, in the dtype that an operation on them gives."""
+    dtype = next((x.dtype for x in operands if is_float(x.dtype)), DType.float32)
+    is_narrow = dtype in (DType.bfloat16, DType.float16)
+    return wide_result.to(DType.float32 if is_narrow and _core.precision() is not None else dtype)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import is_float
+from pyformer.names.arguments import is_float, wide
 
 
 def floor(x: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ def round(x: Tensor) -> Tensor:
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
-    """a / b rounded down, element by element; no gradient passes.
+    """a / b rounded down, element by element; no gradient passes. Of floats, the exact quotient is what is rounded.
 
     Raises:
         ValueError: integers are divided by 0, or the shapes do not broadcast.
@@ -88,7 +89,38 @@ def floor_divide(a: Any, b: Any) -> Tensor:
         (tensor([ 3, -4], dtype=int64), tensor([3.], dtype=float32))
     """
     is_quotient_of_floats = any(isinstance(v, float) or (isinstance(v, Tensor) and is_float(v.dtype)) for v in (a, b))
-    return floor(ops.divide(a, b)) if is_quotient_of_floats else ops.floor_divide(a, b)
+    return _floor_quotient(a, b) if is_quotient_of_floats else ops.floor_divide(a, b)
+
+
+def _floor_quotient(a: Any, b: Any) -> Tensor:
+    """floor(a / b) of floats; the quotient of float64, too, is rounded only once, downwards."""
+    about = ops.divide(a, b)
+    a, b = (_wide_as(v, about).detach() for v in (a, b))
+    down = floor(a / b)
+    product = b * down
+    b_high, down_high = _high_half(b), _high_half(down)
+    b_low, down_low = b - b_high, down - down_high
+    error = ((b_high * down_high - product) + b_high * down_low + b_low * down_high) + b_low * down_low
+    rest = (a - product) - error  # exact: a / b was rounded up to a whole number where it is of the other sign than b
+    down = ops.where(ops.less(ops.minimum(rest, 1.0) * sign(b), 0), down - 1.0, down)
+    return ops.where(_is_below_infinity(a, b), -1.0, down).to(about.dtype)
+
+
+def _wide_as(value: Any, like: Tensor) -> Tensor:
+    """value, rounded to like's dtype, as float64."""
+    value = value if isinstance(value, Tensor) else _core.tensor(value, device=like.device)
+    return wide(value.to(like.dtype))
+
+
+def _high_half(x: Tensor) -> Tensor:
+    """The upper 26 bits of float64 (Dekker 1971): products of halves are exact."""
+    large = x * 134217729.0
+    return large - (large - x)
+
+
+def _is_below_infinity(a: Tensor, b: Tensor) -> Tensor:
+    """Where a is finite and b infinite, of the other sign: a / b is -0, and rounded down -1."""
+    return ops.logical_and(ops.logical_and(isfinite(a), isinf(b)), ops.less(sign(a) * sign(b), 0))
 
 
 def remainder(a: Any, b: Any) -> Tensor:
@@ -102,7 +134,12 @@ def remainder(a: Any, b: Any) -> Tensor:
         >>> pf.tensor([7, -7]) % 3
         tensor([1, 2], dtype=int64)
     """
-    return ops.subtract(a, ops.multiply(floor_divide(a, b), b))
+    down = floor_divide(a, b)
+    if not is_float(down.dtype):
+        return ops.subtract(a, ops.multiply(down, b))
+    a, b = (_wide_as(v, down) for v in (a, b))
+    taken = ops.where(ops.equal(down, 0), 0.0, wide(down) * b)  # 0 times infinity is no NaN here
+    return (a - taken).to(down.dtype)
 
 
 def sign(x: Tensor) -> Tensor:

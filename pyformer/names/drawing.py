@@ -81,6 +81,11 @@ def normal(mean: float, std: float, shape: Any, *, dtype: Any = None, device: An
     return _core.randn(*shape, dtype=dtype, device=device) * std + mean
 
 
+def _drawable(p: Tensor) -> Tensor:
+    """p without its gradient, wide enough to compare with: running sums of 16 bits would leave out small chances."""
+    return p.detach().to(DType.float32) if p.dtype in (DType.bfloat16, DType.float16) else p.detach()
+
+
 def bernoulli(p: Tensor) -> Tensor:
     """1 with probability p, else 0, element by element, of p's dtype.
 
@@ -91,7 +96,8 @@ def bernoulli(p: Tensor) -> Tensor:
         >>> pf.bernoulli(pf.tensor([0.0, 1.0]))
         tensor([0., 1.], dtype=float32)
     """
-    return ops.less(rand_like(p.detach()), p.detach()).to(p.dtype)
+    chances = _drawable(p)
+    return ops.less(rand_like(chances), chances).to(p.dtype)
 
 
 def multinomial(p: Tensor, count: int, replacement: bool = False) -> Tensor:
@@ -113,7 +119,7 @@ def multinomial(p: Tensor, count: int, replacement: bool = False) -> Tensor:
         >>> pf.multinomial(pf.tensor([0.0, 1.0]), 1)
         tensor([1], dtype=int64)
     """
-    p = p.detach()
+    p = _drawable(p)
     if not replacement:
         # The largest log(u) / p is index i with probability p[i] / sum(p), and so on among those that are left.
         drawn = ops.log(1.0 - rand_like(p)) / p

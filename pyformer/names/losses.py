@@ -33,7 +33,12 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
         >>> pf.ops.elu(pf.tensor([0.0, 3.0]))
         tensor([0., 3.], dtype=float32)
     """
-    return ops.where(ops.greater(x, 0), x, (ops.exp(ops.minimum(x, 0.0)) - 1.0) * alpha)
+    below = ops.minimum(x, 0.0)
+    # exp(x) - 1 cancels near 0; 2 t / (1 - t) with t = tanh(x / 2) is the same, and does not.
+    is_near = ops.greater(below, -1.0)
+    half = ops.tanh(ops.where(is_near, below, 0.0) * 0.5)
+    less_one = ops.where(is_near, half * 2.0 / (1.0 - half), ops.exp(below) - 1.0)
+    return ops.where(ops.greater(x, 0), x, less_one * alpha)
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -50,14 +55,18 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def _reduced(op: str, losses: Tensor, reduction: str, weights: Tensor | None = None) -> Tensor:
+    """The losses' mean, sum or themselves; a mean of nothing, or of weights that are all 0, is 0."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if reduction == "none":
         return losses
     total = ops.sum(losses)
-    if reduction == "sum":
+    if reduction == "sum" or not losses.size:
         return total
-    return ops.mean(losses) if weights is None else total / ops.sum(weights)
+    if weights is None:
+        return ops.mean(losses)
+    counted = ops.sum(weights)
+    return total / ops.where(ops.equal(counted, 0), 1.0, counted)
 
 
 def cross_entropy(
@@ -116,7 +125,7 @@ def _class_weights(op: str, targets: Tensor, ignore_index: int, weight: Tensor, 
 def nll_loss(
     x: Tensor, targets: Any, ignore_index: int = -100, reduction: str = "mean", weight: Tensor | None = None
 ) -> Tensor:
-    """-x[target] of log probabilities x (..., V): cross_entropy after log_softmax.
+    """-x[target] of log probabilities x (..., V): cross_entropy after log_softmax; 0 where all is ignored.
 
     Raises:
         ValueError: a shape or option does not fit.
@@ -131,11 +140,13 @@ def nll_loss(
     kept = _class_weights("nll_loss", targets, ignore_index, weight, x.shape[-1])
     safe = ops.where(ops.not_equal(targets, ignore_index), targets, 0)
     picked = squeeze(ops.gather(x, unsqueeze(safe, -1), -1), -1)
-    return _reduced("nll_loss", -picked * kept, reduction, kept)
+    # An ignored row may hold anything: it is left out, not multiplied by 0.
+    losses = ops.where(ops.not_equal(targets, ignore_index), -picked * kept, 0.0)
+    return _reduced("nll_loss", losses, reduction, kept)
 
 
 def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """|x - target|, reduced.
+    """|x - target|, reduced; the mean of nothing is 0.
 
     Raises:
         ValueError: the shapes do not broadcast, or the reduction is not known.
@@ -148,7 +159,7 @@ def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """d^2 / 2 where |d| <= delta, delta * (|d| - delta / 2) beyond, for d = x - target.
+    """d^2 / 2 where |d| <= delta, delta * (|d| - delta / 2) beyond, for d = x - target; the mean of nothing is 0.
 
     Raises:
         ValueError: the shapes do not broadcast, or the reduction is not known.
@@ -158,12 +169,12 @@ def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float 
         tensor([0.125, 2.5  ], dtype=float32)
     """
     d = ops.abs(x - target)
-    losses = ops.where(ops.less_equal(d, delta), ops.square(d) * 0.5, (d - 0.5 * delta) * delta)
-    return _reduced("huber_loss", losses, reduction)
+    near = ops.where(ops.less_equal(d, delta), d, delta)  # a square of what is not near could overflow
+    return _reduced("huber_loss", (d - near * 0.5) * near, reduction)
 
 
 def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """target * (log(target) - x) of log probabilities x, 0 where target is 0.
+    """target * (log(target) - x) of log probabilities x, 0 where target is 0; the mean of nothing is 0.
 
     Args:
         x: (N, ...), logarithms of probabilities.
@@ -179,9 +190,9 @@ def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """
     is_there = ops.greater(target, 0)
     logarithm = ops.log(ops.where(is_there, target, 1.0))
-    losses = ops.where(is_there, target * (logarithm - x), 0.0)
+    losses = ops.where(is_there, target * (logarithm - ops.where(is_there, x, 0.0)), 0.0)
     if reduction == "batchmean":
-        return ops.sum(losses) / float(x.shape[0])
+        return ops.sum(losses) / float(max(x.shape[0], 1))
     return _reduced("kl_div", losses, reduction)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
+from pyformer.names.arguments import number
 
 
 def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
@@ -80,14 +81,16 @@ def linspace(start: float, stop: float, count: int, *, dtype: Any = None, device
 
     Raises:
         ValueError: count is negative.
+        TypeError: start or stop is a tensor that requires a gradient.
 
     Example:
         >>> pf.linspace(0, 1, 5)
         tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
+    start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
     places = _core.arange(count, dtype=DType.float64, device=device)
     step = (stop - start) / max(count - 1, 1)
-    values = ops.where(ops.less(places, max(count - 1, 1)), places * step + start, float(stop))
+    values = ops.where(ops.less(places, max(count - 1, 1)), places * step + start, stop)
     return values.to(dtype or DType.float32)
 
 

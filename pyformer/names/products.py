@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pyformer._core import Tensor, ops
-from pyformer.names.arguments import torch_words
+from pyformer.names.arguments import rounded, torch_words, wide
 from pyformer.names.choosing import clamp
 from pyformer.names.reductions import norm
 
@@ -28,7 +28,7 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
 
 @torch_words
 def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
-    """sum(a b) / (|a| |b|) along an axis, each norm at least eps.
+    """sum(a b) / (|a| |b|) along an axis, each norm at least eps; computed in float64.
 
     Raises:
         IndexError: the axis is not there.
@@ -38,8 +38,8 @@ def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) ->
         >>> pf.ops.cosine_similarity(pf.tensor([1.0, 0.0]), pf.tensor([3.0, 4.0]), axis=0)
         tensor(0.6, dtype=float32)
     """
-    sizes = clamp(norm(a, axis=axis), min=eps) * clamp(norm(b, axis=axis), min=eps)
-    return ops.sum(a * b, axis) / sizes
+    one, other = (x / clamp(norm(x, 2, axis, True), min=eps) for x in (wide(a), wide(b)))
+    return rounded(ops.sum(one * other, axis), a, b)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:

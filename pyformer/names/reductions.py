@@ -7,7 +7,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import Axis, axes_at, axis_at, is_float, part, torch_words, zero_of
+from pyformer.names.arguments import Axis, axes_at, axis_at, is_float, number, part, rounded, torch_words, wide, zero_of
 from pyformer.names.arithmetic import isfinite
 from pyformer.names.making import ones_like
 from pyformer.names.shapes import squeeze
@@ -47,33 +47,67 @@ def any(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: Tensor, axis: Axis = None, keepdims: bool = False, correction: float = 1) -> Tensor:
     """The mean squared distance from the mean, with n - correction in the place of n: torch's default, not NumPy's.
 
+    Computed in float64 and rounded once, whatever the rows' size and their distance from 0; 0 of equal elements.
+
     Raises:
         IndexError: an axis is not there.
         ValueError: an axis is given twice.
+        TypeError: correction is a tensor that requires a gradient.
 
     Example:
         >>> pf.tensor([1.0, 3.0]).var(), pf.tensor([1.0, 3.0]).var(correction=0)
         (tensor(2., dtype=float32), tensor(1., dtype=float32))
     """
-    x = x if is_float(x.dtype) else x.to(DType.float32)
-    count = math.prod(x.shape[a] for a in axes_at("var", axis, x.ndim))
-    squares = ops.square(x - ops.mean(x, axis, True))
-    return ops.sum(squares, axis, keepdims) / max(float(count - correction), 0.0)
+    mean_square, unit = _spread("var", x, axis, correction)
+    return _reduced(mean_square * unit * unit, x, axis, keepdims)
 
 
 @torch_words
 def std(x: Tensor, axis: Axis = None, keepdims: bool = False, correction: float = 1) -> Tensor:
-    """The square root of `var`.
+    """The square root of `var`; the gradient is 0 where that is 0.
 
     Raises:
         IndexError: an axis is not there.
         ValueError: an axis is given twice.
+        TypeError: correction is a tensor that requires a gradient.
 
     Example:
         >>> pf.tensor([1.0, 3.0, 5.0]).std()
         tensor(2., dtype=float32)
     """
-    return ops.sqrt(var(x, axis, keepdims, correction))
+    mean_square, unit = _spread("std", x, axis, correction)
+    return _reduced(_root(mean_square) * unit, x, axis, keepdims)
+
+
+def _spread(op: str, x: Tensor, axis: Axis, correction: Any) -> tuple[Tensor, Tensor]:
+    """The variance of x in units, and the unit."""
+    axes = axes_at(op, axis, x.ndim)
+    count = math.prod(x.shape[a] for a in axes)
+    x, unit = _in_units(wide(x), axis)
+    # Distances from the first element are exact where rows are far from 0, and 0 of equal elements.
+    first = x.detach()[tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))]
+    x = x - first
+    squares = ops.square(x - ops.mean(x.detach(), axis, True))
+    return ops.sum(squares, axis, True) / max(count - number(op, "correction", correction), 0.0), unit
+
+
+def _in_units(x: Tensor, axis: Axis) -> tuple[Tensor, Tensor]:
+    """x, float64, in units of a power of two in which the squares of a row neither overflow nor all vanish."""
+    largest = ops.max(ops.abs(x.detach()), axis, True) if x.size else ops.sum(x.detach(), axis, True)
+    unit = ops.where(ops.greater(largest, 2.0**500), 2.0**600, ones_like(largest))
+    unit = ops.where(ops.less(largest, 2.0**-400), 2.0**-600, unit)
+    return x / unit, unit
+
+
+def _root(x: Tensor) -> Tensor:
+    """The square root, whose gradient at 0 is 0."""
+    is_zero = ops.equal(x.detach(), 0)
+    return ops.where(is_zero, 0.0, ops.sqrt(ops.where(is_zero, 1.0, x)))
+
+
+def _reduced(wide_result: Tensor, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    """The result in x's dtype; without the axes of extent 1 that were reduced, unless they shall stay."""
+    return rounded(wide_result if keepdims else squeeze(wide_result, axis), x)
 
 
 @torch_words
@@ -108,43 +142,58 @@ def prod(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
 def norm(x: Tensor, p: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The p-norm (sum |x|^p)^(1/p) over one or more axes; the largest |x| for p = inf.
 
+    Computed in float64 and rounded once. The gradient of an element that is 0 is 0.
+
     Raises:
         IndexError: an axis is not there.
         ValueError: p is not above 0.
-        TypeError: x is not a float tensor.
+        TypeError: p is a tensor that requires a gradient.
 
     Example:
         >>> pf.tensor([3.0, -4.0]).norm(), pf.tensor([3.0, -4.0]).norm(1)
         (tensor(5., dtype=float32), tensor(7., dtype=float32))
     """
+    p = number("norm", "p", p)
     if not p > 0:
         raise ValueError(f"norm: p must be above 0, got {p}")
-    if p == 2:
-        return ops.sqrt(ops.sum(ops.square(x), axis, keepdims))
-    size = ops.abs(x)
     if p == math.inf:
-        return ops.max(size, axis, keepdims)
-    total = ops.sum(size if p == 1 else ops.power(size, float(p)), axis, keepdims)
-    return total if p == 1 else ops.power(total, 1.0 / p)
+        return rounded(ops.max(ops.abs(x), axis, keepdims), x)
+    if p == 2:
+        scaled, unit = _in_units(wide(x), axis)
+        return _reduced(_root(ops.sum(ops.square(scaled), axis, True)) * unit, x, axis, keepdims)
+    size = ops.abs(wide(x))
+    if p == 1:
+        return _reduced(ops.sum(size, axis, True), x, axis, keepdims)
+    largest = ops.max(size.detach(), axis, True) if size.size else ops.sum(size.detach(), axis, True)
+    is_unit = ops.logical_or(ops.equal(largest, 0), ops.equal(largest, math.inf))
+    unit = ops.where(is_unit, 1.0, largest)
+    is_there = ops.not_equal(size.detach(), 0)
+    powers = ops.where(is_there, ops.power(ops.where(is_there, size / unit, 1.0), p), 0.0)
+    total = ops.sum(powers, axis, True)
+    is_zero = ops.equal(total.detach(), 0)
+    root = ops.where(is_zero, 0.0, ops.power(ops.where(is_zero, 1.0, total), 1.0 / p))
+    return _reduced(root * unit, x, axis, keepdims)
 
 
 @torch_words
 def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over one or more axes, without overflow.
+    """log(sum(exp(x))) over one or more axes, without overflow, computed in float64; -inf where all are -inf.
 
     Raises:
         IndexError: an axis is not there.
         ValueError: a reduced axis has no elements.
-        TypeError: x is not a float tensor.
 
     Example:
         >>> pf.tensor([1000.0, 1000.0]).logsumexp(0)
         tensor(1000.6932, dtype=float32)
     """
-    top = ops.max(x.detach(), axis, True)
+    whole = wide(x)
+    top = ops.max(whole.detach(), axis, True)
     top = ops.where(isfinite(top), top, 0.0)
-    total = ops.log(ops.sum(ops.exp(x - top), axis, True)) + top
-    return total if keepdims else squeeze(total, axis)
+    total = ops.sum(ops.exp(whole - top), axis, True)
+    is_zero = ops.equal(total.detach(), 0)
+    result = ops.where(is_zero, -math.inf, ops.log(ops.where(is_zero, 1.0, total)) + top)
+    return _reduced(result, x, axis, keepdims)
 
 
 def allclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:

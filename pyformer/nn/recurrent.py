@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import ops
+from pyformer import _core, ops
 from pyformer.arrays import plain_array
 from pyformer.nn import init
 from pyformer.nn.layers import check_sizes
@@ -123,8 +123,15 @@ class Recurrent(Module):
     ) -> tuple[pf.Tensor, list[pf.Tensor]]:
         """The same over rows that end before T: backwards they are turned round and read forwards."""
         x = ends.zeroed(ends.flipped(x) if backwards else x)
-        out, *after = self._read(x, parameters, False, **options)
-        after = after if "lengths" in options else [ends.last(out)]
+        if "lengths" in options:
+            out, *after = self._read(x, parameters, False, **options)
+        else:  # the state at a row's end is read off out, which 16 bits would have rounded
+            is_narrow = x.dtype in (pf.bfloat16, pf.float16) and _core.precision() is None
+            wide = [t.to(pf.float32) if is_narrow else t for t in (x, *parameters)]
+            if is_narrow:
+                options = {k: v.to(pf.float32) if isinstance(v, pf.Tensor) else v for k, v in options.items()}
+            out, _ = self._read(wide[0], wide[1:], False, **options)
+            out, after = (out.to(x.dtype) if is_narrow else out), [ends.last(out)]
         return ends.zeroed(ends.flipped(out) if backwards else out), after
 
     def _check_x(self, x: Any) -> None:
@@ -217,7 +224,8 @@ class LSTM(Recurrent):
 
         Returns:
             (out, (h, c)): out (B, T, H or 2 H); h and c (layers * directions, B, H), the state after the last token
-            read, which can be given as `state` to go on.
+            read, which can be given as `state` to go on. Of 16-bit x it is float32, so that a sequence in parts has the
+            bits of the whole.
 
         Raises:
             ValueError: a shape does not fit, or a length is out of range.
@@ -273,7 +281,8 @@ class GRU(Recurrent):
 
         Returns:
             (out, h): out (B, T, H or 2 H); h (layers * directions, B, H), the state after the last token read,
-            which can be given as `state` to go on.
+            which can be given as `state` to go on. Of 16-bit x it is float32, so that a sequence in parts has the bits
+            of the whole.
 
         Raises:
             ValueError: a shape does not fit, or a length is out of range.
@@ -333,7 +342,8 @@ class CfC(Recurrent):
 
         Returns:
             (out, h): out (B, T, H or 2 H); h (layers * directions, B, H), the state after the last token read,
-            which can be given as `state` to go on.
+            which can be given as `state` to go on. Of 16-bit x it is float32, so that a sequence in parts has the bits
+            of the whole.
 
         Raises:
             ValueError: a shape does not fit, or a length is out of range.

@@ -19,6 +19,10 @@ class AdamW(Optimizer):
     weight_decay * p; then p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). Parameters without a
     gradient are left alone and don't count the step.
 
+    A finite gradient beyond 2^63, about 9e18 (in float64 2^511), counts as that: its square would be infinite in v, and
+    v for ever, so that the parameter would no longer move. Gradients that are not finite make parameters NaN; the
+    `Trainer` stops before.
+
     Args:
         params: parameters or groups, as in `Optimizer`.
         lr: learning rate.

@@ -68,8 +68,16 @@ class _Plain(Optimizer):
         self._check_range(name, beta, 0.0, 1.0)
 
 
+def _squarable(grad: pf.Tensor) -> pf.Tensor:
+    """grad, of which a finite element whose square would be infinite counts as the largest whose square is not."""
+    most = 2.0**511 if grad.dtype == pf.float64 else 2.0**63
+    return pf.where(pf.isfinite(grad), pf.clamp(grad, -most, most), grad)
+
+
 class RMSprop(_Plain):
     """v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps), weight_decay * p being added to g.
+
+    A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`.
 
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
@@ -101,6 +109,7 @@ class RMSprop(_Plain):
     def _step(self, group: Any, p: Any, grad: Any, state: Any) -> Any:
         alpha = float(group["alpha"])
         grad = grad + p * float(group["weight_decay"])
+        grad = _squarable(grad)
         square_avg = state["square_avg"] * alpha + grad.square() * (1.0 - alpha)
         step = grad / (square_avg.sqrt() + float(group["eps"]))
         return p - step * float(group["lr"]), {"square_avg": square_avg}

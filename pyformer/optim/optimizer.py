@@ -93,6 +93,8 @@ class Optimizer:
     def _check_range(self, name: str, value: float, low: float, high: float) -> None:
         if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
             raise TypeError(f"{self._name}: {name} must be a number, got {type(value).__name__}")
+        if isinstance(value, pf.Tensor) and value.requires_grad:
+            raise TypeError(f"{self._name}: {name} must be a number, got a tensor that requires a gradient")
         if not low <= value < high:
             raise ValueError(f"{self._name}: {name} must be in [{low}, {high}), got {value}")
 

@@ -10,7 +10,7 @@ namespace pyformer {
 
 static std::mutex mutex;
 static RandomStream next;
-static uint64_t forks = 0;  // of this process and of those it comes from
+static uint64_t forks = 0;  // since the last seed, of this process and of those it comes from
 
 static uint64_t mix(uint64_t x);
 
@@ -76,13 +76,19 @@ RandomStream micro_batch_stream(uint64_t seed, uint64_t step, uint64_t micro_bat
 
 RandomStream draw_stream() { return StreamScope::draw(innermost); }
 
-void manual_seed(uint64_t seed) { set_rng_state({seed, 0}); }
+void manual_seed(uint64_t seed) {
+  if (StreamScope::is_replaying()) return;
+  std::lock_guard lock(mutex);
+  next = {seed, 0};
+  forks = 0;
+}
 
 RandomStream rng_state() {
   std::lock_guard lock(mutex);
   return next;
 }
 
+// The count of forks goes on: two children that are forked at the same state must not draw the same.
 void set_rng_state(RandomStream state) {
   if (StreamScope::is_replaying()) return;
   std::lock_guard lock(mutex);

@@ -14,7 +14,7 @@ struct RandomStream {
 
 // All of these lock; several threads may draw at once. The process starts with seed 0, stream 0.
 RandomStream draw_stream();              // a stream of its own for the caller
-void manual_seed(uint64_t seed);         // and back to stream 0
+void manual_seed(uint64_t seed);         // and back to stream 0, as a process that has not forked
 RandomStream rng_state();                // what the next draw_stream() will give
 void set_rng_state(RandomStream state);  // nothing within a StreamScope that gives again
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from pyformer.formats.hf.config import WRITTEN_KEYS, check_config
 from pyformer.formats.layout import Layout
+
+log = logging.getLogger(__name__)
 
 _FIELDS = {
     "vocab_size": "vocab_size",
@@ -41,6 +44,8 @@ def _read(cls: Any, values: Mapping[str, Any]) -> Any:
     known = {*_FIELDS.values(), *_KNOWN}
     check_config("Llama", values, fixed=_FIXED, required=[*_REQUIRED, "intermediate_size"], known=known)
     found = {ours: values[theirs] for ours, theirs in _FIELDS.items() if theirs in values}
+    if kind == "llama" and found.pop("window", None) is not None:
+        log.warning("Llama: config.json says sliding_window, which is ignored: 'llama' has none, 'mistral' has")
     # What Hugging Face takes where nothing is said.
     found.setdefault("window", 4096 if kind == "mistral" else None)
     found.setdefault("num_kv_heads", 8 if kind == "mistral" else None)
@@ -79,4 +84,5 @@ LAYOUT = Layout(
     redundant=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|lm_head\.weight",
     tie=("lm_head.weight", "embed_tokens.weight"),
     followed={*_FIELDS.values(), *_FIXED, *_KNOWN, *WRITTEN_KEYS},
+    ignored={"llama": ("sliding_window",)},
 )

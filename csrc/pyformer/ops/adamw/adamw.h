@@ -6,6 +6,8 @@
 //   exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * grad^2
 //   param      = param - lr / (1 - beta1^step) * exp_avg / (sqrt(exp_avg_sq) / sqrt(1 - beta2^step) + eps)
 //
+// A finite gradient beyond 2^63 (in float64 2^511) counts as that: its square would be infinite, and so exp_avg_sq for
+// ever, which would stop the parameter. An infinite or NaN gradient makes the parameter NaN.
 // step counts from 1. Coefficients are computed in double and rounded once. Writes params, exp_avgs, exp_avg_sqs and
 // masters, after all is checked and without interruption.
 //

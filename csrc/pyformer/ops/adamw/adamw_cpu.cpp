@@ -11,7 +11,15 @@ struct AdamWConstants {
 };
 
 template <class T>
-static PF_INLINE void update(const AdamWConstants<T>& c, Vec<T> grad, Vec<T>& param, Vec<T>& m, Vec<T>& v) {
+static PF_INLINE Vec<T> squarable(Vec<T> grad) {
+  const Vec<T> most = Vec<T>::broadcast(kLargestSquared<T>), least = Vec<T>::broadcast(-kLargestSquared<T>);
+  const auto is_finite = grad - grad == Vec<T>::zero();
+  return select(is_finite, max(min(grad, most), least), grad);
+}
+
+template <class T>
+static PF_INLINE void update(const AdamWConstants<T>& c, Vec<T> given, Vec<T>& param, Vec<T>& m, Vec<T>& v) {
+  const Vec<T> grad = squarable(given);
   m = fma(c.blend1, grad - m, m);
   v = fma(c.blend2 * grad, grad, c.beta2 * v);
   param = fma(c.minus_step_size, m / (sqrt(v) / c.correction + c.eps), param * c.decay);

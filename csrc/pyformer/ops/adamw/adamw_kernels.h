@@ -28,6 +28,10 @@ struct AdamWStep {
   int64_t grain() const { return 1; }
 };
 
+// The largest gradient whose square, and any average of such, is finite in T.
+template <class T>
+constexpr T kLargestSquared = sizeof(T) == 8 ? T(0x1p511) : T(0x1p63);
+
 struct AdamWTable {
   static constexpr const char* name = "adamw";
   PerDtype<Kernel<AdamWStep>> step;

@@ -5,6 +5,12 @@
 
 namespace pyformer::PF_ISA {
 
+template <class A>
+static A squarable(A grad) {
+  const A limited = max(min(grad, kLargestSquared<A>), -kLargestSquared<A>);
+  return grad - grad == A(0) ? limited : grad;
+}
+
 template <class T>
 static void step(const AdamWStep& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
@@ -17,7 +23,7 @@ static void step(const AdamWStep& a, int64_t begin, int64_t end) {
     A* exp_avg = static_cast<A*>(piece.exp_avg);
     A* exp_avg_sq = static_cast<A*>(piece.exp_avg_sq);
     for (int64_t i = 0; i < piece.count; ++i) {
-      const A grad = static_cast<const A*>(piece.grad)[i];
+      const A grad = squarable(static_cast<const A*>(piece.grad)[i]);
       const A m = fma(blend1, grad - exp_avg[i], exp_avg[i]);
       const A v = fma(blend2 * grad, grad, beta2 * exp_avg_sq[i]);
       exp_avg[i] = m;

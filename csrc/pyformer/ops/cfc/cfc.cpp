@@ -66,7 +66,7 @@ std::vector<Tensor> cfc(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh,
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array(), rounds};
   const CfcResult r = cfc_forward(in, elapsed.array(), reverse);
   return record_outputs(
-      "cfc", {x, w_ih, w_hh, b_ih, b_hh, h0}, {cast(r.out, x.dtype()), cast(r.h_last, x.dtype())},
+      "cfc", {x, w_ih, w_hh, b_ih, b_hh, h0}, {cast(r.out, x.dtype()), r.h_last},
       [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), elapsed = save(elapsed), out = save(r.out),
        gates = r.gates, reverse, rounds](const std::vector<Array>& douts, const Needs& need) -> Gradients {
         const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0(), rounds};

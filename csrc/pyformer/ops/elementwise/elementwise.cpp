@@ -139,9 +139,19 @@ static Array simple_gradient(const char* op, BinaryRow row, const Array& dout, c
   return sum_to(binary(op, row, dout, other, gradient_of(dout, shape)), shape);
 }
 
+static Tensor logic(const char* op, BinaryRow row, const Tensor& a, const Tensor& b) {
+  return no_gradient(binary(op, row, a.array(), b.array()));
+}
+
+// Of bools, + and maximum are or, * and minimum are and.
+static bool are_bools(const Tensor& a, const Tensor& b) {
+  return a.dtype() == DType::boolean && b.dtype() == DType::boolean;
+}
+
 static Saved save_if(bool needed, const Tensor& x) { return needed ? save(x) : Saved(); }
 
 Tensor add(const Tensor& a, const Tensor& b) {
+  if (are_bools(a, b)) return logic("add", &ElementwiseTable::logical_or, a, b);
   if (has_narrow({a, b})) return add(widened(a), widened(b));
   Array out = add_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
@@ -162,6 +172,7 @@ Tensor subtract(const Tensor& a, const Tensor& b) {
 }
 
 Tensor multiply(const Tensor& a, const Tensor& b) {
+  if (are_bools(a, b)) return logic("multiply", &ElementwiseTable::logical_and, a, b);
   if (has_narrow({a, b})) return multiply(widened(a), widened(b));
   Array out = multiply_forward(a.array(), b.array());
   if (!needs_recording({a, b})) return Tensor(std::move(out));
@@ -204,11 +215,13 @@ static Tensor record_binary(const char* op, const Tensor& a, const Tensor& b, Ar
 }
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
+  if (are_bools(a, b)) return logic("maximum", &ElementwiseTable::logical_or, a, b);
   if (has_narrow({a, b})) return maximum(widened(a), widened(b));
   return record_binary("maximum", a, b, maximum_forward(a.array(), b.array()), &ElementwiseTable::maximum_da,
                        &ElementwiseTable::maximum_db);
 }
 Tensor minimum(const Tensor& a, const Tensor& b) {
+  if (are_bools(a, b)) return logic("minimum", &ElementwiseTable::logical_and, a, b);
   if (has_narrow({a, b})) return minimum(widened(a), widened(b));
   return record_binary("minimum", a, b, minimum_forward(a.array(), b.array()), &ElementwiseTable::minimum_da,
                        &ElementwiseTable::minimum_db);
@@ -321,11 +334,9 @@ Tensor greater_equal(const Tensor& a, const Tensor& b) {
 }
 
 Tensor logical_and(const Tensor& a, const Tensor& b) {
-  return no_gradient(binary("logical_and", &ElementwiseTable::logical_and, a.array(), b.array()));
+  return logic("logical_and", &ElementwiseTable::logical_and, a, b);
 }
-Tensor logical_or(const Tensor& a, const Tensor& b) {
-  return no_gradient(binary("logical_or", &ElementwiseTable::logical_or, a.array(), b.array()));
-}
+Tensor logical_or(const Tensor& a, const Tensor& b) { return logic("logical_or", &ElementwiseTable::logical_or, a, b); }
 Tensor logical_not(const Tensor& x) {
   return no_gradient(unary("logical_not", &ElementwiseTable::logical_not, x.array()));
 }

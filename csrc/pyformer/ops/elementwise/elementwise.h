@@ -8,7 +8,8 @@
 //
 // Both operands have one dtype: nothing is promoted. Floats everywhere but in floor_divide and logic; integers, which
 // wrap around, in add, subtract, multiply, floor_divide, maximum, minimum, negate, abs, square and comparisons;
-// comparisons also take bool, where takes every dtype. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is
+// comparisons also take bool, where takes every dtype. Of two bools, add and maximum are logical_or, multiply and
+// minimum logical_and. NaN in an operand of maximum or minimum gives NaN. relu(NaN) is
 // NaN.
 //
 // Gradients: multiply saves the operand that the other's gradient needs; divide, maximum, minimum and power save both;

@@ -55,7 +55,7 @@ std::vector<Tensor> gru(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh,
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array(), rounds};
   const GruResult r = gru_forward(in, reverse);
   return record_outputs(
-      "gru", {x, w_ih, w_hh, b_ih, b_hh, h0}, {cast(r.out, x.dtype()), cast(r.h_last, x.dtype())},
+      "gru", {x, w_ih, w_hh, b_ih, b_hh, h0}, {cast(r.out, x.dtype()), r.h_last},
       [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), out = save(r.out), gates = r.gates,
        candidates = r.candidates, reverse, rounds](const std::vector<Array>& douts, const Needs& need) -> Gradients {
         const RecurrentOperands in = {x(), w_ih(), w_hh(), {}, {}, h0(), rounds};

@@ -68,8 +68,7 @@ std::vector<Tensor> lstm(const Tensor& x, const Tensor& w_ih, const Tensor& w_hh
   const bool rounds = rounds_products(x);
   const RecurrentOperands in = {x.array(), w_ih.array(), w_hh.array(), b_ih.array(), b_hh.array(), h0.array(), rounds};
   const LstmResult r = lstm_forward(in, c0.array(), reverse, lengths);
-  return record_outputs("lstm", {x, w_ih, w_hh, b_ih, b_hh, h0, c0},
-                        {cast(r.out, x.dtype()), cast(r.h_last, x.dtype()), cast(r.c_last, x.dtype())},
+  return record_outputs("lstm", {x, w_ih, w_hh, b_ih, b_hh, h0, c0}, {cast(r.out, x.dtype()), r.h_last, r.c_last},
                         [x = save(x), w_ih = save(w_ih), w_hh = save(w_hh), h0 = save(h0), c0 = save(c0),
                          out = save(r.out), gates = r.gates, cells = r.cells, reverse, lengths,
                          rounds](const std::vector<Array>& douts, const Needs& need) -> Gradients {

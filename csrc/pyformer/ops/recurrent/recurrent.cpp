@@ -14,7 +14,8 @@ static void check_operand(const char* op, const char* which, const char* letters
 }
 
 void check_state(const char* op, const char* which, const Array& state, const Array& x, int64_t hidden) {
-  check_operand(op, which, "(B, H)", state, {x.dim(0), hidden}, x);
+  const bool is_wide = state.defined() && state.dtype() == accumulator(x.dtype()) && state.device() == x.device();
+  check_operand(op, which, "(B, H)", state, {x.dim(0), hidden}, is_wide ? state : x);
 }
 
 RecurrentShape check_recurrent(const char* op, const RecurrentOperands& in, int64_t gates, bool reverse) {

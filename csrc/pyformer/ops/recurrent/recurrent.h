@@ -5,7 +5,8 @@
 //   h_t        cell(inputs_t, recurrent)
 //
 // x (B, T, C), w_ih (G H, C), w_hh (G H, H), b_ih and b_hh (G H,) or absent, h0 (B, H) or absent: zeros.
-// 16-bit operands are widened first: the walk is in their accumulator, outputs are rounded once.
+// 16-bit operands are widened first: the walk is in their accumulator, out is rounded once. Last states are returned in
+// the accumulator, since a rounded one would not continue as the whole does; one given is of either dtype.
 // Rows are independent: a task walks many steps with some of them, so threads seldom wait for each other.
 // In mixed precision each product rounds its operands, h_{t-1} and the gradient of the gates among them, to bfloat16.
 // dw_hh is one product over all rows and steps with h_{t-1}; sums are matmul's and linear's.
