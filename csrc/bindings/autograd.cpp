@@ -1,6 +1,8 @@
 // Gradient mode, backward, and gradients written in Python.
 #include "bindings.h"
+#include "pyformer/base/float_mode.h"
 #include "pyformer/core/precision.h"
+#include "pyformer/core/random.h"
 
 namespace pyformer::bindings {
 
@@ -49,8 +51,31 @@ static std::vector<Tensor> record_python(const std::string& name, const std::vec
       });
 }
 
+// ---- what each call of a module asks: functions of Python's own kind, which cost a tenth of pybind11's -------------
+
+template <bool (*question)()>
+static PyObject* answer(PyObject*, PyObject*) {
+  return PyBool_FromLong(question());
+}
+
+static bool may_enter_autocast() { return had_bfloat16_parameters() && !precision(); }
+static bool is_plain_call() {
+  return float_mode() == kDefaultFloatMode && !may_enter_autocast() && !StreamScope::is_noting();
+}
+
+static PyMethodDef questions[] = {
+    {"grad_enabled", &answer<grad_enabled>, METH_NOARGS,
+     "grad_enabled()\n--\n\nWhether operations on this thread are recorded."},
+    {"may_enter_autocast", &answer<may_enter_autocast>, METH_NOARGS,
+     "may_enter_autocast()\n--\n\nFalse where no module can be that enters autocast by itself: this thread is within "
+     "one, or there never was a parameter of bfloat16."},
+    {"is_plain_call", &answer<is_plain_call>, METH_NOARGS,
+     "is_plain_call()\n--\n\nWhether calling a module now is calling its forward: this thread computes in the default "
+     "floating-point mode, no checkpoint notes what modules do, and no module can be that enters autocast by itself."},
+    {}};
+
 void bind_autograd(py::module_& core) {
-  core.def("grad_enabled", &grad_enabled, "Whether operations on this thread are recorded.");
+  if (PyModule_AddFunctions(core.ptr(), questions) != 0) throw py::error_already_set();
   core.def(
       "set_grad_enabled",
       [](bool on) {
@@ -59,15 +84,7 @@ void bind_autograd(py::module_& core) {
         return before;
       },
       py::arg("on"), "Sets whether operations on this thread are recorded; returns the previous setting.");
-  core.def(
-      "may_enter_autocast", [] { return had_bfloat16_parameters() && !precision(); },
-      "False where no module can be that enters autocast by itself: this thread is within one, or there never was a "
-      "parameter of bfloat16.");
   core.def("precision", &precision, "The dtype of this thread's autocast, or None outside of one.");
-  core.def(
-      "may_enter_autocast", [] { return !precision() && bfloat16_seen(); },
-      "False where no module call need look at its weights' dtype: this thread is within an autocast, or this process "
-      "has never made a tensor of bfloat16.");
   core.def(
       "set_precision",
       [](const Precision& mode) {

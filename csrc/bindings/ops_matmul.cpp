@@ -41,17 +41,11 @@ static void bind_packed_linear(py::module_& core) {
   py::class_<PackedLinear> cls(core, "PackedLinear",
                                "A weight and bias kept in the layout that many small products read fastest.");
   cls.def(py::init([](const Tensor& weight, const std::optional<Tensor>& bias) {
-            return std::make_unique<PackedLinear>(weight.array(), or_absent(bias).array());
+            return std::make_unique<PackedLinear>(weight, or_absent(bias));
           }),
           py::arg("weight"), py::arg("bias") = py::none())
       .def("__call__", &packed_linear_of, py::arg("x"), py::arg("activation") = py::none(),
-           py::arg("residual") = py::none(), NoGil(), "linear(x, weight, bias), the same bits; no gradient.")
-      .def(
-          "holds",
-          [](const PackedLinear& packed, const Tensor& weight, const std::optional<Tensor>& bias) {
-            return packed.holds(weight.array(), or_absent(bias).array());
-          },
-          py::arg("weight"), py::arg("bias") = py::none(), "Whether it was made of these very tensors.");
+           py::arg("residual") = py::none(), NoGil(), "linear(x, weight, bias), the same bits; no gradient.");
   reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &new_for_call;
 }
 

@@ -89,10 +89,10 @@ class Projection(Module):
         """Makes the packed copy, unless there is one of the tensors that are here now."""
         with _packing:
             kept = self._packed
-            if kept is None or not kept.holds(self.weight, self.bias):
-                kept = _core.PackedLinear(self.weight, self.bias)
+            if kept is None or kept[1] is not self.weight or kept[2] is not self.bias:
+                kept = _core.PackedLinear(self.weight, self.bias), self.weight, self.bias
                 object.__setattr__(self, "_packed", kept)
-            return kept
+            return kept[0]
 
     def unpack(self) -> None:
         """Drops the packed copy."""
@@ -123,7 +123,8 @@ class Projection(Module):
             if self.training:
                 self.unpack()
             return None
-        return kept if kept.holds(self.weight, self.bias) else self.pack()
+        packed, weight, bias = kept
+        return packed if weight is self.weight and bias is self.bias else self.pack()
 
     @own_precision
     def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:

@@ -26,7 +26,6 @@ class _Local(threading.local):
     def __init__(self) -> None:
         self.inference = 0  # how many `inference` blocks this thread is within
         self.modes: list[int] = []  # of floating-point arithmetic, each from before one of them
-        self.calls = 0  # how many of them and calls of modules, which compute in the default mode, it is within
 
 
 _local = _Local()
@@ -52,10 +51,8 @@ class inference(contextlib.ContextDecorator):
         _local.modes.append(_core.enter_default_float_mode())
         self._no_grad.__enter__()
         _local.inference += 1
-        _local.calls += 1
 
     def __exit__(self, *exc: object) -> None:
-        _local.calls -= 1
         _local.inference -= 1
         self._no_grad.__exit__(*exc)
         _core.set_float_mode(_local.modes.pop())
@@ -212,6 +209,8 @@ class Module(metaclass=_MadeOn):
         )
     """
 
+    _forward_hooks: dict[Hook, Callable[[Module, tuple, Any], Any]] | None = None
+
     def __init__(self) -> None:
         object.__setattr__(self, "_kinds", {})
         object.__setattr__(self, "training", True)
@@ -233,21 +232,17 @@ class Module(metaclass=_MadeOn):
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        forward = self._hooked_forward if self._forward_hooks else self.forward
+        return forward(*args, **kwargs) if _core.is_plain_call() else self._call_watched(forward, *args, **kwargs)
+
+    @in_default_float_mode
+    def _call_watched(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         for notes in watching.notes:
             notes.take(self)
-        forward = self._hooked_forward if self.__dict__.get("_forward_hooks") else self.forward
-        if _local.calls and not _core.may_enter_autocast():
+        if not self.enters_autocast():
             return forward(*args, **kwargs)
-        mode = _core.enter_default_float_mode()
-        _local.calls += 1
-        try:
-            if not self.enters_autocast():
-                return forward(*args, **kwargs)
-            with pf.autocast("bfloat16"):
-                return forward(*args, **kwargs)
-        finally:
-            _local.calls -= 1
-            _core.set_float_mode(mode)
+        with pf.autocast("bfloat16"):
+            return forward(*args, **kwargs)
 
     def _hooked_forward(self, *args: Any, **kwargs: Any) -> Any:
         result = self.forward(*args, **kwargs)

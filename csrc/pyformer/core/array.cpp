@@ -5,12 +5,6 @@ namespace pyformer {
 static std::atomic<int64_t> live{0};
 int64_t live_storages() { return live; }
 
-static std::atomic<bool> seen{false};
-bool bfloat16_seen() { return seen.load(std::memory_order_relaxed); }
-static void note_dtype(DType dtype) {
-  if (dtype == DType::bfloat16 && !bfloat16_seen()) seen.store(true, std::memory_order_relaxed);
-}
-
 Storage::Storage(int64_t bytes, Device device) : data_(allocate_on(device, bytes)), bytes_(bytes), device_(device) {
   ++live;
 }
@@ -25,7 +19,6 @@ Storage::~Storage() {
 
 Array Array::empty(const Shape& shape, DType dtype, Device device) {
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
-  note_dtype(dtype);
   return Array(std::make_shared<Storage>(bytes, device), shape, dtype);
 }
 
@@ -37,7 +30,6 @@ Array Array::zeros(const Shape& shape, DType dtype, Device device) {
 
 Array Array::borrow(void* data, const Shape& shape, DType dtype, Device device, std::shared_ptr<void> owner) {
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
-  note_dtype(dtype);
   return Array(std::make_shared<Storage>(data, bytes, device, std::move(owner)), shape, dtype);
 }
 

@@ -33,7 +33,6 @@ class Storage {
 };
 
 int64_t live_storages();  // for leak tests
-bool bfloat16_seen();     // whether this process has ever made an array of bfloat16
 
 class Array {
  public:

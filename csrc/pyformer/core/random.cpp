@@ -56,11 +56,13 @@ RandomStream StreamScope::draw(StreamScope* scope) {
   return scope->streams_[scope->given_++];
 }
 
-bool StreamScope::is_replaying() {
+bool StreamScope::is_within(Kind kind) {
   for (const StreamScope* scope = innermost; scope; scope = scope->outer_)
-    if (scope->kind_ == Kind::replays) return true;
+    if (scope->kind_ == kind) return true;
   return false;
 }
+bool StreamScope::is_replaying() { return is_within(Kind::replays); }
+bool StreamScope::is_noting() { return is_within(Kind::notes); }
 
 // SplitMix64 (Steele, Lea, Flood 2014): one to one, and every bit of x changes about half of the result's.
 static uint64_t mix(uint64_t x) {

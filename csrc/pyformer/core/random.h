@@ -34,9 +34,11 @@ class StreamScope {
 
   static RandomStream draw(StreamScope* scope);  // from the scope, or from the process if there is none
   static bool is_replaying();
+  static bool is_noting();
 
  private:
   enum class Kind { notes, replays, counts };
+  static bool is_within(Kind kind);
   StreamScope* const outer_;
   const Kind kind_;
   std::vector<RandomStream> streams_;

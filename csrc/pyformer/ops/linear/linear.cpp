@@ -124,27 +124,25 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
                 });
 }
 
-PackedLinear::PackedLinear(Array weight, Array bias) : weight_(std::move(weight)), bias_(std::move(bias)) {
+PackedLinear::PackedLinear(Tensor weight, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {
   if (weight_.ndim() != 2) throw ValueError(cat("linear: weight must be (N, C), got ", weight_.shape().str()));
-}
-
-bool PackedLinear::holds(const Array& weight, const Array& bias) const {
-  return weight.storage_pointer() == weight_.storage_pointer() && weight.shape() == weight_.shape() &&
-         bias.storage_pointer() == bias_.storage_pointer();
 }
 
 std::shared_ptr<const Weight> PackedLinear::packed() {
   std::lock_guard lock(mutex_);
-  if (!packed_ || !packed_->is_current(weight_)) {
+  const Array& weight = weight_.array();
+  if (!packed_ || source_.storage_pointer() != weight.storage_pointer() || !packed_->is_current(weight)) {
     packed_.reset();
-    packed_ = std::make_shared<const Weight>(pyformer::packed("linear", weight_));
+    source_ = weight;
+    packed_ = std::make_shared<const Weight>(pyformer::packed("linear", weight));
   }
   return packed_;
 }
 
 Array PackedLinear::operator()(const Array& x, Activation activation, const Array& residual) {
   const Array a = product_operand(x);
-  return linear_forward(a, *packed(), widened(bias_), activation, widened(residual), false, product_result(a)).out;
+  return linear_forward(a, *packed(), widened(bias_.array()), activation, widened(residual), false, product_result(a))
+      .out;
 }
 
 }  // namespace pyformer

@@ -35,20 +35,19 @@ LinearGradient linear_backward(const Array& dout, const Array& x, const Array& w
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation = Activation::none,
               const Tensor& residual = {});
 
-// linear without gradients, for many small x: keeps weight packed, and packs it again after a write in place or a
-// change of instruction set. Same bits as linear. Any thread may call it.
+// linear without gradients, for many small x: keeps weight packed, and packs it again after a write in place, a move of
+// the weight to other memory (set_array) or a change of instruction set. Same bits as linear. Any thread may call it.
 class PackedLinear {
  public:
-  PackedLinear(Array weight, Array bias);
+  PackedLinear(Tensor weight, Tensor bias);
   Array operator()(const Array& x, Activation activation, const Array& residual);
-  // Is it made of these very arrays?
-  bool holds(const Array& weight, const Array& bias) const;
 
  private:
   std::shared_ptr<const Weight> packed();
 
-  Array weight_, bias_;
+  Tensor weight_, bias_;
   std::mutex mutex_;
+  Array source_;  // what was packed
   std::shared_ptr<const Weight> packed_;
 };
 

@@ -47,7 +47,8 @@ Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1,
 // One product on panels. All tasks share one operand, and each has its own part of the other, which it packs and
 // multiplies with all of the shared one. What one thread packs is slow to reach another, so the shared operand is one
 // that needs no packing, if there is one: up to 4 MiB, an operand whose vectors lie across it, as both do in x^T dout,
-// is panels already. Else it is the smaller one, which each thread packs for itself or, if it is large, all for all.
+// is panels already, and so is a single row. Else it is the smaller one, which each thread packs for itself or, if it
+// is large, all for all.
 // Long k is cut into blocks between which sums wait in C.
 class PackedProduct {
  public:
@@ -119,7 +120,9 @@ class PackedProduct {
   bool is_rows(const Side& side) const { return &side == &rows_; }
   bool is_packed(const Side& side) const { return panels_ && !is_rows(side); }
   bool in_place(const Side& side) const {
-    if (is_packed(side) || side.vectors.stride != 1 || side.vectors.k_stride == 1) return false;
+    if (is_packed(side)) return false;
+    const bool lies_across = side.vectors.stride == 1 && side.vectors.k_stride != 1;
+    if (!lies_across && !(is_rows(side) && side.count == 1)) return false;
     if (!is_rows(side) && side.count % kernels_.vector_width[g_.dtype] != 0) return false;
     return g_.k <= kSharedBytes / std::max(item_bytes_, side.vectors.k_stride * item_bytes_);
   }
@@ -247,10 +250,12 @@ class PackedProduct {
 
 void multiply_thin(const Gemm& g, const MatmulTable& kernels) {
   const Vectors rows = rows_of(g.a);
-  Workspace a(checked_multiply(checked_multiply(g.m, g.k), item_bytes(g.dtype)));
-  const MatmulPack pack = {rows.data, rows.stride, rows.k_stride, g.m, 1, g.k, a.data(), 0};
-  kernels.pack_a[g.dtype](pack, 0, 1);
-  const MatmulThin args = {g.m, g.n, g.k, a.data(), g.b.data, g.b.stride, g.c, g.c_stride, g.epilogue};
+  const bool is_panel = g.m == 1 && rows.k_stride == 1;
+  const Workspace packed(is_panel ? 0 : checked_multiply(checked_multiply(g.m, g.k), item_bytes(g.dtype)));
+  if (!is_panel)
+    kernels.pack_a[g.dtype](MatmulPack{rows.data, rows.stride, rows.k_stride, g.m, 1, g.k, packed.data(), 0}, 0, 1);
+  const void* const a = is_panel ? rows.data : packed.data();
+  const MatmulThin args = {g.m, g.n, g.k, a, g.b.data, g.b.stride, g.c, g.c_stride, g.epilogue};
   const int64_t width = kernels.vector_width[g.dtype];
   parallel_for(ceil_div(g.n, width), std::max<int64_t>(1, kTaskElements / (width * std::max<int64_t>(1, g.k))),
                [&](int64_t begin, int64_t end) { kernels.thin[g.dtype](args, begin, end); });

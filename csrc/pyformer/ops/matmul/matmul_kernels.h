@@ -40,7 +40,7 @@ struct MatmulPack {
 };
 
 // Work item: one panel of rows, multiplied with panels [col_begin, col_end) of B. Either operand may be read where it
-// lies instead of packed, if its vectors lie across it; B's rows must then be whole registers.
+// lies instead of packed, if its vectors lie across it, A also if it is one row; B's rows must then be whole registers.
 struct MatmulMultiply {
   int64_t m, n, k, row_panels;
   const void* a;                // starts at panel a_first
