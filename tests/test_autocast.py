@@ -225,6 +225,41 @@ def test_16_bit_operands_are_widened(case, dtype):
         assert same_bits(a, b)
 
 
+def hard_to_round(rng, shape):
+    """Ties, neighbours of ties, denormals of float32 that round to the smallest normal, infinities and NaN."""
+    bits = rng.integers(0, 2**32, shape, dtype=np.uint32)
+    kind = rng.integers(0, 5, shape)
+    bits = np.where(kind < 3, bits & 0xBFFF0000 | 0x8000, bits)  # a tie, of a magnitude below 2
+    bits = np.where(kind == 1, bits + 1, np.where(kind == 2, bits - 1, bits))
+    bits = np.where(kind == 3, bits & 0x80000000 | 0x7FFFFF, bits)
+    bits = np.where(kind == 4, bits & 0xBFFFFFFF, bits)
+    bits[0, 0] = 0x7F800001  # NaN
+    bits[1:2, -1] = 0xFF800000
+    return bits.astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 70, 50), (33, 40, 65), (40, 33, 17), (5, 2100, 3)])
+def test_operands_are_rounded_where_they_are_read_as_a_cast_rounds(isa, m, k, n):
+    """Each operand along k and across it, in both places, by itself and beside one that is bfloat16."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(m)
+    with np.errstate(invalid="ignore"):
+        wide = [pf.tensor(hard_to_round(rng, shape)) for shape in ((m, k), (k, n))]
+    for ta, tb in ((False, False), (True, True)):
+        a, b = (pf.tensor(x.numpy().T.copy()) if t else x for x, t in zip(wide, (ta, tb), strict=True))
+        with pf.autocast("bfloat16"):
+            found = [
+                ops.matmul(x, y, transpose_a=ta, transpose_b=tb).numpy()
+                for x in (a, a.to("bfloat16"))
+                for y in (b, b.to("bfloat16"))
+            ]
+        assert not np.isfinite(found[0]).all()
+        assert m == 1 or np.isfinite(found[0]).any()
+        for value in found[:3]:
+            assert same_bits(value, found[3])
+
+
 def product(x):
     """x * x rounded or not: 1.001 has no bfloat16."""
     return ops.matmul(x, x).item()

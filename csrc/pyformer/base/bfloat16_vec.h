@@ -23,6 +23,11 @@ PF_INLINE void store_rounded(Vec<T> x, T* p, int64_t n) {
   x.store_partial(p, n);
 }
 
+// A float32 that is read as the bfloat16 next to it.
+struct Unrounded {
+  float x;
+};
+
 #if defined(__AVX512F__)
 PF_INLINE Vec<float> widened(__m256i x) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16))};
@@ -82,5 +87,17 @@ PF_INLINE Vec<float> load_widened(const BFloat16* p) { return load_widened(p, Ve
 PF_INLINE void store_rounded(Vec<float> x, BFloat16* p) { store_rounded(x, p, Vec<float>::width); }
 #endif
 #endif
+
+// x rounded to bfloat16, as float32.
+PF_INLINE Vec<float> rounded_to_bfloat16(Vec<float> x) {
+  const BitsRegister<float> bits = (BitsRegister<float>)x.r;
+  const BitsRegister<float> up = bits + 0x7fffu + ((bits >> 16) & 1u), quiet = bits | 0x400000u;
+  const BitsRegister<float> out = ((x.r != x.r) ? quiet : up) & 0xffff0000u;
+  return {(FloatRegister<float>)out};
+}
+PF_INLINE Vec<float> load_widened(const Unrounded* p) { return rounded_to_bfloat16(Vec<float>::load(&p->x)); }
+PF_INLINE Vec<float> load_widened(const Unrounded* p, int64_t n) {
+  return rounded_to_bfloat16(Vec<float>::load_partial(&p->x, n));
+}
 
 }  // namespace pyformer::PF_ISA

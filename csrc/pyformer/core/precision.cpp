@@ -22,6 +22,8 @@ DType operand_dtype(DType dtype) { return mode && (is_half(dtype) || dtype == DT
 
 Array product_operand(const Array& x) { return x.defined() ? cast(x, operand_dtype(x.dtype())) : x; }
 
+Array unrounded_operand(const Array& x) { return x.defined() && x.dtype() == DType::float32 ? x : product_operand(x); }
+
 DType product_result(const Array& operand) { return is_narrow(operand) ? DType::float32 : operand.dtype(); }
 
 bool has_narrow(TensorReferences inputs) {

@@ -21,8 +21,7 @@ CfcResult cfc_forward(const RecurrentOperands& operands, const Array& elapsed, b
   check_elapsed(elapsed, operands.x);
   const RecurrentOperands in = wide(operands);
   CfcResult r;
-  r.gates =
-      linear_forward(factor(in.x, in), factor(in.w_ih, in), in.b_ih, Activation::none, {}, false, in.x.dtype()).out;
+  r.gates = linear_forward(in.x, in.w_ih, in.b_ih, Activation::none, {}, false, products_dtype(in), in.x.dtype()).out;
   r.out = in.x.like({s.batch, s.steps, s.hidden});
   const Array h_first = state_or_zeros(in.h0, s, in.x), wide_elapsed = wide(elapsed);
   run("cfc", &CfcTable::forward, in.x,
@@ -41,14 +40,13 @@ CfcGradient cfc_backward(const Array& dout, const Array& dh_last, const Recurren
   run("cfc", &CfcTable::backward, in.x,
       CfcWalkBackward{s, in.x.dtype(), in.w_hh.raw(), wide_elapsed.raw(), r.gates.raw(), wide_dout.raw(), dh.raw(),
                       dgates.raw()});
-  LinearGradient inputs = linear_backward(dgates, factor(in.x, in), factor(in.w_ih, in), {}, Activation::none, need[0],
-                                          need[1], need[3] || need[4]);
+  LinearGradient inputs = linear_backward(dgates, in.x, in.w_ih, {}, Activation::none, need[0], need[1],
+                                          need[3] || need[4], products_dtype(in));
   CfcGradient g = {inputs.dx, inputs.dweight, {}, {}, {}, {}};
   if (need[2]) {
     const Array previous = previous_states(r.out, state_or_zeros(in.h0, s, in.x), s);
-    g.dw_hh =
-        linear_backward(dgates, factor(previous, in), factor(in.w_hh, in), {}, Activation::none, false, true, false)
-            .dweight;
+    g.dw_hh = linear_backward(dgates, previous, in.w_hh, {}, Activation::none, false, true, false, products_dtype(in))
+                  .dweight;
   }
   if (need[3]) g.db_ih = inputs.dbias;
   if (need[4]) g.db_hh = need[3] ? inputs.dbias.copy() : inputs.dbias;

@@ -12,8 +12,7 @@ GruResult gru_forward(const RecurrentOperands& operands, bool reverse) {
   const RecurrentShape s = check_recurrent("gru", operands, 3, reverse);
   const RecurrentOperands in = wide(operands);
   GruResult r;
-  r.gates =
-      linear_forward(factor(in.x, in), factor(in.w_ih, in), in.b_ih, Activation::none, {}, false, in.x.dtype()).out;
+  r.gates = linear_forward(in.x, in.w_ih, in.b_ih, Activation::none, {}, false, products_dtype(in), in.x.dtype()).out;
   r.out = in.x.like({s.batch, s.steps, s.hidden});
   r.candidates = in.x.like(r.out.shape());
   const Array h_first = state_or_zeros(in.h0, s, in.x);
@@ -34,12 +33,12 @@ GruGradient gru_backward(const Array& dout, const Array& dh_last, const Recurren
       GruWalkBackward{s, in.x.dtype(), in.w_hh.raw(), h_first.raw(), r.gates.raw(), r.candidates.raw(), r.out.raw(),
                       wide_dout.raw(), dh.raw(), du.raw(), dv.raw()});
   LinearGradient inputs =
-      linear_backward(du, factor(in.x, in), factor(in.w_ih, in), {}, Activation::none, need[0], need[1], need[3]);
+      linear_backward(du, in.x, in.w_ih, {}, Activation::none, need[0], need[1], need[3], products_dtype(in));
   GruGradient g = {inputs.dx, inputs.dweight, {}, inputs.dbias, {}, {}};
   if (need[2] || need[4]) {
     const Array previous = previous_states(r.out, h_first, s);
     LinearGradient recurrent =
-        linear_backward(dv, factor(previous, in), factor(in.w_hh, in), {}, Activation::none, false, need[2], need[4]);
+        linear_backward(dv, previous, in.w_hh, {}, Activation::none, false, need[2], need[4], products_dtype(in));
     g.dw_hh = recurrent.dweight;
     g.db_hh = recurrent.dbias;
   }

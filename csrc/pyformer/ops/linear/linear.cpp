@@ -6,18 +6,19 @@
 
 namespace pyformer {
 
-static void check_added(const char* which, const Array& operand, const Array& x, DType wanted) {
-  if (wanted == x.dtype()) return check_alike("linear", which, operand, "x", x);
+static void check_added(const char* which, const Array& operand, const Array& x, DType operands, DType wanted) {
+  if (wanted == operands) return check_alike("linear", which, operand, "x", x);
   check_device("linear", which, operand, "x", x);
   if (operand.defined() && operand.dtype() != wanted)
     throw TypeError(cat("linear: ", which, " must be ", name(wanted), " as out is, got ", name(operand.dtype())));
 }
 
 // Checks everything and returns out's shape.
-static Shape check(const Array& x, const Weight& weight, const Array& bias, const Array& residual, DType wanted) {
-  check_alike("linear", "weight", weight.data, "x", x);
-  check_added("bias", bias, x, wanted);
-  check_added("residual", residual, x, wanted);
+static Shape check(const Array& x, const Weight& weight, const Array& bias, const Array& residual, DType operands,
+                   DType wanted) {
+  check_operand("linear", "weight", weight.data, "x", x, operands, wanted);
+  check_added("bias", bias, x, operands, wanted);
+  check_added("residual", residual, x, operands, wanted);
   if (weight.format == Format::plain && weight.data.ndim() != 2)
     throw ValueError(cat("linear: weight must be (N, C), got ", weight.data.shape().str()));
   if (x.ndim() == 0 || x.shape().back() != weight.k)
@@ -33,15 +34,15 @@ static Shape check(const Array& x, const Weight& weight, const Array& bias, cons
 }
 
 LinearResult linear_forward(const Array& x, const Weight& weight, const Array& bias, Activation activation,
-                            const Array& residual, bool need_preactivation, DType wanted) {
-  const Shape shape = check(x, weight, bias, residual, wanted);
+                            const Array& residual, bool need_preactivation, DType operands, DType wanted) {
+  const Shape shape = check(x, weight, bias, residual, operands, wanted);
   LinearResult r = {x.like(shape, wanted), {}};
   if (need_preactivation && activation != Activation::none) r.preactivation = x.like(shape, wanted);
   Gemm g;
-  g.dtype = x.dtype();
-  g.wide_c = wanted != x.dtype();
+  g.dtype = operands;
+  g.wide_c = wanted != operands;
   g.m = rows_of(x);
-  g.a = {x.raw(), weight.k, false};
+  g.a = operand_of(x, weight.k, false, operands);
   weight.set(g);
   g.c = r.out.raw();
   g.c_stride = g.n;
@@ -49,7 +50,7 @@ LinearResult linear_forward(const Array& x, const Weight& weight, const Array& b
   g.epilogue.activation = activation;
   g.epilogue.preactivation = r.preactivation.raw();
   g.epilogue.residual = residual.raw();
-  run("linear", &GemmTable::multiply, x, g);
+  run("linear", &GemmTable::multiply, x.device(), operands, g);
   return r;
 }
 
@@ -75,36 +76,37 @@ static Before gradient_before(const Array& dout, const Array& preactivation, Act
 // (3) dweight = dpre^T x
 // (4) dbias   = sum over rows of dpre
 LinearGradient linear_backward(const Array& dout, const Array& x, const Array& weight, const Array& preactivation,
-                               Activation activation, bool need_dx, bool need_dweight, bool need_dbias) {
+                               Activation activation, bool need_dx, bool need_dweight, bool need_dbias,
+                               DType operands) {
   LinearGradient r;
   if (!need_dx && !need_dweight && !need_dbias) return r;
   const Before before = gradient_before(dout, preactivation, activation, need_dbias);  // (1) and (4)
   r.dbias = before.dbias;
-  const Array dpre = cast(before.dpre, x.dtype());  // itself but in mixed precision
+  const Array& dpre = before.dpre;
   const int64_t rows = rows_of(x), N = weight.dim(0), C = weight.dim(1);
   Gemm g;
-  g.dtype = x.dtype();
+  g.dtype = operands;
   g.n = C;
   g.c_stride = C;
   if (need_dx) {  // (2)
     r.dx = x.like(x.shape(), dout.dtype());
-    g.wide_c = dout.dtype() != x.dtype();
+    g.wide_c = dout.dtype() != operands;
     g.m = rows;
     g.k = N;
-    g.a = {dpre.raw(), N, false};
-    g.b = {weight.raw(), C, false};
+    g.a = operand_of(dpre, N, false, operands);
+    g.b = operand_of(weight, C, false, operands);
     g.c = r.dx.raw();
-    run("linear", &GemmTable::multiply, x, g);
+    run("linear", &GemmTable::multiply, x.device(), operands, g);
   }
   if (need_dweight) {  // (3)
-    r.dweight = x.like(weight.shape(), accumulator(x.dtype()));
+    r.dweight = x.like(weight.shape(), accumulator(operands));
     g.wide_c = true;
     g.m = N;
     g.k = rows;
-    g.a = {dpre.raw(), N, true};
-    g.b = {x.raw(), C, false};
+    g.a = operand_of(dpre, N, true, operands);
+    g.b = operand_of(x, C, false, operands);
     g.c = r.dweight.raw();
-    run("linear", &GemmTable::multiply, x, g);
+    run("linear", &GemmTable::multiply, x.device(), operands, g);
   }
   return r;
 }
@@ -113,13 +115,15 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
               const Tensor& residual) {
   if (has_narrow({bias, residual})) return linear(x, weight, widened(bias), activation, widened(residual));
   const bool recorded = needs_recording({x, weight, bias, residual});
-  const Array a = product_operand(x), b = product_operand(weight);
-  LinearResult r = linear_forward(a, b, bias.array(), activation, residual.array(), recorded, product_result(a));
+  const Array a = unrounded_operand(x), b = unrounded_operand(weight);
+  const DType operands = operand_dtype(a.dtype());
+  LinearResult r =
+      linear_forward(a, b, bias.array(), activation, residual.array(), recorded, operands, product_result(a));
   return record("linear", {x, weight, bias, residual}, r.out,
-                [x = save(a), weight = save(b), preactivation = r.preactivation, activation](
+                [x = save(a), weight = save(b), preactivation = r.preactivation, activation, operands](
                     const Array& dout, const Needs& need) -> Gradients {
-                  LinearGradient g =
-                      linear_backward(dout, x(), weight(), preactivation, activation, need[0], need[1], need[2]);
+                  LinearGradient g = linear_backward(dout, x(), weight(), preactivation, activation, need[0], need[1],
+                                                     need[2], operands);
                   return {g.dx, g.dweight, g.dbias, need[3] ? dout : Array()};
                 });
 }
@@ -140,8 +144,9 @@ std::shared_ptr<const Weight> PackedLinear::packed() {
 }
 
 Array PackedLinear::operator()(const Array& x, Activation activation, const Array& residual) {
-  const Array a = product_operand(x);
-  return linear_forward(a, *packed(), widened(bias_.array()), activation, widened(residual), false, product_result(a))
+  const Array a = unrounded_operand(x);
+  return linear_forward(a, *packed(), widened(bias_.array()), activation, widened(residual), false,
+                        operand_dtype(a.dtype()), product_result(a))
       .out;
 }
 

@@ -2,8 +2,9 @@
 //
 // x (..., C), weight (N, C), bias (N,) or absent, residual as out (..., N) or absent; any float dtype.
 // Saved for backward: x, weight, and with an activation the value before it. dweight and dbias are in the accumulator.
-// In mixed precision (core/precision.h) x and weight are bfloat16 here and all else is float32: out, dout and dx too.
-// Order of sums: gemm's; dweight the same with rows for k; dbias: chains over 256 rows, added in order.
+// In mixed precision (core/precision.h) x and weight are rounded to bfloat16 where the products read them, as dout is,
+// and all else is float32: out and dx too. Order of sums: gemm's; dweight the same with rows for k; dbias: chains over
+// 256 rows, added in order.
 #pragma once
 #include <mutex>
 
@@ -17,20 +18,17 @@ struct LinearResult {
   Array out;
   Array preactivation;  // undefined unless wanted and there is an activation
 };
-// bias, residual and the result are of x's dtype, or of `wanted`, which may be its accumulator.
+// x and weight are of the dtype `operands`, or float32 and rounded to it; bias, residual and the result of the dtype
+// `wanted`, that or its accumulator.
 LinearResult linear_forward(const Array& x, const Weight& weight, const Array& bias, Activation activation,
-                            const Array& residual, bool need_preactivation, DType wanted);
-inline LinearResult linear_forward(const Array& x, const Weight& weight, const Array& bias, Activation activation,
-                                   const Array& residual, bool need_preactivation) {
-  return linear_forward(x, weight, bias, activation, residual, need_preactivation, x.dtype());
-}
+                            const Array& residual, bool need_preactivation, DType operands, DType wanted);
 
 struct LinearGradient {
   Array dx, dweight, dbias;  // undefined where not wanted; dx is of dout's dtype
 };
-// dout and preactivation are of x's dtype or of its accumulator.
+// dout and preactivation are of the dtype that forward wanted.
 LinearGradient linear_backward(const Array& dout, const Array& x, const Array& weight, const Array& preactivation,
-                               Activation activation, bool need_dx, bool need_dweight, bool need_dbias);
+                               Activation activation, bool need_dx, bool need_dweight, bool need_dbias, DType operands);
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation = Activation::none,
               const Tensor& residual = {});

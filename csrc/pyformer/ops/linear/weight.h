@@ -1,7 +1,6 @@
 // Weight: the matrix of linear in the layout that its format says. Products with it have the same bits in either.
 #pragma once
-#include "pyformer/core/array.h"
-#include "pyformer/ops/matmul/gemm.h"
+#include "pyformer/ops/matmul/operand.h"
 
 namespace pyformer {
 
@@ -16,6 +15,7 @@ struct Weight {
 
   Format format = Format::plain;
   int64_t n = 0, k = 0;
+  DType dtype = DType::float32;  // in which products take it
   Array data;
   int64_t version = 0;  // that `data`'s source had
   Isa isa = Isa::ref;   // whose panels
@@ -26,7 +26,7 @@ struct Weight {
   void set(Gemm& g) const;
 };
 
-// A weight (N, C), as products take it now (product_operand), in panels of the current instruction set; plain where
+// A weight (N, C), as products take it now (operand_dtype), in panels of the current instruction set; plain where
 // that has none.
 Weight packed(const char* op, const Array& weight);
 

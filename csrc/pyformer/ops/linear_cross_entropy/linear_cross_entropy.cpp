@@ -3,7 +3,7 @@
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/precision.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
-#include "pyformer/ops/matmul/gemm.h"
+#include "pyformer/ops/matmul/operand.h"
 
 namespace pyformer {
 
@@ -41,11 +41,12 @@ namespace {
 class ChunkLoop {
  public:
   ChunkLoop(const Array& x, const Array& weight, const Array& bias, const Array& targets, const Array& dout,
-            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need, DType wanted)
+            const Array& counted, const CrossEntropyOptions& options, LinearCrossEntropyNeeds need, DType operands,
+            DType wanted)
       : x_(x),
         counted_x_(need.dweight ? without_ignored(x, targets, options.ignore_index) : Array()),
         weight_(weight),
-        bias_(bias.defined() ? cast(bias, accumulator(x.dtype())) : bias),
+        bias_(bias.defined() ? cast(bias, accumulator(operands)) : bias),
         targets_(targets),
         counted_(counted),
         options_(options),
@@ -53,7 +54,8 @@ class ChunkLoop {
         rows_(targets.size()),
         C_(weight.dim(1)),
         V_(weight.dim(0)),
-        wide_(accumulator(x.dtype())),
+        operands_(operands),
+        wide_(accumulator(operands)),
         chunk_(std::min(rows_per_chunk(V_, wide_), std::max<int64_t>(1, rows_))),
         has_dout_(dout.defined()),
         dout_(has_dout_ ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
@@ -73,7 +75,7 @@ class ChunkLoop {
       compute_loss(first, rows);
       if (need_.dbias) add_dbias(rows);
       if (!need_.dx && !need_.dweight) continue;
-      const Array dlogits = cast(logits_, x_.dtype());  // itself but for 16-bit floats
+      const Array dlogits = operands_ == DType::bfloat16 ? logits_ : cast(logits_, operands_);
       if (need_.dx) compute_dx(dlogits, first, rows);
       if (need_.dweight) add_dweight(dlogits, first, rows);
     }
@@ -83,7 +85,7 @@ class ChunkLoop {
  private:
   Gemm product(int64_t m, int64_t n, int64_t k, const Operand& a, const Operand& b) const {
     Gemm g;
-    g.dtype = x_.dtype();
+    g.dtype = operands_;
     g.m = m;
     g.n = n;
     g.k = k;
@@ -92,10 +94,18 @@ class ChunkLoop {
     g.c_stride = n;
     return g;
   }
-  void multiply(const Gemm& g) const { pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_, g); }
+  void multiply(const Gemm& g) const {
+    pyformer::run("linear_cross_entropy", &GemmTable::multiply, x_.device(), operands_, g);
+  }
+  // Rows of an array from `first` on.
+  Operand operand(const Array& array, int64_t first, int64_t cols, bool transposed = false) const {
+    Operand o = operand_of(array, cols, transposed, operands_);
+    o.data = at(array, first * cols);
+    return o;
+  }
 
   void compute_logits(int64_t first, int64_t rows) {
-    Gemm g = product(rows, V_, C_, {at(x_, first * C_), C_}, {weight_.raw(), C_, true});
+    Gemm g = product(rows, V_, C_, operand(x_, first, C_), operand(weight_, 0, C_, true));
     g.wide_c = true;
     g.c = logits_.raw();
     g.epilogue.bias = bias_.raw();
@@ -112,14 +122,14 @@ class ChunkLoop {
   }
 
   void compute_dx(const Array& dlogits, int64_t first, int64_t rows) {
-    Gemm g = product(rows, C_, V_, {dlogits.raw(), V_}, {weight_.raw(), C_});
-    g.wide_c = r_.dx.dtype() != x_.dtype();
+    Gemm g = product(rows, C_, V_, operand(dlogits, 0, V_), operand(weight_, 0, C_));
+    g.wide_c = r_.dx.dtype() != operands_;
     g.c = at(r_.dx, first * C_);
     multiply(g);
   }
 
   void add_dweight(const Array& dlogits, int64_t first, int64_t rows) {
-    Gemm g = product(V_, C_, rows, {dlogits.raw(), V_, true}, {at(counted_x_, first * C_), C_});
+    Gemm g = product(V_, C_, rows, operand(dlogits, 0, V_, true), operand(counted_x_, first, C_));
     g.wide_c = true;
     g.c = r_.dweight.raw();
     g.continue_sum = first > 0;
@@ -139,7 +149,7 @@ class ChunkLoop {
   const CrossEntropyOptions& options_;
   const LinearCrossEntropyNeeds need_;
   const int64_t rows_, C_, V_;
-  const DType wide_;  // of logits, losses and sums
+  const DType operands_, wide_;  // wide: of logits, losses and sums
   const int64_t chunk_;
   const bool has_dout_;
   const Array dout_;
@@ -152,18 +162,18 @@ class ChunkLoop {
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
                                                    const Array& targets, const Array& dout, const Array& counted,
                                                    const CrossEntropyOptions& options, LinearCrossEntropyNeeds need,
-                                                   DType wanted) {
-  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need, wanted).run();
+                                                   DType operands, DType wanted) {
+  return ChunkLoop(x, weight, bias, targets, dout, counted, options, need, operands, wanted).run();
 }
 
-static void check(const Array& x, const Array& weight, const Array& bias, DType wanted) {
+static void check(const Array& x, const Array& weight, const Array& bias, DType operands, DType wanted) {
   if (x.ndim() == 0 || weight.ndim() != 2 || weight.dim(0) == 0 || weight.dim(1) != x.shape().back())
     throw ValueError(cat("linear_cross_entropy: expected x (..., C) and weight (V, C) with V >= 1, got ",
                          x.shape().str(), " and ", weight.shape().str()));
-  check_alike("linear_cross_entropy", "weight", weight, "x", x);
+  check_operand("linear_cross_entropy", "weight", weight, "x", x, operands, wanted);
   if (bias.defined() && !(bias.shape() == Shape{weight.dim(0)}))
     throw ValueError(cat("linear_cross_entropy: bias must be (V,) = (", weight.dim(0), ",), got ", bias.shape().str()));
-  if (wanted == x.dtype()) return check_alike("linear_cross_entropy", "bias", bias, "x", x);
+  if (wanted == operands) return check_alike("linear_cross_entropy", "bias", bias, "x", x);
   check_device("linear_cross_entropy", "bias", bias, "x", x);
   if (bias.defined() && bias.dtype() != wanted)
     throw TypeError(cat("linear_cross_entropy: bias must be ", name(wanted), ", got ", name(bias.dtype())));
@@ -179,15 +189,15 @@ static void scale(const Array& gradient, const Array& factor) {
 // One loss for each row: backward runs the loop again.
 static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                          const CheckedTargets& checked, const CrossEntropyOptions& options) {
-  const Array a = product_operand(x), b = product_operand(weight);
-  const DType wanted = product_result(a);
+  const Array a = unrounded_operand(x), b = unrounded_operand(weight);
+  const DType operands = operand_dtype(a.dtype()), wanted = product_result(a);
   const LinearCrossEntropyResult r =
-      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, {}, options, {}, wanted);
+      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, {}, options, {}, operands, wanted);
   return record("linear_cross_entropy", {x, weight, targets, bias}, cast(r.loss.reshape(targets.shape()), wanted),
-                [x = save(a), weight = save(b), bias = save(bias), ids = checked.ids, options, wanted](
+                [x = save(a), weight = save(b), bias = save(bias), ids = checked.ids, options, operands, wanted](
                     const Array& dout, const Needs& need) -> Gradients {
                   LinearCrossEntropyResult g = linear_cross_entropy_rows(x(), weight(), bias(), ids, dout, {}, options,
-                                                                         {need[0], need[1], need[3]}, wanted);
+                                                                         {need[0], need[1], need[3]}, operands, wanted);
                   return {g.dx, g.dweight, Array(), g.dbias};
                 });
 }
@@ -195,9 +205,9 @@ static Tensor row_losses(const Tensor& x, const Tensor& weight, const Tensor& ta
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                             const CrossEntropyOptions& options) {
   if (has_narrow({bias})) return linear_cross_entropy(x, weight, targets, widened(bias), options);
-  const Array a = product_operand(x), b = product_operand(weight);
-  const DType wanted = product_result(a);
-  check(a, b, bias.array(), wanted);
+  const Array a = unrounded_operand(x), b = unrounded_operand(weight);
+  const DType operands = operand_dtype(a.dtype()), wanted = product_result(a);
+  check(a, b, bias.array(), operands, wanted);
   const Shape shape(x.shape().begin(), x.ndim() - 1);
   const CheckedTargets checked =
       check_targets("linear_cross_entropy", targets.array(), x.array(), shape, weight.dim(0), options);
@@ -209,7 +219,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                                         records && bias.requires_grad()};
   // Shared, so that backward can hand the gradients on without a copy.
   const auto r = std::make_shared<LinearCrossEntropyResult>(
-      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, counted, options, need, wanted));
+      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, counted, options, need, operands, wanted));
   const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, wanted);
   r->loss = Array();
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,

@@ -26,13 +26,13 @@ struct LinearCrossEntropyResult {
   Array loss;                // (rows,), in the accumulator's dtype
   Array dx, dweight, dbias;  // undefined where not wanted; dweight and dbias in the accumulator's dtype
 };
-// dx is of the dtype `wanted`: x's, or its accumulator in mixed precision (core/precision.h), where x and weight are
-// bfloat16 and bias is float32. dout is (rows,), or absent for ones; gradients are of sum(loss * dout), divided by
-// `counted` (() int64, 0 stands for 1) if there is one.
+// x and weight are of the dtype `operands`, or float32 and rounded to it where the products read them; dx of the dtype
+// `wanted`, that or, in mixed precision (core/precision.h), its accumulator, as bias is. dout is (rows,), or absent for
+// ones; gradients are of sum(loss * dout), divided by `counted` (() int64, 0 stands for 1) if there is one.
 LinearCrossEntropyResult linear_cross_entropy_rows(const Array& x, const Array& weight, const Array& bias,
                                                    const Array& targets, const Array& dout, const Array& counted,
                                                    const CrossEntropyOptions& options, LinearCrossEntropyNeeds need,
-                                                   DType wanted);
+                                                   DType operands, DType wanted);
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Tensor& bias,
                             const CrossEntropyOptions& options);

@@ -15,8 +15,7 @@ LstmResult lstm_forward(const RecurrentOperands& operands, const Array& c0, bool
   const RecurrentOperands in = wide(operands);
   const Shape states = {s.batch, s.steps, s.hidden};
   LstmResult r;
-  r.gates =
-      linear_forward(factor(in.x, in), factor(in.w_ih, in), in.b_ih, Activation::none, {}, false, in.x.dtype()).out;
+  r.gates = linear_forward(in.x, in.w_ih, in.b_ih, Activation::none, {}, false, products_dtype(in), in.x.dtype()).out;
   r.out = in.x.like(states);
   r.cells = in.x.like(states);
   const Array h_first = state_or_zeros(in.h0, s, in.x), c_first = state_or_zeros(wide(c0), s, in.x);
@@ -43,15 +42,14 @@ LstmGradient lstm_backward(const Array& dout, const Array& dh_last, const Array&
                        dh.raw(), dc.raw(), dgates.raw(), lengths.empty() ? nullptr : lengths.data(), dh_end.raw(),
                        dc_end.raw()});
   LstmGradient g;
-  LinearGradient inputs = linear_backward(dgates, factor(in.x, in), factor(in.w_ih, in), {}, Activation::none, need[0],
-                                          need[1], need[3] || need[4]);
+  LinearGradient inputs = linear_backward(dgates, in.x, in.w_ih, {}, Activation::none, need[0], need[1],
+                                          need[3] || need[4], products_dtype(in));
   g.dx = inputs.dx;
   g.dw_ih = inputs.dweight;
   if (need[2]) {
     const Array previous = previous_states(r.out, state_or_zeros(in.h0, s, in.x), s);
-    g.dw_hh =
-        linear_backward(dgates, factor(previous, in), factor(in.w_hh, in), {}, Activation::none, false, true, false)
-            .dweight;
+    g.dw_hh = linear_backward(dgates, previous, in.w_hh, {}, Activation::none, false, true, false, products_dtype(in))
+                  .dweight;
   }
   if (need[3]) g.db_ih = inputs.dbias;
   if (need[4]) g.db_hh = need[3] ? inputs.dbias.copy() : inputs.dbias;

@@ -113,19 +113,24 @@ struct AmxUnit {
   }
 
   // `by_vector`: a row of a tile is 32 k of a vector, else a pair of k of 16 vectors.
-  template <bool by_vector>
-  static void pack(const BFloat16Vectors& v, int64_t k, void* packed) {
+  template <bool by_vector, class S>
+  static void pack(const BFloat16Vectors& v, const S* data, int64_t k, void* packed) {
     char* to = static_cast<char*>(packed);
     for (int64_t start = 0; start < k; start += kBFloat16Block)
       for (int64_t i = 0; i < 32; i += 16, to += kTileBytes) {
         if (v.k_stride == 1)
-          write_tile<!by_vector>(to, [&](int64_t j) { return load_k(v, i + j, start, k); });
+          write_tile<!by_vector>(to, [&](int64_t j) { return load_k(v, data, i + j, start, k); });
         else
-          write_tile<by_vector>(to, [&](int64_t j) { return load_pairs(v, i, start + 2 * j, start + 2 * j + 1, k); });
+          write_tile<by_vector>(to,
+                                [&](int64_t j) { return load_pairs(v, data, i, start + 2 * j, start + 2 * j + 1, k); });
       }
   }
-  static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) { pack<true>(v, k, packed); }
-  static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) { pack<false>(v, k, packed); }
+  static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) {
+    with_elements(v, [&](const auto* data) { pack<true>(v, data, k, packed); });
+  }
+  static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) {
+    with_elements(v, [&](const auto* data) { pack<false>(v, data, k, packed); });
+  }
 };
 
 }  // namespace pyformer::PF_ISA

@@ -22,8 +22,9 @@ struct PairUnit {
   static constexpr int64_t second_k(int64_t d) { return first_k(d) + 2; }
 
   // 16 vectors from i on, `width` of them kept, each a step of k.
-  static PF_INLINE void pack_square(const BFloat16Vectors& v, int64_t i, int64_t start, int64_t k, int64_t panel_width,
-                                    int64_t width, float* to) {
+  template <class S>
+  static PF_INLINE void pack_square(const BFloat16Vectors& v, const S* data, int64_t i, int64_t start, int64_t k,
+                                    int64_t panel_width, int64_t width, float* to) {
     Vec<float> r[kPairs];
     if (v.k_stride == 1) {
       alignas(64) static constexpr uint16_t kOrder[32] = {2, 0, 6, 4, 10, 8, 14, 12, 18, 16, 22, 20, 26, 24, 30, 28,
@@ -31,27 +32,31 @@ struct PairUnit {
       const __m512i order = _mm512_load_si512(kOrder);
 #pragma GCC unroll 16
       for (int j = 0; j < kPairs; ++j) {
-        const __m512i x = _mm512_castps_si512(load_k(v, i + j, start, k).r);
+        const __m512i x = _mm512_castps_si512(load_k(v, data, i + j, start, k).r);
         r[j].r = _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, x));
       }
       transpose(r);
     } else {
 #pragma GCC unroll 16
-      for (int d = 0; d < kPairs; ++d) r[d] = load_pairs(v, i, start + second_k(d), start + first_k(d), k);
+      for (int d = 0; d < kPairs; ++d) r[d] = load_pairs(v, data, i, start + second_k(d), start + first_k(d), k);
     }
 #pragma GCC unroll 16
     for (int d = 0; d < kPairs; ++d) r[d].store_partial(to + d * panel_width, width);
   }
 
-  template <int64_t panel_width>
-  static void pack(const BFloat16Vectors& v, int64_t k, void* packed) {
+  template <int64_t panel_width, class S>
+  static void pack(const BFloat16Vectors& v, const S* data, int64_t k, void* packed) {
     float* to = static_cast<float*>(packed);
     for (int64_t start = 0; start < k; start += kBFloat16Block, to += kPairs * panel_width)
       for (int64_t i = 0; i < panel_width; i += 16)
-        pack_square(v, i, start, k, panel_width, panel_width < 16 ? panel_width : 16, to + i);
+        pack_square(v, data, i, start, k, panel_width, panel_width < 16 ? panel_width : 16, to + i);
   }
-  static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) { pack<kRows>(v, k, packed); }
-  static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) { pack<kCols>(v, k, packed); }
+  static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) {
+    with_elements(v, [&](const auto* data) { pack<kRows>(v, data, k, packed); });
+  }
+  static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) {
+    with_elements(v, [&](const auto* data) { pack<kCols>(v, data, k, packed); });
+  }
 
   static PF_INLINE __m512 multiply_add(Vec<float> sum, Vec<float> a, Vec<float> b) {
     return _mm512_dpbf16_ps(sum.r, (__m512bh)a.r, (__m512bh)b.r);

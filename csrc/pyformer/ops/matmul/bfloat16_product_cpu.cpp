@@ -23,15 +23,18 @@ struct FmaUnit {
   // A step of rows is [kRows][32 k], so that rows along k need no turning; of columns [32 k][kCols].
   static void pack_rows(const BFloat16Vectors& v, int64_t k, void* packed) {
     float* to = static_cast<float*>(packed);
-    for (int64_t start = 0; start < k; start += kBFloat16Block, to += kRows * kBFloat16Block)
-      for (int64_t j = 0; j < kBFloat16Block; j += width) pack_square(v, start + j, k - start - j, to + j);
+    with_elements(v, [&](const auto* data) {
+      for (int64_t start = 0; start < k; start += kBFloat16Block, to += kRows * kBFloat16Block)
+        for (int64_t j = 0; j < kBFloat16Block; j += width)
+          pack_square(v, data + (start + j) * v.k_stride, k - start - j, to + j);
+    });
   }
-  // `width` k from `start` on, of which `left` are there.
-  static PF_INLINE void pack_square(const BFloat16Vectors& v, int64_t start, int64_t left, float* to) {
+  // `width` k from `at` on, of which `left` are there.
+  template <class S>
+  static PF_INLINE void pack_square(const BFloat16Vectors& v, const S* at, int64_t left, float* to) {
     const bool along = v.k_stride == 1;
     const int64_t there = along ? v.count : left, length = along ? left : v.count;
     const int64_t n = length < 0 ? 0 : length < width ? length : width;
-    const BFloat16* at = vector_of(v, 0) + start * v.k_stride;
     Vec<float> r[width];
 #pragma GCC unroll 16
     for (int64_t i = 0; i < width; ++i)
@@ -42,7 +45,7 @@ struct FmaUnit {
   }
   static void pack_cols(const BFloat16Vectors& v, int64_t k, void* packed) {
     float* to = static_cast<float*>(packed);
-    pack_panel(vector_of(v, 0), v.stride, v.k_stride, v.count, k, kCols, to);
+    with_elements(v, [&](const auto* data) { pack_panel(data, v.stride, v.k_stride, v.count, k, kCols, to); });
     const int64_t padded = steps_of(k) * kBFloat16Block;
     for (int64_t i = k * kCols; i < padded * kCols; ++i) to[i] = 0.0f;
   }

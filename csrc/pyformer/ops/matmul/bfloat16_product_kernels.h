@@ -7,10 +7,12 @@
 
 namespace pyformer {
 
-// Vectors along k that lie in an array of bfloat16.
+// Vectors along k that lie in an array of bfloat16, or of float32 to be rounded to it.
 struct BFloat16Vectors {
   const void* data;
   int64_t count, stride, k_stride;  // between vectors, and along k; one of them is 1
+  bool wide = false;                // float32
+  int64_t item_bytes() const { return wide ? 4 : 2; }
 };
 
 // Work item: one panel.

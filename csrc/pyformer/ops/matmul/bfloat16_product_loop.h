@@ -17,8 +17,13 @@
 
 namespace pyformer::PF_ISA {
 
-PF_INLINE const BFloat16* vector_of(const BFloat16Vectors& v, int64_t i) {
-  return static_cast<const BFloat16*>(v.data) + i * v.stride;
+PF_INLINE const char* vector_of(const BFloat16Vectors& v, int64_t i) {
+  return static_cast<const char*>(v.data) + i * v.stride * v.item_bytes();
+}
+// f(v.data) as a pointer to what is there.
+template <class F>
+PF_INLINE void with_elements(const BFloat16Vectors& v, const F& f) {
+  v.wide ? f(static_cast<const Unrounded*>(v.data)) : f(static_cast<const BFloat16*>(v.data));
 }
 PF_INLINE int64_t steps_of(int64_t k) { return (k + kBFloat16Block - 1) / kBFloat16Block; }
 
@@ -65,12 +70,13 @@ static void prefetch_c(const BFloat16Multiply& g, int64_t row, int64_t rows, int
 // Part `part` of `parts` of the lines that packing a panel will read.
 static void prefetch_panel(const BFloat16Vectors& v, int64_t first, int64_t count, int64_t k, int64_t part,
                            int64_t parts) {
-  constexpr int64_t kLineElements = 32;
+  constexpr int64_t kLineBytes = 64;
   const bool along = v.k_stride == 1;
-  const int64_t runs = along ? count : k, length = along ? k : count, step = along ? v.stride : v.k_stride;
-  const BFloat16* start = vector_of(v, first);
+  const int64_t runs = along ? count : k, bytes = (along ? k : count) * v.item_bytes();
+  const int64_t step = (along ? v.stride : v.k_stride) * v.item_bytes();
+  const char* start = vector_of(v, first);
   for (int64_t i = runs * part / parts; i < runs * (part + 1) / parts; ++i)
-    for (int64_t j = 0; j < length; j += kLineElements) __builtin_prefetch(start + i * step + j, 0, 2);
+    for (int64_t j = 0; j < bytes; j += kLineBytes) __builtin_prefetch(start + i * step + j, 0, 2);
 }
 
 template <class Unit>

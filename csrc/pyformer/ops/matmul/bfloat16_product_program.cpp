@@ -32,13 +32,13 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 const BFloat16ProductTable& table_of(Isa set) { return *host_tables<BFloat16ProductTable>()[size_t(set)]; }
 
 BFloat16Vectors rows_of(const Operand& a, int64_t m) {
-  return {a.data, m, a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1};
+  return {a.data, m, a.transposed ? 1 : a.stride, a.transposed ? a.stride : 1, a.wide};
 }
 BFloat16Vectors cols_of(const Operand& b, int64_t n) {
-  return {b.data, n, b.transposed ? b.stride : 1, b.transposed ? 1 : b.stride};
+  return {b.data, n, b.transposed ? b.stride : 1, b.transposed ? 1 : b.stride, b.wide};
 }
 BFloat16Vectors from_k(BFloat16Vectors v, int64_t start) {
-  if (v.data) v.data = static_cast<const char*>(v.data) + start * v.k_stride * item_bytes(kType);
+  if (v.data) v.data = static_cast<const char*>(v.data) + start * v.k_stride * v.item_bytes();
   return v;
 }
 
@@ -161,7 +161,7 @@ class BFloat16Product {
                      uint64_t number) const {
     if (to.is_kept() && resident_block.contents == number) return;
     BFloat16Vectors v = from_k(resident_.vectors, start);
-    v.data = static_cast<const char*>(v.data) + first * resident_.tile * v.stride * item_bytes(kType);
+    v.data = static_cast<const char*>(v.data) + first * resident_.tile * v.stride * v.item_bytes();
     v.count -= first * resident_.tile;
     kernels_.pack[kType]({v, k, !streams_rows_, to.data(), resident_.panel_bytes(k)}, 0, stop - first);
     if (to.is_kept()) resident_block.contents = number;

@@ -20,6 +20,7 @@ struct Operand {
   int64_t stride = 0;
   bool transposed = false;
   int64_t batch_stride = 0;  // elements
+  bool wide = false;         // float32, rounded to the product's dtype, bfloat16, where it is read
 };
 
 // op(b) as GemmTable::pack left it. Programs of another set read b itself.

@@ -263,8 +263,9 @@ void multiply_thin(const Gemm& g, const MatmulTable& kernels) {
 
 void multiply_rows(const Gemm& g, const MatmulTable& kernels) {
   const Vectors rows = rows_of(g.a), cols = cols_of(g.b);
-  const MatmulRows args = {g.n,           g.k, rows.data,  cols.data, rows.stride,    rows.k_stride, cols.stride,
-                           cols.k_stride, g.c, g.c_stride, g.wide_c,  g.continue_sum, g.epilogue};
+  const MatmulRows args = {g.n,           g.k,         rows.data,     cols.data,      rows.stride,
+                           rows.k_stride, cols.stride, cols.k_stride, g.a.wide,       g.b.wide,
+                           g.c,           g.c_stride,  g.wide_c,      g.continue_sum, g.epilogue};
   parallel_for(g.m, std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, g.n)),
                [&](int64_t begin, int64_t end) { kernels.rows[g.dtype](args, begin, end); });
 }
@@ -292,10 +293,10 @@ void multiply(const Gemm& g, const MatmulTable& kernels) {
 }
 
 Gemm batch_item(Gemm g, int64_t i) {
-  const int64_t bytes = item_bytes(g.dtype), c_bytes = item_bytes(g.wide_c ? accumulator(g.dtype) : g.dtype),
-                at = i * g.c_batch_stride;
-  g.a.data = offset(g.a.data, i * g.a.batch_stride, bytes);
-  g.b.data = offset(g.b.data, i * g.b.batch_stride, bytes);
+  const auto bytes = [&](bool wide) { return item_bytes(wide ? accumulator(g.dtype) : g.dtype); };
+  const int64_t c_bytes = bytes(g.wide_c), at = i * g.c_batch_stride;
+  g.a.data = offset(g.a.data, i * g.a.batch_stride, bytes(g.a.wide));
+  g.b.data = offset(g.b.data, i * g.b.batch_stride, bytes(g.b.wide));
   g.c = offset(g.c, at, c_bytes);
   g.epilogue.preactivation = offset(g.epilogue.preactivation, at, c_bytes);
   g.epilogue.factor = offset(g.epilogue.factor, at, c_bytes);

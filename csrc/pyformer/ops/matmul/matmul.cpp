@@ -3,7 +3,7 @@
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/precision.h"
 #include "pyformer/ops/elementwise/elementwise.h"
-#include "pyformer/ops/matmul/gemm.h"
+#include "pyformer/ops/matmul/operand.h"
 
 namespace pyformer {
 
@@ -38,18 +38,18 @@ int64_t batch_stride(const Shape& operand, const Shape& batch, int axis) {
   return own < 0 || operand[own] == 1 ? 0 : operand.inner(own);
 }
 
-// op(a) op(b), in the accumulator's dtype if `wide`, for operands of at least two axes whose shapes fit.
-Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b, bool wide) {
+// op(a) op(b) in the dtype `wanted`, for operands of at least two axes whose shapes fit.
+Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b, DType operands, DType wanted) {
   const int64_t a_rows = a.dim(a.ndim() - 2), a_cols = a.dim(a.ndim() - 1);
   const int64_t b_rows = b.dim(b.ndim() - 2), b_cols = b.dim(b.ndim() - 1);
   const Shape batch = broadcast_batch(a, b), a_batch = batch_of(a.shape()), b_batch = batch_of(b.shape());
   Gemm g;
-  g.dtype = a.dtype();
-  g.wide_c = wide;
+  g.dtype = operands;
+  g.wide_c = wanted != operands;
   g.m = transpose_a ? a_cols : a_rows;
   g.k = transpose_a ? a_rows : a_cols;
   g.n = transpose_b ? b_rows : b_cols;
-  Array out = a.like(with_matrix(batch, g.m, g.n), wide ? accumulator(a.dtype()) : a.dtype());
+  Array out = a.like(with_matrix(batch, g.m, g.n), wanted);
 
   // Batch axes merge, from the last, while both operands step evenly; the others are walked.
   int axis = batch.ndim();
@@ -65,10 +65,11 @@ Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b
     }
     g.batch *= batch[--axis];
   }
-  const int64_t bytes = item_bytes(a.dtype()), out_bytes = item_bytes(out.dtype());
-  const int64_t a_size = a_rows * a_cols, b_size = b_rows * b_cols;
-  g.a = {nullptr, a_cols, transpose_a, a_step * a_size};
-  g.b = {nullptr, b_cols, transpose_b, b_step * b_size};
+  const int64_t out_bytes = item_bytes(wanted), a_size = a_rows * a_cols, b_size = b_rows * b_cols;
+  g.a = operand_of(a, a_cols, transpose_a, operands);
+  g.b = operand_of(b, b_cols, transpose_b, operands);
+  g.a.batch_stride = a_step * a_size;
+  g.b.batch_stride = b_step * b_size;
   g.c_stride = g.n;
   g.c_batch_stride = g.m * g.n;
   const int64_t walked = Shape(batch.begin(), axis).size();
@@ -79,10 +80,10 @@ Array product(const Array& a, const Array& b, bool transpose_a, bool transpose_b
       b_at += rest % batch[d] * batch_stride(b_batch, batch, d);
       rest /= batch[d];
     }
-    g.a.data = static_cast<const char*>(a.raw()) + a_at * a_size * bytes;
-    g.b.data = static_cast<const char*>(b.raw()) + b_at * b_size * bytes;
+    g.a.data = static_cast<const char*>(a.raw()) + a_at * a_size * item_bytes(a.dtype());
+    g.b.data = static_cast<const char*>(b.raw()) + b_at * b_size * item_bytes(b.dtype());
     g.c = static_cast<char*>(out.raw()) + i * g.batch * g.c_batch_stride * out_bytes;
-    run("matmul", &GemmTable::multiply, a, g);
+    run("matmul", &GemmTable::multiply, a.device(), operands, g);
   }
   return out;
 }
@@ -95,8 +96,8 @@ struct Operands2D {
   Shape product_shape;
 };
 
-Operands2D prepare(const Array& a, const Array& b, bool transpose_a, bool transpose_b) {
-  check_alike("matmul", "b", b, "a", a);
+Operands2D prepare(const Array& a, const Array& b, bool transpose_a, bool transpose_b, DType operands, DType wanted) {
+  check_operand("matmul", "b", b, "a", a, operands, wanted);
   if (a.ndim() == 0 || b.ndim() == 0)
     throw ValueError(cat("matmul: expected at least 1 axis, got a ", a.shape().str(), " and b ", b.shape().str()));
   if ((a.ndim() == 1 && transpose_a) || (b.ndim() == 1 && transpose_b))
@@ -121,9 +122,9 @@ Operands2D prepare(const Array& a, const Array& b, bool transpose_a, bool transp
 
 }  // namespace
 
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, bool wide) {
-  const Operands2D o = prepare(a, b, transpose_a, transpose_b);
-  return product(o.a, o.b, transpose_a, transpose_b, wide).reshape(o.out_shape);
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, DType operands, DType wanted) {
+  const Operands2D o = prepare(a, b, transpose_a, transpose_b, operands, wanted);
+  return product(o.a, o.b, transpose_a, transpose_b, operands, wanted).reshape(o.out_shape);
 }
 
 // With C = op(a) op(b), per matrix and then summed to the operand's shape:
@@ -131,30 +132,34 @@ Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool tran
 //   (2) db = op(a)^T dC, or its transpose dC^T op(a) where b is used transposed
 // Both in the accumulator's dtype: either may be a parameter's.
 MatmulGradient matmul_backward(const Array& dout, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
-                               bool need_da, bool need_db) {
-  const Operands2D o = prepare(a, b, transpose_a, transpose_b);
-  const Array dc = cast(dout, a.dtype()).reshape(o.product_shape);
+                               bool need_da, bool need_db, DType operands) {
+  const Operands2D o = prepare(a, b, transpose_a, transpose_b, operands, dout.dtype());
+  const Array dc = dout.reshape(o.product_shape);
+  const auto multiply = [&](const Array& x, const Array& y, bool transpose_x, bool transpose_y) {
+    return product(x, y, transpose_x, transpose_y, operands, accumulator(operands));
+  };
   MatmulGradient g;
   if (need_da) {  // (1)
-    g.da = transpose_a ? product(o.b, dc, transpose_b, true, true) : product(dc, o.b, false, !transpose_b, true);
+    g.da = transpose_a ? multiply(o.b, dc, transpose_b, true) : multiply(dc, o.b, false, !transpose_b);
     g.da = sum_to(g.da, o.a.shape()).reshape(a.shape());
   }
   if (need_db) {  // (2)
-    g.db = transpose_b ? product(dc, o.a, true, transpose_a, true) : product(o.a, dc, !transpose_a, false, true);
+    g.db = transpose_b ? multiply(dc, o.a, true, transpose_a) : multiply(o.a, dc, !transpose_a, false);
     g.db = sum_to(g.db, o.b.shape()).reshape(b.shape());
   }
   return g;
 }
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
-  const Array x = product_operand(a), y = product_operand(b);
-  const bool wide = product_result(x) != x.dtype();
-  return record(
-      "matmul", {a, b}, matmul_forward(x, y, transpose_a, transpose_b, wide),
-      [a = save(x), b = save(y), transpose_a, transpose_b](const Array& dout, const Needs& need) -> Gradients {
-        MatmulGradient g = matmul_backward(dout, a(), b(), transpose_a, transpose_b, need[0], need[1]);
-        return {g.da, g.db};
-      });
+  const Array x = unrounded_operand(a), y = unrounded_operand(b);
+  const DType operands = operand_dtype(x.dtype());
+  return record("matmul", {a, b}, matmul_forward(x, y, transpose_a, transpose_b, operands, product_result(x)),
+                [a = save(x), b = save(y), transpose_a, transpose_b, operands](const Array& dout,
+                                                                               const Needs& need) -> Gradients {
+                  MatmulGradient g =
+                      matmul_backward(dout, a(), b(), transpose_a, transpose_b, need[0], need[1], operands);
+                  return {g.da, g.db};
+                });
 }
 
 }  // namespace pyformer

@@ -3,8 +3,8 @@
 //   out[..., i, j] = sum_k op(a)[..., i, k] * op(b)[..., k, j],  op swaps the last two axes if its flag is set
 //
 // a (..., m, k), b (..., k, n), or 1-D: a row in front, a column behind, whose axis is dropped from out. Any float
-// dtype; gradients are in its accumulator. Saved for backward: a, b. In mixed precision (core/precision.h) a and b are
-// bfloat16 here, and out and dout float32.
+// dtype; gradients are in its accumulator. Saved for backward: a, b. In mixed precision (core/precision.h) a,
+// b and dout are rounded to bfloat16 where the products read them, and results are float32.
 // Order of sums: gemm.h's, in the gradients too, where k is n, m or all rows; a gradient is then summed over axes along
 // which its operand was broadcast.
 #pragma once
@@ -12,14 +12,14 @@
 
 namespace pyformer {
 
-// wide: the result is in the accumulator's dtype.
-Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, bool wide = false);
+// a and b are of the dtype `operands`, or float32 and rounded to it; the result of `wanted`, that or its accumulator.
+Array matmul_forward(const Array& a, const Array& b, bool transpose_a, bool transpose_b, DType operands, DType wanted);
 
 struct MatmulGradient {
   Array da, db;  // undefined where not wanted
 };
 MatmulGradient matmul_backward(const Array& dout, const Array& a, const Array& b, bool transpose_a, bool transpose_b,
-                               bool need_da, bool need_db);
+                               bool need_da, bool need_db, DType operands);
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
 

@@ -22,6 +22,7 @@ struct MatmulRows {
   const void* b;
   int64_t a_stride, a_k_stride;  // of op(A)'s rows
   int64_t b_stride, b_k_stride;  // of op(B)'s columns
+  bool wide_a, wide_b;           // float32, rounded to the operands' dtype, bfloat16
   void* c;
   int64_t c_stride;
   bool wide_c;        // c and what the epilogue reads are of the accumulator's dtype

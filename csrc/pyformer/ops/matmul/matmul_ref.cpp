@@ -26,6 +26,14 @@ static Accumulator<T> dot(int64_t k, const A& a, const B& b, bool continue_sum, 
   return sum;
 }
 
+// Element i of an operand, which is float32 to be rounded where `wide`.
+template <class T>
+static PF_INLINE Accumulator<T> element(const void* operand, bool wide, int64_t i) {
+  if constexpr (DTypeOf<T>::value == DType::bfloat16)
+    if (wide) return to_float(to_bfloat16(static_cast<const float*>(operand)[i]));
+  return in<T>(operand)[i];
+}
+
 // C: c's type, T or its accumulator.
 template <class T, class C>
 static void rows_to(const MatmulRows& g, int64_t begin, int64_t end) {
@@ -33,13 +41,11 @@ static void rows_to(const MatmulRows& g, int64_t begin, int64_t end) {
   const auto bias = in<C>(g.epilogue.bias);
   with_activation(g.epilogue.activation, [&]<class F>() {
     for (int64_t i = begin; i < end; ++i) {
-      const auto a = in<T>(g.a) + i * g.a_stride;
+      const auto c = to<C>(g.c) + i * g.c_stride;
+      const auto a = [&](int64_t p) { return element<T>(g.a, g.wide_a, i * g.a_stride + p * g.a_k_stride); };
       for (int64_t j = 0; j < g.n; ++j) {
-        const auto b = in<T>(g.b) + j * g.b_stride;
-        const auto c = to<C>(g.c) + i * g.c_stride;
-        const A sum = dot<T>(
-            g.k, [&](int64_t p) { return A(a[p * g.a_k_stride]); }, [&](int64_t p) { return A(b[p * g.b_k_stride]); },
-            g.continue_sum, g.continue_sum ? A(c[j]) : A(0));
+        const auto b = [&](int64_t p) { return element<T>(g.b, g.wide_b, j * g.b_stride + p * g.b_k_stride); };
+        const A sum = dot<T>(g.k, a, b, g.continue_sum, g.continue_sum ? A(c[j]) : A(0));
         const int64_t at = i * g.c_stride + j;
         c[j] = finish<F, A>(
             g.epilogue, sum, [&] { return A(bias[j]); }, [&](const void* m) { return A(in<C>(m)[at]); },

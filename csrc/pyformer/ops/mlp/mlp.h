@@ -5,8 +5,7 @@
 // x (..., C), up (F, C), up_bias (F,), down (N, F), down_bias (N,), residual as out (..., N); biases and residual may
 // be absent; the norm is layer_norm, rms_norm or none. Order of sums: those of the ops it is made of: a norm and two
 // linear, one with the activation and one with the residual; same bits.
-// In mixed precision (core/precision.h) up and down are kept as bfloat16, x and the value before the activation as
-// float32.
+// In mixed precision (core/precision.h) all that is kept is float32, but for weights that are 16-bit.
 #pragma once
 #include "pyformer/ops/linear/linear.h"
 #include "pyformer/ops/norm/norm.h"

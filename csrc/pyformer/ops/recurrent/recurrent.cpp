@@ -39,7 +39,7 @@ bool rounds_products(const Tensor& x) {
   return x.dtype() == DType::float32 && operand_dtype(DType::float32) == DType::bfloat16;
 }
 
-Array factor(const Array& x, const RecurrentOperands& in) { return in.rounds ? cast(x, DType::bfloat16) : x; }
+DType products_dtype(const RecurrentOperands& in) { return in.rounds ? DType::bfloat16 : in.x.dtype(); }
 
 Array wide(const Array& array) { return array.defined() ? cast(array, accumulator(array.dtype())) : array; }
 

@@ -22,8 +22,8 @@ struct RecurrentOperands {
 };
 // Does an op on x, begun now, round so?
 bool rounds_products(const Tensor& x);
-// x as an operand of the products over all steps.
-Array factor(const Array& x, const RecurrentOperands& in);
+// In which the products over all steps take their operands.
+DType products_dtype(const RecurrentOperands& in);
 
 // How many tokens of each row count; empty: all.
 using Lengths = std::vector<int64_t>;

@@ -23,7 +23,6 @@ class RecurrentWeight {
   int64_t n_, k_;
   DType dtype_;
   bool rounds_;
-  std::optional<Workspace> rounded_;  // w_hh in bfloat16
   std::optional<PackedMatrix> packed_;
 };
 
