@@ -84,13 +84,20 @@ struct Thread {
   Groups stores;  // bulk stores
 };
 
+struct Unfenced {  // an mbarrier that no fence made known to the async proxy
+  const void* bar;
+  unsigned thread;
+};
+
 struct Block {
   dim3 index, dim, grid;
   unsigned shared_bytes = 0;
   unsigned char* shared = nullptr;              // what threads see
   unsigned char* shared_async = nullptr;        // what the async proxy sees
   Groups products[kMaxThreads / kWarpgroup];    // wgmma
+  bool fenced[kMaxThreads / kWarpgroup] = {};   // wgmma.fence since the last wait for wgmma
   std::vector<std::function<void()>> arriving;  // bulk loads, in no order
+  std::vector<Unfenced> unfenced;
 };
 
 // Initial-exec: one instruction, also in a shared library.

@@ -13,6 +13,18 @@ uint32_t shared_address(const void* shared) {
   return uint32_t(at);
 }
 
+const unsigned char* async_view() { return settings.proxy ? block->shared_async : block->shared; }
+
+void write_shared(uint32_t at, const void* from, size_t bytes) {
+  std::memcpy(block->shared + at, from, bytes);
+  std::memcpy(block->shared_async + at, from, bytes);
+}
+
+void fence_proxy_async() {
+  const Unwatched unwatched;
+  std::memcpy(block->shared_async, block->shared, block->shared_bytes);
+}
+
 void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid) {
   ++counters.cp_async;
   require(valid <= bytes, "cp.async: more bytes are valid than are copied");
@@ -28,9 +40,13 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid
   });
 }
 
-void give_row(const void* row, bool used, bool) {
-  require(shared_address(row) % 16 == 0, "ldmatrix: a row is not 16-byte aligned");
-  if (used) reads(row, 16);
+void give_row(const char* op, const void* row, bool used, bool writes_it) {
+  if (shared_address(row) % 16) fail(std::string(op) + ": a row is not 16-byte aligned");
+  if (!used) return;
+  if (writes_it)
+    writes(row, 16);
+  else
+    reads(row, 16);
 }
 
 void count_rows(const void* const (&rows)[8]) {

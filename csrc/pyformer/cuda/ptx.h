@@ -162,7 +162,7 @@ DEVICE void ldmatrix(uint32_t (&d)[count], const void* row) {
     const uint16_t* row;
     uint32_t* d;
   } frame{static_cast<const uint16_t*>(row), d};
-  emulated::give_row(row, emulated::self->lane < 8 * count, false);
+  emulated::give_row("ldmatrix", row, emulated::self->lane < 8 * count, false);
   emulated::warp_collective("ldmatrix", frame, [](Frame* const* f) {
     for (int i = 0; i < count; ++i) {
       emulated::count_matrix([&](int r) { return f[8 * i + r]->row; });
