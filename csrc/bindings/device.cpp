@@ -56,7 +56,7 @@ Example:
       .def(py::init([](const py::object& name) { return device_or_default(name_of_device(name)); }),
            py::arg("name") = py::none())
       .def_property_readonly(
-          "type", [](Device d) { return std::string(device_api(d).name); }, R"(The kind of device: "cpu", "cuda".
+          "type", [](Device d) { return std::string(device_api(d).kind); }, R"(The kind of device: "cpu", "cuda".
 
 Example:
     >>> pf.device("cpu").type
@@ -75,7 +75,7 @@ Example:
              if (py::isinstance<Device>(other)) return d == other.cast<Device>();
              if (!py::isinstance<py::str>(other)) return false;
              const std::string text = other.cast<std::string>();
-             return text == name(d) || (d.index == 0 && text == device_api(d).name);
+             return text == name(d) || (d.index == 0 && text == device_api(d).kind);
            })
       .def("__reduce__",
            [](const py::object& self) { return py::make_tuple(py::type::of(self), py::make_tuple(py::str(self))); });

@@ -46,7 +46,11 @@ struct Float16 {
   uint16_t bits;
 };
 
+#if defined(__CUDACC__)
+#define PF_ALWAYS_INLINE __host__ __device__ __forceinline__
+#else
 #define PF_ALWAYS_INLINE inline __attribute__((always_inline))
+#endif
 
 // Conversions round to the nearest, ties to even; NaN stays NaN.
 PF_ALWAYS_INLINE uint32_t float_bits(float x) {
