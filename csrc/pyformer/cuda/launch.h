@@ -1,0 +1,51 @@
+// Starting a kernel: launch(kernel, grid, block, shared_bytes, stream, args).
+//
+//   launch(layer_norm<float>, rows, 128, sizeof(Shared), stream, a);
+//
+// The kernel takes `args`, one plain structure, by value; blocks have up to 227 KiB of shared memory. It runs when all
+// that was queued on the stream before has been done. CudaError if the launch is refused.
+//
+// Emulated, `emulated::submit` decides when it runs; unless somebody sets it, at once.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+#include "pyformer/cuda/language.h"
+
+#if defined(__CUDACC__)
+#include <cuda_runtime_api.h>
+#else
+using cudaStream_t = struct CUstream_st*;
+#endif
+
+namespace pyformer::cuda {
+
+struct CudaError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+#if defined(__CUDACC__)
+inline void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw CudaError(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+template <class Args>
+void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {
+  constexpr unsigned kWithoutAsking = 48 << 10;
+  if (shared_bytes > kWithoutAsking)
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               int(shared_bytes)),
+          "shared memory of a kernel");
+  kernel<<<grid, block, shared_bytes, stream>>>(args);
+  check(cudaGetLastError(), "launch of a kernel");
+}
+
+#else
+
+template <class Args>
+void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {
+  emulated::submit(stream, [=] { emulated::run({grid, block, shared_bytes, [=] { kernel(args); }}); });
+}
+#endif
+
+}  // namespace pyformer::cuda
