@@ -1,5 +1,5 @@
-// What the device library asks of a CUDA driver (runtime.cpp) or of its emulation (runtime_emulated.cpp). Functions that
-// can fail return null, or what went wrong; `device` is the index of a device that is there.
+// What the device library asks of a CUDA driver (runtime.cpp) or of its emulation (runtime_emulated.cpp). Functions
+// that can fail return null, or what went wrong; `device` is the index of a device that is there.
 #pragma once
 #include <cstdint>
 
@@ -33,6 +33,20 @@ void destroy_stream(Stream stream);
 // What is queued on `later` from now on waits for what is queued on `earlier` by now. Both are of that device.
 Failure order_streams(int device, Stream earlier, Stream later);
 Failure wait_for_stream(int device, Stream stream);
+
+// Memory for what is queued on the calling thread's stream during its lifetime. Throws std::bad_alloc.
+class Scratch {
+ public:
+  explicit Scratch(int64_t bytes);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  int device_;
+  int64_t bytes_;
+  void* data_ = nullptr;
+};
 
 // The stream of the calling thread on the device that it uses: where kernels are launched.
 Stream current_stream();

@@ -1,10 +1,12 @@
-// The library of a CUDA device: memory that is kept for reuse, streams of threads, and the kernel tables, as a DeviceApi.
+// The library of a CUDA device: memory that is kept for reuse, streams of threads, and the kernel tables, as a
+// DeviceApi.
 #include <pthread.h>
 
 #include <array>
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <new>
 #include <unordered_map>
 #include <vector>
 
@@ -197,6 +199,11 @@ int count() {
 Failure why() { return in_forked_child ? kForked : why_no_device(); }
 
 }  // namespace
+
+Scratch::Scratch(int64_t bytes) : device_(current_device), bytes_(bytes) {
+  if (allocate(bytes_, device_, &data_) || !data_) throw std::bad_alloc();
+}
+Scratch::~Scratch() { release(data_, bytes_, device_); }
 
 Stream current_stream() { return streams[size_t(current_device)]; }
 

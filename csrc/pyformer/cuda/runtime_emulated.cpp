@@ -1,5 +1,5 @@
-// The backend on the host: its memory, and the kernels under emulation. A stream is a queue that is worked off only when
-// somebody waits for it, so that a wait that is missing is seen. Memory is NaN whenever it changes hands.
+// The backend on the host: its memory, and the kernels under emulation. A stream is a queue that is worked off only
+// when somebody waits for it, so that a wait that is missing is seen. Memory is NaN whenever it changes hands.
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -135,8 +135,8 @@ void take_back(int device, void* data, int64_t bytes, Stream stream) {
 
 Failure copy_memory(void* to, const void* from, int64_t bytes, Direction direction, Stream stream) {
   if (direction == Direction::to_device) {
-    const auto kept = std::make_shared<std::vector<char>>(static_cast<const char*>(from),
-                                                          static_cast<const char*>(from) + bytes);
+    const auto kept =
+        std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
     enqueue(current, stream, [=] { std::memcpy(to, kept->data(), size_t(bytes)); });
     return nullptr;
   }
@@ -168,3 +168,17 @@ Failure order_streams(int device, Stream earlier, Stream later) {
 Failure wait_for_stream(int device, Stream stream) { return work_off(queue_of(device, stream)); }
 
 }  // namespace pyformer::cuda
+
+// For tests: how the emulator runs what is done from now on, as PYFORMER_CUDA_EMULATED has it. Null, or what is wrong
+// with the words.
+extern "C" __attribute__((visibility("default"))) const char* pyformer_emulate(const char* words) {
+  using namespace pyformer;
+  try {
+    const emulated::Settings wanted = emulated::settings_of(words);
+    const cuda::Lock lock(cuda::mutex);
+    emulated::settings = wanted;
+    return nullptr;
+  } catch (const std::invalid_argument&) {
+    return "unknown words";
+  }
+}
