@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
 from pyformer import _core
+
+Place = str | int | _core.device
+
+
+class DeviceProperties(NamedTuple):
+    """What a CUDA device is.
+
+    Attributes:
+        name: as its maker calls it.
+        memory_bytes: all the memory that it has.
+        compute_capability: which instructions it knows, (9, 0) for an H100.
+        multiprocessors: how many it has.
+
+    Example:
+        >>> pf.cuda.DeviceProperties("a card", 1 << 30, (8, 0), 108).compute_capability
+        (8, 0)
+    """
+
+    name: str
+    memory_bytes: int
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+
+
+def _device(place: Place) -> _core.device:
+    """A number is that of a CUDA device."""
+    return _core.device(f"cuda:{place}" if isinstance(place, int) else place)
 
 
 def is_available() -> bool:
@@ -48,3 +79,101 @@ def _is_there(index: int) -> bool:
     except ValueError:
         return False
     return True
+
+
+def get_device_properties(device: Place = 0) -> DeviceProperties:
+    """What a CUDA device is.
+
+    Args:
+        device: its number or name.
+
+    Raises:
+        ValueError: it is not there.
+
+    Example:
+        >>> not pf.cuda.is_available() or pf.cuda.get_device_properties(0).memory_bytes > 0
+        True
+    """
+    return DeviceProperties(**_core.device_properties(_device(device)))
+
+
+def synchronize(device: Place = 0) -> None:
+    """Waits until all is done that this thread had a CUDA device do.
+
+    Kernels are only queued when an operation returns; `item()`, `.to("cpu")` and printing wait by themselves.
+
+    Args:
+        device: its number or name.
+
+    Raises:
+        RuntimeError: what went wrong there.
+        IndexError: an id that was out of range; other errors of values likewise.
+        ValueError: the device is not there.
+
+    Example:
+        >>> if pf.cuda.is_available():
+        ...     pf.cuda.synchronize()
+    """
+    _core.synchronize(_device(device))
+
+
+def memory_stats(device: Place = 0) -> dict[str, int]:
+    """How much memory tensors take on a CUDA device: `in_use_bytes`, the most there ever was (`peak_bytes`), and what
+    is kept for tensors to come (`cached_bytes`).
+
+    Args:
+        device: its number or name.
+
+    Raises:
+        ValueError: it is not there.
+
+    Example:
+        >>> not pf.cuda.is_available() or pf.cuda.memory_stats()["in_use_bytes"] >= 0
+        True
+    """
+    return _core.memory_stats(_device(device))
+
+
+def empty_cache(device: Place = 0) -> None:
+    """Gives the memory that is kept for tensors to come back to a CUDA device, for other programs.
+
+    Args:
+        device: its number or name.
+
+    Raises:
+        ValueError: it is not there.
+
+    Example:
+        >>> if pf.cuda.is_available():
+        ...     pf.cuda.empty_cache()
+    """
+    _core.empty_device_cache(_device(device))
+
+
+@contextmanager
+def stream(device: Place = 0) -> Iterator[None]:
+    """A context in which this thread's work on a CUDA device is queued on a stream of its own, beside that of other
+    threads. It begins after what the thread queued before, and what it queues afterwards comes behind it.
+
+    Without it all threads queue on one stream of the device, so that they can hand tensors to each other. A tensor that
+    another thread made is to be waited for (`synchronize`) before it is used in here.
+
+    Args:
+        device: its number or name.
+
+    Raises:
+        ValueError: it is not there.
+
+    Example:
+        >>> if pf.cuda.is_available():
+        ...     with pf.cuda.stream():
+        ...         y = pf.ones(2, device="cuda") + 1
+    """
+    place = _device(device)
+    own = _core.make_stream(place)
+    before = _core.enter_stream(place, own)
+    try:
+        yield
+    finally:
+        _core.enter_stream(place, before)
+        _core.destroy_stream(place, own)

@@ -38,6 +38,7 @@ MODULES = [
 RAISES_NOTHING = {
     "pyformer.Tensor.detach",
     "pyformer.Tensor.tolist",
+    "pyformer.cuda.DeviceProperties",
     "pyformer.cuda.device_count",
     "pyformer.cuda.is_available",
     "pyformer.cuda.why",

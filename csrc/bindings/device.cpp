@@ -39,6 +39,29 @@ static py::dict kernel_dict() {
   return ops;
 }
 
+static py::dict properties_of(const py::object& device) {
+  const Device d = device_or_default(name_of_device(device));
+  DeviceProperties p = {};
+  throw_if(device_api(d).devices.properties(d.index, &p), d);
+  py::dict found;
+  found["name"] = p.name;
+  found["memory_bytes"] = p.memory_bytes;
+  found["compute_capability"] = py::make_tuple(p.major, p.minor);
+  found["multiprocessors"] = p.multiprocessors;
+  return found;
+}
+
+static py::dict memory_of(const py::object& device) {
+  const Device d = device_or_default(name_of_device(device));
+  MemoryStatistics m = {};
+  device_api(d).memory.statistics(d.index, &m);
+  py::dict found;
+  found["in_use_bytes"] = m.in_use;
+  found["peak_bytes"] = m.peak;
+  found["cached_bytes"] = m.cached;
+  return found;
+}
+
 void bind_device(py::module_& core) {
   py::class_<Device>(core, "device", R"(A place where tensors live and are computed with: "cpu", "cuda:0", ...
 
@@ -56,7 +79,7 @@ Example:
       .def(py::init([](const py::object& name) { return device_or_default(name_of_device(name)); }),
            py::arg("name") = py::none())
       .def_property_readonly(
-          "type", [](Device d) { return std::string(device_api(d).name); }, R"(The kind of device: "cpu", "cuda".
+          "type", [](Device d) { return std::string(device_api(d).kind); }, R"(The kind of device: "cpu", "cuda".
 
 Example:
     >>> pf.device("cpu").type
@@ -75,7 +98,7 @@ Example:
              if (py::isinstance<Device>(other)) return d == other.cast<Device>();
              if (!py::isinstance<py::str>(other)) return false;
              const std::string text = other.cast<std::string>();
-             return text == name(d) || (d.index == 0 && text == device_api(d).name);
+             return text == name(d) || (d.index == 0 && text == device_api(d).kind);
            })
       .def("__reduce__",
            [](const py::object& self) { return py::make_tuple(py::type::of(self), py::make_tuple(py::str(self))); });
@@ -83,6 +106,41 @@ Example:
   core.def(
       "synchronize", [](const py::object& device) { raise_pending(device_or_default(name_of_device(device))); },
       py::arg("device"), "Waits until all that this thread queued on the device is done, and raises what went wrong.");
+  core.def("device_properties", &properties_of, py::arg("device"), "What a device is, as a dict.");
+  core.def("memory_stats", &memory_of, py::arg("device"), "Bytes that a device's library handed out and keeps.");
+  core.def(
+      "empty_device_cache",
+      [](const py::object& device) {
+        const Device d = device_or_default(name_of_device(device));
+        throw_if(device_api(d).memory.trim(d.index), d);
+      },
+      py::arg("device"), "Gives cached memory back to the device.");
+  core.def(
+      "make_stream",
+      [](const py::object& device) {
+        const Device d = device_or_default(name_of_device(device));
+        void* stream = nullptr;
+        throw_if(device_api(d).streams.make(d.index, &stream), d);
+        return reinterpret_cast<uintptr_t>(stream);
+      },
+      py::arg("device"), "A new stream of a device, a number.");
+  core.def(
+      "enter_stream",
+      [](const py::object& device, uintptr_t stream) {
+        const Device d = device_or_default(name_of_device(device));
+        void* before = nullptr;
+        throw_if(device_api(d).streams.enter(reinterpret_cast<void*>(stream), d.index, &before), d);
+        return reinterpret_cast<uintptr_t>(before);
+      },
+      py::arg("device"), py::arg("stream"),
+      "Makes it the calling thread's, 0: the device's own. Returns the one before.");
+  core.def(
+      "destroy_stream",
+      [](const py::object& device, uintptr_t stream) {
+        const Device d = device_or_default(name_of_device(device));
+        device_api(d).streams.destroy(reinterpret_cast<void*>(stream), d.index);
+      },
+      py::arg("device"), py::arg("stream"), "Ends a stream that no thread is on.");
   core.def("kernels", &kernel_dict,
            "The kernels of the CPU: op -> instruction set -> the dtypes that each row of its table has.");
 }

@@ -11,13 +11,14 @@ namespace {
 
 std::atomic<int64_t> live_bytes{0};
 
-void* allocate(int64_t bytes, int) {
+pyformer::Failure allocate(int64_t bytes, int, void** data) {
+  *data = nullptr;
   if (bytes > (int64_t(1) << 34)) return nullptr;  // 16 GiB: what this device calls out of memory
-  void* data = std::aligned_alloc(64, size_t(bytes + 64) / 64 * 64);
-  if (!data) return nullptr;
-  std::memset(data, 0xff, size_t(bytes));
+  *data = std::aligned_alloc(64, size_t(bytes + 64) / 64 * 64);
+  if (!*data) return nullptr;
+  std::memset(*data, 0xff, size_t(bytes));
   live_bytes += bytes;
-  return data;
+  return nullptr;
 }
 
 void release(void* data, int64_t bytes, int) {
@@ -26,17 +27,40 @@ void release(void* data, int64_t bytes, int) {
   live_bytes -= bytes;
 }
 
+pyformer::Failure copy(void* to, const void* from, int64_t bytes, pyformer::Direction, int) {
+  std::memcpy(to, from, size_t(bytes));
+  return nullptr;
+}
+
+pyformer::Failure fill(void* to, uint8_t value, int64_t bytes, int) {
+  std::memset(to, value, size_t(bytes));
+  return nullptr;
+}
+
+constexpr pyformer::Failure kNoStreams = "this device has no streams";
+
 constexpr pyformer::DeviceApi api = {
-    pyformer::DeviceApi::kAbi,
-    "second",
-    [] { return 2; },
-    [](int) {},
-    &allocate,
-    &release,
-    [](void* to, const void* from, int64_t bytes, pyformer::Direction, int) { std::memcpy(to, from, size_t(bytes)); },
-    [](void* to, uint8_t value, int64_t bytes, int) { std::memset(to, value, size_t(bytes)); },
-    [](int) -> const char* { return nullptr; },
-    [](const char* op, int64_t bytes) { return pyformer::kernel_table(op, bytes, pyformer::Isa::ref); }};
+    .abi = pyformer::DeviceApi::kAbi,
+    .bytes = sizeof(pyformer::DeviceApi),
+    .kind = "second",
+    .devices = {.count = [] { return 2; },
+                .why = []() -> pyformer::Failure { return nullptr; },
+                .use = [](int) -> pyformer::Failure { return nullptr; },
+                .properties = [](int, pyformer::DeviceProperties* found) -> pyformer::Failure {
+                  *found = {"host memory", int64_t(1) << 34, 0, 0, 0};
+                  return nullptr;
+                }},
+    .memory = {.allocate = &allocate,
+               .release = &release,
+               .copy = &copy,
+               .fill = &fill,
+               .statistics = [](int, pyformer::MemoryStatistics* found) { *found = {live_bytes, 0, 0}; },
+               .trim = [](int) -> pyformer::Failure { return nullptr; }},
+    .streams = {.make = [](int, void**) { return kNoStreams; },
+                .destroy = [](void*, int) {},
+                .enter = [](void*, int, void**) { return kNoStreams; },
+                .wait = [](int) -> pyformer::Failure { return nullptr; }},
+    .table = [](const char* op, int64_t bytes) { return pyformer::kernel_table(op, bytes, pyformer::Isa::ref); }};
 
 }  // namespace
 

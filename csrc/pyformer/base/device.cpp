@@ -26,27 +26,47 @@ void for_each_piece(int64_t bytes, const Body& body) {
   parallel_for(bytes, kPieceBytes, [&](int64_t begin, int64_t end) { body(begin, size_t(end - begin)); });
 }
 
-void copy_on_host(void* to, const void* from, int64_t bytes, Direction, int) {
+Failure copy_on_host(void* to, const void* from, int64_t bytes, Direction, int) {
   for_each_piece(bytes, [=](int64_t first, size_t count) {
     std::memcpy(static_cast<char*>(to) + first, static_cast<const char*>(from) + first, count);
   });
+  return nullptr;
 }
 
-void fill_on_host(void* to, uint8_t value, int64_t bytes, int) {
+Failure fill_on_host(void* to, uint8_t value, int64_t bytes, int) {
   for_each_piece(bytes,
                  [=](int64_t first, size_t count) { std::memset(static_cast<char*>(to) + first, value, count); });
+  return nullptr;
 }
 
-constexpr DeviceApi kHost = {DeviceApi::kAbi,
-                             "cpu",
-                             [] { return 1; },
-                             [](int) {},
-                             [](int64_t bytes, int) { return allocate(bytes); },
-                             [](void* data, int64_t bytes, int) { deallocate(data, bytes); },
-                             &copy_on_host,
-                             &fill_on_host,
-                             [](int) -> const char* { return nullptr; },
-                             [](const char*, int64_t) -> const void* { return nullptr; }};
+Failure allocate_on_host(int64_t bytes, int, void** data) {
+  *data = allocate(bytes);
+  return nullptr;
+}
+
+constexpr Failure kNoStreams = "the CPU has no streams";
+
+constexpr DeviceApi kHost = {.abi = DeviceApi::kAbi,
+                             .bytes = sizeof(DeviceApi),
+                             .kind = "cpu",
+                             .devices = {.count = [] { return 1; },
+                                         .why = []() -> Failure { return nullptr; },
+                                         .use = [](int) -> Failure { return nullptr; },
+                                         .properties = [](int, DeviceProperties* found) -> Failure {
+                                           *found = {};
+                                           return nullptr;
+                                         }},
+                             .memory = {.allocate = &allocate_on_host,
+                                        .release = [](void* data, int64_t bytes, int) { deallocate(data, bytes); },
+                                        .copy = &copy_on_host,
+                                        .fill = &fill_on_host,
+                                        .statistics = [](int, MemoryStatistics* found) { *found = {}; },
+                                        .trim = [](int) -> Failure { return nullptr; }},
+                             .streams = {.make = [](int, void**) { return kNoStreams; },
+                                         .destroy = [](void*, int) {},
+                                         .enter = [](void*, int, void**) { return kNoStreams; },
+                                         .wait = [](int) -> Failure { return nullptr; }},
+                             .table = [](const char*, int64_t) -> const void* { return nullptr; }};
 
 // Kinds in the order of their numbers; entries never change once they are counted.
 constexpr int kMaxKinds = 8;
@@ -56,7 +76,7 @@ std::mutex opening;
 
 int find_kind(const std::string& kind) {
   for (int i = 0; i < kind_count.load(std::memory_order_acquire); ++i)
-    if (kind == kinds[size_t(i)]->name) return i;
+    if (kind == kinds[size_t(i)]->kind) return i;
   return -1;
 }
 
@@ -94,13 +114,18 @@ const DeviceApi* open_library(const std::string& kind, const std::string& wanted
     if (!library) refuse(dlerror());
     const auto get = reinterpret_cast<const DeviceApi* (*)()>(dlsym(library, "pyformer_device_api"));
     const DeviceApi* api = get ? get() : nullptr;
-    if (!api || api->abi != DeviceApi::kAbi || kind != api->name)
+    if (!api || api->abi != DeviceApi::kAbi || api->bytes != sizeof(DeviceApi) || kind != api->kind)
       refuse(cat(file.filename().string(), " belongs to another version of pyformer"));
-    if (api->count() < 1) refuse("no such device was found");
+    if (api->devices.count() < 1) {
+      const Failure why = api->devices.why();
+      refuse(why ? why : "no such device was found");
+    }
     return api;
   }
-  const char* missing = kind == "cuda" ? "CUDA core" : "library for it";
-  refuse(cat("this build of pyformer has no ", missing, " (", library_name(kind), ")"));
+  refuse(kind == "cuda"
+             ? "this build of pyformer has no CUDA core (libpyformer_cuda.so); with the CUDA toolkit installed, "
+               "`pip install -C cmake.define.PYFORMER_CUDA=ON .` in pyformer's sources builds it"
+             : cat("this build of pyformer has no library for it (", library_name(kind), ")"));
   return nullptr;
 }
 
@@ -134,7 +159,7 @@ bool may_be_opened(const std::string& kind) {
 }  // namespace
 
 std::string name(Device device) {
-  const std::string kind = device_api(device).name;
+  const std::string kind = device_api(device).kind;
   const bool plain = device.is_cpu() || (device.index == 0 && kind.find(':') != std::string::npos);
   return plain ? kind : cat(kind, ':', int(device.index));
 }
@@ -154,7 +179,7 @@ Device device_from_name(const std::string& wanted) {
     if (!may_be_opened(kind)) throw ValueError(cat("device: expected 'cpu' or 'cuda', got '", wanted, "'"));
     number = open_kind(kind, wanted);
   }
-  const int count = kinds[size_t(number)]->count();
+  const int count = kinds[size_t(number)]->devices.count();
   if (index >= count || index > 127)
     throw ValueError(
         cat("device: '", wanted, "' is not there: ", kind, " has ", count, count == 1 ? " device" : " devices"));
@@ -173,15 +198,22 @@ Device default_device() {
 
 const DeviceApi& device_api(Device device) { return *kinds[device.kind]; }
 
+void throw_if(Failure failure, Device device) {
+  if (failure) throw std::runtime_error(cat(name(device), ": ", failure));
+}
+
+void use(Device device) { throw_if(device_api(device).devices.use(device.index), device); }
+
 void* allocate_on(Device device, int64_t bytes) {
   if (bytes < 0) throw ValueError(cat("allocate: expected 0 bytes or more, got ", bytes));
-  void* data = device_api(device).allocate(bytes, device.index);
+  void* data = nullptr;
+  throw_if(device_api(device).memory.allocate(bytes, device.index, &data), device);
   if (!data) throw OutOfMemory(cat(name(device), ": no memory for ", bytes, " bytes"));
   return data;
 }
 
 void release_on(Device device, void* data, int64_t bytes) noexcept {
-  device_api(device).release(data, bytes, device.index);
+  device_api(device).memory.release(data, bytes, device.index);
 }
 
 void copy_between(Device to_device, void* to, Device from_device, const void* from, int64_t bytes) {
@@ -194,16 +226,13 @@ void copy_between(Device to_device, void* to, Device from_device, const void* fr
                               : to_host            ? Direction::to_host
                                                    : Direction::to_device;
   const Device device = to_host ? from_device : to_device;
-  device_api(device).copy(to, from, bytes, direction, device.index);
+  throw_if(device_api(device).memory.copy(to, from, bytes, direction, device.index), device);
 }
 
 void fill_on(Device device, void* to, uint8_t value, int64_t bytes) {
-  device_api(device).fill(to, value, bytes, device.index);
+  throw_if(device_api(device).memory.fill(to, value, bytes, device.index), device);
 }
 
-void wait_for(Device device) {
-  if (const char* failure = device_api(device).wait(device.index))
-    throw std::runtime_error(cat(name(device), ": ", failure));
-}
+void wait_for(Device device) { throw_if(device_api(device).streams.wait(device.index), device); }
 
 }  // namespace pyformer

@@ -19,21 +19,59 @@ constexpr Device kCpu{};
 
 enum class Direction : int { to_device, to_host, within_device };
 
-// What a kind of device can do. A stream is the calling thread's, one a device; what is queued on it runs in order.
-struct DeviceApi {
-  static constexpr int kAbi = 1;
-  int abi;
-  const char* name;  // of the kind: "cuda"
+// What went wrong, or null. The text stays valid.
+using Failure = const char*;
+
+struct DeviceProperties {
+  char name[256];
+  int64_t memory_bytes;
+  int major, minor, multiprocessors;  // of a CUDA device: its compute capability; else 0
+};
+
+// In bytes. Cached memory was given back and waits to be handed out again.
+struct MemoryStatistics {
+  int64_t in_use, peak, cached;
+};
+
+struct DeviceList {
   int (*count)();    // devices that are there
+  Failure (*why)();  // why none is
   // Makes a device the one that the calling thread's kernels are launched on.
-  void (*use)(int index);
-  void* (*allocate)(int64_t bytes, int index);  // 64-byte aligned, never null for 0 bytes; null: out of memory
+  Failure (*use)(int index);
+  Failure (*properties)(int index, DeviceProperties* found);
+};
+
+struct DeviceMemory {
+  // 64-byte aligned, never null for 0 bytes; null without a failure: out of memory.
+  Failure (*allocate)(int64_t bytes, int index, void** data);
   void (*release)(void* data, int64_t bytes, int index);
-  // Queued, but for copies to the host, which are done on return.
-  void (*copy)(void* to, const void* from, int64_t bytes, Direction direction, int index);
-  void (*fill)(void* to, uint8_t value, int64_t bytes, int index);
-  // Until all that the calling thread queued is done. Null, or what went wrong.
-  const char* (*wait)(int index);
+  // Queued, but for copies to the host, which are done on return. What is copied to the device is read before.
+  Failure (*copy)(void* to, const void* from, int64_t bytes, Direction direction, int index);
+  Failure (*fill)(void* to, uint8_t value, int64_t bytes, int index);
+  void (*statistics)(int index, MemoryStatistics* found);
+  Failure (*trim)(int index);  // gives cached memory back to the device
+};
+
+// A stream is a queue: what is queued on it runs in order. Threads use the device's own one, null, unless they chose
+// another.
+struct DeviceStreams {
+  Failure (*make)(int index, void** stream);
+  void (*destroy)(void* stream, int index);
+  // The calling thread queues on this one from now on, behind all that it queued before. Returns the one before.
+  Failure (*enter)(void* stream, int index, void** before);
+  // Until all that was queued on the calling thread's stream is done.
+  Failure (*wait)(int index);
+};
+
+// What a kind of device can do: structures that its library fills.
+struct DeviceApi {
+  static constexpr int kAbi = 2;
+  int abi;
+  int64_t bytes;     // sizeof(DeviceApi)
+  const char* kind;  // "cuda"
+  DeviceList devices;
+  DeviceMemory memory;
+  DeviceStreams streams;
   // The kernel table of an op (Table::name) of that size; null: none.
   const void* (*table)(const char* op, int64_t bytes);
 };
@@ -59,5 +97,9 @@ void copy_between(Device to_device, void* to, Device from_device, const void* fr
 void fill_on(Device device, void* to, uint8_t value, int64_t bytes);
 // RuntimeError if what ran there failed.
 void wait_for(Device device);
+// Makes it the calling thread's. RuntimeError if that cannot be, as after a fork.
+void use(Device device);
+// RuntimeError that begins with the device's name, unless failure is null.
+void throw_if(Failure failure, Device device);
 
 }  // namespace pyformer

@@ -4,7 +4,7 @@
 //   const auto x = in<T>(a.x) + row * C;     x[c] is an Accumulator<T>
 //   const auto out = to<T>(a.out) + row * C; out[c] = value;
 #pragma once
-#include "pyformer/base/vec.h"
+#include "pyformer/base/scalar.h"
 
 namespace pyformer::PF_ISA {
 

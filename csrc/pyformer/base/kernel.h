@@ -36,6 +36,18 @@ constexpr PerDtype<Entry> for_each_float(const Get& get) {
            get.template operator()<Float16>()}};
 }
 
+// For those that vector code has.
+template <class Entry, class Get>
+constexpr PerDtype<Entry> for_wide_floats(const Get& get) {
+  return {{get.template operator()<float>(), get.template operator()<double>()}};
+}
+// For those that CUDA kernels have.
+template <class Entry, class Get>
+constexpr PerDtype<Entry> for_cuda_floats(const Get& get) {
+  return {{get.template operator()<float>(), nullptr, get.template operator()<BFloat16>(),
+           get.template operator()<Float16>()}};
+}
+
 // An op's kernels of one set, a struct of PerDtype rows with `static constexpr const char* name`. Each set's files
 // define table() for theirs.
 template <class Table, Isa isa>

@@ -4,7 +4,11 @@
 //
 // NaN in gives NaN out. Results in the denormal range are rounded right unless a function says otherwise.
 #pragma once
+#if defined(PF_CUDA)  // its kernels know scalars only
+#include "pyformer/base/scalar.h"
+#else
 #include "pyformer/base/vec.h"
+#endif
 
 namespace pyformer::PF_ISA {
 
@@ -254,38 +258,35 @@ PF_INLINE V softplus(V x) {
 
 // erf(t) = base + s p(s), s = t - centre, for |t - k / 1.75| <= 0.29, k = 0 ... 7: 2^-24.3 of erf. Centres lie where
 // erf is close to a float, which is base; for k = 0 base is t, for k = 7, which ends at 4, it is 1.
-struct ErfPieces {
-  static constexpr float scale = 1.75f, last = 4.0f;
-  static constexpr float centre[8] = {
-      0, 0x1.249ff8p-1f, 0x1.2492d6p0f, 0x1.b6e26cp0f, 0x1.247c4ep1f, 0x1.6db97cp1f, 0x1.b6c3fep1f, 0x1p2f};
-  static constexpr float base[8] = {
-      0, 0x1.29814ep-1f, 0x1.c9b542p-1f, 0x1.f826d4p-1f, 0x1.ff5e9ep-1f, 0x1.fff904p-1f, 0x1.ffffd6p-1f, 0x1p0f};
-  static constexpr float p[6][8] = {{0x1.06eba8p-3f, 0x1.a0bceap-1f, 0x1.38f8d8p-2f, 0x1.e91742p-5f, 0x1.8f4c78p-8f,
-                                     0x1.510174p-12f, 0x1.2aa5bcp-17f, 0x1.109b86p-23f},
-                                    {-0x1.1c54acp-20f, -0x1.dc5be6p-2f, -0x1.65af9p-2f, -0x1.a33fb6p-4f,
-                                     -0x1.c83462p-7f, -0x1.e16a1ap-11f, -0x1.f61c68p-16f, -0x1.121888p-21f},
-                                    {-0x1.8118c8p-2f, -0x1.8185d4p-4f, 0x1.504cf6p-3f, 0x1.8dcceep-4f, 0x1.3a403ep-6f,
-                                     0x1.ad9704p-10f, 0x1.1781p-14f, 0x1.50e33ep-20f},
-                                    {-0x1.dee324p-11f, 0x1.74976p-3f, 0x1.72fe94p-6f, -0x1.9248e2p-5f, -0x1.1b189p-6f,
-                                     -0x1.0b28cap-9f, -0x1.00193ep-13f, -0x1.95a8b4p-19f},
-                                    {0x1.e91484p-4f, -0x1.867726p-7f, -0x1.de3128p-5f, 0x1.e1b11p-9f, 0x1.46b6d6p-7f,
-                                     0x1.f6407cp-10f, 0x1.109b1p-13f, 0x1.989884p-21f},
-                                    {-0x1.612efap-6f, -0x1.71412ap-5f, 0x1.fc2166p-7f, 0x1.5aaa5ap-7f, -0x1.79a926p-9f,
-                                     -0x1.427e8ep-10f, 0x1.781f2ap-16f, -0x1.58795cp-17f}};
-};
+constexpr float kErfScale = 1.75f, kErfLast = 4.0f;
+PF_TABLE float kErfCentre[8] = {
+    0, 0x1.249ff8p-1f, 0x1.2492d6p0f, 0x1.b6e26cp0f, 0x1.247c4ep1f, 0x1.6db97cp1f, 0x1.b6c3fep1f, 0x1p2f};
+PF_TABLE float kErfBase[8] = {
+    0, 0x1.29814ep-1f, 0x1.c9b542p-1f, 0x1.f826d4p-1f, 0x1.ff5e9ep-1f, 0x1.fff904p-1f, 0x1.ffffd6p-1f, 0x1p0f};
+PF_TABLE float kErfPolynomial[6][8] = {{0x1.06eba8p-3f, 0x1.a0bceap-1f, 0x1.38f8d8p-2f, 0x1.e91742p-5f, 0x1.8f4c78p-8f,
+                                        0x1.510174p-12f, 0x1.2aa5bcp-17f, 0x1.109b86p-23f},
+                                       {-0x1.1c54acp-20f, -0x1.dc5be6p-2f, -0x1.65af9p-2f, -0x1.a33fb6p-4f,
+                                        -0x1.c83462p-7f, -0x1.e16a1ap-11f, -0x1.f61c68p-16f, -0x1.121888p-21f},
+                                       {-0x1.8118c8p-2f, -0x1.8185d4p-4f, 0x1.504cf6p-3f, 0x1.8dcceep-4f,
+                                        0x1.3a403ep-6f, 0x1.ad9704p-10f, 0x1.1781p-14f, 0x1.50e33ep-20f},
+                                       {-0x1.dee324p-11f, 0x1.74976p-3f, 0x1.72fe94p-6f, -0x1.9248e2p-5f,
+                                        -0x1.1b189p-6f, -0x1.0b28cap-9f, -0x1.00193ep-13f, -0x1.95a8b4p-19f},
+                                       {0x1.e91484p-4f, -0x1.867726p-7f, -0x1.de3128p-5f, 0x1.e1b11p-9f, 0x1.46b6d6p-7f,
+                                        0x1.f6407cp-10f, 0x1.109b1p-13f, 0x1.989884p-21f},
+                                       {-0x1.612efap-6f, -0x1.71412ap-5f, 0x1.fc2166p-7f, 0x1.5aaa5ap-7f,
+                                        -0x1.79a926p-9f, -0x1.427e8ep-10f, 0x1.781f2ap-16f, -0x1.58795cp-17f}};
 
 // Odd. At most 1.5 ulp (float), 4 ulp (double) wrong, also near 0.
 template <Real V>
   requires kIsFloat<V>
 PF_INLINE V erf(V x) {
-  using K = ErfPieces;
-  const V t = min(splat<V>(K::last), abs(x)), magic = splat<V>(ExpConstants<float>::magic);
-  const V piece = fma(t, splat<V>(K::scale), magic);
-  const V s = t - lookup(K::centre, piece);
-  V p = lookup(K::p[5], piece);
+  const V t = min(splat<V>(kErfLast), abs(x)), magic = splat<V>(ExpConstants<float>::magic);
+  const V piece = fma(t, splat<V>(kErfScale), magic);
+  const V s = t - lookup(kErfCentre, piece);
+  V p = lookup(kErfPolynomial[5], piece);
 #pragma GCC unroll 5
-  for (int i = 4; i >= 0; --i) p = fma(p, s, lookup(K::p[i], piece));
-  return copysign(fma(s, p, select(piece == magic, t, lookup(K::base, piece))), x);
+  for (int i = 4; i >= 0; --i) p = fma(p, s, lookup(kErfPolynomial[i], piece));
+  return copysign(fma(s, p, select(piece == magic, t, lookup(kErfBase, piece))), x);
 }
 template <Real V>
 PF_INLINE V erf(V x) {
@@ -374,26 +375,26 @@ struct SinCos {
 };
 
 // 2/pi after 64 zeros: bit i of the table, from the top of its first word on, weighs 2^(63 - i).
-constexpr uint64_t kTwoOverPi[20] = {0,
-                                     0xa2f9836e4e441529,
-                                     0xfc2757d1f534ddc0,
-                                     0xdb6295993c439041,
-                                     0xfe5163abdebbc561,
-                                     0xb7246e3a424dd2e0,
-                                     0x06492eea09d1921c,
-                                     0xfe1deb1cb129a73e,
-                                     0xe88235f52ebb4484,
-                                     0xe99c7026b45f7e41,
-                                     0x3991d639835339f4,
-                                     0x9c845f8bbdf9283b,
-                                     0x1ff897ffde05980f,
-                                     0xef2f118b5a0a6d1f,
-                                     0x6d367ecf27cb09b7,
-                                     0x4f463f669e5fea2d,
-                                     0x7527bac7ebe5f17b,
-                                     0x3d0739f78a5292ea,
-                                     0x6bfb5fb11f8d5d08,
-                                     0x56033046fc7b6bab};
+PF_TABLE uint64_t kTwoOverPi[20] = {0,
+                                    0xa2f9836e4e441529,
+                                    0xfc2757d1f534ddc0,
+                                    0xdb6295993c439041,
+                                    0xfe5163abdebbc561,
+                                    0xb7246e3a424dd2e0,
+                                    0x06492eea09d1921c,
+                                    0xfe1deb1cb129a73e,
+                                    0xe88235f52ebb4484,
+                                    0xe99c7026b45f7e41,
+                                    0x3991d639835339f4,
+                                    0x9c845f8bbdf9283b,
+                                    0x1ff897ffde05980f,
+                                    0xef2f118b5a0a6d1f,
+                                    0x6d367ecf27cb09b7,
+                                    0x4f463f669e5fea2d,
+                                    0x7527bac7ebe5f17b,
+                                    0x3d0739f78a5292ea,
+                                    0x6bfb5fb11f8d5d08,
+                                    0x56033046fc7b6bab};
 
 struct ReducedAngle {
   double r;           // t - n pi/2, |r| <= pi/4, within 1 ulp
@@ -402,7 +403,7 @@ struct ReducedAngle {
 
 // For finite t >= 4. t = m 2^e is multiplied with the 192 bits of 2/pi that matter: those above give multiples of 4 n,
 // those below less than 2^-137. Source: Payne, Hanek 1983, "Radian Reduction for Trigonometric Functions".
-inline __attribute__((noinline)) ReducedAngle reduce_large(double t) {
+PF_NOINLINE ReducedAngle reduce_large(double t) {
   const uint64_t m = (to_bits(t) & LogConstants<double>::mantissa) | (uint64_t(1) << 52);
   const int first = int(to_bits(t) >> 52) - 1075 + 62, shift = first % 64;
   const uint64_t* word = kTwoOverPi + first / 64;
@@ -417,7 +418,7 @@ inline __attribute__((noinline)) ReducedAngle reduce_large(double t) {
     f0 = ~f0 + 1;
     f1 = ~f1 + (f0 == 0);
   }
-  const int zeros = __builtin_clzll(f1 | 1);
+  const int zeros = leading_zeros(f1 | 1);
   if (zeros) f1 = f1 << zeros | f0 >> (64 - zeros), f0 <<= zeros;
   const double high = double(int64_t(f1 >> 11));
   const double rest = double(int64_t((f1 & 0x7ff) << 42 | f0 >> 22)) * 0x1p-53;
@@ -558,6 +559,7 @@ PF_INLINE V pow(V x, V y) {
   return select(is_one, one, power);
 }
 
+#if !defined(PF_CUDA)
 // ---- on Lanes -------------------------------------------------------------------------------------------------
 
 #define PF_ON_LANES(name)                                     \
@@ -585,5 +587,6 @@ template <class T>
 PF_INLINE Lanes<T> pow(const Lanes<T>& x, const Lanes<T>& y) {
   return each([](Vec<T> a, Vec<T> b) { return PF_ISA::pow(a, b); }, x, y);
 }
+#endif
 
 }  // namespace pyformer::PF_ISA

@@ -2,7 +2,11 @@
 // its sums taken again in units of a power of two.
 #pragma once
 #include "pyformer/base/norm_row.h"
+#if defined(PF_CUDA)
+#include "pyformer/base/math.h"
+#else
 #include "pyformer/base/reduce.h"
+#endif
 
 namespace pyformer::PF_ISA {
 
@@ -25,6 +29,7 @@ PF_INLINE T scale_for(T x) {
   return from_bits(Bits<T>(wanted < 1 ? 1 : wanted > greatest ? greatest : wanted) << mantissa);
 }
 
+#if !defined(PF_CUDA)
 // The largest |x(i) - origin|, NaN aside.
 template <class T, class X>
 T row_largest(int64_t n, T origin, const X& x) {
@@ -56,6 +61,7 @@ T sum_squares(const T* x, int64_t n, T scale) {
     return fma(v, v, sum);
   });
 }
+#endif
 
 // 1 / sqrt(square) for a norm; NaN where square is infinite, so that such a row does not pass as zeros.
 template <class T>

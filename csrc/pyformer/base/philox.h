@@ -41,6 +41,7 @@ PF_INLINE PhiloxWords philox(uint64_t seed, uint64_t stream, uint64_t counter) {
                      uint32_t(seed), uint32_t(seed >> 32));
 }
 
+#if !defined(PF_CUDA)
 // ---- registers of uint64 --------------------------------------------------------------------------------------
 
 using U64 = BitsRegister<double>;
@@ -194,5 +195,6 @@ template <class T>
 void random_normal(uint64_t seed, uint64_t stream, uint64_t begin, int64_t n, T* out) {
   random_range<RandomNormal>(seed, stream, begin, n, out);
 }
+#endif
 
 }  // namespace pyformer::PF_ISA

@@ -110,7 +110,7 @@ void run(const char* op, PerDtype<Kernel<Args>> Table::* row, Device device, DTy
   if (device.is_cpu()) {
     run_on_host(kernel, dtype, args);
   } else if (items > 0) {
-    device_api(device).use(device.index);
+    use(device);
     kernel(args, 0, items);
   }
 }
@@ -118,7 +118,7 @@ void run(const char* op, PerDtype<Kernel<Args>> Table::* row, Device device, DTy
 template <class Table, class Args>
 void run(const char* op, PerDtype<Program<Args>> Table::* row, Device device, DType dtype, const Args& args) {
   const Program<Args> program = find_entry(op, row, device, dtype);
-  if (!device.is_cpu()) device_api(device).use(device.index);
+  if (!device.is_cpu()) use(device);
   program(args);
 }
 

@@ -2,6 +2,7 @@
 // without sums can be one template over V for both.
 #pragma once
 #include "pyformer/base/element.h"
+#include "pyformer/base/vec.h"
 
 namespace pyformer::PF_ISA {
 

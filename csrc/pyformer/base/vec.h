@@ -11,20 +11,13 @@
 #pragma once
 #include <cstdint>
 
-#include "pyformer/base/kernel.h"
+#include "pyformer/base/scalar.h"
 
-#ifndef PF_ISA
-#error "vec.h is for kernel files: the build sets PF_ISA"
-#endif
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
-#define PF_INLINE inline __attribute__((always_inline))
-
 namespace pyformer::PF_ISA {
-
-constexpr Isa kIsa = Isa::PF_ISA;
 
 #if defined(__AVX512F__)
 constexpr int64_t kVectorBytes = 64;
@@ -263,90 +256,10 @@ PF_INLINE void nontemporal_fence() {
 #endif
 }
 
-// ---- scalars under the same names -----------------------------------------------------------------------------
-
-// max and min return b where a comparison with NaN is involved, as the vector instructions do.
-PF_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-PF_INLINE double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
-PF_INLINE float max(float a, float b) { return a > b ? a : b; }
-PF_INLINE double max(double a, double b) { return a > b ? a : b; }
-PF_INLINE float min(float a, float b) { return a < b ? a : b; }
-PF_INLINE double min(double a, double b) { return a < b ? a : b; }
-PF_INLINE float sqrt(float a) { return __builtin_sqrtf(a); }
-PF_INLINE double sqrt(double a) { return __builtin_sqrt(a); }
-PF_INLINE float select(bool m, float a, float b) { return m ? a : b; }
-PF_INLINE double select(bool m, double a, double b) { return m ? a : b; }
-
-// ---- one name for a register and a scalar ---------------------------------------------------------------------
-
-template <class V>
-struct ElementOf {
-  using type = typename V::value_type;
-};
-template <>
-struct ElementOf<float> {
-  using type = float;
-};
-template <>
-struct ElementOf<double> {
-  using type = double;
-};
-template <class V>
-using Element = typename ElementOf<V>::type;
+// ---- the bits of registers ------------------------------------------------------------------------------------
 
 template <class T>
-struct BitsOf {
-  using type = uint64_t;
-};
-template <>
-struct BitsOf<float> {
-  using type = uint32_t;
-};
-template <class V>
-using Bits = typename BitsOf<Element<V>>::type;
-
-template <class V>
-constexpr bool kIsReal = false;
-template <>
-constexpr bool kIsReal<float> = true;
-template <>
-constexpr bool kIsReal<double> = true;
-template <>
-constexpr bool kIsReal<Vec<float>> = true;
-template <>
-constexpr bool kIsReal<Vec<double>> = true;
-// float, double, Vec<float> or Vec<double>: what an elementary function takes.
-template <class V>
-concept Real = kIsReal<V>;
-
-template <class V>
-struct Splat {
-  static PF_INLINE V of(Element<V> x) { return V::broadcast(x); }
-};
-template <>
-struct Splat<float> {
-  static PF_INLINE float of(float x) { return x; }
-};
-template <>
-struct Splat<double> {
-  static PF_INLINE double of(double x) { return x; }
-};
-// x in every element.
-template <class V>
-PF_INLINE V splat(Element<V> x) {
-  return Splat<V>::of(x);
-}
-
-// ---- the bits of floats, as integers of the same width --------------------------------------------------------
-
-PF_INLINE uint32_t to_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
-PF_INLINE uint64_t to_bits(double x) { return __builtin_bit_cast(uint64_t, x); }
-PF_INLINE float from_bits(uint32_t b) { return __builtin_bit_cast(float, b); }
-PF_INLINE double from_bits(uint64_t b) { return __builtin_bit_cast(double, b); }
-template <class V>
-PF_INLINE V splat_bits(Bits<V> b) {
-  return splat<V>(from_bits(b));
-}
+constexpr bool kIsReal<Vec<T>> = true;
 
 template <class T>
 PF_INLINE BitsRegister<T> to_bits(Vec<T> a) {
@@ -357,17 +270,7 @@ PF_INLINE Vec<T> from_bits(BitsRegister<T> b) {
   return {(FloatRegister<T>)b};
 }
 
-// Each takes and gives floats and works on their bits: a & b, ~a & b, a | b, a ^ b, integer a + b and a - b modulo
-// 2^32 or 2^64, shifts that bring in zeros.
 #define PF_BITS_OPERATION(name, expression)               \
-  PF_INLINE float name(float x, float y) {                \
-    const uint32_t a = to_bits(x), b = to_bits(y);        \
-    return from_bits(uint32_t(expression));               \
-  }                                                       \
-  PF_INLINE double name(double x, double y) {             \
-    const uint64_t a = to_bits(x), b = to_bits(y);        \
-    return from_bits(uint64_t(expression));               \
-  }                                                       \
   template <class T>                                      \
   PF_INLINE Vec<T> name(Vec<T> x, Vec<T> y) {             \
     const BitsRegister<T> a = to_bits(x), b = to_bits(y); \
@@ -380,55 +283,20 @@ PF_BITS_OPERATION(bits_xor, a ^ b)
 PF_BITS_OPERATION(bits_add, a + b)
 PF_BITS_OPERATION(bits_subtract, a - b)
 #undef PF_BITS_OPERATION
-template <int k>
-PF_INLINE float bits_left(float x) {
-  return from_bits(to_bits(x) << k);
-}
-template <int k>
-PF_INLINE double bits_left(double x) {
-  return from_bits(to_bits(x) << k);
-}
 template <int k, class T>
 PF_INLINE Vec<T> bits_left(Vec<T> x) {
   return from_bits<T>(to_bits(x) << k);
-}
-template <int k>
-PF_INLINE float bits_right(float x) {
-  return from_bits(to_bits(x) >> k);
-}
-template <int k>
-PF_INLINE double bits_right(double x) {
-  return from_bits(to_bits(x) >> k);
 }
 template <int k, class T>
 PF_INLINE Vec<T> bits_right(Vec<T> x) {
   return from_bits<T>(to_bits(x) >> k);
 }
 
-// Which elements have any of the given bits set.
-PF_INLINE bool bits_test(float x, uint32_t b) { return (to_bits(x) & b) != 0; }
-PF_INLINE bool bits_test(double x, uint64_t b) { return (to_bits(x) & b) != 0; }
 template <class T>
 PF_INLINE Mask<T> bits_test(Vec<T> x, Bits<T> b) {
   return {(to_bits(x) & b) != 0};
 }
 
-template <Real V>
-PF_INLINE V sign_bit() {
-  return splat<V>(Element<V>(-0.0));
-}
-template <Real V>
-PF_INLINE V abs(V x) {
-  return bits_andnot(sign_bit<V>(), x);
-}
-// The magnitude of x with the sign of s.
-template <Real V>
-PF_INLINE V copysign(V x, V s) {
-  return bits_or(abs(x), bits_and(sign_bit<V>(), s));
-}
-
-// table[i] with i the low three bits of index, for floats: a permutation of one register.
-PF_INLINE float lookup(const float* table, float index) { return table[to_bits(index) & 7]; }
 #if defined(__AVX512F__)
 PF_INLINE Vec<float> lookup(const float* table, Vec<float> index) {
   const __m512 twice = _mm512_broadcast_f32x8(_mm256_loadu_ps(table));
@@ -445,21 +313,6 @@ PF_INLINE Vec<float> lookup(const float* table, Vec<float> index) {
 }
 #endif
 
-// 2^23 or 2^52, from where on every value is an integer.
-template <class T>
-constexpr T kFirstIntegerOnly = T(sizeof(T) == 4 ? 0x1p23 : 0x1p52);
-
-// The nearest integer, ties to even; the sign stays, also of a zero.
-template <Real V>
-PF_INLINE V round_to_int(V x) {
-  const V big = splat<V>(kFirstIntegerOnly<Element<V>>);
-  const V magnitude = abs(x);
-  return select(magnitude < big, copysign((magnitude + big) - big, x), x);
-}
-
-PF_INLINE bool mask_and(bool a, bool b) { return a && b; }
-PF_INLINE bool mask_or(bool a, bool b) { return a || b; }
-PF_INLINE bool mask_not(bool a) { return !a; }
 template <class T>
 PF_INLINE Mask<T> mask_and(Mask<T> a, Mask<T> b) {
   return {a.r & b.r};
@@ -473,7 +326,6 @@ PF_INLINE Mask<T> mask_not(Mask<T> a) {
   return {~a.r};
 }
 
-PF_INLINE bool any(bool a) { return a; }
 template <class T>
 PF_INLINE bool any(Mask<T> a) {
 #if defined(__AVX512F__)
@@ -641,15 +493,6 @@ PF_INLINE Lanes<T> fma(const Lanes<T>& a, const Lanes<T>& b, const Lanes<T>& c) 
   return out;
 }
 
-// Lanes meet in a fixed binary tree: lane i with lane i + 8, then + 4, + 2, + 1.
-template <class T>
-PF_INLINE T sum_lanes(const T* lane) {
-  T s[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) s[i] = lane[i];
-  for (int64_t half = kLanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) s[i] = s[i] + s[i + half];
-  return s[0];
-}
 // The same tree with f, halving registers: stored lanes that are read back in other sizes wait for the store.
 template <class R, class F>
 PF_INLINE auto tree_of_register(R r, const F& f) {
@@ -675,14 +518,6 @@ PF_INLINE T tree_of_lanes(Lanes<T> l, const F& f) {
 template <class T>
 PF_INLINE T sum_lanes(const Lanes<T>& l) {
   return tree_of_lanes(l, [](auto a, auto b) { return a + b; });
-}
-template <class T>
-PF_INLINE T max_lanes(const T* lane) {
-  T s[kLanes];
-  for (int64_t i = 0; i < kLanes; ++i) s[i] = lane[i];
-  for (int64_t half = kLanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) s[i] = PF_ISA::max(s[i], s[i + half]);
-  return s[0];
 }
 template <class T>
 PF_INLINE T max_lanes(const Lanes<T>& l) {

@@ -4,6 +4,9 @@
 #include <type_traits>
 
 #include "pyformer/cuda/language.h"
+#if defined(PF_CUDA)
+#include "pyformer/base/element.h"
+#endif
 
 #if !defined(__CUDACC__)
 #include "pyformer/cuda/emulated_memory.h"
@@ -24,6 +27,7 @@ DEVICE uint32_t shared_address(const void* shared) {
 // ---- conversions
 // ----------------------------------------------------------------------------------------------------------
 
+#if !defined(PF_CUDA)  // base/element.h has these for the kernels of ops
 DEVICE float widened(float x) { return x; }
 DEVICE float widened(BFloat16 x) { return __uint_as_float(uint32_t(x.bits) << 16); }
 DEVICE float widened(Float16 x) {
@@ -35,6 +39,7 @@ DEVICE float widened(Float16 x) {
   return to_float(x);
 #endif
 }
+#endif
 
 // Two values in one register, the first in its low half. They are rounded to nearest, ties to even; NaN gives 0x7fff.
 template <class T>
@@ -59,6 +64,7 @@ DEVICE uint32_t packed(float low, float high) {
 #endif
 }
 
+#if !defined(PF_CUDA)
 template <class T>
 DEVICE T rounded(float x) {
   if constexpr (std::is_same_v<T, float>)
@@ -66,6 +72,7 @@ DEVICE T rounded(float x) {
   else
     return T{uint16_t(packed<T>(x, 0))};
 }
+#endif
 
 // ---- barriers
 // -------------------------------------------------------------------------------------------------------------

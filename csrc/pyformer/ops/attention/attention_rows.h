@@ -45,6 +45,7 @@ PF_INLINE Accumulator<T> added_mask(const AttentionInput& in, int64_t at) {
   return widened(static_cast<const T*>(in.mask_added)[at]);
 }
 
+#if !defined(PF_CUDA)
 // What the mask leaves of those bits. `start` is mask_start() of the row.
 template <class T>
 PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t start) {
@@ -61,5 +62,6 @@ PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t st
   }
   return bits;
 }
+#endif
 
 }  // namespace pyformer::PF_ISA

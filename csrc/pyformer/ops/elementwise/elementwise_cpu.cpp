@@ -62,7 +62,10 @@ static __attribute__((noinline)) void gradient_rows(const BinaryGradient& args, 
 }
 
 struct Loops {
-  static constexpr bool kAllFloats = false;
+  template <class Entry, class Get>
+  static constexpr PerDtype<Entry> floats(const Get& get) {
+    return for_wide_floats<Entry>(get);
+  }
 
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {

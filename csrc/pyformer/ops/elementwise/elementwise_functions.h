@@ -254,13 +254,10 @@ struct GradientOfB {
 
 // ---- the table, from a class of loops ---------------------------------------------------------------------------
 
-// Entries of get.operator()<T>() for float, double and, where the loops have them, the 16-bit types.
+// Entries of get.operator()<T>() for the floats that the loops have.
 template <class Loops, class Args, class Get>
 static constexpr void put(PerDtype<Kernel<Args>>& row, const Get& get) {
-  if constexpr (Loops::kAllFloats)
-    row = for_each_float<Kernel<Args>>(get);
-  else
-    row = {{get.template operator()<float>(), get.template operator()<double>()}};
+  row = Loops::template floats<Kernel<Args>>(get);
 }
 
 template <class Loops, class F>

@@ -1,110 +1,9 @@
 // Integers, which wrap around, comparisons, logic and selection: plain loops, the only ones there are for these.
 #include "pyformer/ops/elementwise/elementwise_integers.h"
 
-#include "pyformer/base/element.h"
+#include "pyformer/ops/elementwise/elementwise_integer_functions.h"
 
 namespace pyformer::PF_ISA::elementwise::integers {
-
-template <class T>
-constexpr bool kIsSigned = T(-1) < T(0);
-
-// Arithmetic on the unsigned type of the same width wraps.
-static PF_INLINE uint64_t bits(int64_t x) { return uint64_t(x); }
-static PF_INLINE uint32_t bits(int32_t x) { return uint32_t(x); }
-static PF_INLINE uint32_t bits(int8_t x) { return uint32_t(x); }
-static PF_INLINE uint32_t bits(uint8_t x) { return uint32_t(x); }
-
-struct Add {
-  template <class T>
-  static PF_INLINE T at(T a, T b) {
-    return T(bits(a) + bits(b));
-  }
-};
-struct Subtract {
-  template <class T>
-  static PF_INLINE T at(T a, T b) {
-    return T(bits(a) - bits(b));
-  }
-};
-struct Multiply {
-  template <class T>
-  static PF_INLINE T at(T a, T b) {
-    return T(bits(a) * bits(b));
-  }
-};
-struct FloorDivide {  // b is not 0
-  template <class T>
-  static PF_INLINE T at(T a, T b) {
-    if constexpr (!kIsSigned<T>) return T(a / b);
-    if (b == T(-1)) return T(0 - bits(a));
-    const T quotient = T(a / b);
-    return quotient * b != a && (a < T(0)) != (b < T(0)) ? T(quotient - 1) : quotient;
-  }
-};
-struct Maximum {
-  template <class T>
-  static PF_INLINE T at(T a, T b) {
-    return a > b ? a : b;
-  }
-};
-struct Minimum {
-  template <class T>
-  static PF_INLINE T at(T a, T b) {
-    return a < b ? a : b;
-  }
-};
-struct Negate {
-  template <class T>
-  static PF_INLINE T at(T x) {
-    return T(0 - bits(x));
-  }
-};
-struct Abs {
-  template <class T>
-  static PF_INLINE T at(T x) {
-    return kIsSigned<T> && x < T(0) ? T(0 - bits(x)) : x;
-  }
-};
-struct Square {
-  template <class T>
-  static PF_INLINE T at(T x) {
-    return T(bits(x) * bits(x));
-  }
-};
-struct Equal {
-  template <class T>
-  static PF_INLINE bool at(T a, T b) {
-    return a == b;
-  }
-};
-struct NotEqual {
-  template <class T>
-  static PF_INLINE bool at(T a, T b) {
-    return a != b;
-  }
-};
-struct Less {
-  template <class T>
-  static PF_INLINE bool at(T a, T b) {
-    return a < b;
-  }
-};
-struct LessEqual {
-  template <class T>
-  static PF_INLINE bool at(T a, T b) {
-    return a <= b;
-  }
-};
-
-struct And {
-  static PF_INLINE bool at(bool a, bool b) { return a && b; }
-};
-struct Or {
-  static PF_INLINE bool at(bool a, bool b) { return a || b; }
-};
-struct Not {
-  static PF_INLINE bool at(bool x) { return !x; }
-};
 
 // One row of the output; an operand that does not step is one element throughout.
 using Row = void (*)(const void* a, bool steps_a, const void* b, bool steps_b, void* out, int64_t n);
@@ -148,13 +47,6 @@ template <class T>
 static void find_zero(const FindZero& a, int64_t, int64_t) {
   *a.found = 0;
   for (int64_t i = 0; i < a.size && !*a.found; ++i) *a.found = static_cast<const T*>(a.x)[i] == T(0);
-}
-
-// T, unsigned, only sets the width of an element. Masks instead of branches: conditions are often random.
-template <class T>
-static PF_INLINE T chosen(bool cond, T a, T b) {
-  const T mask = T(0) - T(cond);
-  return T((a & mask) | (b & ~mask));
 }
 
 template <class T, bool steps_a, bool steps_b>

@@ -70,7 +70,10 @@ void rows_by_float(const Args& args, const Operands<N>& in, int64_t begin, int64
 }
 
 struct Loops {
-  static constexpr bool kAllFloats = true;
+  template <class Entry, class Get>
+  static constexpr PerDtype<Entry> floats(const Get& get) {
+    return for_each_float<Entry>(get);
+  }
 
   template <class F, class T>
   static void unary(const Unary& a, int64_t begin, int64_t end) {

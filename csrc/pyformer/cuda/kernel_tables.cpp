@@ -1,0 +1,73 @@
+#include "pyformer/cuda/kernel_tables.h"
+
+#include <cstring>
+
+#include "pyformer/core/arithmetic/arithmetic_kernels.h"
+#include "pyformer/ops/activation/activation_kernels.h"
+#include "pyformer/ops/adamw/adamw_kernels.h"
+#include "pyformer/ops/attention/attention_kernels.h"
+#include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
+#include "pyformer/ops/dropout/dropout_kernels.h"
+#include "pyformer/ops/elementwise/elementwise_kernels.h"
+#include "pyformer/ops/embedding/embedding_kernels.h"
+#include "pyformer/ops/global_norm/global_norm_kernels.h"
+#include "pyformer/ops/in_place/in_place_kernels.h"
+#include "pyformer/ops/layer_norm/layer_norm_kernels.h"
+#include "pyformer/ops/linear/linear_kernels.h"
+#include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
+#include "pyformer/ops/loss/loss_kernels.h"
+#include "pyformer/ops/matmul/gemm_kernels.h"
+#include "pyformer/ops/reduce/reduce_kernels.h"
+#include "pyformer/ops/rms_norm/rms_norm_kernels.h"
+#include "pyformer/ops/rope/rope_kernels.h"
+#include "pyformer/ops/sgd/sgd_kernels.h"
+#include "pyformer/ops/softmax/softmax_kernels.h"
+
+namespace pyformer::cuda {
+
+namespace {
+
+struct Row {
+  const char* op;
+  int64_t bytes;
+  const void* (*table)();
+};
+template <class Table>
+constexpr Row row() {
+  return {Table::name, sizeof(Table), []() -> const void* { return &cuda_table<Table>(); }};
+}
+
+// clang-format off: a line each
+constexpr Row kRows[] = {
+    row<ActivationTable>(),
+    row<AdamWTable>(),
+    row<ArithmeticTable>(),
+    row<AttentionTable>(),
+    row<CrossEntropyTable>(),
+    row<DropoutTable>(),
+    row<ElementwiseTable>(),
+    row<EmbeddingTable>(),
+    row<GemmTable>(),
+    row<GlobalNormTable>(),
+    row<InPlaceTable>(),
+    row<LayerNormTable>(),
+    row<LinearTable>(),
+    row<LinearCrossEntropyTable>(),
+    row<LossTable>(),
+    row<ReduceTable>(),
+    row<RmsNormTable>(),
+    row<RopeTable>(),
+    row<SgdTable>(),
+    row<SoftmaxTable>(),
+};
+// clang-format on
+
+}  // namespace
+
+const void* kernel_table(const char* op, int64_t bytes) {
+  for (const Row& row : kRows)
+    if (!std::strcmp(row.op, op) && row.bytes == bytes) return row.table();
+  return nullptr;
+}
+
+}  // namespace pyformer::cuda

@@ -1,0 +1,184 @@
+// The backend on the host: its memory, and the kernels under emulation. A stream is a queue that is worked off only
+// when somebody waits for it, so that a wait that is missing is seen. Memory is NaN whenever it changes hands.
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "pyformer/cuda/backend.h"
+#include "pyformer/cuda/emulated.h"
+
+namespace pyformer::cuda {
+
+const char* const kKind = "cuda:emulated";
+
+namespace {
+
+constexpr int kDevices = 2;
+constexpr int64_t kMemoryBytes = int64_t(1) << 32;  // of one device
+constexpr int64_t kGuardBytes = 64;
+constexpr unsigned char kGuard = 0xa5;
+
+using Work = std::function<void()>;
+
+struct Queue {
+  std::deque<Work> work;
+  int64_t begun = 0, queued = 0;  // all that was ever done, or is being done; all that was ever queued
+};
+
+// Of all devices and threads: one kernel runs at a time.
+std::recursive_mutex mutex;
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+Queue own_queues[kDevices];
+thread_local int current = 0;
+int64_t used_bytes[kDevices];
+
+Queue& queue_of(int device, Stream stream) { return stream ? *static_cast<Queue*>(stream) : own_queues[device]; }
+
+void enqueue(int device, Stream stream, Work work) {
+  const Lock lock(mutex);
+  Queue& queue = queue_of(device, stream);
+  queue.work.push_back(std::move(work));
+  ++queue.queued;
+}
+
+// Does the first `count` that were queued. What raises ends the queue.
+void work_off(Queue& queue, int64_t count) {
+  while (queue.begun < count && !queue.work.empty()) {
+    const Work work = std::move(queue.work.front());
+    queue.work.pop_front();
+    ++queue.begun;
+    try {
+      work();
+    } catch (...) {
+      queue.begun += int64_t(queue.work.size());
+      queue.work.clear();
+      throw;
+    }
+  }
+}
+
+Failure work_off(Queue& queue) {
+  static thread_local std::string text;
+  const Lock lock(mutex);
+  try {
+    work_off(queue, queue.queued);
+  } catch (const std::exception& error) {
+    text = error.what();
+    return text.c_str();
+  }
+  return nullptr;
+}
+
+const bool launches_are_queued = [] {
+  emulated::submit = [](void* stream, Work work) { enqueue(current, stream, std::move(work)); };
+  return true;
+}();
+
+}  // namespace
+
+int device_count() { return kDevices; }
+Failure why_no_device() { return nullptr; }
+
+Failure use_device(int device) {
+  current = device;
+  return nullptr;
+}
+
+Failure properties_of(int, DeviceProperties* found) {
+  *found = {"emulated on the CPU", kMemoryBytes, 9, 0, 1};
+  return nullptr;
+}
+
+// The size stands in front of the block.
+void* take_memory(int device, int64_t bytes) {
+  const Lock lock(mutex);
+  if (used_bytes[device] + bytes > kMemoryBytes) return nullptr;
+  char* start = static_cast<char*>(std::aligned_alloc(kGuardBytes, size_t(bytes + kGuardBytes)));
+  if (!start) return nullptr;
+  std::memcpy(start, &bytes, sizeof bytes);
+  used_bytes[device] += bytes;
+  return start + kGuardBytes;
+}
+
+void give_memory_back(int device, void* data) {
+  const Lock lock(mutex);
+  char* start = static_cast<char*>(data) - kGuardBytes;
+  int64_t bytes;
+  std::memcpy(&bytes, start, sizeof bytes);
+  used_bytes[device] -= bytes;
+  std::free(start);
+}
+
+int64_t with_guard(int64_t bytes) { return bytes + kGuardBytes; }
+
+void hand_out(int device, void* data, int64_t bytes, Stream stream) {
+  enqueue(device, stream, [=] {
+    std::memset(data, 0xff, size_t(bytes));
+    std::memset(static_cast<char*>(data) + bytes, kGuard, kGuardBytes);
+  });
+}
+
+void take_back(int device, void* data, int64_t bytes, Stream stream) {
+  enqueue(device, stream, [=] {
+    const unsigned char* behind = static_cast<const unsigned char*>(data) + bytes;
+    for (int64_t i = 0; i < kGuardBytes; ++i)
+      if (behind[i] != kGuard) throw emulated::Fault("a kernel wrote behind the end of an array");
+    std::memset(data, 0xff, size_t(bytes));
+  });
+}
+
+Failure copy_memory(void* to, const void* from, int64_t bytes, Direction direction, Stream stream) {
+  if (direction == Direction::to_device) {
+    const auto kept =
+        std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
+    enqueue(current, stream, [=] { std::memcpy(to, kept->data(), size_t(bytes)); });
+    return nullptr;
+  }
+  enqueue(current, stream, [=] { std::memcpy(to, from, size_t(bytes)); });
+  return direction == Direction::to_host ? wait_for_stream(current, stream) : nullptr;
+}
+
+Failure fill_memory(void* to, uint8_t value, int64_t bytes, Stream stream) {
+  enqueue(current, stream, [=] { std::memset(to, value, size_t(bytes)); });
+  return nullptr;
+}
+
+Failure make_stream(int, Stream* stream) {
+  *stream = new Queue;
+  return nullptr;
+}
+
+// The queue itself stays, as others may still wait for it.
+void destroy_stream(Stream stream) { (void)work_off(*static_cast<Queue*>(stream)); }
+
+Failure order_streams(int device, Stream earlier, Stream later) {
+  if (earlier == later) return nullptr;
+  const Lock lock(mutex);
+  Queue& before = queue_of(device, earlier);
+  enqueue(device, later, [&before, count = before.queued] { work_off(before, count); });
+  return nullptr;
+}
+
+Failure wait_for_stream(int device, Stream stream) { return work_off(queue_of(device, stream)); }
+
+}  // namespace pyformer::cuda
+
+// For tests: how the emulator runs what is done from now on, as PYFORMER_CUDA_EMULATED has it. Null, or what is wrong
+// with the words.
+extern "C" __attribute__((visibility("default"))) const char* pyformer_emulate(const char* words) {
+  using namespace pyformer;
+  try {
+    const emulated::Settings wanted = emulated::settings_of(words);
+    const cuda::Lock lock(cuda::mutex);
+    emulated::settings = wanted;
+    return nullptr;
+  } catch (const std::invalid_argument&) {
+    return "unknown words";
+  }
+}

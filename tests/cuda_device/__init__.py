@@ -1,0 +1,41 @@
+"""Builds and opens the device "cuda:emulated": the CUDA kernels, run by the emulator on the CPU. Runs on a checkout."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pyformer as pf
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "emulated"
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Opens the device."""
+    ccache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON", *ccache]
+    run(["cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *options])
+    run(["cmake", "--build", BUILD, "--target", "pyformer_cuda_emulated"])
+    target = next(BUILD.rglob("libpyformer_cuda_emulated.so"))
+    os.environ["PYFORMER_DEVICE_PATH"] = str(target.parent)
+    assert pf.device("cuda:emulated").index == 0
+    os.environ.pop("PYFORMER_DEVICE_PATH")
+    return ctypes.CDLL(str(target))
+
+
+def run(command: list) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def schedule(words: str) -> None:
+    """How the emulator runs what is done from now on: the words of PYFORMER_CUDA_EMULATED."""
+    emulate = library().pyformer_emulate
+    emulate.restype = ctypes.c_char_p
+    assert emulate(words.encode()) is None, words
