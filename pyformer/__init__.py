@@ -191,8 +191,17 @@ inf, nan, pi, e, newaxis = float("inf"), float("nan"), 3.141592653589793, 2.7182
 half, float, double, int, long = float16, float32, float64, int32, int64
 
 # These use the names above.
-from pyformer import autograd, models, nn, optim, pickling
-from pyformer.autograd import autocast, checkpoint, enable_grad, no_grad
+from pyformer import autograd, models, nn, optim, pickling, random
+from pyformer.autograd import (
+    autocast,
+    checkpoint,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from pyformer.limits import finfo, iinfo
 from pyformer.models import from_pretrained
 from pyformer.products import bfloat16_products
 from pyformer.saving import load, save
@@ -257,6 +266,7 @@ __all__ = [
     "expand",
     "expand_dims",
     "eye",
+    "finfo",
     "flatten",
     "flip",
     "float",
@@ -276,12 +286,15 @@ __all__ = [
     "greater",
     "gt",
     "half",
+    "iinfo",
     "index_select",
     "inf",
+    "inference_mode",
     "int",
     "int8",
     "int32",
     "int64",
+    "is_grad_enabled",
     "isfinite",
     "isinf",
     "isnan",
@@ -331,7 +344,6 @@ __all__ = [
     "pad",
     "permute",
     "pi",
-    "pickling",
     "pow",
     "power",
     "prod",
@@ -340,6 +352,7 @@ __all__ = [
     "randint",
     "randn",
     "randn_like",
+    "random",
     "randperm",
     "ravel",
     "reciprocal",
@@ -351,6 +364,7 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "set_grad_enabled",
     "set_num_threads",
     "show_config",
     "sigmoid",
