@@ -192,8 +192,17 @@ inf, nan, pi, e, newaxis = float("inf"), float("nan"), 3.141592653589793, 2.7182
 half, float, double, int, long = float16, float32, float64, int32, int64
 
 # These use the names above.
-from pyformer import autograd, models, nn, optim, pickling
-from pyformer.autograd import autocast, checkpoint, enable_grad, no_grad
+from pyformer import autograd, models, nn, optim, pickling, random
+from pyformer.autograd import (
+    autocast,
+    checkpoint,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from pyformer.limits import finfo, iinfo
 from pyformer.models import from_pretrained
 from pyformer.products import bfloat16_products
 from pyformer.saving import load, save
@@ -258,6 +267,7 @@ __all__ = [
     "expand",
     "expand_dims",
     "eye",
+    "finfo",
     "flatten",
     "flip",
     "float",
@@ -277,12 +287,15 @@ __all__ = [
     "greater",
     "gt",
     "half",
+    "iinfo",
     "index_select",
     "inf",
+    "inference_mode",
     "int",
     "int8",
     "int32",
     "int64",
+    "is_grad_enabled",
     "isfinite",
     "isinf",
     "isnan",
@@ -333,7 +346,6 @@ __all__ = [
     "pad",
     "permute",
     "pi",
-    "pickling",
     "pow",
     "power",
     "prod",
@@ -342,6 +354,7 @@ __all__ = [
     "randint",
     "randn",
     "randn_like",
+    "random",
     "randperm",
     "ravel",
     "reciprocal",
@@ -353,6 +366,7 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "set_grad_enabled",
     "set_num_threads",
     "show_config",
     "sigmoid",

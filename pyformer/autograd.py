@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
 
 from pyformer import _core
 from pyformer._core import DType, Tensor
 from pyformer.effects import note_owner, noted
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 class _GradMode(threading.local):
-    """Sets whether operations of this thread are recorded; a context manager and a decorator."""
+    """Sets whether operations of this thread are recorded; a context manager and a decorator, with brackets or bare."""
 
     enabled: bool
+
+    @overload
+    def __new__(cls) -> _GradMode: ...
+
+    @overload
+    def __new__(cls, fn: F) -> F: ...  # type: ignore[misc]
+
+    def __new__(cls, fn: Any = None) -> Any:
+        if fn is None:
+            return super().__new__(cls)
+        if not callable(fn):
+            raise TypeError(f"{cls.__name__}: expected a function to decorate, or nothing, got {type(fn).__name__}")
+        return cls()(fn)
 
     def __init__(self) -> None:
         self._previous: list[bool] = []  # one for each time this thread is within it
@@ -26,19 +41,22 @@ class _GradMode(threading.local):
     def __exit__(self, *exc: object) -> None:
         _core.set_grad_enabled(self._previous.pop())
 
-    def __call__(self, fn: Callable) -> Callable:
+    def __call__(self, fn: F) -> F:
         @functools.wraps(fn)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             with type(self)():
                 return fn(*args, **kwargs)
 
-        return wrapped
+        return wrapped  # type: ignore[return-value]
 
 
 class no_grad(_GradMode):
     """Within it, operations on this thread record nothing and their results require no gradient.
 
-    A context manager, or a decorator as `@pf.no_grad()`.
+    A context manager, or a decorator as `@pf.no_grad` or `@pf.no_grad()`.
+
+    Raises:
+        TypeError: it is given something that is no function.
 
     Example:
         >>> x = pf.ones(2, requires_grad=True)
@@ -46,13 +64,35 @@ class no_grad(_GradMode):
         ...     y = x * 2.0
         >>> y.requires_grad
         False
+        >>> @pf.no_grad
+        ... def double(x):
+        ...     return x * 2.0
+        >>> double(x).requires_grad
+        False
     """
 
     enabled = False
 
 
+class inference_mode(no_grad):
+    """torch's name of `no_grad`, and no more than that. `pf.nn.inference()` also turns dropout off.
+
+    Raises:
+        TypeError: it is given something that is no function.
+
+    Example:
+        >>> with pf.inference_mode():
+        ...     y = pf.ones(2, requires_grad=True) * 2.0
+        >>> y.requires_grad
+        False
+    """
+
+
 class enable_grad(_GradMode):
     """Within it, operations on this thread are recorded again, inside a `no_grad()` for example.
+
+    Raises:
+        TypeError: it is given something that is no function.
 
     Example:
         >>> x = pf.ones(2, requires_grad=True)
@@ -63,6 +103,104 @@ class enable_grad(_GradMode):
     """
 
     enabled = True
+
+
+class set_grad_enabled:
+    """Sets whether operations on this thread are recorded, at once; as a context manager only until its end.
+
+    Args:
+        on: a bool.
+
+    Raises:
+        TypeError: it is no bool.
+
+    Example:
+        >>> with pf.set_grad_enabled(False):
+        ...     y = pf.ones(2, requires_grad=True) * 2.0
+        >>> y.requires_grad, pf.is_grad_enabled()
+        (False, True)
+    """
+
+    def __init__(self, on: bool) -> None:
+        if not isinstance(on, bool):
+            raise TypeError(f"set_grad_enabled: expected a bool, got {type(on).__name__}")
+        self._before = _core.set_grad_enabled(on)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        _core.set_grad_enabled(self._before)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on this thread are recorded.
+
+    Example:
+        >>> pf.is_grad_enabled()
+        True
+    """
+    return _core.grad_enabled()
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of outputs with respect to inputs; the `grad` of every tensor stays as it is.
+
+    Inputs may be results of operations, too. What was recorded between inputs and outputs is used up, as by
+    `backward`, and the rest is not touched.
+
+    Args:
+        outputs: tensors, or one.
+        inputs: tensors that they were made from, or one.
+        grad_outputs: the gradients of the outputs; None means 1, for an output of one element.
+        retain_graph: keeps what was recorded for another pass.
+        create_graph: must be False: gradients are not recorded themselves.
+        allow_unused: gives None for an input that no output depends on, in place of an error.
+
+    Returns:
+        Tuple of Tensors, one an input, of its shape and dtype; float32 of a leaf of 16 bits.
+
+    Raises:
+        RuntimeError: an output depends on nothing that requires a gradient, an input is not used, or the record was
+            already used up.
+        ValueError: create_graph is True, or gradients do not fit the outputs in number or shape.
+        TypeError: something is no Tensor.
+
+    Example:
+        >>> x = pf.tensor([1.0, 2.0], requires_grad=True)
+        >>> y = x * x
+        >>> pf.autograd.grad((y * 3.0).sum(), [x, y])
+        (tensor([ 6., 12.], dtype=float32), tensor([3., 3.], dtype=float32))
+        >>> x.grad is None
+        True
+    """
+    if create_graph:
+        raise ValueError("autograd.grad: create_graph must be False: gradients are not recorded themselves")
+    roots, wanted = _tensors("outputs", outputs), _tensors("inputs", inputs)
+    given = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(roots)
+    seeds = [None if seed is None else _tensors("grad_outputs", seed)[0] for seed in given]
+    for i, tensor in enumerate(wanted):
+        if not tensor.requires_grad:
+            raise RuntimeError(f"autograd.grad: input {i} does not require a gradient")
+    found = _core.gradients(roots, seeds, wanted, retain_graph)
+    unused = [i for i, gradient in enumerate(found) if gradient is None]
+    if unused and not allow_unused:
+        raise RuntimeError(f"autograd.grad: no output depends on input {unused[0]}; allow_unused=True gives None")
+    return tuple(found)
+
+
+def _tensors(name: str, given: Any) -> list[Tensor]:
+    tensors = [given] if isinstance(given, Tensor) else given
+    if not isinstance(tensors, (list, tuple)) or not all(isinstance(t, Tensor) for t in tensors):
+        raise TypeError(f"autograd.grad: {name} must be a Tensor or a list of Tensors, got {type(given).__name__}")
+    return list(tensors)
 
 
 class _Precision:

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from pyformer.arrays import refuse_mask
+from pyformer.loading import DataLoader
+
+__all__ = ["DataLoader", "python_manual", "read_text", "sample_batch", "split", "validation_batches"]
 
 VALIDATION_FRACTION = 0.1
 MAX_TEXT_BYTES = 4 << 30

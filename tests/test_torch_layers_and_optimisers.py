@@ -12,6 +12,7 @@ import pyformer as pf
 from pyformer import nn, optim
 
 OPTIMISERS = [
+    ("Adagrad", {"lr": 0.1, "weight_decay": 0.3}),
     ("Adam", {"lr": 0.1}),
     ("Adam", {"lr": 0.1, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
     ("RMSprop", {"lr": 0.05}),
@@ -51,7 +52,7 @@ def test_lion_is_its_formula():
     np.testing.assert_allclose(w.detach().numpy(), p, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["Adam", "RMSprop", "Lion"])
+@pytest.mark.parametrize("name", ["Adam", "Adagrad", "RMSprop", "Lion", "Muon"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_saved_state_goes_on_the_same(name, dtype, tmp_path):
     w = pf.tensor(START).to(dtype).detach()
@@ -215,4 +216,117 @@ def test_a_padding_row_stays_zero():
 def test_layer_norm_takes_a_shape_of_one_axis():
     assert nn.LayerNorm((4,)).weight.shape == nn.LayerNorm([4]).weight.shape == (4,)
     with pytest.raises(TypeError, match="LayerNorm: dim must be an int"):
-        nn.LayerNorm((3, 4))
+        nn.LayerNorm((3, 4.0))
+    with pytest.raises(ValueError, match="extent of an axis or more"):
+        nn.LayerNorm(())
+
+
+def newton_schulz(x, steps):
+    x = x.T if x.shape[0] > x.shape[1] else x
+    x = x / np.linalg.norm(x)
+    for _ in range(steps):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
+    return x
+
+
+@pytest.mark.parametrize(("shape", "nesterov"), [((2, 5), True), ((5, 2), True), ((3, 3), False)])
+def test_muon_is_its_formula_and_near_torchs(shape, nesterov):
+    start = np.random.default_rng(0).standard_normal(shape)
+    w, v = pf.tensor(start, requires_grad=True), torch.tensor(start, requires_grad=True)
+    options = {"lr": 0.1, "weight_decay": 0.5, "momentum": 0.8, "nesterov": nesterov}
+    ours, theirs = optim.Muon([w], **options), torch.optim.Muon([v], **options)
+    p, m = start.copy(), np.zeros(shape)
+    for _ in range(4):
+        for optimiser, x in ((ours, w), (theirs, v)):
+            optimiser.zero_grad()
+            (x * x).sum().backward()
+            optimiser.step()
+        m = 0.8 * m + 0.2 * 2 * p
+        step = newton_schulz(0.8 * m + 0.2 * 2 * p if nesterov else m, 5)
+        step = step.T if shape[0] > shape[1] else step
+        p = p * (1 - 0.1 * 0.5) - 0.1 * max(1.0, shape[0] / shape[1]) ** 0.5 * step
+    np.testing.assert_allclose(w.detach().numpy(), p, rtol=1e-11)
+    # torch's products are bfloat16, with 8 bits.
+    np.testing.assert_allclose(w.detach().numpy(), v.detach().numpy(), atol=0.01)
+
+
+def test_muon_takes_matrices_only():
+    with pytest.raises(ValueError, match=r"matrices, got a parameter of shape \(3,\)"):
+        optim.Muon([pf.zeros(3, requires_grad=True)])
+    for options, message in (({"ns_steps": 0}, "from 1"), ({"nesterov": 1}, "bool"), ({"momentum": 1.0}, "momentum")):
+        with pytest.raises((ValueError, TypeError), match=message):
+            optim.Muon([pf.zeros(2, 2, requires_grad=True)], **options)
+
+
+SCHEDULERS = [
+    ("LambdaLR", {"lr_lambda": lambda n: 1.0 / (n + 1)}),
+    ("StepLR", {"step_size": 3, "gamma": 0.5}),
+    ("MultiStepLR", {"milestones": [5, 2, 2], "gamma": 0.5}),
+    ("ExponentialLR", {"gamma": 0.9}),
+    ("LinearLR", {"start_factor": 0.25, "end_factor": 0.75, "total_iters": 4}),
+    ("CosineAnnealingLR", {"T_max": 6, "eta_min": 0.01}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SCHEDULERS)
+def test_schedulers_are_torchs(name, options):
+    rates = []
+    for library in (pf, torch):
+        groups = [{"params": [library.zeros(1, requires_grad=True)], "lr": lr} for lr in (0.5, 0.1)]
+        optimiser = library.optim.SGD(groups, lr=1.0)
+        scheduler = getattr(library.optim.lr_scheduler, name)(optimiser, **options)
+        rates.append([])
+        for _ in range(9):
+            rates[-1] += scheduler.get_last_lr()
+            optimiser.step()
+            scheduler.step()
+    np.testing.assert_allclose(rates[0], rates[1], rtol=1e-12)
+
+
+def test_a_scheduler_goes_on_from_its_state():
+    def make():
+        optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+        return optim.lr_scheduler.ExponentialLR(optimiser, 0.5)
+
+    first, second = make(), make()
+    first.step()
+    second.load_state_dict(first.state_dict())
+    assert second.get_last_lr() == [0.5]
+    with pytest.raises(ValueError, match="last_epoch"):
+        second.load_state_dict({"last_epoch": -1})
+    with pytest.raises(TypeError, match="expected an optimiser"):
+        optim.lr_scheduler.StepLR(None, 1)
+
+
+@pytest.mark.parametrize("value", [0.5, 3, float("inf")])
+def test_clip_grad_value_is_torchs(value):
+    gradient = np.array([-4.0, -0.5, np.nan, 0.25, np.inf])
+    found = []
+    for library in (pf, torch):
+        w = library.tensor(np.zeros(5), requires_grad=True)
+        w.grad = library.tensor(gradient)
+        library.nn.utils.clip_grad_value_([w, library.ones(1, requires_grad=True)], value)
+        found.append(w.grad.numpy())
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(ValueError, match="clip_value must be above 0"):
+        optim.clip_grad_value_([], 0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norm_over_several_axes_is_torchs(bias):
+    x = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)
+    ours, theirs = nn.LayerNorm((3, 4), bias=bias), torch.nn.LayerNorm((3, 4), bias=bias)
+    weights = {k: np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32) for k in ours.state_dict()}
+    ours.load_state_dict(weights)
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in weights.items()})
+    a, b = pf.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    out, expected = ours(a), theirs(b)
+    (out * out).sum().backward()
+    (expected * expected).sum().backward()
+    np.testing.assert_allclose(out.detach().numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-3, atol=1e-5)
+    assert ours.weight.grad.shape == (3, 4)
+    assert repr(ours).startswith("LayerNorm((3, 4)")
+    with pytest.raises(ValueError, match=r"last axes \(3, 4\), got \(4, 3\)"):
+        ours(pf.zeros(4, 3))

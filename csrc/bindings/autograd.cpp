@@ -102,6 +102,19 @@ void bind_autograd(py::module_& core) {
       },
       py::arg("roots"), py::arg("grads"), NoGil(), "One backward pass from several tensors at once.");
   core.def(
+      "gradients",
+      [](const std::vector<Tensor>& roots, const std::vector<std::optional<Tensor>>& grads,
+         const std::vector<Tensor>& wanted, bool keep) {
+        std::vector<Array> seeds;
+        for (const auto& grad : grads) seeds.push_back(or_absent(grad).array());
+        std::vector<std::optional<Tensor>> results;
+        for (Array& gradient : gradients(roots, std::move(seeds), wanted, keep))
+          results.push_back(gradient.defined() ? std::optional(Tensor(std::move(gradient))) : std::nullopt);
+        return results;
+      },
+      py::arg("roots"), py::arg("grads"), py::arg("wanted"), py::arg("keep") = false, NoGil(),
+      "The gradients of some tensors; None where the roots do not depend on one.");
+  core.def(
       "version", [](const Tensor& t) { return t.array().storage().version(); }, py::arg("tensor"),
       "How many writes in place its memory has seen; those through NumPy and DLPack are not seen.");
   core.def(

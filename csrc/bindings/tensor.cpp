@@ -382,12 +382,16 @@ Example:
     >>> x.detach().requires_grad
     False)")
       .def(
-          "backward", [](const Tensor& t, const std::optional<Tensor>& grad) { backward(t, or_absent(grad).array()); },
-          py::arg("grad") = py::none(), NoGil(),
+          "backward",
+          [](const Tensor& t, const std::optional<Tensor>& grad, bool retain_graph) {
+            backward(t, or_absent(grad).array(), retain_graph);
+          },
+          py::arg("grad") = py::none(), py::arg("retain_graph") = false, NoGil(),
           R"(Adds the gradient of this tensor to `grad` of every leaf it was made from, and frees what was recorded.
 
 Args:
     grad: the gradient of this tensor, of its shape and dtype; None means 1, for a tensor of one element.
+    retain_graph: keeps what was recorded, so that another backward pass can go through it.
 
 Raises:
     RuntimeError: the tensor does not depend on anything that requires a gradient, the record was already used, or

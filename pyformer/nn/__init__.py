@@ -103,8 +103,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "functional":
+    if name in ("functional", "utils"):
         from importlib import import_module
 
-        return import_module("pyformer.nn.functional")
+        return import_module(f"pyformer.nn.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

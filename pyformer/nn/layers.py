@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyformer as pf
@@ -265,21 +265,21 @@ class Embedding(Projection):
 
 
 class LayerNorm(Module):
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis: (..., dim) -> (..., dim).
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis, or the last axes: x's shape -> x's shape.
 
     Args:
-        dim: the width of the last axis.
+        dim: the width of the last axis, or a tuple of the extents of the last axes.
         eps: added to the variance.
         bias: whether there is a `bias`.
         dtype: of the parameters, float32 by default.
 
     Attributes:
-        weight: (dim,), ones at first.
-        bias: (dim,), zeros at first, or None.
+        weight: (dim,), or of the extents; ones at first.
+        bias: likewise, zeros at first, or None.
 
     Raises:
-        ValueError: dim is below 1, or eps is negative or not finite.
-        TypeError: dim is no int, or eps no number.
+        ValueError: an extent is below 1, or eps is negative or not finite.
+        TypeError: an extent is no int, or eps no number.
 
     Source: Ba, Kiros, Hinton 2016, "Layer Normalization".
 
@@ -290,21 +290,29 @@ class LayerNorm(Module):
 
     kind = "layer"
 
-    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, dtype: Any = None) -> None:
+    def __init__(self, dim: int | Sequence[int], eps: float = 1e-5, bias: bool = True, dtype: Any = None) -> None:
         super().__init__()
-        if isinstance(dim, (tuple, list)) and len(dim) == 1:  # as torch has it
-            dim = dim[0]
-        check_sizes("LayerNorm", dim=dim)
-        self.dim, self.eps = dim, check_eps("LayerNorm", eps)
-        self.weight = init.ones(dim, dtype=dtype)
-        self.bias = init.zeros(dim, dtype=dtype) if bias else None
+        self.axes = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
+        if not self.axes:
+            raise ValueError("LayerNorm: expected the extent of an axis or more, got none")
+        for extent in self.axes:
+            check_sizes("LayerNorm", dim=extent)
+        self.dim, self.eps = math.prod(self.axes), check_eps("LayerNorm", eps)
+        self.weight = init.ones(*self.axes, dtype=dtype)
+        self.bias = init.zeros(*self.axes, dtype=dtype) if bias else None
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
-        """The normalised x (..., dim); see `pf.ops.layer_norm`."""
-        return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
+        """The normalised x; see `pf.ops.layer_norm`."""
+        if len(self.axes) == 1:
+            return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
+        if tuple(x.shape[-len(self.axes) :]) != self.axes:
+            raise ValueError(f"LayerNorm: expected x with the last axes {self.axes}, got {x.shape}")
+        weight, bias = (p if p is None else p.reshape(-1) for p in (self.weight, self.bias))
+        flat = x.reshape(*x.shape[: -len(self.axes)], self.dim)
+        return ops.layer_norm(flat, weight, bias, eps=self.eps).reshape(*x.shape)
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, eps={self.eps}"
+        return f"{self.dim if len(self.axes) == 1 else self.axes}, eps={self.eps}"
 
 
 class RMSNorm(Module):

@@ -1,4 +1,4 @@
-"""Optimisers beside AdamW and SGD, written with operations on tensors: Adam, RMSprop and Lion."""
+"""Optimisers beside AdamW and SGD, written with operations on tensors: Adam, Adagrad, RMSprop and Lion."""
 
 from __future__ import annotations
 
@@ -113,6 +113,39 @@ class RMSprop(_Plain):
         square_avg = state["square_avg"] * alpha + grad.square() * (1.0 - alpha)
         step = grad / (square_avg.sqrt() + float(group["eps"]))
         return p - step * float(group["lr"]), {"square_avg": square_avg}
+
+
+class Adagrad(_Plain):
+    """v = v + g^2; p -= lr * g / (sqrt(v) + eps), weight_decay * p being added to g.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Duchi, Hazan, Singer 2011, "Adaptive Subgradient Methods for Online Learning".
+
+    Example:
+        >>> w = pf.tensor([1.0], requires_grad=True)
+        >>> optimizer = pf.optim.Adagrad([w], lr=0.25)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([0.75], dtype=float32)
+    """
+
+    _state_names = _always = ("sum",)
+
+    def __init__(self, params: Iterable[Any], lr: float = 1e-2, eps: float = 1e-10, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_range("eps", options["eps"], 0.0, math.inf)
+
+    def _step(self, group: Any, p: Any, grad: Any, state: Any) -> Any:
+        grad = grad + p * float(group["weight_decay"])
+        total = state["sum"] + grad.square()
+        return p - grad / (total.sqrt() + float(group["eps"])) * float(group["lr"]), {"sum": total}
 
 
 class Lion(_Plain):

@@ -1,5 +1,6 @@
 """Training: `Trainer` for language models on text, `TaskTrainer` for anything else, and the folder of a run."""
 
+from pyformer.training.callbacks import Callback, TensorBoard, WandB
 from pyformer.training.checkpoint import CHECKPOINT_NAME, LOCK_NAME, locked, remove_leftovers
 from pyformer.training.metrics import (
     CURVE_NAME,
@@ -19,9 +20,12 @@ __all__ = [
     "LOCK_NAME",
     "MAX_COUNT",
     "METRICS_NAME",
+    "Callback",
     "TaskTrainer",
+    "TensorBoard",
     "Trainer",
     "TrainingOptions",
+    "WandB",
     "locked",
     "loss_points",
     "read_metrics",

@@ -71,6 +71,10 @@ class Checkpointed:
         formats.save_state(path, state)
         self.saved_step = self.step
         self.export()
+        self._call("on_save")
+
+    def _call(self, moment: str, *values: Any) -> None:
+        raise NotImplementedError
 
     def _more_state(self) -> dict[str, Any]:
         """What a subclass keeps in the checkpoint besides, JSON values by name."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import pyformer as pf
+from pyformer.training.callbacks import Callback
 from pyformer.training.options import TrainingOptions
 from pyformer.training.step import count_targets
 from pyformer.training.trainer import Trainer
@@ -29,6 +30,7 @@ class TaskTrainer(Trainer):
         run: the folder; None keeps everything in memory.
         loss: another loss to train on.
         unit, measure: what a target is, and what the loss is measured in.
+        callbacks: `Callback`s, called in this order.
 
     Raises:
         ValueError: validation is empty.
@@ -54,12 +56,13 @@ class TaskTrainer(Trainer):
         loss: Callable[..., pf.Tensor] | None = None,
         unit: str = "token",
         measure: str = "nats",
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         if not validation:
             raise ValueError("TaskTrainer: expected batches to validate on, got none")
         self.batch_of, self.loss, self._unit, self.measure = batch_of, loss or model.loss, unit, measure
         self._sizes, self._targets = [0] * options.accumulate, [0] * options.accumulate
-        self._set_up(model, validation, options, run)
+        self._set_up(model, validation, options, run, callbacks=callbacks)
 
     @property
     def unit(self) -> str:

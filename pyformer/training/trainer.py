@@ -17,6 +17,7 @@ from pyformer.arrays import refuse_mask
 from pyformer.float_mode import in_default_float_mode
 from pyformer.tokenizers import Tokenizer
 from pyformer.training.average import WeightMean
+from pyformer.training.callbacks import Callback
 from pyformer.training.checkpoint import Checkpointed
 from pyformer.training.evaluation import evaluating, mean_loss
 from pyformer.training.metrics import Clock, Metrics, printable, progress_bar
@@ -42,6 +43,7 @@ class Trainer(Checkpointed):
         options: TrainingOptions.
         run: the folder; None keeps everything in memory.
         tokenizer: if given, a sample of text is logged now and then.
+        callbacks: `Callback`s, called in this order.
 
     Raises:
         TypeError: tokens are no one-dimensional integers.
@@ -69,6 +71,7 @@ class Trainer(Checkpointed):
         options: TrainingOptions,
         run: str | os.PathLike[str] | None = None,
         tokenizer: Tokenizer | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.context_length = model.config.context_length
         self.train_tokens = train_tokens
@@ -84,7 +87,7 @@ class Trainer(Checkpointed):
         )
         if train_tokens.size <= self.context_length or not validation:
             raise ValueError("Trainer: expected more tokens than the context length in both parts")
-        self._set_up(model, validation, options, run, tokenizer)
+        self._set_up(model, validation, options, run, tokenizer, callbacks)
 
     def _set_up(
         self,
@@ -93,8 +96,10 @@ class Trainer(Checkpointed):
         options: TrainingOptions,
         run: str | os.PathLike[str] | None,
         tokenizer: Tokenizer | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model, self.options, self.tokenizer = model, options, tokenizer
+        self.callbacks = list(callbacks)
         self.run = None if run is None else Path(run)
         self.validation = validation
         self.step = 0
@@ -152,6 +157,14 @@ class Trainer(Checkpointed):
         if self.saved_step is None:
             self.save()
         _set_training(self.model)
+        try:
+            self._call("on_start")
+            self._train(progress)
+        finally:
+            self._call("on_end")
+        return self.step == self.options.steps
+
+    def _train(self, progress: bool) -> None:
         shown = progress_bar(progress, self.options.steps, self.step)
         with shown as bar, self._metrics_file() as metrics:
             clock = Clock()
@@ -165,7 +178,14 @@ class Trainer(Checkpointed):
         elif self._exported_step != self.step:
             # The process before this one may have died between its checkpoint and the export.
             self.export()
-        return self.step == self.options.steps
+
+    def _call(self, moment: str, *values: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, moment)(self, *values)
+
+    def _report(self, metrics: Metrics, **values: Any) -> None:
+        metrics.write(**values)
+        self._call("on_metrics", values)
 
     def _train_step(self) -> float | None:
         """One optimiser step; its mean loss, or None if it was dropped because of a stop."""
@@ -231,8 +251,10 @@ class Trainer(Checkpointed):
         if bar is not None:
             bar.set_postfix_str(self._postfix(loss, clock), refresh=False)
             bar.update()
+        self._call("on_step", loss)
         if self.step % o.log_every == 0 or last:
-            metrics.write(
+            self._report(
+                metrics,
                 step=self.step,
                 loss=self._take_recent(),
                 lr=self.optimizer.param_groups[0]["lr"],
@@ -263,7 +285,7 @@ class Trainer(Checkpointed):
         loss = self.evaluate()
         self._check_finite("the validation loss", loss, self.step)
         self.validation_loss, self._evaluated_step = loss, self.step
-        metrics.write(step=self.step, validation_loss=self.validation_loss)
+        self._report(metrics, step=self.step, validation_loss=self.validation_loss)
         measure = f"{self.measure} a {self.unit}"
         log.info("step %d: validation loss %.4f %s", self.step, self.validation_loss, measure)
         self._draw_curve()

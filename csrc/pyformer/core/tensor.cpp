@@ -2,10 +2,12 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <queue>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "pyformer/base/thread_pool.h"
@@ -184,11 +186,22 @@ static void accumulate_into_leaf(Array* slot, const Array& leaf, Array gradient)
   }
 }
 
-static Gradients run_backward(Node& node, std::vector<Array> douts) {
-  if (node.consumed.exchange(true))
+// One backward pass: where gradients go, and which nodes are run for them.
+class BackwardPass {
+ public:
+  virtual ~BackwardPass() = default;
+  void run(const std::vector<Tensor>& roots, std::vector<Array> seeds, bool keep);
+  virtual bool wants(const Node::Input& input) const = 0;
+  // Sees a node before it is run. True if nothing below it is wanted.
+  virtual bool ends_at(const Node&, const std::vector<Array>&) { return false; }
+  virtual void at_leaf(const std::shared_ptr<Tensor::State>& leaf, Array gradient) = 0;
+};
+
+static Gradients run_backward(Node& node, std::vector<Array> douts, const BackwardPass& pass, bool keep) {
+  if (keep ? node.consumed.load() : node.consumed.exchange(true))
     throw std::runtime_error(cat("backward: the graph below ", node.op, " was already used by an earlier backward"));
   Needs need;
-  for (const Node::Input& input : node.inputs) need.flags.push_back(input.node || input.leaf);
+  for (const Node::Input& input : node.inputs) need.flags.push_back(pass.wants(input));
   for (size_t i = 0; i < douts.size(); ++i)
     if (!douts[i].defined())
       douts[i] = Array::zeros(node.outputs[i].shape, node.outputs[i].dtype, node.outputs[i].device);
@@ -206,7 +219,7 @@ static Gradients run_backward(Node& node, std::vector<Array> douts) {
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(cat(node.op, ": ", error.what()));
   }
-  node.backward = nullptr;
+  if (!keep) node.backward = nullptr;
   if (gradients.size() != node.inputs.size())
     throw std::logic_error(
         cat(node.op, ": backward gave ", gradients.size(), " gradients for ", node.inputs.size(), " inputs"));
@@ -263,29 +276,116 @@ class Frontier {
   std::unordered_map<Node*, std::vector<Array>> douts_;
 };
 
-void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds) {
+class IntoLeaves : public BackwardPass {
+  bool wants(const Node::Input& input) const override { return input.node || input.leaf; }
+  void at_leaf(const std::shared_ptr<Tensor::State>& leaf, Array gradient) override {
+    accumulate_into_leaf(&leaf->grad, leaf->value, std::move(gradient));
+  }
+};
+
+// To some tensors only. Nodes that lead to none of them are not run, and stay for another pass.
+class IntoTensors : public BackwardPass {
+ public:
+  IntoTensors(const std::vector<Tensor>& roots, const std::vector<Tensor>& wanted)
+      : wanted_(wanted), gradients_(wanted.size()) {
+    for (const Tensor& t : wanted) {
+      if (t.is_leaf())
+        leaves_.try_emplace(t.state_.get());
+      else
+        nodes_.insert(t.node().get());
+    }
+    find_nodes_between(roots);
+  }
+
+  bool wants(const Node::Input& input) const override {
+    return input.node ? nodes_.count(input.node.get()) > 0 : leaves_.count(input.leaf.get()) > 0;
+  }
+  bool ends_at(const Node& node, const std::vector<Array>& douts) override {
+    for (size_t i = 0; i < wanted_.size(); ++i)
+      if (wanted_[i].node().get() == &node) gradients_[i] = douts[size_t(wanted_[i].state_->output)];
+    return ends_.count(&node) > 0;
+  }
+  void at_leaf(const std::shared_ptr<Tensor::State>& leaf, Array gradient) override {
+    gradient = cast(gradient, gradient_dtype(leaf->value.dtype())).to(leaf->value.device());
+    Array& slot = leaves_.at(leaf.get());
+    slot = slot.defined() ? added(slot, gradient) : std::move(gradient);
+  }
+
+  // Of the wanted tensors, in their order; each with memory of its own, as users may write into it.
+  std::vector<Array> take_gradients() {
+    for (size_t i = 0; i < wanted_.size(); ++i)
+      if (wanted_[i].is_leaf()) gradients_[i] = leaves_.at(wanted_[i].state_.get());
+    leaves_.clear();
+    for (Array& gradient : gradients_)
+      if (gradient.defined() && !gradient.owns_alone()) gradient = gradient.copy();
+    return std::move(gradients_);
+  }
+
+ private:
+  // Inputs are older than what is made of them, so that one pass from old to new finds all that lead to a wanted one.
+  // A node that an earlier pass used up may lead anywhere: it is kept, so that running it raises.
+  void find_nodes_between(const std::vector<Tensor>& roots) {
+    std::unordered_set<Node*> seen;
+    std::vector<Node*> all;
+    const auto see = [&](Node* node) {
+      if (node && seen.insert(node).second) all.push_back(node);
+    };
+    for (const Tensor& root : roots) see(root.node().get());
+    for (size_t i = 0; i < all.size(); ++i)
+      for (const Node::Input& input : all[i]->inputs) see(input.node.get());
+    std::sort(all.begin(), all.end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
+    for (Node* node : all) {
+      const auto& inputs = node->inputs;
+      const bool leads = std::any_of(inputs.begin(), inputs.end(), [&](const auto& input) { return wants(input); });
+      if (!leads && nodes_.count(node)) ends_.insert(node);
+      if (leads || node->consumed) nodes_.insert(node);
+    }
+  }
+
+  const std::vector<Tensor>& wanted_;
+  std::vector<Array> gradients_;
+  std::unordered_map<Tensor::State*, Array> leaves_;
+  std::unordered_set<const Node*> nodes_;  // the wanted ones and all between them and the roots
+  std::unordered_set<const Node*> ends_;   // wanted ones with nothing wanted below
+};
+
+void BackwardPass::run(const std::vector<Tensor>& roots, std::vector<Array> seeds, bool keep) {
   if (roots.size() != seeds.size())
     throw ValueError(cat("backward: ", roots.size(), " tensors against ", seeds.size(), " gradients"));
   for (size_t i = 0; i < roots.size(); ++i) seeds[i] = checked_seed(roots[i], std::move(seeds[i]));
   Frontier frontier;
-  for (size_t i = 0; i < roots.size(); ++i) {
-    if (roots[i].is_leaf())
-      accumulate_into_leaf(&roots[i].state_->grad, roots[i].array(), std::move(seeds[i]));
+  const auto deliver = [&](const Node::Input& input, Array gradient) {
+    if (!wants(input)) return;
+    if (input.node)
+      frontier.deliver(input.node, input.output, std::move(gradient));
     else
-      frontier.deliver(roots[i].node(), roots[i].state_->output, std::move(seeds[i]));
-  }
+      at_leaf(input.leaf, std::move(gradient));
+  };
+  for (size_t i = 0; i < roots.size(); ++i)
+    deliver({roots[i].node(), roots[i].state_->output, roots[i].is_leaf() ? roots[i].state_ : nullptr},
+            std::move(seeds[i]));
   while (!frontier.empty()) {
     auto [node, douts] = frontier.take();
-    Gradients gradients = run_backward(*node, std::move(douts));
-    const std::vector<Node::Input> inputs = std::move(node->inputs);
-    node->inputs.clear();
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      if (inputs[i].node)
-        frontier.deliver(inputs[i].node, inputs[i].output, std::move(gradients[i]));
-      else if (inputs[i].leaf)
-        accumulate_into_leaf(&inputs[i].leaf->grad, inputs[i].leaf->value, std::move(gradients[i]));
-    }
+    if (ends_at(*node, douts)) continue;
+    Gradients gradients = run_backward(*node, std::move(douts), *this, keep);
+    std::vector<Node::Input> inputs;
+    if (keep)
+      inputs = node->inputs;
+    else
+      inputs.swap(node->inputs);
+    for (size_t i = 0; i < inputs.size(); ++i) deliver(inputs[i], std::move(gradients[i]));
   }
+}
+
+void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds, bool keep) {
+  IntoLeaves().run(roots, std::move(seeds), keep);
+}
+
+std::vector<Array> gradients(const std::vector<Tensor>& roots, std::vector<Array> seeds,
+                             const std::vector<Tensor>& wanted, bool keep) {
+  IntoTensors pass(roots, wanted);
+  pass.run(roots, std::move(seeds), keep);
+  return pass.take_gradients();
 }
 
 void check_writable(const char* op, const Tensor& tensor) {

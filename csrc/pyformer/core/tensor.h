@@ -5,8 +5,8 @@
 // that captures saved Arrays (save(x)), never Tensors: no reference cycles. A node's dout has its output's dtype; the
 // closure gives an input's gradient in the input's dtype or in its accumulator (parameters' gradients: float32 for
 // 16-bit parameters), and the tape converts: for a node to its output's dtype, for a leaf to gradient_dtype. backward()
-// visits nodes by descending sequence number, without recursion, and frees each as it goes; a second backward through a
-// node raises.
+// visits nodes by descending sequence number, without recursion, and frees each as it goes unless asked to keep them; a
+// second backward through a node that was freed raises.
 #pragma once
 #include <functional>
 #include <memory>
@@ -57,7 +57,9 @@ class Tensor {
  private:
   friend class Node;
   friend std::vector<Tensor> record_node(const char*, const Tensor*, int, std::vector<Array>, MultiBackward);
-  friend void backward(const std::vector<Tensor>&, std::vector<Array>);
+  friend class BackwardPass;
+  friend class IntoLeaves;
+  friend class IntoTensors;
   struct State;
   std::shared_ptr<State> state_;
 };
@@ -125,9 +127,15 @@ inline std::vector<Tensor> record_outputs(const char* op, const std::vector<Tens
 inline Tensor no_gradient(Array out) { return Tensor(std::move(out)); }
 
 // Adds sum_i d(root_i)/d(leaf) * seed_i to the grad of every leaf under the roots. An undefined seed means 1 and needs
-// a root of one element.
-void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds);
-inline void backward(const Tensor& root, Array seed) { backward(std::vector<Tensor>{root}, {std::move(seed)}); }
+// a root of one element. With `keep` the nodes stay, with what they saved, for another pass.
+void backward(const std::vector<Tensor>& roots, std::vector<Array> seeds, bool keep = false);
+inline void backward(const Tensor& root, Array seed, bool keep = false) {
+  backward(std::vector<Tensor>{root}, {std::move(seed)}, keep);
+}
+// The same sums for the wanted tensors, leaves or not, in their order; undefined where no root depends on one. No grad
+// is touched. Only nodes between the roots and them are run.
+std::vector<Array> gradients(const std::vector<Tensor>& roots, std::vector<Array> seeds,
+                             const std::vector<Tensor>& wanted, bool keep = false);
 
 // Raises unless writing to this tensor in place is allowed: not where a gradient is being recorded for it.
 void check_writable(const char* op, const Tensor& tensor);

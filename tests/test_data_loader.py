@@ -1,0 +1,145 @@
+"""DataLoader: what batches hold, the order by seed, going on after a stop."""
+
+from __future__ import annotations
+
+import itertools
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+import pyformer as pf
+from pyformer.data import DataLoader
+
+NUMBERS = np.arange(10)
+
+
+def passes(loader, count=1):
+    return [[batch.tolist() for batch in loader] for _ in range(count)]
+
+
+def test_arrays_in_order():
+    assert passes(DataLoader(NUMBERS, 4)) == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]]
+    assert passes(DataLoader(NUMBERS, 4, drop_last=True)) == [[[0, 1, 2, 3], [4, 5, 6, 7]]]
+    assert (len(DataLoader(NUMBERS, 4)), len(DataLoader(NUMBERS, 4, drop_last=True)), len(DataLoader(NUMBERS[:0]))) == (
+        3,
+        2,
+        0,
+    )
+    assert passes(DataLoader(NUMBERS[:0], 4)) == [[]]
+
+
+def test_what_a_batch_is():
+    Pair = namedtuple("Pair", "x y")
+    x, y = np.zeros((6, 2), np.float32), pf.arange(6)
+    for data, kind in (((x, y), tuple), (Pair(x, y), Pair), ({"x": x, "y": y}, dict)):
+        batch = next(iter(DataLoader(data, 4)))
+        assert type(batch) is kind
+        columns = list(batch.values()) if kind is dict else batch
+        assert [(type(c), c.shape, c.dtype) for c in columns] == [
+            (pf.Tensor, (4, 2), pf.float32),
+            (pf.Tensor, (4,), pf.int64),
+        ]
+
+
+def test_a_batch_is_a_copy():
+    x = np.zeros(4)
+    next(iter(DataLoader(x, 4)))[0] = 1.0
+    assert x[0] == 0.0
+
+
+def test_examples_are_stacked_by_column():
+    examples = [(np.full(2, i), i, f"text {i}", {"n": float(i)}) for i in range(3)]
+    x, i, texts, more = next(iter(DataLoader(examples, 2)))
+    assert (x.tolist(), i.tolist(), texts, more["n"].tolist()) == (
+        [[0, 0], [1, 1]],
+        [0, 1],
+        ["text 0", "text 1"],
+        [0.0, 1.0],
+    )
+    with pytest.raises(ValueError, match=r"one shape, got \[\(1,\), \(2,\)\]; give a collate"):
+        next(iter(DataLoader([np.zeros(1), np.zeros(2)], 2)))
+    assert next(iter(DataLoader([[1], [2, 3]], 2, collate=lambda rows: list(itertools.chain(*rows))))) == [1, 2, 3]
+
+
+class Dataset:
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, i):
+        return np.float32(i)
+
+
+class Stream:
+    def __iter__(self):
+        return iter(range(7))
+
+
+def test_a_dataset_with_getitem_and_an_iterable_without_length():
+    assert passes(DataLoader(Dataset(), 2)) == [[[0.0, 1.0], [2.0, 3.0], [4.0]]]
+    assert passes(DataLoader(Stream(), 3, drop_last=True), 2) == [[[0, 1, 2], [3, 4, 5]]] * 2
+    with pytest.raises(TypeError, match="no length"):
+        len(DataLoader(Stream()))
+
+
+def test_each_pass_has_an_order_of_its_own_by_the_seed():
+    first, second = passes(DataLoader(NUMBERS, 5, shuffle=True, seed=3), 2)
+    assert sorted(list(itertools.chain(*first))) == list(NUMBERS)
+    assert first != second
+    assert passes(DataLoader(NUMBERS, 5, shuffle=True, seed=3), 2) == [first, second]
+    assert passes(DataLoader(NUMBERS, 5, shuffle=True, seed=4))[0] != first
+    # The order itself, which a new version must not change: runs go on by it.
+    assert list(itertools.chain(*first)) == ORDER
+
+
+ORDER = [3, 1, 9, 8, 6, 7, 4, 2, 0, 5]
+
+
+@pytest.mark.parametrize("data", [NUMBERS, list(range(10)), Stream()], ids=["array", "list", "stream"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_loaded_state_goes_on_with_the_next_batch(data, shuffle):
+    if shuffle and isinstance(data, Stream):
+        with pytest.raises(ValueError, match="length to shuffle"):
+            DataLoader(data, shuffle=True)
+        return
+
+    def endless(loader):
+        while True:
+            for batch in loader:
+                yield batch.tolist(), loader.state_dict()
+
+    straight = list(itertools.islice(endless(DataLoader(data, 3, shuffle)), 11))
+    for stop in range(11):
+        loader = DataLoader(data, 3, shuffle)
+        if stop:
+            loader.load_state_dict(straight[stop - 1][1])
+        assert list(itertools.islice(endless(loader), 11 - stop)) == straight[stop:]
+
+
+def test_a_pass_that_was_broken_off_is_over():
+    loader = DataLoader(NUMBERS, 5)
+    next(iter(loader))
+    assert next(iter(loader)).tolist() == [0, 1, 2, 3, 4]
+    assert loader.epoch == 1
+
+
+def test_errors_of_data_loader():
+    for wrong, message in ((0, "at least 1"), (2.0, "must be an int"), (True, "must be an int")):
+        with pytest.raises((ValueError, TypeError), match=message):
+            DataLoader(NUMBERS, wrong)
+    with pytest.raises(ValueError, match="one length"):
+        DataLoader((NUMBERS, NUMBERS[:3]))
+    with pytest.raises(TypeError, match="got int"):
+        DataLoader(3)
+    with pytest.raises(TypeError, match="got list among them"):
+        DataLoader((NUMBERS, [1]))
+    with pytest.raises(TypeError, match="mask"):
+        DataLoader(np.ma.array([1, 2], mask=[0, 1]))
+    with pytest.raises(TypeError, match="iterator"):
+        DataLoader(iter([1]))
+    loader = DataLoader(NUMBERS, 2, seed=1)
+    with pytest.raises(ValueError, match="seed 0, this loader has 1"):
+        loader.load_state_dict({"seed": 0, "epoch": 0, "batch": 0})
+    for wrong in (None, {}, {"seed": 1, "epoch": 0, "batch": -1}):
+        with pytest.raises(ValueError, match="expected a state"):
+            loader.load_state_dict(wrong)
