@@ -6,10 +6,13 @@ import os
 from typing import Any
 
 from pyformer import formats
+from pyformer.formats.hf.decoder import DECODER_TYPES
 from pyformer.models import bert
 from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
 from pyformer.models.convnet import ConvNet, ConvNetConfig
+from pyformer.models.decoder import Decoder
+from pyformer.models.decoder_config import DecoderConfig
 from pyformer.models.dit import DiT, DiTConfig
 from pyformer.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.gan import GAN, GANConfig
@@ -34,6 +37,8 @@ __all__ = [
     "BertConfig",
     "ConvNet",
     "ConvNetConfig",
+    "Decoder",
+    "DecoderConfig",
     "DiT",
     "DiTConfig",
     "EncoderDecoder",
@@ -80,6 +85,7 @@ _BY_TYPE = {
     "mistral": Llama.from_pretrained,
     "pyformer_llama": Llama.from_pretrained,
     "vit": ViT.from_pretrained,
+    **dict.fromkeys(DECODER_TYPES, Decoder.from_pretrained),
     **{model.model_type: model.from_pretrained for model in _OWN_LAYOUT},
 }
 

@@ -1,0 +1,210 @@
+"""The table of decoders: what each family of `transformers` has, and what its files call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OWN_TYPE = "pyformer_llama"
+
+# A field of the config, and its key in config.json.
+KEYS = {
+    "vocab_size": "vocab_size",
+    "context_length": "max_position_embeddings",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "embed_dim": "hidden_size",
+    "hidden_dim": "intermediate_size",
+    "num_kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "tied": "tie_word_embeddings",
+    "norm_epsilon": "rms_norm_eps",
+    "dropout": "dropout",
+    "bos_token_id": "bos_token_id",
+    "eos_token_id": "eos_token_id",
+}
+OPTIONAL_KEYS = {
+    *("num_key_value_heads", "head_dim", "tie_word_embeddings", "rms_norm_eps", "dropout"),
+    *("bos_token_id", "eos_token_id"),
+}
+
+
+def _full(values: Mapping[str, Any], window: int | None) -> list[str]:
+    return ["full_attention"] * values["num_hidden_layers"]
+
+
+def _last(values: Mapping[str, Any], window: int | None) -> list[str]:
+    """Qwen: from layer max_window_layers on."""
+    first = values["max_window_layers"] if window is not None else values["num_hidden_layers"]
+    return [_kind(layer >= first) for layer in range(values["num_hidden_layers"])]
+
+
+def _between(values: Mapping[str, Any], window: int | None) -> list[str]:
+    """Gemma: all but each so-many-th."""
+    pattern = values.get("sliding_window_pattern") or values.get("_sliding_window_pattern")
+    return [_kind((layer + 1) % pattern != 0) for layer in range(values["num_hidden_layers"])]
+
+
+def _unturned(values: Mapping[str, Any], window: int | None) -> list[str]:
+    """SmolLM 3: those whose queries and keys are not turned."""
+    return [_kind(window is not None and not turned) for turned in values["no_rope_layers"]]
+
+
+def _kind(slides: bool) -> str:
+    return "sliding_attention" if slides else "full_attention"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One `model_type`.
+
+    `settings` are fields of the config that config.json doesn't say, `keys` those that it says beside KEYS. `defaults`
+    are what `transformers` takes for keys that aren't there, `fixed` keys with the values that they may have, `known`
+    further keys that change nothing. `windows` says which layers have one: "none", "all", "types" by `layer_types`, or
+    "some" likewise where `use_sliding_window`. `names` and `stacked` are as in `Layout`.
+    """
+
+    architecture: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    known: tuple[str, ...] = ()
+    windows: str = "none"
+    layer_types: Callable[[Mapping[str, Any], int | None], list[str]] = _full
+    activation: str = "hidden_act"
+    scales_embedding: bool = False
+    rope_base: float = 10000.0
+    local_rope_base: float | None = None
+    partial_rotary: bool = False
+    long: bool = False  # "longrope" is said by original_max_position_embeddings beside it
+    names: Mapping[str, str] = field(default_factory=dict)
+    stacked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def written(self) -> dict[str, tuple[Any, ...]]:
+        """The fixed keys that are written."""
+        return {key: values for key, values in self.fixed.items() if values[0] is not None}
+
+
+_BIAS = {"qkv_bias": "attention_bias", "out_bias": "attention_bias"}
+_SANDWICH = {
+    "attention_output_norm.": "post_attention_layernorm.",
+    "post_attention_layernorm.": "pre_feedforward_layernorm.",
+    "mlp_output_norm.": "post_feedforward_layernorm.",
+}
+_GEMMA: dict[str, Any] = {
+    "settings": {"norms": "sandwich", "centred_norms": True},
+    "activation": "hidden_activation",
+    "scales_embedding": True,
+    "windows": "types",
+    "layer_types": _between,
+    "names": _SANDWICH,
+    "known": ("hidden_act", "cache_implementation"),
+}
+_GEMMA_KEYS = {**_BIAS, "attention_scale": "query_pre_attn_scalar", "logit_softcap": "final_logit_softcapping"}
+_GEMMA_DEFAULTS = {
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "tie_word_embeddings": True,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+}
+_QWEN: dict[str, Any] = {
+    "windows": "some",
+    "layer_types": _last,
+}
+_QWEN_DEFAULTS = {"num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28}
+
+FAMILIES = {
+    "llama": Family("LlamaForCausalLM", keys={**_BIAS, "mlp_bias": "mlp_bias"}, fixed={"sliding_window": (None,)}),
+    "mistral": Family(
+        "MistralForCausalLM",
+        defaults={"num_key_value_heads": 8, "sliding_window": 4096},
+        fixed={"attention_bias": (False,), "mlp_bias": (False,)},
+        windows="all",
+    ),
+    # Other positions than rotary are ours alone.
+    OWN_TYPE: Family(
+        "pyformer.models.Llama",
+        keys={**_BIAS, "mlp_bias": "mlp_bias", "positions": "positions"},
+        windows="all",
+    ),
+    "qwen2": Family("Qwen2ForCausalLM", settings={"qkv_bias": True}, defaults=_QWEN_DEFAULTS, **_QWEN),
+    "qwen3": Family(
+        "Qwen3ForCausalLM",
+        settings={"qk_norm": "head"},
+        keys=_BIAS,
+        defaults={**_QWEN_DEFAULTS, "head_dim": 128},
+        **_QWEN,
+    ),
+    "smollm3": Family(
+        "SmolLM3ForCausalLM",
+        keys={**_BIAS, "mlp_bias": "mlp_bias", "rope_layers": "no_rope_layers"},
+        defaults={"num_key_value_heads": 4, "tie_word_embeddings": True},
+        known=("no_rope_layer_interval",),
+        windows="some",
+        layer_types=_unturned,
+        rope_base=2000000.0,
+    ),
+    "gemma2": Family(
+        "Gemma2ForCausalLM",
+        keys={**_GEMMA_KEYS, "attention_softcap": "attn_logit_softcapping"},
+        defaults={
+            **_GEMMA_DEFAULTS,
+            "sliding_window_pattern": 2,
+            "final_logit_softcapping": 30.0,
+            "attn_logit_softcapping": 50.0,
+        },
+        fixed={"use_bidirectional_attention": (None, False)},
+        **_GEMMA,
+    ),
+    "gemma3_text": Family(
+        "Gemma3ForCausalLM",
+        keys=_GEMMA_KEYS,
+        defaults={**_GEMMA_DEFAULTS, "sliding_window_pattern": 6},
+        fixed={"use_bidirectional_attention": (False, None), "attn_logit_softcapping": (None,)},
+        rope_base=1000000.0,
+        local_rope_base=10000.0,
+        **{**_GEMMA, "settings": {**_GEMMA["settings"], "qk_norm": "head"}},
+    ),
+    "olmo2": Family(
+        "Olmo2ForCausalLM",
+        settings={"norms": "post", "qk_norm": "width"},
+        keys=_BIAS,
+        defaults={"rms_norm_eps": 1e-5},
+        names={
+            "attention_output_norm.": "post_attention_layernorm.",
+            "mlp_output_norm.": "post_feedforward_layernorm.",
+        },
+    ),
+    "granite": Family(
+        "GraniteForCausalLM",
+        keys={
+            **_BIAS,
+            "mlp_bias": "mlp_bias",
+            "attention_scale": "attention_multiplier",
+            "embed_scale": "embedding_multiplier",
+            "residual_scale": "residual_multiplier",
+            "logit_divisor": "logits_scaling",
+        },
+        defaults={"attention_multiplier": 1.0},
+    ),
+    # Phi-4-mini is one of these, too.
+    "phi3": Family(
+        "Phi3ForCausalLM",
+        defaults={"rms_norm_eps": 1e-5},
+        fixed={"attention_bias": (False,), "mlp_bias": (False,)},
+        windows="all",
+        partial_rotary=True,
+        long=True,
+        stacked={
+            "self_attn.qkv_proj.": ("self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."),
+            "mlp.gate_up_proj.": ("mlp.gate_proj.", "mlp.up_proj."),
+        },
+    ),
+}

@@ -1,0 +1,232 @@
+"""Each family of decoders against the model of `transformers` that it shares its files with."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tolerance import MODEL_OPS, assert_close, by_rows
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import pyformer as pf
+from pyformer.generation import Decoder
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 24,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 6}
+LONG = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1.0, 1.1, 1.3],
+    "long_factor": [1.5, 4.0, 9.0],
+    "partial_rotary_factor": 0.75,
+}
+# A row a case: the family's model_type, and what its config says beside SIZES.
+CASES = {
+    "llama": ("llama", {}),
+    "llama with biases": ("llama", {"attention_bias": True, "mlp_bias": True, "hidden_act": "gelu"}),
+    "mistral": ("mistral", {"sliding_window": 5}),
+    "mistral with yarn": ("mistral", {"sliding_window": None, "head_dim": 16, "rope_parameters": YARN}),
+    "qwen2": ("qwen2", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    "qwen2 with a window": ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    "qwen2 with yarn": ("qwen2", {"rope_parameters": {**YARN, "beta_fast": 4.0, "beta_slow": 2.0, "truncate": False}}),
+    "qwen3": ("qwen3", {"head_dim": 12, "tie_word_embeddings": True}),
+    "qwen3 with biases": ("qwen3", {"head_dim": 8, "attention_bias": True}),
+    "smollm3": ("smollm3", {"num_hidden_layers": 4}),
+    "smollm3 with a window": (
+        "smollm3",
+        {"no_rope_layers": [0, 1], "use_sliding_window": True, "sliding_window": 4, "tie_word_embeddings": False},
+    ),
+    "gemma2": (
+        "gemma2",
+        {"head_dim": 12, "query_pre_attn_scalar": 24, "sliding_window": 4, "attn_logit_softcapping": 2.0},
+    ),
+    "gemma2 without caps": (
+        "gemma2",
+        {"head_dim": 8, "attn_logit_softcapping": None, "final_logit_softcapping": None, "attention_bias": True},
+    ),
+    "gemma3": (
+        "gemma3_text",
+        {
+            "head_dim": 12,
+            "query_pre_attn_scalar": 20,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            },
+        },
+    ),
+    "olmo2": ("olmo2", {}),
+    "granite": (
+        "granite",
+        {
+            "attention_multiplier": 0.3,
+            "embedding_multiplier": 5.0,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 3.0,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "phi3": ("phi3", {"sliding_window": 6}),
+    "phi4-mini": (
+        "phi3",
+        {"original_max_position_embeddings": 12, "rope_parameters": LONG, "tie_word_embeddings": True},
+    ),
+    "phi4-mini with a long text": (
+        "phi3",
+        {"original_max_position_embeddings": 5, "rope_parameters": LONG, "tie_word_embeddings": True},
+    ),
+}
+
+
+def theirs_of(case, seed=0, dtype=torch.float32):
+    """A model of `transformers` whose random weights make every part matter."""
+    kind, says = CASES[case]
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(kind, **{**SIZES, **json.loads(json.dumps(says))})
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").to(dtype).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def ids_and_targets(rows=3, tokens=11, seed=0):
+    return np.random.default_rng(seed).integers(0, SIZES["vocab_size"], (2, rows, tokens))
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """(the folder that `transformers` saved, their model, ours) of a case; nobody changes them."""
+    made = {}
+
+    def of(case):
+        if case not in made:
+            folder = tmp_path_factory.mktemp("family")
+            theirs = theirs_of(case)
+            theirs.save_pretrained(folder)
+            made[case] = folder, theirs, pf.from_pretrained(folder)
+        return made[case]
+
+    return of
+
+
+def gradients(model):
+    """Gradients by the names in files; what is stacked there is stacked."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        grad = parameter.grad.numpy()
+        written = model.layout.written_name(name)
+        found[written] = np.concatenate([found[written], grad]) if written in found else grad
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_logits_loss_and_all_gradients_equal_transformers(case, opened):
+    """Ours in float64 is what both are measured by: each has its own roundings to float32 only."""
+    folder, theirs, model = opened(case)
+    exact = pf.from_pretrained(folder, dtype="float64")
+    ids, targets = ids_and_targets()
+    logits = theirs(torch.tensor(ids)).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten())
+    loss.backward()
+    wanted, grads = {}, {}
+    for each, kept in ((exact, wanted), (model, grads)):
+        each.zero_grad()
+        kept["logits"], mean = each(ids).numpy(), each.loss(ids, targets)
+        mean.backward()
+        kept |= {"loss": mean.numpy(), **gradients(each)}
+    there = {"logits": logits, "loss": loss, **{name: p.grad for name, p in theirs.named_parameters()}}
+    assert set(there) == set(grads)
+    for name, value in wanted.items():
+        # Rows of small numbers are sums of terms that are as large as those of other rows.
+        close = {"exact": by_rows(value, least=float(np.sqrt(np.mean(np.square(value)))))}
+        assert_close(there[name].detach().numpy(), **close, what=name, additions=128, ops=MODEL_OPS)
+        assert_close(grads[name], **close, what=f"ours: {name}", additions=128, ops=MODEL_OPS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_saved_here_opens_there(case, opened, tmp_path):
+    _, theirs, model = opened(case)
+    model.save_pretrained(tmp_path, shard_bytes=20_000)
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
+    assert type(again) is type(theirs)
+    ids = torch.tensor(ids_and_targets()[0])
+    np.testing.assert_array_equal(again(ids).logits.detach().numpy(), theirs(ids).logits.detach().numpy())
+    same = pf.from_pretrained(tmp_path)
+    assert same.config == model.config
+    np.testing.assert_array_equal(same(ids.numpy()).numpy(), model(ids.numpy()).numpy())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_generation_with_a_cache_equals_full_passes_bit_for_bit(case, opened):
+    """Rows of three lengths together, and each of them read whole, alone, for each of its tokens."""
+    _, _, model = opened(case)
+    seen = []
+
+    def sampler(logits, row):
+        seen.append((row, logits.copy()))
+        return int(logits.argmax())
+
+    decoder = Decoder(model)
+    texts = [[3, 7, 1], [5], [2, 2, 9, 4, 1, 8]]
+    for text in texts:
+        decoder.add(text, sampler)
+    for _ in range(8):
+        decoder.step()
+    assert len(seen) == 24
+    for row, logits in seen:
+        np.testing.assert_array_equal(logits, model([texts[row]]).numpy()[0, -1])
+        texts[row].append(int(logits.argmax()))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case][0] != "phi3"])
+def test_a_text_read_in_parts_has_the_bits_of_the_whole(case, opened):
+    _, _, model = opened(case)
+    ids = ids_and_targets(rows=2, tokens=12)[0]
+    with pf.nn.inference():
+        cache = model.new_cache(rows=2)
+        parts = [model(ids[:, a:b], cache=cache).numpy() for a, b in ((0, 5), (5, 6), (6, 12))]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), model(ids).numpy())
+
+
+def test_a_text_that_outgrows_longropes_length_is_to_be_read_again(opened):
+    _, _, model = opened("phi4-mini with a long text")
+    with pf.nn.inference():
+        cache = model.new_cache(rows=1)
+        model([[1, 2, 3]], cache=cache)
+        with pytest.raises(ValueError, match="grows past 5 tokens"):
+            model([[4, 5, 6]], cache=cache)
+        model([[4, 5]], cache=cache)
+        assert cache.length.tolist() == [5]
+        fresh = model.new_cache(rows=1)
+        model([[1, 2, 3, 4, 5, 6]], cache=fresh)
+        model([[7]], cache=fresh)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_padding_changes_no_bits_and_weights_come_along(case, opened):
+    _, _, model = opened(case)
+    ids, _ = ids_and_targets()
+    lengths = [11, 4, 7]
+    logits, weights = model(ids, lengths=lengths, return_weights=True)
+    np.testing.assert_array_equal(logits.numpy(), model(ids, lengths=lengths).numpy())
+    assert [w.shape for w in weights] == [(3, 4, 11, 11)] * model.config.num_layers
+    for row, length in enumerate(lengths):
+        alone = model(ids[row : row + 1, :length]).numpy()
+        np.testing.assert_array_equal(logits.numpy()[row, :length], alone[0])
