@@ -65,6 +65,8 @@ def rope_frequencies(
         raise TypeError(f"rope_frequencies: scaling must be a mapping, got {type(scaling).__name__}")
     if not 0.0 < base <= _sys.float_info.max:
         raise ValueError(f"rope_frequencies: base must be above 0 and finite, got {base}")
+    if scaling is not None and _rope_kind(scaling) == "longrope":
+        _check_factors(scaling, dim // 2)
     # NumPy's own powers differ from one instruction set to another, and its quotients with the host's rounding.
     exponents = _core.tensor(-np.arange(0.0, dim, 2.0), device="cpu") / float(dim)
     frequencies = _ops.power(float(base), exponents)
@@ -167,17 +169,20 @@ def _yarn(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any], base: flo
     return frequencies * (1.0 - stretched) + frequencies * stretched / factor
 
 
-def _longrope(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any], base: float, length: int) -> _core.Tensor:
-    (original,) = _rope_numbers("longrope", scaling, "original_max_position_embeddings")
-    pairs, factors = frequencies.shape[0], {}
+def _check_factors(scaling: _abc.Mapping[str, _Any], pairs: int) -> None:
+    """Before memory is taken for so many pairs: each has its factors."""
     for name in ("short_factor", "long_factor"):
         values = scaling.get(name)
         if not isinstance(values, (list, tuple)) or len(values) != pairs:
-            got = f"{len(values)}" if isinstance(values, (list, tuple)) else type(values).__name__
+            got = len(values) if isinstance(values, (list, tuple)) else type(values).__name__
             raise ValueError(f"rope_frequencies: longrope needs {pairs} numbers for {name}, got {got}")
-        factors[name] = _rope_numbers("longrope", dict(enumerate(values)), *range(pairs))
-    chosen = factors["long_factor" if length > original else "short_factor"]
-    return frequencies / _core.tensor(np.array(chosen), device="cpu")
+        _rope_numbers("longrope", dict(enumerate(values)), *range(pairs))
+
+
+def _longrope(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any], base: float, length: int) -> _core.Tensor:
+    (original,) = _rope_numbers("longrope", scaling, "original_max_position_embeddings")
+    factors = scaling["long_factor" if length > original else "short_factor"]
+    return frequencies / _core.tensor(np.array(factors, np.float64), device="cpu")
 
 
 # How each rope_type changes frequencies (dim / 2,), float64.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from tolerance import MODEL_OPS, assert_close, by_rows
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -230,3 +232,103 @@ def test_padding_changes_no_bits_and_weights_come_along(case, opened):
     for row, length in enumerate(lengths):
         alone = model(ids[row : row + 1, :length]).numpy()
         np.testing.assert_array_equal(logits.numpy()[row, :length], alone[0])
+
+
+@pytest.mark.parametrize("case", ["qwen2", "gemma2", "phi4-mini"])
+def test_bfloat16_weights_are_opened_and_compute_as_in_autocast(case, opened, tmp_path):
+    folder, _, model = opened(case)
+    small = pf.from_pretrained(folder, dtype="bfloat16")
+    assert {p.dtype for p in small.parameters()} == {pf.bfloat16}
+    rounded = pf.from_pretrained(folder)
+    rounded.load_state_dict({n: t.to(pf.bfloat16).to(pf.float32).numpy() for n, t in model.state_dict().items()})
+    ids = ids_and_targets()[0]
+    with pf.autocast("bfloat16"):
+        np.testing.assert_array_equal(small(ids).numpy(), rounded(ids).numpy())
+    small.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    again = pf.from_pretrained(tmp_path, dtype="bfloat16")
+    np.testing.assert_array_equal(again(ids).numpy(), small(ids).numpy())
+    text = small.generate([[1, 2, 3]], 6, temperature=0).numpy()[0].tolist()
+    assert text[-1] == int(small([text[:-1]]).numpy()[0, -1].argmax())
+
+
+@pytest.mark.parametrize("case", ["qwen3", "phi3"])
+def test_weights_that_do_not_fit_are_named(case, opened, tmp_path):
+    folder, _, _ = opened(case)
+    stacked = case == "phi3"
+    weights = load_file(folder / "model.safetensors")
+    wide = "model.layers.1.self_attn.qkv_proj.weight" if stacked else "model.layers.1.self_attn.q_norm.weight"
+    for name, change, message in (
+        ("missing", lambda w: w.pop(wide), rf"missing tensors \['{wide.removeprefix('model.')}'\]"),
+        ("extra", lambda w: w.update({"model.layers.1.self_attn.k_proj.bias": w[wide]}), r"unexpected .*k_proj\.bias"),
+        ("cut", lambda w: w.update({wide: w[wide][:-1].copy()}), rf"{wide.removeprefix('model.')} must be \("),
+        ("whole", lambda w: w.update({wide: w[wide].astype(np.int32)}), "must be of a float dtype, got I32"),
+        ("again", lambda w: w.update({wide.removeprefix("model."): w[wide]}), "with and without the prefix"),
+    ):
+        to = tmp_path / name
+        to.mkdir()
+        (to / "config.json").write_text((folder / "config.json").read_text())
+        changed = dict(weights)
+        change(changed)
+        save_file(changed, to / "model.safetensors", {"format": "pt"})
+        with pytest.raises((ValueError, TypeError), match=message):
+            pf.from_pretrained(to)
+
+
+def test_a_part_beside_the_whole_is_refused(opened, tmp_path):
+    folder, _, _ = opened("phi3")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"] = weights["model.layers.0.mlp.gate_up_proj.weight"][:48].copy()
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"mlp\.up_proj\.weight is there twice, by itself and in .*gate_up_proj"):
+        pf.from_pretrained(tmp_path)
+
+
+ODD = (None, True, -1, 0, 7, 2.5, 1e308, float("nan"), 10**30, "x", [], [1], ["x"] * 2, {}, {"a": 1}, [[]] * 2)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_value_of_a_config_fails_otherwise_than_by_name(case, opened):
+    """Whatever stands for a key: the config is read, or an error of ours says why not."""
+    folder, _, _ = opened(case)
+    said = json.loads((folder / "config.json").read_text())
+    changes = [(key, value) for key in (*said, "rope_scaling", "rope_theta", "layer_types") for value in ODD]
+    for key, value in [*changes, *((f"rope_parameters/{k}", v) for k in said["rope_parameters"] for v in ODD)]:
+        values = {**said, "rope_parameters": dict(said["rope_parameters"])}
+        target, name = (values["rope_parameters"], key.split("/")[1]) if "/" in key else (values, key)
+        target[name] = value
+        message = error_of(values)
+        assert message is None or re.match(r"(Decoder|DecoderConfig|rope_frequencies): ", message), (
+            key,
+            value,
+            message,
+        )
+
+
+def error_of(values):
+    """What is said of a config.json that can't be read, or None."""
+    try:
+        pf.models.Decoder.read_config(values)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_key_of_another_family_is_refused(case, opened):
+    folder, _, _ = opened(case)
+    said = json.loads((folder / "config.json").read_text())
+    for key, value in (("clip_qkv", 8.0), ("num_local_experts", 8), ("quantization_config", {"bits": 4})):
+        with pytest.raises(ValueError, match=key):
+            pf.models.Decoder.read_config({**said, key: value})
+
+
+def test_a_config_that_its_family_cannot_say_makes_no_model():
+    sizes = {"vocab_size": 10, "context_length": 8, "num_layers": 1, "num_heads": 2, "embed_dim": 8}
+    for family, says in (("llama", {"qk_norm": "head"}), ("qwen2", {}), ("mistral", {"qkv_bias": True})):
+        config = pf.models.DecoderConfig(**sizes, family=family, **says)
+        with pytest.raises(ValueError, match=f"family '{family}' doesn't have"):
+            pf.models.Decoder(config)
+    with pytest.raises(ValueError, match="model_type must be one of"):
+        pf.models.Decoder(pf.models.DecoderConfig(**sizes, family="gpt-5"))

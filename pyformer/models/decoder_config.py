@@ -139,6 +139,9 @@ class DecoderConfig(Config):
         self._check_one_of("positions", POSITIONS)
         self._check_one_of("norms", NORMS)
         self._check_one_of("qk_norm", QK_NORMS)
+        for name in ("tied", "centred_norms", "qkv_bias", "out_bias", "mlp_bias"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{self._name}: {name} must be a bool, got {getattr(self, name)!r}")
         self._check_layers()
         self._check_rope()
         if self.positions == "sinusoidal" and self.embed_dim % 2:

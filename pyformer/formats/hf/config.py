@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -71,6 +72,11 @@ def check_config(
     unknown = sorted(set(config) - {*FIXED, *fixed, *required, *known} - IGNORED_KEYS)
     if unknown:
         log.warning("config.json has keys that are ignored: %s", ", ".join(unknown[:20]))
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a finite number above 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def check_known(

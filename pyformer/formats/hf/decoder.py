@@ -10,23 +10,30 @@ from pyformer.formats.hf.config import (
     OUR_ACTIVATIONS,
     WRITTEN_KEYS,
     check_known,
+    is_number,
     read_activation,
     warn_of_dropout,
 )
-from pyformer.formats.hf.families import FAMILIES, KEYS, OPTIONAL_KEYS, OWN_TYPE, Family
+from pyformer.formats.hf.families import FAMILIES, FULL, KEYS, OPTIONAL_KEYS, OWN_TYPE, SLIDING, Family
 from pyformer.formats.hf.rope import ROPE_KEYS, read_rope, write_rope
 from pyformer.formats.layout import Layout
+from pyformer.nn.layers import check_sizes
 
-FULL, SLIDING = "full_attention", "sliding_attention"
 _WINDOW_KEYS = {
     *("sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "sliding_window_pattern"),
     "_sliding_window_pattern",
 }
 _DROPOUTS = ("attention_dropout", "resid_pdrop", "embd_pdrop")
-# What their value is here, of what theirs is, and the reverse.
+# What a value of theirs is here, and the reverse; what is none of theirs stays for the config to refuse.
 _CONVERTED = {
-    "query_pre_attn_scalar": (lambda theirs: theirs**-0.5, lambda ours: _plain(ours**-2.0)),
-    "no_rope_layers": (lambda theirs: tuple(map(bool, theirs)), lambda ours: list(map(int, ours))),
+    "query_pre_attn_scalar": (
+        lambda theirs: theirs**-0.5 if is_number(theirs) else theirs,
+        lambda ours: _plain(ours**-2.0),
+    ),
+    "no_rope_layers": (
+        lambda theirs: tuple(bool(n) if n in (0, 1) else n for n in theirs) if isinstance(theirs, list) else theirs,
+        lambda ours: list(map(int, ours)),
+    ),
 }
 
 
@@ -54,6 +61,7 @@ def checked_layout(config: Any) -> Layout:
 def _read(kind: str, config_class: Any, values: Mapping[str, Any]) -> Any:
     family, owner = FAMILIES[kind], config_class.model_class.__name__
     check_known(owner, values, fixed=family.fixed, required=_REQUIRED, known=_known(family))
+    check_sizes(owner, **{key: values[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")})
     said = {**family.defaults, **values}
     found = dict(family.settings)
     for ours, theirs in {**KEYS, **family.keys}.items():
@@ -70,19 +78,21 @@ def _read(kind: str, config_class: Any, values: Mapping[str, Any]) -> Any:
 
 def _read_windows(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the config that say which layers see a window only."""
-    window, layers = said.get("sliding_window"), said["num_hidden_layers"]
+    window = said.get("sliding_window")
     if family.windows == "none":
         return {}
     if family.windows == "all":
         return {"window": window}
     if family.windows == "some" and (window is None or not said.get("use_sliding_window", False)):
         window = None
-    types = said.get("layer_types") or family.layer_types(said, window) if isinstance(layers, int) else None
-    if window is None and SLIDING in (types or ()):
+    types = said.get("layer_types") or family.layer_types(owner, said, window)
+    if not isinstance(types, list):
+        raise TypeError(f"{owner}: layer_types must be a list, got {type(types).__name__}")
+    if window is None and SLIDING in types:
         raise ValueError(f"{owner}: layer_types has {SLIDING!r}, for which sliding_window must be a number, got None")
     if family.windows == "some" and window is None:
         return {}
-    return {"window": window, "layer_types": None if types is None else tuple(types)}
+    return {"window": window, "layer_types": tuple(types)}
 
 
 def _values(config: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OWN_TYPE = "pyformer_llama"
+FULL, SLIDING = "full_attention", "sliding_attention"
 
 # A field of the config, and its key in config.json.
 KEYS = {
@@ -30,29 +31,39 @@ OPTIONAL_KEYS = {
 }
 
 
-def _full(values: Mapping[str, Any], window: int | None) -> list[str]:
-    return ["full_attention"] * values["num_hidden_layers"]
+def _full(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
+    return [FULL] * said["num_hidden_layers"]
 
 
-def _last(values: Mapping[str, Any], window: int | None) -> list[str]:
+def _last(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
     """Qwen: from layer max_window_layers on."""
-    first = values["max_window_layers"] if window is not None else values["num_hidden_layers"]
-    return [_kind(layer >= first) for layer in range(values["num_hidden_layers"])]
+    first = _count(owner, "max_window_layers", said["max_window_layers"], 0)
+    return [_kind(window is not None and layer >= first) for layer in range(said["num_hidden_layers"])]
 
 
-def _between(values: Mapping[str, Any], window: int | None) -> list[str]:
+def _between(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
     """Gemma: all but each so-many-th."""
-    pattern = values.get("sliding_window_pattern") or values.get("_sliding_window_pattern")
-    return [_kind((layer + 1) % pattern != 0) for layer in range(values["num_hidden_layers"])]
+    pattern = said.get("_sliding_window_pattern", said.get("sliding_window_pattern"))
+    pattern = _count(owner, "sliding_window_pattern", pattern, 1)
+    return [_kind((layer + 1) % pattern != 0) for layer in range(said["num_hidden_layers"])]
 
 
-def _unturned(values: Mapping[str, Any], window: int | None) -> list[str]:
+def _unturned(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
     """SmolLM 3: those whose queries and keys are not turned."""
-    return [_kind(window is not None and not turned) for turned in values["no_rope_layers"]]
+    turned = said.get("no_rope_layers")
+    if not isinstance(turned, list):
+        raise ValueError(f"{owner}: no_rope_layers must be a list of 0 and 1, got {turned!r}")
+    return [_kind(window is not None and not each) for each in turned]
+
+
+def _count(owner: str, key: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{owner}: {key} must be an int of at least {least}, got {value!r}")
+    return value
 
 
 def _kind(slides: bool) -> str:
-    return "sliding_attention" if slides else "full_attention"
+    return SLIDING if slides else FULL
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Family:
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     known: tuple[str, ...] = ()
     windows: str = "none"
-    layer_types: Callable[[Mapping[str, Any], int | None], list[str]] = _full
+    layer_types: Callable[[str, Mapping[str, Any], int | None], list[str]] = _full
     activation: str = "hidden_act"
     scales_embedding: bool = False
     rope_base: float = 10000.0

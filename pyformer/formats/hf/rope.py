@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyformer.formats.hf.families import Family
+from pyformer.nn.layers import check_sizes
 
 ROPE_KEYS = {
     *("rope_theta", "rope_scaling", "rope_parameters", "rope_local_base_freq", "partial_rotary_factor"),
@@ -45,8 +46,7 @@ def read_rope(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, 
         kind = "longrope"
         original = said.get("original_max_position_embeddings", rest.get("original_max_position_embeddings"))
         length = said["max_position_embeddings"]
-        if not all(isinstance(n, int) and n > 0 for n in (original, length)):
-            raise ValueError(f"{owner}: original_max_position_embeddings must be a number above 0, got {original!r}")
+        check_sizes(owner, original_max_position_embeddings=original, max_position_embeddings=length)
         rest = {"factor": length / original, **rest, "original_max_position_embeddings": original}
     return {**found, "rope_scaling": None if kind == "default" else {"rope_type": kind, **rest}}
 
@@ -78,7 +78,6 @@ def _part(owner: str, family: Family, part: Any, said: Mapping[str, Any]) -> int
     """How many elements of a head are turned."""
     if not family.partial_rotary or not isinstance(part, float) or not 0.0 < part < 1.0:
         raise ValueError(f"{owner}: partial_rotary_factor must be 1.0, got {part!r}")
-    width, heads = said["hidden_size"], said["num_attention_heads"]
-    if not all(isinstance(n, int) and n > 0 for n in (width, heads)):
-        raise ValueError(f"{owner}: hidden_size and num_attention_heads must be above 0, got {width!r} and {heads!r}")
-    return int((said.get("head_dim") or width // heads) * part)
+    width = said.get("head_dim") or said["hidden_size"] // said["num_attention_heads"]
+    check_sizes(owner, head_dim=width)
+    return int(width * part)
