@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -332,3 +333,16 @@ def test_a_config_that_its_family_cannot_say_makes_no_model():
             pf.models.Decoder(config)
     with pytest.raises(ValueError, match="model_type must be one of"):
         pf.models.Decoder(pf.models.DecoderConfig(**sizes, family="gpt-5"))
+
+
+def test_the_page_of_models_that_open_has_each_family_with_its_class():
+    page = (Path(__file__).parent.parent / "docs" / "open.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    said = {row[1].strip("`"): re.findall(r"\w+", row[2]) for row in rows[2:]}
+    own = {model.model_type for model in pf.models._OWN_LAYOUT} | {"pyformer_llama"}
+    assert set(said) == set(pf.models._BY_TYPE) - own
+    for kind, classes in said.items():
+        opener = pf.models._BY_TYPE[kind]
+        assert opener.__self__.__name__ == classes[0] if hasattr(opener, "__self__") else classes[0] == "BERT"
+    tested = {kind for kind, _ in CASES.values()}
+    assert tested == {kind for kind, classes in said.items() if classes[0] in ("Llama", "Decoder")}

@@ -6,6 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,7 +148,7 @@ class Weights:
                 name, end = self.layout.stored_name(part), begin + count * row_bytes
                 if name in self.entries:
                     raise ValueError(f"{self.path}: {name} is there twice, by itself and in {stored}")
-                self.entries[name] = path, Entry(entry.dtype, shapes[part], begin, end)
+                self.entries[name] = path, replace(entry, shape=shapes[part], begin=begin, end=end)
                 begin = end
 
     def has_own_head(self) -> bool:
