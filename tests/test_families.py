@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from tolerance import MODEL_OPS, assert_close, by_rows
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 import pyformer as pf
 from pyformer.generation import Decoder
@@ -346,3 +346,59 @@ def test_the_page_of_models_that_open_has_each_family_with_its_class():
         assert opener.__self__.__name__ == classes[0] if hasattr(opener, "__self__") else classes[0] == "BERT"
     tested = {kind for kind, _ in CASES.values()}
     assert tested == {kind for kind, classes in said.items() if classes[0] in ("Llama", "Decoder")}
+
+
+MODERN = {
+    "modernbert": {"local_attention": 6, "num_hidden_layers": 4},
+    "modernbert with biases": {
+        "local_attention": 4,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "hidden_activation": "silu",
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("case", MODERN)
+def test_an_encoder_equals_transformers_and_goes_back(case, tmp_path, caplog):
+    torch.manual_seed(0)
+    sizes = {key: value for key, value in SIZES.items() if key != "num_key_value_heads"}
+    config = AutoConfig.for_model("modernbert", **{**sizes, **MODERN[case]})
+    theirs = AutoModelForMaskedLM.from_config(config, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    theirs.save_pretrained(tmp_path / "theirs")
+    model = pf.from_pretrained(tmp_path / "theirs")
+    assert "head.dense.weight" in caplog.text
+    exact = pf.from_pretrained(tmp_path / "theirs", dtype="float64")
+    ids, _ = ids_and_targets()
+    inner = theirs.model
+    hidden = inner(torch.tensor(ids)).last_hidden_state
+    factors = np.random.default_rng(1).standard_normal(hidden.shape).astype(np.float32)
+    (hidden * torch.tensor(factors)).sum().backward()
+    there = {name: p.grad.numpy() for name, p in inner.named_parameters()} | {"hidden": hidden.detach().numpy()}
+    found = []
+    for each in (exact, model):
+        out = each(ids)
+        (out * pf.tensor(factors.astype(out.numpy().dtype if each is model else np.float64))).sum().backward()
+        found.append({**gradients(each), "hidden": out.detach().numpy()})
+    assert set(found[1]) == set(there)
+    for name, value in found[0].items():
+        close = {"exact": by_rows(value, least=float(np.sqrt(np.mean(np.square(value)))))}
+        assert_close(there[name], **close, what=name, additions=128, ops=MODEL_OPS)
+        assert_close(found[1][name], **close, what=f"ours: {name}", additions=128, ops=MODEL_OPS)
+    lengths = [11, 4, 7]
+    padded, weights = model(ids, lengths=lengths, return_weights=True)
+    assert [w.shape for w in weights] == [(3, 4, 11, 11)] * config.num_hidden_layers
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(padded.numpy()[row, :length], model(ids[row : row + 1, :length]).numpy()[0])
+    model.save_pretrained(tmp_path / "ours")
+    again = AutoModel.from_pretrained(tmp_path / "ours", attn_implementation="eager")
+    assert type(again) is type(inner)
+    np.testing.assert_array_equal(again(torch.tensor(ids)).last_hidden_state.detach().numpy(), there["hidden"])
+    assert pf.from_pretrained(tmp_path / "ours").config == model.config

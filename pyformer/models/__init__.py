@@ -14,6 +14,7 @@ from pyformer.models.convnet import ConvNet, ConvNetConfig
 from pyformer.models.decoder import Decoder
 from pyformer.models.decoder_config import DecoderConfig
 from pyformer.models.dit import DiT, DiTConfig
+from pyformer.models.encoder import Encoder, EncoderConfig
 from pyformer.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.gan import GAN, GANConfig
 from pyformer.models.gpt import GPT, GPTConfig
@@ -41,6 +42,8 @@ __all__ = [
     "DecoderConfig",
     "DiT",
     "DiTConfig",
+    "Encoder",
+    "EncoderConfig",
     "EncoderDecoder",
     "EncoderDecoderConfig",
     "GANConfig",
@@ -84,6 +87,7 @@ _BY_TYPE = {
     "llama": Llama.from_pretrained,
     "mistral": Llama.from_pretrained,
     "pyformer_llama": Llama.from_pretrained,
+    "modernbert": Encoder.from_pretrained,
     "vit": ViT.from_pretrained,
     **dict.fromkeys(DECODER_TYPES, Decoder.from_pretrained),
     **{model.model_type: model.from_pretrained for model in _OWN_LAYOUT},

@@ -16,7 +16,7 @@ from pyformer import formats, nn, ops
 from pyformer.formats.hf import decoder
 from pyformer.models.decoder_config import DecoderConfig, Layer
 from pyformer.models.language_model import IGNORED, LanguageModel, Span
-from pyformer.models.places import Places, places_of
+from pyformer.models.places import Places, kinds_of, places_of
 from pyformer.nn.attention import capped_attention
 from pyformer.nn.cache import LayerCache
 
@@ -84,19 +84,24 @@ class FeedForward(nn.Module):
         return self.gate_proj(x, activation=self.activation) * self.up_proj(x)
 
 
+def norm_of(config: DecoderConfig) -> nn.Module:
+    """A norm of a token's vector, as the config wants it."""
+    if config.norm_kind == "layer":
+        return nn.LayerNorm(config.embed_dim, eps=config.norm_epsilon, bias=False)
+    return nn.RMSNorm(config.embed_dim, eps=config.norm_epsilon, centred=config.centred_norms)
+
+
 class Block(nn.Module):
     """x + attention(x), then x + mlp(x), with norms before or after each part, or both."""
 
     def __init__(self, config: DecoderConfig, layer: Layer) -> None:
         super().__init__()
 
-        def norm(place: str) -> nn.RMSNorm | None:
-            if layer.norms not in (place, "sandwich"):
-                return None
-            return nn.RMSNorm(config.embed_dim, eps=config.norm_epsilon, centred=layer.centred_norms)
+        def norm(place: str) -> nn.Module | None:
+            return norm_of(config) if layer.norms in (place, "sandwich") else None
 
         self.residual_scale = layer.residual_scale
-        self.input_layernorm = norm("pre")
+        self.input_layernorm = norm("pre") if layer.input_norm else None
         self.self_attn = Attention(config, layer)
         self.attention_output_norm = norm("post")
         self.post_attention_layernorm = norm("pre")
@@ -121,11 +126,19 @@ class Block(nn.Module):
         before = x if self.post_attention_layernorm is None else self.post_attention_layernorm(x)
         return self._add(x, self.mlp.down_proj, self.mlp.gated(before), self.mlp_output_norm)
 
-    def _add(self, x: pf.Tensor, linear: nn.Linear, h: pf.Tensor, norm: nn.RMSNorm | None) -> pf.Tensor:
+    def _add(self, x: pf.Tensor, linear: nn.Linear, h: pf.Tensor, norm: nn.Module | None) -> pf.Tensor:
         if norm is None and self.residual_scale == 1.0 and not self.dropout.active:
             return linear(h, residual=x)
         h = linear(h) if norm is None else norm(linear(h))
         return x + self.dropout(h if self.residual_scale == 1.0 else h * self.residual_scale)
+
+
+def initialise(model: Any) -> None:
+    """Matrices normal with 0.02, those that add to the residual stream with 0.02 / sqrt(2 L)."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * model.config.num_layers) if residual else 0.02)
 
 
 class Decoder(LanguageModel):
@@ -156,28 +169,16 @@ class Decoder(LanguageModel):
         super().__init__(config)
         self.layout = decoder.checked_layout(config)
         layers = config.layers
-        # Layers that are told the same of where tokens stand share it.
-        self._seen: list[tuple[Any, ...]] = []
-        for layer in layers:
-            if (layer.window, layer.rope) not in self._seen:
-                self._seen.append((layer.window, layer.rope))
-        self._sees = [self._seen.index((layer.window, layer.rope)) for layer in layers]
+        self._seen, self._sees = kinds_of(layers)
         with nn.init.skip():
             self.embed_tokens = nn.Embedding(config.vocab_size, config.embed_dim)
             if config.positions == "learned":
                 self.embed_positions = nn.Embedding(config.context_length, config.embed_dim)
             self.dropout = nn.Dropout(config.dropout)
             self.layers = nn.ModuleList(Block(config, layer) for layer in layers)
-            self.norm = nn.RMSNorm(config.embed_dim, eps=config.norm_epsilon, centred=config.centred_norms)
+            self.norm = norm_of(config)
             self.lm_head = None if config.tied else nn.Linear(config.embed_dim, config.vocab_size, bias=False)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Weights normal with 0.02, those that add to the residual stream with 0.02 / sqrt(2 L)."""
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.num_layers) if residual else 0.02)
+        initialise(self)
 
     @classmethod
     def layout_of(cls, values: dict[str, Any]) -> formats.Layout:

@@ -14,6 +14,7 @@ from pyformer.nn.transformer import check_activation
 
 POSITIONS = ("rotary", "alibi", "sinusoidal", "learned", "none")
 NORMS = ("pre", "post", "sandwich")
+NORM_KINDS = ("rms", "layer")
 QK_NORMS = (None, "head", "width")
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
@@ -33,6 +34,9 @@ class Layer:
 
     window: int | None
     rope: Rope | None
+    causal: bool
+    input_norm: bool
+    norm_kind: str
     norms: str
     centred_norms: bool
     qk_norm: str | None
@@ -79,6 +83,9 @@ class DecoderConfig(Config):
         embed_scale: multiplies what the first block sees.
         residual_scale: multiplies what each part of a block adds.
         logit_divisor: divides logits.
+        causal: whether a token sees those before it only. Else a window reaches to both sides.
+        norm_kind: "rms", or "layer" for LayerNorm without a bias.
+        first_norm: whether the first layer normalises what comes in.
 
     Raises:
         ValueError: a value makes no model.
@@ -126,6 +133,9 @@ class DecoderConfig(Config):
     embed_scale: float = 1.0
     residual_scale: float = 1.0
     logit_divisor: float = 1.0
+    causal: bool = True
+    norm_kind: str = "rms"
+    first_norm: bool = True
 
     def __post_init__(self) -> None:
         self._check_sizes("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
@@ -138,8 +148,9 @@ class DecoderConfig(Config):
         self._check_divides("num_kv_heads", "num_heads")
         self._check_one_of("positions", POSITIONS)
         self._check_one_of("norms", NORMS)
+        self._check_one_of("norm_kind", NORM_KINDS)
         self._check_one_of("qk_norm", QK_NORMS)
-        for name in ("tied", "centred_norms", "qkv_bias", "out_bias", "mlp_bias"):
+        for name in ("tied", "centred_norms", "qkv_bias", "out_bias", "mlp_bias", "causal", "first_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{self._name}: {name} must be a bool, got {getattr(self, name)!r}")
         self._check_layers()
@@ -216,6 +227,9 @@ class DecoderConfig(Config):
         return Layer(
             self.window if slides else None,
             rope,
+            self.causal,
+            self.norms != "post" and (index > 0 or self.first_norm),
+            self.norm_kind,
             self.norms,
             self.centred_norms,
             self.qk_norm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
-from pyformer.models.decoder_config import DecoderConfig, Rope
+from pyformer.models.decoder_config import DecoderConfig, Layer, Rope
 from pyformer.models.language_model import Span
 from pyformer.nn.module import activation_dtype
 
@@ -35,9 +36,23 @@ class Places(Span):
         return turned if self.long is None else ops.where(self.is_long, ops.rope(x, *self.long), turned)
 
 
+def kinds_of(layers: Sequence[Layer]) -> tuple[list[tuple[Any, ...]], list[int]]:
+    """(what is told of where tokens stand: windows and frequencies, each pair once; which of them each layer is
+    told)."""
+    kinds: list[tuple[Any, ...]] = []
+    for layer in layers:
+        if (layer.window, layer.rope) not in kinds:
+            kinds.append((layer.window, layer.rope))
+    return kinds, [kinds.index((layer.window, layer.rope)) for layer in layers]
+
+
 def places_of(config: DecoderConfig, span: Span, window: int | None, rope: Rope | None, like: nn.Projection) -> Places:
     """What layers of this window and these frequencies are told of the tokens of `span`, on the device of `like`."""
-    reach = {**span.reach, "window": None if window is None else min(window, span.keys)}
+    reach = {**span.reach, "window": None if window is None or not config.causal else min(window, span.keys)}
+    if window is not None and not config.causal:
+        at, keys = span.positions[..., None], np.arange(span.keys)
+        near = (keys > at - min(window, span.keys)) & (keys < at + min(window, span.keys))
+        reach["mask"] = pf.tensor(near[:, None], device=like.device)
     if config.positions == "alibi":
         bias = nn.alibi_bias(nn.alibi_slopes(config.num_heads), span.positions, span.keys)
         reach["mask"] = pf.tensor(bias, device=like.device).to(activation_dtype(like))

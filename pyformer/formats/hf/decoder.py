@@ -23,7 +23,7 @@ _WINDOW_KEYS = {
     *("sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "sliding_window_pattern"),
     "_sliding_window_pattern",
 }
-_DROPOUTS = ("attention_dropout", "resid_pdrop", "embd_pdrop")
+_DROPOUTS = ("attention_dropout", "resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout")
 # What a value of theirs is here, and the reverse; what is none of theirs stays for the config to refuse.
 _CONVERTED = {
     "query_pre_attn_scalar": (
@@ -79,6 +79,10 @@ def _read(kind: str, config_class: Any, values: Mapping[str, Any]) -> Any:
 def _read_windows(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the config that say which layers see a window only."""
     window = said.get("sliding_window")
+    if family.windows == "sides":
+        sides = said["local_attention"]
+        check_sizes(owner, local_attention=sides)
+        window = sides // 2 + 1
     if family.windows == "none":
         return {}
     if family.windows == "all":
@@ -104,25 +108,20 @@ def _values(config: Any) -> dict[str, Any]:
         values[theirs] = value if value is None else convert(value)
     values[family.activation] = {**OUR_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}[config.activation]
     values |= {key: allowed[0] for key, allowed in family.written.items()}
-    if family.windows != "none":
+    if family.windows == "sides":
+        values["local_attention"] = 2 * ((config.window or config.context_length) - 1)
+    elif family.windows != "none":
         values["sliding_window"] = config.window
     if family.windows == "some":
         values["use_sliding_window"] = config.window is not None
-    if family.windows in ("some", "types"):
+    if family.windows in ("some", "types", "sides"):
         values["layer_types"] = list(config.layer_types or [FULL] * config.num_layers)
     return {**values, **write_rope(family, config)}
 
 
 def _known(family: Family) -> set[str]:
-    return {
-        *KEYS.values(),
-        *family.keys.values(),
-        *family.known,
-        *_WINDOW_KEYS,
-        *ROPE_KEYS,
-        *_DROPOUTS,
-        family.activation,
-    }
+    ours = {*{**KEYS, **family.keys}.values(), *family.known, *family.rope_keys, family.activation}
+    return ours | {*_WINDOW_KEYS, *ROPE_KEYS, *_DROPOUTS}
 
 
 def _same(value: Any) -> Any:
@@ -140,10 +139,12 @@ def _layout(kind: str, family: Family) -> Layout:
         lambda cls, values: _read(kind, cls.config_class, values),
         lambda model: _values(model.config),
         prefix="model.",
-        bare=("lm_head.",),
+        bare=family.bare,
+        parts=family.outer_names,
         layer_parts=family.names,
         stacked=family.stacked,
         # The last projection repeats the embedding where they are tied.
+        unused=family.unused,
         redundant=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|lm_head\.weight",
         tie=("lm_head.weight", "embed_tokens.weight"),
         followed=(_known(family) - {"max_window_layers", *_DROPOUTS}) | {*family.fixed, *WRITTEN_KEYS},
@@ -152,4 +153,4 @@ def _layout(kind: str, family: Family) -> Layout:
 
 _REQUIRED = [key for key in KEYS.values() if key not in OPTIONAL_KEYS]
 _LAYOUTS = {kind: _layout(kind, family) for kind, family in FAMILIES.items()}
-DECODER_TYPES = tuple(kind for kind in FAMILIES if kind not in ("llama", "mistral", OWN_TYPE))
+DECODER_TYPES = tuple(kind for kind in FAMILIES if kind not in ("llama", "mistral", OWN_TYPE, "modernbert"))

@@ -48,6 +48,12 @@ def _between(owner: str, said: Mapping[str, Any], window: int | None) -> list[st
     return [_kind((layer + 1) % pattern != 0) for layer in range(said["num_hidden_layers"])]
 
 
+def _but_each(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
+    """ModernBERT: all but the first and each so-many-th after it."""
+    pattern = _count(owner, "global_attn_every_n_layers", said["global_attn_every_n_layers"], 1)
+    return [_kind(layer % pattern != 0) for layer in range(said["num_hidden_layers"])]
+
+
 def _unturned(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
     """SmolLM 3: those whose queries and keys are not turned."""
     turned = said.get("no_rope_layers")
@@ -72,8 +78,9 @@ class Family:
 
     `settings` are fields of the config that config.json doesn't say, `keys` those that it says beside KEYS. `defaults`
     are what `transformers` takes for keys that aren't there, `fixed` keys with the values that they may have, `known`
-    further keys that change nothing. `windows` says which layers have one: "none", "all", "types" by `layer_types`, or
-    "some" likewise where `use_sliding_window`. `names` and `stacked` are as in `Layout`.
+    further keys that change nothing. `windows` says which layers have one: "none", "all", "types" by `layer_types`,
+    "some" likewise where `use_sliding_window`, "sides" likewise with `local_attention`, of both sides together.
+    `outer_names`, `names`, `stacked`, `bare` and `unused` are as in `Layout`.
     """
 
     architecture: str
@@ -88,8 +95,12 @@ class Family:
     scales_embedding: bool = False
     rope_base: float = 10000.0
     local_rope_base: float | None = None
+    rope_keys: tuple[str, str] = ("rope_theta", "rope_local_base_freq")
     partial_rotary: bool = False
     long: bool = False  # "longrope" is said by original_max_position_embeddings beside it
+    outer_names: Mapping[str, str] = field(default_factory=dict)
+    unused: str = "$^"
+    bare: tuple[str, ...] = ("lm_head.",)
     names: Mapping[str, str] = field(default_factory=dict)
     stacked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -216,6 +227,50 @@ FAMILIES = {
         stacked={
             "self_attn.qkv_proj.": ("self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."),
             "mlp.gate_up_proj.": ("mlp.gate_proj.", "mlp.up_proj."),
+        },
+    ),
+    # An encoder: `ModernBertModel`, or what is below the head of a model that has one.
+    "modernbert": Family(
+        "ModernBertModel",
+        settings={"causal": False, "norm_kind": "layer", "first_norm": False},
+        keys={**_BIAS, "mlp_bias": "mlp_bias", "norm_epsilon": "norm_eps"},
+        defaults={
+            "norm_eps": 1e-5,
+            "hidden_activation": "gelu",
+            "local_attention": 128,
+            "global_attn_every_n_layers": 3,
+            "tie_word_embeddings": True,
+        },
+        # There rope_scaling would be of both kinds of layers.
+        fixed={"norm_bias": (False,), "rope_scaling": (None,)},
+        known=(
+            *("decoder_bias", "classifier_pooling", "classifier_dropout", "classifier_bias", "classifier_activation"),
+            *("deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index", "reference_compile"),
+            *("cls_token_id", "initializer_cutoff_factor", "repad_logits_with_grad", "layer_norm_eps"),
+            *("position_embedding_type", "local_attention", "global_attn_every_n_layers"),
+        ),
+        windows="sides",
+        layer_types=_but_each,
+        activation="hidden_activation",
+        rope_base=160000.0,
+        local_rope_base=10000.0,
+        rope_keys=("global_rope_theta", "local_rope_theta"),
+        bare=("",),
+        unused=r"(head|decoder|classifier)\..*",
+        outer_names={
+            "embed_tokens.": "embeddings.tok_embeddings.",
+            "embed_norm.": "embeddings.norm.",
+            "norm.": "final_norm.",
+        },
+        names={
+            "input_layernorm.": "attn_norm.",
+            "self_attn.o_proj.": "attn.Wo.",
+            "post_attention_layernorm.": "mlp_norm.",
+            "mlp.down_proj.": "mlp.Wo.",
+        },
+        stacked={
+            "attn.Wqkv.": ("self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."),
+            "mlp.Wi.": ("mlp.gate_proj.", "mlp.up_proj."),
         },
     ),
 }

@@ -29,7 +29,7 @@ def read_rope(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, 
         rope = _mapping(owner, rope.get("full_attention") or {}) if nested else rope
         if _kind(local) != "default" or set(local) - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}:
             raise ValueError(f"{owner}: rope_parameters of sliding_attention must be of type 'default', got {local}")
-        default = said.get("rope_local_base_freq", family.local_rope_base)
+        default = said.get(family.rope_keys[1], family.local_rope_base)
         found["local_rope_base"] = local.get("rope_theta", default)
     extra = sorted(set(rope) - _SCALING_KEYS)
     if extra:
@@ -37,7 +37,7 @@ def read_rope(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, 
     part = rope.pop("partial_rotary_factor", None) or said.get("partial_rotary_factor") or 1.0
     if part != 1.0:
         found["rotary_dim"] = _part(owner, family, part, said)
-    found["rope_base"] = rope.pop("rope_theta", None) or said.get("rope_theta", family.rope_base)
+    found["rope_base"] = rope.pop("rope_theta", None) or said.get(family.rope_keys[0], family.rope_base)
     kind = _kind(rope)
     rest = {key: value for key, value in rope.items() if key not in ("rope_type", "type")}
     if family.long and kind != "default":
@@ -54,9 +54,16 @@ def read_rope(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, 
 def write_rope(family: Family, config: Any) -> dict[str, Any]:
     """The keys that say it; older `transformers` read them, too."""
     scaling = None if config.rope_scaling is None else dict(config.rope_scaling)
-    values = {"rope_theta": config.rope_base, "rope_scaling": scaling}
+    base_key, local_key = family.rope_keys
+    values = {base_key: config.rope_base}
+    if "rope_scaling" not in family.fixed:
+        values["rope_scaling"] = scaling
+    elif scaling is not None:
+        local = {"rope_type": "default", "rope_theta": config.local_rope_base}
+        full = {**scaling, "rope_theta": config.rope_base}
+        values["rope_parameters"] = {"full_attention": full, "sliding_attention": local}
     if family.local_rope_base is not None:
-        values["rope_local_base_freq"] = config.local_rope_base
+        values[local_key] = config.local_rope_base
     if family.partial_rotary:
         values["partial_rotary_factor"] = (config.rotary_dim or config.head_dim) / config.head_dim
     if family.long and scaling is not None:
