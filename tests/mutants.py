@@ -309,8 +309,8 @@ PYTHON = [
     ),
     mutant(
         "Llama turns its queries alone",
-        "q, k = ops.rope(q, *places.rotary), ops.rope(k, *places.rotary)",
-        "q, k = ops.rope(q, *places.rotary), k",
+        "q, k = places.turn(q), places.turn(k)",
+        "q = places.turn(q)",
         "test_llama.py::test_logits_loss_and_all_gradients_equal_the_twin",
     ),
     mutant(

@@ -193,6 +193,15 @@ def test_positions():
     assert bias[0, 1, 0, 1] == -4.0
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0 + i / 16 for i in range(16)],
+    "long_factor": [2.0**i for i in range(16)],
+    "original_max_position_embeddings": 256,
+}
+
+
 @pytest.mark.parametrize(
     "scaling",
     [
@@ -205,17 +214,37 @@ def test_positions():
             "high_freq_factor": 4.0,
             "original_max_position_embeddings": 256,
         },
+        {**YARN},
+        {**YARN, "beta_fast": 8, "beta_slow": 2, "truncate": False},
+        {**YARN, "attention_factor": 1.25},
+        {**YARN, "mscale": 0.7, "mscale_all_dim": 0.4},
+        {**YARN, "factor": 0.5},
+        LONGROPE,
+        {**LONGROPE, "factor": 32.0},
+        {**LONGROPE, "factor": 1.0},
+        {**LONGROPE, "factor": 8.0, "attention_factor": 0.75},
     ],
 )
 def test_rope_frequencies_equal_transformers(scaling):
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+    scaling = scaling if scaling is None or "factor" in scaling else {**scaling, "factor": 16.0}
     parameters = {"rope_theta": 5000.0, **(scaling or {"rope_type": "default"})}
-    config = LlamaConfig(hidden_size=64, num_attention_heads=2, rope_parameters=parameters)
+    config = LlamaConfig(
+        hidden_size=64, num_attention_heads=2, max_position_embeddings=4096, rope_parameters=parameters
+    )
+    theirs = LlamaRotaryEmbedding(config)
     got = ops.rope_frequencies(32, 5000.0, scaling)
     assert got.dtype == pf.float64
-    assert_close(got.numpy(), by_rows(LlamaRotaryEmbedding(config).inv_freq.double().numpy()), dtype="float32")
+    kind = "default" if scaling is None else scaling["rope_type"]
+    steps = 4 if kind in ("yarn", "longrope") else 1  # products and quotients one after the other, in float32 there
+    assert_close(got.numpy(), by_rows(theirs.inv_freq.double().numpy()), dtype="float32", ops=steps)
+    assert ops.rope_magnitude(scaling) == pytest.approx(theirs.attention_scaling, rel=1e-14)
+    if kind == "longrope":
+        long = ops.rope_frequencies(32, 5000.0, scaling, length=257).numpy()
+        np.testing.assert_array_equal(long * np.array(scaling["long_factor"]), ops.rope_frequencies(32, 5000.0).numpy())
+        np.testing.assert_array_equal(ops.rope_frequencies(32, 5000.0, scaling, length=256).numpy(), got.numpy())
 
 
 @pytest.mark.parametrize(
@@ -224,7 +253,12 @@ def test_rope_frequencies_equal_transformers(scaling):
         ((7,), "dim must be an even"),
         ((0,), "dim must be an even"),
         ((8, -1.0), "base"),
-        ((8, 1e4, {"rope_type": "yarn"}), "rope_type"),
+        ((8, 1e4, {"rope_type": "dynamic"}), "rope_type"),
+        ((8, 1e4, {"rope_type": ["yarn"]}), "rope_type"),
+        ((8, 1e4, {"rope_type": "yarn"}), "original_max_position_embeddings"),
+        ((8, 1.0, YARN), "a base above 1"),
+        ((8, 1e4, LONGROPE), "4 numbers for short_factor, got 16"),
+        ((32, 1e4, {**LONGROPE, "long_factor": [0.0] * 16}), "above 0"),
         ((8, 1e4, {"rope_type": "linear"}), "factor"),
     ],
 )

@@ -37,10 +37,11 @@ def test_steps_give_the_bits_of_attention_at_once():
     assert cache.length.tolist() == [9, 9]
 
 
-def test_rows_of_unequal_length_join_leave_and_go_back():
+@pytest.mark.parametrize(("room", "late_room"), [(4, 9), (4, 5), (9, 3)])
+def test_rows_of_unequal_length_join_leave_and_go_back(room, late_room):
     a, b = tokens(2, 4, 0), tokens(1, 3, 1)
     step = tokens(3, 1, 2)
-    cache, late = nn.KVCache(1, HEADS, DIM, rows=2, capacity=4), nn.KVCache(1, HEADS, DIM, rows=1, capacity=9)
+    cache, late = (nn.KVCache(1, HEADS, DIM, rows=n, capacity=c) for n, c in ((2, room), (1, late_room)))
     cache.begin(4, [4, 2])
     attend(cache, 0, *a)
     late.begin(3)

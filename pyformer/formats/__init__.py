@@ -19,7 +19,14 @@ from pyformer.formats.folder import (
     save_model,
 )
 from pyformer.formats.layout import OWN, Layout
-from pyformer.formats.safetensors import Entry, read_header, read_safetensors, read_tensor, write_safetensors
+from pyformer.formats.safetensors import (
+    Entry,
+    Stacked,
+    read_header,
+    read_safetensors,
+    read_tensor,
+    write_safetensors,
+)
 from pyformer.formats.state import load_state, save_state
 from pyformer.formats.weights import Weights
 
@@ -32,6 +39,7 @@ __all__ = [
     "WEIGHTS_NAME",
     "Entry",
     "Layout",
+    "Stacked",
     "Weights",
     "atomic_files",
     "display_name",

@@ -15,15 +15,15 @@ _NOT_IN_CONFIG = ("model_type", "torch_dtype")
 class Layout:
     """One family's folder.
 
-    `read(model_class, values)` makes a config of config.json's content, `write(model)` the reverse. Tensors are
-    renamed by `parts`, beginnings of our names and what stands for them, and within layer N by `layer_parts`;
-    `layers` is what comes before N, here and there. In files `prefix` comes before every name that doesn't begin
-    with one of `bare`; it may be missing there, and is not written if `bare` is (""). `inner` is a prefix of ours
-    that files don't have. `transposed` matches names here whose matrices are stored (in, out), `redundant` names in
-    files that say nothing new, `unused` names of parts that aren't here, which a warning names. `tie` are the stored
-    names of the last projection and of the embedding that may take its place. `followed` are config.json's keys that
-    the config holds or that are written anew, None for all, but for those that a model_type has in `ignored`: what the
-    others say is kept for the next file.
+    `read(model_class, values)` makes a config of config.json's content, `write(model)` the reverse. Tensors are renamed
+    by `parts`, beginnings of our names and what stands for them, and within layer N by `layer_parts`; `layers` is what
+    comes before N, here and there. In files `prefix` comes before every name that doesn't begin with one of `bare`; it
+    may be missing there, and is not written if `bare` is (""). `inner` is a prefix of ours that files don't have.
+    `transposed` matches names here whose matrices are stored (in, out), `redundant` names in files that say nothing
+    new, `unused` names of parts that aren't here, which a warning names. `tie` are the stored names of the last
+    projection and of the embedding that may take its place. `stacked` are beginnings, within layer N, of names in files
+    whose tensor is several of ours, row upon row, and of the names of those. `followed` are config.json's keys that the
+    config holds or that are written anew, None for all: what the others say is kept for the next file.
 
     Raises:
         ValueError: by `read`, for a config.json that is not of this family.
@@ -41,20 +41,38 @@ class Layout:
     inner: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     layer_parts: Mapping[str, str] = field(default_factory=dict)
+    stacked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layers: tuple[str, str] = ("layers.", "layers.")
     transposed: str = "$^"
     redundant: str = "$^"
     unused: str = "$^"
     tie: tuple[str, str] | None = None
     followed: Collection[str] | None = None
-    ignored: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def unread(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What config.json says besides what the config holds."""
-        if self.followed is None:
-            return {}
-        ignored = self.ignored.get(str(values.get("model_type")), ())
-        return {k: v for k, v in values.items() if k not in self.followed or k in ignored}
+        return {} if self.followed is None else {k: v for k, v in values.items() if k not in self.followed}
+
+    def parts_of(self, stored: str) -> list[str]:
+        """Our names of what a tensor in files, named without `prefix`, holds row upon row; none where it is one."""
+        ours, theirs = self.layers
+        layer = re.match(rf"{re.escape(theirs)}(\d+)\.", stored)
+        rest = stored[layer.end() :] if layer else ""
+        for part, names in self.stacked.items():
+            if rest.startswith(part):
+                return [f"{ours}{layer.group(1)}.{name}{rest[len(part) :]}" for name in names]
+        return []
+
+    def stacked_name(self, name: str) -> str | None:
+        """The name in files, without `prefix`, of the tensor that a tensor of ours is a part of, or None."""
+        ours, theirs = self.layers
+        layer = re.match(rf"{re.escape(ours)}(\d+)\.", name)
+        rest = name[layer.end() :] if layer else ""
+        for part, names in self.stacked.items():
+            for own in names:
+                if rest.startswith(own):
+                    return f"{theirs}{layer.group(1)}.{part}{rest[len(own) :]}"
+        return None
 
     def stored_name(self, name: str) -> str:
         """The name in files, without `prefix`, of a tensor of ours."""
@@ -70,7 +88,7 @@ class Layout:
 
     def written_name(self, name: str) -> str:
         """The name under which a tensor of ours is written."""
-        stored = self.stored_name(name)
+        stored = self.stacked_name(name) or self.stored_name(name)
         return stored if stored.startswith(self.bare) else self.prefix + stored
 
     def is_transposed(self, name: str) -> bool:

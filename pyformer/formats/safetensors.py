@@ -30,6 +30,39 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
+class Stacked:
+    """Tensors that are written as one, row upon row; no copy of them is made.
+
+    Args:
+        parts: Tensors (N, ...), alike but for N.
+
+    Raises:
+        IndexError: later, there are no parts.
+
+    Example:
+        >>> pf.formats.Stacked((pf.ones(2, 3), pf.ones(1, 3))).shape
+        (3, 3)
+    """
+
+    parts: tuple[pf.Tensor, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The extents of the whole."""
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def dtype(self) -> pf.DType:
+        """The element type."""
+        return self.parts[0].dtype
+
+
+@dataclass(frozen=True)
 class Entry:
     """One tensor of a safetensors file.
 
@@ -62,7 +95,7 @@ class Entry:
 
 def write_safetensors(
     file: BinaryIO,
-    tensors: Mapping[str, pf.Tensor],
+    tensors: Mapping[str, pf.Tensor | Stacked],
     metadata: Mapping[str, str] | None = None,
     transposed: Collection[str] = (),
 ) -> None:
@@ -70,7 +103,7 @@ def write_safetensors(
 
     Args:
         file: open for writing bytes.
-        tensors: name to Tensor, on any device.
+        tensors: name to Tensor, on any device, or to `Stacked`.
         metadata: strings by name, which go into the header.
         transposed: the names of matrices that are written transposed.
 
@@ -100,10 +133,12 @@ def write_safetensors(
         raise ValueError(f"write_safetensors: header of {len(text)} bytes exceeds the limit")
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
-        file.write(array_of(tensors[name].detach().T if name in transposed else tensors[name]))
+        tensor = tensors[name]
+        for part in tensor.parts if isinstance(tensor, Stacked) else (tensor,):
+            file.write(array_of(part.detach().T if name in transposed else part))
 
 
-def _code_of(name: str, tensor: pf.Tensor) -> str:
+def _code_of(name: str, tensor: pf.Tensor | Stacked) -> str:
     for code, (dtype, _) in _DTYPES.items():
         if tensor.dtype == getattr(pf, dtype):
             return code

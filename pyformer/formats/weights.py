@@ -6,6 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,9 +104,11 @@ class Weights:
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """ValueError or TypeError unless the tensors are those of a model with these names and shapes."""
+        self._part(shapes)
         names = {name: self.layout.stored_name(name) for name in shapes}
         wanted = set(names.values())
-        missing = [stored for stored in names.values() if stored not in self.entries]
+        missing = [self.layout.stacked_name(name) or n for name, n in names.items() if n not in self.entries]
+        missing = list(dict.fromkeys(missing))
         extra = [n for n in self.entries if n not in wanted and not re.fullmatch(self.layout.redundant, n)]
         unused = [n for n in extra if re.fullmatch(self.layout.unused, n)]
         extra = [n for n in extra if n not in unused]
@@ -128,6 +131,25 @@ class Weights:
             raise ValueError(f"{self.path}: {'; '.join(wrong[:3])}: config.json means {means} numbers, got {held}")
         if unused:
             log.warning("%s: parts that this model doesn't have are left out: %s", self.path, ", ".join(unused[:20]))
+
+    def _part(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """What files hold row upon row becomes the entries of its parts, which lie one after the other."""
+        for stored in list(self.entries):
+            parts = self.layout.parts_of(stored)
+            if not parts or any(part not in shapes for part in parts):
+                continue
+            path, entry = self.entries.pop(stored)
+            rows = [shapes[part][0] for part in parts]
+            wanted = (sum(rows), *shapes[parts[0]][1:])
+            if entry.shape != wanted:
+                raise ValueError(f"{self.path}: {stored} must be {wanted}, got {entry.shape}")
+            row_bytes, begin = (entry.end - entry.begin) // wanted[0], entry.begin
+            for part, count in zip(parts, rows, strict=True):
+                name, end = self.layout.stored_name(part), begin + count * row_bytes
+                if name in self.entries:
+                    raise ValueError(f"{self.path}: {name} is there twice, by itself and in {stored}")
+                self.entries[name] = path, replace(entry, shape=shapes[part], begin=begin, end=end)
+                begin = end
 
     def has_own_head(self) -> bool:
         """Whether there is a last projection that differs from the embedding."""

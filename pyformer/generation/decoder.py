@@ -41,7 +41,7 @@ class Decoder:
     While there are rows, the model's weights are packed, which takes their memory again.
 
     Args:
-        model: a language model: it has `longest`, `new_cache` and `next_logits`.
+        model: a language model: it has `longest`, `reread_at`, `new_cache` and `next_logits`.
 
     Raises:
         ValueError: later, a prompt is empty, a row is not there, or logits are not finite.
@@ -149,14 +149,21 @@ class Decoder:
             self._running = [self._running[place] for place in places]
 
     def _slide(self) -> None:
-        """Rows whose context is full go on from their last half, as if they had just come."""
-        full = (self._cache.length == self.model.longest).nonzero()[0].tolist()
-        for place in full:
+        """Rows whose context is full go on from their last half, those that outgrow `reread_at` from their start, as if
+        they had just come."""
+        again = []
+        for place, length in enumerate(self._cache.length.tolist()):
             row = self._running[place]
-            row.window = self._half(row.tokens)
+            if length == self.model.longest:
+                row.window = self._half(row.tokens)
+            elif length == self.model.reread_at:
+                row.window = list(row.tokens)
+            else:
+                continue
+            again.append(place)
             self._waiting.append(row)
-        if full:
-            self._keep([i for i in range(len(self._running)) if i not in set(full)])
+        if again:
+            self._keep([i for i in range(len(self._running)) if i not in set(again)])
 
     def _half(self, tokens: list[int]) -> list[int]:
         return tokens[-max(1, self.model.longest // 2) :]

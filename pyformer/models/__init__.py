@@ -6,11 +6,15 @@ import os
 from typing import Any
 
 from pyformer import formats
+from pyformer.formats.hf.decoder import DECODER_TYPES
 from pyformer.models import bert
 from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
 from pyformer.models.convnet import ConvNet, ConvNetConfig
+from pyformer.models.decoder import Decoder
+from pyformer.models.decoder_config import DecoderConfig
 from pyformer.models.dit import DiT, DiTConfig
+from pyformer.models.encoder import Encoder, EncoderConfig
 from pyformer.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from pyformer.models.gan import GAN, GANConfig
 from pyformer.models.gpt import GPT, GPTConfig
@@ -34,8 +38,12 @@ __all__ = [
     "BertConfig",
     "ConvNet",
     "ConvNetConfig",
+    "Decoder",
+    "DecoderConfig",
     "DiT",
     "DiTConfig",
+    "Encoder",
+    "EncoderConfig",
     "EncoderDecoder",
     "EncoderDecoderConfig",
     "GANConfig",
@@ -79,7 +87,9 @@ _BY_TYPE = {
     "llama": Llama.from_pretrained,
     "mistral": Llama.from_pretrained,
     "pyformer_llama": Llama.from_pretrained,
+    "modernbert": Encoder.from_pretrained,
     "vit": ViT.from_pretrained,
+    **dict.fromkeys(DECODER_TYPES, Decoder.from_pretrained),
     **{model.model_type: model.from_pretrained for model in _OWN_LAYOUT},
 }
 
@@ -88,8 +98,8 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
 
     Args:
-        folder: a folder of `save_pretrained`, or of Hugging Face's GPT-2, BERT, Llama, Mistral or ViT models, or a GGUF
-            file of the Llama family.
+        folder: a folder of `save_pretrained`, or of a family of `transformers` in docs/open.md, or a GGUF file of the
+            Llama family.
         options: those of that class's `from_pretrained`; `dtype` is one of all.
 
     Returns:

@@ -22,12 +22,13 @@ class Span:
     """Where the tokens of a batch stand, and what `ops.attention` is told: `reach`.
 
     `positions` int64 (B or 1, T) is also there as a Tensor (B, T) or (T,), `places`. Keys are `keys` a row, of which
-    some may not count.
+    `lengths` (B or 1,) count.
     """
 
     positions: np.ndarray
     places: pf.Tensor
     keys: int
+    lengths: np.ndarray
     reach: dict[str, Any]
 
 
@@ -49,6 +50,11 @@ class LanguageModel(Pretrained):
         """The most tokens of a sequence, its prompt included."""
         return self.config.context_length
 
+    @property
+    def reread_at(self) -> int | None:
+        """The length from which on a longer text must be read again from its start, None where there is none."""
+        return None
+
     def hidden(
         self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
     ) -> pf.Tensor:
@@ -57,6 +63,10 @@ class LanguageModel(Pretrained):
         With `cache`, rows go on from the tokens in it and join them.
         """
         raise NotImplementedError
+
+    def logits(self, hidden: pf.Tensor) -> pf.Tensor:
+        """Logits (..., V) of what the last projection sees, (..., C)."""
+        return self.head.as_linear(hidden)
 
     def forward(
         self, ids: Any, lengths: Any = None, *, return_weights: bool = False, cache: nn.KVCache | None = None
@@ -76,7 +86,7 @@ class LanguageModel(Pretrained):
             IndexError: an id is not in [0, V).
         """
         weights: list[pf.Tensor] | None = [] if return_weights else None
-        logits = self.head.as_linear(self.hidden(ids, lengths, weights, cache))
+        logits = self.logits(self.hidden(ids, lengths, weights, cache))
         return (logits, weights) if return_weights else logits
 
     def loss(self, ids: Any, targets: Any, lengths: Any = None) -> pf.Tensor:
@@ -178,7 +188,7 @@ class LanguageModel(Pretrained):
         hidden = hidden.reshape(rows * tokens, width)
         if tokens > 1:
             hidden = ops.embedding(self.on_device(np.arange(rows) * tokens + counts - 1), hidden)
-        return self.head.as_linear(hidden)
+        return self.logits(hidden)
 
     def count_targets(self, ids: Any, targets: Any, lengths: Any = None) -> int:
         """How many targets `loss` is the mean of; arguments as in `loss`."""
@@ -196,11 +206,12 @@ class LanguageModel(Pretrained):
                 raise ValueError(f"{self._name}: {tokens} tokens more exceed the context length {self.longest}")
             cache.begin(tokens, counts)
             places = cache.starts.reshape(batch, 1) if tokens == 1 else self.on_device(positions)
-            return ids, Span(positions, places, cache.capacity, {"causal": True, **cache.reach})
+            return ids, Span(positions, places, cache.capacity, cache.length, {"causal": True, **cache.reach})
         reach = {"causal": True, "key_lengths": None, "query_offset": None}
         if counts is not None:
             reach |= {"key_lengths": self.on_device(counts), "query_offset": self.on_device(np.zeros_like(counts))}
-        return ids, Span(places, self.on_device(places[0]), tokens, reach)
+        lengths = np.array([tokens]) if counts is None else counts
+        return ids, Span(places, self.on_device(places[0]), tokens, lengths, reach)
 
     def read_ids(self, ids: Any) -> pf.Tensor:
         """Ids of any accepted form as int64 (B, T)."""

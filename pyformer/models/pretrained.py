@@ -75,7 +75,12 @@ class Pretrained(nn.Module):
         config = {**self.layout.write(self), **self.unread_config, "torch_dtype": dtype}
         names = {name: self.layout.written_name(name) for name in state}
         transposed = {names[name] for name in state if self.layout.is_transposed(name)}
-        tensors = {names[name]: state[name] for name in state}
+        tensors: dict[str, Any] = {}
+        for name, tensor in state.items():
+            stacked = tensors.get(names[name])
+            parts = () if stacked is None else stacked.parts
+            is_part = self.layout.stacked_name(name) is not None
+            tensors[names[name]] = formats.Stacked((*parts, tensor)) if is_part else tensor
         shared = {names[name]: names[other] for name, other in self.shared_names().items()}
         formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config, shared)
 
@@ -106,7 +111,8 @@ class Pretrained(nn.Module):
         device = None if device is None else pf.device(device)
         values = formats.read_config(folder)
         config = cls.read_config(values)
-        weights = formats.Weights(folder, cls.layout)
+        layout = cls.layout_of(values)
+        weights = formats.Weights(folder, layout)
         config = cls._untied(config, weights)
         weights.check_layers(getattr(config, "num_layers", 0))
         options = {**cls._options_of(weights), **options}
@@ -118,21 +124,26 @@ class Pretrained(nn.Module):
         if device is not None:
             model.to(device)
         weights.fill(model)
-        model.unread_config, model.generation_config = cls.layout.unread(values), formats.read_generation(folder)
+        model.unread_config, model.generation_config = layout.unread(values), formats.read_generation(folder)
         return model.eval()
 
     @classmethod
     def read_config(cls, values: Mapping[str, Any]) -> Any:
         """The config that the content of a config.json means; ValueError or TypeError if it can't be built."""
-        return cls.layout.read(cls, values)
+        return cls.layout_of(values).read(cls, values)
+
+    @classmethod
+    def layout_of(cls, values: Mapping[str, Any]) -> formats.Layout:
+        """What a folder with this config.json looks like."""
+        return cls.layout
 
     @classmethod
     def _untied(cls, config: Any, weights: formats.Weights) -> Any:
         """The config, with a head of its own where the weights have one that isn't the embedding."""
-        if cls.layout.tie is None or not config.tied or not weights.has_own_head():
+        if weights.layout.tie is None or not config.tied or not weights.has_own_head():
             return config
         message = "%s: %s differs from %s, so it is taken as a head of its own, though config.json says they are one"
-        log.warning(message, weights.path, *cls.layout.tie)
+        log.warning(message, weights.path, *weights.layout.tie)
         return replace(config, tied=False)
 
     @classmethod

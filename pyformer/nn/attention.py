@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def attention_weights(
     window: int | None = None,
     key_lengths: pf.Tensor | None = None,
     query_offset: pf.Tensor | None = None,
+    softcap: float | None = None,
 ) -> pf.Tensor:
     """The weights by which `pf.ops.attention`, given the same arguments, adds up the values.
 
@@ -31,6 +33,7 @@ def attention_weights(
         q: (B, Tq, H, D), float.
         k: (B, Tk, Hkv, D), q's dtype; Hkv divides H.
         mask, causal, scale, window, key_lengths, query_offset: as in `pf.ops.attention`.
+        softcap: c makes c tanh(score / c) of each scaled score before the mask, as in Gemma 2.
 
     Returns:
         Tensor (B, H, Tq, Tk) of q's dtype; each row adds up to 1, or is 0 where there is nothing to attend to.
@@ -50,6 +53,8 @@ def attention_weights(
     grouped = q.transpose(0, 2, 1, 3).reshape(batch, kv_heads, heads // kv_heads * queries, width)
     scores = ops.matmul(grouped, k.transpose(0, 2, 1, 3), transpose_b=True).reshape(batch, heads, queries, keys)
     scores = scores * (1.0 / math.sqrt(width) if scale is None else scale)
+    if softcap is not None:
+        scores = ops.tanh(scores / softcap) * softcap
     allowed = _reach(batch, queries, keys, causal, window, key_lengths, query_offset)[:, None]
     if mask is not None and mask.dtype == pf.bool:
         allowed = allowed & mask.to("cpu").numpy()
@@ -60,6 +65,43 @@ def attention_weights(
     seen = ops.logical_and(seen, scores != -np.inf)
     # A row that sees nothing is NaN between the two, which `where` leaves out of values and gradients.
     return ops.where(seen, ops.softmax(ops.where(seen, scores, -np.inf)), 0.0)
+
+
+def capped_attention(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, softcap: float, **where: Any) -> pf.Tensor:
+    """`pf.ops.attention` whose scores go through softcap * tanh(score / softcap); it holds all scores at once.
+
+    Args:
+        q: (B, Tq, H, D), float.
+        k: (B, Tk, Hkv, D), q's dtype; Hkv divides H.
+        v: (B, Tk, Hkv, Dv), q's dtype.
+        softcap: above 0; no score is farther from 0.
+        where: mask, causal, scale, window, key_lengths and query_offset, as in `pf.ops.attention`.
+
+    Returns:
+        Tensor (B, Tq, H, Dv) of q's dtype. Keys beyond a row's length change no bit, as in `pf.ops.attention`.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        TypeError: the dtypes differ.
+
+    Source: Gemma Team 2024, "Gemma 2", section 2.
+
+    Example:
+        >>> from pyformer.nn.attention import capped_attention
+        >>> q = k = pf.zeros(1, 2, 1, 4)
+        >>> capped_attention(q, k, pf.ones(1, 2, 1, 4), softcap=50.0, causal=True).shape
+        (1, 2, 1, 4)
+    """
+    batch, queries, heads, _ = q.shape
+    keys, kv_heads, width = v.shape[1:]
+    weights = attention_weights(q, k, softcap=softcap, **where)
+    if where.get("key_lengths") is not None:
+        # What lies beyond a row's end is excluded: 0 times what is not finite would be NaN.
+        places = pf.arange(keys, device=q.device)
+        v = ops.where(ops.less(places, where["key_lengths"].reshape(batch, 1)).reshape(batch, keys, 1, 1), v, 0.0)
+    grouped = weights.reshape(batch, kv_heads, heads // kv_heads * queries, keys)
+    mixed = ops.matmul(grouped, v.transpose(0, 2, 1, 3))
+    return mixed.reshape(batch, heads, queries, width).transpose(0, 2, 1, 3)
 
 
 def _reach(

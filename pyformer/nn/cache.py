@@ -166,19 +166,22 @@ class KVCache:
             self.keys, self.values = other.keys, other.values
             self._set_length(other.length)
             return
-        capacity = max(self.capacity, other.capacity)
-        self.reserve(capacity)
-        other.reserve(capacity)
+        self.reserve(other.capacity)
+        other._extend(self.capacity)
         for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
             mine[:] = [ops.concat([x, y]) for x, y in zip(mine, theirs, strict=True)]
         self._set_length(np.concatenate([self.length, other.length]))
 
     def reserve(self, capacity: int) -> None:
         """Makes memory for `capacity` tokens a row, at least twice what there was if there was too little."""
-        if capacity <= self.capacity:
-            return
-        more = max(capacity, 2 * self.capacity) - self.capacity
-        self._replace(lambda x: ops.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)]))
+        if capacity > self.capacity:
+            self._extend(max(capacity, 2 * self.capacity))
+
+    def _extend(self, capacity: int) -> None:
+        """Makes memory for exactly `capacity` tokens a row, which is no less than there was."""
+        more = capacity - self.capacity
+        if more:
+            self._replace(lambda x: ops.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)]))
 
     def _replace(self, change: Callable[[pf.Tensor], pf.Tensor]) -> None:
         for tensors in (self.keys, self.values):

@@ -11,7 +11,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import MODULE, Module, own_precision
+from pyformer.nn.module import MODULE, Module, activation_dtype, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
@@ -205,7 +205,7 @@ class Linear(Projection):
             return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
         if activation is not None or residual is not None:
             return ops.linear(norm(x), self.weight, self.bias, activation=activation, residual=residual)
-        return ops.norm_linear(x, norm.weight, norm.bias, self.weight, self.bias, norm=norm.kind, eps=norm.eps)
+        return ops.norm_linear(x, norm.gain, norm.bias, self.weight, self.bias, norm=norm.kind, eps=norm.eps)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
@@ -301,6 +301,11 @@ class LayerNorm(Module):
         self.weight = init.ones(*self.axes, dtype=dtype)
         self.bias = init.zeros(*self.axes, dtype=dtype) if bias else None
 
+    @property
+    def gain(self) -> pf.Tensor:
+        """What the normalised x is multiplied by, (dim,)."""
+        return self.weight
+
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """The normalised x; see `pf.ops.layer_norm`."""
         if len(self.axes) == 1:
@@ -322,6 +327,7 @@ class RMSNorm(Module):
         dim: the width of the last axis.
         eps: added to the mean square.
         dtype: of the parameters, float32 by default.
+        centred: the factor is 1 + weight, as in Gemma, and the weight zeros at first.
 
     Attributes:
         weight: (dim,), ones at first.
@@ -340,15 +346,21 @@ class RMSNorm(Module):
     kind = "rms"
     bias = None
 
-    def __init__(self, dim: int, eps: float = 1e-6, dtype: Any = None) -> None:
+    def __init__(self, dim: int, eps: float = 1e-6, dtype: Any = None, centred: bool = False) -> None:
         super().__init__()
         check_sizes("RMSNorm", dim=dim)
-        self.dim, self.eps = dim, check_eps("RMSNorm", eps)
-        self.weight = init.ones(dim, dtype=dtype)
+        self.dim, self.eps, self.centred = dim, check_eps("RMSNorm", eps), bool(centred)
+        self.weight = init.zeros(dim, dtype=dtype) if centred else init.ones(dim, dtype=dtype)
+
+    @property
+    def gain(self) -> pf.Tensor:
+        """What the normalised x is multiplied by, (dim,)."""
+        # 1 + weight isn't rounded to bfloat16, where small weights would vanish.
+        return self.weight.to(activation_dtype(self.weight)) + 1.0 if self.centred else self.weight
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """The normalised x (..., dim); see `pf.ops.rms_norm`."""
-        return ops.rms_norm(x, self.weight, eps=self.eps)
+        return ops.rms_norm(x, self.gain, eps=self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}"

@@ -54,7 +54,7 @@ def mlp(
     packed = up.packed()
     if packed is not None:
         return down(packed(x if norm is None else norm(x), activation), residual=residual)
-    options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.weight, "norm_bias": norm.bias}
+    options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.gain, "norm_bias": norm.bias}
     if norm is not None:
         options["eps"] = norm.eps
     return ops.mlp(x, up.weight, up.bias, down.weight, down.bias, activation=activation, residual=residual, **options)

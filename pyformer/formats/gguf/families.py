@@ -84,6 +84,8 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     values: dict[str, Any] = {"model_type": family.model_type, "vocab_size": file.entries["token_embd.weight"].shape[0]}
     for name, key in integers.items():
         values[name] = metadata.integer(f"{arch}.{key}", None, low=1)
+    if values.get("sliding_window") is not None:
+        values["model_type"] = family.also[0]  # LLaMA has none: it is Mistral
     for name, key in _REALS.items():
         values[name] = metadata.number(f"{arch}.{key}", None)
     # The width of a head is said up to three times.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,6 +16,19 @@ IGNORED_KEYS = WRITTEN_KEYS | {
     *("initializer_range", "use_cache", "_name_or_path", "gradient_checkpointing", "pretraining_tp"),
     *("chunk_size_feed_forward", "output_attentions", "output_hidden_states", "return_dict"),
     *("bos_token_id", "eos_token_id", "pad_token_id"),
+}
+# What decoders' files say besides without a meaning for what is computed; lengths and sampling are of `generate`.
+HARMLESS_KEYS = IGNORED_KEYS | {
+    *("sep_token_id", "decoder_start_token_id", "tokenizer_class", "prefix", "task_specific_params", "finetuning_task"),
+    *("torchscript", "use_bfloat16", "tf_legacy_loss", "output_past", "auto_map", "attn_implementation", "mup_base"),
+    *("_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "transformers.js_config"),
+    *("is_llama_config", "rope_interleaved", "unsloth_fixed", "unsloth_version", "id2label", "label2id", "num_labels"),
+    *("problem_type", "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
+    *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
+    *("output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"),
+    *("begin_suppress_tokens", "remove_invalid_values", "exponential_decay_length_penalty", "use_return_dict"),
+    *("cross_attention_hidden_size", "tie_encoder_decoder", "pruned_heads", "ignore_keys_at_rope_validation"),
 }
 # Of any family: an encoder beside a decoder, and rotary positions of a part of a head, are not here.
 FIXED = {"is_encoder_decoder": False, "partial_rotary_factor": 1.0}
@@ -58,6 +72,37 @@ def check_config(
     unknown = sorted(set(config) - {*FIXED, *fixed, *required, *known} - IGNORED_KEYS)
     if unknown:
         log.warning("config.json has keys that are ignored: %s", ", ".join(unknown[:20]))
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a finite number above 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
+
+
+def check_known(
+    owner: str,
+    config: Mapping[str, Any],
+    *,
+    fixed: Mapping[str, Collection[Any]],
+    required: Collection[str],
+    known: Collection[str],
+) -> None:
+    """Raises ValueError if a key of `required` is missing, one of `fixed` has another value than its own, or there is
+    one that is not `known`: it might change what is computed. One that is None or False says nothing."""
+    fixed = {"is_encoder_decoder": (False,), "is_decoder": (False, True), "quantization_config": (None,), **fixed}
+    for name, allowed in fixed.items():
+        if name in config and config[name] not in allowed:
+            raise ValueError(f"{owner}: {name} must be {' or '.join(map(repr, allowed))}, got {config[name]!r}")
+    missing = [name for name in required if name not in config]
+    if missing:
+        raise ValueError(f"{owner}: config.json lacks {', '.join(missing)}")
+    settled = {*fixed, *required, *known, *HARMLESS_KEYS}
+    unknown = sorted(name for name, value in config.items() if name not in settled and value not in (None, False))
+    if unknown:
+        raise ValueError(
+            f"{owner}: config.json has unknown {', '.join(unknown[:20])}, which may change what is computed; "
+            f"take out what doesn't"
+        )
 
 
 def warn_of_dropout(owner: str, values: Mapping[str, Any], **done: float) -> None:
