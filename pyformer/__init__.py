@@ -200,6 +200,7 @@ from pyformer.saving import load, save
 
 __all__ = [
     "DType",
+    "SentenceEncoder",
     "Tensor",
     "__version__",
     "abs",
@@ -226,6 +227,7 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "chat",
     "checkpoint",
     "chunk",
     "clamp",
@@ -393,9 +395,15 @@ __all__ = [
 
 
 if _TYPE_CHECKING:
+    from pyformer.conversation import chat
+    from pyformer.sentences import SentenceEncoder
     from pyformer.tokenizers import load as load_tokenizer
 
-_LAZY_NAMES = {"load_tokenizer": ("tokenizers", "load")}
+_LAZY_NAMES = {
+    "SentenceEncoder": ("sentences", "SentenceEncoder"),
+    "chat": ("conversation", "chat"),
+    "load_tokenizer": ("tokenizers", "load"),
+}
 _LAZY = ("data", "datasets", "generation", "tokenizers", "training")
 
 
