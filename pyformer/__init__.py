@@ -404,7 +404,7 @@ _LAZY_NAMES = {
     "chat": ("conversation", "chat"),
     "load_tokenizer": ("tokenizers", "load"),
 }
-_LAZY = ("data", "datasets", "generation", "tokenizers", "training")
+_LAZY = ("data", "datasets", "generation", "lora", "tokenizers", "training")
 
 
 def __getattr__(name: str) -> object:

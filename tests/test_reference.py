@@ -33,6 +33,7 @@ MODULES = [
     "tokenizers",
     "autograd",
     "cuda",
+    "lora",
 ]
 
 # What cannot raise, whatever it is given.
