@@ -202,6 +202,7 @@ __all__ = [
     "DType",
     "SentenceEncoder",
     "Tensor",
+    "TextClassifier",
     "__version__",
     "abs",
     "absolute",
@@ -397,10 +398,12 @@ __all__ = [
 if _TYPE_CHECKING:
     from pyformer.conversation import chat
     from pyformer.sentences import SentenceEncoder
+    from pyformer.text_classifier import TextClassifier
     from pyformer.tokenizers import load as load_tokenizer
 
 _LAZY_NAMES = {
     "SentenceEncoder": ("sentences", "SentenceEncoder"),
+    "TextClassifier": ("text_classifier", "TextClassifier"),
     "chat": ("conversation", "chat"),
     "load_tokenizer": ("tokenizers", "load"),
 }
