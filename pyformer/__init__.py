@@ -209,7 +209,9 @@ from pyformer.saving import load, save
 
 __all__ = [
     "DType",
+    "SentenceEncoder",
     "Tensor",
+    "TextClassifier",
     "__version__",
     "abs",
     "absolute",
@@ -235,6 +237,7 @@ __all__ = [
     "broadcast_to",
     "cat",
     "ceil",
+    "chat",
     "checkpoint",
     "chunk",
     "clamp",
@@ -407,10 +410,18 @@ __all__ = [
 
 
 if _TYPE_CHECKING:
+    from pyformer.conversation import chat
+    from pyformer.sentences import SentenceEncoder
+    from pyformer.text_classifier import TextClassifier
     from pyformer.tokenizers import load as load_tokenizer
 
-_LAZY_NAMES = {"load_tokenizer": ("tokenizers", "load")}
-_LAZY = ("data", "datasets", "generation", "tokenizers", "training")
+_LAZY_NAMES = {
+    "SentenceEncoder": ("sentences", "SentenceEncoder"),
+    "TextClassifier": ("text_classifier", "TextClassifier"),
+    "chat": ("conversation", "chat"),
+    "load_tokenizer": ("tokenizers", "load"),
+}
+_LAZY = ("data", "datasets", "generation", "lora", "tokenizers", "training")
 
 
 def __getattr__(name: str) -> object:

@@ -86,7 +86,7 @@ class BPETokenizer:
         if dropout:
             log.warning("%s: encode() gives the same tokens each time, without its dropout %s", FILE_NAME, dropout)
             self._tokenizer.model.dropout = None
-        self._start, self._end = self._template()
+        self._start, self._end = self._read_template()
         self._warn_of_settings(content)
         self._tokenizer.post_processor = None  # it may make offsets leave out spaces
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -100,7 +100,7 @@ class BPETokenizer:
         self._mixes_bytes = not self._byte_level and "ByteLevel" in _decoder_kinds(content.get("decoder"))
         self._bytes: dict[int, bytes] = {}
 
-    def _template(self) -> tuple[list[int], list[int]]:
+    def _read_template(self) -> tuple[list[int], list[int]]:
         """The ids before and after a text."""
         encoded = self._tokenizer.encode("a")
         text = self._tokenizer.encode("a", add_special_tokens=False).ids
@@ -176,6 +176,11 @@ class BPETokenizer:
         opened = cls(tokenizer, settings)
         opened._json = text
         return opened
+
+    @property
+    def template(self) -> tuple[list[int], list[int]]:
+        """The ids that come before and after a text with `special_tokens`."""
+        return self._start, self._end
 
     @property
     def chat_template(self) -> str | None:

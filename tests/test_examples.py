@@ -34,7 +34,7 @@ def load(name):
     return module
 
 
-@pytest.mark.parametrize("name", ["pictures", "sentiment", "translation"])
+@pytest.mark.parametrize("name", ["classify", "pictures", "sentiment", "translation"])
 def test_without_data_a_line_says_what_is_missing(name, monkeypatch, tmp_path):
     def missing():
         raise datasets.DataUnavailable("not here; install it with a network")

@@ -16,6 +16,7 @@ import pytest
 import real_data
 
 import pyformer as pf
+from pyformer import datasets
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference"
 MODULES = [
@@ -34,6 +35,7 @@ MODULES = [
     "tokenizers",
     "autograd",
     "cuda",
+    "lora",
 ]
 
 # What cannot raise, whatever it is given.
@@ -111,6 +113,12 @@ def skip_without_what_it_needs(name: str, thing: Any) -> None:
     """Skips a name whose example needs data that can't be had, or an extra that is not installed."""
     if name.startswith("pyformer.datasets.") and "DataUnavailable: " in text_of(thing):
         real_data.load(thing)
+    for model in (datasets.smollm2, datasets.minilm):
+        if f"pf.datasets.{model.__name__}()" in text_of(thing):
+            real_data.load(model)
+            pytest.importorskip("tokenizers")
+    if name == "pyformer.chat":
+        pytest.importorskip("jinja2")
     if name == "pyformer.tokenizers.BPETokenizer":
         pytest.importorskip("tokenizers")
 

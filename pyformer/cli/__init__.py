@@ -1,4 +1,4 @@
-"""The command line: `pyformer train | generate | attend | derive | compare | info | bench`.
+"""The command line: `pyformer train | generate | chat | embed | classify | attend | derive | compare | info | bench`.
 
 An error is one line on stderr and exit code 2; `--debug` shows the traceback instead.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pyformer as pf
 from pyformer import starting
-from pyformer.cli import attend, bench, compare, derive, generate, info, train
+from pyformer.cli import attend, bench, chat, classify, compare, derive, embed, generate, info, train
 from pyformer.cli.arguments import Parser, say
 from pyformer.starting import INTERRUPTED
 from pyformer.terminal import steady_output
@@ -77,6 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="pyformer", description="Train and run transformers.")
     parser.add_argument("--version", action="version", version=f"pyformer {pf.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (train, generate, attend, derive, compare, info, bench):
+    for module in (train, generate, chat, embed, classify, attend, derive, compare, info, bench):
         module.add_command(commands)
     return parser

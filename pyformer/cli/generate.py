@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     move(model, args.device)
     model.eval()
     ids = prompt_ids(tokenizer, args.prompt) or _start_of_text(tokenizer)
-    write, decoder = _writer(), tokenizer.stream_decoder()
+    write, decoder = writer(), tokenizer.stream_decoder()
     if args.prompt:
         _read(decoder, ids)
     write(args.prompt)
@@ -110,7 +110,8 @@ def _is_text(tokenizer: tokenizers.Tokenizer, token: int) -> bool:
     return token < tokenizer.vocab_size and token not in getattr(tokenizer, "special_ids", ())
 
 
-def _writer() -> Any:
+def writer() -> Any:
+    """A function that writes text on stdout at once."""
     out = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     if hasattr(out, "reconfigure"):
         out.reconfigure(errors="replace")

@@ -60,9 +60,11 @@ class Pretrained(nn.Module):
         Raises:
             OSError: the folder can't be written or the disk is full.
             TypeError: a tokenizer is given beside a folder, which has its own files: `tokenizer.save(folder)`.
-            ValueError: GGUF doesn't have this family.
+            ValueError: GGUF doesn't have this family, or the model has LoRA layers, which `pf.lora.save` writes.
         """
         state = self.state_dict()
+        if any(".lora_A." in name for name in state):
+            raise ValueError("save_pretrained: the model has LoRA layers: pf.lora.save or pf.lora.merge first")
         if os.fspath(folder).endswith(".gguf"):
             tensors = {self.layout.stored_name(name): value for name, value in state.items()}
             formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer)

@@ -1,0 +1,211 @@
+"""Vectors of sentences: a BERT reads them, and the vectors of a sentence's tokens are averaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pyformer as pf
+from pyformer import formats, models, nn, ops, tokenizers
+from pyformer.models.bert import BERT
+from pyformer.terminal import bar
+
+MODULES_NAME, SETTINGS_NAME, POOLING_NAME = "modules.json", "sentence_bert_config.json", "config.json"
+POOLINGS = ("mean", "cls")
+
+
+class SentenceEncoder:
+    """Sentences to vectors whose products say how near they are, by a BERT such as all-MiniLM-L6-v2.
+
+    Args:
+        model: a BERT.
+        tokenizer: its tokenizer.
+        max_length: tokens of a sentence that are read, those that mark its start and end included; the model's context
+            length by default.
+        pooling: "mean" of all tokens of a sentence, or "cls", the first one.
+        lower: whether texts go to the tokenizer in lower case.
+
+    Raises:
+        TypeError: the model is no BERT, or the tokenizer of a kind that marks no start.
+        ValueError: max_length is more than the model's, or the pooling is not known.
+
+    Source: Reimers, Gurevych 2019, "Sentence-BERT".
+
+    Example:
+        >>> encoder = pf.SentenceEncoder.from_pretrained(pf.datasets.minilm())
+        >>> vectors = encoder.encode(["A man is playing a guitar.", "Someone plays music on an instrument."])
+        >>> vectors.shape, round(float(vectors[0] @ vectors[1]), 3)
+        ((2, 384), 0.673)
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, max_length: int | None = None, pooling: str = "mean", lower: bool = False
+    ) -> None:
+        if not isinstance(model, BERT):
+            raise TypeError(f"SentenceEncoder: expected a BERT, got {type(model).__name__}")
+        if not isinstance(tokenizer, tokenizers.BPETokenizer):
+            raise TypeError(f"SentenceEncoder: expected a tokenizer.json's, got {type(tokenizer).__name__}")
+        longest = model.config.context_length
+        start, end = tokenizer.template
+        if max_length is None:
+            max_length = longest
+        if isinstance(max_length, bool) or not isinstance(max_length, int):
+            raise TypeError(f"SentenceEncoder: max_length must be an int, got {type(max_length).__name__}")
+        if not len(start) + len(end) < max_length <= longest:
+            raise ValueError(
+                f"SentenceEncoder: max_length must be from {len(start) + len(end) + 1} to {longest}, got {max_length}"
+            )
+        if pooling not in POOLINGS:
+            raise ValueError(f"SentenceEncoder: pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if tokenizer.vocab_size > model.config.vocab_size:
+            sizes = f"the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
+            raise ValueError(f"SentenceEncoder: {sizes}")
+        self.model, self.tokenizer, self.max_length = model, tokenizer, max_length
+        self.pooling, self.lower = pooling, lower
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None, device: Any = None) -> SentenceEncoder:
+        """Opens a folder of the library `sentence-transformers`, or one with a BERT and its tokenizer.
+
+        What it says of the length and the pooling is followed; without a word the mean is taken.
+
+        Args:
+            folder: a path.
+            dtype, device: as in `pf.from_pretrained`.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or asks for what isn't here, such as another pooling or a further layer.
+            TypeError: the model is no BERT.
+            ImportError: without the extra `[hf]`.
+        """
+        folder = Path(folder)
+        said = _said(folder)
+        model = models.from_pretrained(folder, dtype=dtype, device=device)
+        return cls(model, tokenizers.load(folder), **said)
+
+    def encode(
+        self, texts: Sequence[str], batch_size: int = 32, normalize: bool = True, progress: bool = False
+    ) -> np.ndarray:
+        """The vectors of texts; long ones are cut to `max_length` tokens.
+
+        A text's vector does not depend on the others: batches are made of texts of about one length, and no bit of a
+        row depends on its neighbours or on padding.
+
+        Args:
+            texts: n of them, any strings, also empty ones.
+            batch_size: how many are read at once.
+            normalize: whether vectors are made to have length 1.
+            progress: draw a bar on stderr.
+
+        Returns:
+            NumPy float32 (n, width), float64 for a float64 model.
+
+        Raises:
+            TypeError: texts is no list of strings; batch_size is no int.
+            ValueError: a text holds a lone surrogate; batch_size is below 1.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("SentenceEncoder.encode: expected a list of strings")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+            raise TypeError(f"SentenceEncoder.encode: batch_size must be an int, got {type(batch_size).__name__}")
+        if batch_size < 1:
+            raise ValueError(f"SentenceEncoder.encode: batch_size must be at least 1, got {batch_size}")
+        rows = [self.read(text) for text in texts]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
+        dtype = np.float64 if self.model.tokens.dtype == pf.float64 else np.float32
+        vectors = np.empty((len(rows), self.model.config.embed_dim), dtype)
+        with nn.inference(), _held(self.model), bar(progress, total=len(rows), unit="text") as shown:
+            for begin in range(0, len(rows), batch_size):
+                places = order[begin : begin + batch_size]
+                vectors[places] = self._vectors([rows[i] for i in places], normalize).to("cpu").numpy()
+                shown.update(len(places))
+        return vectors
+
+    def read(self, text: str) -> list[int]:
+        """The ids of a text that the model reads: at most `max_length`, with those of its start and end."""
+        start, end = self.tokenizer.template
+        ids = self.tokenizer.encode(text.lower() if self.lower else text).tolist()
+        return [*start, *ids[: self.max_length - len(start) - len(end)], *end]
+
+    def _vectors(self, rows: list[list[int]], normalize: bool) -> pf.Tensor:
+        ids, lengths = padded(rows)
+        hidden = self.model(ids, lengths=lengths)
+        pooled = hidden[:, 0] if self.pooling == "cls" else mean_of_tokens(hidden, lengths)
+        if not normalize:
+            return pooled
+        return pooled / ops.maximum((pooled * pooled).sum(axis=1, keepdims=True).sqrt(), 1e-12)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """(ids int64 (B, T), zeros on the right; lengths int64 (B,)) of rows of different lengths."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    for row, tokens in zip(ids, rows, strict=True):
+        row[: len(tokens)] = tokens
+    return ids, lengths
+
+
+def mean_of_tokens(hidden: pf.Tensor, lengths: np.ndarray) -> pf.Tensor:
+    """The mean (B, C) of each row's first tokens, lengths (B,), of hidden (B, T, C)."""
+    shares = (np.arange(hidden.shape[1]) < lengths[:, None]) / lengths[:, None]
+    return (hidden * pf.tensor(shares[:, :, None], dtype=hidden.dtype, device=hidden.device)).sum(axis=1)
+
+
+@contextmanager
+def _held(model: nn.Module) -> Iterator[None]:
+    """Keeps the weights of all linear layers packed meanwhile."""
+    held: list[nn.Linear] = []
+    try:
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and module.hold():
+                held.append(module)
+        yield
+    finally:
+        for module in held:
+            module.release()
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """What the files of `sentence-transformers` say, as arguments of a SentenceEncoder."""
+    said: dict[str, Any] = {}
+    if (folder / SETTINGS_NAME).is_file():
+        settings = formats.read_json(folder / SETTINGS_NAME)
+        said = {"max_length": settings.get("max_seq_length"), "lower": settings.get("do_lower_case", False)}
+    if (folder / MODULES_NAME).is_file():
+        for module in _modules(folder):
+            kind = str(module.get("type")).rpartition(".")[2]
+            if kind == "Pooling":
+                said["pooling"] = _pooling(folder / str(module.get("path")) / POOLING_NAME)
+            elif kind not in ("Transformer", "Normalize"):
+                raise ValueError(
+                    f"{folder / MODULES_NAME}: a part of the type {module.get('type')!r} is not known here"
+                )
+    return said
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    path = folder / MODULES_NAME
+    if path.stat().st_size > formats.atomic.MAX_JSON_BYTES:
+        raise ValueError(f"{path}: expected at most {formats.atomic.MAX_JSON_BYTES} bytes of JSON, got more")
+    # The file holds a list, which `read_json` takes within an object.
+    listed = formats.atomic.parse_object(b'{"modules": ' + path.read_bytes() + b"}", str(path))["modules"]
+    if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
+        raise ValueError(f"{path}: expected a list of parts")
+    if any(set(str(module.get("path"))) & set("/\\\0") or str(module.get("path")) == ".." for module in listed):
+        raise ValueError(f"{path}: a part's path must be a folder beside it")
+    return listed
+
+
+def _pooling(path: Path) -> str:
+    modes = {name.removeprefix("pooling_mode_") for name, on in formats.read_json(path).items() if on is True}
+    modes = {"mean" if mode == "mean_tokens" else "cls" if mode == "cls_token" else mode for mode in modes}
+    modes.discard("include_prompt")
+    if len(modes) != 1 or not modes <= set(POOLINGS):
+        raise ValueError(f"{path}: pooling must be one of {', '.join(POOLINGS)}, got {', '.join(sorted(modes))}")
+    return modes.pop()

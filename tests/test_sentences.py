@@ -1,0 +1,163 @@
+"""SentenceEncoder: the vectors of `transformers` with the mean of tokens, whatever else is in the batch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import real_data
+import torch
+
+import pyformer as pf
+from pyformer import datasets
+from pyformer.models import BERT, BertConfig
+
+pytest.importorskip("tokenizers")
+TEXTS = [
+    "A man is playing a guitar.",
+    "Someone plays music on an instrument.",
+    "The stock market fell sharply today.",
+    "",
+    "word " * 400,
+    "Ünïcödé 日本語 👍🏽 [SEP] [MASK]",
+    "UPPER lower",
+    *(" ".join(f"word{i * j}" for j in range(i)) for i in range(1, 40)),
+]
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return real_data.load(datasets.minilm)
+
+
+@pytest.fixture(scope="module")
+def encoder(folder):
+    return pf.SentenceEncoder.from_pretrained(folder)
+
+
+def theirs(folder, texts, max_length, normalize=True):
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+    with torch.no_grad():
+        hidden = model(**batch).last_hidden_state
+    mask = batch["attention_mask"][:, :, None].float()
+    mean = (hidden * mask).sum(1) / mask.sum(1)
+    return (torch.nn.functional.normalize(mean) if normalize else mean).numpy()
+
+
+def test_vectors_are_those_of_transformers(folder, encoder):
+    assert encoder.max_length == 256
+    np.testing.assert_allclose(encoder.encode(TEXTS), theirs(folder, TEXTS, 256), rtol=0, atol=1e-5)
+    short = pf.SentenceEncoder(encoder.model, encoder.tokenizer, max_length=16)
+    wanted = theirs(folder, TEXTS, 16, normalize=False)
+    np.testing.assert_allclose(short.encode(TEXTS, normalize=False), wanted, rtol=0, atol=1e-5)
+
+
+def test_known_cosines(encoder):
+    a, b, c = encoder.encode(TEXTS[:3])
+    assert float(a @ b) == pytest.approx(0.673, abs=6e-4)
+    assert float(a @ c) == pytest.approx(-0.054, abs=6e-4)
+
+
+def test_a_text_has_the_same_bits_in_any_batch(encoder):
+    texts = TEXTS[:3] + TEXTS[5:20]
+    whole = encoder.encode(texts, batch_size=7)
+    for size in (1, 3, 32):
+        np.testing.assert_array_equal(encoder.encode(texts, batch_size=size), whole)
+    np.testing.assert_array_equal(encoder.encode(texts[::-1])[::-1], whole)
+    np.testing.assert_array_equal(encoder.encode(texts[4:5]), whole[4:5])
+
+
+def test_nothing_to_encode_and_what_is_no_list(encoder):
+    assert encoder.encode([]).shape == (0, 384)
+    for wrong in ("a text", [1], [None], ["a", b"b"]):
+        with pytest.raises(TypeError, match="expected a list of strings"):
+            encoder.encode(wrong)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        encoder.encode(["a"], batch_size=0)
+    with pytest.raises(TypeError, match="batch_size must be an int, got float"):
+        encoder.encode(["a"], batch_size=2.0)
+    with pytest.raises(ValueError, match="lone surrogate"):
+        encoder.encode(["\ud800"])
+
+
+def test_what_the_folder_says_is_followed_or_refused(folder, encoder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12, "do_lower_case": True}))
+    pooling = copy / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({"word_embedding_dimension": 384, "pooling_mode_cls_token": True}))
+    opened = pf.SentenceEncoder.from_pretrained(copy)
+    assert (opened.max_length, opened.pooling, opened.lower) == (12, "cls", True)
+    ids = opened.read("word " * 40)
+    assert len(ids) == 12
+    first = opened.model([ids])[:, 0].numpy()
+    wanted = first / np.linalg.norm(first)
+    np.testing.assert_allclose(opened.encode(["word " * 40]), wanted, rtol=0, atol=1e-6)
+    for modes in (
+        {"pooling_mode_max_tokens": True},
+        {},
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+    ):
+        pooling.write_text(json.dumps(modes))
+        with pytest.raises(ValueError, match="pooling must be one of mean, cls"):
+            pf.SentenceEncoder.from_pretrained(copy)
+    for modules, message in (
+        ([{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}], "Dense"),
+        ([{"type": "sentence_transformers.models.Pooling", "path": "../x"}], "folder beside it"),
+        ({"a": 1}, "expected a list of parts"),
+        ([3], "expected a list of parts"),
+    ):
+        (copy / "modules.json").write_text(json.dumps(modules))
+        with pytest.raises(ValueError, match=message):
+            pf.SentenceEncoder.from_pretrained(copy)
+    (copy / "modules.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"nested too deeply|not valid JSON"):
+        pf.SentenceEncoder.from_pretrained(copy)
+    (copy / "modules.json").unlink()
+    (copy / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 1000}))
+    with pytest.raises(ValueError, match="max_length must be from 3 to 512, got 1000"):
+        pf.SentenceEncoder.from_pretrained(copy)
+
+
+def test_other_models_and_tokenizers_are_refused(encoder):
+    with pytest.raises(TypeError, match="expected a BERT, got Linear"):
+        pf.SentenceEncoder(pf.nn.Linear(2, 2), encoder.tokenizer)
+    with pytest.raises(TypeError, match="got ByteTokenizer"):
+        pf.SentenceEncoder(encoder.model, pf.tokenizers.ByteTokenizer())
+    small = BERT(BertConfig(100, 32, num_layers=1, num_heads=2, embed_dim=16))
+    with pytest.raises(ValueError, match="the tokenizer has 30522 tokens, the model 100"):
+        pf.SentenceEncoder(small, encoder.tokenizer)
+    with pytest.raises(ValueError, match="pooling must be one of"):
+        pf.SentenceEncoder(encoder.model, encoder.tokenizer, pooling="max")
+
+
+def pyformer(*arguments, text=b""):
+    command = [sys.executable, "-m", "pyformer", *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, check=False)
+
+
+def test_the_command_line_writes_a_vector_a_line(folder, encoder, tmp_path):
+    lines = [*TEXTS[:4], "last"]
+    (tmp_path / "lines.txt").write_bytes("\r\n".join(lines).encode() + b"\r\n")
+    ended = pyformer("embed", folder, tmp_path / "lines.txt", "--out", tmp_path / "x.npy")
+    assert ended.returncode == 0, ended.stderr
+    assert b"5 vectors of 384" in ended.stderr
+    assert b"5/5" in ended.stderr  # the bar
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), encoder.encode(lines))
+    ended = pyformer("embed", folder, "--out", tmp_path / "y.npy", "--quiet", "--raw", text="\n".join(lines).encode())
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), encoder.encode(lines, normalize=False))
+
+
+def test_the_command_line_says_what_is_wrong(folder, tmp_path):
+    ended = pyformer("embed", folder, "--out", tmp_path / "x.npy", "--quiet", text=b"a\nb\xff")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == b"pyformer embed: stdin: not UTF-8 at byte 3"
+    assert not (tmp_path / "x.npy").exists()
