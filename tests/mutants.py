@@ -228,7 +228,12 @@ PYTHON = [
         "x = self.wte(ids) + self.wpe(span.places)\n        for layer, block in enumerate(self.h)",
         PLACES + "[GPT]",
     ),
-    mutant("GPT without branch dropout", "x + self.dropout(branch())", "x + branch()", PLACES + "[GPT]"),
+    mutant(
+        "GPT without branch dropout",
+        "x + self.dropout(self.mlp(x, self.ln_2))",
+        "x + self.mlp(x, self.ln_2)",
+        PLACES + "[GPT]",
+    ),
     mutant(
         "GPT without the gradient of the residual",
         "branch(residual=x)",
