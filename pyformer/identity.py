@@ -44,6 +44,10 @@ class TensorMap(MutableMapping[Any, Value]):
     def __getitem__(self, tensor: Any) -> Value:
         return self._items[_key(tensor)][1]
 
+    def get(self, tensor: Any, default: Any = None) -> Any:
+        """The tensor's value, or `default`."""
+        return self._items.get(_key(tensor), (tensor, default))[1]
+
     def __setitem__(self, tensor: Any, value: Value) -> None:
         first, _ = self._items.get(_key(tensor), (tensor, None))  # of several objects, which copies follow
         self._items[_key(tensor)] = first, value

@@ -30,14 +30,18 @@ static void sgd_step(const Tensors& params, const Tensors& grads, const Tensors&
 static bool is_state_of(const Tensor& parameter, const py::dict& state, const py::tuple& names) {
   const DType dtype = gradient_dtype(parameter.dtype());
   const Device device = parameter.device();
-  for (const auto& [name, kept] : state)
+  bool has_master = false;
+  for (const auto& [name, kept] : state) {
+    has_master =
+        has_master || (PyUnicode_Check(name.ptr()) && PyUnicode_CompareWithASCIIString(name.ptr(), "master") == 0);
     if (py::isinstance<Tensor>(kept)) {
       const Tensor& tensor = kept.cast<const Tensor&>();
       if (tensor.dtype() != dtype || tensor.device() != device) return false;
     }
+  }
   for (const py::handle& name : names)
     if (!state.contains(name)) return false;
-  return state.contains("master") == (item_bytes(parameter.dtype()) == 2);
+  return has_master == (item_bytes(parameter.dtype()) == 2);
 }
 
 void bind_optim(py::module_& core) {

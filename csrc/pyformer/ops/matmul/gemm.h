@@ -40,8 +40,8 @@ struct Gemm {
   void* c = nullptr;  // (m, n), overlapping neither a nor b
   int64_t c_stride = 0, c_batch_stride = 0;
   int64_t batch = 1;
-  // c holds the sum ((p0 + p1) + ...) of earlier k, a multiple of 256, whose chains this product's follow; wide_c
-  // must be set then for 16-bit operands, and residual not be c.
+  // c already holds the sum ((p0 + p1) + ...) of earlier k, a multiple of 256 of them; this product's chains are added
+  // to it. 16-bit operands then need wide_c, and residual may not be c.
   bool continue_sum = false;
   Epilogue epilogue;  // all of c's dtype; matrices have c's strides, also between batch items; bias is the same for all
 };
@@ -67,7 +67,8 @@ struct KernelsOf<GemmTable, isa> {
   static const GemmTable& table();
 };
 
-// Where the set in use multiplies bfloat16 and is all else `isa`, its products are meant.
+// The set whose products a program of `isa` uses: the set in use where that is `isa` with kernels for bfloat16 besides
+// (amx, avx512_bf16), else `isa` itself.
 inline Isa product_isa(Isa isa) {
   const Isa current = current_isa();
   return is_product_set(current) && kIsas[int(current)].falls_back_to == int(isa) ? current : isa;
