@@ -236,8 +236,8 @@ PYTHON = [
     ),
     mutant(
         "GPT without the gradient of the residual",
-        "branch(residual=x)",
-        "branch(residual=x.detach())",
+        "self.attn.c_proj(mixed, residual=x)",
+        "self.attn.c_proj(mixed, residual=x.detach())",
         GRADIENTS + "test_the_gradient_of_a_language_model[GPT]",
     ),
     mutant(
