@@ -14,33 +14,22 @@ from pyformer import _core
 Value = TypeVar("Value")
 
 
-class _Key:
-    """A tensor as a key; it keeps the tensor alive, so that its number stays its own."""
-
-    __slots__ = ("tensor",)
-
-    def __init__(self, tensor: Any) -> None:
-        self.tensor = tensor
-
-    def __hash__(self) -> int:
-        return hash(_number(self.tensor))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and _number(self.tensor) == _number(other.tensor)
-
-
-def _number(tensor: Any) -> Any:
+def _key(tensor: Any) -> Any:
+    """A number that is a tensor's own for as long as there is the tensor; anything else is its own key."""
     return _core.identity(tensor) if isinstance(tensor, _core.Tensor) else tensor
 
 
 def is_same(a: Any, b: Any) -> bool:
     """Whether a and b are one tensor (or one outline): a write into one is a write into the other's values and grad."""
-    return _Key(a) == _Key(b)
+    return _key(a) == _key(b)
 
 
 def distinct(tensors: Iterable[Any]) -> list[Any]:
     """The tensors in their order, each once."""
-    return [key.tensor for key in dict.fromkeys(map(_Key, tensors))]
+    kept: dict[Any, Any] = {}
+    for tensor in tensors:
+        kept.setdefault(_key(tensor), tensor)
+    return list(kept.values())
 
 
 class TensorMap(MutableMapping[Any, Value]):
@@ -50,25 +39,30 @@ class TensorMap(MutableMapping[Any, Value]):
     """
 
     def __init__(self) -> None:
-        self._items: dict[_Key, Value] = {}
+        self._items: dict[Any, tuple[Any, Value]] = {}  # with the tensor, so that its key stays its own
 
     def __getitem__(self, tensor: Any) -> Value:
-        return self._items[_Key(tensor)]
+        return self._items[_key(tensor)][1]
+
+    def get(self, tensor: Any, default: Any = None) -> Any:
+        """The tensor's value, or `default`."""
+        return self._items.get(_key(tensor), (tensor, default))[1]
 
     def __setitem__(self, tensor: Any, value: Value) -> None:
-        self._items[_Key(tensor)] = value
+        first, _ = self._items.get(_key(tensor), (tensor, None))  # of several objects, which copies follow
+        self._items[_key(tensor)] = first, value
 
     def __delitem__(self, tensor: Any) -> None:
-        del self._items[_Key(tensor)]
+        del self._items[_key(tensor)]
 
     def __iter__(self) -> Iterator[Any]:
-        return (key.tensor for key in self._items)
+        return (tensor for tensor, _ in self._items.values())
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getstate__(self) -> list[tuple[Any, Value]]:
-        return [(key.tensor, value) for key, value in self._items.items()]
+        return list(self._items.values())
 
     def __setstate__(self, pairs: list[tuple[Any, Value]]) -> None:
-        self._items = {_Key(tensor): value for tensor, value in pairs}
+        self._items = {_key(tensor): (tensor, value) for tensor, value in pairs}

@@ -228,11 +228,16 @@ PYTHON = [
         "x = self.wte(ids) + self.wpe(span.places)\n        for layer, block in enumerate(self.h)",
         PLACES + "[GPT]",
     ),
-    mutant("GPT without branch dropout", "x + self.dropout(branch())", "x + branch()", PLACES + "[GPT]"),
+    mutant(
+        "GPT without branch dropout",
+        "x + self.dropout(self.mlp(x, self.ln_2))",
+        "x + self.mlp(x, self.ln_2)",
+        PLACES + "[GPT]",
+    ),
     mutant(
         "GPT without the gradient of the residual",
-        "branch(residual=x)",
-        "branch(residual=x.detach())",
+        "self.attn.c_proj(mixed, residual=x)",
+        "self.attn.c_proj(mixed, residual=x.detach())",
         GRADIENTS + "test_the_gradient_of_a_language_model[GPT]",
     ),
     mutant(

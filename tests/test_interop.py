@@ -529,6 +529,17 @@ def test_integers_stay_exact():
     assert pf.full(2, -0.0).numpy().tobytes() == np.full(2, -0.0, np.float32).tobytes()
 
 
+@pytest.mark.parametrize(("dtype", "digits"), [("bfloat16", 8), ("float32", 24), ("float64", 53)])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("power", [70, 100, 127])
+def test_integers_beyond_int64_are_rounded_once(dtype, digits, sign, power):
+    """A little more than the middle of two neighbours: rounded to a double first, it would be the middle itself."""
+    step = 2 ** (power + 1 - digits)
+    for value, expected in ((2**power + step // 2 + 1, 2**power + step), (2**power + step // 2, 2**power)):
+        for x in (pf.full((1,), sign * value, dtype=dtype), pf.zeros(1, dtype=dtype) + sign * value):
+            assert int(x.to("float64").item()) == sign * expected
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -425,6 +425,9 @@ def test_derive_runs_there_from_the_command_line(tmp_path, monkeypatch):
         assert record["settings"]["device"] == device
         found.append({name: result.get("loss") for name, result in record["results"].items()})
         assert {path.name for path in out.iterdir()} >= {"results.json", "table.md"}
+        measured = [result for result in record["results"].values() if "steps" in result]
+        assert measured
+        assert all(("peak_mb" in result) == (device == "cpu") for result in measured)
     assert places == [{"cpu"}] * 2 + [{"second:0"}] * 2
     assert found[0] == found[1]
     assert np.isfinite(found[0]["lookup/attention/4"])

@@ -212,7 +212,11 @@ bool is_dlpack_only(const py::object& data);  // exchanged through DLPack becaus
 Array array_from_dlpack(const py::object& data);
 py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy);
 
-// creation.cpp: (2, 3), ((2, 3),) and ([2, 3],) all mean the shape (2, 3)
+// creation.cpp
+// A Python integer beyond int64 as a double whose last bit is 1 where bits were cut off: it rounds to a narrower float
+// as the integer itself does, where the nearest double may already have been rounded to the middle of two.
+double rounded_to_odd(py::handle integer);
+// (2, 3), ((2, 3),) and ([2, 3],) all mean the shape (2, 3)
 Shape shape_from(const char* op, const py::args& args);
 
 // One function a file: what it adds to the module pyformer._core or to its submodule ops.

@@ -38,6 +38,7 @@ struct Number {
   int64_t integer = 0;
   double real = 0;
   DType dtype = DType::int64;
+  std::optional<double> odd = {};  // what narrower floats are rounded from instead of from real
 };
 
 // A Tensor or array without axes, or a NumPy bool, as the Python number in it; anything else as it is.
@@ -50,6 +51,15 @@ static py::object plain_number(const char* op, const py::object& value) {
   const bool is_array = py::isinstance<py::array>(value) && value.cast<py::array>().ndim() == 0;
   const bool is_bool = !is_array && py::isinstance(value, py::module_::import("numpy").attr("bool_"));
   return is_tensor || is_array || is_bool ? call_method(value, "item") : value;
+}
+
+double rounded_to_odd(py::handle integer) {
+  const py::int_ magnitude(integer.attr("__abs__")());
+  const auto cut = magnitude.attr("bit_length")().cast<int64_t>() - std::numeric_limits<double>::digits;
+  const py::int_ kept = magnitude >> py::int_(cut);
+  const bool exact = (kept << py::int_(cut)).equal(magnitude);
+  const double value = std::ldexp(double(kept.cast<int64_t>() | !exact), int(cut));
+  return py::int_(0) < integer ? value : -value;
 }
 
 static Number number_from(const char* op, const py::object& given) {
@@ -74,6 +84,7 @@ static Number number_from(const char* op, const py::object& given) {
   number.integer = PyLong_AsLongLongAndOverflow(integer.ptr(), &overflow);
   number.whole = !overflow;
   if (failed) number.real = overflow * std::numeric_limits<double>::infinity();
+  if (overflow && !failed) number.odd = rounded_to_odd(integer);
   return number;
 }
 
@@ -86,9 +97,10 @@ static int64_t integer_for(const char* op, const Number& value, DType dtype) {
 }
 
 static Array full(const Shape& shape, const Number& number, DType dtype, Device device) {
-  const uint64_t bits = is_integer(dtype) ? bits_of(integer_for("full", number, dtype), dtype)
-                        : number.whole    ? bits_of(number.integer, dtype)
-                                          : bits_of(number.real, dtype);
+  const uint64_t bits = is_integer(dtype)         ? bits_of(integer_for("full", number, dtype), dtype)
+                        : number.whole            ? bits_of(number.integer, dtype)
+                        : dtype == DType::float64 ? bits_of(number.real, dtype)
+                                                  : bits_of(number.odd.value_or(number.real), dtype);
   const Array array = Array::empty(shape, dtype, device);
   fill_(array, bits);
   return array;

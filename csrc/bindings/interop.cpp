@@ -1,5 +1,6 @@
 // Arrays in and out: NumPy, and whatever NumPy reads (lists, numbers, __array__, the buffer protocol).
 #include <cmath>
+#include <cstring>
 
 #include "bindings.h"
 #include "pyformer/base/float_mode.h"
@@ -201,12 +202,29 @@ static Shape shape_of(const py::array& array) {
   return shape;
 }
 
+// A copy of what most small data is: an array of no subclass, without gaps, of int64 or float32 in this machine's
+// order. NumPy is asked nothing. Undefined for any other, and for a large one, which NumPy copies while other threads
+// run.
+static Array copy_of_plain(const py::object& data) {
+  constexpr int64_t kMostBytes = 1 << 14;
+  if (Py_TYPE(data.ptr()) != py::detail::npy_api::get().PyArray_Type_) return {};
+  const auto source = py::reinterpret_borrow<py::array>(data);
+  const bool is_int64 = py::isinstance<py::array_t<int64_t>>(source);
+  if (!(is_int64 || py::isinstance<py::array_t<float>>(source)) || !(source.flags() & py::array::c_style) ||
+      source.nbytes() > kMostBytes)
+    return {};
+  const Array out = Array::empty(shape_of(source), is_int64 ? DType::int64 : DType::float32, kCpu);
+  std::memcpy(out.raw(), source.data(), size_t(out.bytes()));
+  return out;
+}
+
 static Array copy_of(const py::object& data, bool to_wanted = false) {
   if (py::isinstance<Tensor>(data) || is_dlpack_only(data)) {
     const Array source = py::isinstance<Tensor>(data) ? data.cast<Tensor>().array() : array_from_dlpack(data);
     ReleaseGil release;
     return source.copy();
   }
+  if (const Array copy = copy_of_plain(data); copy.defined()) return copy;
   DType dtype;
   const DefaultFloatMode mode;
   const py::array source = readable_array(data, &dtype, to_wanted);

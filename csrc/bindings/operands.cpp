@@ -25,12 +25,12 @@ static Tensor integer_scalar(const char* op, py::handle number, const Tensor& li
   const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
   if (is_float(dtype)) {
     if (!overflow) return scalar(bits_of(int64_t(value), dtype), dtype, like.device());
-    const double large = PyLong_AsDouble(number.ptr());
-    if (large == -1.0 && PyErr_Occurred()) {
+    const double nearest = PyLong_AsDouble(number.ptr());
+    if (nearest == -1.0 && PyErr_Occurred()) {
       PyErr_Clear();
       throw ValueError(cat(op, ": ", shown(number), " does not fit in ", name(dtype)));
     }
-    return float_scalar(op, large, like);
+    return float_scalar(op, dtype == DType::float64 ? nearest : rounded_to_odd(number), like);
   }
   if (dtype == DType::boolean) throw TypeError(cat(op, ": expected a bool to go with bool, got an integer"));
   const auto [least, beyond] = integer_range(dtype);
@@ -93,7 +93,8 @@ static Tensor numpy_scalar(const char* op, py::handle scalar, const Tensor& like
 }
 
 std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like) {
-  if (py::isinstance<Tensor>(other)) return other.cast<Tensor>();
+  if (py::detail::make_caster<Tensor> tensor; tensor.load(other, false))
+    return py::detail::cast_op<const Tensor&>(tensor);
   if (PyFloat_Check(other.ptr())) return float_scalar(op, PyFloat_AS_DOUBLE(other.ptr()), like);
   if (PyBool_Check(other.ptr()) && like.dtype() == DType::boolean)
     return scalar(other.ptr() == Py_True, like.dtype(), like.device());
@@ -116,6 +117,9 @@ std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::hand
 }
 
 Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b) {
+  constexpr int64_t kShort = 4096;  // elements that are done before another thread could begin
+  if (a.array().size() < kShort && b.array().size() < kShort && a.array().size() * b.array().size() < kShort)
+    return function(a, b);
   ReleaseGil release;
   return function(a, b);
 }

@@ -26,7 +26,29 @@ static void sgd_step(const Tensors& params, const Tensors& grads, const Tensors&
   sgd_step_(params, grads, momentum_buffers, lr, momentum, weight_decay, nesterov, tensors_of(masters));
 }
 
+// What every step asks of every parameter.
+static bool is_state_of(const Tensor& parameter, const py::dict& state, const py::tuple& names) {
+  const DType dtype = gradient_dtype(parameter.dtype());
+  const Device device = parameter.device();
+  bool has_master = false;
+  for (const auto& [name, kept] : state) {
+    has_master =
+        has_master || (PyUnicode_Check(name.ptr()) && PyUnicode_CompareWithASCIIString(name.ptr(), "master") == 0);
+    if (py::isinstance<Tensor>(kept)) {
+      const Tensor& tensor = kept.cast<const Tensor&>();
+      if (tensor.dtype() != dtype || tensor.device() != device) return false;
+    }
+  }
+  for (const py::handle& name : names)
+    if (!state.contains(name)) return false;
+  return has_master == (item_bytes(parameter.dtype()) == 2);
+}
+
 void bind_optim(py::module_& core) {
+  core.def("is_state_of", &is_state_of, py::arg("parameter"), py::arg("state"), py::arg("names"),
+           "Whether an optimiser's state of a parameter can be used as it is: its tensors are on the parameter's "
+           "device and of its gradient's dtype, those named are there, and a \"master\" is if the parameter is of 16 "
+           "bits, and only then.");
   core.def("adamw_step_", &adamw_step, py::arg("params"), py::arg("grads"), py::arg("exp_avgs"), py::arg("exp_avg_sqs"),
            py::arg("lr"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"), py::arg("weight_decay"), py::arg("step"),
            py::arg("masters") = OptionalTensors(), NoGil(),

@@ -120,7 +120,8 @@ static py::object formatted(const Tensor& t, const py::str& spec) {
 static Tensor converted(const Tensor& t, const py::object& wanted) {
   const bool is_text = py::isinstance<py::str>(wanted);
   const std::string text = is_text || py::isinstance<Device>(wanted) ? *name_of_device(wanted) : "";
-  if (!text.empty() && !(is_text && is_dtype_name(text))) {
+  // Of what is no dtype here NumPy is asked, which takes long.
+  if (!text.empty() && (text == name(kCpu) || !(is_text && is_dtype_name(text)))) {
     const ReleaseGil release;
     return to(t, device_from_name(text));
   }

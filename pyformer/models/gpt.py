@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -143,11 +142,11 @@ class Block(nn.Module):
         With `cache` the tokens also see those that are in it.
         """
         mixed = self.attn.mix(x, self.ln_1, span, weights, cache)
-        x = self._add(x, partial(self.attn.c_proj, mixed))
-        return self._add(x, partial(self.mlp, x, self.ln_2))
-
-    def _add(self, x: pf.Tensor, branch: Callable[..., pf.Tensor]) -> pf.Tensor:
-        return x + self.dropout(branch()) if self.dropout.active else branch(residual=x)
+        if not self.dropout.active:  # the sums are then part of the products
+            x = self.attn.c_proj(mixed, residual=x)
+            return self.mlp(x, self.ln_2, residual=x)
+        x = x + self.dropout(self.attn.c_proj(mixed))
+        return x + self.dropout(self.mlp(x, self.ln_2))
 
 
 class GPT(LanguageModel):

@@ -33,8 +33,6 @@ class LayerCache:
                 f"got {k.shape[1]} and {v.shape[1]}"
             )
         keys, values = self.cache.keys[self.layer], self.cache.values[self.layer]
-        if keys.dtype == pf.bfloat16 and k.dtype == v.dtype == pf.float32:
-            k, v = k.to(pf.bfloat16), v.to(pf.bfloat16)
         _core.cache_append_(keys, k, self.cache.starts)
         _core.cache_append_(values, v, self.cache.starts)
         return keys, values

@@ -103,7 +103,12 @@ class Optimizer:
 
     def _state_of(self, p: pf.Tensor, names: tuple[str, ...]) -> dict[str, Any]:
         """The state of p, where p is; tensors that it lacks of those named start as zeros."""
-        state, dtype = self.state.setdefault(p, {"step": 0}), gradient_dtype(p)
+        state = self.state.get(p)
+        if state is None:
+            state = self.state[p] = {"step": 0}
+        if _core.is_state_of(p, state, names):
+            return state
+        dtype = gradient_dtype(p)
         for name in (*self._state_names, "master"):
             kept = state.get(name)
             if kept is not None and (kept.dtype != dtype or kept.device != p.device):

@@ -2,7 +2,8 @@
 //
 //   cache[b, positions[b] + t] = fresh[b, t]     cache (B, Tmax, H, D), fresh (B, T, H, D), positions (B,)
 //
-// Everything is checked before the first write. Moves only: no vector kernels.
+// A bfloat16 cache rounds float32 elements, as attention in mixed precision would. Everything is checked before the
+// first write. Moves only: no vector kernels.
 #pragma once
 #include "pyformer/core/tensor.h"
 

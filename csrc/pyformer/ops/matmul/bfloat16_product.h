@@ -4,14 +4,14 @@
 
 namespace pyformer {
 
-// The set whose kernels multiply bfloat16 for `isa`: itself, if its sums were those of the plain loops when they were
-// first compared, else the same of the set it falls back to; ref where there are only plain loops.
+// The set whose kernels multiply bfloat16 for `isa`. The first call compares a set's sums with those of the plain
+// loops: where they are equal the set is used, else the one that it falls back to is asked. ref: plain loops multiply.
 Isa bfloat16_product_set(Isa isa);
 
 // c = epilogue(op(a) op(b)) with the kernels of a set that bfloat16_product_set gave, not ref; batch must be 1.
 void multiply_bfloat16(const Gemm& g, Isa set);
 
-// 0: none are kept, as they would be larger than the matrix.
+// The bytes that the panels of op(b) take; 0: there are to be none, as they would be larger than the matrix.
 int64_t bfloat16_panel_bytes(int64_t n, int64_t k, Isa set);
 void pack_bfloat16(const GemmPack& p, Isa set);
 

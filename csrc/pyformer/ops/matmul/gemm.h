@@ -20,7 +20,8 @@ struct KernelsOf<GemmTable, isa> {
   static const GemmTable& table();
 };
 
-// Where the set in use multiplies bfloat16 and is all else `isa`, its products are meant.
+// The set whose products a program of `isa` uses: the set in use where that is `isa` with kernels for bfloat16 besides
+// (amx, avx512_bf16), else `isa` itself.
 inline Isa product_isa(Isa isa) {
   const Isa current = current_isa();
   return is_product_set(current) && kIsas[int(current)].falls_back_to == int(isa) ? current : isa;

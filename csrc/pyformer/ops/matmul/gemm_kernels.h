@@ -29,8 +29,8 @@ struct Gemm {
   void* c = nullptr;  // (m, n), overlapping neither a nor b
   int64_t c_stride = 0, c_batch_stride = 0;
   int64_t batch = 1;
-  // c holds the sum ((p0 + p1) + ...) of earlier k, a multiple of 256, whose chains this product's follow; wide_c
-  // must be set then for 16-bit operands, and residual not be c.
+  // c already holds the sum ((p0 + p1) + ...) of earlier k, a multiple of 256 of them; this product's chains are added
+  // to it. 16-bit operands then need wide_c, and residual may not be c.
   bool continue_sum = false;
   Epilogue epilogue;  // all of c's dtype; matrices have c's strides, also between batch items; bias is the same for all
 };

@@ -16,6 +16,7 @@ namespace {
 // What a task packs for itself should stay in a core's own cache, what all tasks read in the shared one.
 constexpr int64_t kTaskBytes = 256 << 10;
 constexpr int64_t kSharedBytes = 4 << 20;
+constexpr int64_t kPassBytes = 32 << 10;    // of packed weights that pass by once: less is not worth a task
 constexpr int64_t kDepth = 1024;            // longest block of k, a multiple of kChainLength
 constexpr int64_t kTaskProducts = 1 << 19;  // multiply-adds below which handing out costs more than it gains
 constexpr int64_t kTaskElements = 1 << 16;  // the same for elements moved
@@ -147,7 +148,7 @@ class PackedProduct {
 
   // Panels of the own side per task: enough work, small enough for the cache, about eight tasks a thread.
   int64_t panels_per_task(int64_t shared_panels, int64_t k) const {
-    if (passes_b_once()) return 1;
+    if (passes_b_once()) return std::max<int64_t>(1, kPassBytes / (std::max<int64_t>(1, k) * own_.tile * item_bytes_));
     const int64_t threads = num_threads(), depth = std::max<int64_t>(1, k);
     const int64_t products = shared_panels * shared_.tile * own_.tile * depth;
     const int64_t least = ceil_div(kTaskProducts, products);

@@ -2,11 +2,11 @@
 //
 //   out[..., i, j] = sum_k op(a)[..., i, k] * op(b)[..., k, j],  op swaps the last two axes if its flag is set
 //
-// a (..., m, k), b (..., k, n), or 1-D: a row in front, a column behind, whose axis is dropped from out. Any float
-// dtype; gradients are in its accumulator. Saved for backward: a, b. In mixed precision (core/precision.h) a,
-// b and dout are rounded to bfloat16 where the products read them, and results are float32.
-// Order of sums: gemm.h's, in the gradients too, where k is n, m or all rows; a gradient is then summed over axes along
-// which its operand was broadcast.
+// a (..., m, k), b (..., k, n); a 1-D a is one row, a 1-D b one column, and out lacks that axis. Any float dtype;
+// gradients are of its accumulator's. Saved for backward: a, b. In mixed precision (core/precision.h) a, b and
+// dout are rounded to bfloat16 where the products read them, and results are float32.
+// Order of sums: gemm.h's. The gradients are products, too: da sums over n, db over m. A gradient is then summed over
+// the axes along which its operand was broadcast.
 #pragma once
 #include "pyformer/core/tensor.h"
 

@@ -20,7 +20,7 @@ struct RecurrentOperands {
   Array x, w_ih, w_hh, b_ih, b_hh, h0;
   bool rounds = false;  // all products round their float32 operands to bfloat16: mixed precision (core/precision.h)
 };
-// Does an op on x, begun now, round so?
+// Whether an op on x that begins now rounds so.
 bool rounds_products(const Tensor& x);
 // In which the products over all steps take their operands.
 DType products_dtype(const RecurrentOperands& in);

@@ -4,9 +4,9 @@
 //   buffer = momentum * buffer + g,  g = nesterov ? g + momentum * buffer : buffer      with momentum buffers only
 //   param  = param - lr * g
 //
-// momentum_buffers start as zeros; an empty list: no momentum. Writes params and momentum_buffers,
-// after all is checked and without interruption. Only products and sums: one plain kernel serves every instruction set.
-// masters as adamw_step_.
+// momentum_buffers start as zeros; an empty list: no momentum. masters: as in adamw_step_. Params, buffers and masters
+// are written after all is checked, and without interruption. Only products and sums: one plain kernel serves every
+// instruction set.
 #pragma once
 #include "pyformer/core/tensor.h"
 

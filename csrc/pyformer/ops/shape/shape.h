@@ -1,8 +1,8 @@
 // shape: operations that move elements and compute nothing, for every dtype: strided copies (core/arithmetic).
 //
-// reshape shares its operand's memory; all others copy, since arrays are always row-major. The gradient of each is
-// the movement back; where an element was copied more than once (expand) or not at all (slice, pad) gradients are
-// summed or zero.
+// reshape shares its operand's memory; all others copy, since arrays are always row-major. The gradient of each
+// moves elements the other way: gradients of an element that was copied more than once (expand) are summed, that of an
+// element that was not copied (slice) is zero.
 #pragma once
 #include "pyformer/core/arithmetic/arithmetic.h"
 #include "pyformer/core/tensor.h"

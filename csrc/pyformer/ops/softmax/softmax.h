@@ -3,7 +3,7 @@
 //   softmax:     out = exp(x - max(x)) * (1 / sum(exp(x - max(x))))
 //   log_softmax: out = (x - max(x)) - log(sum(exp(x - max(x))))
 //
-// Saved for backward: out; of 16-bit floats x, from which out is taken again without its rounding.
+// Saved for backward: out; for 16-bit floats x instead, from which backward computes out again, unrounded.
 // Order of sums: the row-reduction rule along the axis, whichever it is.
 // An element of -inf gives 0 (-inf in log_softmax). A row whose elements are all -inf, or that holds +inf or NaN, is
 // NaN.
