@@ -271,6 +271,42 @@ PYTHON = [
         "test_padding.py::test_a_row_that_ends_early_is_read_as_alone",
     ),
     mutant(
+        "an ignored row is multiplied by 0",
+        "losses = ops.where(ops.not_equal(targets, ignore_index), -picked * kept, 0.0)",
+        "losses = -picked * kept",
+        "test_names_numbers.py::test_ignored_rows_may_hold_anything",
+    ),
+    mutant(
+        "equal elements far from 0 spread",
+        "    x = x - first\n",
+        "",
+        "test_names_numbers.py::test_equal_elements_spread_by_nothing",
+    ),
+    mutant(
+        "a norm has no units",
+        "return x / unit, unit",
+        "return x, ones_like(unit)",
+        "test_names_numbers.py::test_norms_of_float64",
+    ),
+    mutant(
+        "RMSprop squares whatever comes",
+        "        grad = _squarable(grad)\n",
+        "",
+        "test_adamw.py::test_an_optimiser_goes_on_after_a_huge_gradient[RMSprop]",
+    ),
+    mutant(
+        "the state at a row's end is rounded",
+        "is_narrow = x.dtype in (pf.bfloat16, pf.float16) and _core.precision() is None",
+        "is_narrow = False",
+        "test_recurrent_layers.py::test_a_sequence_in_parts_has_the_bits_of_the_whole[GRU-float16]",
+    ),
+    mutant(
+        "generate asks no generation_config.json",
+        'said = getattr(model, "generation_config", None) or {}',
+        "said: dict[str, Any] = {}",
+        "test_said.py::test_generate_follows_generation_config",
+    ),
+    mutant(
         "gaps backwards are those of the observation itself",
         "(self._ends - self._places) % self._ends",
         "(self._ends - 1 - self._places) % self._ends",

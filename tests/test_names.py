@@ -269,3 +269,23 @@ def test_bools_add_by_or_and_multiply_by_and():
         np.testing.assert_array_equal(got.numpy(), wanted)
     with pytest.raises(TypeError, match="subtract"):
         x - y  # as NumPy and torch
+
+
+def test_powers_of_integers_and_truth_of_numbers_are_numpys():
+    values = np.array([-3, -1, 0, 2, 7, 2**40])
+    for dtype in (np.int64, np.int32, np.uint8):
+        x = pf.tensor(values.astype(dtype))
+        for power in (0, 1, 2, 3, 5, 64):
+            for got in (x**power, pf.power(x, power)):
+                assert got.dtype.name == np.dtype(dtype).name
+                np.testing.assert_array_equal(got.numpy(), x.numpy() ** np.array(power, dtype))
+        for power in (-1, 2**70):
+            with pytest.raises(ValueError, match=r"power: expected an integer from 0 for u?int\d+, got"):
+                x**power
+    x, y = np.array([0.0, -0.0, np.nan, 0.5]), np.array([1.0, 0.0, 0.0, -2.0])
+    for a, b in ((x, y), (x.astype(np.float32), y.astype(np.float32)), (np.array([0, 5]), np.array([3, 0]))):
+        p, q = pf.tensor(a), pf.tensor(b)
+        np.testing.assert_array_equal(ops.logical_and(p, q).numpy(), np.logical_and(a, b))
+        np.testing.assert_array_equal(ops.logical_or(p, q).numpy(), np.logical_or(a, b))
+        np.testing.assert_array_equal(ops.logical_not(p).numpy(), np.logical_not(a))
+        np.testing.assert_array_equal(ops.logical_or(p, 0).numpy(), np.logical_or(a, 0))

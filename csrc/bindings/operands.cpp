@@ -124,14 +124,24 @@ Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b) {
   return function(a, b);
 }
 
-bool is_two(py::handle exponent) {
+std::optional<Tensor> whole_power(const Tensor& x, py::handle exponent) {
+  if (!PyLong_CheckExact(exponent.ptr()) || x.dtype() == DType::boolean) return std::nullopt;
   int overflow = 0;
-  return PyLong_CheckExact(exponent.ptr()) && PyLong_AsLongAndOverflow(exponent.ptr(), &overflow) == 2;
-}
-
-Tensor squared(const Tensor& x) {
+  const int64_t power = PyLong_AsLongLongAndOverflow(exponent.ptr(), &overflow);
+  if (!overflow && power == 2) {
+    ReleaseGil release;
+    return square(x);
+  }
+  if (is_float(x.dtype())) return std::nullopt;
+  if (overflow || power < 0)
+    throw ValueError(cat("power: expected an integer from 0 for ", name(x.dtype()), ", got ", shown(exponent)));
   ReleaseGil release;
-  return square(x);
+  Tensor result(ones_like(x.array())), factor = x;
+  for (int64_t rest = power; rest; rest >>= 1) {
+    if (rest & 1) result = multiply(result, factor);
+    if (rest > 1) factor = square(factor);
+  }
+  return result;
 }
 
 }  // namespace pyformer::bindings

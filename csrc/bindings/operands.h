@@ -31,8 +31,8 @@ std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::hand
 // function(a, b) while other Python threads run.
 Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b);
 
-// Whether an exponent is the integer 2: x ** 2 is a multiplication, for integers too.
-bool is_two(py::handle exponent);
-Tensor squared(const Tensor& x);
+// x ** exponent where that is made of multiplications: the square of x, and whole powers of integers. nullopt
+// elsewhere.
+std::optional<Tensor> whole_power(const Tensor& x, py::handle exponent);
 
 }  // namespace pyformer::bindings

@@ -17,6 +17,12 @@ static void bind_binary(py::module_& ops, const char* op, BinaryFunction functio
       py::arg("a"), py::arg("b"), doc);
 }
 
+// Whatever is not 0 is true, NaN as well.
+static Tensor as_bool(const Tensor& x) { return x.dtype() == DType::boolean ? x : cast(x, DType::boolean); }
+static Tensor both_true(const Tensor& a, const Tensor& b) { return logical_and(as_bool(a), as_bool(b)); }
+static Tensor one_true(const Tensor& a, const Tensor& b) { return logical_or(as_bool(a), as_bool(b)); }
+static Tensor not_true(const Tensor& x) { return logical_not(as_bool(x)); }
+
 static Tensor where_operands(const Tensor& cond, py::handle a, py::handle b) {
   const auto [x, y] = binary_operands("where", a, b);
   ReleaseGil release;
@@ -30,16 +36,16 @@ static Tensor cast_to(const Tensor& x, const py::object& wanted) {
 }
 
 void bind_elementwise(py::module_& ops) {
-  ops.def("logical_not", &logical_not, py::arg("x"), NoGil(), R"(not x, element by element.
+  ops.def("logical_not", &not_true, py::arg("x"), NoGil(), R"(not x, element by element; of numbers, whether they are 0.
 
 Args:
-    x: (...), bool.
+    x: (...), any dtype.
 
 Returns:
     Bool tensor of x's shape. It has no gradient.
 
 Raises:
-    TypeError: x is not a bool tensor.
+    TypeError: x is no tensor.
 
 Example:
     >>> pf.ops.logical_not(pf.tensor([True, False]))
@@ -168,22 +174,24 @@ Example:
   ops.def(
       "power",
       [](py::handle a, py::handle b) {
-        if (py::isinstance<Tensor>(a) && is_two(b)) return squared(a.cast<const Tensor&>());
+        if (py::isinstance<Tensor>(a))
+          if (const auto whole = whole_power(a.cast<const Tensor&>(), b)) return *whole;
         const auto [x, y] = binary_operands("power", a, b);
         return call(&power, x, y);
       },
-      py::arg("a"), py::arg("b"), R"(a ** b, element by element; `a ** 2` is a multiplication, for integers too.
+      py::arg("a"), py::arg("b"),
+      R"(a ** b, element by element; `a ** 2` is a multiplication, and so are powers of integers, which wrap.
 
 Args:
-    a, b: (...), float, which broadcast; or one of them a number, as in `add`.
+    a, b: (...), float, which broadcast; or one of them a number, as in `add`. An integer tensor takes a Python integer.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype; NaN where C's pow is NaN: a negative number to a power that
     is not whole.
 
 Raises:
-    ValueError: the shapes do not broadcast.
-    TypeError: the dtypes differ, or integers are raised to another power than 2.
+    ValueError: the shapes do not broadcast, or integers are raised to a negative integer.
+    TypeError: the dtypes differ, or integers are raised to a tensor.
 
 Example:
     >>> pf.ops.power(pf.tensor([4.0, 9.0]), 0.5)
@@ -280,32 +288,34 @@ Raises:
 Example:
     >>> pf.ops.greater_equal(pf.tensor([1, 2, 3]), 2)
     tensor([False,  True,  True], dtype=bool))");
-  bind_binary(ops, "logical_and", &logical_and, R"(a and b, element by element. It has no gradient.
+  bind_binary(ops, "logical_and", &both_true,
+              R"(a and b, element by element; numbers other than 0 are true. It has no gradient.
 
 Args:
-    a, b: (...), bool, which broadcast; or one of them a Python bool.
+    a, b: (...), which broadcast and meet as in `add`; or one of them a number.
 
 Returns:
     Bool tensor of the broadcast shape.
 
 Raises:
     ValueError: the shapes do not broadcast.
-    TypeError: an operand is not bool.
+    TypeError: the dtypes differ and don't meet, or neither operand is a tensor.
 
 Example:
     >>> pf.ops.logical_and(pf.tensor([True, True]), pf.tensor([True, False]))
     tensor([ True, False], dtype=bool))");
-  bind_binary(ops, "logical_or", &logical_or, R"(a or b, element by element. It has no gradient.
+  bind_binary(ops, "logical_or", &one_true,
+              R"(a or b, element by element; numbers other than 0 are true. It has no gradient.
 
 Args:
-    a, b: (...), bool, which broadcast; or one of them a Python bool.
+    a, b: (...), which broadcast and meet as in `add`; or one of them a number.
 
 Returns:
     Bool tensor of the broadcast shape.
 
 Raises:
     ValueError: the shapes do not broadcast.
-    TypeError: an operand is not bool.
+    TypeError: the dtypes differ and don't meet, or neither operand is a tensor.
 
 Example:
     >>> pf.ops.logical_or(pf.tensor([False, True]), pf.tensor([False, False]))

@@ -33,7 +33,7 @@ static void bind_reflected(py::class_<Tensor>& cls, const char* method, const ch
 }
 
 static py::object power_operator(const Tensor& self, py::handle exponent) {
-  if (is_two(exponent)) return py::cast(squared(self));
+  if (const auto whole = whole_power(self, exponent)) return py::cast(*whole);
   return apply_operator("power", &power, self, exponent, false);
 }
 

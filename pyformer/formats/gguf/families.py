@@ -97,6 +97,9 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     values["tie_word_embeddings"] = "output.weight" not in file.entries
     for name in ("bos", "eos"):
         values[f"{name}_token_id"] = metadata.integer(f"tokenizer.ggml.{name}_token_id", None)
+    if values.get("sliding_window") is not None:  # config.json's llama has none
+        values["model_type"] = "mistral"
+        values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
     return {name: value for name, value in values.items() if value is not None}
 
 
