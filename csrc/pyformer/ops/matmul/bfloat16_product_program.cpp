@@ -209,6 +209,37 @@ class BFloat16Product {
   int64_t blocks_, block_panels_, pieces_, piece_panels_;
 };
 
+// ---- few rows ---------------------------------------------------------------------------------------------------
+
+// The kernels of the set, or of the one it falls back to, for products with few rows, which read b where it lies.
+const BFloat16ProductTable* thin_table(const Gemm& g, Isa set) {
+  if (!g.b.transposed || g.b.wide || !g.b.data || g.b_panels.data || g.continue_sum) return nullptr;
+  for (int i = int(set); i > int(Isa::portable); i = kIsas[i].falls_back_to)
+    if (table_of(Isa(i)).thin[kType]) return g.m <= table_of(Isa(i)).thin_rows[kType] ? &table_of(Isa(i)) : nullptr;
+  return nullptr;
+}
+
+void multiply_thin(const Gemm& g, const BFloat16ProductTable& kernels) {
+  const int64_t padded = ceil_div(g.k, kBFloat16Block) * kBFloat16Block;
+  const Workspace rows(g.m * padded * int64_t(sizeof(float)), &scratch_block);
+  float* const a = static_cast<float*>(rows.data());
+  const BFloat16Vectors v = rows_of(g.a, g.m);
+  for (int64_t i = 0; i < g.m; ++i)
+    for (int64_t k = 0; k < padded; ++k) {
+      const int64_t at = i * v.stride + k * v.k_stride;
+      const auto element = [&] {
+        const BFloat16 x =
+            v.wide ? to_bfloat16(static_cast<const float*>(v.data)[at]) : static_cast<const BFloat16*>(v.data)[at];
+        return to_float(x);
+      };
+      a[i * padded + k] = k < g.k ? element() : 0.0f;
+    }
+  const BFloat16Thin args = {g.m, g.n, g.k, a, g.b.data, g.b.stride, g.c, g.c_stride, g.wide_c, g.epilogue};
+  const int64_t width = kernels.tile_cols[kType] / 2, items = ceil_div(g.n, width);
+  parallel_for(items, std::max<int64_t>(1, kTaskElements / (width * std::max<int64_t>(1, g.k))),
+               [&](int64_t begin, int64_t end) { kernels.thin[kType](args, begin, end); });
+}
+
 // ---- do a set's kernels give the sums of the plain loops? -------------------------------------------------------
 
 // Vectors of k elements, in turn of all magnitudes, with products around the smallest normal number, about 1, and
@@ -224,7 +255,7 @@ void fill(std::vector<BFloat16>& x, int64_t k, uint32_t seed) {
 }
 
 bool gives_the_sums_of_plain_loops(Isa set) {
-  constexpr int64_t m = 4, n = 17, k = 70;
+  constexpr int64_t m = 5, n = 17, k = 70;
   std::vector<BFloat16> a(m * k), b(n * k);
   fill(a, k, 1);
   fill(b, k, 2);
@@ -241,6 +272,10 @@ bool gives_the_sums_of_plain_loops(Isa set) {
   g.c = expected;
   gemm(Isa::ref, g);
   g.c = got;
+  in_default_float_mode([&] { multiply_bfloat16(g, set); });
+  if (std::memcmp(expected, got, sizeof got) != 0) return false;
+  std::fill(got, got + n, 0.0f);
+  g.m = 1;  // a kernel of its own
   in_default_float_mode([&] { multiply_bfloat16(g, set); });
   return std::memcmp(expected, got, sizeof got) == 0;
 }
@@ -262,7 +297,10 @@ Isa bfloat16_product_set(Isa isa) {
   return isa;
 }
 
-void multiply_bfloat16(const Gemm& g, Isa set) { BFloat16Product(g, table_of(set)).run(); }
+void multiply_bfloat16(const Gemm& g, Isa set) {
+  if (const BFloat16ProductTable* thin = thin_table(g, set)) return multiply_thin(g, *thin);
+  BFloat16Product(g, table_of(set)).run();
+}
 
 int64_t bfloat16_panel_bytes(int64_t n, int64_t k, Isa set) {
   const BFloat16ProductTable& t = table_of(set);
