@@ -174,6 +174,9 @@ PRODUCTS = (
     "attention",
     "attention_packed",
     "cfc",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "gru",
     "linear",
     "linear_cross_entropy",
@@ -477,3 +480,58 @@ def test_a_recurrent_layer_rounds_as_its_products_do(cell, reach):
         # What is rounded at all differs by some 1e-3; another last bit before it is rounded seldom changes that.
         assert np.linalg.norm(a - b) <= 3e-4 * size
         assert (reach == 1 and a.shape == (rows, hidden)) or np.linalg.norm(a - plain) > 1e-3 * size  # h0 is 0
+
+
+def unfolded(x, kernel, stride, padding):
+    """(N, C, H, W) to (N, C kernel kernel, positions), zeros outside."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+    n, c, rows, cols = windows.shape[:4]
+    return windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kernel * kernel, rows * cols).copy()
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 1), (2, 2, 0)])
+def test_convolutions_are_the_products_of_their_terms(kernel, stride, padding):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5, 9, 8)).astype(np.float32)
+    weight = pf.tensor(rng.standard_normal((7, 5, kernel, kernel)).astype(np.float32))
+    bias = pf.tensor(rng.standard_normal(7).astype(np.float32))
+    weight.requires_grad = True
+    terms = unfolded(x, kernel, stride, padding)
+    with pf.autocast("bfloat16"):
+        out = ops.conv2d(pf.tensor(x), weight, bias, stride=stride, padding=padding)
+        expected = ops.matmul(weight.detach().reshape(7, -1), pf.tensor(terms)) + bias.reshape(7, 1)
+    assert same_bits(out.detach().numpy().reshape(expected.shape), expected.numpy())
+    dout = rng.standard_normal(out.shape).astype(np.float32)
+    out.backward(pf.tensor(dout))
+    with pf.autocast("bfloat16"):  # each of so few images is a range of its own
+        parts = ops.matmul(pf.tensor(dout.reshape(3, 7, -1)), pf.tensor(terms), transpose_b=True).numpy()
+    assert same_bits(weight.grad.numpy().reshape(parts[0].shape), (parts[0] + parts[1]) + parts[2])
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_infinite_weights_do_not_meet_what_lies_outside(isa):
+    """Neither in conv_transpose2d nor in gradients, as in float32."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 5, 4), (3, 2, 3, 3))]
+    values[1][0, 0, 0, 0] = np.inf
+    values[1][1, 1, 2, 1] = 3.4e38  # infinite as bfloat16
+    values[1][2, 1, 1, 2] = np.nan
+    found = []
+    for rounded in (False, True):  # the reference: float32 of the same numbers
+        x, weight = (pf.tensor(v) for v in values)
+        if not rounded:
+            x, weight = x.to("bfloat16").to("float32"), weight.to("bfloat16").to("float32")
+        x.requires_grad = weight.requires_grad = True
+        with pf.autocast("bfloat16" if rounded else "float32"):
+            out = ops.conv_transpose2d(x, weight, stride=2, padding=1, output_padding=1)
+        dout = np.ones(out.shape, np.float32)
+        dout[0, 0, 0, 0] = np.inf
+        out.backward(pf.tensor(dout))
+        found.append([out.detach().numpy(), x.grad.numpy(), weight.grad.numpy()])
+    for wide, narrow in zip(*found, strict=True):
+        assert not np.isfinite(wide).all()
+        assert np.isfinite(wide).any()
+        for test in (np.isnan, np.isposinf, np.isneginf):
+            np.testing.assert_array_equal(test(narrow), test(wide))

@@ -25,6 +25,7 @@ void check_range(const char* op, const char* what, int64_t value, int64_t least)
 std::string shown(const Shape& shape, int axes) { return Shape(shape.begin(), std::min(shape.ndim(), 2 + axes)).str(); }
 
 struct Checked {
+  bool rounds;  // in mixed precision
   ConvGeometry g;
   Shape image, result;
 };
@@ -79,27 +80,29 @@ Checked checked(const char* op, const Array& x, const Array& weight, const Array
     g.size[i] = transposed ? out : in;
     g.positions[i] = transposed ? in : out;
   }
-  return {g, {g.N, g.groups * g.C, g.size[0], g.size[1]}, {g.N, g.groups * g.O, g.positions[0], g.positions[1]}};
+  const bool rounds = x.dtype() == DType::float32 && operand_dtype(DType::float32) == DType::bfloat16;
+  return {
+      rounds, g, {g.N, g.groups * g.C, g.size[0], g.size[1]}, {g.N, g.groups * g.O, g.positions[0], g.positions[1]}};
 }
 
 Array to_result(const char* op, const Checked& c, const Array& image, const Array& weight, const Array& bias,
                 bool outside_counts) {
   const Array out = image.like(c.result);
   run(op, &ConvTable::to_result, image,
-      ConvMap{c.g, image.dtype(), image.raw(), weight.raw(), bias.raw(), out.raw(), outside_counts});
+      ConvMap{c.g, image.dtype(), image.raw(), weight.raw(), bias.raw(), out.raw(), outside_counts, c.rounds});
   return out;
 }
 
 Array to_image(const char* op, const Checked& c, const Array& result, const Array& weight, const Array& bias) {
   const Array out = result.like(c.image);
   run(op, &ConvTable::to_image, result,
-      ConvMap{c.g, result.dtype(), result.raw(), weight.raw(), bias.raw(), out.raw(), false});
+      ConvMap{c.g, result.dtype(), result.raw(), weight.raw(), bias.raw(), out.raw(), false, c.rounds});
   return out;
 }
 
 Array weight_gradient(const char* op, const Checked& c, const Array& image, const Array& dresult, const Shape& shape,
                       bool outside_counts) {
-  ConvWeightGradient args = {c.g, image.dtype(), image.raw(), dresult.raw(), nullptr, outside_counts};
+  ConvWeightGradient args = {c.g, image.dtype(), image.raw(), dresult.raw(), nullptr, outside_counts, c.rounds};
   const Array partials = image.like({args.image_ranges(), shape.size()}, accumulator(image.dtype()));
   args.dweight = partials.raw();
   run(op, &ConvTable::weight_gradient, image, args);

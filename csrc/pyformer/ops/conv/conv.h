@@ -16,7 +16,9 @@
 // consecutive k, then + bias. In the transpose, k counts only those kh and kw that can meet the position: every
 // stride-th. dweight: images in at most kImageRanges ranges of equal length; in a range a chain takes as many whole
 // output rows as 256 positions hold (at least one), chains are added in order, and so are the ranges. dbias: sum's
-// order.
+// order. In mixed precision (core/precision.h) the operands of each sum are rounded to bfloat16 and sums are
+// bfloat16_dot.h's over the same k; dweight's over the positions of one image of a range after the other, each filled
+// up to whole blocks.
 #pragma once
 #include "pyformer/core/tensor.h"
 

@@ -26,6 +26,7 @@ struct ConvMap {
   const void* bias;  // null: zeros
   void* to;
   bool outside_counts;  // image -> result only: what lies outside the image is zeros, else there is nothing
+  bool rounds;          // float32 operands are rounded to bfloat16: mixed precision
 };
 
 // The gradient of the weight: a sum for each range of images.
@@ -35,8 +36,8 @@ struct ConvWeightGradient {
   DType dtype;
   const void* image;
   const void* dresult;
-  void* dweight;        // (image_ranges, weight), in the accumulator's dtype
-  bool outside_counts;  // as in ConvMap
+  void* dweight;                // (image_ranges, weight), in the accumulator's dtype
+  bool outside_counts, rounds;  // as in ConvMap
   int64_t image_ranges() const { return g.N < kImageRanges ? g.N : kImageRanges; }
 };
 

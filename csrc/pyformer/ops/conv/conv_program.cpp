@@ -7,7 +7,8 @@
 #include "pyformer/base/run.h"
 #include "pyformer/base/workspace.h"
 #include "pyformer/core/widened.h"
-#include "pyformer/ops/conv/conv_kernels.h"
+#include "pyformer/ops/conv/conv_bfloat16.h"
+#include "pyformer/ops/conv/conv_taps.h"
 #include "pyformer/ops/matmul/panels.h"
 
 namespace pyformer {
@@ -32,12 +33,6 @@ Sums sums_of(DType dtype) {
   return {dtype, host_entry(&ConvSumsTable::tile_rows, isa, dtype), host_entry(&ConvSumsTable::sum, isa, dtype),
           host_entry(&ConvSumsTable::weight, isa, dtype)};
 }
-
-// Which kernel rows (or columns) meet a position, and where they read: position * step + shift.
-struct Taps {
-  std::vector<int64_t> index, shift;
-  int64_t size() const { return int64_t(index.size()); }
-};
 
 bool all_finite(DType dtype, const void* data, int64_t count) {
   const auto over = [count]<class T>(const T* x) {
@@ -173,15 +168,6 @@ void run_sums(const ConvGeometry& g, const Sums& sums, Window& window, ConvSum a
   });
 }
 
-Taps all_taps(const ConvGeometry& g, int axis) {
-  Taps taps;
-  for (int64_t k = 0; k < g.kernel[axis]; ++k) {
-    taps.index.push_back(k);
-    taps.shift.push_back(k * g.dilation[axis] - g.padding[axis]);
-  }
-  return taps;
-}
-
 void to_result(const ConvGeometry& g, const Sums& sums, bool outside_counts, const void* image, const void* weight,
                const void* bias, void* out) {
   const Taps y = all_taps(g, 0), x = all_taps(g, 1);
@@ -198,20 +184,6 @@ void to_result(const ConvGeometry& g, const Sums& sums, bool outside_counts, con
   args.out_row = g.positions[1];
   args.out_col = 1;
   run_sums(g, sums, window, args);
-}
-
-// Of image rows first, first + stride, ...: kernel row k meets result row (y + padding - k dilation) / stride, where
-// that is whole.
-Taps taps_meeting(const ConvGeometry& g, int axis, int64_t first) {
-  Taps taps;
-  const int64_t stride = g.stride[axis];
-  for (int64_t k = 0; k < g.kernel[axis]; ++k) {
-    const int64_t at = first + g.padding[axis] - k * g.dilation[axis];
-    if (at % stride) continue;
-    taps.index.push_back(k);
-    taps.shift.push_back(at / stride);
-  }
-  return taps;
 }
 
 // Image rows and columns that are stride apart meet the same part of the kernel: one run of sums for each such part.
@@ -276,13 +248,13 @@ void weight_gradient(const ConvGeometry& g, const Sums& sums, bool outside_count
 // The sums of a set; ref's where what is not there meets factors that are not all finite.
 template <Isa isa>
 Sums sums_for(const ConvGeometry& g, DType dtype, bool outside_counts, const void* factors, int64_t count) {
-  const bool all_inside = g.taps() == 1 && g.padding[0] == 0 && g.padding[1] == 0;
-  const bool plain = !outside_counts && !all_inside && !all_finite(dtype, factors, count);
+  const bool plain = !outside_counts && !all_inside(g) && !all_finite(dtype, factors, count);
   return plain ? sums_of<Isa::ref>(dtype) : sums_of<isa>(dtype);
 }
 
 template <Isa isa, bool transposed>
 void map(const ConvMap& a) {
+  if (a.rounds) return transposed ? conv_to_image_bfloat16(isa, a) : conv_to_result_bfloat16(isa, a);
   const ConvGeometry& g = a.g;
   const int64_t from_count = transposed ? g.result_elements() : g.image_elements();
   const int64_t to_count = transposed ? g.image_elements() : g.result_elements();
@@ -301,6 +273,7 @@ void map(const ConvMap& a) {
 
 template <Isa isa>
 void gradient(const ConvWeightGradient& a) {
+  if (a.rounds) return conv_weight_gradient_bfloat16(isa, a);
   const Widened image(a.image, a.g.image_elements(), a.dtype), dresult(a.dresult, a.g.result_elements(), a.dtype);
   const Sums sums = sums_for<isa>(a.g, accumulator(a.dtype), a.outside_counts, dresult.data(), a.g.result_elements());
   weight_gradient(a.g, sums, a.outside_counts, image.data(), dresult.data(), a.dweight, a.image_ranges());

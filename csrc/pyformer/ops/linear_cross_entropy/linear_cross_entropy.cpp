@@ -7,15 +7,17 @@
 
 namespace pyformer {
 
-constexpr int64_t kLogitsBytes = 128 << 20;
+// The matrix unit multiplies faster than memory gives it the weights, which each chunk reads anew.
+constexpr int64_t kLogitsBytes = 128 << 20, kBFloat16LogitsBytes = 256 << 20;
 
 static void* at(const Array& array, int64_t element) {
   return array.defined() ? static_cast<char*>(array.raw()) + element * item_bytes(array.dtype()) : nullptr;
 }
 static const int64_t* ids(const Array& array) { return static_cast<const int64_t*>(array.raw()); }
 
-static int64_t rows_per_chunk(int64_t classes, DType logits) {
-  const int64_t fit = kLogitsBytes / checked_multiply(classes * item_bytes(logits), kChainLength);
+static int64_t rows_per_chunk(int64_t classes, DType operands) {
+  const int64_t wanted = operands == DType::bfloat16 ? kBFloat16LogitsBytes : kLogitsBytes;
+  const int64_t fit = wanted / checked_multiply(classes * item_bytes(accumulator(operands)), kChainLength);
   return std::max<int64_t>(1, fit) * kChainLength;
 }
 
@@ -56,7 +58,7 @@ class ChunkLoop {
         V_(weight.dim(0)),
         operands_(operands),
         wide_(accumulator(operands)),
-        chunk_(std::min(rows_per_chunk(V_, wide_), std::max<int64_t>(1, rows_))),
+        chunk_(std::min(rows_per_chunk(V_, operands), std::max<int64_t>(1, rows_))),
         has_dout_(dout.defined()),
         dout_(has_dout_ ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
     r_.loss = x.like({rows_}, wide_);

@@ -106,6 +106,98 @@ struct FmaUnit {
   }
 };
 
+// ---- few rows -------------------------------------------------------------------------------------------------
+
+constexpr int kThinRows = 4;
+
+// The pairs of k of a register's width of vectors, one after the other; zeros beyond k.
+struct ThinPairs {
+  static constexpr int64_t width = Vec<float>::width, kPairs = width, kParts = kBFloat16Block / (2 * kPairs);
+  Vec<float> r[kPairs];
+
+  static PF_INLINE Vec<float> load(const BFloat16* p, int64_t left) {
+    if (left >= 2 * kPairs) return Vec<float>::load(reinterpret_cast<const float*>(p));
+    alignas(64) BFloat16 line[2 * kPairs] = {};
+    for (int64_t i = 0; i < left; ++i) line[i] = p[i];
+    return Vec<float>::load(reinterpret_cast<const float*>(line));
+  }
+  PF_INLINE Vec<float> even(int64_t pair) const {
+    return {(FloatRegister<float>)((BitsRegister<float>)r[pair].r << 16)};
+  }
+  PF_INLINE Vec<float> odd(int64_t pair) const {
+    return {(FloatRegister<float>)((BitsRegister<float>)r[pair].r & 0xffff0000u)};
+  }
+};
+
+// sums[rows][width] = the sums of `cols` vectors from b on.
+template <int rows>
+static void thin_tile(const BFloat16Thin& g, int64_t col, int64_t cols, float* sums) {
+  constexpr int64_t width = Vec<float>::width;
+  const int64_t padded = steps_of(g.k) * kBFloat16Block;
+  const BFloat16* row[width];
+  for (int64_t j = 0; j < width; ++j)
+    row[j] = static_cast<const BFloat16*>(g.b) + (col + (j < cols ? j : cols - 1)) * g.b_stride;
+  Vec<float> total[rows];
+  for (int i = 0; i < rows; ++i) total[i] = Vec<float>::zero();
+  const FlushDenormals mode;
+  for (int64_t start = 0; start < g.k; start += kBFloat16Block) {
+    Vec<float> even[rows], odd[rows];
+    for (int i = 0; i < rows; ++i) even[i] = odd[i] = Vec<float>::zero();
+#pragma GCC unroll 2
+    for (int64_t part = 0; part < ThinPairs::kParts; ++part) {
+      const int64_t at = start + part * 2 * ThinPairs::kPairs;
+      ThinPairs x;
+#pragma GCC unroll 16
+      for (int64_t j = 0; j < width; ++j) {
+        __builtin_prefetch(row[j] + width * g.b_stride + at, 0, 3);  // the next tile's
+        x.r[j] = ThinPairs::load(row[j] + at, g.k - at);
+      }
+      transpose(x.r);
+#pragma GCC unroll 16
+      for (int64_t p = 0; p < ThinPairs::kPairs; ++p) {
+        const Vec<float> low = x.even(p), high = x.odd(p);
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; ++i) {
+          const float* const a = g.a + i * padded + at + 2 * p;
+          even[i] = fma(Vec<float>::broadcast(a[0]), low, even[i]);
+          odd[i] = fma(Vec<float>::broadcast(a[1]), high, odd[i]);
+        }
+      }
+    }
+    for (int i = 0; i < rows; ++i) total[i] = total[i] + (even[i] + odd[i]);
+  }
+  for (int i = 0; i < rows; ++i) total[i].store(sums + i * width);
+}
+
+template <int rows = kThinRows>
+static auto thin_function(int64_t wanted) {
+  if constexpr (rows > 1)
+    if (wanted < rows) return thin_function<rows - 1>(wanted);
+  return thin_tile<rows>;
+}
+
+static void thin(const BFloat16Thin& g, int64_t begin, int64_t end) {
+  constexpr int64_t width = Vec<float>::width;
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t col = item * width, cols = g.n - col < width ? g.n - col : width;
+    alignas(64) float sums[kThinRows * width];
+    thin_function(g.m)(g, col, cols, sums);
+    BFloat16Multiply out = {};
+    out.c = g.c;
+    out.c_stride = g.c_stride;
+    out.epilogue = g.epilogue;
+    g.wide_c ? store_sums<float>(out, sums, width, 0, g.m, col, cols)
+             : store_sums<BFloat16>(out, sums, width, 0, g.m, col, cols);
+  }
+}
+
+static constexpr BFloat16ProductTable fma_table() {
+  BFloat16ProductTable t = BFloat16Loop<FmaUnit>::table();
+  t.thin_rows.entries[int(DType::bfloat16)] = kThinRows;
+  t.thin.entries[int(DType::bfloat16)] = thin;
+  return t;
+}
+
 #endif
 
 }  // namespace pyformer::PF_ISA
@@ -114,7 +206,7 @@ namespace pyformer {
 template <>
 const BFloat16ProductTable& KernelsOf<BFloat16ProductTable, PF_ISA::kIsa>::table() {
 #if defined(__AVX2__)
-  static constexpr BFloat16ProductTable table = PF_ISA::BFloat16Loop<PF_ISA::FmaUnit>::table();
+  static constexpr BFloat16ProductTable table = PF_ISA::fma_table();
 #else
   static constexpr BFloat16ProductTable table = {};
 #endif

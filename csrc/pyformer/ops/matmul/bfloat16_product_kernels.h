@@ -45,6 +45,19 @@ struct BFloat16Multiply {
   Epilogue epilogue;
 };
 
+// Work item: as many columns as a register holds. At most thin_rows rows against vectors along k of bfloat16, which are
+// read as they lie, once.
+struct BFloat16Thin {
+  int64_t m, n, k;
+  const float* a;  // rounded, rows of whole blocks of k filled up with +0, side by side
+  const void* b;
+  int64_t b_stride;
+  void* c;
+  int64_t c_stride;
+  bool wide_c;
+  Epilogue epilogue;
+};
+
 // A panel of rows with a panel of columns, between begin and end: Unit::tile of bfloat16_product_loop.h.
 using BFloat16Tile = void (*)(const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows,
                               int64_t cols, bool fresh, bool rows_pass);
@@ -58,6 +71,8 @@ struct BFloat16ProductTable {
   PerDtype<int64_t> task_products;                   // multiply-adds below which handing out costs more than it gains
   PerDtype<Kernel<BFloat16Pack>> pack;
   PerDtype<Kernel<BFloat16Multiply>> multiply;
+  PerDtype<int64_t> thin_rows;
+  PerDtype<Kernel<BFloat16Thin>> thin;
   // For programs that are made of tiles.
   PerDtype<void (*)()> begin, end;  // of a thread's share
   PerDtype<BFloat16Tile> tile;

@@ -79,6 +79,12 @@ static void prefetch_panel(const BFloat16Vectors& v, int64_t first, int64_t coun
     for (int64_t j = 0; j < bytes; j += kLineBytes) __builtin_prefetch(start + i * step + j, 0, 2);
 }
 
+static void prefetch_packed(const char* panel, int64_t bytes, int64_t part, int64_t parts) {
+  constexpr int64_t kLineBytes = 64;
+  for (int64_t at = bytes * part / parts / kLineBytes * kLineBytes; at < bytes * (part + 1) / parts; at += kLineBytes)
+    __builtin_prefetch(panel + at, 0, 2);
+}
+
 template <class Unit>
 struct BFloat16Loop {
   struct Task {
@@ -91,6 +97,22 @@ struct BFloat16Loop {
     return count - first < tile ? count - first : tile;
   }
 
+  // What lies across is read for all panels before the next k, as memory gives it, and asked for a step ahead.
+  static void pack_across(const BFloat16Pack& g, int64_t begin, int64_t end) {
+    const int64_t tile = vectors_of(g.is_rows), step = g.is_rows ? Unit::kRowStep : Unit::kColStep;
+    BFloat16Vectors here = g.source, next = g.source;
+    char* to = static_cast<char*>(g.packed);
+    for (int64_t start = 0; start < g.k; start += kBFloat16Block, to += step) {
+      const int64_t k = left(start, kBFloat16Block, g.k), after = left(start + k, kBFloat16Block, g.k);
+      next.data = static_cast<const char*>(here.data) + k * here.k_stride * here.item_bytes();
+      for (int64_t panel = begin; panel < end; ++panel) {
+        prefetch_panel(next, panel * tile, left(panel * tile, tile, next.count), after, 0, 1);
+        pack_panel(here, panel, g.is_rows, k, to + panel * g.panel_stride);
+      }
+      here.data = next.data;
+    }
+  }
+
   static void pack_panel(const BFloat16Vectors& source, int64_t panel, bool is_rows, int64_t k, void* packed) {
     const int64_t tile = vectors_of(is_rows), first = panel * tile;
     BFloat16Vectors v = source;
@@ -100,6 +122,7 @@ struct BFloat16Loop {
   }
 
   static void pack(const BFloat16Pack& g, int64_t begin, int64_t end) {
+    if (g.source.k_stride != 1 && end - begin > 1) return pack_across(g, begin, end);
     for (int64_t panel = begin; panel < end; ++panel)
       pack_panel(g.source, panel, g.is_rows, g.k, static_cast<char*>(g.packed) + panel * g.panel_stride);
   }
@@ -137,11 +160,15 @@ struct BFloat16Loop {
   static void multiply(const BFloat16Multiply& g, int64_t begin, int64_t end) {
     const Task task;
     const int64_t tile = vectors_of(g.streams_rows), parts = g.resident_end - g.resident_first;
+    const int64_t step = g.streams_rows ? Unit::kRowStep : Unit::kColStep;
     for (int64_t s = begin; s < end; ++s) {
       const void* const streamed = streamed_panel(g, s);
       for (int64_t r = g.resident_first; r < g.resident_end; ++r) {
         const int64_t next = (s + 1) * tile;
-        if (!g.streamed_panels && s + 1 < end)
+        if (s + 1 < end && g.streamed_panels)
+          prefetch_packed(static_cast<const char*>(streamed) + g.streamed_stride, steps_of(g.k) * step,
+                          r - g.resident_first, parts);
+        else if (s + 1 < end)
           prefetch_panel(g.streamed, next, left(next, tile, g.streamed.count), g.k, r - g.resident_first, parts);
         const void* const resident = static_cast<const char*>(g.resident) + (r - g.resident_first) * g.resident_stride;
         float* const partial = partial_of(g, s, r);

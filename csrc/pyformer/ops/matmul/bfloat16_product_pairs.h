@@ -25,8 +25,12 @@ PF_INLINE __m512i load_k(const Unrounded* at, int64_t n) {
 }
 template <class S>
 PF_INLINE Vec<float> load_k(const BFloat16Vectors& v, const S* data, int64_t i, int64_t start, int64_t k) {
+  constexpr int64_t kAheadBytes = 512, kLineBytes = 64;
   if (i >= v.count) return Vec<float>::zero();
-  return {_mm512_castsi512_ps(load_k(data + i * v.stride + start, k - start))};
+  const S* const at = data + i * v.stride + start;
+  for (int64_t line = 0; line < int64_t(kBFloat16Block * sizeof(S)); line += kLineBytes)
+    __builtin_prefetch(reinterpret_cast<const char*>(at) + kAheadBytes + line, 0, 3);
+  return {_mm512_castsi512_ps(load_k(at, k - start))};
 }
 
 // For 16 vectors from i on, k `low` and k `high` in the halves of an element; zeros as above. Vectors must lie side by

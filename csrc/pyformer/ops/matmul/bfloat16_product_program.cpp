@@ -21,10 +21,12 @@ const BFloat16ProductTable& KernelsOf<BFloat16ProductTable, Isa::ref>::table() {
 namespace {
 
 constexpr DType kType = DType::bfloat16;
-constexpr int64_t kDepth = 2048;              // longest block of k, a multiple of kBFloat16Block
-constexpr int64_t kPartialBytes = 512 << 10;  // sums of a task between blocks of k
-constexpr int64_t kTaskElements = 1 << 17;    // read by a task at least, or multiplied as often as the table says
-constexpr int64_t kTasks = 4;                 // a thread
+constexpr int64_t kDepth = 2048;                   // longest block of k, a multiple of kBFloat16Block
+constexpr int64_t kPartialBytes = 512 << 10;       // sums of a task between blocks of k
+constexpr int64_t kLongPartialBytes = 1536 << 10;  // and where sums are so long that neither side is read twice
+constexpr int64_t kSharedBytes = 8 << 20;          // a side that passes by several times is packed once
+constexpr int64_t kTaskElements = 1 << 17;         // read by a task at least, or multiplied as often as the table says
+constexpr int64_t kTasks = 4;                      // a thread
 
 thread_local ThreadBlock resident_block, scratch_block, partial_block;
 
@@ -43,8 +45,9 @@ BFloat16Vectors from_k(BFloat16Vectors v, int64_t start) {
 }
 
 // One product. A task keeps a block of one side, the resident one, packed in its core's cache, and panels of the other,
-// the streamed one, pass by: each is packed, multiplied with all of the block and forgotten. So the side that is dear
-// to pack is the resident one. Long k is cut into blocks between which sums wait in a buffer of the task's.
+// the streamed one, pass by: each is packed, multiplied with all of the block and forgotten; where there are several
+// blocks they are packed for all beforehand, unless they are too many. So the side that is dear to pack is the resident
+// one. Long k is cut into blocks between which sums wait in a buffer of the task's.
 class BFloat16Product {
  public:
   BFloat16Product(const Gemm& g, const BFloat16ProductTable& kernels)
@@ -63,8 +66,17 @@ class BFloat16Product {
 
   void run() const {
     const uint64_t number = next_numbers();
+    const bool shares = !g_.b_panels.data && blocks_ > 1 && is_shared(streamed_);
+    const int64_t panel_bytes = streamed_.panel_bytes(g_.k);
+    const Workspace shared(shares ? streamed_.panels() * panel_bytes : 0);
+    if (shares) {
+      const BFloat16Pack args = {streamed_.vectors, g_.k, streams_rows_, shared.data(), panel_bytes};
+      parallel_for(streamed_.panels(), std::max<int64_t>(1, kTaskElements / (streamed_.tile * g_.k)),
+                   [&](int64_t begin, int64_t end) { kernels_.pack[kType](args, begin, end); });
+    }
+    const void* const panels = shares ? shared.data() : g_.b_panels.data;
     parallel_for(blocks_ * pieces_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) run_task(task / pieces_, task % pieces_, number);
+      for (int64_t task = begin; task < end; ++task) run_task(task / pieces_, task % pieces_, panels, number);
     });
   }
 
@@ -80,12 +92,18 @@ class BFloat16Product {
   int64_t panels_that_fit(const Side& side) const {
     return std::max<int64_t>(1, kernels_.block_bytes[kType] / side.panel_bytes(depth_));
   }
-  // Cycles that packing takes for a few elements of k, where `resident` is packed once and `streamed` for each block.
+  bool is_shared(const Side& side) const { return side.panels() * side.panel_bytes(g_.k) <= kSharedBytes; }
+  // Cycles that packing takes for a few elements of k, where `resident` is packed once and `streamed` for each block or
+  // for all, and read for each.
   int64_t packing_if_resident(const Side& resident, const Side& streamed) const {
     const auto cycles = [&](const Side& s) {
       return s.vectors.count * (&s == &rows_ ? (s.vectors.k_stride == 1 ? 1 : 5) : s.vectors.k_stride == 1 ? 4 : 2);
     };
-    return cycles(resident) + cycles(streamed) * ceil_div(resident.panels(), panels_that_fit(resident));
+    constexpr int64_t kReads = 4;  // reading packed vectors costs a part of packing them
+    const int64_t blocks = ceil_div(resident.panels(), panels_that_fit(resident));
+    const int64_t once = cycles(resident) + cycles(streamed);
+    return is_shared(streamed) ? kReads * once + streamed.vectors.count * blocks
+                               : kReads * (cycles(resident) + cycles(streamed) * blocks);
   }
 
   // How many blocks the resident side is cut into, and how many pieces the streamed one for each.
@@ -96,16 +114,31 @@ class BFloat16Product {
     const int64_t tasks = std::clamp<int64_t>(
         std::max(products / kernels_.task_products[kType], elements / kTaskElements), 1, kTasks * threads);
     blocks_ = ceil_div(panels, panels_that_fit(resident_));
+    const bool reads_once = cut_long_k();
     if (blocks_ > 1 && tasks > 1) blocks_ = std::min(panels, ceil_div(blocks_, threads) * threads);
     block_panels_ = ceil_div(panels, blocks_);
     blocks_ = ceil_div(panels, block_panels_);
     pieces_ = std::clamp<int64_t>(ceil_div(tasks, blocks_), 1, streamed);
     if (k_blocks_ > 1) {
       const int64_t panel_bytes = streamed_.tile * block_panels_ * resident_.tile * int64_t(sizeof(float));
-      pieces_ = std::max(pieces_, ceil_div(streamed, std::max<int64_t>(1, kPartialBytes / panel_bytes)));
+      const int64_t bytes = reads_once ? kLongPartialBytes : kPartialBytes;
+      if (reads_once) pieces_ = std::min(threads, streamed);
+      pieces_ = std::max(pieces_, ceil_div(streamed, std::max<int64_t>(1, bytes / panel_bytes)));
     }
     piece_panels_ = ceil_div(streamed, pieces_);
     pieces_ = ceil_div(streamed, piece_panels_);
+  }
+
+  // Where k is so long that a side does not fit in what is shared, and the other is one block if k is cut shorter:
+  // does so. Each piece then packs the resident side for itself.
+  bool cut_long_k() {
+    constexpr int64_t kLeastSteps = 8;
+    const int64_t fit = kernels_.block_bytes[kType] / (resident_.panels() * resident_.step_bytes);
+    if (g_.b_panels.data || k_blocks_ == 1 || blocks_ == 1 || is_shared(streamed_) || fit < kLeastSteps) return false;
+    depth_ = fit * kBFloat16Block;
+    k_blocks_ = ceil_div(g_.k, depth_);
+    blocks_ = 1;
+    return true;
   }
 
   // Names what threads keep packed, a number each block of each block of k.
@@ -114,14 +147,13 @@ class BFloat16Product {
     return last.fetch_add(uint64_t(blocks_ * k_blocks_), std::memory_order_relaxed);
   }
 
-  void run_task(int64_t block, int64_t piece, uint64_t number) const {
+  void run_task(int64_t block, int64_t piece, const void* streamed_panels, uint64_t number) const {
     const int64_t begin = piece * piece_panels_, end = std::min(streamed_.panels(), begin + piece_panels_);
     const int64_t first = block * block_panels_, stop = std::min(resident_.panels(), first + block_panels_);
-    const bool streams_panels = g_.b_panels.data;
     const int64_t row_panels = streams_rows_ ? end - begin : stop - first;
     const int64_t col_panels = streams_rows_ ? stop - first : end - begin;
     const int64_t partial_stride = col_panels * cols_.tile;
-    const Workspace scratch(streams_panels ? 0 : streamed_.panel_bytes(depth_), &scratch_block);
+    const Workspace scratch(streamed_panels ? 0 : streamed_.panel_bytes(depth_), &scratch_block);
     const Workspace partial(k_blocks_ > 1 ? row_panels * rows_.tile * partial_stride * int64_t(sizeof(float)) : 0,
                             &partial_block);
     const Workspace resident((stop - first) * resident_.panel_bytes(depth_), &resident_block);
@@ -148,8 +180,8 @@ class BFloat16Product {
       args.first = i == 0;
       args.last = i + 1 == k_blocks_;
       args.streamed = from_k(streamed_.vectors, start);
-      if (streams_panels)
-        args.streamed_panels = static_cast<const char*>(g_.b_panels.data) + streamed_.panel_bytes(start);
+      if (streamed_panels)
+        args.streamed_panels = static_cast<const char*>(streamed_panels) + streamed_.panel_bytes(start);
       args.resident_stride = resident_.panel_bytes(args.k);
       pack_resident(resident, first, stop, start, args.k, number + uint64_t(block * k_blocks_ + i));
       kernels_.multiply[kType](args, begin, end);
@@ -170,12 +202,43 @@ class BFloat16Product {
   const Gemm& g_;
   const BFloat16ProductTable& kernels_;
   const Side rows_, cols_;
-  const int64_t depth_, k_blocks_;
+  int64_t depth_, k_blocks_;
   const bool streams_rows_;
   const Side& resident_;
   const Side& streamed_;
   int64_t blocks_, block_panels_, pieces_, piece_panels_;
 };
+
+// ---- few rows ---------------------------------------------------------------------------------------------------
+
+// The kernels of the set, or of the one it falls back to, for products with few rows, which read b where it lies.
+const BFloat16ProductTable* thin_table(const Gemm& g, Isa set) {
+  if (!g.b.transposed || g.b.wide || !g.b.data || g.b_panels.data || g.continue_sum) return nullptr;
+  for (int i = int(set); i > int(Isa::portable); i = kIsas[i].falls_back_to)
+    if (table_of(Isa(i)).thin[kType]) return g.m <= table_of(Isa(i)).thin_rows[kType] ? &table_of(Isa(i)) : nullptr;
+  return nullptr;
+}
+
+void multiply_thin(const Gemm& g, const BFloat16ProductTable& kernels) {
+  const int64_t padded = ceil_div(g.k, kBFloat16Block) * kBFloat16Block;
+  const Workspace rows(g.m * padded * int64_t(sizeof(float)), &scratch_block);
+  float* const a = static_cast<float*>(rows.data());
+  const BFloat16Vectors v = rows_of(g.a, g.m);
+  for (int64_t i = 0; i < g.m; ++i)
+    for (int64_t k = 0; k < padded; ++k) {
+      const int64_t at = i * v.stride + k * v.k_stride;
+      const auto element = [&] {
+        const BFloat16 x =
+            v.wide ? to_bfloat16(static_cast<const float*>(v.data)[at]) : static_cast<const BFloat16*>(v.data)[at];
+        return to_float(x);
+      };
+      a[i * padded + k] = k < g.k ? element() : 0.0f;
+    }
+  const BFloat16Thin args = {g.m, g.n, g.k, a, g.b.data, g.b.stride, g.c, g.c_stride, g.wide_c, g.epilogue};
+  const int64_t width = kernels.tile_cols[kType] / 2, items = ceil_div(g.n, width);
+  parallel_for(items, std::max<int64_t>(1, kTaskElements / (width * std::max<int64_t>(1, g.k))),
+               [&](int64_t begin, int64_t end) { kernels.thin[kType](args, begin, end); });
+}
 
 // ---- do a set's kernels give the sums of the plain loops? -------------------------------------------------------
 
@@ -192,7 +255,7 @@ void fill(std::vector<BFloat16>& x, int64_t k, uint32_t seed) {
 }
 
 bool gives_the_sums_of_plain_loops(Isa set) {
-  constexpr int64_t m = 4, n = 17, k = 70;
+  constexpr int64_t m = 5, n = 17, k = 70;
   std::vector<BFloat16> a(m * k), b(n * k);
   fill(a, k, 1);
   fill(b, k, 2);
@@ -209,6 +272,10 @@ bool gives_the_sums_of_plain_loops(Isa set) {
   g.c = expected;
   gemm(Isa::ref, g);
   g.c = got;
+  in_default_float_mode([&] { multiply_bfloat16(g, set); });
+  if (std::memcmp(expected, got, sizeof got) != 0) return false;
+  std::fill(got, got + n, 0.0f);
+  g.m = 1;  // a kernel of its own
   in_default_float_mode([&] { multiply_bfloat16(g, set); });
   return std::memcmp(expected, got, sizeof got) == 0;
 }
@@ -230,7 +297,10 @@ Isa bfloat16_product_set(Isa isa) {
   return isa;
 }
 
-void multiply_bfloat16(const Gemm& g, Isa set) { BFloat16Product(g, table_of(set)).run(); }
+void multiply_bfloat16(const Gemm& g, Isa set) {
+  if (const BFloat16ProductTable* thin = thin_table(g, set)) return multiply_thin(g, *thin);
+  BFloat16Product(g, table_of(set)).run();
+}
 
 int64_t bfloat16_panel_bytes(int64_t n, int64_t k, Isa set) {
   const BFloat16ProductTable& t = table_of(set);
