@@ -285,14 +285,23 @@ bool complete_if_due(Machine& m, unsigned warp, Gather& g) {
   return true;
 }
 
-Gather& gather_of(Machine& m, unsigned warp, uint32_t mask, const char* op) {
+// Lanes wait for this one to come to g, and it waits for them to come to another: neither ever happens.
+void check_that_lanes_meet(const Gather& g, unsigned lane, uint32_t mask, const char* op) {
+  if (!(g.mask >> lane & 1) || !(g.arrived & mask)) return;
+  if (g.op == op) fail(std::string(op) + ": lanes that must meet name different masks");
+  fail("lanes that must meet are at different instructions: " + std::string(g.op) + " and " + op);
+}
+
+Gather& gather_of(Machine& m, unsigned warp, unsigned lane, uint32_t mask, const char* op) {
   Gather* free = nullptr;
   for (Gather& g : m.warp[warp]) {
-    if (!g.arrived && !free) free = &g;
-    if (!g.arrived || !(g.mask & mask)) continue;
-    if (g.op != op) fail("lanes that must meet are at different instructions: " + std::string(g.op) + " and " + op);
-    if (g.mask == mask) return g;
-    fail(std::string(op) + ": lanes that must meet name different masks");
+    if (!g.arrived) {
+      free = free ? free : &g;
+    } else if (g.mask == mask && g.op == op) {
+      return g;
+    } else {
+      check_that_lanes_meet(g, lane, mask, op);
+    }
   }
   std::memset(free->frame, 0, sizeof free->frame);
   free->mask = mask, free->op = op;
@@ -305,7 +314,7 @@ void meet_warp(uint32_t mask, const char* op, void* frame, Meeting body) {
   Machine& m = running();
   const unsigned warp = self->warp, lane = self->lane;
   if (!(mask >> lane & 1)) fail(std::string(op) + ": the mask leaves out a lane that executes it");
-  Gather& g = gather_of(m, warp, mask, op);
+  Gather& g = gather_of(m, warp, lane, mask, op);
   g.frame[lane] = frame;
   g.body = body;
   g.arrived |= uint32_t(1) << lane;

@@ -7,6 +7,7 @@
 void test_layer_norm();
 void test_matmul_sm80();
 void test_matmul_sm90();
+void test_primitives();
 
 namespace {
 
@@ -14,6 +15,7 @@ constexpr std::pair<const char*, void (*)()> kTests[] = {
     {"layer_norm", test_layer_norm},
     {"matmul_sm80", test_matmul_sm80},
     {"matmul_sm90", test_matmul_sm90},
+    {"primitives", test_primitives},
 };
 
 bool wanted(const char* name, int count, char** words) {
