@@ -13,11 +13,11 @@ constexpr uint64_t kBankBytes = 4, kBanks = 32, kWavefrontBytes = kBankBytes * k
 
 // One access of a warp.
 struct Access {
-  unsigned bytes = 0, lanes = 0;
+  unsigned bytes = 0, lanes = 0;  // of a lane; that came
   uint64_t address[kWarp] = {};
   bool present[kWarp] = {};
 };
-using AtPlace = std::tuple<unsigned, const char*, unsigned>;  // thread or warp, file, line
+using AtPlace = std::tuple<unsigned, bool, const char*, unsigned>;  // thread or warp, of shared memory, file, line
 
 // Of the block that runs.
 struct Accesses {
@@ -62,12 +62,11 @@ void count_global(const Access& a) {
     sectors.insert((a.address[lane] + a.bytes - 1) / kSectorBytes);
   }
   counters.sectors += sectors.size();
-  counters.global_bytes += a.lanes * a.bytes;
+  counters.global_bytes += uint64_t(std::count(a.present, a.present + kWarp, true)) * a.bytes;
 }
 
-void count_one(const Access& a) {
-  const auto lane = std::find(a.present, a.present + kWarp, true) - a.present;
-  if (is_shared(a.address[lane]))
+void count_one(const AtPlace& place, const Access& a) {
+  if (std::get<bool>(place))
     count_shared(a);
   else
     count_global(a);
@@ -76,16 +75,18 @@ void count_one(const Access& a) {
 }  // namespace
 
 void count_access(const void* data, unsigned bytes, const Place& place) {
-  if (!settings.count || !bytes) return;
+  if (!settings.count) return;
   Accesses& all = accesses();
-  const unsigned time = all.times[{self->id, place.file, place.line}]++;
-  const std::pair<AtPlace, unsigned> key = {{self->warp, place.file, place.line}, time};
+  const uint64_t address = reinterpret_cast<uint64_t>(data);
+  const bool shared = is_shared(address);
+  const unsigned time = all.times[{self->id, shared, place.file, place.line}]++;
+  const std::pair<AtPlace, unsigned> key = {{self->warp, shared, place.file, place.line}, time};
   Access& a = all.open[key];
-  a.bytes = bytes;
-  a.address[self->lane] = reinterpret_cast<uint64_t>(data);
-  a.present[self->lane] = true;
+  a.bytes = std::max(a.bytes, bytes);
+  a.address[self->lane] = address;
+  a.present[self->lane] = bytes > 0;
   if (++a.lanes < kWarp) return;
-  count_one(a);
+  count_one(key.first, a);
   all.open.erase(key);
 }
 
@@ -104,7 +105,7 @@ void count_rows(const void* const (&rows)[8]) {
 }
 
 void count_rest() {
-  for (const auto& [key, access] : accesses().open) count_one(access);
+  for (const auto& [key, access] : accesses().open) count_one(key.first, access);
   forget_accesses();
 }
 

@@ -11,7 +11,7 @@ struct Place {
   const char* file;
   unsigned line;
 };
-// This lane reads or writes so many bytes, of shared or global memory.
+// This lane reads or writes so many bytes (0: it takes part and accesses nothing), of shared or global memory.
 void count_access(const void* data, unsigned bytes, const Place& place);
 // Bytes of global memory that a bulk copy moves, a run of adjacent ones.
 void count_run(const void* data, uint64_t bytes);

@@ -1,0 +1,26 @@
+// The test kernels for ThreadSanitizer: `right` has no race; each other word is a mistake that is one.
+#include <cstdio>
+#include <cstring>
+
+#include "tests/cuda/runs.h"
+
+int main(int, char** words) {
+  using namespace pyformer;
+  using namespace pyformer::cuda;
+  const auto is = [&](const char* word) { return !std::strcmp(words[1], word); };
+  const emulated::With settings("plain");
+  if (is("right")) {
+    layer_norm<Plant::nothing>();
+    matmul_sm80<BFloat16, Plant::nothing>();
+    matmul_sm90<BFloat16, Plant::nothing>();
+  } else if (is("layer_norm")) {
+    layer_norm<Plant::no_barrier>();
+  } else if (is("matmul_sm80")) {
+    matmul_sm80<BFloat16, Plant::no_barrier>();
+  } else if (is("matmul_sm90")) {
+    matmul_sm90<BFloat16, Plant::no_barrier>();
+  } else {
+    return std::printf("no such run: %s\n", words[1]), 2;
+  }
+  return 0;
+}
