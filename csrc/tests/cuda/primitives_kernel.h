@@ -23,7 +23,8 @@ __global__ void mma_test(const MmaTest p) {
   for (int i = 0; i < 4; ++i) p.d[lane * 4 + i] = d[i];
 }
 
-inline __global__ void mma_tf32_test(const MmaTest p) {
+template <int = 0>
+__global__ void mma_tf32_test(const MmaTest p) {
   const unsigned lane = threadIdx.x;
   float a[4], b[2], d[4];
   for (int i = 0; i < 4; ++i) a[i] = __uint_as_float(p.a[lane * 4 + i]), d[i] = p.d[lane * 4 + i];
@@ -67,7 +68,8 @@ struct LanesTest {
   int* out;  // [lane][8]
 };
 
-inline __global__ void lanes_test(const LanesTest p) {
+template <int = 0>
+__global__ void lanes_test(const LanesTest p) {
   const int lane = int(threadIdx.x);
   int* out = p.out + lane * 8;
   out[0] = __shfl_sync(~0u, lane, 5);
@@ -170,7 +172,8 @@ struct BulkTest {
   uint32_t bytes;
 };
 
-inline __global__ void bulk_test(const BulkTest p) {
+template <int = 0>
+__global__ void bulk_test(const BulkTest p) {
   BoxShared& s = shared_memory<BoxShared>();
   if (threadIdx.x != 0) return;
   mbarrier_init(&s.full, 1);

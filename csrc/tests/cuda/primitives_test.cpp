@@ -67,7 +67,7 @@ void test_mma_tf32() {
     b[lane * 2 + 0] = tf32(element(in_group, group, 2));
     b[lane * 2 + 1] = tf32(element(in_group + 4, group, 2));
   }
-  launch(mma_tf32_test, 1, 32, 0, nullptr, MmaTest{a.data(), b.data(), d.data()});
+  launch(mma_tf32_test<>, 1, 32, 0, nullptr, MmaTest{a.data(), b.data(), d.data()});
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < 4; ++i) {
       const int row = i < 2 ? lane >> 2 : (lane >> 2) + 8, column = lane % 4 * 2 + (i & 1);
@@ -200,13 +200,13 @@ void test_box(Swizzle swizzle, int at0, int at1, int at2) {
 void test_bulk() {
   alignas(16) uint16_t in[256], out[256];
   for (int i = 0; i < 256; ++i) in[i] = uint16_t(i), out[i] = 0xffff;
-  launch(bulk_test, 1, 32, sizeof(BoxShared), nullptr, BulkTest{in, out, 320});
+  launch(bulk_test<>, 1, 32, sizeof(BoxShared), nullptr, BulkTest{in, out, 320});
   for (int i = 0; i < 256; ++i) REQUIRE(out[i] == (i < 160 ? in[i] : 0xffff));
 }
 
 void test_lanes() {
   std::vector<int> out(32 * 8);
-  launch(lanes_test, 1, 32, 0, nullptr, LanesTest{out.data()});
+  launch(lanes_test<>, 1, 32, 0, nullptr, LanesTest{out.data()});
   for (int lane = 0; lane < 32; ++lane) {
     const int* got = &out[lane * 8];
     REQUIRE(got[0] == 5 && got[1] == (lane < 3 ? lane : lane - 3));
