@@ -1,7 +1,7 @@
-"""CUDA sources through nvcc, without a GPU: no warning, no spilled register, no array in local memory, no serialised wgmma.
+"""CUDA sources through nvcc, without a GPU: no warning, no spill, no array in local memory, no serialised wgmma.
 
-`python tests/cuda_gates.py` prints what each file's kernels take; it needs nvcc 12.4 or newer, from a toolkit or from the
-wheels of tests/nvcc.txt.
+`python tests/cuda_gates.py` prints what each file's kernels take; it needs nvcc 12.4 or newer, from a toolkit or from
+the wheels of tests/nvcc.txt.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["-std=c++20", "-fmad=false", "-cubin", "-Werror", "all-warnings", f"-I{ROOT / 'csrc'}"]
+# As in CMakeLists.txt, for the library's own kernels.
+FLAGS += ["-DPF_ISA=cuda", "-DPF_CUDA", "--expt-relaxed-constexpr", "-diag-suppress=445,1675,20011,20014"]
 PTXAS = "-v,--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error"
 SERIALISED = re.compile(r"C75(?:10|17|19)")  # "wgmma.wait_group is injected ...", and its like
 KERNEL = re.compile(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", re.DOTALL)

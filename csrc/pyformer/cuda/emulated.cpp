@@ -54,6 +54,11 @@ struct Barrier {
   bool phase = false;
   char order[2] = {};  // what the race detector knows of this phase and of the next
   std::vector<unsigned> waiting;
+
+  void add_waiting(unsigned thread) {
+    const Unwatched unwatched;
+    waiting.push_back(thread);
+  }
 };
 
 struct Parked {
@@ -221,11 +226,15 @@ void fail(const std::string& what) {
 }
 
 void wait_on(const void* object, const Wait& what) {
-  running().parked.push_back({object, self->id});
+  {
+    const Unwatched unwatched;
+    running().parked.push_back({object, self->id});
+  }
   wait(what);
 }
 
 void wake_all(const void* object) {
+  const Unwatched unwatched;
   Machine& m = running();
   std::erase_if(m.parked, [&](const Parked& p) {
     if (p.on == object) set_ready(m, p.thread);
@@ -264,7 +273,7 @@ void barrier(unsigned id, unsigned threads, bool waits, const char* op) {
   releases(order);
   ++b.arrived;
   const bool last = b.arrived == b.threads;
-  if (waits && !last) b.waiting.push_back(self->id);
+  if (waits && !last) b.add_waiting(self->id);
   release_if_due(m, b);
   if (waits && !last) wait({op, &b, id, describe_barrier});
   if (waits) acquires(order);

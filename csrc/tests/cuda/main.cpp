@@ -12,12 +12,14 @@ void test_layer_norm();
 void test_matmul_sm80();
 void test_matmul_sm90();
 void test_primitives();
+void test_streams();
 
 namespace {
 
 constexpr std::pair<const char*, void (*)()> kTests[] = {
     {"counters", test_counters},       {"faults", test_faults},           {"layer_norm", test_layer_norm},
     {"matmul_sm80", test_matmul_sm80}, {"matmul_sm90", test_matmul_sm90}, {"primitives", test_primitives},
+    {"streams", test_streams},
 };
 
 bool wanted(const char* name, int count, char** words) {
