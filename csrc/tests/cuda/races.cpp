@@ -1,4 +1,5 @@
-// The test kernels for ThreadSanitizer: `right` has no race; each other word is a mistake that is one.
+// The test kernels for sanitizers: nothing is wrong with `right`; `beyond` reads beyond an array of global memory; each
+// other word is a kernel with a race.
 #include <cstdio>
 #include <cstring>
 
@@ -19,6 +20,11 @@ int main(int, char** words) {
     matmul_sm80<BFloat16, Plant::no_barrier>();
   } else if (is("matmul_sm90")) {
     matmul_sm90<BFloat16, Plant::no_barrier>();
+  } else if (is("beyond")) {
+    const std::vector<float> one_row = numbers(kNormCols, 1);
+    std::vector<float> out(2 * kNormCols);
+    launch(layer_norm_test<Plant::nothing>, 2, LayerNormShared::kThreads, sizeof(LayerNormShared), nullptr,
+           LayerNormTest{kNormCols, 1e-5f, one_row.data(), one_row.data(), one_row.data(), out.data()});
   } else {
     return std::printf("no such run: %s\n", words[1]), 2;
   }
