@@ -5,10 +5,10 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <sstream>
 #include <utility>
 
+#include "pyformer/cuda/emulated_count.h"
 #include "pyformer/cuda/emulated_races.h"
 #include "pyformer/cuda/emulated_switch.h"
 
@@ -54,6 +54,11 @@ struct Barrier {
   bool phase = false;
   char order[2] = {};  // what the race detector knows of this phase and of the next
   std::vector<unsigned> waiting;
+
+  void add_waiting(unsigned thread) {
+    const Unwatched unwatched;
+    waiting.push_back(thread);
+  }
 };
 
 struct Parked {
@@ -106,8 +111,7 @@ std::string shown(const dim3& d) {
   return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
 }
 
-// ---- choosing
-// ---------------------------------------------------------------------------------------------------------
+// ---- choosing ------------------------------------------------------------------------------------------------------
 
 uint32_t draw(Machine& m) {
   m.random = m.random * 6364136223846793005ull + 1442695040888963407ull;
@@ -147,8 +151,7 @@ std::vector<unsigned> order_of_blocks(Machine& m, unsigned count) {
   return blocks;
 }
 
-// ---- switching
-// --------------------------------------------------------------------------------------------------------
+// ---- switching -----------------------------------------------------------------------------------------------------
 
 void set_ready(Machine& m, unsigned thread) { m.ready[thread / 64] |= uint64_t(1) << (thread % 64); }
 void set_waiting(Machine& m, unsigned thread) { m.ready[thread / 64] &= ~(uint64_t(1) << (thread % 64)); }
@@ -223,11 +226,15 @@ void fail(const std::string& what) {
 }
 
 void wait_on(const void* object, const Wait& what) {
-  running().parked.push_back({object, self->id});
+  {
+    const Unwatched unwatched;
+    running().parked.push_back({object, self->id});
+  }
   wait(what);
 }
 
 void wake_all(const void* object) {
+  const Unwatched unwatched;
   Machine& m = running();
   std::erase_if(m.parked, [&](const Parked& p) {
     if (p.on == object) set_ready(m, p.thread);
@@ -235,8 +242,7 @@ void wake_all(const void* object) {
   });
 }
 
-// ---- barriers
-// ---------------------------------------------------------------------------------------------------------
+// ---- barriers ------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -267,14 +273,13 @@ void barrier(unsigned id, unsigned threads, bool waits, const char* op) {
   releases(order);
   ++b.arrived;
   const bool last = b.arrived == b.threads;
-  if (waits && !last) b.waiting.push_back(self->id);
+  if (waits && !last) b.add_waiting(self->id);
   release_if_due(m, b);
   if (waits && !last) wait({op, &b, id, describe_barrier});
   if (waits) acquires(order);
 }
 
-// ---- meeting
-// ----------------------------------------------------------------------------------------------------------
+// ---- meeting -------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -289,14 +294,23 @@ bool complete_if_due(Machine& m, unsigned warp, Gather& g) {
   return true;
 }
 
-Gather& gather_of(Machine& m, unsigned warp, uint32_t mask, const char* op) {
+// Lanes wait for this one to come to g, and it waits for them to come to another: neither ever happens.
+void check_that_lanes_meet(const Gather& g, unsigned lane, uint32_t mask, const char* op) {
+  if (!(g.mask >> lane & 1) || !(g.arrived & mask)) return;
+  if (g.op == op) fail(std::string(op) + ": lanes that must meet name different masks");
+  fail("lanes that must meet are at different instructions: " + std::string(g.op) + " and " + op);
+}
+
+Gather& gather_of(Machine& m, unsigned warp, unsigned lane, uint32_t mask, const char* op) {
   Gather* free = nullptr;
   for (Gather& g : m.warp[warp]) {
-    if (!g.arrived && !free) free = &g;
-    if (!g.arrived || !(g.mask & mask)) continue;
-    if (g.op != op) fail("lanes that must meet are at different instructions: " + std::string(g.op) + " and " + op);
-    if (g.mask == mask) return g;
-    fail(std::string(op) + ": lanes that must meet name different masks");
+    if (!g.arrived) {
+      free = free ? free : &g;
+    } else if (g.mask == mask && g.op == op) {
+      return g;
+    } else {
+      check_that_lanes_meet(g, lane, mask, op);
+    }
   }
   std::memset(free->frame, 0, sizeof free->frame);
   free->mask = mask, free->op = op;
@@ -309,7 +323,7 @@ void meet_warp(uint32_t mask, const char* op, void* frame, Meeting body) {
   Machine& m = running();
   const unsigned warp = self->warp, lane = self->lane;
   if (!(mask >> lane & 1)) fail(std::string(op) + ": the mask leaves out a lane that executes it");
-  Gather& g = gather_of(m, warp, mask, op);
+  Gather& g = gather_of(m, warp, lane, mask, op);
   g.frame[lane] = frame;
   g.body = body;
   g.arrived |= uint32_t(1) << lane;
@@ -345,46 +359,7 @@ void warp_barrier(uint32_t mask) {
   acquires(order);
 }
 
-// ---- asynchronous work
-// ------------------------------------------------------------------------------------------------
-
-void Groups::add(std::function<void()> work) {
-  const Unwatched unwatched;
-  if (settings.async == Async::early) return work();
-  open_.push_back(std::move(work));
-}
-
-void Groups::commit() {
-  const Unwatched unwatched;
-  closed_.push_back(std::move(open_));
-  open_.clear();
-}
-
-void Groups::wait(unsigned pending) {
-  const Unwatched unwatched;
-  for (; closed_.size() > pending; closed_.pop_front())
-    for (const auto& work : closed_.front()) work();
-}
-
-bool Groups::idle() const {
-  for (const auto& group : closed_)
-    if (!group.empty()) return false;
-  return open_.empty();
-}
-
-void Groups::clear() {
-  closed_.clear();
-  open_.clear();
-}
-
-void arrives_later(std::function<void()> work) {
-  const Unwatched unwatched;
-  if (settings.async == Async::early) return work();
-  block->arriving.push_back(std::move(work));
-}
-
-// ---- launching
-// --------------------------------------------------------------------------------------------------------
+// ---- launching -----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -418,12 +393,20 @@ void thread_main() {
   std::abort();  // nobody switches to a thread that has ended
 }
 
+// A thread never returns from its first function, so the address sanitizer keeps what it marked on the stack.
+void clear_marks([[maybe_unused]] unsigned char* stack) {
+#if defined(__SANITIZE_ADDRESS__)
+  ASAN_UNPOISON_MEMORY_REGION(stack + kGuardBytes, kStackBytes - kGuardBytes);
+#endif
+}
+
 void prepare_thread(Machine& m, unsigned id) {
   Fiber& f = m.fiber[id];
   f.id = id, f.warp = id / kWarp, f.lane = id % kWarp;
   f.index = {id % m.dim.x, id / m.dim.x % m.dim.y, id / m.dim.x / m.dim.y};
   f.waits.op = nullptr;
   if (!f.races) f.races = new_fiber();
+  clear_marks(m.stacks + id * kStackBytes);
   prepare(f.context, m.stacks + id * kStackBytes, kStackBytes, &thread_main);
   m.warp_live[f.warp] |= uint32_t(1) << f.lane;
   set_ready(m, id);
@@ -437,6 +420,8 @@ void check_guard_band(const Machine& m) {
 void run_block(Machine& m) {
   self = nullptr;
   m.live = m.threads;
+  m.unfenced.clear();
+  for (bool& fenced : m.fenced) fenced = false;
   std::memset(m.warp_live, 0, sizeof m.warp_live);
   std::memset(m.shared, 0xff, m.shared_bytes);
   std::memset(m.shared + m.shared_bytes, kGuard, kGuardBand);
@@ -448,6 +433,7 @@ void run_block(Machine& m) {
   acquires(&m);
   if (!m.fault.empty()) throw Fault(m.fault);
   require(m.arriving.empty(), "a block ends while bulk loads are under way");
+  count_rest();
   check_guard_band(m);
 }
 
@@ -464,11 +450,8 @@ void forget_threads(Machine& m) {
   for (Barrier& b : m.barriers) b = {};
   for (Groups& g : m.products) g.clear();
   for (uint64_t& word : m.ready) word = 0;
+  forget_accesses();
   m.parked.clear(), m.arriving.clear(), m.fault.clear();
-#if defined(__SANITIZE_ADDRESS__)
-  for (unsigned i = 0; i < kMaxThreads; ++i)
-    ASAN_UNPOISON_MEMORY_REGION(m.stacks + i * kStackBytes + kGuardBytes, kStackBytes - kGuardBytes);
-#endif
 }
 
 void check_limits(const Launch& l) {
@@ -504,60 +487,5 @@ void run(const Launch& launch) {
 }
 
 void (*submit)(void*, std::function<void()>) = [](void*, std::function<void()> work) { work(); };
-
-// ---- the race detector
-// ------------------------------------------------------------------------------------------------
-
-#if defined(PYFORMER_EMULATED_RACES)
-void reads(const void* data, unsigned bytes) { __tsan_read_range(const_cast<void*>(data), bytes); }
-void writes(const void* data, unsigned bytes) { __tsan_write_range(const_cast<void*>(data), bytes); }
-void releases(const void* object) { __tsan_release(const_cast<void*>(object)); }
-void acquires(const void* object) { __tsan_acquire(const_cast<void*>(object)); }
-#else
-void reads(const void*, unsigned) {}
-void writes(const void*, unsigned) {}
-void releases(const void*) {}
-void acquires(const void*) {}
-#endif
-
-// ---- settings
-// ---------------------------------------------------------------------------------------------------------
-
-namespace {
-
-bool set(Settings& s, const std::string& word) {
-  static const std::map<std::string, std::function<void(Settings&)>> words = {
-      {"lowest", [](Settings& s) { s.order = Order::lowest; }},
-      {"highest", [](Settings& s) { s.order = Order::highest; }},
-      {"drawn", [](Settings& s) { s.order = Order::drawn; }},
-      {"early", [](Settings& s) { s.async = Async::early; }},
-      {"late", [](Settings& s) { s.async = Async::late; }},
-      {"plain", [](Settings& s) { s.tensor_core = TensorCore::plain; }},
-      {"ampere", [](Settings& s) { s.tensor_core = TensorCore::ampere; }},
-      {"hopper", [](Settings& s) { s.tensor_core = TensorCore::hopper; }},
-      {"count", [](Settings& s) { s.count = true; }},
-  };
-  if (word.starts_with("seed=")) return s.seed = std::stoull(word.substr(5)), true;
-  const auto found = words.find(word);
-  if (found != words.end()) found->second(s);
-  return found != words.end();
-}
-
-Settings settings_at_start() {
-  const char* words = std::getenv("PYFORMER_CUDA_EMULATED");
-  return settings_of(words ? words : "");
-}
-
-}  // namespace
-
-Settings settings_of(const std::string& words) {
-  Settings s;
-  std::istringstream in(words);
-  for (std::string word; std::getline(in, word, ',');)
-    if (!set(s, word)) throw std::invalid_argument("PYFORMER_CUDA_EMULATED: \"" + word + "\" is no setting");
-  return s;
-}
-
-Settings settings = settings_at_start();
 
 }  // namespace pyformer::emulated

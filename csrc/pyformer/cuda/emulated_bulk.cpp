@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "pyformer/cuda/emulated_count.h"
 #include "pyformer/cuda/emulated_mbarrier.h"
 #include "pyformer/cuda/emulated_memory.h"
 #include "pyformer/cuda/emulated_races.h"
@@ -49,6 +50,19 @@ Box box_of(const cuda::TensorMap& map, const int* at, int rank, const void* shar
   return box;
 }
 
+// The lines of the box, as far as they lie within the tensor.
+void count(const Box& box) {
+  if (!settings.count) return;
+  const uint32_t item = uint32_t(box.map.item_bytes), line = uint32_t(box.map.box[0]) * item;
+  for (uint32_t start = 0; start < box.bytes(); start += line) {
+    const unsigned char* first = nullptr;
+    uint64_t bytes = 0;
+    for (uint32_t byte = start; byte < start + line; byte += item)
+      if (const unsigned char* p = box.global(byte)) first = first ? first : p, bytes += item;
+    if (first) count_run(first, bytes);
+  }
+}
+
 void load(const Box& box, uint64_t* bar) {
   for (uint32_t byte = 0; byte < box.bytes(); byte += uint32_t(box.map.item_bytes)) {
     const size_t size = size_t(box.map.item_bytes);
@@ -77,6 +91,7 @@ void check_bulk(const void* shared, const void* global, uint32_t bytes) {
 void load_box(void* shared, const cuda::TensorMap& map, const int* at, int rank, uint64_t* bar) {
   const Box box = box_of(map, at, rank, shared);
   ++counters.bulk_loads;
+  count(box);
   writes(shared, box.bytes());
   mbarrier_is_used(bar);
   const Unwatched unwatched;
@@ -87,6 +102,7 @@ void load_box(void* shared, const cuda::TensorMap& map, const int* at, int rank,
 void store_box(const cuda::TensorMap& map, const int* at, int rank, const void* shared) {
   const Box box = box_of(map, at, rank, shared);
   ++counters.bulk_stores;
+  count(box);
   reads(shared, box.bytes());
   const Unwatched unwatched;
   self->stores.add([=] { store(box); });
@@ -95,6 +111,7 @@ void store_box(const cuda::TensorMap& map, const int* at, int rank, const void* 
 void load_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* bar) {
   check_bulk(shared, global, bytes);
   ++counters.bulk_loads;
+  if (settings.count) count_run(global, bytes);
   writes(shared, bytes);
   mbarrier_is_used(bar);
   const Unwatched unwatched;
@@ -109,6 +126,7 @@ void load_bulk(void* shared, const void* global, uint32_t bytes, uint64_t* bar) 
 void store_bulk(void* global, const void* shared, uint32_t bytes) {
   check_bulk(shared, global, bytes);
   ++counters.bulk_stores;
+  if (settings.count) count_run(global, bytes);
   reads(shared, bytes);
   const Unwatched unwatched;
   self->stores.add([=, from = shared_address(shared)] { std::memcpy(global, async_view() + from, bytes); });

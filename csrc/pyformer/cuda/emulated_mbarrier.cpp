@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "pyformer/cuda/emulated_memory.h"
+#include "pyformer/cuda/emulated_races.h"
 
 namespace pyformer::emulated {
 
@@ -58,10 +59,12 @@ void mbarrier_init(uint64_t* bar, uint32_t arrivals) {
   State s = {};
   s.expected = arrivals, s.pending = arrivals;
   std::memcpy(bar, &s, sizeof s);
+  const Unwatched unwatched;
   block->unfenced.push_back({bar, self->id});
 }
 
 void fence_mbarrier_init() {
+  const Unwatched unwatched;
   std::erase_if(block->unfenced, [](const Unfenced& u) { return u.thread == self->id; });
 }
 

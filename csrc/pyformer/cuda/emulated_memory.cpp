@@ -1,6 +1,5 @@
 #include "pyformer/cuda/emulated_memory.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "pyformer/cuda/emulated_races.h"
@@ -25,11 +24,13 @@ void fence_proxy_async() {
   std::memcpy(block->shared_async, block->shared, block->shared_bytes);
 }
 
-void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid) {
+void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const Place& place) {
   ++counters.cp_async;
   require(valid <= bytes, "cp.async: more bytes are valid than are copied");
   require(shared_address(shared) % bytes == 0, "cp.async: the shared address is not aligned");
   require(reinterpret_cast<uintptr_t>(global) % bytes == 0, "cp.async: the global address is not aligned");
+  count_access(global, valid, place);
+  count_access(shared, bytes, place);
   reads(global, valid);
   writes(shared, bytes);
   const Unwatched unwatched;
@@ -47,13 +48,6 @@ void give_row(const char* op, const void* row, bool used, bool writes_it) {
     writes(row, 16);
   else
     reads(row, 16);
-}
-
-void count_rows(const void* const (&rows)[8]) {
-  unsigned in_bank[8] = {};
-  for (const void* row : rows) ++in_bank[reinterpret_cast<uintptr_t>(row) / 16 % 8];
-  counters.wavefronts += *std::max_element(in_bank, in_bank + 8);
-  ++counters.ideal_wavefronts;
 }
 
 }  // namespace pyformer::emulated

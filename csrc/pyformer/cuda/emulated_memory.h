@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "pyformer/cuda/emulated.h"
+#include "pyformer/cuda/emulated_count.h"
 
 namespace pyformer::emulated {
 
@@ -17,13 +17,12 @@ void write_shared(uint32_t at, const void* from, size_t bytes);
 void fence_proxy_async();
 
 // cp.async: the first `valid` bytes are copied, the rest are zeros. NaN until it is done.
-void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid);
+void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const Place& place);
 
 // A lane's row of a matrix that ldmatrix reads or stmatrix writes; `used` if the instruction uses this lane's.
 void give_row(const char* op, const void* row, bool used, bool writes_it);
 
-// Counts how often shared memory is accessed for eight rows of 16 bytes: once if they lie in eight banks of 16 bytes.
-void count_rows(const void* const (&rows)[8]);
+// row(0) to row(7) are accessed at once.
 template <class Row>
 void count_matrix(const Row& row) {
   const void* rows[8];

@@ -10,11 +10,11 @@
 
 namespace pyformer::cuda {
 
-// ---- mbarriers
-// ------------------------------------------------------------------------------------------------------------ A phase
-// is complete when all arrivals and all expected bytes are there; then the next begins, and its parity flips. The first
-// phase has parity 0. A ring's consumer waits for full[slot] with parity turn & 1, its producer for empty[slot] with
-// (turn & 1) ^ 1, which a fresh mbarrier passes at once.
+// ---- mbarriers -----------------------------------------------------------------------------------------------------
+
+// A phase is complete when all arrivals and all expected bytes are there; then the next begins, and its parity flips.
+// The first phase has parity 0. A ring's consumer waits for full[slot] with parity turn & 1, its producer for
+// empty[slot] with (turn & 1) ^ 1, which a fresh mbarrier passes at once.
 
 struct alignas(8) Mbarrier {
   uint64_t state;
@@ -71,8 +71,7 @@ DEVICE void mbarrier_wait(Mbarrier* bar, uint32_t parity) {
 #endif
 }
 
-// ---- bulk copies, by one thread
-// -------------------------------------------------------------------------------------------
+// ---- bulk copies, by one thread ------------------------------------------------------------------------------------
 
 // A box of a tensor whose first element is at those coordinates, innermost first, to shared memory (128-byte aligned; a
 // multiple of 1,024 where lines are swizzled). It completes the box's bytes on the mbarrier, also where it lies
@@ -183,8 +182,7 @@ DEVICE void prefetch(const TensorMap* map) {
 #endif
 }
 
-// ---- fences, registers
-// ----------------------------------------------------------------------------------------------------
+// ---- fences, registers ---------------------------------------------------------------------------------------------
 
 // What this thread wrote to shared memory is seen by wgmma and bulk stores that come after.
 DEVICE void fence_proxy_async() {

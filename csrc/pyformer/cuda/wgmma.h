@@ -22,8 +22,7 @@
 
 namespace pyformer::cuda {
 
-// ---- matrices in shared memory
-// --------------------------------------------------------------------------------------------
+// ---- matrices in shared memory -------------------------------------------------------------------------------------
 
 // How a and b lie in shared memory. "row" is along m or n; a line is what the swizzle is of (128, 64 or 32 bytes; 16
 // without one). Lines of eight make an atom, which starts at a multiple of its size.
@@ -48,8 +47,7 @@ DEVICE uint64_t k_major_descriptor(const void* shared) {
 // The same matrix, further on by a multiple of 16 bytes.
 DEVICE uint64_t advanced(uint64_t descriptor, uint32_t bytes) { return descriptor + (bytes >> 4); }
 
-// ---- the instructions
-// -----------------------------------------------------------------------------------------------------
+// ---- the instructions ----------------------------------------------------------------------------------------------
 
 DEVICE void wgmma_fence() {
 #if defined(__CUDACC__)

@@ -1,6 +1,6 @@
 // The registers of wgmma's d for each width n, n / 2 floats a thread, as asm wants them: PF_D<n> names them,
 // PF_D_OPERANDS<n> gives them. Each list is the one before and four more. PF_WGMMA_SHAPES(type) is the instruction for
-// whichever n a template has: PF_WGMMA(type, n, first) where operand number `first` follows those of d.
+// whichever n a template has: PF_WGMMA(type, n, operands...), the names of the seven that may follow d's.
 #pragma once
 
 // clang-format off

@@ -1,16 +1,24 @@
-// The test kernels and every PTX function for a GPU: what is emulated is also what a GPU is given.
+// The test kernels and every PTX function of sm_80, for a GPU: what is emulated is also what a GPU is given.
 #include "tests/cuda/layer_norm_kernel.h"
 #include "tests/cuda/matmul_sm80_kernel.h"
-#include "tests/cuda/matmul_sm90_kernel.h"
+#include "tests/cuda/primitives_kernel.h"
 
 namespace pyformer::cuda {
 
-template __global__ void layer_norm_test<Plant::nothing>(LayerNormTest);
-template __global__ void matmul_sm80_test<BFloat16, Plant::nothing>(MatmulSm80Test);
-template __global__ void matmul_sm80_test<Float16, Plant::nothing>(MatmulSm80Test);
-#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-template __global__ void matmul_sm90_test<BFloat16, Plant::nothing>(const __grid_constant__ MatmulSm90Test);
-template __global__ void matmul_sm90_test<Float16, Plant::nothing>(const __grid_constant__ MatmulSm90Test);
-#endif
+const void* sm80_kernels[] = {
+    reinterpret_cast<const void*>(layer_norm_test<Plant::nothing>),
+    reinterpret_cast<const void*>(matmul_sm80_test<BFloat16, Plant::nothing>),
+    reinterpret_cast<const void*>(matmul_sm80_test<Float16, Plant::nothing>),
+    reinterpret_cast<const void*>(mma_test<BFloat16>),
+    reinterpret_cast<const void*>(mma_test<Float16>),
+    reinterpret_cast<const void*>(mma_tf32_test<>),
+    reinterpret_cast<const void*>(lanes_test<>),
+    reinterpret_cast<const void*>(matrix_test<false, 1>),
+    reinterpret_cast<const void*>(matrix_test<false, 2>),
+    reinterpret_cast<const void*>(matrix_test<false, 4>),
+    reinterpret_cast<const void*>(matrix_test<true, 1>),
+    reinterpret_cast<const void*>(matrix_test<true, 2>),
+    reinterpret_cast<const void*>(matrix_test<true, 4>),
+};
 
 }  // namespace pyformer::cuda

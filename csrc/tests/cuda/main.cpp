@@ -1,19 +1,25 @@
-// The tests of the emulator and of the PTX instructions. With words, only those whose names contain one of them.
+// The tests of the emulator and of the PTX instructions. With words, only those whose names contain one of them;
+// --dots prints sums of the emulated tensor cores, which tests/cuda_emulator.py judges.
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <utility>
 
+void print_dots();
+void test_counters();
+void test_faults();
 void test_layer_norm();
 void test_matmul_sm80();
 void test_matmul_sm90();
+void test_primitives();
+void test_streams();
 
 namespace {
 
 constexpr std::pair<const char*, void (*)()> kTests[] = {
-    {"layer_norm", test_layer_norm},
-    {"matmul_sm80", test_matmul_sm80},
-    {"matmul_sm90", test_matmul_sm90},
+    {"counters", test_counters},       {"faults", test_faults},           {"layer_norm", test_layer_norm},
+    {"matmul_sm80", test_matmul_sm80}, {"matmul_sm90", test_matmul_sm90}, {"primitives", test_primitives},
+    {"streams", test_streams},
 };
 
 bool wanted(const char* name, int count, char** words) {
@@ -25,6 +31,7 @@ bool wanted(const char* name, int count, char** words) {
 }  // namespace
 
 int main(int count, char** words) {
+  if (count == 2 && !std::strcmp(words[1], "--dots")) return print_dots(), 0;
   int passed = 0, failed = 0;
   for (const auto& [name, test] : kTests) {
     if (!wanted(name, count, words)) continue;

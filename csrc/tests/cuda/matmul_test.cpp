@@ -1,23 +1,10 @@
 // Products on tensor cores give the same right bits in every schedule; mistakes that are planted in them are found.
-#include <cmath>
-
-#include "tests/cuda/matmul_sm80_kernel.h"
-#include "tests/cuda/matmul_sm90_kernel.h"
-#include "tests/cuda/schedules.h"
+#include "tests/cuda/runs.h"
 
 namespace pyformer::cuda {
 namespace {
 
 using namespace emulated;
-
-constexpr int kM = 100, kN = 136, kK = 264;
-
-template <class T>
-std::vector<T> matrix(int rows, int cols, uint32_t seed) {
-  std::vector<T> v;
-  for (const float x : numbers(size_t(rows) * cols, seed)) v.push_back(rounded<T>(x));
-  return v;
-}
 
 template <class T>
 std::vector<double> product() {
@@ -29,29 +16,12 @@ std::vector<double> product() {
   return c;
 }
 
-template <class T, Plant plant>
-std::vector<float> matmul_sm80() {
-  const std::vector<T> a = matrix<T>(kM, kK, 4), b = matrix<T>(kN, kK, 5);
-  std::vector<float> c(kM * kN, NAN);
-  launch(matmul_sm80_test<T, plant>, dim3((kN + 63) / 64, (kM + 63) / 64), MatmulSm80Shared::kThreads,
-         sizeof(MatmulSm80Shared), nullptr, MatmulSm80Test{kM, kN, kK, &a.data()->bits, &b.data()->bits, c.data()});
-  return c;
-}
-
-template <class T>
-TensorMap map_of(const std::vector<T>& v, int rows, int cols) {
-  return tensor_map(v.data(), DTypeOf<T>::value,
-                    TensorMapShape<2>{{cols, rows}, {2, cols * 2}, {64, 64}, Swizzle::bytes_128});
-}
-
-template <class T, Plant plant>
-std::vector<T> matmul_sm90() {
-  const std::vector<T> a = matrix<T>(kM, kK, 4), b = matrix<T>(kN, kK, 5);
-  std::vector<T> c(kM * kN, T{0xffff});
-  launch(matmul_sm90_test<T, plant>, dim3((kN + 63) / 64, (kM + 63) / 64), MatmulSm90Shared::kThreads,
-         sizeof(MatmulSm90Shared), nullptr,
-         MatmulSm90Test{map_of(a, kM, kK), map_of(b, kN, kK), map_of(c, kM, kN), kK});
-  return c;
+// How often shared memory is accessed more than once because of its banks.
+uint64_t extra_wavefronts(const std::function<std::vector<float>()>& kernel) {
+  const With settings("count");
+  counters = {};
+  kernel();
+  return counters.wavefronts - counters.ideal_wavefronts;
 }
 
 template <class T>
@@ -71,6 +41,8 @@ void test_matmul_sm80() {
   found<float>("a missing cp.async.wait_group", "lowest,late", matmul_sm80<BFloat16, Plant::no_copy_wait>, right, "");
   found<float>("a missing __syncthreads", "lowest,late", matmul_sm80<BFloat16, Plant::no_barrier>, right, "");
   found<float>("an unset accumulator", "lowest", matmul_sm80<BFloat16, Plant::unset_accumulator>, right, "");
+  REQUIRE(extra_wavefronts(matmul_sm80<BFloat16, Plant::nothing>) == 0);
+  REQUIRE(extra_wavefronts(matmul_sm80<BFloat16, Plant::bank_conflict>) > 0);
 }
 
 void test_matmul_sm90() {

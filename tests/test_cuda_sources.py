@@ -1,0 +1,66 @@
+"""What kernels for CUDA may be written with, read off the sources."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PRIMITIVES = ROOT / "csrc" / "pyformer" / "cuda"
+# What has a meaning under nvcc only. The CPU's own assembly stands in files of one instruction set.
+NVCC_ONLY = re.compile(r"\basm\b|<<<|>>>\s*\(|\b__shared__\b|\b__cvta_\w+|\b__nv_\w+|\bcooperative_groups\b")
+
+
+def without_comments(text: str) -> str:
+    text = re.sub(r'"(?:\\.|[^"\\\n])*"', '""', text)
+    return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
+
+
+def nvcc_only(text: str) -> list[str]:
+    return NVCC_ONLY.findall(without_comments(text))
+
+
+def is_for_cuda(path: Path) -> bool:
+    return path.suffix in (".cu", ".cuh") or "pyformer/cuda/" in path.read_text()
+
+
+def kernel_sources() -> list[Path]:
+    sources = [p for p in (ROOT / "csrc").rglob("*") if p.suffix in (".cu", ".cuh", ".h", ".cpp")]
+    return [p for p in sources if PRIMITIVES not in p.parents and is_for_cuda(p)]
+
+
+def test_only_the_primitives_have_two_meanings():
+    sources = kernel_sources()
+    assert any(p.suffix == ".cu" for p in sources)
+    for path in sources:
+        assert not nvcc_only(path.read_text()), path
+
+
+def test_what_is_for_nvcc_only_is_seen():
+    for fault in (
+        'asm volatile("bar.sync 0;");',
+        "kernel<<<grid, block>>>(args);",
+        "__shared__ float tile[32];",
+        "uint32_t at = __cvta_generic_to_shared(p);",
+        "#include <x>\nnamespace cg = cooperative_groups;",
+    ):
+        assert nvcc_only(fault), fault
+    assert not nvcc_only(
+        "// asm\nbool more = a < (b >> 2); S& s = shared_memory<S>(); std::vector<std::vector<X<int>>> v;"
+    )
+
+
+def test_each_instruction_has_both_meanings():
+    """In the files of PTX instructions, whatever has assembly has an #else without."""
+    for path in PRIMITIVES.glob("*.h"):
+        for body in re.findall(r"^DEVICE [^\n]*\{\n(.*?)^\}", path.read_text(), flags=re.DOTALL | re.MULTILINE):
+            if "asm" in body and "cvt." not in body:
+                assert "#if defined(__CUDACC__)" in body, f"{path}: {body}"
+                assert "#else" in body, f"{path}: {body}"
+
+
+def test_the_emulator_is_in_no_wheel():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    assert re.search(r"option\(PYFORMER_CUDA_EMULATED .* OFF\)", text)
+    assert 'list(FILTER sources EXCLUDE REGEX "/csrc/pyformer/cuda/")' in text
+    assert re.search(r"install\(DIRECTORY csrc/pyformer .* PATTERN cuda EXCLUDE\)", text)
