@@ -5,10 +5,10 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <sstream>
 #include <utility>
 
+#include "pyformer/cuda/emulated_count.h"
 #include "pyformer/cuda/emulated_races.h"
 #include "pyformer/cuda/emulated_switch.h"
 
@@ -106,8 +106,7 @@ std::string shown(const dim3& d) {
   return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
 }
 
-// ---- choosing
-// ---------------------------------------------------------------------------------------------------------
+// ---- choosing ------------------------------------------------------------------------------------------------------
 
 uint32_t draw(Machine& m) {
   m.random = m.random * 6364136223846793005ull + 1442695040888963407ull;
@@ -147,8 +146,7 @@ std::vector<unsigned> order_of_blocks(Machine& m, unsigned count) {
   return blocks;
 }
 
-// ---- switching
-// --------------------------------------------------------------------------------------------------------
+// ---- switching -----------------------------------------------------------------------------------------------------
 
 void set_ready(Machine& m, unsigned thread) { m.ready[thread / 64] |= uint64_t(1) << (thread % 64); }
 void set_waiting(Machine& m, unsigned thread) { m.ready[thread / 64] &= ~(uint64_t(1) << (thread % 64)); }
@@ -235,8 +233,7 @@ void wake_all(const void* object) {
   });
 }
 
-// ---- barriers
-// ---------------------------------------------------------------------------------------------------------
+// ---- barriers ------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -273,8 +270,7 @@ void barrier(unsigned id, unsigned threads, bool waits, const char* op) {
   if (waits) acquires(order);
 }
 
-// ---- meeting
-// ----------------------------------------------------------------------------------------------------------
+// ---- meeting -------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -345,46 +341,7 @@ void warp_barrier(uint32_t mask) {
   acquires(order);
 }
 
-// ---- asynchronous work
-// ------------------------------------------------------------------------------------------------
-
-void Groups::add(std::function<void()> work) {
-  const Unwatched unwatched;
-  if (settings.async == Async::early) return work();
-  open_.push_back(std::move(work));
-}
-
-void Groups::commit() {
-  const Unwatched unwatched;
-  closed_.push_back(std::move(open_));
-  open_.clear();
-}
-
-void Groups::wait(unsigned pending) {
-  const Unwatched unwatched;
-  for (; closed_.size() > pending; closed_.pop_front())
-    for (const auto& work : closed_.front()) work();
-}
-
-bool Groups::idle() const {
-  for (const auto& group : closed_)
-    if (!group.empty()) return false;
-  return open_.empty();
-}
-
-void Groups::clear() {
-  closed_.clear();
-  open_.clear();
-}
-
-void arrives_later(std::function<void()> work) {
-  const Unwatched unwatched;
-  if (settings.async == Async::early) return work();
-  block->arriving.push_back(std::move(work));
-}
-
-// ---- launching
-// --------------------------------------------------------------------------------------------------------
+// ---- launching -----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -437,6 +394,8 @@ void check_guard_band(const Machine& m) {
 void run_block(Machine& m) {
   self = nullptr;
   m.live = m.threads;
+  m.unfenced.clear();
+  for (bool& fenced : m.fenced) fenced = false;
   std::memset(m.warp_live, 0, sizeof m.warp_live);
   std::memset(m.shared, 0xff, m.shared_bytes);
   std::memset(m.shared + m.shared_bytes, kGuard, kGuardBand);
@@ -448,6 +407,7 @@ void run_block(Machine& m) {
   acquires(&m);
   if (!m.fault.empty()) throw Fault(m.fault);
   require(m.arriving.empty(), "a block ends while bulk loads are under way");
+  count_rest();
   check_guard_band(m);
 }
 
@@ -464,6 +424,7 @@ void forget_threads(Machine& m) {
   for (Barrier& b : m.barriers) b = {};
   for (Groups& g : m.products) g.clear();
   for (uint64_t& word : m.ready) word = 0;
+  forget_accesses();
   m.parked.clear(), m.arriving.clear(), m.fault.clear();
 #if defined(__SANITIZE_ADDRESS__)
   for (unsigned i = 0; i < kMaxThreads; ++i)
@@ -504,60 +465,5 @@ void run(const Launch& launch) {
 }
 
 void (*submit)(void*, std::function<void()>) = [](void*, std::function<void()> work) { work(); };
-
-// ---- the race detector
-// ------------------------------------------------------------------------------------------------
-
-#if defined(PYFORMER_EMULATED_RACES)
-void reads(const void* data, unsigned bytes) { __tsan_read_range(const_cast<void*>(data), bytes); }
-void writes(const void* data, unsigned bytes) { __tsan_write_range(const_cast<void*>(data), bytes); }
-void releases(const void* object) { __tsan_release(const_cast<void*>(object)); }
-void acquires(const void* object) { __tsan_acquire(const_cast<void*>(object)); }
-#else
-void reads(const void*, unsigned) {}
-void writes(const void*, unsigned) {}
-void releases(const void*) {}
-void acquires(const void*) {}
-#endif
-
-// ---- settings
-// ---------------------------------------------------------------------------------------------------------
-
-namespace {
-
-bool set(Settings& s, const std::string& word) {
-  static const std::map<std::string, std::function<void(Settings&)>> words = {
-      {"lowest", [](Settings& s) { s.order = Order::lowest; }},
-      {"highest", [](Settings& s) { s.order = Order::highest; }},
-      {"drawn", [](Settings& s) { s.order = Order::drawn; }},
-      {"early", [](Settings& s) { s.async = Async::early; }},
-      {"late", [](Settings& s) { s.async = Async::late; }},
-      {"plain", [](Settings& s) { s.tensor_core = TensorCore::plain; }},
-      {"ampere", [](Settings& s) { s.tensor_core = TensorCore::ampere; }},
-      {"hopper", [](Settings& s) { s.tensor_core = TensorCore::hopper; }},
-      {"count", [](Settings& s) { s.count = true; }},
-  };
-  if (word.starts_with("seed=")) return s.seed = std::stoull(word.substr(5)), true;
-  const auto found = words.find(word);
-  if (found != words.end()) found->second(s);
-  return found != words.end();
-}
-
-Settings settings_at_start() {
-  const char* words = std::getenv("PYFORMER_CUDA_EMULATED");
-  return settings_of(words ? words : "");
-}
-
-}  // namespace
-
-Settings settings_of(const std::string& words) {
-  Settings s;
-  std::istringstream in(words);
-  for (std::string word; std::getline(in, word, ',');)
-    if (!set(s, word)) throw std::invalid_argument("PYFORMER_CUDA_EMULATED: \"" + word + "\" is no setting");
-  return s;
-}
-
-Settings settings = settings_at_start();
 
 }  // namespace pyformer::emulated

@@ -52,7 +52,8 @@ Settings settings_of(const std::string& words);
 // What this OS thread's kernels did.
 struct Counters {
   uint64_t switches, barriers, shuffles, cp_async, ldmatrix, stmatrix, mma, wgmma, bulk_loads, bulk_stores;
-  uint64_t wavefronts, ideal_wavefronts;  // of shared memory
+  uint64_t wavefronts, ideal_wavefronts;  // of shared memory: accesses, and what they were without bank conflicts
+  uint64_t sectors, global_bytes;         // of global memory: 32-byte sectors that are touched, bytes that are wanted
 };
 extern thread_local Counters counters __attribute__((tls_model("initial-exec")));
 
@@ -84,13 +85,20 @@ struct Thread {
   Groups stores;  // bulk stores
 };
 
+struct Unfenced {  // an mbarrier that no fence made known to the async proxy
+  const void* bar;
+  unsigned thread;
+};
+
 struct Block {
   dim3 index, dim, grid;
   unsigned shared_bytes = 0;
   unsigned char* shared = nullptr;              // what threads see
   unsigned char* shared_async = nullptr;        // what the async proxy sees
   Groups products[kMaxThreads / kWarpgroup];    // wgmma
+  bool fenced[kMaxThreads / kWarpgroup] = {};   // wgmma.fence since the last wait for wgmma
   std::vector<std::function<void()>> arriving;  // bulk loads, in no order
+  std::vector<Unfenced> unfenced;
 };
 
 // Initial-exec: one instruction, also in a shared library.
@@ -103,8 +111,7 @@ inline void require(bool condition, const char* what) {
   if (!condition) fail(what);
 }
 
-// ---- waiting and meeting
-// ----------------------------------------------------------------------------------------------
+// ---- waiting and meeting -------------------------------------------------------------------------------------------
 
 // What a thread waits for, told when all wait. `describe` says more about the object.
 struct Wait {
@@ -144,8 +151,7 @@ void warpgroup_collective(const char* op, Frame& frame, Body) {
 }
 void warp_barrier(uint32_t mask);
 
-// ---- launching
-// --------------------------------------------------------------------------------------------------------
+// ---- launching -----------------------------------------------------------------------------------------------------
 
 struct Launch {
   dim3 grid, dim;
@@ -157,8 +163,7 @@ void run(const Launch& launch);
 // What a launch on a stream does with its work: whoever has streams sets it. At first it does the work at once.
 extern void (*submit)(void* stream, std::function<void()> work);
 
-// ---- the race detector: ThreadSanitizer, where it was compiled in
-// -------------------------------------------------------
+// ---- the race detector: ThreadSanitizer, where it was compiled in --------------------------------------------------
 
 // Accesses that the compiler does not see: those of copies and of ldmatrix.
 void reads(const void* data, unsigned bytes);

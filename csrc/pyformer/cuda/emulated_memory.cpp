@@ -1,6 +1,5 @@
 #include "pyformer/cuda/emulated_memory.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "pyformer/cuda/emulated_races.h"
@@ -13,11 +12,25 @@ uint32_t shared_address(const void* shared) {
   return uint32_t(at);
 }
 
-void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid) {
+const unsigned char* async_view() { return settings.proxy ? block->shared_async : block->shared; }
+
+void write_shared(uint32_t at, const void* from, size_t bytes) {
+  std::memcpy(block->shared + at, from, bytes);
+  std::memcpy(block->shared_async + at, from, bytes);
+}
+
+void fence_proxy_async() {
+  const Unwatched unwatched;
+  std::memcpy(block->shared_async, block->shared, block->shared_bytes);
+}
+
+void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid, const Place& place) {
   ++counters.cp_async;
   require(valid <= bytes, "cp.async: more bytes are valid than are copied");
   require(shared_address(shared) % bytes == 0, "cp.async: the shared address is not aligned");
   require(reinterpret_cast<uintptr_t>(global) % bytes == 0, "cp.async: the global address is not aligned");
+  count_access(global, valid, place);
+  count_access(shared, bytes, place);
   reads(global, valid);
   writes(shared, bytes);
   const Unwatched unwatched;
@@ -28,16 +41,13 @@ void copy_async(void* shared, const void* global, unsigned bytes, unsigned valid
   });
 }
 
-void give_row(const void* row, bool used, bool) {
-  require(shared_address(row) % 16 == 0, "ldmatrix: a row is not 16-byte aligned");
-  if (used) reads(row, 16);
-}
-
-void count_rows(const void* const (&rows)[8]) {
-  unsigned in_bank[8] = {};
-  for (const void* row : rows) ++in_bank[reinterpret_cast<uintptr_t>(row) / 16 % 8];
-  counters.wavefronts += *std::max_element(in_bank, in_bank + 8);
-  ++counters.ideal_wavefronts;
+void give_row(const char* op, const void* row, bool used, bool writes_it) {
+  if (shared_address(row) % 16) fail(std::string(op) + ": a row is not 16-byte aligned");
+  if (!used) return;
+  if (writes_it)
+    writes(row, 16);
+  else
+    reads(row, 16);
 }
 
 }  // namespace pyformer::emulated

@@ -26,8 +26,15 @@
 #include <bit>
 #include <cstring>
 
-#include "pyformer/cuda/emulated.h"
+#include "pyformer/cuda/emulated_count.h"
 #define DEVICE inline
+#endif
+
+// The last parameters of what accesses memory: where it is called, which tells the emulator what lanes do together.
+#if defined(__CUDACC__)
+#define PF_PLACE
+#else
+#define PF_PLACE , const char *file = __builtin_FILE(), unsigned line = __builtin_LINE()
 #endif
 
 namespace pyformer::cuda {
@@ -44,8 +51,7 @@ DEVICE S& shared_memory() {
 #endif
 }
 
-// ---- memory
-// -------------------------------------------------------------------------------------------------------------
+// ---- memory --------------------------------------------------------------------------------------------------------
 
 // n values that are read or written at once; 2, 4, 8 or 16 bytes.
 template <class T, int n>
@@ -57,26 +63,27 @@ struct alignas(sizeof(T) * n) Packed {
 
 // One load of n * sizeof(T) bytes, from global or shared memory. p is a multiple of that.
 template <int n, class T>
-DEVICE Packed<T, n> load(const T* p) {
+DEVICE Packed<T, n> load(const T* p PF_PLACE) {
 #if !defined(__CUDACC__)
   emulated::require(reinterpret_cast<uintptr_t>(p) % sizeof(Packed<T, n>) == 0, "load: the address is not aligned");
+  emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
 #endif
   return *reinterpret_cast<const Packed<T, n>*>(p);
 }
 
 // One store of n * sizeof(T) bytes.
 template <class T, int n>
-DEVICE void store(T* p, const Packed<T, n>& values) {
+DEVICE void store(T* p, const Packed<T, n>& values PF_PLACE) {
 #if !defined(__CUDACC__)
   emulated::require(reinterpret_cast<uintptr_t>(p) % sizeof(Packed<T, n>) == 0, "store: the address is not aligned");
+  emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
 #endif
   *reinterpret_cast<Packed<T, n>*>(p) = values;
 }
 
 }  // namespace pyformer::cuda
 
-// ---- CUDA's own words
-// ---------------------------------------------------------------------------------------------------
+// ---- CUDA's own words ----------------------------------------------------------------------------------------------
 
 #if !defined(__CUDACC__)
 using std::max;

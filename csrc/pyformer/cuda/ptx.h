@@ -24,8 +24,7 @@ DEVICE uint32_t shared_address(const void* shared) {
 #endif
 }
 
-// ---- conversions
-// ----------------------------------------------------------------------------------------------------------
+// ---- conversions ---------------------------------------------------------------------------------------------------
 
 #if !defined(PF_CUDA)  // base/element.h has these for the kernels of ops
 DEVICE float widened(float x) { return x; }
@@ -74,8 +73,7 @@ DEVICE T rounded(float x) {
 }
 #endif
 
-// ---- barriers
-// -------------------------------------------------------------------------------------------------------------
+// ---- barriers ------------------------------------------------------------------------------------------------------
 
 // Barrier `id` (1 to 15; __syncthreads has 0) for `threads` threads, a multiple of 32. All see what all wrote before.
 DEVICE void bar_sync(int id, int threads) {
@@ -94,29 +92,28 @@ DEVICE void bar_arrive(int id, int threads) {
 #endif
 }
 
-// ---- asynchronous copies
-// ----------------------------------------------------------------------------------------------------
+// ---- asynchronous copies -------------------------------------------------------------------------------------------
 
 // Copies 16 bytes from global to shared memory, past L1. Of these the first `valid` are read and the rest are zeros.
 // Done when this thread has waited for the copy's group; other threads see it after a barrier behind that.
-DEVICE void cp_async(void* shared, const void* global, int valid = 16) {
+DEVICE void cp_async(void* shared, const void* global, int valid = 16 PF_PLACE) {
 #if defined(__CUDACC__)
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(valid)
                : "memory");
 #else
-  emulated::copy_async(shared, global, 16, unsigned(valid));
+  emulated::copy_async(shared, global, 16, unsigned(valid), {file, line});
 #endif
 }
 // The same for 4 or 8 bytes, through L1.
 template <int bytes>
-DEVICE void cp_async_small(void* shared, const void* global, int valid = bytes) {
+DEVICE void cp_async_small(void* shared, const void* global, int valid = bytes PF_PLACE) {
   static_assert(bytes == 4 || bytes == 8);
 #if defined(__CUDACC__)
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global), "n"(bytes),
                "r"(valid)
                : "memory");
 #else
-  emulated::copy_async(shared, global, bytes, unsigned(valid));
+  emulated::copy_async(shared, global, bytes, unsigned(valid), {file, line});
 #endif
 }
 // Closes this thread's group of copies; an empty one counts.
@@ -137,8 +134,7 @@ DEVICE void cp_async_wait() {
 #endif
 }
 
-// ---- 8x8 matrices of 16-bit elements
-// ------------------------------------------------------------------------------------------
+// ---- 8x8 matrices of 16-bit elements -------------------------------------------------------------------------------
 
 // `count` (1, 2 or 4) matrices from shared memory. Lanes 8i .. 8i + 7 give the rows of matrix i, each 16 bytes; the
 // other lanes' addresses must be of shared memory too. Of matrix i a lane gets, in d[i], elements (g, 2t) and (g, 2t +
@@ -169,7 +165,7 @@ DEVICE void ldmatrix(uint32_t (&d)[count], const void* row) {
     const uint16_t* row;
     uint32_t* d;
   } frame{static_cast<const uint16_t*>(row), d};
-  emulated::give_row(row, emulated::self->lane < 8 * count, false);
+  emulated::give_row("ldmatrix", row, emulated::self->lane < 8 * count, false);
   emulated::warp_collective("ldmatrix", frame, [](Frame* const* f) {
     for (int i = 0; i < count; ++i) {
       emulated::count_matrix([&](int r) { return f[8 * i + r]->row; });
@@ -186,8 +182,7 @@ DEVICE void ldmatrix(uint32_t (&d)[count], const void* row) {
 #endif
 }
 
-// ---- tensor cores
-// -------------------------------------------------------------------------------------------------------------
+// ---- tensor cores --------------------------------------------------------------------------------------------------
 
 // d += a b, a 16x16, b 16x8, d 16x8 of float; T is BFloat16 or Float16, two to a register, the lower k in the low half.
 //   a[0] (g, 2t..)  a[1] (g + 8, 2t..)  a[2] (g, 2t + 8..)  a[3] (g + 8, 2t + 8..)

@@ -5,11 +5,15 @@
 #include <utility>
 
 void test_layer_norm();
+void test_matmul_sm80();
+void test_matmul_sm90();
 
 namespace {
 
 constexpr std::pair<const char*, void (*)()> kTests[] = {
     {"layer_norm", test_layer_norm},
+    {"matmul_sm80", test_matmul_sm80},
+    {"matmul_sm90", test_matmul_sm90},
 };
 
 bool wanted(const char* name, int count, char** words) {

@@ -1,0 +1,133 @@
+#include "pyformer/cuda/emulated_wgmma.h"
+
+#include <cstring>
+
+#include "pyformer/cuda/emulated_bulk.h"
+#include "pyformer/cuda/emulated_memory.h"
+#include "pyformer/cuda/tensor_core.h"
+
+namespace pyformer::emulated {
+
+namespace {
+
+// A matrix descriptor's fields, in bytes.
+struct Matrix {
+  uint32_t start, leading, stride;
+  cuda::Swizzle swizzle;
+
+  explicit Matrix(uint64_t d)
+      : start(uint32_t(d & 0x3fff) << 4),
+        leading(uint32_t(d >> 16 & 0x3fff) << 4),
+        stride(uint32_t(d >> 32 & 0x3fff) << 4),
+        swizzle(cuda::Swizzle(d >> 62)) {
+    require((d >> 49 & 7) == 0, "wgmma: a descriptor's base offset must be 0");
+  }
+
+  uint32_t line() const {
+    constexpr uint32_t kBytes[] = {16, 128, 64, 32};
+    return kBytes[int(swizzle)];
+  }
+  // Of element (row, k); row is along m or n.
+  uint32_t k_major(uint32_t row, uint32_t k) const {
+    const uint32_t in_line = swizzle == cuda::Swizzle::none ? k / 8 * leading + k % 8 * 2 : k * 2;
+    return start + row % 8 * line() + row / 8 * stride + in_line;
+  }
+  uint32_t mn_major(uint32_t row, uint32_t k) const {
+    const uint32_t rows = line() / 2;  // in a line
+    const bool plain = swizzle == cuda::Swizzle::none;
+    return start + row % rows * 2 + row / rows * (plain ? stride : leading) + k % 8 * line() +
+           k / 8 * (plain ? leading : stride);
+  }
+  uint16_t element(uint32_t row, uint32_t k, bool is_mn_major) const {
+    const uint32_t at = swizzled(is_mn_major ? mn_major(row, k) : k_major(row, k), swizzle);
+    require(at + 2 <= block->shared_bytes, "wgmma: a descriptor reaches beyond shared memory");
+    uint16_t bits;
+    std::memcpy(&bits, async_view() + at, sizeof bits);
+    return bits;
+  }
+};
+
+void set(Factors& f, int k, uint16_t bits, bool is_float16) {
+  if (is_float16)
+    f.set(k, Float16{bits});
+  else
+    f.set(k, BFloat16{bits});
+}
+
+// The product of a whole warpgroup: what all threads agree on, and each one's registers.
+struct Product {
+  Wgmma all;
+  float* d[kWarpgroup];
+  const uint32_t* a[kWarpgroup];
+
+  explicit Product(const Wgmma* const* threads) : all(*threads[0]) {
+    for (unsigned i = 0; i < kWarpgroup; ++i) {
+      const Wgmma& one = *threads[i];
+      require(one.n == all.n && one.a == all.a && one.b == all.b && one.adds == all.adds,
+              "wgmma: descriptors or scale-d differ within the warpgroup");
+      d[i] = one.d, a[i] = one.a_registers;
+    }
+  }
+
+  void read_a(Factors (&rows)[64]) const {
+    const Matrix matrix(all.a);
+    for (uint32_t row = 0; row < 64; ++row)
+      for (uint32_t k = 0; k < 16; ++k) {
+        // In registers, as mma.m16n8k16's: a[i] of lane 4g + t has rows g and g + 8, k 2t.. and 2t + 8...
+        const uint32_t thread = row / 16 * 32 + row % 8 * 4 + k % 8 / 2, i = row % 16 / 8 + k / 8 * 2;
+        const uint16_t bits =
+            all.a_registers ? uint16_t(a[thread][i] >> 16 * (k % 2)) : matrix.element(row, k, all.a_mn_major);
+        set(rows[row], int(k), bits, all.is_float16);
+      }
+  }
+  Factors read_b(uint32_t column) const {
+    const Matrix matrix(all.b);
+    Factors f;
+    for (uint32_t k = 0; k < 16; ++k) set(f, int(k), matrix.element(column, k, all.b_mn_major), all.is_float16);
+    return f;
+  }
+  void run() const {
+    Factors rows[64];
+    read_a(rows);
+    for (int n = 0; n < all.n; ++n) {
+      const Factors column = read_b(uint32_t(n));
+      for (int row = 0; row < 64; ++row) {
+        float& to = d[row / 16 * 32 + row % 8 * 4 + n % 8 / 2][n / 8 * 4 + row % 16 / 8 * 2 + n % 2];
+        to = tensor_core_dot(rows[row], column, 16, all.adds ? to : 0.0f);
+      }
+    }
+  }
+};
+
+unsigned group() { return self->id / kWarpgroup; }
+
+}  // namespace
+
+void wgmma(const Wgmma& mine) {
+  Wgmma frame = mine;
+  warpgroup_collective("wgmma.mma_async", frame, [](Wgmma* const* f) {
+    require(block->fenced[group()], "wgmma.mma_async without wgmma.fence since its registers could be touched");
+    ++counters.wgmma;
+    block->products[group()].add([product = Product(f)] { product.run(); });
+  });
+}
+
+void wgmma_fence() {
+  char frame = 0;
+  warpgroup_collective("wgmma.fence", frame, [](char* const*) { block->fenced[group()] = true; });
+}
+
+void wgmma_commit() {
+  char frame = 0;
+  warpgroup_collective("wgmma.commit_group", frame, [](char* const*) { block->products[group()].commit(); });
+}
+
+void wgmma_wait(unsigned pending) {
+  unsigned frame = pending;
+  warpgroup_collective("wgmma.wait_group", frame, [](unsigned* const* f) {
+    block->products[group()].wait(*f[0]);
+    block->fenced[group()] = false;
+  });
+}
+
+}  // namespace pyformer::emulated
