@@ -417,88 +417,8 @@ def _arrays(value: Any) -> Any:
 
 # ---- putting them in place -------------------------------------------------------------------------------------------
 
-# Names whose first argument is a tensor, and compiled operations that had no method.
-_METHODS = [
-    "absolute",
-    "all",
-    "allclose",
-    "any",
-    "argsort",
-    "astype",
-    "bernoulli",
-    "bmm",
-    "broadcast_to",
-    "ceil",
-    "chunk",
-    "clamp",
-    "clip",
-    "clone",
-    "contiguous",
-    "copy",
-    "copy_",
-    "cpu",
-    "cuda",
-    "diagonal",
-    "dim",
-    "div",
-    "dot",
-    "eq",
-    "expand",
-    "expand_dims",
-    "fill_",
-    "flatten",
-    "flip",
-    "floor",
-    "ge",
-    "gt",
-    "index_select",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "le",
-    "logsumexp",
-    "lt",
-    "masked_fill",
-    "mm",
-    "moveaxis",
-    "mul",
-    "multinomial",
-    "ne",
-    "neg",
-    "norm",
-    "numel",
-    "outer",
-    "permute",
-    "pow",
-    "prod",
-    "ravel",
-    "reciprocal",
-    "remainder",
-    "repeat_interleave",
-    "requires_grad_",
-    "roll",
-    "round",
-    "rsqrt",
-    "sign",
-    "sort",
-    "squeeze",
-    "std",
-    "sub",
-    "swapaxes",
-    "t",
-    "tan",
-    "tile",
-    "tril",
-    "triu",
-    "trunc",
-    "unbind",
-    "unsqueeze",
-    "var",
-    "view",
-    "where",
-    "zero_",
-    "gather",
-]
+_OWN = [astype, contiguous, copy_, cpu, cuda, dim, fill_, numel, requires_grad_, where, zero_]
+# Compiled operations that had no method.
 _COMPILED = [
     "add",
     "divide",
@@ -536,9 +456,10 @@ def _bound(function: Any) -> Any:
 
 def install() -> None:
     """Gives Tensor its further methods; once, when pyformer is imported."""
-    own = globals()
-    for name in _METHODS:
-        setattr(Tensor, name, _bound(own[name] if name in own else getattr(names, name)))
+    for method in _OWN:
+        setattr(Tensor, method.__name__, method)
+    for name in names.METHODS:
+        setattr(Tensor, name, _bound(getattr(names, name)))
     for name in _COMPILED:
         setattr(Tensor, name, _bound(getattr(_ops, name)))
     for name, dtype in _DTYPES.items():

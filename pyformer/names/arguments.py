@@ -1,0 +1,69 @@
+"""Arguments of functions: words of torch, axes, dtypes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyformer._core import DType, Tensor
+
+Axis = int | Sequence[int] | None
+_OWN_NAMES = {"dim": "axis", "keepdim": "keepdims"}
+
+
+def torch_words(function: Callable) -> Callable:
+    """function, which also takes `dim` for `axis` and `keepdim` for `keepdims`."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = {_OWN_NAMES.get(name, name): value for name, value in kwargs.items()}
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            raise _explained(function, error) from None
+
+    return wrapped
+
+
+def _explained(function: Callable, error: TypeError) -> TypeError:
+    """The error; one about the arguments' names or number says what the function takes."""
+    text = str(error)
+    if not text.startswith(f"{function.__name__}() "):
+        return error
+    signature = str(inspect.signature(function)).replace("'", "").partition(" -> ")[0]
+    return TypeError(f"{function.__name__}: expected {signature}: {text.partition('() ')[2]}")
+
+
+def axis_at(op: str, axis: Any, ndim: int) -> int:
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"{op}: axis must be an int, got {type(axis).__name__}")
+    if not -ndim <= axis < ndim:
+        raise IndexError(f"{op}: axis {axis} is out of range for {ndim} axes")
+    return axis.__index__() % ndim
+
+
+def axes_at(op: str, axis: Axis, ndim: int) -> list[int]:
+    if axis is None:
+        return list(range(ndim))
+    return [axis_at(op, a, ndim) for a in (axis if isinstance(axis, (tuple, list)) else [axis])]
+
+
+def integers(values: tuple) -> tuple:
+    """(2, 3) and ((2, 3),) both mean 2, 3."""
+    return tuple(values[0]) if len(values) == 1 and isinstance(values[0], (tuple, list)) else values
+
+
+def part(x: Tensor, axis: int, start: int | None, stop: int | None, step: int = 1) -> Tensor:
+    return x[(*[slice(None)] * axis, slice(start, stop, step))]
+
+
+def is_float(dtype: DType) -> bool:
+    """Whether it is a dtype of floats."""
+    return dtype in (DType.float32, DType.float64, DType.bfloat16, DType.float16)
+
+
+def zero_of(x: Tensor) -> Any:
+    return False if x.dtype == DType.bool else 0

@@ -1,0 +1,231 @@
+"""Activations, losses and attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyformer import _core
+from pyformer._core import Tensor, ops
+from pyformer.names.making import zeros_like
+from pyformer.names.shapes import squeeze, swapaxes, unsqueeze
+
+
+def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
+    """x where x > 0, slope * x elsewhere.
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.ops.leaky_relu(pf.tensor([-2.0, 3.0]), 0.5)
+        tensor([-1.,  3.], dtype=float32)
+    """
+    return ops.where(ops.greater(x, 0), x * 1.0, x * slope)  # autocast widens both alike
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, alpha * (exp(x) - 1) elsewhere.
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.ops.elu(pf.tensor([0.0, 3.0]))
+        tensor([0., 3.], dtype=float32)
+    """
+    return ops.where(ops.greater(x, 0), x, (ops.exp(ops.minimum(x, 0.0)) - 1.0) * alpha)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), without overflow.
+
+    Raises:
+        TypeError: x is not a float tensor.
+
+    Example:
+        >>> pf.ops.softplus(pf.tensor([0.0, 100.0]))
+        tensor([  0.6931472, 100.       ], dtype=float32)
+    """
+    return ops.bce_with_logits(x, zeros_like(x), "none")
+
+
+def _reduced(op: str, losses: Tensor, reduction: str, weights: Tensor | None = None) -> Tensor:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if reduction == "none":
+        return losses
+    total = ops.sum(losses)
+    if reduction == "sum":
+        return total
+    return ops.mean(losses) if weights is None else total / ops.sum(weights)
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Any,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """-log softmax(logits)[target], a row of logits each.
+
+    Args:
+        logits: (..., V), float.
+        targets: (...), integers: a Tensor, NumPy array or list.
+        ignore_index: a target that is left out.
+        reduction: "mean" over what is left, "sum" or "none".
+        label_smoothing: the part of the target that is spread over all classes.
+        weight: (V,), how much each class counts; "mean" then divides by the weights' sum. Not with label_smoothing.
+
+    Returns:
+        Tensor () or (...), of logits' dtype; 0 where all is ignored.
+
+    Raises:
+        ValueError: a shape or option does not fit.
+        IndexError: a target is no class.
+        TypeError: a dtype does not fit.
+
+    Example:
+        >>> pf.ops.cross_entropy(pf.tensor([[0.0, 0.0]]), [1])
+        tensor(0.6931472, dtype=float32)
+        >>> pf.ops.cross_entropy(pf.zeros(2, 2), [0, 1], weight=pf.tensor([1.0, 3.0]), reduction="none")
+        tensor([0.6931472, 2.0794415], dtype=float32)
+    """
+    targets = _ids(targets, logits)
+    if weight is None:
+        return ops.cross_entropy(logits, targets, ignore_index, reduction, label_smoothing)
+    if label_smoothing:
+        raise ValueError("cross_entropy: weight goes with label_smoothing=0 only")
+    losses = ops.cross_entropy(logits, targets, ignore_index, "none")
+    kept = _class_weights("cross_entropy", targets, ignore_index, weight, logits.shape[-1])
+    return _reduced("cross_entropy", losses * kept, reduction, kept)
+
+
+def _ids(targets: Any, like: Tensor) -> Tensor:
+    return targets if isinstance(targets, Tensor) else _core.tensor(targets, device=like.device)
+
+
+def _class_weights(op: str, targets: Tensor, ignore_index: int, weight: Tensor, classes: int) -> Tensor:
+    if weight.shape != (classes,):
+        raise ValueError(f"{op}: weight must be ({classes},), got {weight.shape}")
+    is_kept = ops.not_equal(targets, ignore_index)
+    return ops.where(is_kept, weight[ops.where(is_kept, targets, 0)], 0.0)
+
+
+def nll_loss(
+    x: Tensor, targets: Any, ignore_index: int = -100, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """-x[target] of log probabilities x (..., V): cross_entropy after log_softmax.
+
+    Raises:
+        ValueError: a shape or option does not fit.
+        IndexError: a target is no class.
+
+    Example:
+        >>> pf.ops.nll_loss(pf.tensor([[-0.5, -1.0]]), [1])
+        tensor(1., dtype=float32)
+    """
+    targets = _ids(targets, x)
+    weight = _core.ones(x.shape[-1], dtype=x.dtype, device=x.device) if weight is None else weight
+    kept = _class_weights("nll_loss", targets, ignore_index, weight, x.shape[-1])
+    safe = ops.where(ops.not_equal(targets, ignore_index), targets, 0)
+    picked = squeeze(ops.gather(x, unsqueeze(safe, -1), -1), -1)
+    return _reduced("nll_loss", -picked * kept, reduction, kept)
+
+
+def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|x - target|, reduced.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or the reduction is not known.
+
+    Example:
+        >>> pf.ops.l1_loss(pf.tensor([1.0, 2.0]), pf.zeros(2))
+        tensor(1.5, dtype=float32)
+    """
+    return _reduced("l1_loss", ops.abs(x - target), reduction)
+
+
+def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """d^2 / 2 where |d| <= delta, delta * (|d| - delta / 2) beyond, for d = x - target.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or the reduction is not known.
+
+    Example:
+        >>> pf.ops.huber_loss(pf.tensor([0.5, 3.0]), pf.zeros(2), reduction="none")
+        tensor([0.125, 2.5  ], dtype=float32)
+    """
+    d = ops.abs(x - target)
+    losses = ops.where(ops.less_equal(d, delta), ops.square(d) * 0.5, (d - 0.5 * delta) * delta)
+    return _reduced("huber_loss", losses, reduction)
+
+
+def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """target * (log(target) - x) of log probabilities x, 0 where target is 0.
+
+    Args:
+        x: (N, ...), logarithms of probabilities.
+        target: as x, probabilities.
+        reduction: "mean", "sum", "none" or "batchmean", the sum divided by N.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or the reduction is not known.
+
+    Example:
+        >>> pf.ops.kl_div(pf.tensor([[0.0, -1.0]]), pf.tensor([[0.0, 1.0]]), reduction="batchmean")
+        tensor(1., dtype=float32)
+    """
+    is_there = ops.greater(target, 0)
+    logarithm = ops.log(ops.where(is_there, target, 1.0))
+    losses = ops.where(is_there, target * (logarithm - x), 0.0)
+    if reduction == "batchmean":
+        return ops.sum(losses) / float(x.shape[0])
+    return _reduced("kl_div", losses, reduction)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """`attention` in torch's layout, (B, H, T, D): axes are changed over before and after.
+
+    Raises:
+        ValueError: a shape does not fit, or dropout_p is not 0.
+        TypeError: a dtype does not fit.
+
+    Example:
+        >>> q = pf.randn(1, 2, 3, 4)
+        >>> pf.ops.scaled_dot_product_attention(q, q, q, is_causal=True).shape
+        (1, 2, 3, 4)
+    """
+    if dropout_p:
+        raise ValueError("scaled_dot_product_attention: expected dropout_p=0, attention has no dropout")
+    if is_causal and query.shape[-2] != key.shape[-2]:
+        raise ValueError("scaled_dot_product_attention: is_causal needs as many queries as keys")
+    q, k, v = (swapaxes(x, 1, 2) for x in (query, key, value))
+    return ops.transpose(ops.attention(q, k, v, mask=attn_mask, causal=is_causal, scale=scale), [0, 2, 1, 3])
+
+
+binary_cross_entropy_with_logits = ops.bce_with_logits
+smooth_l1_loss = huber_loss
+
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "elu",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "leaky_relu",
+    "nll_loss",
+    "scaled_dot_product_attention",
+    "smooth_l1_loss",
+    "softplus",
+]

@@ -1,0 +1,96 @@
+"""Making tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyformer import _core
+from pyformer._core import DType, Tensor, ops
+
+
+def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Zeros of x's shape, dtype and device.
+
+    Raises:
+        TypeError: the dtype is none.
+
+    Example:
+        >>> pf.zeros_like(pf.tensor([1, 2]))
+        tensor([0, 0], dtype=int64)
+    """
+    return _core.zeros(*x.shape, dtype=dtype or x.dtype, device=x.device)
+
+
+def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
+    """Ones of x's shape, dtype and device.
+
+    Raises:
+        TypeError: the dtype is none.
+
+    Example:
+        >>> pf.ones_like(pf.tensor([1, 2]))
+        tensor([1, 1], dtype=int64)
+    """
+    return _core.ones(*x.shape, dtype=dtype or x.dtype, device=x.device)
+
+
+def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
+    """A tensor of x's shape, dtype and device, all `value`.
+
+    Raises:
+        TypeError: the dtype is none, or the value no number.
+
+    Example:
+        >>> pf.full_like(pf.tensor([1, 2]), 7)
+        tensor([7, 7], dtype=int64)
+    """
+    return _core.full(x.shape, value, dtype=dtype or x.dtype, device=x.device)
+
+
+def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor to be written to; its elements are zeros here.
+
+    Raises:
+        TypeError: the shape is not of integers.
+
+    Example:
+        >>> pf.empty(2).shape
+        (2,)
+    """
+    return _core.zeros(*shape, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """(n, m) with ones on the diagonal; m is n by default.
+
+    Raises:
+        ValueError: an extent is negative.
+
+    Example:
+        >>> pf.eye(2)
+        tensor([[1., 0.],
+                [0., 1.]], dtype=float32)
+    """
+    rows = _core.arange(n, device=device).reshape(-1, 1)
+    return ops.equal(rows, _core.arange(n if m is None else m, device=device)).to(dtype or DType.float32)
+
+
+def linspace(start: float, stop: float, count: int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """`count` numbers at equal distances, from start to stop, both included.
+
+    Raises:
+        ValueError: count is negative.
+
+    Example:
+        >>> pf.linspace(0, 1, 5)
+        tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    places = _core.arange(count, dtype=DType.float64, device=device)
+    step = (stop - start) / max(count - 1, 1)
+    values = ops.where(ops.less(places, max(count - 1, 1)), places * step + start, float(stop))
+    return values.to(dtype or DType.float32)
+
+
+empty_like = zeros_like
+
+__all__ = ["empty", "empty_like", "eye", "full_like", "linspace", "ones_like", "zeros_like"]

@@ -1,0 +1,124 @@
+"""Sums of products."""
+
+from __future__ import annotations
+
+import math
+
+from pyformer._core import Tensor, ops
+from pyformer.names.arguments import torch_words
+from pyformer.names.choosing import clamp
+from pyformer.names.reductions import norm
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """a[i] * b[j] of two vectors: (m, n).
+
+    Raises:
+        ValueError: one is no vector.
+
+    Example:
+        >>> pf.ops.outer(pf.tensor([1, 2]), pf.tensor([3, 4]))
+        tensor([[3, 4],
+                [6, 8]], dtype=int64)
+    """
+    if a.ndim != 1 or b.ndim != 1:
+        raise ValueError(f"outer: expected two vectors, got {a.shape} and {b.shape}")
+    return a.reshape(-1, 1) * b
+
+
+@torch_words
+def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) -> Tensor:
+    """sum(a b) / (|a| |b|) along an axis, each norm at least eps.
+
+    Raises:
+        IndexError: the axis is not there.
+        ValueError: the shapes do not broadcast.
+
+    Example:
+        >>> pf.ops.cosine_similarity(pf.tensor([1.0, 0.0]), pf.tensor([3.0, 4.0]), axis=0)
+        tensor(0.6, dtype=float32)
+    """
+    sizes = clamp(norm(a, axis=axis), min=eps) * clamp(norm(b, axis=axis), min=eps)
+    return ops.sum(a * b, axis) / sizes
+
+
+def einsum(equation: str, *operands: Tensor) -> Tensor:
+    """Sums of products by the letters of the axes, "ij,kj->ik"; "..." stands for leading axes that broadcast.
+
+    Operands are taken in from left to right, two at a time, by `matmul`. A letter may stand once in an operand.
+
+    Raises:
+        ValueError: letters and shapes do not fit, or a letter stands twice in an operand.
+
+    Example:
+        >>> a = pf.tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> pf.einsum("ij,kj->ik", a, a)
+        tensor([[ 5., 11.],
+                [11., 25.]], dtype=float32)
+    """
+    terms, out = _einsum_letters(equation, operands)
+    sizes: dict[str, int] = {}
+    for letters, x in zip(terms, operands, strict=True):
+        for letter, n in zip(letters, x.shape, strict=True):
+            if sizes.setdefault(letter, n) != n:
+                raise ValueError(f"einsum: axis {letter} is {sizes[letter]} and {n} in {equation!r}")
+    result, have = operands[0], terms[0]
+    for i in range(1, len(terms)):
+        wanted = set(out).union(*terms[i + 1 :])
+        result, have = _einsum_pair(result, have, operands[i], terms[i], wanted)
+    result, have = _einsum_reduced(result, have, set(out))
+    return ops.transpose(result, [have.index(letter) for letter in out]) if have != out else result
+
+
+def _einsum_letters(equation: str, operands: tuple[Tensor, ...]) -> tuple[list[str], str]:
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {equation!r} has {len(terms)} operands, got {len(operands)}")
+    free = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in equation]
+    spread = "".join(
+        reversed(free[: max(x.ndim - len(t.replace("...", "")) for t, x in zip(terms, operands, strict=True))])
+    )
+    filled = []
+    for term, x in zip(terms, operands, strict=True):
+        count = x.ndim - len(term.replace("...", ""))
+        if count < 0 or (count and "..." not in term):
+            raise ValueError(f"einsum: {term!r} does not fit the shape {x.shape}")
+        term = term.replace("...", spread[len(spread) - count :])
+        if len(set(term)) != len(term):
+            raise ValueError(f"einsum: a letter stands twice in {term!r}")
+        filled.append(term)
+    once = "".join(sorted(c for c in set("".join(terms)) - {"."} if left.count(c) == 1))
+    out = out.replace("...", spread) if arrow else (spread if "..." in left else "") + once
+    if not set(out) <= set("".join(filled)) or len(set(out)) != len(out):
+        raise ValueError(f"einsum: the result's letters {out!r} must stand once each, and in an operand")
+    return filled, out
+
+
+def _einsum_reduced(x: Tensor, letters: str, wanted: set[str]) -> tuple[Tensor, str]:
+    summed = [i for i, c in enumerate(letters) if c not in wanted]
+    return (ops.sum(x, summed), "".join(c for c in letters if c in wanted)) if summed else (x, letters)
+
+
+def _einsum_pair(a: Tensor, a_has: str, b: Tensor, b_has: str, wanted: set[str]) -> tuple[Tensor, str]:
+    a, a_has = _einsum_reduced(a, a_has, wanted | set(b_has))
+    b, b_has = _einsum_reduced(b, b_has, wanted | set(a_has))
+    both = [c for c in a_has if c in b_has]
+    batch, summed = [c for c in both if c in wanted], [c for c in both if c not in wanted]
+    rows, columns = [c for c in a_has if c not in both], [c for c in b_has if c not in both]
+    a_size, b_size = dict(zip(a_has, a.shape, strict=True)), dict(zip(b_has, b.shape, strict=True))
+    left = a.transpose([a_has.index(c) for c in batch + rows + summed])
+    right = b.transpose([b_has.index(c) for c in batch + summed + columns])
+    shape = [a_size[c] for c in batch]
+    inner = math.prod(a_size[c] for c in summed)
+    left = left.reshape(*shape, math.prod(a_size[c] for c in rows), inner)
+    right = right.reshape(*shape, inner, math.prod(b_size[c] for c in columns))
+    product = ops.matmul(left, right)
+    return product.reshape(*shape, *(a_size[c] for c in rows), *(b_size[c] for c in columns)), "".join(
+        batch + rows + columns
+    )
+
+
+bmm = mm = dot = ops.matmul
+
+__all__ = ["bmm", "cosine_similarity", "dot", "einsum", "mm", "outer"]

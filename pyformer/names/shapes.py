@@ -1,0 +1,378 @@
+"""Shapes and the order of elements."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyformer import _core
+from pyformer._core import DType, Tensor, ops
+from pyformer.names.arguments import Axis, axes_at, axis_at, integers, part, torch_words, zero_of
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape; memory is shared. torch's name of `reshape`.
+
+    Raises:
+        ValueError: the sizes differ.
+        TypeError: an extent is no integer.
+
+    Example:
+        >>> pf.arange(6).view(2, -1)
+        tensor([[0, 1, 2],
+                [3, 4, 5]], dtype=int64)
+    """
+    return x.reshape(*shape)
+
+
+@torch_words
+def flatten(x: Tensor, start: int = 0, end: int = -1) -> Tensor:
+    """x with the axes from `start` to `end` made one; memory is shared.
+
+    Raises:
+        IndexError: an axis is not there.
+        TypeError: an axis is no int.
+
+    Example:
+        >>> pf.zeros(2, 3, 4).flatten(1).shape
+        (2, 12)
+    """
+    if x.ndim == 0:
+        return x.reshape(1)
+    first, last = axis_at("flatten", start, x.ndim), axis_at("flatten", end, x.ndim)
+    extent = math.prod(x.shape[first : last + 1])
+    return x.reshape(*x.shape[:first], extent, *x.shape[last + 1 :])
+
+
+@torch_words
+def squeeze(x: Tensor, axis: Axis = None) -> Tensor:
+    """x without its axes of extent 1, or without those of them that `axis` names; memory is shared.
+
+    Raises:
+        IndexError: an axis is not there.
+        TypeError: an axis is no int.
+
+    Example:
+        >>> pf.zeros(1, 3, 1).squeeze().shape, pf.zeros(1, 3, 1).squeeze(0).shape
+        ((3,), (3, 1))
+    """
+    dropped = axes_at("squeeze", axis, x.ndim)
+    return x.reshape(*(n for i, n in enumerate(x.shape) if n != 1 or i not in dropped))
+
+
+@torch_words
+def unsqueeze(x: Tensor, axis: int) -> Tensor:
+    """x with a new axis of extent 1 at `axis`; memory is shared. NumPy calls it expand_dims.
+
+    Raises:
+        IndexError: the axis is not there.
+        TypeError: the axis is no int.
+
+    Example:
+        >>> pf.zeros(2, 3).unsqueeze(1).shape
+        (2, 1, 3)
+    """
+    at = axis_at("unsqueeze", axis, x.ndim + 1)
+    return x.reshape(*x.shape[:at], 1, *x.shape[at:])
+
+
+def permute(x: Tensor, *axes: Any) -> Tensor:
+    """A copy whose axis i is x's axis axes[i].
+
+    Raises:
+        ValueError: there is not each axis once.
+        TypeError: an axis is no int.
+
+    Example:
+        >>> pf.zeros(2, 3, 4).permute(2, 0, 1).shape
+        (4, 2, 3)
+    """
+    return x.transpose(*integers(axes))
+
+
+@torch_words
+def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
+    """A copy with two axes changed over: what torch's x.transpose(first, second) gives.
+
+    Raises:
+        IndexError: an axis is not there.
+        TypeError: an axis is no int.
+
+    Example:
+        >>> pf.zeros(2, 3, 4).swapaxes(1, 2).shape
+        (2, 4, 3)
+    """
+    return x.transpose(swapped_order(x, axis_at("swapaxes", first, x.ndim), axis_at("swapaxes", second, x.ndim)))
+
+
+def swapped_order(x: Tensor, a: int, b: int) -> list[int]:
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return order
+
+
+def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
+    """A copy with one axis moved to another place, the others in order.
+
+    Raises:
+        IndexError: an axis is not there.
+        TypeError: an axis is no int.
+
+    Example:
+        >>> pf.zeros(2, 3, 4).moveaxis(0, -1).shape
+        (3, 4, 2)
+    """
+    a, b = axis_at("moveaxis", source, x.ndim), axis_at("moveaxis", destination, x.ndim)
+    order = [i for i in range(x.ndim) if i != a]
+    order.insert(b, a)
+    return x.transpose(order)
+
+
+def t(x: Tensor) -> Tensor:
+    """A copy of a matrix with its axes changed over; of a vector or number the same.
+
+    Raises:
+        ValueError: x has more than two axes.
+
+    Example:
+        >>> pf.tensor([[1, 2], [3, 4]]).t()
+        tensor([[1, 3],
+                [2, 4]], dtype=int64)
+    """
+    if x.ndim > 2:
+        raise ValueError(f"t: expected at most two axes, got {x.shape}; swapaxes(-1, -2) or .mT changes the last two")
+    return x.T
+
+
+def expand(x: Tensor, *shape: Any) -> Tensor:
+    """A copy broadcast to a shape; -1 keeps an extent.
+
+    Raises:
+        ValueError: x does not broadcast to it.
+
+    Example:
+        >>> pf.tensor([[1], [2]]).expand(2, 3)
+        tensor([[1, 1, 1],
+                [2, 2, 2]], dtype=int64)
+    """
+    wanted = integers(shape)
+    kept = (*[1] * (len(wanted) - x.ndim), *x.shape)
+    full = tuple(k if n == -1 else n for n, k in zip(wanted, kept, strict=False))
+    if len(wanted) < x.ndim or any(k not in (1, n) for n, k in zip(full, kept, strict=True)):
+        raise ValueError(f"expand: {x.shape} does not broadcast to {wanted}")
+    return ops.where(_core.ones(*full, dtype=DType.bool, device=x.device), x, zero_of(x))
+
+
+def tile(x: Tensor, *repeats: Any) -> Tensor:
+    """x beside itself, repeats[i] times along axis i: torch's repeat. New axes come first.
+
+    Raises:
+        ValueError: a number of repeats is below 1.
+
+    Example:
+        >>> pf.tensor([1, 2]).tile(2, 2)
+        tensor([[1, 2, 1, 2],
+                [1, 2, 1, 2]], dtype=int64)
+    """
+    counts = integers(repeats)
+    counts = (*[1] * (x.ndim - len(counts)), *counts)
+    if any(n < 1 for n in counts):
+        raise ValueError(f"tile: expected repeats of at least 1, got {counts}")
+    x = x.reshape(*[1] * (len(counts) - x.ndim), *x.shape)
+    for axis, count in enumerate(counts):
+        x = ops.concat([x] * count, axis) if count > 1 else x
+    return x
+
+
+@torch_words
+def repeat_interleave(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
+    """Each element `repeats` times in a row along an axis, or in the flattened x: NumPy's repeat.
+
+    Raises:
+        IndexError: the axis is not there.
+        ValueError: repeats is below 1.
+
+    Example:
+        >>> pf.tensor([1, 2]).repeat_interleave(2)
+        tensor([1, 1, 2, 2], dtype=int64)
+    """
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    at = axis_at("repeat_interleave", axis, x.ndim)
+    if repeats < 1:
+        raise ValueError(f"repeat_interleave: expected repeats of at least 1, got {repeats}")
+    return ops.stack([x] * repeats, at + 1).reshape(*x.shape[:at], x.shape[at] * repeats, *x.shape[at + 1 :])
+
+
+@torch_words
+def flip(x: Tensor, axis: Axis = None) -> Tensor:
+    """A copy with the order along one or more axes reversed.
+
+    Raises:
+        IndexError: an axis is not there.
+        TypeError: an axis is no int.
+
+    Example:
+        >>> pf.tensor([1, 2, 3]).flip(0)
+        tensor([3, 2, 1], dtype=int64)
+    """
+    flipped = axes_at("flip", axis, x.ndim)
+    return ops.reshape(x[tuple(slice(None, None, -1 if i in flipped else 1) for i in range(x.ndim))], x.shape)
+
+
+@torch_words
+def roll(x: Tensor, shift: int, axis: int | None = None) -> Tensor:
+    """A copy with elements moved on by `shift` places along an axis, or in the flattened x; what falls off comes first.
+
+    Raises:
+        IndexError: the axis is not there.
+        TypeError: the axis is no int.
+
+    Example:
+        >>> pf.tensor([1, 2, 3]).roll(1)
+        tensor([3, 1, 2], dtype=int64)
+    """
+    if axis is None:
+        return roll(x.reshape(-1), shift, 0).reshape(*x.shape)
+    at = axis_at("roll", axis, x.ndim)
+    cut = -shift % max(x.shape[at], 1)
+    return ops.concat([part(x, at, cut, None), part(x, at, None, cut)], at)
+
+
+@torch_words
+def chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
+    """At most `chunks` parts of x along an axis, all of one size but for the last.
+
+    Raises:
+        IndexError: the axis is not there.
+        ValueError: chunks is below 1.
+
+    Example:
+        >>> [part.tolist() for part in pf.arange(5).chunk(2)]
+        [[0, 1, 2], [3, 4]]
+    """
+    if chunks < 1:
+        raise ValueError(f"chunk: expected at least 1 part, got {chunks}")
+    at = axis_at("chunk", axis, x.ndim)
+    return ops.split(x, max(1, -(-x.shape[at] // chunks)), at)
+
+
+@torch_words
+def unbind(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
+    """The parts of x along an axis, without that axis: copies.
+
+    Raises:
+        IndexError: the axis is not there.
+        TypeError: the axis is no int.
+
+    Example:
+        >>> pf.tensor([[1, 2], [3, 4]]).unbind(1)
+        (tensor([1, 3], dtype=int64), tensor([2, 4], dtype=int64))
+    """
+    at = axis_at("unbind", axis, x.ndim)
+    return tuple(x[(*[slice(None)] * at, i)] for i in range(x.shape[at]))
+
+
+def clone(x: Tensor) -> Tensor:
+    """A copy of its own, which may be written to. Gradients pass through.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> row = pf.zeros(2, 2)[0].clone()
+        >>> row += 1
+        >>> row
+        tensor([1., 1.], dtype=float32)
+    """
+    return ops.transpose(x, list(range(x.ndim)))
+
+
+def diagonal(x: Tensor) -> Tensor:
+    """The elements (..., i, i) of the last two axes.
+
+    Raises:
+        ValueError: x has fewer than two axes.
+
+    Example:
+        >>> pf.tensor([[1, 2], [3, 4]]).diagonal()
+        tensor([1, 4], dtype=int64)
+    """
+    if x.ndim < 2:
+        raise ValueError(f"diagonal: expected at least two axes, got {x.shape}")
+    rows, columns = x.shape[-2:]
+    count = min(rows, columns)
+    flat = x.reshape(*x.shape[:-2], rows * columns)
+    return ops.reshape(flat[..., : count * columns : columns + 1], [*x.shape[:-2], count])
+
+
+def _triangle(x: Tensor, k: int, lower: bool) -> Tensor:
+    if x.ndim < 2:
+        raise ValueError(f"{'tril' if lower else 'triu'}: expected at least two axes, got {x.shape}")
+    rows = _core.arange(x.shape[-2], device=x.device).reshape(-1, 1)
+    columns = _core.arange(x.shape[-1], device=x.device)
+    kept = ops.less_equal(columns, rows + k) if lower else ops.greater_equal(columns, rows + k)
+    return ops.where(kept, x, zero_of(x))
+
+
+def tril(x: Tensor, k: int = 0) -> Tensor:
+    """The lower triangles of matrices (..., m, n): zero where column > row + k.
+
+    Raises:
+        ValueError: x has fewer than two axes.
+
+    Example:
+        >>> pf.ones(2, 2).tril()
+        tensor([[1., 0.],
+                [1., 1.]], dtype=float32)
+    """
+    return _triangle(x, k, lower=True)
+
+
+def triu(x: Tensor, k: int = 0) -> Tensor:
+    """The upper triangles of matrices (..., m, n): zero where column < row + k.
+
+    Raises:
+        ValueError: x has fewer than two axes.
+
+    Example:
+        >>> pf.ones(2, 2).triu(1)
+        tensor([[0., 1.],
+                [0., 0.]], dtype=float32)
+    """
+    return _triangle(x, k, lower=False)
+
+
+expand_dims = unsqueeze
+broadcast_to = expand
+ravel = flatten
+copy = clone
+cat = concatenate = ops.concat
+
+__all__ = [
+    "broadcast_to",
+    "cat",
+    "chunk",
+    "clone",
+    "concatenate",
+    "copy",
+    "diagonal",
+    "expand",
+    "expand_dims",
+    "flatten",
+    "flip",
+    "moveaxis",
+    "permute",
+    "ravel",
+    "repeat_interleave",
+    "roll",
+    "squeeze",
+    "swapaxes",
+    "t",
+    "tile",
+    "tril",
+    "triu",
+    "unbind",
+    "unsqueeze",
+    "view",
+]
