@@ -18,10 +18,11 @@ BUILD = ROOT / "build" / "emulated"
 @cache
 def library() -> ctypes.CDLL:
     """Opens the device."""
-    ccache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON", *ccache]
-    run(["cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *options])
-    run(["cmake", "--build", BUILD, "--target", "pyformer_cuda_emulated"])
+    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON"]
+    options += ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+    options += ["-GNinja"] if shutil.which("ninja") else []
+    run(["cmake", "-S", ROOT, "-B", BUILD, *options])
+    run(["cmake", "--build", BUILD, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
     target = next(BUILD.rglob("libpyformer_cuda_emulated.so"))
     os.environ["PYFORMER_DEVICE_PATH"] = str(target.parent)
     assert pf.device("cuda:emulated").index == 0
