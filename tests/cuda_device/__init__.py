@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyformer as pf
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "emulated"
+BUILD = ROOT / ".emulated"  # kept: the next run compiles what changed. Not in build/, which is pip's
 
 
 @cache
@@ -21,8 +22,11 @@ def library() -> ctypes.CDLL:
     options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON"]
     options += ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
     options += ["-GNinja"] if shutil.which("ninja") else []
-    run(["cmake", "-S", ROOT, "-B", BUILD, *options])
-    run(["cmake", "--build", BUILD, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:  # of several processes one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(["cmake", "-S", ROOT, "-B", BUILD, *options])
+        run(["cmake", "--build", BUILD, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
     target = next(BUILD.rglob("libpyformer_cuda_emulated.so"))
     os.environ["PYFORMER_DEVICE_PATH"] = str(target.parent)
     assert pf.device("cuda:emulated").index == 0
