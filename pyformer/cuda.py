@@ -131,7 +131,7 @@ def memory_stats(device: Place = 0) -> dict[str, int]:
         >>> not pf.cuda.is_available() or pf.cuda.memory_stats()["in_use_bytes"] >= 0
         True
     """
-    return _core.memory_stats(_device(device))
+    return _core.device_memory(_device(device))
 
 
 def empty_cache(device: Place = 0) -> None:

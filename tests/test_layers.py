@@ -60,6 +60,18 @@ def test_kernel_files_see_no_stl_and_no_tensors():
             assert allowed, f"{path} includes {include}"
 
 
+def test_only_cuda_kernels_know_cuda():
+    own = LIBRARY / "cuda"
+    for path in sources(LIBRARY, ".cpp"):
+        if own not in path.parents:
+            assert not any(i.startswith("pyformer/cuda/") for i in reachable(path)), path
+    for path in sources(LIBRARY, ".cu"):
+        assert path.name.endswith("_cuda.cu"), path
+        table = f'"{path.relative_to(LIBRARY.parent).as_posix().removesuffix("_cuda.cu")}_kernels.h"'
+        tables = (own / "kernel_tables.cpp").read_text().replace("gemm_kernels.h", "matmul_kernels.h")
+        assert table in tables, f"{path}: kernel_tables.cpp has no line for it"
+
+
 SHARED_ROOMS = ("norm", "norm_planes", "recurrent")  # what several ops are made of
 
 

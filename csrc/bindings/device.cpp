@@ -107,7 +107,7 @@ Example:
       "synchronize", [](const py::object& device) { raise_pending(device_or_default(name_of_device(device))); },
       py::arg("device"), "Waits until all that this thread queued on the device is done, and raises what went wrong.");
   core.def("device_properties", &properties_of, py::arg("device"), "What a device is, as a dict.");
-  core.def("memory_stats", &memory_of, py::arg("device"), "Bytes that a device's library handed out and keeps.");
+  core.def("device_memory", &memory_of, py::arg("device"), "Bytes that a device's library handed out and keeps.");
   core.def(
       "empty_device_cache",
       [](const py::object& device) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,16 +13,20 @@ from pathlib import Path
 import pyformer as pf
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "emulated"
+BUILD = ROOT / ".emulated"  # kept: the next run compiles what changed. Not in build/, which is pip's
 
 
 @cache
 def library() -> ctypes.CDLL:
     """Opens the device."""
-    ccache = ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON", *ccache]
-    run(["cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *options])
-    run(["cmake", "--build", BUILD, "--target", "pyformer_cuda_emulated"])
+    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON"]
+    options += ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+    options += ["-GNinja"] if shutil.which("ninja") else []
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "lock").open("w") as lock:  # of several processes one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(["cmake", "-S", ROOT, "-B", BUILD, *options])
+        run(["cmake", "--build", BUILD, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
     target = next(BUILD.rglob("libpyformer_cuda_emulated.so"))
     os.environ["PYFORMER_DEVICE_PATH"] = str(target.parent)
     assert pf.device("cuda:emulated").index == 0

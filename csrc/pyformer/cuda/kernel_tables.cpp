@@ -6,10 +6,13 @@
 #include "pyformer/ops/activation/activation_kernels.h"
 #include "pyformer/ops/adamw/adamw_kernels.h"
 #include "pyformer/ops/attention/attention_kernels.h"
+#include "pyformer/ops/bce_with_logits/bce_with_logits_kernels.h"
+#include "pyformer/ops/cache_append/cache_append_kernels.h"
 #include "pyformer/ops/cross_entropy/cross_entropy_kernels.h"
 #include "pyformer/ops/dropout/dropout_kernels.h"
 #include "pyformer/ops/elementwise/elementwise_kernels.h"
 #include "pyformer/ops/embedding/embedding_kernels.h"
+#include "pyformer/ops/gather/gather_kernels.h"
 #include "pyformer/ops/global_norm/global_norm_kernels.h"
 #include "pyformer/ops/in_place/in_place_kernels.h"
 #include "pyformer/ops/layer_norm/layer_norm_kernels.h"
@@ -43,16 +46,19 @@ constexpr Row kRows[] = {
     row<AdamWTable>(),
     row<ArithmeticTable>(),
     row<AttentionTable>(),
+    row<BceTable>(),
+    row<CacheAppendTable>(),
     row<CrossEntropyTable>(),
     row<DropoutTable>(),
     row<ElementwiseTable>(),
     row<EmbeddingTable>(),
+    row<GatherTable>(),
     row<GemmTable>(),
     row<GlobalNormTable>(),
     row<InPlaceTable>(),
     row<LayerNormTable>(),
-    row<LinearTable>(),
     row<LinearCrossEntropyTable>(),
+    row<LinearTable>(),
     row<LossTable>(),
     row<ReduceTable>(),
     row<RmsNormTable>(),

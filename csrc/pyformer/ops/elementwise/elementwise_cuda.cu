@@ -113,9 +113,7 @@ struct PlainElement {  // reads T as it is, or widened, and writes Out
 template <class F, class T>
 struct PlainUnaryElement {
   using Args = Unary;
-  static DEVICE void at(const Args& a, int64_t i) {
-    static_cast<T*>(a.out)[i] = F::at(static_cast<const T*>(a.x)[i]);
-  }
+  static DEVICE void at(const Args& a, int64_t i) { static_cast<T*>(a.out)[i] = F::at(static_cast<const T*>(a.x)[i]); }
 };
 template <class T>
 struct SelectElement {

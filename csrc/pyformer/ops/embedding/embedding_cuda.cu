@@ -35,7 +35,8 @@ static void embedding_backward(const EmbeddingBackward& a, int64_t, int64_t) {
 template <>
 const EmbeddingTable& cuda_table<EmbeddingTable>() {
   static constexpr EmbeddingTable table = {
-      per_item_size<Kernel<EmbeddingForward>>([]<class T>() -> Kernel<EmbeddingForward> { return embedding_forward<T>; }),
+      per_item_size<Kernel<EmbeddingForward>>(
+          []<class T>() -> Kernel<EmbeddingForward> { return embedding_forward<T>; }),
       for_cuda_floats<Kernel<EmbeddingBackward>>(
           []<class T>() -> Kernel<EmbeddingBackward> { return embedding_backward<T>; })};
   return table;

@@ -36,13 +36,15 @@ static void start_pieces(const Args& a, int64_t, int64_t pieces) {
 
 template <>
 const InPlaceTable& cuda_table<InPlaceTable>() {
-  static constexpr InPlaceTable table = {
-      for_cuda_floats<Kernel<ScalePieces>>(
-          []<class T>() -> Kernel<ScalePieces> { return start_pieces<ScalePieces, scale_pieces<T>>; }),
-      per_item_size<Kernel<WritePieces>>(
-          []<class T>() -> Kernel<WritePieces> { return start_pieces<WritePieces, zero_pieces<T>>; }),
-      per_item_size<Kernel<WritePieces>>(
-          []<class T>() -> Kernel<WritePieces> { return start_pieces<WritePieces, copy_pieces<T>>; })};
+  static constexpr InPlaceTable table = {for_cuda_floats<Kernel<ScalePieces>>([]<class T>() -> Kernel<ScalePieces> {
+                                           return start_pieces<ScalePieces, scale_pieces<T>>;
+                                         }),
+                                         per_item_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> {
+                                           return start_pieces<WritePieces, zero_pieces<T>>;
+                                         }),
+                                         per_item_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> {
+                                           return start_pieces<WritePieces, copy_pieces<T>>;
+                                         })};
   return table;
 }
 

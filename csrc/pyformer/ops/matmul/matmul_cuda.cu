@@ -1,7 +1,8 @@
-// Products: c = epilogue(op(a) op(b)), each element ((p0 + p1) + p2) + ..., p_i one FMA chain from +0 over 256
-// consecutive k, as matmul_ref.cpp has it, also for bfloat16. A block computes 64 x 64 elements from strips of 16 k in
-// shared memory, a thread 4 x 4 of them: so its tile, the batch and m change no bits.
-#include "pyformer/ops/matmul/matmul_tiles.h"
+// Products: c = epilogue(op(a) op(b)), each element ((p0 + p1) + p2) + ..., p_i a sum from +0 over 256 consecutive k.
+// Of 16-bit floats tensor cores take it (matmul_sm80.h). Of float32 it is one FMA chain, as in matmul_ref.cpp: a block
+// computes 64 x 64 elements from strips of 16 k in shared memory, a thread 4 x 4 of them. Tile, batch and m change no
+// bits.
+#include "pyformer/ops/matmul/matmul_sm80.h"
 
 namespace pyformer::cuda {
 
@@ -35,7 +36,7 @@ DEVICE void each_own(const Gemm& g, Tile tile, float (&sum)[kOwn][kOwn], const U
     }
 }
 
-template <class T, class C>
+template <class T>
 __global__ void __launch_bounds__(kThreads) multiply(const Gemm g) {
   constexpr int kStep = kTile / kOwn;
   TileShared& s = shared_memory<TileShared>();
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) multiply(const Gemm g) {
   const Vectors a = rows_of<T>(g, tile.batch), b = cols_of<T>(g, tile.batch);
   float sum[kOwn][kOwn] = {}, chain[kOwn][kOwn] = {};
   if (g.continue_sum)
-    each_own(g, tile, sum, [&](int64_t row, int64_t col, float& value) { value = in<C>(g.c)[tile.at(g, row, col)]; });
+    each_own(g, tile, sum, [&](int64_t row, int64_t col, float& value) { value = in<T>(g.c)[tile.at(g, row, col)]; });
   bool is_first = !g.continue_sum;
   for (int64_t start = 0; start == 0 || start < g.k; start += kDepth) {
     load_strip<T>(a, tile.row, start, g.k, s.a);
@@ -73,14 +74,18 @@ __global__ void __launch_bounds__(kThreads) multiply(const Gemm g) {
   }
   with_activation(g.epilogue.activation, [&]<class F>() {
     each_own(g, tile, sum,
-             [&](int64_t row, int64_t col, float value) { store_finished<F, C>(g, tile.at(g, row, col), col, value); });
+             [&](int64_t row, int64_t col, float value) { store_finished<F, T>(g, tile.at(g, row, col), col, value); });
   });
 }
 
 template <class T>
 static void start_multiply(const Gemm& g) {
-  const auto kernel = g.wide_c ? multiply<T, Accumulator<T>> : multiply<T, T>;
-  start(kernel, tiles_of(g, kTile), kThreads, sizeof(TileShared), g);
+  if constexpr (sizeof(T) == 2) {
+    const auto kernel = g.wide_c ? multiply_sm80<T, float> : multiply_sm80<T, T>;
+    start(kernel, tiles_of(g, Sm80::kTile), Sm80::kThreads, sizeof(Sm80::Shared<T>), g);
+  } else {
+    start(multiply<T>, tiles_of(g, kTile), kThreads, sizeof(TileShared), g);
+  }
 }
 
 static int64_t no_panels(int64_t, int64_t) { return 0; }

@@ -31,7 +31,8 @@ __global__ void __launch_bounds__(kColumns* kTeam) sum_columns(const SumBlocks a
   const int column = int(threadIdx.x) % kColumns, lane = int(threadIdx.x) / kColumns;
   const int64_t ranges = ceil_div(a.inner, kColumns);
   const int64_t c = blockIdx.x % ranges * kColumns + column, item = blockIdx.x / ranges;
-  const int64_t start = item % a.blocks * kReduceBlock, left = a.n - start, stop = left < kReduceBlock ? left : kReduceBlock;
+  const int64_t start = item % a.blocks * kReduceBlock, left = a.n - start,
+                stop = left < kReduceBlock ? left : kReduceBlock;
   const auto x = in<T>(a.x) + (item / a.blocks * a.n + start) * a.inner + c;
   float sum = 0;
   for (int64_t i = lane; c < a.inner && i < stop; i += kTeam) sum = sum + x[i * a.inner];
@@ -84,7 +85,8 @@ static void sum_integers(const SumIntegers& a, int64_t, int64_t) {
   start_items<IntegerSum<T>>(a, a.outer * a.inner);
 }
 
-// ---- extremes ---------------------------------------------------------------------------------------------------------
+// ---- extremes
+// ---------------------------------------------------------------------------------------------------------
 
 template <class A>
 struct Best {
@@ -175,7 +177,8 @@ static void extreme_of_parts(const ExtremeOfParts& a, int64_t, int64_t) {
   start_teams<ExtremeAmongParts<T>>(a, a.rows);
 }
 
-// ---- gradients, running sums --------------------------------------------------------------------------------------------
+// ---- gradients, running sums
+// --------------------------------------------------------------------------------------------
 
 template <class T>
 struct SpreadElement {
@@ -239,7 +242,8 @@ static __global__ void __launch_bounds__(kTreeThreads) running_bases(const Count
   }
 }
 static void start_running_bases(const RunningBases& a, int64_t, int64_t count) {
-  start(running_bases, ceil_div(count, kTreeThreads), kTreeThreads, sizeof(TreeShared), Counted<RunningBases>{a, count});
+  start(running_bases, ceil_div(count, kTreeThreads), kTreeThreads, sizeof(TreeShared),
+        Counted<RunningBases>{a, count});
 }
 struct IntegerBases {
   using Args = RunningBases;
@@ -255,7 +259,8 @@ struct IntegerBases {
   }
 };
 
-// ---- the table ----------------------------------------------------------------------------------------------------------
+// ---- the table
+// ----------------------------------------------------------------------------------------------------------
 
 template <class Args, class Get>
 static constexpr PerDtype<Kernel<Args>> for_integers(PerDtype<Kernel<Args>> row, const Get& get) {

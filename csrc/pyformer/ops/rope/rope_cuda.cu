@@ -34,8 +34,7 @@ static void turn(const Rope& a, int64_t, int64_t tokens) {
 
 template <>
 const RopeTable& cuda_table<RopeTable>() {
-  static constexpr RopeTable table = {
-      for_cuda_floats<Kernel<Rope>>([]<class T>() -> Kernel<Rope> { return turn<T>; })};
+  static constexpr RopeTable table = {for_cuda_floats<Kernel<Rope>>([]<class T>() -> Kernel<Rope> { return turn<T>; })};
   return table;
 }
 

@@ -4,9 +4,7 @@
 
 namespace pyformer::cuda {
 
-DEVICE int64_t start_of(const SoftmaxShape& a, int64_t row) {
-  return row / a.inner * a.cols * a.inner + row % a.inner;
-}
+DEVICE int64_t start_of(const SoftmaxShape& a, int64_t row) { return row / a.inner * a.cols * a.inner + row % a.inner; }
 
 // The maximum, NaN aside, and what the exponentials make: their sum.
 template <class Team, class X>
