@@ -449,6 +449,7 @@ def test_models_that_are_no_language_models(tmp_path):
 
 def test_info_opens_every_kind(tmp_path, capsys):
     from pyformer import cli, models
+    from pyformer.formats.hf.decoder import DECODER_TYPES
 
     vocab = (23, 16, 2, 2, 16)
     saved = {
@@ -472,6 +473,12 @@ def test_info_opens_every_kind(tmp_path, capsys):
         "gan": models.GAN(models.GANConfig(widths=(4, 8))),
         "dit": models.DiT(models.DiTConfig(embed_dim=8, num_layers=1, num_heads=2)),
     }
+    sizes = {"vocab_size": 23, "max_position_embeddings": 16, "num_hidden_layers": 2, "hidden_size": 16}
+    sizes |= {"num_attention_heads": 4, "intermediate_size": 24, "head_dim": 4}
+    for kind in DECODER_TYPES:
+        config = models.Decoder.read_config({**sizes, "model_type": kind, "num_key_value_heads": 4})
+        saved[kind] = models.Decoder(config)
+    saved["modernbert"] = models.Encoder(models.EncoderConfig(*vocab))
     kinds = set()
     for name, model in saved.items():
         model.save_pretrained(tmp_path / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -402,3 +403,34 @@ def test_an_encoder_equals_transformers_and_goes_back(case, tmp_path, caplog):
     assert type(again) is type(inner)
     np.testing.assert_array_equal(again(torch.tensor(ids)).last_hidden_state.detach().numpy(), there["hidden"])
     assert pf.from_pretrained(tmp_path / "ours").config == model.config
+
+
+def test_an_embedding_model_without_a_prefix_and_a_head_opens(tmp_path):
+    """As Qwen 3 Embedding's folders are; the last token's vector stands for the text."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("qwen3", **SIZES, head_dim=8, tie_word_embeddings=True)
+    theirs = AutoModel.from_config(config, attn_implementation="eager").eval()
+    theirs.save_pretrained(tmp_path)
+    assert not any(name.startswith("model.") for name in load_file(tmp_path / "model.safetensors"))
+    model = pf.from_pretrained(tmp_path)
+    ids, _ = ids_and_targets()
+    lengths = np.array([11, 4, 7])
+    hidden = model.hidden(ids, lengths).numpy()
+    for row, length in enumerate(lengths):
+        expected = theirs(torch.tensor(ids[row : row + 1, :length])).last_hidden_state[0, -1].detach().numpy()
+        assert_close(hidden[row, length - 1], by_rows(expected), additions=128, ops=MODEL_OPS)
+
+
+# What says enough of a model; what it doesn't say, `transformers` takes to be something.
+SHORT = {key: value for key, value in SIZES.items() if not key.endswith("_token_id") and "key_value" not in key}
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kind, _ in CASES.values()} | {"modernbert"}))
+def test_what_config_json_leaves_out_is_what_transformers_takes(kind):
+    short = {**SHORT, "model_type": kind, "num_hidden_layers": 8, "num_attention_heads": 32, "hidden_size": 64}
+    opener = pf.models.Encoder if kind == "modernbert" else pf.models.Llama
+    opener = opener if kind in ("modernbert", "llama", "mistral") else pf.models.Decoder
+    whole = AutoConfig.for_model(kind, **{key: value for key, value in short.items() if key != "model_type"}).to_dict()
+    ours, theirs = opener.read_config(short), opener.read_config(json.loads(json.dumps(whole)))
+    tokens = {"bos_token_id": None, "eos_token_id": None}
+    assert replace(ours, **tokens) == replace(theirs, **tokens)

@@ -63,6 +63,7 @@ def _read(kind: str, config_class: Any, values: Mapping[str, Any]) -> Any:
     check_known(owner, values, fixed=family.fixed, required=_REQUIRED, known=_known(family))
     check_sizes(owner, **{key: values[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")})
     said = {**family.defaults, **values}
+    said |= family.derived(owner, said)
     found = dict(family.settings)
     for ours, theirs in {**KEYS, **family.keys}.items():
         if said.get(theirs) is not None or theirs in values:

@@ -54,6 +54,14 @@ def _but_each(owner: str, said: Mapping[str, Any], window: int | None) -> list[s
     return [_kind(layer % pattern != 0) for layer in range(said["num_hidden_layers"])]
 
 
+def _turned(owner: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """SmolLM 3: where no_rope_layers isn't said, positions don't turn each so-many-th layer."""
+    if said.get("no_rope_layers") is not None:
+        return {}
+    interval = _count(owner, "no_rope_layer_interval", said["no_rope_layer_interval"], 1)
+    return {"no_rope_layers": [int((layer + 1) % interval != 0) for layer in range(said["num_hidden_layers"])]}
+
+
 def _unturned(owner: str, said: Mapping[str, Any], window: int | None) -> list[str]:
     """SmolLM 3: those whose queries and keys are not turned."""
     turned = said.get("no_rope_layers")
@@ -91,6 +99,7 @@ class Family:
     known: tuple[str, ...] = ()
     windows: str = "none"
     layer_types: Callable[[str, Mapping[str, Any], int | None], list[str]] = _full
+    derived: Callable[[str, Mapping[str, Any]], dict[str, Any]] = lambda owner, said: {}
     activation: str = "hidden_act"
     scales_embedding: bool = False
     rope_base: float = 10000.0
@@ -167,8 +176,9 @@ FAMILIES = {
     "smollm3": Family(
         "SmolLM3ForCausalLM",
         keys={**_BIAS, "mlp_bias": "mlp_bias", "rope_layers": "no_rope_layers"},
-        defaults={"num_key_value_heads": 4, "tie_word_embeddings": True},
+        defaults={"num_key_value_heads": 4, "tie_word_embeddings": True, "no_rope_layer_interval": 4},
         known=("no_rope_layer_interval",),
+        derived=_turned,
         windows="some",
         layer_types=_unturned,
         rope_base=2000000.0,
