@@ -74,6 +74,7 @@ OPTIMISERS = "test_optim.py::test_ten_steps_equal_torch"
 BPE_PIECES = "test_bpe.py::test_pieces_give_the_tokens_of_the_whole"
 BPE_WORDS = "test_bpe.py::test_cuts_within_a_word_that_would_change_tokens_are_not_made"
 
+GGUF = "test_gguf.py::"
 PYTHON = [
     # the training step
     mutant(
@@ -431,6 +432,85 @@ PYTHON = [
         "_highest(scores, self.top_k)",
         "_highest(scores, self.top_k + 1)",
         "test_generate.py::test_greedy_ties_go_to_the_lowest_id",
+    ),
+    # files of other programs, and what is made of them
+    mutant(
+        "gguf: rows of heads stay interleaved",
+        "pairs.swapaxes(1, 2).reshape(values.shape)",
+        "pairs.reshape(values.shape)",
+        GGUF + "test_rows_of_a_part_of_a_tensor_are_those_of_the_whole[Q8_0]",
+    ),
+    mutant(
+        "gguf: a tensor past the end is taken",
+        "if tensor.offset % alignment or begin + size > cursor.size:",
+        "if tensor.offset % alignment:",
+        GGUF + "test_claims_of_a_small_file_take_no_memory_and_no_time",
+    ),
+    mutant(
+        "gguf: tensors may share bytes",
+        "if entry.begin < end:",
+        "if entry.begin < 0:",
+        GGUF + "test_claims_of_a_small_file_take_no_memory_and_no_time",
+    ),
+    mutant(
+        "gguf: any alignment",
+        "if alignment not in ALIGNMENTS:",
+        "if False:",
+        GGUF + "test_claims_of_a_small_file_take_no_memory_and_no_time",
+    ),
+    mutant(
+        "gguf: the fifth bit of Q5 is lost",
+        "return _nibbles(blocks, at + 4) | (fifth << 4)",
+        "return _nibbles(blocks, at + 4)",
+        GGUF + "test_blocks_by_hand",
+    ),
+    mutant(
+        "gguf: a key of the family is not followed and not told",
+        'if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]',
+        "if False]",
+        GGUF + "test_what_is_missing_extra_or_unknown_is_named",
+    ),
+    mutant(
+        "gguf: an unknown cut of words is guessed",
+        'pre = file.metadata.text("tokenizer.ggml.pre", "default")',
+        'pre = "gpt-2"',
+        "test_gguf_tokenizer.py::test_what_can_not_be_followed_is_named",
+    ),
+    mutant(
+        "gguf: SentencePiece joins the lowest score first",
+        "ranked.append((-float(scores[number])",
+        "ranked.append((float(scores[number])",
+        "test_gguf_tokenizer.py::test_sentence_pieces_are_joined_by_their_scores",
+    ),
+    mutant(
+        "chat: a template runs without the sandbox",
+        "from jinja2.sandbox import ImmutableSandboxedEnvironment",
+        "from jinja2 import Environment as ImmutableSandboxedEnvironment",
+        "test_chat.py::test_hostile_templates_end_soon_in_one_clear_error",
+    ),
+    mutant(
+        "chat: a text of a template may be of any length",
+        "if length > most:",
+        "if False:",
+        "test_chat.py::test_hostile_templates_end_soon_in_one_clear_error",
+    ),
+    mutant(
+        "lora: what is merged is not scaled",
+        "self.lora_A.weight.detach()) * self.scale",
+        "self.lora_A.weight.detach())",
+        "test_lora.py::test_merging_adds_what_was_learned_and_leaves_a_plain_model",
+    ),
+    mutant(
+        "lora: the model's own weights are trained, too",
+        "    model.requires_grad_(False)\n    adapter = Adapter",
+        "    adapter = Adapter",
+        "test_lora.py::test_at_first_nothing_changes_and_only_the_adapter_learns",
+    ),
+    mutant(
+        "sentences: padding is averaged, too",
+        "shares = (np.arange(hidden.shape[1]) < lengths[:, None]) / lengths[:, None]",
+        "shares = np.ones((len(lengths), hidden.shape[1])) / hidden.shape[1]",
+        "test_sentences.py::test_a_text_has_the_same_bits_in_any_batch",
     ),
 ]
 

@@ -21,12 +21,35 @@ from pyformer.formats.gguf.writer import write_gguf
 from pyformer.models import Llama, LlamaConfig
 
 SIZES = {"vocab_size": 32, "context_length": 64, "num_layers": 2, "num_heads": 4, "embed_dim": 64, "num_kv_heads": 2}
-ORACLE = pytest.importorskip("gguf", reason="the gguf package, whose numbers are the oracle, is not installed")
+
+
+@pytest.fixture
+def gguf():
+    """The package of this name, whose numbers and files are the oracle."""
+    return pytest.importorskip("gguf", reason="the gguf package, the oracle, is not installed")
 
 
 def make(**changes) -> Llama:
     pf.manual_seed(3)
     return Llama(LlamaConfig(**{**SIZES, **changes})).eval()
+
+
+def test_blocks_by_hand():
+    """Each type's simplest block, for machines without the oracle."""
+    half = {1.0: b"\x00\x3c", 2.0: b"\x00\x40", 0.5: b"\x00\x38"}
+    low_then_high = bytes([0x10 * ((j + 1) % 16) + j for j in range(16)])
+    numbers = np.array([*range(16), *((j + 1) % 16 for j in range(16))], np.float32)
+    first_fifth = (1).to_bytes(4, "little")
+    fifth = np.where(np.arange(32) == 0, 16.0, 0.0).astype(np.float32)
+    blocks = {
+        "Q4_0": (half[0.5] + low_then_high, 0.5 * (numbers - 8)),
+        "Q4_1": (half[2.0] + half[1.0] + low_then_high, 2 * numbers + 1),
+        "Q5_0": (half[0.5] + first_fifth + low_then_high, 0.5 * (numbers + fifth - 16)),
+        "Q5_1": (half[2.0] + half[1.0] + first_fifth + low_then_high, 2 * (numbers + fifth) + 1),
+        "Q8_0": (half[2.0] + bytes(range(240, 256)) + bytes(range(16)), 2.0 * np.arange(-16, 16)),
+    }
+    for name, (data, wanted) in blocks.items():
+        np.testing.assert_array_equal(dequantize(name, np.frombuffer(data, np.uint8)), wanted, err_msg=name)
 
 
 def equal(a: Llama, b: Llama) -> bool:
@@ -35,14 +58,14 @@ def equal(a: Llama, b: Llama) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))
-def test_every_type_gives_the_bits_of_its_definition(name):
+def test_every_type_gives_the_bits_of_its_definition(gguf, name):
     kind = BY_NAME[name]
     data = np.random.default_rng(1).integers(0, 256, (2000, kind.bytes), dtype=np.uint8).reshape(-1)
     with np.errstate(all="ignore"):
         if name in ("F32", "F16"):
             wanted = data.view("<f4" if name == "F32" else "<f2").astype(np.float32)
         else:
-            wanted = ORACLE.quants.dequantize(data.reshape(1, -1), ORACLE.GGMLQuantizationType[name]).reshape(-1)
+            wanted = gguf.quants.dequantize(data.reshape(1, -1), gguf.GGMLQuantizationType[name]).reshape(-1)
     np.testing.assert_array_equal(dequantize(name, data).view(np.uint32), wanted.view(np.uint32))
 
 
@@ -94,10 +117,10 @@ def test_ours_to_gguf_to_ours(tmp_path, changes, dtype):
     assert (model(ids) == again(ids)).numpy().all()
 
 
-def test_the_gguf_package_reads_what_is_written(tmp_path):
+def test_the_gguf_package_reads_what_is_written(gguf, tmp_path):
     model = make()
     model.save_pretrained(tmp_path / "m.gguf")
-    reader = ORACLE.GGUFReader(tmp_path / "m.gguf")
+    reader = gguf.GGUFReader(tmp_path / "m.gguf")
     assert reader.fields["llama.attention.head_count_kv"].contents() == 2
     tensors = {t.name: t for t in reader.tensors}
     assert len(tensors) == len(model.state_dict())
@@ -109,26 +132,26 @@ def test_the_gguf_package_reads_what_is_written(tmp_path):
     )
 
 
-def test_a_file_of_the_gguf_package_opens(tmp_path):
+def test_a_file_of_the_gguf_package_opens(gguf, tmp_path):
     """With Q8_0 and Q4_1 weights, an alignment of 64, and a key that says nothing here."""
     model = make(hidden_dim=96, tied=True)
     model.save_pretrained(tmp_path / "plain.gguf")
     plain = GGUFFile(tmp_path / "plain.gguf")
-    writer = ORACLE.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
     writer.add_custom_alignment(64)
     writer.add_name("test")
     for key, (code, value) in plain.metadata.values.items():
         if key != "general.architecture":
-            writer.add_key_value(key, value, ORACLE.GGUFValueType(code))
+            writer.add_key_value(key, value, gguf.GGUFValueType(code))
     wanted = {}
     for name, entry in plain.entries.items():
         with open(tmp_path / "plain.gguf", "rb") as file:
             array = entry.read_rows(file, 0, 1 << 20).numpy()
         kind = "F32" if array.ndim == 1 else "Q8_0" if "attn" in name else "Q4_1"
-        kind = ORACLE.GGMLQuantizationType[kind]
-        quantized = ORACLE.quants.quantize(array, kind)
+        kind = gguf.GGMLQuantizationType[kind]
+        quantized = gguf.quants.quantize(array, kind)
         writer.add_tensor(name, quantized, raw_dtype=kind)
-        wanted[name] = pf.tensor(ORACLE.quants.dequantize(quantized, kind))
+        wanted[name] = pf.tensor(gguf.quants.dequantize(quantized, kind))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
