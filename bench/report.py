@@ -1,4 +1,4 @@
-"""Tables from a results file. `python -m bench.report FILE` writes bench/RESULTS.md."""
+"""Tables from results files. `python -m bench.report FILE ...` writes bench/RESULTS.md, a chapter a file."""
 
 from __future__ import annotations
 
@@ -184,9 +184,24 @@ def _summary_line(section: str, rival: str, found: list[Comparison]) -> tuple[st
     return (section, rival, f"{leads} of {len(ratios)}", f"{mean:.2f}x", f"{worst.ratio:.2f}x {worst.work}")
 
 
-def markdown(data: dict[str, Any]) -> str:
-    """The whole of RESULTS.md."""
-    found = comparisons(data)
+def markdown(runs: list[dict[str, Any]]) -> str:
+    """The whole of RESULTS.md: a chapter a run, one run a kind of machine."""
+    lines = [
+        "# Benchmark results",
+        "",
+        "Made by `python -m bench` and `python -m bench.report`; not edited by hand.",
+        "A ratio above 1 says how many times faster, or smaller, pyformer is. Figures are medians; best beside them.",
+        "The limit is arithmetic or memory, whichever binds; data that fits a cache may exceed the latter.",
+        "A chapter is one machine; figures of two chapters are not to be compared.",
+    ]
+    for run in runs:
+        lines += ["", *_chapter(run)]
+    return "\n".join(lines) + "\n"
+
+
+def _chapter(run: dict[str, Any]) -> list[str]:
+    """One run: what it was measured on, the summary, where pyformer trails, a table a section."""
+    found = comparisons(run)
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for c in found:
         if c.ratio is not None:
@@ -194,28 +209,24 @@ def markdown(data: dict[str, Any]) -> str:
     trailing = [c for c in reversed(_by_ratio(found)) if c.ratio is not None and c.ratio < 1]
     summary = [_summary_line(*key, members) for key, members in groups.items()]
     lines = [
-        "# Benchmark results",
+        f"## {run['machine']['cpu']}, {run['machine']['isa']}",
         "",
-        "Made by `python -m bench` and `python -m bench.report`; not edited by hand.",
-        "A ratio above 1 says how many times faster, or smaller, pyformer is. Figures are medians; best beside them.",
-        "The limit is arithmetic or memory, whichever binds; data that fits a cache may exceed the latter.",
+        *(f"- {line}" for line in _about(run)),
         "",
-        *(f"- {line}" for line in _about(data)),
-        "",
-        "## At a glance",
+        "### At a glance",
         "",
         *_markdown_table(("section", "rival", "leads", "geometric mean", "worst"), summary),
         "",
-        "## Where pyformer trails",
+        "### Where pyformer trails",
         "",
         *(_markdown_table(HEADER, [c.cells() for c in trailing]) if trailing else ["Nowhere in this run."]),
     ]
     for section in dict.fromkeys(c.section for c in found):
         members = _by_ratio(c for c in found if c.section == section)
-        lines += ["", f"## {section.capitalize()}", "", *_markdown_table(HEADER, [_bold(c) for c in members])]
-    if data["failures"]:
-        lines += ["", "## Failed", "", *(f"- {line}" for line in _failures(data))]
-    return "\n".join(lines) + "\n"
+        lines += ["", f"### {section.capitalize()}", "", *_markdown_table(HEADER, [_bold(c) for c in members])]
+    if run["failures"]:
+        lines += ["", "### Failed", "", *(f"- {line}" for line in _failures(run))]
+    return lines
 
 
 def _bold(c: Comparison) -> tuple[str, ...]:
@@ -227,11 +238,11 @@ def _bold(c: Comparison) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m bench.report FILE")
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m bench.report FILE ...")
     try:
-        run = read_run(Path(sys.argv[1]))
+        read = [read_run(Path(file)) for file in sys.argv[1:]]
     except ValueError as error:
         sys.exit(f"bench.report: {error}")
-    RESULTS.write_text(markdown(run))
+    RESULTS.write_text(markdown(read))
     print(f"wrote {RESULTS}")

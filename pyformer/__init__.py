@@ -8,6 +8,7 @@ if _starting.is_command():  # before anything else is imported: Ctrl-C may come 
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from pkgutil import extend_path as _extend_path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # In a checkout the compiled core is not here but in the installed package.
 __path__ = _extend_path(__path__, __name__)
@@ -303,6 +304,7 @@ __all__ = [
     "less",
     "linspace",
     "load",
+    "load_tokenizer",
     "log",
     "log_softmax",
     "logical_and",
@@ -404,6 +406,10 @@ __all__ = [
 ]
 
 
+if _TYPE_CHECKING:
+    from pyformer.tokenizers import load as load_tokenizer
+
+_LAZY_NAMES = {"load_tokenizer": ("tokenizers", "load")}
 _LAZY = ("data", "datasets", "generation", "tokenizers", "training")
 
 
@@ -411,6 +417,9 @@ def __getattr__(name: str) -> object:
     # `import pyformer` stays quick: these rooms are imported when they are first asked for.
     if name in _LAZY:
         return _import_module(f"{__name__}.{name}")
+    if name in _LAZY_NAMES:
+        room, inside = _LAZY_NAMES[name]
+        return getattr(_import_module(f"{__name__}.{room}"), inside)
     from difflib import get_close_matches
 
     near = get_close_matches(name, __dir__(), 1)

@@ -178,12 +178,35 @@ class BPETokenizer:
         return opened
 
     @property
+    def chat_template(self) -> str | None:
+        """The Jinja template that writes a conversation as one text, None if the files have none."""
+        found = (self._settings or {}).get("chat_template")
+        if isinstance(found, list):  # some by name
+            found = next((t.get("template") for t in found if isinstance(t, dict) and t.get("name") == "default"), None)
+        return found if isinstance(found, str) else None
+
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        """The tokens that the settings name, such as {"eos_token": "</s>"}."""
+        found = {}
+        for name, value in (self._settings or {}).items():
+            text = value.get("content") if isinstance(value, dict) else value
+            if name.endswith("_token") and isinstance(text, str):
+                found[name] = text
+        return found
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token by its text, None if there is none."""
+        found = self._tokenizer.token_to_id(token)
+        return None if found is None else int(found)
+
+    @property
     def vocab_size(self) -> int:
         """One more than the highest id; there may be ids below it that stand for nothing."""
         return self._vocab_size
 
     def encode(self, text: str, *, special_tokens: bool = False, progress: bool = False) -> np.ndarray:
-        """Returns int32 (n,). ValueError for a lone surrogate.
+        """Returns int32 (n,); special tokens that stand in the text are found. ValueError for a lone surrogate.
 
         With `special_tokens` the tokens come with it that the files want before and after a text, such as a start. With
         `progress` it draws a bar on stderr.
@@ -312,6 +335,10 @@ class BPETokenizer:
         if self._byte_fallback and _BYTE_TOKEN.fullmatch(self._tokenizer.id_to_token(ids[-1]) or ""):
             return True
         return self._mixes_bytes and text.endswith("\ufffd")
+
+    def to_json(self) -> tuple[str, dict[str, Any]]:
+        """The contents of `tokenizer.json`, as text, and of `tokenizer_config.json`."""
+        return self._json, dict(self._settings or {})
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `tokenizer.json` and, if it came with one, `tokenizer_config.json`; opened ones as they were."""

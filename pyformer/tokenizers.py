@@ -21,6 +21,7 @@ from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer
 from pyformer.token_checks import checked_ids, encode_text
 
 MAX_FILE_BYTES = 1 << 28
+TEMPLATE_NAME, MAX_TEMPLATE_BYTES = "chat_template.jinja", 1 << 20
 PIECE = 1 << 20  # of what is done at once, between two looks for Ctrl-C
 
 
@@ -282,18 +283,20 @@ class WordTokenizer:
 
 
 def load(folder: str | os.PathLike[str]) -> Tokenizer:
-    """Opens the tokenizer saved in a folder, whichever kind it is; a `tokenizer.json` of Hugging Face's, too.
+    """Opens the tokenizer saved in a folder, whichever kind it is; a `tokenizer.json` of Hugging Face's, or that of a
+    GGUF file, too. `pf.load_tokenizer` is this function.
 
     Args:
-        folder: where `save` wrote `tokenizer.json`. The `tokenizer_config.json` beside one of Hugging Face's is read,
-            too: it may say that texts begin with a token (`BPETokenizer.encode` with `special_tokens`).
+        folder: where `save` wrote `tokenizer.json`, or the path of a GGUF file. The `tokenizer_config.json` and
+            `chat_template.jinja` beside one of Hugging Face's are read, too: they may say that texts begin with a token
+            (`BPETokenizer.encode` with `special_tokens`), and how a conversation is written (`pf.chat`).
 
     Returns:
         A Tokenizer.
 
     Raises:
         FileNotFoundError: there is no `tokenizer.json`.
-        ValueError: the file is damaged or of an unknown kind.
+        ValueError: the file is damaged or of an unknown kind, which the message names.
         ImportError: it needs the extra `[hf]`.
 
     Example:
@@ -301,12 +304,25 @@ def load(folder: str | os.PathLike[str]) -> Tokenizer:
         >>> pf.tokenizers.load(folder).encode("cab")
         array([2, 0, 1], dtype=int32)
     """
+    if Path(folder).is_file():
+        return _from_gguf(Path(folder))
     path = Path(folder) / FILE_NAME
     content = formats.read_json(path, MAX_FILE_BYTES)
     try:
         return _from_content(path, content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a usable tokenizer file: {error}") from None
+
+
+def _from_gguf(path: Path) -> Tokenizer:
+    from pyformer.formats.gguf.reader import GGUFFile
+    from pyformer.formats.gguf.tokenizer import read_tokenizer
+
+    content, settings = read_tokenizer(GGUFFile(path))
+    try:
+        return BPETokenizer.from_json(content, settings)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a usable tokenizer: {error}") from None
 
 
 # What the files of our own kinds hold besides type and version.
@@ -332,10 +348,19 @@ def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
             raise ValueError("'words' must be a list and 'cut' a string")
         return WordTokenizer(words, content.get("unknown", -1), cut)
     if kind is None and isinstance(content.get("model"), dict):
-        settings = path.with_name(SETTINGS_NAME)
-        read = formats.read_json(settings, MAX_FILE_BYTES) if settings.is_file() else None
-        return BPETokenizer.from_json(path.read_text(encoding="utf-8"), read)
+        return BPETokenizer.from_json(path.read_text(encoding="utf-8"), _settings_beside(path))
     raise ValueError(f"expected type 'byte', 'char' or 'word' or a model of the tokenizers library, got type {kind!r}")
+
+
+def _settings_beside(path: Path) -> dict[str, Any] | None:
+    """tokenizer_config.json, with the chat template that may stand in a file of its own."""
+    settings, template = path.with_name(SETTINGS_NAME), path.with_name(TEMPLATE_NAME)
+    read = formats.read_json(settings, MAX_FILE_BYTES) if settings.is_file() else None
+    if template.is_file():
+        if template.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise ValueError(f"{TEMPLATE_NAME} must be at most {MAX_TEMPLATE_BYTES} bytes")
+        read = {**(read or {}), "chat_template": template.read_text(encoding="utf-8")}
+    return read
 
 
 class _ByteStreamDecoder:

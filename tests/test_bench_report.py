@@ -60,14 +60,13 @@ def test_share_is_of_the_limit_that_binds(report):
 
 
 def test_markdown_sorts_and_says_where_it_trails(report):
-    text = report.markdown(
-        data(
-            row("slower", 4.0, {"torch": 2.0}),
-            row("much faster", 1.0, {"torch": 4.0}, errors={"torch.compile": "no | compiler"}),
-            failures={"op/other": "boom"},
-        )
+    run = data(
+        row("slower", 4.0, {"torch": 2.0}),
+        row("much faster", 1.0, {"torch": 4.0}, errors={"torch.compile": "no | compiler"}),
+        failures={"op/other": "boom"},
     )
-    trailing, section = text.split("## Where pyformer trails")[1].split("## Operations")
+    text = report.markdown([run])
+    trailing, section = text.split("### Where pyformer trails")[1].split("### Operations")
     assert "slower" in trailing
     assert "much faster" not in trailing
     assert section.index("much faster") < section.index("slower")
@@ -75,6 +74,18 @@ def test_markdown_sorts_and_says_where_it_trails(report):
     assert "failed: no / compiler" in section
     assert "| operations | torch | 1 of 2 | 1.41x | 0.50x slower |" in text
     assert "FAILED op/other: boom" in text
+
+
+def test_a_chapter_is_a_machine(report):
+    first, second = data(row("apples", 2.0, {"torch": 1.0})), data(row("pears", 1.0, {"torch": 3.0}))
+    second["machine"].update(cpu="Another CPU", isa="amx")
+    _, one, other = report.markdown([first, second]).split("\n## ")
+    assert one.startswith("A CPU, avx2\n")
+    assert other.startswith("Another CPU, amx\n")
+    assert " 0.50x " in one
+    assert "pears" not in one
+    assert "**3.00x**" in other
+    assert "apples" not in other
 
 
 def test_text_table_is_aligned(report):
@@ -86,14 +97,14 @@ def test_text_table_is_aligned(report):
 def test_a_busy_machine_is_named(report):
     quiet, busy = data(row("a", 1.0, {"torch": 2.0})), data(row("a", 1.0, {"torch": 2.0}))
     busy["machine"]["load_average"] = 1.5
-    assert "BUSY" not in report.markdown(quiet)
-    assert "BUSY" in report.markdown(busy)
+    assert "BUSY" not in report.markdown([quiet])
+    assert "BUSY" in report.markdown([busy])
 
 
 def test_notes_of_a_run_are_shown(report):
     noted = data(row("any", 1.0, {}), notes=["One row was measured again."])
     assert "One row was measured again." in report.text_table(noted)
-    assert "- One row was measured again." in report.markdown(noted)
+    assert "- One row was measured again." in report.markdown([noted])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"machine": {}, "limits": {}, "rows": 3, "failures": {}}'])
@@ -117,8 +128,8 @@ def test_limits_that_moved_are_shown_and_rows_set_against_their_own(report):
     )
     moved["limits_measured"] = [{**moved["limits"], "round_trip_ns": ns} for ns in (55.0, 60.0, 700.0)]
     assert report.comparisons(moved)[0].share == "100% FMA peak"
-    assert "back in 55 to 700 (median 60) ns" in report.markdown(moved)
-    assert "other CPU" not in report.markdown(data(row("any", 1.0, {})))
+    assert "back in 55 to 700 (median 60) ns" in report.markdown([moved])
+    assert "other CPU" not in report.markdown([data(row("any", 1.0, {}))])
 
 
 def test_rows_of_a_later_run_keep_its_limits(report):
@@ -133,5 +144,5 @@ def test_rows_of_a_later_run_keep_its_limits(report):
         ("kept", None, "1% FMA peak"),
         ("new", None, ""),
     ]
-    assert "2 rows are of a later run" in report.markdown(merged)
+    assert "2 rows are of a later run" in report.markdown([merged])
     assert "limits" not in earlier["rows"][0]

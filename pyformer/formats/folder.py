@@ -23,7 +23,7 @@ def read_config(folder: PathLike) -> dict[str, Any]:
     """config.json of a model's folder.
 
     Args:
-        folder: a path.
+        folder: a path; for a GGUF file's the content is made of its keys.
 
     Returns:
         Its content, a dict.
@@ -38,6 +38,11 @@ def read_config(folder: PathLike) -> dict[str, Any]:
         {'model_type': 'own'}
     """
     path = Path(folder) / CONFIG_NAME
+    if Path(folder).is_file():
+        from pyformer.formats.gguf import families
+        from pyformer.formats.gguf.reader import GGUFFile
+
+        return families.read_config(GGUFFile(folder))
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; is it a model's folder?")
     return read_json(path)
@@ -115,6 +120,44 @@ def save_model(
             opened[name].write(json_bytes(dict(values)))
     # Readers take model.safetensors where there is one.
     (folder / stale).unlink(missing_ok=True)
+
+
+def save_gguf(
+    path: PathLike, config: Mapping[str, Any], tensors: Mapping[str, pf.Tensor], tokenizer: Any = None
+) -> None:
+    """Writes a model as one GGUF file, whole or not at all. `model.save_pretrained` calls this for such a path.
+
+    Args:
+        path: of the file, which is replaced.
+        config: what config.json would say, of the family "llama".
+        tensors: by Hugging Face's names, without a prefix, float32, float16 or bfloat16.
+        tokenizer: a `BPETokenizer` that goes into the file, or None.
+
+    Raises:
+        OSError: the file can't be written.
+        TypeError: a tensor is of another dtype, or the tokenizer of another kind.
+        ValueError: GGUF has no key or name for something.
+
+    Example:
+        >>> config = pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8)
+        >>> model = pf.models.Llama(config)
+        >>> model.save_pretrained(folder / "model.gguf")
+        >>> again = pf.from_pretrained(folder / "model.gguf")
+        >>> (again([[1, 2]]) == model([[1, 2]])).numpy().all().item()
+        True
+    """
+    from pyformer.formats.gguf import families
+    from pyformer.formats.gguf.tokenizer import tokenizer_keys
+    from pyformer.formats.gguf.writer import write_gguf
+
+    keys = families.file_keys(config)
+    if tokenizer is not None:
+        if not hasattr(tokenizer, "to_json"):
+            raise TypeError(f"save_gguf: tokenizer must be a BPETokenizer, got {type(tokenizer).__name__}")
+        keys |= tokenizer_keys(*tokenizer.to_json())
+    named = families.file_tensors(config, tensors)
+    with atomic_files(path) as (file,):
+        write_gguf(file, keys, named)
 
 
 def _index(names: list[str], groups: list[dict[str, pf.Tensor]]) -> dict[str, Any]:

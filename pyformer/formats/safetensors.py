@@ -48,6 +48,17 @@ class Entry:
     begin: int
     end: int
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the numbers are floats."""
+        return self.dtype in ("F64", "F32", "F16", "BF16")
+
+    def read_rows(self, file: BinaryIO, begin: int, rows: int) -> pf.Tensor:
+        """Rows [begin, begin + rows), or fewer at the end, of a tensor (N, ...) of the open file that it is of."""
+        shape = (min(rows, self.shape[0] - begin), *self.shape[1:])
+        row_bytes = (self.end - self.begin) // self.shape[0]
+        return _read(file, self, self.begin + begin * row_bytes, shape)
+
 
 def write_safetensors(
     file: BinaryIO,
@@ -189,13 +200,6 @@ def read_tensor(file: BinaryIO, entry: Entry) -> pf.Tensor:
         tensor([1., 1.], dtype=float32)
     """
     return _read(file, entry, entry.begin, entry.shape)
-
-
-def read_rows(file: BinaryIO, entry: Entry, begin: int, rows: int) -> pf.Tensor:
-    """Reads rows [begin, begin + rows), or fewer at the end, of a tensor (N, ...) of an open safetensors file."""
-    shape = (min(rows, entry.shape[0] - begin), *entry.shape[1:])
-    row_bytes = (entry.end - entry.begin) // entry.shape[0]
-    return _read(file, entry, entry.begin + begin * row_bytes, shape)
 
 
 def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> pf.Tensor:

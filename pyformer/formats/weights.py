@@ -16,13 +16,12 @@ from pyformer import nn
 from pyformer.formats.atomic import PathLike, parse_object, read_json
 from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME
 from pyformer.formats.layout import Layout
-from pyformer.formats.safetensors import Entry, read_header, read_rows, read_tensor
+from pyformer.formats.safetensors import Entry, read_header, read_tensor
 
 log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
 
-FLOATS = ("F64", "F32", "F16", "BF16")
 MAX_INDEX_BYTES = 32 << 20
 # Of a file at a time: besides the weights there is no more than this in memory, whatever their dtype.
 CHUNK_BYTES = 1 << 20
@@ -32,7 +31,7 @@ class Weights:
     """What a folder's model.safetensors holds, or the files that its index names, by names without the prefix.
 
     Args:
-        folder: a path.
+        folder: a path; that of a GGUF file stands for a folder that would hold the same tensors.
         layout: how the names in files differ from ours.
 
     Raises:
@@ -48,14 +47,23 @@ class Weights:
     """
 
     def __init__(self, folder: PathLike, layout: Layout) -> None:
-        self.layout, self.path = layout, Path(folder) / WEIGHTS_NAME
+        self.layout, self.path = layout, Path(folder)
         self.shared: dict[str, str] = {}
-        entries = self._of_one_file() if self.path.is_file() else self._of_shards(Path(folder))
+        entries = self._of_gguf() if self.path.is_file() else self._of_folder(self.path)
         self.entries = {name.removeprefix(layout.prefix): entry for name, entry in entries.items()}
         if len(self.entries) != len(entries):
             raise ValueError(f"{self.path}: names with and without the prefix {layout.prefix!r} repeat")
 
-    def _of_one_file(self) -> dict[str, tuple[Path, Entry]]:
+    def _of_gguf(self) -> dict[str, tuple[Path, Entry]]:
+        from pyformer.formats.gguf import families
+        from pyformer.formats.gguf.reader import GGUFFile
+
+        return {name: (self.path, entry) for name, entry in families.stored_entries(GGUFFile(self.path)).items()}
+
+    def _of_folder(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
+        self.path = folder / WEIGHTS_NAME
+        if not self.path.is_file():
+            return self._of_shards(folder)
         return {name: (self.path, entry) for name, entry in self._entries(self.path).items()}
 
     def _of_shards(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
@@ -112,7 +120,7 @@ class Weights:
             stored = shape[::-1] if self.layout.is_transposed(name) else shape
             if entry.shape != stored:
                 wrong.append(f"{names[name]} must be {stored}, got {entry.shape}")
-            elif entry.dtype not in FLOATS:
+            elif not entry.is_float:
                 raise TypeError(f"{self.path}: {names[name]} must be of a float dtype, got {entry.dtype}")
         if wrong:
             means = sum(math.prod(shape) for shape in shapes.values())
@@ -131,7 +139,7 @@ class Weights:
         rows = max(1, CHUNK_BYTES * one.shape[0] // max(1, one.end - one.begin)) if one.shape else 1
         with open(one_path, "rb") as one_file, open(other_path, "rb") as other_file:
             return any(
-                not _are_equal(read_rows(one_file, one, begin, rows), read_rows(other_file, other, begin, rows))
+                not _are_equal(one.read_rows(one_file, begin, rows), other.read_rows(other_file, begin, rows))
                 for begin in range(0, one.shape[0] if one.shape else 0, rows)
             )
 
@@ -161,7 +169,7 @@ def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> 
         return
     rows = max(1, CHUNK_BYTES * entry.shape[0] // max(1, entry.end - entry.begin))
     for begin in range(0, entry.shape[0], rows):
-        part = read_rows(file, entry, begin, rows).to(tensor.dtype).to(tensor.device)
+        part = entry.read_rows(file, begin, rows).to(tensor.dtype).to(tensor.device)
         if transposed:
             tensor[:, begin : begin + rows] = part.T
         else:

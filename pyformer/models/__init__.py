@@ -88,7 +88,8 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
 
     Args:
-        folder: a folder of `save_pretrained`, or of Hugging Face's GPT-2, BERT, Llama, Mistral or ViT models.
+        folder: a folder of `save_pretrained`, or of Hugging Face's GPT-2, BERT, Llama, Mistral or ViT models, or a GGUF
+            file of the Llama family.
         options: those of that class's `from_pretrained`; `dtype` is one of all.
 
     Returns:

@@ -48,16 +48,29 @@ class Pretrained(nn.Module):
         """Memory that generating `rows` texts of `tokens` takes, by default of the longest; 0 where it takes none."""
         return 0
 
-    def save_pretrained(self, folder: str | os.PathLike, *, shard_bytes: int = formats.SHARD_BYTES) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike, *, shard_bytes: int = formats.SHARD_BYTES, tokenizer: Any = None
+    ) -> None:
         """Writes config.json and model.safetensors, for `from_pretrained` and, where the family is theirs, for
         `transformers`; older files are replaced only when the new ones are complete. Weights of more than
         `shard_bytes` go to several files with an index. What the config.json that the model was opened from says
-        besides, and its generation_config.json, are written again.
+        besides, and its generation_config.json, are written again. A path that ends in .gguf becomes a GGUF file,
+        for the family of LLaMA, and a `tokenizer` goes into it.
 
         Raises:
             OSError: the folder can't be written or the disk is full.
+            TypeError: a tokenizer is given beside a folder, which has its own files: `tokenizer.save(folder)`.
+            ValueError: GGUF doesn't have this family.
         """
         state = self.state_dict()
+        if os.fspath(folder).endswith(".gguf"):
+            tensors = {self.layout.stored_name(name): value for name, value in state.items()}
+            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer)
+            return
+        if tokenizer is not None:
+            raise TypeError(
+                "save_pretrained: tokenizer is for a .gguf file; tokenizer.save(folder) writes into a folder"
+            )
         dtype = next(iter(state.values())).dtype.name
         config = {**self.layout.write(self), **self.unread_config, "torch_dtype": dtype}
         names = {name: self.layout.written_name(name) for name in state}
@@ -74,7 +87,8 @@ class Pretrained(nn.Module):
 
         Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once. What the
         folder says is followed, or refused, or a warning (logger "pyformer") names it; `generation_config` is the
-        content of its generation_config.json, for callers of `generate`.
+        content of its generation_config.json, for callers of `generate`. The path of a GGUF file opens, too: 8 and 4
+        bits become numbers of `dtype`.
 
         Args:
             dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.
