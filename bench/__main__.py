@@ -125,9 +125,11 @@ def highest(measured: list[dict[str, float]]) -> dict[str, float]:
 
 
 def default_file(machine: dict[str, Any]) -> Path:
-    """bench/results/DATE-CPU.json."""
+    """bench/results/DATE-CPU.json in a checkout; of an installed benchmark, in the folder where it was called."""
     cpu = re.sub(r"[^a-z0-9]+", "-", machine["cpu"].lower()).strip("-")
-    return ROOT / "bench" / "results" / f"{machine['date'][:10]}-{cpu}.json"
+    results = ROOT / "bench" / "results"
+    folder = results if results.is_dir() else Path(os.environ.get("PYFORMER_BENCH_FROM", "."))
+    return folder / f"{machine['date'][:10]}-{cpu}.json"
 
 
 def main() -> int:

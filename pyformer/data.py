@@ -5,19 +5,24 @@ Batches are a pure function of seed and step: a resumed run sees what a straight
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from pyformer.arrays import refuse_mask
 from pyformer.loading import DataLoader
 
-__all__ = ["DataLoader", "python_manual", "read_text", "sample_batch", "split", "validation_batches"]
+__all__ = ["DataLoader", "python_manual", "read_text", "sample_batch", "split", "split_text", "validation_batches"]
+
+log = logging.getLogger(__name__)
 
 VALIDATION_FRACTION = 0.1
+BLOCK_CHARACTERS, MAX_BLOCKS = 1024, 10_000
 MAX_TEXT_BYTES = 4 << 30
 CHUNK_BYTES = 1 << 20
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -45,17 +50,21 @@ def python_manual() -> str:
     return "\n".join(topics[name] for name in sorted(topics))
 
 
-def read_text(paths: Sequence[str | os.PathLike[str]]) -> str:
+def read_text(paths: Sequence[str | os.PathLike[str]], stdin: BinaryIO | None = None) -> str:
     r"""The text of files, joined by newlines.
 
     Args:
-        paths: files of UTF-8, with a byte order mark or without.
+        paths: files of UTF-8, with a byte order mark or without; and folders, whose files of text are taken in the
+            order of their names, those of their folders too, but not hidden ones. What is no UTF-8 there is passed
+            over, with a line in the log.
+        stdin: the standard input, of bytes; "-" then stands for its text.
 
     Returns:
         str.
 
     Raises:
-        ValueError: a file is empty, binary, too long or not UTF-8; the message names the file and the byte.
+        ValueError: a file is empty, binary, too long or not UTF-8, a folder has no text; the message names the file
+            and the byte.
         OSError: a file can't be read.
 
     Example:
@@ -63,17 +72,48 @@ def read_text(paths: Sequence[str | os.PathLike[str]]) -> str:
         ...     _ = (folder / name).write_text(name)
         >>> pf.data.read_text([folder / "one.txt", folder / "two.txt"])
         'one.txt\ntwo.txt'
+        >>> pf.data.read_text([folder])
+        'one.txt\ntwo.txt'
     """
-    return "\n".join(_read_one(Path(path)) for path in paths)
+    texts = []
+    for path in map(Path, paths):
+        if stdin is not None and str(path) == "-":
+            path = Path("standard input")
+            texts.append(_text_of(path, _read_bytes(path, stdin)))
+        elif path.is_dir():
+            texts += _read_folder(path)
+        else:
+            texts.append(_read_one(path))
+    return "\n".join(texts)
+
+
+def _read_folder(folder: Path) -> list[str]:
+    texts, passed_over = [], []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in parts) or not path.is_file():
+            continue
+        try:
+            texts.append(_read_one(path))
+        except ValueError:
+            passed_over.append(path.name)
+    if not texts:
+        raise ValueError(f"{folder}: is a folder without a file of UTF-8 text")
+    if passed_over:
+        more = f" and {len(passed_over) - 5} more" if len(passed_over) > 5 else ""
+        log.warning("%s: %s%s: no UTF-8 text, left out", folder, ", ".join(passed_over[:5]), more)
+    return texts
 
 
 def _read_one(path: Path) -> str:
     mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise ValueError(f"{path}: is a folder, expected a text file")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise ValueError(f"{path}: is a device, expected a text file")
-    data = _read_bytes(path)
+    with open(path, "rb") as file:
+        return _text_of(path, _read_bytes(path, file))
+
+
+def _text_of(path: Path, data: bytearray) -> str:
     if not data:
         raise ValueError(f"{path}: is empty, there is nothing to train on")
     text = _decode(path, data)
@@ -82,18 +122,17 @@ def _read_one(path: Path) -> str:
     return text
 
 
-def _read_bytes(path: Path) -> bytearray:
+def _read_bytes(path: Path, file: BinaryIO) -> bytearray:
     """The content, read no further than what shows that it is no text: a pipe may never end."""
     data = bytearray()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            null = chunk.find(b"\0")
-            if null >= 0:
-                at = len(data) + null
-                raise ValueError(f"{path}: is a binary file (zero byte at byte {at}), expected UTF-8 text")
-            data += chunk
-            if len(data) > MAX_TEXT_BYTES:
-                raise ValueError(f"{path}: is too long, expected at most {MAX_TEXT_BYTES} bytes")
+    while chunk := file.read(CHUNK_BYTES):
+        null = chunk.find(b"\0")
+        if null >= 0:
+            at = len(data) + null
+            raise ValueError(f"{path}: is a binary file (zero byte at byte {at}), expected UTF-8 text")
+        data += chunk
+        if len(data) > MAX_TEXT_BYTES:
+            raise ValueError(f"{path}: is too long, expected at most {MAX_TEXT_BYTES} bytes")
     return data
 
 
@@ -104,6 +143,46 @@ def _decode(path: Path, data: bytearray) -> str:
     except UnicodeDecodeError as error:
         at = skip + error.start
         raise ValueError(f"{path}: is not UTF-8: byte 0x{data[at]:02x} at byte {at} ({error.reason})") from None
+
+
+def split_text(text: str, seed: int = 0) -> tuple[str, str]:
+    r"""Splits a text into a training part and a validation part, a tenth, which is drawn from all over the text.
+
+    The text is cut, at line ends where there are any, into blocks of about equal length, 1,024 characters or more; at
+    least 10 blocks, at most 10,000. Of each ten that follow each other the seed chooses one for validation, so that of
+    several files each one of 20 blocks or more has its share.
+
+    Args:
+        text: what there is.
+        seed: decides which blocks; the same text and seed always give the same parts.
+
+    Returns:
+        (training, validation): the blocks of each, joined in their order.
+
+    Raises:
+        ValueError: the seed is negative.
+
+    Example:
+        >>> train, validation = pf.data.split_text("".join(f"line {i}\n" for i in range(100)), seed=1)
+        >>> len(validation.splitlines()), validation.splitlines()[0]
+        (12, 'line 0')
+    """
+    count = min(MAX_BLOCKS, max(10, len(text) // BLOCK_CHARACTERS // 10 * 10))
+    cuts = [_line_start(text, i * len(text) // count, (i + 1) * len(text) // count) for i in range(count)]
+    blocks = [text[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+    # Of their own counter: batches are drawn from other ones.
+    raw = np.random.Philox(key=seed, counter=[0, 0, 0, 2]).random_raw(count // 10)
+    chosen = {10 * group + int(number % 10) for group, number in enumerate(raw.tolist())}
+    train = "".join(block for i, block in enumerate(blocks) if i not in chosen)
+    return train, "".join(block for i, block in enumerate(blocks) if i in chosen)
+
+
+def _line_start(text: str, begin: int, end: int) -> int:
+    """The first start of a line from `begin`, or `begin` if there is none before `end`."""
+    if begin == 0:
+        return 0
+    line_end = text.find("\n", begin - 1, end - 1)
+    return begin if line_end < 0 else line_end + 1
 
 
 def split(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -451,6 +451,8 @@ def _bound(function: Any) -> Any:
     method.__name__ = function.__name__
     method.__doc__ = function.__doc__
     method.__wrapped__ = function  # type: ignore[attr-defined]
+    # The types themselves, not their names: what unwraps the method looks for names in a compiled function.
+    method.__annotations__ = {"self": Tensor, "return": Any}
     return method
 
 

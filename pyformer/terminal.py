@@ -47,6 +47,16 @@ class SteadyStream:
         return getattr(self._stream, name)
 
 
+class LineStream(SteadyStream):
+    """A stream for a bar that is no terminal: each time the bar is drawn is a line, in place of one that is redrawn."""
+
+    def write(self, text: str) -> int:
+        for drawn in text.split("\r"):
+            if drawn.strip():
+                super().write(drawn.rstrip() + "\n")
+        return len(text)
+
+
 def steady(stream: Any) -> SteadyStream:
     """`stream` as one that never fails."""
     return stream if isinstance(stream, SteadyStream) else SteadyStream(stream)
@@ -101,9 +111,10 @@ def bar(shown: bool, **options: Any) -> Any:
 
     shown = shown and sys.stderr is not None
     stream = steady(sys.stderr)
-    # A log file gets a line now and then, not ten a second.
-    interval = 0.1 if shown and stream.isatty() else 10.0
-    return tqdm(file=stream, disable=not shown, mininterval=interval, dynamic_ncols=True, **options)
+    if shown and stream.isatty():
+        return tqdm(file=stream, mininterval=0.1, dynamic_ncols=True, **options)
+    # A log file gets a line now and then, not ten a second, and the last one stays.
+    return tqdm(file=LineStream(stream), disable=not shown, mininterval=10.0, ncols=100, **{**options, "leave": True})
 
 
 def ticking(bar: Any) -> Callable[[], None]:

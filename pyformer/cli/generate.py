@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import secrets
+import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,8 @@ from pyformer.cli.arguments import (
     open_tokenizer,
     prompt_ids,
     real,
+    say,
+    standard_input,
     whole,
 )
 from pyformer.generation.generate import said_of_generation
@@ -35,21 +41,37 @@ def add_command(commands: Any) -> None:
     )
     parser.texts = ("--prompt",)
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
-    parser.add_argument("--prompt", type=any_text, default="", metavar="TEXT", help="text to continue, any text")
-    parser.add_argument("--tokens", type=whole(1), default=200, help="new tokens (default 200)")
-    parser.add_argument(
-        "--temperature", type=real(0.0), help="0 takes the likeliest (default: generation_config.json's, or 0.8)"
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--prompt", type=any_text, metavar="TEXT", help="text to continue, any text (default: what is piped in)"
     )
-    parser.add_argument("--top-k", type=whole(1), help="choose among the k likeliest tokens")
-    parser.add_argument("--top-p", type=real(0.0, 1.0, above=True), help="choose among the likeliest, of this sum")
-    parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="the same seed gives the same text")
+    given.add_argument(
+        "--prompt-file", type=Path, metavar="FILE", help="text to continue, without its last line end; - for stdin"
+    )
+    given.add_argument("-i", "--interactive", action="store_true", help="continue line after line that is typed in")
+    parser.add_argument("--samples", type=whole(1), default=1, metavar="N", help="texts from one prompt (default 1)")
+    parser.add_argument("--tokens", type=whole(1), default=200, metavar="N", help="new tokens (default 200)")
+    parser.add_argument(
+        "--temperature",
+        type=real(0.0),
+        metavar="X",
+        help="0 takes the likeliest (default: generation_config.json's, or 0.8)",
+    )
+    parser.add_argument("--top-k", type=whole(1), metavar="K", help="choose among the k likeliest tokens")
+    parser.add_argument(
+        "--top-p", type=real(0.0, 1.0, above=True), metavar="P", help="choose among the likeliest, of this sum"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), metavar="N", help="the same seed gives the same text; sample i takes N + i"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object a sample, one a line")
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the prompt and its continuation; 0."""
+    """Prints prompts and their continuations; 0."""
     if args.threads:
         pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
@@ -58,30 +80,93 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = open_tokenizer(args.folder, model.config)
     move(model, args.device)
     model.eval()
-    ids = prompt_ids(tokenizer, args.prompt) or _start_of_text(tokenizer)
+    said = said_of_generation(model)
+    options = {
+        "temperature": _or(args.temperature, said.get("temperature"), 0.8),
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "stop": _or(said.get("eos_token_id"), model.config.eos_token_id, None),
+        "overflow": "slide",
+    }
+    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+    show = _as_json if args.json else _as_text
+    for prompt in _typed() if args.interactive else [_prompt(args)]:
+        for number in range(args.samples):
+            if args.samples > 1 and not args.json:
+                print(f"--- {number + 1} of {args.samples}", flush=True)
+            show(model, tokenizer, prompt, args.tokens, {**options, "seed": (seed + number) % 2**63})
+        seed += args.samples
+    return 0
+
+
+def _prompt(args: argparse.Namespace) -> str:
+    if args.prompt is not None:
+        return args.prompt
+    if args.prompt_file is not None:
+        return pf.data.read_text([args.prompt_file], standard_input()).removesuffix("\n")
+    if _is_piped():
+        raw = standard_input()
+        data = raw.read() if raw is not None else b""
+        return data.decode("utf-8", errors="replace").removesuffix("\n")
+    return ""
+
+
+def _is_piped() -> bool:
+    """Whether stdin is a pipe or a file, not a terminal or /dev/null."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+    return False
+
+
+def _typed() -> Iterator[str]:
+    """The lines that are typed in, to the end of stdin; on a terminal they can be edited."""
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    if terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401
+        say("a line is continued at Enter; Ctrl-D ends")
+    while True:
+        try:
+            line = input("> " if terminal else "")
+        except EOFError:
+            return
+        if line:
+            yield line
+
+
+def _as_text(model: Any, tokenizer: tokenizers.Tokenizer, prompt: str, tokens: int, options: dict[str, Any]) -> None:
+    """Prints the prompt, and what follows as it comes."""
+    ids = prompt_ids(tokenizer, prompt) or _start_of_text(tokenizer)
     write, decoder = writer(), tokenizer.stream_decoder()
-    if args.prompt:
+    if prompt:
         _read(decoder, ids)
-    write(args.prompt)
+    write(prompt)
 
     def stream(row: int, token: int) -> None:
         if _is_text(tokenizer, token):
             write(decoder.push(token))
 
-    said = said_of_generation(model)
-    model.generate(
-        [ids],
-        args.tokens,
-        temperature=_or(args.temperature, said.get("temperature"), 0.8),
-        top_k=args.top_k,
-        top_p=args.top_p,
-        seed=secrets.randbelow(2**31) if args.seed is None else args.seed,
-        stream=stream,
-        stop=_or(said.get("eos_token_id"), model.config.eos_token_id, None),
-        overflow="slide",
-    )
+    model.generate([ids], tokens, stream=stream, **options)
     write(decoder.finish() + "\n")
-    return 0
+
+
+def _as_json(model: Any, tokenizer: tokenizers.Tokenizer, prompt: str, tokens: int, options: dict[str, Any]) -> None:
+    """Prints one line: prompt, continuation, seed, and how many tokens of each."""
+    ids = prompt_ids(tokenizer, prompt) or _start_of_text(tokenizer)
+    decoder, parts, new = tokenizer.stream_decoder(), [], []
+    if prompt:
+        _read(decoder, ids)
+
+    def stream(row: int, token: int) -> None:
+        new.append(token)
+        if _is_text(tokenizer, token):
+            parts.append(decoder.push(token))
+
+    model.generate([ids], tokens, stream=stream, **options)
+    text = "".join(parts) + decoder.finish()
+    sample = {"prompt": prompt, "text": text, "seed": options["seed"]}
+    print(json.dumps({**sample, "prompt_tokens": len(ids), "tokens": len(new)}), flush=True)
 
 
 def _or(*values: Any) -> Any:

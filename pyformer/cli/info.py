@@ -13,6 +13,7 @@ import pyformer as pf
 from pyformer import _core, formats, models, tokenizers, training
 from pyformer.cli.arguments import add_common, open_tokenizer
 from pyformer.cli.memory import size_text
+from pyformer.products import bfloat16_products
 
 _WORDS = {
     "num_layers": "{} layers",
@@ -37,6 +38,7 @@ def add_command(commands: Any) -> None:
         "--cmake-dir", action="store_true", help="print only where CMake's find_package(pyformer) finds the C++ library"
     )
     parser.add_argument("--kernels", action="store_true", help="list the CPU's kernels by instruction set and dtype")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_common(parser)
     parser.set_defaults(run=run)
 
@@ -49,12 +51,48 @@ def run(args: argparse.Namespace) -> int:
         print(pf.cmake_dir())
     elif args.kernels:
         print("\n".join(_kernel_lines()))
+    elif args.json:
+        print(json.dumps(_build() if args.folder is None else _run_values(args.folder)))
     elif args.folder is None:
         print(pf.show_config())
     else:
         # Everything is read before the first line appears.
         print("\n".join(f"{name + ':':<14} {text}" for name, text in describe_run(args.folder)))
     return 0
+
+
+def _build() -> dict[str, Any]:
+    return {
+        "version": pf.__version__,
+        "instruction_set": _core.isa(),
+        "supported_instruction_sets": list(_core.supported_isas()),
+        "bfloat16_products": bfloat16_products(),
+        "threads": pf.get_num_threads(),
+        "cuda_devices": pf.cuda.device_count(),
+    }
+
+
+def _run_values(folder: Path) -> dict[str, Any]:
+    """What `describe_run` says, as values by name; what is not known of the run is left out."""
+    model = models.from_pretrained(folder)
+    config = {field.name: getattr(model.config, field.name) for field in fields(model.config)}
+    values: dict[str, Any] = {
+        "run": formats.display_name(folder),
+        "model": type(model).__name__,
+        "config": config,
+        "parameters": model.num_parameters(),
+    }
+    if (folder / tokenizers.FILE_NAME).exists():
+        tokenizer = open_tokenizer(folder, model.config)
+        values["tokenizer"] = {"kind": tokenizer.kind, "tokens": tokenizer.vocab_size}
+    if (folder / training.CHECKPOINT_NAME).exists():
+        values["steps"] = _checkpoint_step(folder / training.CHECKPOINT_NAME)
+    metrics = training.read_metrics(folder / training.METRICS_NAME)
+    for name in ("loss", "validation_loss"):
+        points = training.loss_points(metrics, name)
+        if points:
+            values[name] = {"step": int(points[-1][0]), "value": points[-1][1], "best": min(v for _, v in points)}
+    return values
 
 
 def _kernel_lines() -> list[str]:

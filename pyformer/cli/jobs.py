@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,15 @@ def new_record(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class JobBar:
-    """A bar over all jobs, which also moves inside a job."""
+    """A bar over all jobs, which also moves inside a job. What is left is told by the mean speed so far.
 
-    def __init__(self, total: int, hidden: bool) -> None:
-        form = "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
-        self.bar = terminal.bar(not hidden, total=total, bar_format=form)
+    costs: how long each job takes, beside the others.
+    """
+
+    def __init__(self, costs: Sequence[float], hidden: bool) -> None:
+        self.costs = list(costs)
+        form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
+        self.bar = terminal.bar(not hidden, total=sum(self.costs), bar_format=form, smoothing=0)
 
     def __enter__(self) -> JobBar:
         return self
@@ -40,15 +44,29 @@ class JobBar:
     def __exit__(self, *_: Any) -> None:
         self.bar.close()
 
+    def skip(self, number: int) -> None:
+        """A job that was done before: it says nothing about the speed."""
+        if not self.bar.disable:
+            self.bar.initial += self.costs[number]
+            self.bar.n += self.costs[number]
+
     def reporter(self, number: int, name: str) -> Callable[[float, str], None]:
         """The function that the job `number` reports to."""
+        before = sum(self.costs[:number])
 
         def report(done: float, text: str) -> None:
-            self.bar.set_description_str(name, refresh=False)
+            self.bar.set_description_str(f"{number + 1}/{len(self.costs)} {name}", refresh=False)
             self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update(number + done - self.bar.n)
+            self.bar.update(before + done * self.costs[number] - self.bar.n)
 
         return report
+
+
+def minutes(seconds: float) -> str:
+    """A time in words, to tell of it before it is spent."""
+    if seconds < 90:
+        return f"{max(5, round(seconds / 5) * 5)} seconds"
+    return f"{round(seconds / 60)} minutes"
 
 
 @contextlib.contextmanager

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
 from pyformer import data, formats, tokenizers
-from pyformer.cli.arguments import add_common, move, say, show_messages
+from pyformer.cli.arguments import add_common, move, say, show_messages, standard_input
 from pyformer.cli.signals import stop_on_signals
 from pyformer.cli.train_settings import (
     RECORD_NAME,
@@ -25,6 +27,7 @@ from pyformer.cli.train_settings import (
     default_settings,
     is_setting,
     model_config,
+    read_config,
 )
 from pyformer.models import by_name
 from pyformer.products import bfloat16_products
@@ -42,6 +45,7 @@ from pyformer.training import (
 log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
+TEXT_NAME = "text.txt"
 
 
 def add_command(commands: Any) -> None:
@@ -52,18 +56,20 @@ def add_command(commands: Any) -> None:
         description="Train a GPT, or another language model, on text files (UTF-8), or on Python's own manual with no "
         "FILE.",
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="text to train on")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text to train on, a folder of texts, or - for stdin")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, or the latest run")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings from a JSON file, a run's training.json for example"
+    )
     add_settings(parser)
-    add_common(parser)
+    add_common(parser, quiet="no progress bar, no messages")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains; 0 when finished, 128 + signal when stopped."""
-    if not args.quiet:
+    if not args.quiet and not args.verbose:
         show_messages()
     if args.threads:
         pf.set_num_threads(args.threads)
@@ -77,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         _report_stop(folder, trainer.step)
         return 128 + received[0] if received else 1
     name = formats.display_name(folder)
+    if args.quiet:
+        return 0
     announce(f"saved in {name}; try: pyformer generate {shlex.quote(name)}")
     return 0
 
@@ -87,17 +95,22 @@ def _started(
     """A new run; the function makes its folder, once everything else is known to be right."""
     if args.out is not None:
         _check_free(args.out)
-    settings = {**default_settings(), **given}
+    files, configured = ([], {}) if args.config is None else read_config(args.config)
+    files = args.files or files
+    settings = {**default_settings(), **configured, **given}
     options = checked_options(settings)
-    text = _read_text(args.files)
+    text = _read_text(files)
     tokenizer = _make_tokenizer(settings, text, not args.quiet)
     trainer = _prepare(settings, options, text, tokenizer, not args.quiet)
-    names = [str(Path(name).resolve()) for name in args.files]
 
     def open_folder() -> Path:
-        trainer.run = folder = _make_folder(args)
+        trainer.run = folder = _make_folder(args.out, files)
         stack.enter_context(locked(folder))
         _check_free(folder)
+        names = [str(Path(name).resolve()) for name in files]
+        if "-" in files:  # what came by stdin comes once, and --resume needs it again
+            names = [str((folder / TEXT_NAME).resolve())]
+            formats.write_bytes_atomic(folder / TEXT_NAME, text.encode())
         # The record first: with it, --resume can make all the rest again.
         Record(names, _digest(text), settings).save(folder)
         tokenizer.save(folder)
@@ -110,6 +123,8 @@ def _resumed(
     args: argparse.Namespace, given: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Trainer, Callable[[], Path]]:
     """The run in --out, or the latest one; the function takes it to its checkpoint."""
+    if args.config is not None:
+        raise ValueError("--config: goes with a new run; --resume has the settings of its own")
     folder = args.out or _latest_run()
     unstarted = _is_unstarted(folder)
     if not unstarted and not (folder / CHECKPOINT_NAME).is_file():
@@ -159,9 +174,7 @@ def _prepare(
     progress: bool,
 ) -> Trainer:
     """Model, tokens and trainer, which has no folder yet."""
-    context = settings["context"]
-    shown = {"progress": progress} if isinstance(tokenizer, tokenizers.BPETokenizer) else {}
-    train_tokens, validation_tokens = data.split(tokenizer.encode(text, **shown), context)
+    train_tokens, validation_tokens = _split(settings, text, tokenizer, progress)
     config = model_config(settings, tokenizer.vocab_size)
     pf.manual_seed(options.seed)
     model = by_name.language_model(settings["model"], config)
@@ -176,8 +189,25 @@ def _prepare(
     return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
 
 
+def _split(
+    settings: dict[str, Any], text: str, tokenizer: tokenizers.Tokenizer, progress: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens to train on, and those to judge on; ValueError if one part is too short."""
+    shown = {"progress": progress} if isinstance(tokenizer, tokenizers.BPETokenizer) else {}
+    if settings["validation"] == "end":
+        return data.split(tokenizer.encode(text, **shown), settings["context"])
+    train, validation = (tokenizer.encode(part, **shown) for part in data.split_text(text, settings["seed"]))
+    needed = settings["context"] + 1
+    if min(train.size, validation.size) < needed:
+        raise ValueError(
+            f"the text is too short: of its {train.size + validation.size} tokens {validation.size} are kept for "
+            f"validation, which must hold context + 1 = {needed}; use more text, or a shorter context"
+        )
+    return train, validation
+
+
 def _read_text(names: list[str]) -> str:
-    return data.read_text(names) if names else data.python_manual()
+    return data.read_text(names, standard_input()) if names else data.python_manual()
 
 
 def _digest(text: str) -> str:
@@ -188,7 +218,9 @@ def _make_tokenizer(settings: dict[str, Any], text: str, progress: bool) -> toke
     if settings["tokenizer"] == "char":
         return tokenizers.CharTokenizer.train(text)
     if settings["tokenizer"] == "bpe":
-        seen = text[: len(text) - int(len(text) * data.VALIDATION_FRACTION)]
+        at_end = settings["validation"] == "end"
+        cut = len(text) - int(len(text) * data.VALIDATION_FRACTION)
+        seen = text[:cut] if at_end else data.split_text(text, settings["seed"])[0]
         return tokenizers.BPETokenizer.train(seen, settings["vocab"], progress=progress)
     return tokenizers.ByteTokenizer()
 
@@ -202,11 +234,11 @@ def _check_free(folder: Path) -> None:
         raise ValueError(f"{folder}: is a file, expected the folder of a run")
 
 
-def _make_folder(args: argparse.Namespace) -> Path:
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        return args.out
-    corpus = Path(args.files[0]).stem if args.files else "python-manual"
+def _make_folder(out: Path | None, files: list[str]) -> Path:
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    corpus = "stdin" if files[:1] == ["-"] else Path(files[0]).resolve().stem if files else "python-manual"
     name = f"{corpus}-{time.strftime('%Y%m%d-%H%M%S')}"
     RUNS.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):

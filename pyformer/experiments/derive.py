@@ -40,6 +40,20 @@ RATES, RATE_LAYERS = (0.003, 0.01, 0.03), 6
 GROWTH_LENGTHS = (16, 32, 64, 128)
 PAIRS_OF_PAIRS, PAIRS_OF_PAIRS_LENGTHS = "pairs of pairs", (2, 4, 8, 16)
 
+# Seconds that a job's 300 steps took on two cores, in the order of `make_jobs`; the rest of a job, such as its
+# evaluation, took REST times as long again.
+SECONDS = {
+    PICTURES: (0.8,),
+    SENTIMENT: (4.2, 2.7, 5.2, 5.3, 5.2, 5.1, 5.1, 8.6, 0.6, 1.4, 1.4, 1.5, 1.7),
+    NEXT_WORD: (5.6, 4.1, 6.6, 6.7, 6.6, 6.6, 6.4, 9.2, 2.1, 2.9, 3.0, 3.0, 3.3),
+    ORDER: (2.1, 2.2, 2.1, 2.1, 2.1),
+    DISTANCE: (0.4, 4.9, 0.5, 1.6),
+    LOOKUP: (0.2, 0.4, 1.0, 5.0, 0.3, 0.6, 1.7, 7.7, 0.2, 0.2, 0.4, 0.5, 0.4, 0.6, 0.9, 1.6),
+    RATE: (5.6, 5.6, 5.7, 5.9, 5.9, 5.9),
+    GROWTH: (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2),
+}
+REST = 0.74
+
 Result = dict[str, Any]
 Job = Callable[[Callable[[float, str], None]], Result]
 
@@ -159,6 +173,19 @@ def make_jobs(tasks: dict[str, Task], budget: Budget, seed: int = 0, device: str
     for name in (*WORD_RUNGS, PAIRS_OF_PAIRS):
         jobs[f"{GROWTH}/{name}"] = partial(measure_growth, name, device=device)
     return jobs
+
+
+def costs(jobs: Iterable[str]) -> list[float]:
+    """How long each job takes beside the others."""
+    seconds = {task: iter(values) for task, values in SECONDS.items()}
+    return [next(seconds[name.partition("/")[0]]) for name in jobs]
+
+
+def seconds_of(costs: list[float], budget: Budget, left: list[bool]) -> float:
+    """About how many seconds the jobs that are left take on two cores."""
+    chosen = [cost for cost, wanted in zip(costs, left, strict=True) if wanted]
+    training = sum(chosen) * budget.steps / 300 if budget.steps else len(chosen) * (budget.seconds or 0.0)
+    return training + REST * sum(chosen)
 
 
 def _distances(name: str, budget: Budget, seed: int, device: str, report: Callable[[float, str], None]) -> Result:
