@@ -554,7 +554,7 @@ CPP = [
         "weight",
         "9x20x16-gelu-no-bias",
     ),
-    unsaved("matmul", "[a = save(x), b = save(y), transpose_a, transpose_b]", "b", "2x33@33x15-nn"),
+    unsaved("matmul", "[a = save(x), b = save(y), transpose_a, transpose_b, operands]", "b", "2x33@33x15-nn"),
     unsaved("bspline", "[x = save(x), grid]", "x", "order-2"),
     unsaved("attention", "[q = save(x), k = save(y), v = save(z), kept", "k", "cross"),
     mutant(

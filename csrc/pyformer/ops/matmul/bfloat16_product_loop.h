@@ -161,14 +161,15 @@ struct BFloat16Loop {
     const Task task;
     const int64_t tile = vectors_of(g.streams_rows), parts = g.resident_end - g.resident_first;
     const int64_t step = g.streams_rows ? Unit::kRowStep : Unit::kColStep;
+    constexpr int64_t kFewParts = 4;
     for (int64_t s = begin; s < end; ++s) {
       const void* const streamed = streamed_panel(g, s);
       for (int64_t r = g.resident_first; r < g.resident_end; ++r) {
         const int64_t next = (s + 1) * tile;
-        if (s + 1 < end && g.streamed_panels)
+        if (s + 1 < end && g.streamed_panels && parts >= kFewParts)  // in a burst it would only delay the tiles
           prefetch_packed(static_cast<const char*>(streamed) + g.streamed_stride, steps_of(g.k) * step,
                           r - g.resident_first, parts);
-        else if (s + 1 < end)
+        else if (s + 1 < end && !g.streamed_panels)
           prefetch_panel(g.streamed, next, left(next, tile, g.streamed.count), g.k, r - g.resident_first, parts);
         const void* const resident = static_cast<const char*>(g.resident) + (r - g.resident_first) * g.resident_stride;
         float* const partial = partial_of(g, s, r);
