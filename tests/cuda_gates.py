@@ -1,7 +1,7 @@
 """CUDA sources through nvcc, without a GPU: no warning, no spill, no array in local memory, no serialised wgmma.
 
-`python tests/cuda_gates.py [FOLDER ...]` prints what each file's kernels take; it needs nvcc 12.4 or newer, from a toolkit or from
-the wheels of tests/nvcc.txt.
+`python tests/cuda_gates.py [FOLDER ...]` prints what each file's kernels take. It needs nvcc 12.4 or newer, from a
+toolkit or from the wheels of tests/nvcc.txt.
 """
 
 from __future__ import annotations
