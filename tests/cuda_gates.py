@@ -1,7 +1,7 @@
 """CUDA sources through nvcc, without a GPU: no warning, no spill, no array in local memory, no serialised wgmma.
 
-`python tests/cuda_gates.py` prints what each file's kernels take; it needs nvcc 12.4 or newer, from a toolkit or from
-the wheels of tests/nvcc.txt.
+`python tests/cuda_gates.py [FOLDER ...]` prints what each file's kernels take. It needs nvcc 12.4 or newer, from a
+toolkit or from the wheels of tests/nvcc.txt.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FLAGS = ["-std=c++20", "-fmad=false", "-cubin", "-Werror", "all-warnings", f"-I{
 FLAGS += ["-DPF_ISA=cuda", "-DPF_CUDA", "--expt-relaxed-constexpr", "-diag-suppress=445,1675,20011,20014"]
 PTXAS = "-v,--warn-on-spills,--warn-on-local-memory-usage,--warning-as-error"
 SERIALISED = re.compile(r"C75(?:10|17|19)")  # "wgmma.wait_group is injected ...", and its like
+WRONG = re.compile(r"error|warning|C75")
 KERNEL = re.compile(r"Compiling entry function '(\w+)'.*?Used (\d+) registers", re.DOTALL)
 
 
@@ -51,13 +52,13 @@ def compile_one(source: Path, target: str) -> tuple[str, bool, str]:
     good = result.returncode == 0 and not SERIALISED.search(text)
     name = f"{source.relative_to(ROOT)} sm_{target}"
     if not good:
-        return name, False, text
+        return name, False, "\n".join(line for line in text.splitlines() if WRONG.search(line)) or text
     kernels = [int(registers) for _, registers in KERNEL.findall(text)]
     return name, True, f"{len(kernels)} kernels, at most {max(kernels, default=0)} registers"
 
 
-def main() -> int:
-    sources = sorted((ROOT / "csrc").rglob("*.cu"))
+def main(folders: list[str]) -> int:
+    sources = sorted(path for folder in folders or ["csrc"] for path in (ROOT / folder).rglob("*.cu"))
     assert sources
     work = [(source, target) for source in sources for target in targets_of(source)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -70,4 +71,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
