@@ -14,7 +14,7 @@ Place = str | int | _core.device
 class DeviceProperties(NamedTuple):
     """What a CUDA device is.
 
-    Attributes:
+    Args:
         name: as its maker calls it.
         memory_bytes: all the memory that it has.
         compute_capability: which instructions it knows, (9, 0) for an H100.

@@ -33,9 +33,6 @@ class TextClassifier:
         tokenizer: its tokenizer.
         max_length: tokens of a text that are read; 128, or the model's context length if that is less, by default.
 
-    Attributes:
-        labels: the names of the classes.
-
     Raises:
         TypeError: the model or the tokenizer is of another kind.
         ValueError: max_length does not fit, or the tokenizer has more tokens than the model.

@@ -165,7 +165,12 @@ PYTHON = [
         'where = {"dtype": pf.float32, "device": self.head.device}',
         "test_cache.py::test_a_models_cache_is_of_its_dtype",
     ),
-    mutant("cosine upside down", "0.5 * (1.0 + math.cos(", "0.5 * (1.0 - math.cos(", "test_optim.py::test_schedules"),
+    mutant(
+        "cosine upside down",
+        "self.final) * 0.5 * (1.0 + math.cos(",
+        "self.final) * 0.5 * (1.0 - math.cos(",
+        "test_optim.py::test_schedules",
+    ),
     mutant(
         "warm-up from 0",
         "min(1.0, (step + 1) / warmup_steps)",
@@ -648,8 +653,8 @@ CPP = [
     ),
     mutant(
         "losses: the mean divides by one target more",
-        "!a.counted ? a.count : *a.counted < 1 ? 1 : *a.counted",
-        "!a.counted ? a.count : *a.counted + 1",
+        "\n  const int64_t count = !a.counted ? a.count : *a.counted < 1 ? 1 : *a.counted",
+        "\n  const int64_t count = !a.counted ? a.count : *a.counted + 1",
         f"{ORACLE}[cross_entropy-some-ignored]",
     ),
     mutant(

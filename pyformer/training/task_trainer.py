@@ -30,7 +30,7 @@ class TaskTrainer(Trainer):
         run: the folder; None keeps everything in memory.
         loss: another loss to train on.
         unit, measure: what a target is, and what the loss is measured in.
-        callbacks: `Callback`s, called in this order.
+        callbacks: a sequence of `Callback`, called in this order.
 
     Raises:
         ValueError: validation is empty.

@@ -43,7 +43,7 @@ class Trainer(Checkpointed):
         options: TrainingOptions.
         run: the folder; None keeps everything in memory.
         tokenizer: if given, a sample of text is logged now and then.
-        callbacks: `Callback`s, called in this order.
+        callbacks: a sequence of `Callback`, called in this order.
 
     Raises:
         TypeError: tokens are no one-dimensional integers.
