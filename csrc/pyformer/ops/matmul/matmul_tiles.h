@@ -18,18 +18,19 @@ DEVICE Tile tile_of(const Gemm& g, int size) {
 inline int64_t tiles_of(const Gemm& g, int size) { return g.batch * ceil_div(g.m, size) * ceil_div(g.n, size); }
 
 // The rows of op(a), or the columns of op(b). chunks_are_aligned: 16 bytes along k from a multiple of that on are one
-// load.
+// load. wide: float32, to be rounded to the product's dtype.
 struct Vectors {
   const void* data;
   int64_t stride, k_stride, count;
-  bool chunks_are_aligned;
+  bool chunks_are_aligned, wide;
 };
 template <class T>
 DEVICE Vectors vectors_of(const Operand& operand, int64_t batch, bool along_rows, int64_t count) {
-  const T* data = static_cast<const T*>(operand.data) + batch * operand.batch_stride;
+  const int64_t bytes = operand.wide ? int64_t(sizeof(float)) : int64_t(sizeof(T));
+  const char* data = static_cast<const char*>(operand.data) + batch * operand.batch_stride * bytes;
   const bool aligned =
-      along_rows && reinterpret_cast<uintptr_t>(data) % 16 == 0 && operand.stride * int64_t(sizeof(T)) % 16 == 0;
-  return {data, along_rows ? operand.stride : 1, along_rows ? 1 : operand.stride, count, aligned};
+      along_rows && !operand.wide && reinterpret_cast<uintptr_t>(data) % 16 == 0 && operand.stride * bytes % 16 == 0;
+  return {data, along_rows ? operand.stride : 1, along_rows ? 1 : operand.stride, count, aligned, operand.wide};
 }
 template <class T>
 DEVICE Vectors rows_of(const Gemm& g, int64_t batch) {
