@@ -214,7 +214,7 @@ def test_every_function_has_a_signature_and_help(name, thing):
 def test_names_are_in_both_rooms_and_public_names_only_are_listed():
     for name in names.__all__:
         assert getattr(ops, name) is getattr(names, name)
-    assert set(dir(pf)) == {*pf.__all__, "data", "datasets", "generation", "tokenizers", "training"}
+    assert set(dir(pf)) == {*pf.__all__, "data", "datasets", "generation", "lora", "tokenizers", "training"}
     for name in dir(pf):
         getattr(pf, name)
 

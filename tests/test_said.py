@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-import transformers
 from safetensors.numpy import load_file, save_file
 from tolerance import same_bits
 
@@ -62,7 +61,6 @@ def test_a_head_of_its_own_is_used_though_the_config_says_tied(kind, shard_bytes
     np.testing.assert_array_equal(pf.from_pretrained(tmp_path / "again")(IDS).numpy(), wanted)
     assert caplog.text == ""
     transformers = pytest.importorskip("transformers")
-    import torch
 
     with torch.no_grad():
         for folder in (tmp_path, tmp_path / "again"):
