@@ -741,7 +741,8 @@ def copy_of_package(folder: Path) -> Path:
     def take(path: str, to: str) -> None:
         os.symlink(path, to) if ".so" in Path(path).suffixes else shutil.copy(path, to)
 
-    shutil.copytree(source, folder / "pyformer", ignore=shutil.ignore_patterns("__pycache__"), copy_function=take)
+    not_taken = shutil.ignore_patterns("__pycache__", "_bench")  # the latter is a copy of bench/
+    shutil.copytree(source, folder / "pyformer", ignore=not_taken, copy_function=take)
     return folder / "pyformer"
 
 
