@@ -338,6 +338,7 @@ def test_lock_of_a_run_is_held_by_one(tmp_path):
         pass
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_mean_of_the_last_weights_is_kept(tmp_path):
     options = dataclasses.replace(OPTIONS, average=0.3)  # of 12 steps the last 4
     trainer, seen = make_trainer(tmp_path / "run", options), []

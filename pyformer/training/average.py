@@ -34,7 +34,7 @@ class WeightMean:
         weights = list(self.model.parameters())
         with pf.no_grad():
             if count == 1:
-                self.mean = [pf.tensor(wide(p)) for p in weights]
+                self.mean = [pf.tensor(wide(p).detach()) for p in weights]
             else:
                 # A checkpoint's mean is on the CPU.
                 self.mean = [mean.to(p.device) for mean, p in zip(self.mean, weights, strict=True)]
