@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +176,15 @@ def test_what_is_saved_here_opens_there(case, opened, tmp_path):
     same = pf.from_pretrained(tmp_path)
     assert same.config == model.config
     np.testing.assert_array_equal(same(ids.numpy()).numpy(), model(ids.numpy()).numpy())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_can_be_pickled(case, opened):
+    model = opened(case)[2]
+    again = pickle.loads(pickle.dumps(model))
+    ids = ids_and_targets()[0]
+    assert again.config == model.config
+    np.testing.assert_array_equal(again(ids).numpy(), model(ids).numpy())
 
 
 @pytest.mark.parametrize("case", CASES)

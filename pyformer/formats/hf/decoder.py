@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from pyformer.formats.hf.config import (
@@ -135,10 +136,18 @@ def _plain(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
+def _config_of(kind: str, model_class: Any, values: Mapping[str, Any]) -> Any:
+    return _read(kind, model_class.config_class, values)
+
+
+def _values_of(model: Any) -> dict[str, Any]:
+    return _values(model.config)
+
+
 def _layout(kind: str, family: Family) -> Layout:
     return Layout(
-        lambda cls, values: _read(kind, cls.config_class, values),
-        lambda model: _values(model.config),
+        partial(_config_of, kind),  # no lambdas: a model holds its layout and can be pickled
+        _values_of,
         prefix="model.",
         bare=family.bare,
         parts=family.outer_names,
