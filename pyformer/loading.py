@@ -201,6 +201,7 @@ def _stacked(examples: Sequence[Any]) -> Any:
     if isinstance(first, (bool, int, float, np.number, np.bool_)):
         return tensor(list(examples))
     if _is_array(first):
+        refuse_mask("DataLoader", list(examples))
         shapes = {tuple(np.shape(example)) for example in examples}
         if len(shapes) != 1:
             raise ValueError(f"DataLoader: expected examples of one shape, got {sorted(shapes)}; give a collate")

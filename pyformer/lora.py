@@ -205,7 +205,7 @@ def _placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings:
     linears = _linears(model)
     layers = {name: LoRALinear(linears[name], rank, scale, settings["lora_dropout"]) for name, rank in ranks.items()}
     for name, layer in layers.items():
-        _put(model, name, layer.train(model.training))
+        _put(model, name, layer.train(linears[name].training))
     model.requires_grad_(False)
     adapter = Adapter(model, layers, settings)
     for parameter in adapter.parameters():

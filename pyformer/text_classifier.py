@@ -15,6 +15,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import models, nn, ops, tokenizers
+from pyformer.arrays import refuse_mask
 from pyformer.models.bert import BERT, BertClassifier
 from pyformer.sentences import padded
 from pyformer.terminal import bar
@@ -136,6 +137,7 @@ class TextClassifier:
             ValueError: they differ in number, a label is of no class, or a setting is out of range.
         """
         rows = [self.read(text) for text in _checked(texts)]
+        refuse_mask("TextClassifier.fit: labels", labels)
         classes = np.asarray(labels)
         if classes.shape != (len(rows),) or classes.dtype.kind not in "iu":
             got = f"{classes.dtype} {classes.shape}"

@@ -127,6 +127,7 @@ def test_bad_arguments(encoder, learned):
         (["a"], [-1], ValueError),
         (["a"], [0.5], TypeError),
         (["a"], [0, 1], TypeError),
+        (["a"], np.ma.array([0], mask=[True]), TypeError),
         ([], np.zeros(0, int), ValueError),
         ("abc", [0, 1, 0], TypeError),
     ):

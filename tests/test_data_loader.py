@@ -135,6 +135,10 @@ def test_errors_of_data_loader():
         DataLoader((NUMBERS, [1]))
     with pytest.raises(TypeError, match="mask"):
         DataLoader(np.ma.array([1, 2], mask=[0, 1]))
+    masked = np.ma.array([1.0, 2.0], mask=[0, 1])
+    for examples in ([masked, masked], [(masked, 1), (masked, 2)], [NUMBERS[:2], masked]):
+        with pytest.raises(TypeError, match="mask"):
+            list(DataLoader(examples, 2))
     with pytest.raises(TypeError, match="iterator"):
         DataLoader(iter([1]))
     loader = DataLoader(NUMBERS, 2, seed=1)

@@ -76,6 +76,19 @@ def test_generation_and_batches_give_the_logits_of_a_call():
         assert model([text[:i]]).numpy()[0, -1].argmax() == text[i]
 
 
+def test_modes_stay_what_they_are():
+    model = make()
+    model.train()
+    model.layers[0].eval()
+    adapter = pf.lora.add(model, rank=2, dropout=0.5)
+    for merge in (False, True):
+        if merge:
+            pf.lora.merge(model)
+        assert not any(module.training for module in model.layers[0].modules())
+        assert all(module.training for module in model.layers[1].modules())
+    assert adapter.layers
+
+
 def test_bfloat16_weights_learn_through_float32_adapters():
     model = make().to("bfloat16")
     adapter = learned(model)
