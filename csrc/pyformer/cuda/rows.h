@@ -71,6 +71,13 @@ struct SumTreeOf {
   }
 };
 
+// A tree for each thread, in shared memory: start with kTreeThreads threads and sizeof(TreeShared).
+constexpr int kTreeThreads = 32;
+struct TreeShared {
+  float levels[SumTreeOf::kLevels][kTreeThreads];
+};
+DEVICE SumTreeOf own_tree() { return {shared_memory<TreeShared>().levels[0] + threadIdx.x, kTreeThreads}; }
+
 // 16 threads to a row of at most kReduceBlock elements.
 struct LaneTeam {
   static constexpr int kRows = 8, kThreads = kRows * kTeam;
@@ -107,13 +114,12 @@ struct BlockTeam {
   DEVICE int64_t row() const { return blockIdx.x; }
   DEVICE int team() const { return int(threadIdx.x) / kTeam; }
 
-  template <class Accumulate>
-  DEVICE float reduce(int64_t n, const Accumulate& accumulate) {
-    const int64_t blocks = ceil_div(n, kReduceBlock);
+  // The tree of what sum_of(block) gives for each block < blocks; a team calls it.
+  template <class SumOf>
+  DEVICE float sum_of_blocks(int64_t blocks, const SumOf& sum_of) {
     SumTreeOf tree = {s.levels, 1};  // of the sums of 16 blocks
     for (int64_t first = 0; first < blocks; first += kTeams) {
-      const int64_t start = (first + team()) * kReduceBlock, stop = min(n, start + kReduceBlock);
-      const float sum = start < n ? block_sum(start, stop, accumulate) : 0.0f;
+      const float sum = first + team() < blocks ? sum_of(first + team()) : 0.0f;
       if (is_first_lane()) s.sums[team()] = sum;
       __syncthreads();
       if (threadIdx.x == 0) {
@@ -124,7 +130,14 @@ struct BlockTeam {
       }
       __syncthreads();
     }
-    return n > 0 ? s.total : 0.0f;
+    return blocks > 0 ? s.total : 0.0f;
+  }
+  template <class Accumulate>
+  DEVICE float reduce(int64_t n, const Accumulate& accumulate) {
+    return sum_of_blocks(ceil_div(n, kReduceBlock), [&](int64_t block) {
+      const int64_t start = block * kReduceBlock;
+      return block_sum(start, min(n, start + kReduceBlock), accumulate);
+    });
   }
   template <class X>
   DEVICE float largest(int64_t n, const X& x) {

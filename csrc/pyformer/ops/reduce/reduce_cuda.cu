@@ -51,12 +51,6 @@ static void sum_blocks(const SumBlocks& a, int64_t, int64_t) {
 }
 
 // A thread for each sum; its tree lies in shared memory.
-constexpr int kTreeThreads = 32;
-struct TreeShared {
-  float levels[SumTreeOf::kLevels][kTreeThreads];
-};
-DEVICE SumTreeOf own_tree() { return {shared_memory<TreeShared>().levels[0] + threadIdx.x, kTreeThreads}; }
-
 static __global__ void __launch_bounds__(kTreeThreads) sum_tree(const Counted<SumTree> counted) {
   const SumTree& a = counted.args;
   const int64_t item = thread_index();
