@@ -184,7 +184,12 @@ def grad(
     if create_graph:
         raise ValueError("autograd.grad: create_graph must be False: gradients are not recorded themselves")
     roots, wanted = _tensors("outputs", outputs), _tensors("inputs", inputs)
-    given = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(roots)
+    given = [None] * len(roots) if grad_outputs is None else grad_outputs
+    given = [given] if isinstance(given, Tensor) else given
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"autograd.grad: grad_outputs must be Tensors or None, got {type(given).__name__}")
+    if len(given) != len(roots):
+        raise ValueError(f"autograd.grad: grad_outputs must be {len(roots)}, one an output, got {len(given)}")
     seeds = [None if seed is None else _tensors("grad_outputs", seed)[0] for seed in given]
     for i, tensor in enumerate(wanted):
         if not tensor.requires_grad:

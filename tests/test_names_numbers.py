@@ -227,7 +227,7 @@ def test_whole_numbers_keep_the_sign_of_zero(dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["floor_divide", "remainder", "maximum", "minimum"])
 def test_results_that_are_zero_have_numpys_sign(name, dtype):
-    values = ZEROS[ZEROS * 2 == np.round(ZEROS * 2)] if name == "remainder" else ZEROS
+    values = ZEROS[np.round(ZEROS * 2) == ZEROS * 2] if name == "remainder" else ZEROS
     a, b = (v.ravel().astype(dtype) for v in np.meshgrid(values, values))
     a, b = (a, b) if name in ("maximum", "minimum") else (a[b != 0], b[b != 0])
     with np.errstate(all="ignore"):

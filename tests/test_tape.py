@@ -348,6 +348,7 @@ def test_gradients_through_a_checkpoint_touch_no_grad():
         return layer(layer(h, activation="gelu") * y) + y
 
     found = []
+
     def nested(fn, h):
         return pf.checkpoint(lambda g: pf.checkpoint(fn, g), h)
 
@@ -404,3 +405,17 @@ def test_many_checkpoints_do_not_recurse():
     for _ in range(20_000):
         h = pf.checkpoint(lambda a: a + 1.0, h)
     del h
+
+
+def test_gradients_of_several_outputs_are_given_one_each():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    y, z = x * 2.0, x * x
+    ones = pf.ones(2)
+    assert pf.autograd.grad([y, z], x, [ones, ones * 10.0])[0].numpy().tolist() == [22.0, 42.0]
+    y, z = (x * 2.0).sum(), x * x
+    assert pf.autograd.grad([y, z], x, [None, ones], retain_graph=True)[0].numpy().tolist() == [4.0, 6.0]
+    for wrong in (ones, [ones], [ones, ones, ones]):
+        with pytest.raises(ValueError, match="grad_outputs must be 2, one an output, got"):
+            pf.autograd.grad([y, z], x, wrong)
+    with pytest.raises(TypeError, match="grad_outputs must be Tensors or None, got int"):
+        pf.autograd.grad(y, x, 3)

@@ -379,3 +379,34 @@ def test_schedulers_take_numpys_integers():
     scheduler = optim.lr_scheduler.CosineAnnealingLR(optimiser, np.int64(2))
     scheduler.step()
     assert scheduler.get_last_lr() == [0.5]
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 1e20, 3e38])
+def test_muons_step_does_not_depend_on_the_size_of_gradients(size):
+    gradient = np.array([[1.0, 0.5, -0.25], [0.125, -1.0, 0.5]])
+    steps = []
+    for factor in (1.0, size):
+        w = pf.zeros(2, 3, requires_grad=True)
+        w.grad = pf.tensor(gradient * factor, dtype="float32")
+        optim.Muon([w], lr=0.5, weight_decay=0.0).step()
+        steps.append(w.detach().numpy())
+    np.testing.assert_allclose(*steps, rtol=0, atol=1e-4)
+    assert np.linalg.norm(steps[1], 2) > 0.25
+    w.grad = pf.zeros(2, 3)
+    optim.Muon([w], lr=0.5, weight_decay=0.0).step()
+    np.testing.assert_array_equal(w.detach().numpy(), steps[1])
+
+
+def test_adagrad_goes_on_after_gradients_whose_squares_are_infinite():
+    w = pf.tensor([0.0, 0.0, 0.0], requires_grad=True)
+    optimizer = optim.Adagrad([w], lr=1.0)
+    for step in range(9):
+        w.grad = pf.tensor([1e30, -1e19, 1.0])
+        optimizer.step()
+        assert np.isfinite(optimizer.state[w]["sum"].numpy()).all()
+    wanted = -sum((step + 1) ** -0.5 for step in range(9))
+    np.testing.assert_allclose(w.detach().numpy()[1:], [-wanted, wanted], rtol=1e-5)
+    assert -9.0 < w[0].item() < wanted * 0.9
+    w.grad = pf.tensor([np.inf, np.nan, 1.0])
+    optimizer.step()
+    assert np.isnan(w.detach().numpy()).tolist() == [True, True, False]
