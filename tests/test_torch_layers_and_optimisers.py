@@ -400,7 +400,7 @@ def test_muons_step_does_not_depend_on_the_size_of_gradients(size):
 def test_adagrad_goes_on_after_gradients_whose_squares_are_infinite():
     w = pf.tensor([0.0, 0.0, 0.0], requires_grad=True)
     optimizer = optim.Adagrad([w], lr=1.0)
-    for step in range(9):
+    for _ in range(9):
         w.grad = pf.tensor([1e30, -1e19, 1.0])
         optimizer.step()
         assert np.isfinite(optimizer.state[w]["sum"].numpy()).all()
