@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyformer._core import Tensor, asarray, tensor
+from pyformer._core.ops import stack
 from pyformer.arrays import refuse_mask
 
 
@@ -205,5 +206,7 @@ def _stacked(examples: Sequence[Any]) -> Any:
         shapes = {tuple(np.shape(example)) for example in examples}
         if len(shapes) != 1:
             raise ValueError(f"DataLoader: expected examples of one shape, got {sorted(shapes)}; give a collate")
+        if all(isinstance(example, Tensor) and example.dtype == first.dtype for example in examples):
+            return stack(list(examples))
         return asarray(np.stack([np.asarray(example) for example in examples]))
     return list(examples)

@@ -120,7 +120,7 @@ class TextClassifier:
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        """Learns from texts and the numbers of their classes.
+        """Learns from texts and the numbers of their classes; the modes of the model stay what they are.
 
         Args:
             texts: n of them.
@@ -175,7 +175,6 @@ class TextClassifier:
         trainer = TaskTrainer(self.model, batch_of, [batch_of(0)], options, unit="text")
         with _quiet(not progress):
             trainer.train(progress=progress)
-        self.model.eval()
 
     def predict(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> np.ndarray:
         """How likely each class is for each text, NumPy (n, classes); rows add up to 1.

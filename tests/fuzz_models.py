@@ -38,10 +38,26 @@ def _bert(draw: Draw) -> str:
     return f"{_transformer(draw)}, hidden_dim={draw.size('hidden', 33)}"
 
 
+def _two_layers(draw: Draw) -> str:
+    heads = draw.number("heads", 1, 3)
+    return f"2, {heads}, {heads * 2 * draw.number('head', 1, 9)}"
+
+
+# What families of decoders do.
+DECODERS = (
+    "norms='sandwich', centred_norms=True, attention_softcap=5.0, logit_softcap=3.0, embed_scale=1.5, tied=True",
+    "layer_types=('sliding_attention', 'full_attention'), window=3, local_rope_base=50.0, qk_norm='head'",
+    "norms='post', qk_norm='width', activation='gelu_tanh', num_kv_heads=1",
+    "residual_scale=0.3, logit_divisor=3.0, attention_scale=0.2, qkv_bias=True, out_bias=True, mlp_bias=True",
+    "norm_kind='layer', first_norm=False, rotary_dim=2, head_dim=6, rope_layers=(True, False)",
+    "rope_scaling={'rope_type': 'yarn', 'factor': 2.5, 'original_max_position_embeddings': 64}, window=5",
+)
+
 # name -> (what stands behind the vocabulary and the context, a choice of options)
 LANGUAGE: dict[str, tuple[Callable[[Draw], str], tuple[str, ...]]] = {
     "GPT": (_transformer, ("", "activation='relu'", "activation='silu'")),
     "Llama": (_transformer, ("", "num_kv_heads=1", "window=3", "tied=True", "positions='alibi'")),
+    "Decoder": (_two_layers, DECODERS),
     "RetNet": (_transformer, ("",)),
     "LSTM": (_layers_and_width, ("", "cell='gru'", "bidirectional=True")),
     "Liquid": (_layers_and_width, ("",)),
@@ -116,7 +132,7 @@ def read_rows_alone(model, ids, lengths):
 
 
 def padded_language_model(draw: Draw) -> Call:
-    setup, dtype = _language(draw, names=("GPT", "Llama", "KANTransformer"))
+    setup, dtype = _language(draw, names=("GPT", "Llama", "Decoder", "KANTransformer"))
     rows, tokens = draw.size("rows", 5), draw.size("tokens", 33, 150)
     arrays = {"ids": draw.ids("ids", (rows, tokens), VOCAB), "lengths": draw.ids("lengths", (rows,), tokens) + 1}
     same = (("read_rows_alone(model, ids, lengths)", ()),)

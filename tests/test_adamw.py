@@ -240,7 +240,7 @@ def test_a_gradient_whose_square_is_infinite_does_not_stop_a_parameter(dtype, is
         assert moved[:, :5].all() or step == 2  # where both averages may cancel
 
 
-@pytest.mark.parametrize("kind", ["AdamW", "Adam", "RMSprop"])
+@pytest.mark.parametrize("kind", ["AdamW", "Adam", "RMSprop", "Adagrad"])
 def test_an_optimiser_goes_on_after_a_huge_gradient(kind):
     w = pf.tensor([0.0, 0.0], requires_grad=True)
     optimizer = getattr(pf.optim, kind)([w], lr=0.5, weight_decay=0.0)

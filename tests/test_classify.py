@@ -108,6 +108,20 @@ def test_a_seed_gives_the_same_classifier(encoder):
     np.testing.assert_array_equal(*found)
 
 
+def test_fitting_keeps_modes_also_when_it_raises(encoder, monkeypatch):
+    classifier = TextClassifier.start(encoder, ("a", "b"))
+    model = classifier.model.train()
+    model.bert.layers[0].eval()
+    before = [module.training for module in model.modules()]
+    classifier.fit(*reviews(8, 0), epochs=1, batch_size=8)
+    assert [module.training for module in model.modules()] == before
+    model.eval()
+    monkeypatch.setattr(type(model), "loss", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        classifier.fit(*reviews(8, 0), epochs=1, batch_size=8)
+    assert not any(module.training for module in model.modules())
+
+
 def test_an_epoch_has_each_row_once_and_batches_of_about_one_length():
     lengths = np.random.default_rng(0).integers(3, 60, 1000).tolist()
     batches = _batches(lengths, 16, [0, 0])

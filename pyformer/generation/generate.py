@@ -25,7 +25,7 @@ def generate(
     seed: int | None = None,
     stream: Callable[[int, int], Any] | None = None,
     stop: int | Iterable[int] | None = None,
-    pad_id: int = 0,
+    pad_id: int | None = None,
     overflow: str = "error",
 ) -> pf.Tensor | list[list[int]]:
     """Continues each prompt by up to `max_new_tokens`: `model.generate(...)`, where the arguments are explained.
@@ -48,13 +48,14 @@ def generate(
         (1, 5)
     """
     said = said_of_generation(model)
-    temperature, top_k, top_p, stop = (
+    temperature, top_k, top_p, stop, pad_id = (
         said.get(name, default) if given is None else given
         for name, given, default in (
             ("temperature", temperature, 1.0),
             ("top_k", top_k, None),
             ("top_p", top_p, None),
             ("eos_token_id", stop, None),
+            ("pad_token_id", pad_id, 0),
         )
     )
     prompts, rectangular = read_prompts(ids, model.config.vocab_size)

@@ -126,13 +126,14 @@ class LanguageModel(Pretrained):
         seed: int | None = None,
         stream: Callable[[int, int], Any] | None = None,
         stop: int | Iterable[int] | None = None,
-        pad_id: int = 0,
+        pad_id: int | None = None,
         overflow: str = "error",
     ) -> Any:
         """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
 
         What is None follows the generation_config.json that the model was opened with, where that says it
-        (`do_sample`, `temperature`, `top_k`, `top_p`, `eos_token_id`); `model.generation_config = None` forgets it.
+        (`do_sample`, `temperature`, `top_k`, `top_p`, `eos_token_id`, `pad_token_id`); `model.generation_config = None`
+        forgets it.
 
         Args:
             ids: prompts: integers (B, T), or a list of prompts of different lengths.
@@ -144,7 +145,7 @@ class LanguageModel(Pretrained):
                 `pf.manual_seed`'s stream.
             stream: called as stream(row, token) for each token as it comes.
             stop: a token or tokens that end a row; they are part of the result. () for none.
-            pad_id: fills rows that stopped early.
+            pad_id: fills rows that stopped early; 0 by default.
             overflow: "error", or "slide" to keep the last half of the context when it is full.
 
         Returns:

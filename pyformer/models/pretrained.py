@@ -67,7 +67,8 @@ class Pretrained(nn.Module):
             raise ValueError("save_pretrained: the model has LoRA layers: pf.lora.save or pf.lora.merge first")
         if os.fspath(folder).endswith(".gguf"):
             tensors = {self.layout.stored_name(name): value for name, value in state.items()}
-            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer)
+            shared = {self.layout.stored_name(a): self.layout.stored_name(b) for a, b in self.shared_names().items()}
+            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer, shared)
             return
         if tokenizer is not None:
             raise TypeError(
