@@ -294,7 +294,7 @@ static void backward(const AttentionBackward& a) {
   const auto shared_bytes = [](int64_t sums) {
     return unsigned(sizeof(AttentionShared) + size_t(sums) * sizeof(float));
   };
-  start_rows<DeltaRow<T>>(args, rows, in.value_dim);
+  start_rows<DeltaRow<T>, float>(args, rows, in.value_dim);
   if (a.dq) start(attention_dq<T>, rows, kWide, shared_bytes(in.head_dim), args);
   if (a.dk)
     start(attention_dk_dv<T>, in.batch * in.key_heads * in.keys, kWide, shared_bytes(2 * (in.head_dim + in.value_dim)),

@@ -18,14 +18,15 @@ template <class T>
 struct BsplineElement {
   using Args = BsplineForward;
   static DEVICE void at(const Args& a, int64_t i) {
-    const float value = in<T>(a.x)[i];
-    const SplineCells<float> s(value, a.low, a.per_width);
-    const BasisRange<float> range(s.cell, a.intervals, a.order);
+    using A = Accumulator<T>;
+    const A value = in<T>(a.x)[i];
+    const SplineCells<A> s(value, a.low, a.per_width);
+    const BasisRange<A> range(s.cell, a.intervals, a.order);
     const int64_t count = a.intervals + a.order;
     const auto row = to<T>(a.out) + i * count;
-    for (int64_t j = 0; j < count; ++j) row[j] = value == value ? 0.0f : value;  // NaN stays NaN
+    for (int64_t j = 0; j < count; ++j) row[j] = value == value ? A(0) : value;  // NaN stays NaN
     with_order(a.order, [&]<int order>() {
-      float bases[order + 1];
+      A bases[order + 1];
       spline_bases(s.rest, order, bases);
 #pragma unroll
       for (int r = 0; r <= order; ++r)
@@ -38,18 +39,19 @@ template <class T>
 struct BsplineGradientElement {
   using Args = BsplineBackward;
   static DEVICE void at(const Args& a, int64_t i) {
-    const SplineCells<float> s(in<T>(a.x)[i], a.low, a.per_width);
-    const BasisRange<float> range(s.cell, a.intervals, a.order);
+    using A = Accumulator<T>;
+    const SplineCells<A> s(in<T>(a.x)[i], a.low, a.per_width);
+    const BasisRange<A> range(s.cell, a.intervals, a.order);
     const auto row = in<T>(a.dout) + i * (a.intervals + a.order);
     with_order(a.order, [&]<int order>() {
-      float bases[order], sum = 0;
+      A bases[order], sum = 0;
       spline_bases(s.rest, order - 1, bases);
 #pragma unroll
       for (int r = 0; r <= order; ++r) {
-        const float dout = r >= range.begin && r < range.end ? float(row[range.cell + r]) : 0.0f;
-        sum = fma(dout, (r > 0 ? bases[r - 1] : 0.0f) - (r < order ? bases[r] : 0.0f), sum);
+        const A dout = r >= range.begin && r < range.end ? A(row[range.cell + r]) : A(0);
+        sum = fma(dout, (r > 0 ? bases[r - 1] : A(0)) - (r < order ? bases[r] : A(0)), sum);
       }
-      to<T>(a.dx)[i] = sum * float(a.per_width);
+      to<T>(a.dx)[i] = sum * A(a.per_width);
     });
   }
 };
@@ -57,9 +59,9 @@ struct BsplineGradientElement {
 template <>
 const BsplineTable& cuda_table<BsplineTable>() {
   static constexpr BsplineTable table = {
-      for_cuda_floats<Kernel<BsplineForward>>(
+      for_each_float<Kernel<BsplineForward>>(
           []<class T>() -> Kernel<BsplineForward> { return each_item<BsplineElement<T>>; }),
-      for_cuda_floats<Kernel<BsplineBackward>>(
+      for_each_float<Kernel<BsplineBackward>>(
           []<class T>() -> Kernel<BsplineBackward> { return each_item<BsplineGradientElement<T>>; })};
   return table;
 }

@@ -4,44 +4,50 @@
 
 namespace pyformer::cuda {
 
+template <class T>
 struct CfcCell {
   using Args = CfcForward;
-  static DEVICE void at(const Args& a, int64_t row, int64_t j) { cfc_forward_strip<float>(a, row, j, 1); }
+  static DEVICE void at(const Args& a, int64_t row, int64_t j) { cfc_forward_strip<T>(a, row, j, 1); }
 };
+template <class T>
 struct CfcGradientCell {
   using Args = CfcBackward;
-  static DEVICE void at(const Args& a, int64_t row, int64_t j) { cfc_backward_strip<float>(a, row, j, 1); }
+  static DEVICE void at(const Args& a, int64_t row, int64_t j) { cfc_backward_strip<T>(a, row, j, 1); }
 };
 
-template <class Walk>
+template <class T, class Walk>
 static StepRows elapsed_of(const Walk& a, int64_t t) {
-  return a.elapsed ? step_of(a.elapsed, a.s, t, 1) : StepRows{};
+  return a.elapsed ? step_of<T>(a.elapsed, a.s, t, 1) : StepRows{};
 }
 
+template <class T>
 static void cfc_forward(const CfcWalk& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
-  recur(a, [&](int64_t t, const StepRows&, const StepRows& recurrent) {
-    start_step<CfcCell>(s, {H, recurrent, step_of(a.gates, s, t, 3 * H), elapsed_of(a, t), step_of(a.out, s, t, H)});
+  recur<T>(a, [&](int64_t t, const StepRows&, const StepRows& recurrent) {
+    start_step<CfcCell<T>>(
+        s, {H, recurrent, step_of<T>(a.gates, s, t, 3 * H), elapsed_of<T>(a, t), step_of<T>(a.out, s, t, H)});
   });
 }
 
+template <class T>
 static void cfc_backward(const CfcWalkBackward& a) {
   const RecurrentShape& s = a.s;
   const int64_t H = s.hidden;
-  recur_backward(a, a.dgates, false, [&](int64_t t) {
-    start_step<CfcGradientCell>(s, {H,
-                                    step_of(a.gates, s, t, 3 * H),
-                                    elapsed_of(a, t),
-                                    step_of(a.dout, s, t, H),
-                                    {a.dh, H},
-                                    step_of(a.dgates, s, t, 3 * H)});
+  recur_backward<T>(a, a.dgates, false, [&](int64_t t) {
+    start_step<CfcGradientCell<T>>(s, {H,
+                                       step_of<T>(a.gates, s, t, 3 * H),
+                                       elapsed_of<T>(a, t),
+                                       step_of<T>(a.dout, s, t, H),
+                                       {a.dh, H},
+                                       step_of<T>(a.dgates, s, t, 3 * H)});
   });
 }
 
 template <>
 const CfcTable& cuda_table<CfcTable>() {
-  static constexpr CfcTable table = {{{cfc_forward}}, {{cfc_backward}}};
+  static constexpr CfcTable table = {{{cfc_forward<float>, cfc_forward<double>}},
+                                     {{cfc_backward<float>, cfc_backward<double>}}};
   return table;
 }
 

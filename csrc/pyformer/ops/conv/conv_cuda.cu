@@ -7,7 +7,8 @@
 namespace pyformer::cuda {
 
 constexpr int64_t kLeastRows = 8;  // from which on a tile has enough of them
-using Fma = FmaTile<4>;
+template <class T>
+using Fma = FmaTile<4, Accumulator<T>>;
 
 // The kernel rows (or columns) first + i * step, i < count, of which tap i reads position * stride + shift + i * apart.
 struct AxisTaps {
@@ -45,9 +46,10 @@ struct ConvSums {
 
 // Element i of an operand, rounded to bfloat16 in mixed precision.
 template <class T>
-DEVICE float operand_at(const void* data, int64_t i, bool rounds) {
-  const float value = in<T>(data)[i];
-  return rounds ? widened(rounded<BFloat16>(value)) : value;
+DEVICE Accumulator<T> operand_at(const void* data, int64_t i, bool rounds) {
+  const Accumulator<T> value = in<T>(data)[i];
+  if constexpr (sizeof(T) == 8) return value;
+  return rounds ? widened(rounded<BFloat16>(float(value))) : value;
 }
 
 // Term k of a sum: its channel and taps.
@@ -60,41 +62,44 @@ DEVICE Term term_of(const AxisTaps& y, const AxisTaps& x, int64_t k) {
 }
 
 // What a term reads at a position of a plane; 0 outside.
+template <class A>
 struct Read {
-  float value;
+  A value;
   bool inside;
 };
 template <class T>
-DEVICE Read read_term(const void* from, int64_t planes, const Term& t, const AxisTaps& ys, const AxisTaps& xs,
-                      int64_t height, int64_t width, int64_t i, int64_t j, bool rounds) {
+DEVICE Read<Accumulator<T>> read_term(const void* from, int64_t planes, const Term& t, const AxisTaps& ys,
+                                      const AxisTaps& xs, int64_t height, int64_t width, int64_t i, int64_t j,
+                                      bool rounds) {
   const int64_t y = i * ys.stride + ys.shift + t.y * ys.apart, x = j * xs.stride + xs.shift + t.x * xs.apart;
   if (y < 0 || y >= height || x < 0 || x >= width) return {0, false};
   return {operand_at<T>(from, ((planes + t.channel) * height + y) * width + x, rounds), true};
 }
 
 // chain + factor * what was read. What lies outside an infinity or NaN meets only if it counts.
-DEVICE float with_term(float factor, const Read& read, bool outside_counts, float chain) {
-  const bool meets = read.inside || outside_counts || factor - factor == 0.0f;
-  return fma(meets ? factor : 0.0f, read.value, chain);
+template <class A>
+DEVICE A with_term(A factor, const Read<A>& read, bool outside_counts, A chain) {
+  const bool meets = read.inside || outside_counts || factor - factor == A(0);
+  return fma(meets ? factor : A(0), read.value, chain);
 }
 
 // ---- image -> result, result -> image -------------------------------------------------------------------------------
 
 template <class T>
-DEVICE float weight_at(const ConvSums& s, int64_t group, int64_t row, const Term& t) {
+DEVICE Accumulator<T> weight_at(const ConvSums& s, int64_t group, int64_t row, const Term& t) {
   const ConvGeometry& g = s.a.g;
   const int64_t tap = (s.y.first + t.y * s.y.step) * g.kernel[1] + s.x.first + t.x * s.x.step;
   const int64_t start = group * g.O * g.C * g.taps() + row * s.row_stride + t.channel * s.channel_stride;
   return operand_at<T>(s.a.weight, start + tap, s.a.rounds);
 }
 template <class T>
-DEVICE Read read_at(const ConvSums& s, int64_t image_group, int64_t position, const Term& t) {
+DEVICE Read<Accumulator<T>> read_at(const ConvSums& s, int64_t image_group, int64_t position, const Term& t) {
   const Divided p = divided(position, s.positions_x);
   return read_term<T>(s.a.from, image_group * s.channels, t, s.y, s.x, s.height, s.width, p.quotient, p.rest,
                       s.a.rounds);
 }
 template <class T>
-DEVICE void store_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position, float sum) {
+DEVICE void store_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position, Accumulator<T> sum) {
   const Divided p = divided(position, s.positions_x);
   const int64_t plane = image_group * s.rows + row;
   if (s.a.bias) sum = sum + in<T>(s.a.bias)[plane % (s.a.g.groups * s.rows)];
@@ -102,14 +107,14 @@ DEVICE void store_sum(const ConvSums& s, int64_t image_group, int64_t row, int64
 }
 
 template <class T>
-DEVICE float one_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position) {
+DEVICE Accumulator<T> one_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position) {
   const int64_t terms = s.channels * s.taps();
-  float total = 0;
+  Accumulator<T> total = 0;
   for (int64_t start = 0; start < terms; start += kChainLength) {
-    float chain = 0;
+    Accumulator<T> chain = 0;
     for (int64_t k = start; k < terms && k < start + kChainLength; ++k) {
       const Term t = term_of(s.y, s.x, k);
-      const float factor = weight_at<T>(s, image_group % s.a.g.groups, row, t);
+      const Accumulator<T> factor = weight_at<T>(s, image_group % s.a.g.groups, row, t);
       chain = with_term(factor, read_at<T>(s, image_group, position, t), s.outside_counts, chain);
     }
     total = start == 0 ? chain : total + chain;
@@ -128,27 +133,27 @@ struct ConvElement {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) conv_tile(const ConvSums s) {
-  const int64_t across = ceil_div(s.positions(), Fma::kWidth), tiles = ceil_div(s.rows, Fma::kHeight) * across;
+  const int64_t across = ceil_div(s.positions(), Fma<T>::kWidth), tiles = ceil_div(s.rows, Fma<T>::kHeight) * across;
   const int64_t image_group = blockIdx.x / tiles, tile = blockIdx.x % tiles, terms = s.channels * s.taps();
-  const int64_t first = tile / across * Fma::kHeight, position = tile % across * Fma::kWidth;
-  typename Fma::Sums sum = {};
-  Fma::add_chains(
-      shared_memory<typename Fma::Shared>(), ceil_div(terms, kChainLength),
+  const int64_t first = tile / across * Fma<T>::kHeight, position = tile % across * Fma<T>::kWidth;
+  typename Fma<T>::Sums sum = {};
+  Fma<T>::add_chains(
+      shared_memory<typename Fma<T>::Shared>(), ceil_div(terms, kChainLength),
       [&](int64_t c) { return terms - c * kChainLength < kChainLength ? terms - c * kChainLength : kChainLength; },
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) {
-        Fma::each_factor(start, stop, true, strip, [&](int64_t k, int64_t row, float& factor) {
+        Fma<T>::each_factor(start, stop, true, strip, [&](int64_t k, int64_t row, Accumulator<T>& factor) {
           if (first + row < s.rows)
             factor = weight_at<T>(s, image_group % s.a.g.groups, first + row, term_of(s.y, s.x, c * kChainLength + k));
         });
       },
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) {
-        Fma::each_factor(start, stop, false, strip, [&](int64_t k, int64_t i, float& factor) {
+        Fma<T>::each_factor(start, stop, false, strip, [&](int64_t k, int64_t i, Accumulator<T>& factor) {
           if (position + i < s.positions())
             factor = read_at<T>(s, image_group, position + i, term_of(s.y, s.x, c * kChainLength + k)).value;
         });
       },
       true, sum);
-  Fma::each(first, position, sum, [&](int64_t row, int64_t p, float value) {
+  Fma<T>::each(first, position, sum, [&](int64_t row, int64_t p, Accumulator<T> value) {
     if (row >= s.rows || p >= s.positions()) return;
     // An infinite weight may have met what is not there.
     if (!s.outside_counts && value != value) value = one_sum<T>(s, image_group, row, p);
@@ -160,8 +165,8 @@ template <class T>
 static void start_sums(const ConvSums& s) {
   const int64_t image_groups = s.a.g.N * s.a.g.groups;
   if (s.rows < kLeastRows) return start_items<ConvElement<T>>(s, image_groups * s.rows * s.positions());
-  start(conv_tile<T>, image_groups * ceil_div(s.rows, Fma::kHeight) * ceil_div(s.positions(), Fma::kWidth), kThreads,
-        sizeof(typename Fma::Shared), s);
+  start(conv_tile<T>, image_groups * ceil_div(s.rows, Fma<T>::kHeight) * ceil_div(s.positions(), Fma<T>::kWidth),
+        kThreads, sizeof(typename Fma<T>::Shared), s);
 }
 
 template <class T>
@@ -209,13 +214,14 @@ DEVICE WeightChain chain_of(const WeightSums& s, int64_t range, int64_t c) {
           (left < s.chain_rows ? left : s.chain_rows) * g.positions[1]};
 }
 template <class T>
-DEVICE float dout_at(const WeightSums& s, int64_t image, int64_t group, int64_t row, int64_t position) {
+DEVICE Accumulator<T> dout_at(const WeightSums& s, int64_t image, int64_t group, int64_t row, int64_t position) {
   const ConvGeometry& g = s.a.g;
   const int64_t plane = (image * g.groups + group) * g.O + row;
   return operand_at<T>(s.a.dresult, plane * g.positions[0] * g.positions[1] + position, s.a.rounds);
 }
 template <class T>
-DEVICE Read image_at(const WeightSums& s, int64_t image, int64_t group, int64_t position, const Term& t) {
+DEVICE Read<Accumulator<T>> image_at(const WeightSums& s, int64_t image, int64_t group, int64_t position,
+                                     const Term& t) {
   const ConvGeometry& g = s.a.g;
   const Divided p = divided(position, g.positions[1]);
   return read_term<T>(s.a.image, (image * g.groups + group) * g.C, t, s.y, s.x, g.size[0], g.size[1], p.quotient,
@@ -223,13 +229,13 @@ DEVICE Read image_at(const WeightSums& s, int64_t image, int64_t group, int64_t 
 }
 
 template <class T>
-DEVICE float one_weight_sum(const WeightSums& s, int64_t range, int64_t group, int64_t row, int64_t k) {
+DEVICE Accumulator<T> one_weight_sum(const WeightSums& s, int64_t range, int64_t group, int64_t row, int64_t k) {
   const Term t = term_of(s.y, s.x, k);
   const int64_t chains = s.chains(range);
-  float total = 0;
+  Accumulator<T> total = 0;
   for (int64_t c = 0; c < chains; ++c) {
     const WeightChain w = chain_of(s, range, c);
-    float chain = 0;
+    Accumulator<T> chain = 0;
     for (int64_t p = w.first; p < w.first + w.length; ++p)
       chain = with_term(dout_at<T>(s, w.image, group, row, p), image_at<T>(s, w.image, group, p, t), s.a.outside_counts,
                         chain);
@@ -244,38 +250,40 @@ struct WeightElement {
   static DEVICE void at(const Args& s, int64_t item) {
     const Divided term = divided(item, s.terms()), row = divided(term.quotient, s.a.g.O);
     const Divided group = divided(row.quotient, s.a.g.groups);
-    static_cast<float*>(s.a.dweight)[item] = one_weight_sum<T>(s, group.quotient, group.rest, row.rest, term.rest);
+    static_cast<Accumulator<T>*>(s.a.dweight)[item] =
+        one_weight_sum<T>(s, group.quotient, group.rest, row.rest, term.rest);
   }
 };
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) weight_tile(const WeightSums s) {
   const ConvGeometry& g = s.a.g;
-  const int64_t across = ceil_div(s.terms(), Fma::kWidth), tiles = ceil_div(g.O, Fma::kHeight) * across;
+  const int64_t across = ceil_div(s.terms(), Fma<T>::kWidth), tiles = ceil_div(g.O, Fma<T>::kHeight) * across;
   const int64_t range_group = blockIdx.x / tiles, tile = blockIdx.x % tiles;
   const int64_t range = range_group / g.groups, group = range_group % g.groups;
-  const int64_t first = tile / across * Fma::kHeight, first_term = tile % across * Fma::kWidth;
-  typename Fma::Sums sum = {};
-  Fma::add_chains(
-      shared_memory<typename Fma::Shared>(), s.chains(range), [&](int64_t c) { return chain_of(s, range, c).length; },
+  const int64_t first = tile / across * Fma<T>::kHeight, first_term = tile % across * Fma<T>::kWidth;
+  typename Fma<T>::Sums sum = {};
+  Fma<T>::add_chains(
+      shared_memory<typename Fma<T>::Shared>(), s.chains(range),
+      [&](int64_t c) { return chain_of(s, range, c).length; },
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) {
         const WeightChain w = chain_of(s, range, c);
-        Fma::each_factor(start, stop, true, strip, [&](int64_t p, int64_t row, float& factor) {
+        Fma<T>::each_factor(start, stop, true, strip, [&](int64_t p, int64_t row, Accumulator<T>& factor) {
           if (first + row < g.O) factor = dout_at<T>(s, w.image, group, first + row, w.first + p);
         });
       },
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) {
         const WeightChain w = chain_of(s, range, c);
-        Fma::each_factor(start, stop, true, strip, [&](int64_t p, int64_t k, float& factor) {
+        Fma<T>::each_factor(start, stop, true, strip, [&](int64_t p, int64_t k, Accumulator<T>& factor) {
           if (first_term + k < s.terms())
             factor = image_at<T>(s, w.image, group, w.first + p, term_of(s.y, s.x, first_term + k)).value;
         });
       },
       true, sum);
-  Fma::each(first, first_term, sum, [&](int64_t row, int64_t k, float value) {
+  Fma<T>::each(first, first_term, sum, [&](int64_t row, int64_t k, Accumulator<T> value) {
     if (row >= g.O || k >= s.terms()) return;
     if (!s.a.outside_counts && value != value) value = one_weight_sum<T>(s, range, group, row, k);
-    static_cast<float*>(s.a.dweight)[(range_group * g.O + row) * s.terms() + k] = value;
+    static_cast<Accumulator<T>*>(s.a.dweight)[(range_group * g.O + row) * s.terms() + k] = value;
   });
 }
 
@@ -286,16 +294,16 @@ static void weight_gradient(const ConvWeightGradient& a) {
   const WeightSums s = {a, all_taps(g, 0), all_taps(g, 1), chain_rows, ceil_div(g.positions[0], chain_rows)};
   const int64_t range_groups = a.image_ranges() * g.groups;
   if (g.O < kLeastRows) return start_items<WeightElement<T>>(s, range_groups * g.O * s.terms());
-  start(weight_tile<T>, range_groups * ceil_div(g.O, Fma::kHeight) * ceil_div(s.terms(), Fma::kWidth), kThreads,
-        sizeof(typename Fma::Shared), s);
+  start(weight_tile<T>, range_groups * ceil_div(g.O, Fma<T>::kHeight) * ceil_div(s.terms(), Fma<T>::kWidth), kThreads,
+        sizeof(typename Fma<T>::Shared), s);
 }
 
 template <>
 const ConvTable& cuda_table<ConvTable>() {
   static constexpr ConvTable table = {
-      .to_result = for_cuda_floats<Program<ConvMap>>([]<class T>() -> Program<ConvMap> { return to_result<T>; }),
-      .to_image = for_cuda_floats<Program<ConvMap>>([]<class T>() -> Program<ConvMap> { return to_image<T>; }),
-      .weight_gradient = for_cuda_floats<Program<ConvWeightGradient>>(
+      .to_result = for_each_float<Program<ConvMap>>([]<class T>() -> Program<ConvMap> { return to_result<T>; }),
+      .to_image = for_each_float<Program<ConvMap>>([]<class T>() -> Program<ConvMap> { return to_image<T>; }),
+      .weight_gradient = for_each_float<Program<ConvWeightGradient>>(
           []<class T>() -> Program<ConvWeightGradient> { return weight_gradient<T>; })};
   return table;
 }

@@ -10,13 +10,13 @@ struct DropoutElement {
   using Args = DropoutForward;
   static DEVICE void at(const Args& a, int64_t i) {
     const uint32_t word = philox_word(a.seed, a.stream, uint64_t(i));
-    to<T>(a.out)[i] = word >= a.threshold ? in<T>(a.x)[i] * float(a.scale) : 0.0f;
+    to<T>(a.out)[i] = word >= a.threshold ? in<T>(a.x)[i] * Accumulator<T>(a.scale) : Accumulator<T>(0);
   }
 };
 
 template <>
 const DropoutTable& cuda_table<DropoutTable>() {
-  static constexpr DropoutTable table = {for_cuda_floats<Kernel<DropoutForward>>(
+  static constexpr DropoutTable table = {for_each_float<Kernel<DropoutForward>>(
       []<class T>() -> Kernel<DropoutForward> { return each_item<DropoutElement<T>>; })};
   return table;
 }

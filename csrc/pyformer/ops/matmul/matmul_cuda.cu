@@ -1,5 +1,5 @@
 // Products: c = epilogue(op(a) op(b)), each element ((p0 + p1) + p2) + ..., p_i a sum from +0 over 256 consecutive k.
-// Of 16-bit floats tensor cores take it (matmul_sm80.h, of few rows matmul_thin_sm80.h), of float32 it is one FMA
+// Of 16-bit floats tensor cores take it (matmul_sm80.h, of few rows matmul_thin_sm80.h), of others it is one FMA
 // chain, as in matmul_ref.cpp (matmul_fma.h). Tile, batch and m change no bits.
 #include "pyformer/ops/matmul/matmul_fma.h"
 #include "pyformer/ops/matmul/matmul_sm80.h"
@@ -9,22 +9,22 @@ namespace pyformer::cuda {
 
 template <class T, int rows>
 __global__ void __launch_bounds__(kThreads) multiply(const Gemm g) {
-  using Fma = FmaTile<rows>;
+  using Fma = FmaTile<rows, T>;
   const Tile tile = tile_of(g, Fma::kHeight, Fma::kWidth);
   const Vectors a = rows_of<T>(g, tile.batch), b = cols_of<T>(g, tile.batch);
   // What is outside stays as it is, and is not used. Neighbouring threads read neighbouring elements.
   const auto load = [&](const Vectors& v, int64_t first, int64_t chain, int64_t start, int64_t stop, auto& strip) {
-    Fma::each_factor(start, stop, v.k_stride == 1, strip, [&](int64_t p, int64_t i, float& factor) {
+    Fma::each_factor(start, stop, v.k_stride == 1, strip, [&](int64_t p, int64_t i, T& factor) {
       if (first + i < v.count) factor = in<T>(v.data)[(first + i) * v.stride + (chain * kChainLength + p) * v.k_stride];
     });
   };
   typename Fma::Sums sum = {};
   const auto each = [&](const auto& use) {
-    Fma::each(tile.row, tile.col, sum, [&](int64_t row, int64_t col, float& value) {
+    Fma::each(tile.row, tile.col, sum, [&](int64_t row, int64_t col, T& value) {
       if (row < g.m && col < g.n) use(tile.at(g, row, col), col, value);
     });
   };
-  if (g.continue_sum) each([&](int64_t at, int64_t, float& value) { value = in<T>(g.c)[at]; });
+  if (g.continue_sum) each([&](int64_t at, int64_t, T& value) { value = in<T>(g.c)[at]; });
   Fma::add_chains(
       shared_memory<typename Fma::Shared>(), ceil_div(g.k, kChainLength),
       [&](int64_t c) { return g.k - c * kChainLength < kChainLength ? g.k - c * kChainLength : kChainLength; },
@@ -32,13 +32,13 @@ __global__ void __launch_bounds__(kThreads) multiply(const Gemm g) {
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) { load(b, tile.col, c, start, stop, strip); },
       !g.continue_sum, sum);
   with_activation(g.epilogue.activation, [&]<class F>() {
-    each([&](int64_t at, int64_t col, float& value) { store_finished<F, T>(g, at, col, value); });
+    each([&](int64_t at, int64_t col, T& value) { store_finished<F, T>(g, at, col, value); });
   });
 }
 
 template <class T, int rows>
 static void start_fma(const Gemm& g) {
-  using Fma = FmaTile<rows>;
+  using Fma = FmaTile<rows, T>;
   start(multiply<T, rows>, tiles_of(g, Fma::kHeight, Fma::kWidth), kThreads, sizeof(typename Fma::Shared), g);
 }
 
@@ -60,10 +60,9 @@ static int64_t no_panels(int64_t, int64_t) { return 0; }
 template <>
 const GemmTable& cuda_table<GemmTable>() {
   static constexpr GemmTable table = {
-      .multiply = for_cuda_floats<Program<Gemm>>([]<class T>() -> Program<Gemm> { return start_multiply<T>; }),
-      .panel_bytes = for_cuda_floats<PanelBytes>([]<class T>() -> PanelBytes { return no_panels; }),
-      .pack =
-          for_cuda_floats<Program<GemmPack>>([]<class T>() -> Program<GemmPack> { return [](const GemmPack&) {}; })};
+      .multiply = for_each_float<Program<Gemm>>([]<class T>() -> Program<Gemm> { return start_multiply<T>; }),
+      .panel_bytes = for_each_float<PanelBytes>([]<class T>() -> PanelBytes { return no_panels; }),
+      .pack = for_each_float<Program<GemmPack>>([]<class T>() -> Program<GemmPack> { return [](const GemmPack&) {}; })};
   return table;
 }
 

@@ -1,18 +1,18 @@
-// Tiles of float32 sums, each ((p0 + p1) + p2) + ..., p_i one FMA chain from +0: a block computes rows * 16 by 64 of
-// them from strips of 16 terms in shared memory, a thread rows by 4.
+// Tiles of sums in T, float or double, each ((p0 + p1) + p2) + ..., p_i one FMA chain from +0: a block computes rows *
+// 16 by 64 of them from strips of 16 terms in shared memory, a thread rows by 4.
 #pragma once
 #include "pyformer/cuda/kernel.h"
 
 namespace pyformer::cuda {
 
-template <int rows>
+template <int rows, class T = float>
 struct FmaTile {
   static constexpr int kOwn = 4, kStep = 16, kDepth = 16;  // a thread's rows and columns are kStep apart
   static constexpr int kHeight = rows * kStep, kWidth = kOwn * kStep;
-  using Sums = float[rows][kOwn];
+  using Sums = T[rows][kOwn];
   // + 1: columns that are written lie in different banks.
-  using A = float[kDepth][kHeight + 1];
-  using B = float[kDepth][kWidth + 1];
+  using A = T[kDepth][kHeight + 1];
+  using B = T[kDepth][kWidth + 1];
   struct Shared {
     A a;
     B b;
@@ -26,14 +26,14 @@ struct FmaTile {
     const int row = int(threadIdx.x) / kStep, col = int(threadIdx.x) % kStep;
     for (int64_t c = 0; c < chains; ++c) {
       const int64_t length = length_of(c);
-      float chain[rows][kOwn] = {};
+      T chain[rows][kOwn] = {};
       for (int64_t start = 0; start < length; start += kDepth) {
         const int depth = length - start < kDepth ? int(length - start) : kDepth;
         load_a(c, start, start + depth, s.a);
         load_b(c, start, start + depth, s.b);
         __syncthreads();
         for (int p = 0; p < depth; ++p) {
-          float x[rows], y[kOwn];
+          T x[rows], y[kOwn];
 #pragma unroll
           for (int i = 0; i < rows; ++i) x[i] = s.a[p][row + i * kStep];
 #pragma unroll
@@ -55,7 +55,7 @@ struct FmaTile {
 
   // use(term, vector, place in the strip) for this thread's share of `count` vectors' terms [start, stop).
   template <int count, class Use>
-  static DEVICE void each_factor(int64_t start, int64_t stop, bool along_terms, float (&strip)[kDepth][count],
+  static DEVICE void each_factor(int64_t start, int64_t stop, bool along_terms, T (&strip)[kDepth][count],
                                  const Use& use) {
     constexpr int vectors = count - 1;
     for (int e = int(threadIdx.x); e < vectors * kDepth; e += kThreads) {

@@ -44,11 +44,11 @@ DEVICE Vectors cols_of(const Gemm& g, int64_t batch) {
 }
 
 // The epilogue of one element of c, F the activation, C its type.
-template <class F, class C>
-DEVICE void store_finished(const Gemm& g, int64_t at, int64_t col, float sum) {
-  to<C>(g.c)[at] = finish<F, float>(
-      g.epilogue, sum, [&] { return float(in<C>(g.epilogue.bias)[col]); },
-      [&](const void* m) { return float(in<C>(m)[at]); }, [&](void* m, float value) { to<C>(m)[at] = value; });
+template <class F, class C, class A>
+DEVICE void store_finished(const Gemm& g, int64_t at, int64_t col, A sum) {
+  to<C>(g.c)[at] = finish<F, A>(
+      g.epilogue, sum, [&] { return A(in<C>(g.epilogue.bias)[col]); }, [&](const void* m) { return A(in<C>(m)[at]); },
+      [&](void* m, A value) { to<C>(m)[at] = value; });
 }
 
 }  // namespace pyformer::cuda

@@ -41,10 +41,11 @@ template <class T>
 struct MaxPoolElement {
   using Args = MaxPool;
   static DEVICE void at(const Args& a, int64_t i) {
-    float best = -__builtin_inff();
+    using A = Accumulator<T>;
+    A best = -A(__builtin_inff());
     int32_t winner = -1;
     each_of_window(a.window, i, [&](int64_t tap, int64_t at) {
-      const float value = in<T>(a.x)[at];
+      const A value = in<T>(a.x)[at];
       if (!(value > best || value != value || winner < 0)) return;
       best = value;
       winner = int32_t(tap);
@@ -58,18 +59,19 @@ template <class T>
 struct MaxPoolGradientElement {
   using Args = MaxPoolGradient;
   static DEVICE void at(const Args& a, int64_t i) {
+    using A = Accumulator<T>;
     const PoolWindow& w = a.window;
     const PoolPlace p = place_of(i, w.height, w.width);
     const WindowsOf ys = windows_of(p.row, w.kernel_y, w.stride_y, w.padding_y, w.rows);
     const WindowsOf xs = windows_of(p.col, w.kernel_x, w.stride_x, w.padding_x, w.cols);
-    float sum = 0;
+    A sum = 0;
     for (int64_t row = ys.begin; row < ys.end; ++row)
       for (int64_t col = xs.begin; col < xs.end; ++col) {
         const int64_t at = (p.plane * w.rows + row) * w.cols + col;
         const int64_t kh = p.row + w.padding_y - row * w.stride_y, kw = p.col + w.padding_x - col * w.stride_x;
         if (a.tap[at] == kh * w.kernel_x + kw) sum = sum + in<T>(a.dout)[at];
       }
-    static_cast<float*>(a.dx)[i] = sum;
+    static_cast<A*>(a.dx)[i] = sum;
   }
 };
 
@@ -77,9 +79,10 @@ template <class T>
 struct AvgPoolElement {
   using Args = AvgPool;
   static DEVICE void at(const Args& a, int64_t i) {
-    float sum = 0;
+    using A = Accumulator<T>;
+    A sum = 0;
     each_of_window(a.window, i, [&](int64_t, int64_t at) { sum = sum + in<T>(a.x)[at]; });
-    static_cast<float*>(a.out)[i] = sum / float(a.window.kernel_y * a.window.kernel_x);
+    static_cast<A*>(a.out)[i] = sum / A(a.window.kernel_y * a.window.kernel_x);
   }
 };
 
@@ -87,15 +90,16 @@ template <class T>
 struct AvgPoolGradientElement {
   using Args = AvgPoolGradient;
   static DEVICE void at(const Args& a, int64_t i) {
+    using A = Accumulator<T>;
     const PoolWindow& w = a.window;
     const PoolPlace p = place_of(i, w.height, w.width);
     const WindowsOf ys = windows_of(p.row, w.kernel_y, w.stride_y, w.padding_y, w.rows);
     const WindowsOf xs = windows_of(p.col, w.kernel_x, w.stride_x, w.padding_x, w.cols);
-    float sum = 0;
+    A sum = 0;
     for (int64_t row = ys.begin; row < ys.end; ++row)
       for (int64_t col = xs.end - 1; col >= xs.begin; --col)  // by kw
-        sum = sum + in<T>(a.dout)[(p.plane * w.rows + row) * w.cols + col] / float(w.kernel_y * w.kernel_x);
-    static_cast<float*>(a.dx)[i] = sum;
+        sum = sum + in<T>(a.dout)[(p.plane * w.rows + row) * w.cols + col] / A(w.kernel_y * w.kernel_x);
+    static_cast<A*>(a.dx)[i] = sum;
   }
 };
 
@@ -112,12 +116,12 @@ template <>
 const PoolTable& cuda_table<PoolTable>() {
   static constexpr PoolTable table = {
       .max =
-          for_cuda_floats<Kernel<MaxPool>>([]<class T>() -> Kernel<MaxPool> { return each_window<MaxPoolElement<T>>; }),
-      .max_gradient = for_cuda_floats<Kernel<MaxPoolGradient>>(
+          for_each_float<Kernel<MaxPool>>([]<class T>() -> Kernel<MaxPool> { return each_window<MaxPoolElement<T>>; }),
+      .max_gradient = for_each_float<Kernel<MaxPoolGradient>>(
           []<class T>() -> Kernel<MaxPoolGradient> { return each_of_picture<MaxPoolGradientElement<T>>; }),
       .avg =
-          for_cuda_floats<Kernel<AvgPool>>([]<class T>() -> Kernel<AvgPool> { return each_window<AvgPoolElement<T>>; }),
-      .avg_gradient = for_cuda_floats<Kernel<AvgPoolGradient>>(
+          for_each_float<Kernel<AvgPool>>([]<class T>() -> Kernel<AvgPool> { return each_window<AvgPoolElement<T>>; }),
+      .avg_gradient = for_each_float<Kernel<AvgPoolGradient>>(
           []<class T>() -> Kernel<AvgPoolGradient> { return each_of_picture<AvgPoolGradientElement<T>>; })};
   return table;
 }
