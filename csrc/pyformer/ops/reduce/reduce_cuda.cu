@@ -111,7 +111,7 @@ DEVICE Best<Accumulator<T>> best_of(int64_t n, int64_t step, bool minimum, const
     if (is_better(here, best, minimum)) best = here;
   }
   for (int half = kTeam / 2; half > 0; half /= 2) {
-    const Best<A> other = {__shfl_xor_sync(mask_of_team(), best.value, half),
+    const Best<A> other = {A(__shfl_xor_sync(mask_of_team(), best.value, half)),
                            int64_t(__shfl_xor_sync(mask_of_team(), (long long)best.index, half))};
     if (is_better(other, best, minimum)) best = other;
   }
