@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
 # What `generate` follows of it, and what says nothing of how to go on.
-GENERATION_KEYS = ("do_sample", "temperature", "top_k", "top_p", "eos_token_id", "pad_token_id")
+GENERATION_KEYS = (
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "eos_token_id", "pad_token_id"),
+    *("num_beams", "length_penalty", "early_stopping"),
+)
 _SILENT_KEYS = ("bos_token_id", "transformers_version", "_from_model_config", "use_cache")
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
