@@ -60,8 +60,8 @@ class Generating:
 
         What is None follows the generation_config.json that the model was opened with, where that says it
         (`do_sample`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `eos_token_id`, `pad_token_id`,
-        `num_beams`, `length_penalty`, `early_stopping`); `model.generation_config = None` forgets it. Its `num_beams` is
-        for those who choose no temperature and no seed, unless it says `do_sample`.
+        `num_beams`, `length_penalty`, `early_stopping`); `model.generation_config = None` forgets it. Its `num_beams`
+        is for those who choose no temperature and no seed, unless it says `do_sample`.
 
         Args:
             ids: prompts: integers (B, T), or a list of prompts of different lengths.
