@@ -196,6 +196,9 @@ def _stacked(examples: Sequence[Any]) -> Any:
     """A batch of examples: a Tensor of numbers or arrays, columns of tuples and dicts, a list of anything else."""
     first = examples[0]
     if isinstance(first, Mapping):
+        names = next((example for example in examples if set(example) != set(first)), first)
+        if names is not first:
+            raise ValueError(f"DataLoader: expected examples of the keys {list(first)}, got {list(names)}")
         return {name: _stacked([example[name] for example in examples]) for name in first}
     if isinstance(first, tuple):
         return _like(first, [_stacked(column) for column in zip(*examples, strict=True)])
@@ -203,7 +206,7 @@ def _stacked(examples: Sequence[Any]) -> Any:
         return tensor(list(examples))
     if _is_array(first):
         refuse_mask("DataLoader", list(examples))
-        shapes = {tuple(np.shape(example)) for example in examples}
+        shapes = {tuple(example.shape if _is_array(example) else np.shape(example)) for example in examples}
         if len(shapes) != 1:
             raise ValueError(f"DataLoader: expected examples of one shape, got {sorted(shapes)}; give a collate")
         if all(isinstance(example, Tensor) and example.dtype == first.dtype for example in examples):

@@ -19,6 +19,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import formats, nn, ops
+from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.models.pretrained import Pretrained
 from pyformer.nn.layers import check_probability, check_sizes
@@ -178,6 +179,7 @@ class Adapter:
         save(self.model, folder)
 
 
+@in_default_float_mode
 def add(
     model: Pretrained,
     rank: int = 8,
@@ -271,11 +273,7 @@ def _placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings:
 
 def _put(model: Pretrained, name: str, module: nn.Module) -> None:
     path, _, last = name.rpartition(".")
-    parent = dict(model.named_modules())[path]
-    if isinstance(parent, (nn.ModuleList, nn.Sequential)) and last.isdigit():
-        parent[int(last)] = module
-    else:
-        setattr(parent, last, module)
+    setattr(dict(model.named_modules())[path], last, module)
 
 
 def merge(model: Pretrained) -> Pretrained:
@@ -406,6 +404,7 @@ def _targets(theirs: Mapping[str, str], layers: Collection[str]) -> list[str]:
     return sorted(theirs[name] for name in layers)
 
 
+@in_default_float_mode
 def load(model: Pretrained, folder: str | os.PathLike) -> Adapter:
     """Puts the LoRA layers of a folder into a model, as `peft` or `save` has written them.
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import models, nn, ops, tokenizers
+from pyformer import formats, models, nn, ops, tokenizers
 from pyformer.arrays import refuse_mask
+from pyformer.bpe import SETTINGS_NAME
 from pyformer.models.bert import BERT, BertClassifier
 from pyformer.sentences import padded
 from pyformer.terminal import bar
@@ -95,17 +96,28 @@ class TextClassifier:
     def from_pretrained(cls, folder: str | os.PathLike) -> TextClassifier:
         """Opens what `save_pretrained` wrote, or a folder of BertForSequenceClassification and its tokenizer.json.
 
+        The max_length of its tokenizer_config.json, where there is one, is the classifier's.
+
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged.
             TypeError: the folder holds another model.
         """
-        return cls(models.from_pretrained(folder), tokenizers.load(folder))
+        model, path = models.from_pretrained(folder), Path(folder) / SETTINGS_NAME
+        length = formats.read_json(path).get("max_length") if path.is_file() else None
+        if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
+            raise ValueError(f"{path}: max_length must be an int, got {length!r}")
+        if length is not None and isinstance(model, BertClassifier):
+            length = min(length, model.config.context_length)
+        return cls(model, tokenizers.load(folder), max_length=length)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes the model and its tokenizer. OSError if the folder can't be written."""
+        """Writes the model, its tokenizer and `max_length`. OSError if the folder can't be written."""
         self.model.save_pretrained(folder)
         self.tokenizer.save(folder)
+        path = Path(folder) / SETTINGS_NAME
+        settings = formats.read_json(path) if path.is_file() else {}
+        formats.write_json_atomic(path, {**settings, "max_length": self.max_length})
 
     def fit(
         self,

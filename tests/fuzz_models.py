@@ -39,18 +39,20 @@ def _bert(draw: Draw) -> str:
 
 
 def _two_layers(draw: Draw) -> str:
-    heads = draw.number("heads", 1, 3)
-    return f"2, {heads}, {heads * 2 * draw.number('head', 1, 9)}"
+    return f"2, {draw.number('heads', 1, 2)}, 16"
 
 
-# What families of decoders do.
+_TYPES = "layer_types=('sliding_attention', 'full_attention'), window=3"
+_GEMMA = f"norms='sandwich', centred_norms=True, embed_scale=4.0, {_TYPES}, activation='gelu_tanh', tied=True"
+_YARN = "{'rope_type': 'yarn', 'factor': 2.5, 'original_max_position_embeddings': 64}"
 DECODERS = (
-    "norms='sandwich', centred_norms=True, attention_softcap=5.0, logit_softcap=3.0, embed_scale=1.5, tied=True",
-    "layer_types=('sliding_attention', 'full_attention'), window=3, local_rope_base=50.0, qk_norm='head'",
-    "norms='post', qk_norm='width', activation='gelu_tanh', num_kv_heads=1",
-    "residual_scale=0.3, logit_divisor=3.0, attention_scale=0.2, qkv_bias=True, out_bias=True, mlp_bias=True",
-    "norm_kind='layer', first_norm=False, rotary_dim=2, head_dim=6, rope_layers=(True, False)",
-    "rope_scaling={'rope_type': 'yarn', 'factor': 2.5, 'original_max_position_embeddings': 64}, window=5",
+    f"family='gemma2', {_GEMMA}, attention_softcap=5.0, logit_softcap=3.0, attention_scale=0.2",
+    f"family='gemma3_text', {_GEMMA}, qk_norm='head', local_rope_base=50.0",
+    "family='olmo2', norms='post', qk_norm='width', num_kv_heads=1",
+    "family='granite', embed_scale=1.5, residual_scale=0.3, logit_divisor=3.0, attention_scale=0.2, mlp_bias=True",
+    f"family='smollm3', rope_layers=(False, True), {_TYPES}",
+    "family='phi3', rotary_dim=4, window=5",
+    f"family='qwen2', qkv_bias=True, rope_scaling={_YARN}",
 )
 
 # name -> (what stands behind the vocabulary and the context, a choice of options)

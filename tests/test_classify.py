@@ -108,6 +108,20 @@ def test_a_seed_gives_the_same_classifier(encoder):
     np.testing.assert_array_equal(*found)
 
 
+def test_the_longest_text_is_saved_and_read(encoder, tmp_path):
+    classifier = TextClassifier.start(encoder, ("a", "b"), max_length=5)
+    classifier.save_pretrained(tmp_path)
+    again = TextClassifier.from_pretrained(tmp_path)
+    assert again.max_length == 5
+    np.testing.assert_array_equal(again.predict(["very " * 20]), classifier.predict(["very " * 20]))
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text('{"max_length": 1000000}')
+    assert TextClassifier.from_pretrained(tmp_path).max_length == classifier.model.config.context_length
+    settings.write_text('{"max_length": "5"}')
+    with pytest.raises(ValueError, match="max_length must be an int, got '5'"):
+        TextClassifier.from_pretrained(tmp_path)
+
+
 def test_fitting_keeps_modes_also_when_it_raises(encoder, monkeypatch):
     classifier = TextClassifier.start(encoder, ("a", "b"))
     model = classifier.model.train()

@@ -57,6 +57,8 @@ def test_examples_are_stacked_by_column():
         ["text 0", "text 1"],
         [0.0, 1.0],
     )
+    with pytest.raises(ValueError, match=r"examples of the keys \['a'\], got \['a', 'b'\]"):
+        next(iter(DataLoader([{"a": 1}, {"a": 2, "b": 3}], 2)))
     with pytest.raises(ValueError, match=r"one shape, got \[\(1,\), \(2,\)\]; give a collate"):
         next(iter(DataLoader([np.zeros(1), np.zeros(2)], 2)))
     assert next(iter(DataLoader([[1], [2, 3]], 2, collate=lambda rows: list(itertools.chain(*rows))))) == [1, 2, 3]

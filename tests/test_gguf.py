@@ -243,6 +243,7 @@ def test_tied_weights_are_one_again(whole):
         ({"llama.vocab_size": 33}, (), {}, "llama.vocab_size must be 32"),
         ({"llama.rope.dimension_count": 8}, (), {}, "llama.rope.dimension_count must be 16"),
         ({"llama.rope.scaling.type": "yarn"}, (), {}, "rope.scaling.type must be none or linear, got 'yarn'"),
+        ({"general.type": "adapter"}, (), {}, "general.type must be 'model', got 'adapter'"),
         ({"split.count": 2}, (), {}, "join the parts first"),
         ({}, ("token_embd.weight",), {}, "expected the tensor token_embd.weight"),
         ({}, ("blk.0.ffn_up.weight",), {}, "missing tensors .'layers.0.mlp.up_proj.weight'"),

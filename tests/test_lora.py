@@ -465,3 +465,14 @@ def test_settings_that_fit_the_tensors_say_nothing(tmp_path, caplog, changes):
     assert not caplog.records
     again = json.loads((tmp_path / "adapter_config.json").read_text())
     assert {k: again[k] for k in changes if values[k]} == {k: values[k] for k in changes if values[k]}
+
+
+def test_layers_in_lists_get_adapters_too():
+    model = make()
+    model.more = pf.nn.ModuleList([pf.nn.Linear(32, 3), pf.nn.Sequential(pf.nn.Linear(32, 3))])
+    adapter = lora.add(model, targets=("0",))
+    assert sorted(adapter.layers) == ["more.0", "more.1.0"]
+    assert model.more[1](pf.ones(1, 32)).shape == (1, 3)
+    lora.merge(model)
+    assert [type(layer) for layer in (model.more[0], model.more[1][0])] == [pf.nn.Linear] * 2
+    assert len(model.more) == 2

@@ -441,6 +441,7 @@ def test_masks_of_old_files_say_nothing_new(tmp_path, caplog):
         ),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1.0"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder must be False"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads must be {} or None"),
     ],
 )
 def test_what_would_compute_otherwise_is_refused(changes, message, tmp_path):

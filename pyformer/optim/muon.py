@@ -81,7 +81,7 @@ def orthogonal(x: pf.Tensor, steps: int) -> pf.Tensor:
     a, b, c = COEFFICIENTS
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    for size in (pf.max, pf.norm):  # a norm may be too large for a float where all numbers are not
+    for size in (pf.max, pf.norm) if x.size else ():  # a norm may be too large for a float where all numbers are not
         largest = size(x.abs())
         x = x / pf.where(largest == 0, 1.0, largest)
     with autocast("float32"):

@@ -73,6 +73,9 @@ def _family(file: GGUFFile) -> tuple[str, Family]:
     arch = file.metadata.text("general.architecture")
     if arch not in FAMILIES:
         raise ValueError(f"{file.path}: general.architecture must be one of {sorted(FAMILIES)}, got {arch!r}")
+    kind = file.metadata.text("general.type", "model")
+    if kind != "model":
+        raise ValueError(f"{file.path}: general.type must be 'model', got {kind!r}")
     if file.metadata.integer("split.count", 1) > 1:
         raise ValueError(f"{file.path}: one part of a model that is split: join the parts first")
     return arch, FAMILIES[arch]

@@ -28,7 +28,7 @@ HARMLESS_KEYS = IGNORED_KEYS | {
     *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
     *("output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"),
     *("begin_suppress_tokens", "remove_invalid_values", "exponential_decay_length_penalty", "use_return_dict"),
-    *("cross_attention_hidden_size", "tie_encoder_decoder", "pruned_heads", "ignore_keys_at_rope_validation"),
+    *("cross_attention_hidden_size", "tie_encoder_decoder", "ignore_keys_at_rope_validation"),
 }
 # Of those, the ones that would change what is generated, with the value that changes nothing.
 SAMPLING_DEFAULTS = {
@@ -97,7 +97,8 @@ def check_known(
 ) -> None:
     """Raises ValueError if a key of `required` is missing, one of `fixed` has another value than its own, or there is
     one that is not `known`: it might change what is computed. One that is None or False says nothing."""
-    fixed = {"is_encoder_decoder": (False,), "is_decoder": (False, True), "quantization_config": (None,), **fixed}
+    always = {"is_encoder_decoder": (False,), "is_decoder": (False, True), "quantization_config": (None,)}
+    fixed = {**always, "pruned_heads": ({}, None), **fixed}
     for name, allowed in fixed.items():
         if name in config and config[name] not in allowed:
             raise ValueError(f"{owner}: {name} must be {' or '.join(map(repr, allowed))}, got {config[name]!r}")
