@@ -1,6 +1,7 @@
 // From one element type to another, for kernels: Convert<To, From>::of(x), where 16-bit floats come widened.
 #pragma once
 #include "pyformer/base/element.h"
+#include "pyformer/core/arithmetic/arithmetic_kernels.h"
 #include "pyformer/core/arithmetic/sixteen_bits.h"
 
 namespace pyformer::PF_ISA {

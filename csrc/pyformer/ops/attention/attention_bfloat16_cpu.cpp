@@ -6,7 +6,6 @@
 // can turn the sign of a zero within a block of 32 terms, the sum of which is then added to one that is not -0. Where
 // such a number is infinite or NaN, the sums are taken again without it (attended_sum).
 #include "pyformer/base/bfloat16_dot.h"
-#include "pyformer/base/isa.h"
 #include "pyformer/ops/attention/attention_bfloat16_space.h"
 #include "pyformer/ops/attention/attention_task.h"
 
@@ -19,13 +18,15 @@ constexpr int64_t kMostStripRows = 32;
 // ---- products -------------------------------------------------------------------------------------------------
 
 struct Products : AttentionProducts {
-  explicit Products(const BFloat16ProductTable& t)
+  Products(const BFloat16ProductTable& t, bool rounds)
       : AttentionProducts(t),
+        rounds_by_instruction(rounds),
         begin(t.begin[DType::bfloat16]),
         end(t.end[DType::bfloat16]),
         tile(t.tile[DType::bfloat16]),
         pack(t.pack[DType::bfloat16]) {}
 
+  bool rounds_by_instruction;
   void (*begin)();
   void (*end)();
   BFloat16Tile tile;
@@ -80,14 +81,9 @@ static uint64_t not_finite(const BFloat16* x, int64_t stride, int64_t n, int64_t
 
 static PF_INLINE uint64_t first_keys(int64_t n) { return ~uint64_t(0) >> (kBlock - n); }
 
-// Whether the CPU has VCVTNE2PS2BF16, which takes denormals for zeros. So do products, all that reads what is stored
-// here; and beside the 1 that is the greatest of a row's exponentials a denormal leaves no trace in their sum.
-static bool rounds_by_instruction() {
-  static const bool does = is_supported(Isa::avx512_bf16);
-  return does;
-}
-
-// Thirty-two numbers stored as to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
+// VCVTNE2PS2BF16 takes denormals for zeros. So do products, all that reads what is stored here; and beside the 1 that
+// is the greatest of a row's exponentials a denormal leaves no trace in their sum. Thirty-two numbers stored as
+// to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
 template <bool by_instruction>
 static PF_INLINE void store_rounded(Lanes<float> (&x)[2], BFloat16* p) {
 #if defined(__AVX512F__)
@@ -255,7 +251,7 @@ static void forward_strip(const BFloat16ForwardTask& task, int64_t h, int64_t r,
     all &= allow[i];
   }
   raise_maxima(task.m + first, n, highest, base, alpha);
-  const auto exponentials = rounds_by_instruction() ? exponentiate_rows<true> : exponentiate_rows<false>;
+  const auto exponentials = u.rounds_by_instruction ? exponentiate_rows<true> : exponentiate_rows<false>;
   exponentials(task, first, n, allow, columns, base, alpha);
   u.pack_rows({task.p, n, kBlock, 1}, columns.end, kBlock, task.p_panels);
   u.multiply(task.p_panels, along_keys, n, task.v, along_keys, Dv, task.sums, task.space.sums_stride);
@@ -298,7 +294,7 @@ static void forward_block(const BFloat16ForwardTask& task, int64_t block) {
 }
 
 void bfloat16_forward(const AttentionForward& a, int64_t begin, int64_t end) {
-  const Products u(*a.products);
+  const Products u(*a.products, a.rounds_by_instruction);
   const AttentionBFloat16ForwardSpace space(a.in, a.task_heads, u);
   BFloat16ForwardTask task(a, u, space);
   u.begin();
@@ -528,7 +524,7 @@ static void weights_of_panel(const BFloat16BackwardTask& task, const Pair& pair,
     products_of(task.in.head_dim, task.q + query_block * task.space.q_bytes, task.k, task.scores);
     products_of(task.in.value_dim, task.dout + query_block * task.space.dout_bytes, task.v, task.dp);
   }
-  const auto exponentials = rounds_by_instruction() ? exponentials_of_rows<true> : exponentials_of_rows<false>;
+  const auto exponentials = u.rounds_by_instruction ? exponentials_of_rows<true> : exponentials_of_rows<false>;
   exponentials(task, pair, i, n, columns);
 }
 
@@ -662,7 +658,7 @@ static void backward_task(BFloat16BackwardTask& task) {
 
 void bfloat16_backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const Products u(*a.products);
+  const Products u(*a.products, a.rounds_by_instruction);
   const AttentionBFloat16BackwardSpace space(in, u);
   BFloat16BackwardTask task(a, u, space);
   const int64_t chunks = attention_query_chunks(in), heads = in.batch * in.heads;
