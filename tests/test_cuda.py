@@ -19,7 +19,6 @@ from tolerance import assert_close, same_bits
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.nn.module import is_float
 
 DEVICE = "cuda:emulated"
 SCHEDULES = ("lowest,early", "highest,late", "drawn,late,seed=3")

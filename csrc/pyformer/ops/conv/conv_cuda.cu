@@ -1,6 +1,6 @@
 // conv: the sums of conv_ref.cpp, whose bits they have in every dtype, as products of matrices whose columns are read
 // from the picture as they are needed (matmul_fma.h); where there are few rows, a thread takes a sum. In mixed
-// precision operands are rounded to bfloat16 and sums are the same.
+// precision operands are rounded to bfloat16 and sums are still those.
 #include "pyformer/ops/conv/conv_kernels.h"
 #include "pyformer/ops/matmul/matmul_fma.h"
 
@@ -57,7 +57,7 @@ struct Term {
   int64_t channel, y, x;
 };
 DEVICE Term term_of(const AxisTaps& y, const AxisTaps& x, int64_t k) {
-  const Divided in_row = divided(k, x.count), in_channel = divided(in_row.quotient, y.count);
+  const Divided in_row = divided_small(k, x.count), in_channel = divided_small(in_row.quotient, y.count);
   return {in_channel.quotient, in_channel.rest, in_row.rest};
 }
 
@@ -94,13 +94,13 @@ DEVICE Accumulator<T> weight_at(const ConvSums& s, int64_t group, int64_t row, c
 }
 template <class T>
 DEVICE Read<Accumulator<T>> read_at(const ConvSums& s, int64_t image_group, int64_t position, const Term& t) {
-  const Divided p = divided(position, s.positions_x);
+  const Divided p = divided_small(position, s.positions_x);
   return read_term<T>(s.a.from, image_group * s.channels, t, s.y, s.x, s.height, s.width, p.quotient, p.rest,
                       s.a.rounds);
 }
 template <class T>
 DEVICE void store_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position, Accumulator<T> sum) {
-  const Divided p = divided(position, s.positions_x);
+  const Divided p = divided_small(position, s.positions_x);
   const int64_t plane = image_group * s.rows + row;
   if (s.a.bias) sum = sum + in<T>(s.a.bias)[plane % (s.a.g.groups * s.rows)];
   to<T>(s.a.to)[s.out_first + plane * s.out_plane + p.quotient * s.out_y + p.rest * s.out_x] = sum;
@@ -132,7 +132,7 @@ struct ConvElement {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) conv_tile(const ConvSums s) {
+__global__ void __launch_bounds__(kThreads, 2) conv_tile(const ConvSums s) {
   const int64_t across = ceil_div(s.positions(), Fma<T>::kWidth), tiles = ceil_div(s.rows, Fma<T>::kHeight) * across;
   const int64_t image_group = blockIdx.x / tiles, tile = blockIdx.x % tiles, terms = s.channels * s.taps();
   const int64_t first = tile / across * Fma<T>::kHeight, position = tile % across * Fma<T>::kWidth;
@@ -161,8 +161,14 @@ __global__ void __launch_bounds__(kThreads) conv_tile(const ConvSums s) {
   });
 }
 
+// What kernels divide.
+static void check_below_32_bits(int64_t terms, int64_t positions) {
+  if (terms >> 32 || positions >> 32) throw CudaError("conv: a plane or a weight has 2^32 elements or more");
+}
+
 template <class T>
 static void start_sums(const ConvSums& s) {
+  check_below_32_bits(s.channels * s.taps(), s.positions());
   const int64_t image_groups = s.a.g.N * s.a.g.groups;
   if (s.rows < kLeastRows) return start_items<ConvElement<T>>(s, image_groups * s.rows * s.positions());
   start(conv_tile<T>, image_groups * ceil_div(s.rows, Fma<T>::kHeight) * ceil_div(s.positions(), Fma<T>::kWidth),
@@ -208,7 +214,7 @@ struct WeightChain {
 };
 DEVICE WeightChain chain_of(const WeightSums& s, int64_t range, int64_t c) {
   const ConvGeometry& g = s.a.g;
-  const Divided d = divided(c, s.row_blocks);
+  const Divided d = divided_small(c, s.row_blocks);
   const int64_t row = d.rest * s.chain_rows, left = g.positions[0] - row;
   return {s.first_image(range) + d.quotient, row * g.positions[1],
           (left < s.chain_rows ? left : s.chain_rows) * g.positions[1]};
@@ -223,7 +229,7 @@ template <class T>
 DEVICE Read<Accumulator<T>> image_at(const WeightSums& s, int64_t image, int64_t group, int64_t position,
                                      const Term& t) {
   const ConvGeometry& g = s.a.g;
-  const Divided p = divided(position, g.positions[1]);
+  const Divided p = divided_small(position, g.positions[1]);
   return read_term<T>(s.a.image, (image * g.groups + group) * g.C, t, s.y, s.x, g.size[0], g.size[1], p.quotient,
                       p.rest, s.a.rounds);
 }
@@ -256,7 +262,7 @@ struct WeightElement {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) weight_tile(const WeightSums s) {
+__global__ void __launch_bounds__(kThreads, 2) weight_tile(const WeightSums s) {
   const ConvGeometry& g = s.a.g;
   const int64_t across = ceil_div(s.terms(), Fma<T>::kWidth), tiles = ceil_div(g.O, Fma<T>::kHeight) * across;
   const int64_t range_group = blockIdx.x / tiles, tile = blockIdx.x % tiles;
@@ -293,6 +299,7 @@ static void weight_gradient(const ConvWeightGradient& a) {
   const int64_t fit = kChainLength / (g.positions[1] < 1 ? 1 : g.positions[1]), chain_rows = fit < 1 ? 1 : fit;
   const WeightSums s = {a, all_taps(g, 0), all_taps(g, 1), chain_rows, ceil_div(g.positions[0], chain_rows)};
   const int64_t range_groups = a.image_ranges() * g.groups;
+  check_below_32_bits(s.terms(), g.N * g.positions[0] * g.positions[1]);
   if (g.O < kLeastRows) return start_items<WeightElement<T>>(s, range_groups * g.O * s.terms());
   start(weight_tile<T>, range_groups * ceil_div(g.O, Fma<T>::kHeight) * ceil_div(s.terms(), Fma<T>::kWidth), kThreads,
         sizeof(typename Fma<T>::Shared), s);
