@@ -184,9 +184,12 @@ DEVICE A row_dot(Team& team, int64_t n, const X& x, const Y& y) {
   return team.reduce(n, [&](int64_t i, A lane) { return fma(A(x(i)), A(y(i)), lane); });
 }
 
-// Registers for 1,280 threads of a multiprocessor, 48 each: for more threads the compiler spills some.
+// Registers for so many threads of a multiprocessor, 48 each, of float64 80: for more threads the compiler spills some.
+template <class A>
+constexpr int kResident = sizeof(A) == 8 ? 768 : 1280;
 template <class Row, class Team>
-__global__ void __launch_bounds__(Team::kThreads, 1280 / Team::kThreads) rows(const Counted<typename Row::Args> a) {
+__global__ void __launch_bounds__(Team::kThreads, kResident<typename Team::Number> / Team::kThreads)
+    rows(const Counted<typename Row::Args> a) {
   Team team(&shared_memory<typename Team::Shared>());
   if (team.row() < a.count) Row::at(a.args, team, team.row());
 }

@@ -1,6 +1,6 @@
 // conv: the sums of conv_ref.cpp, whose bits they have in every dtype, as products of matrices whose columns are read
 // from the picture as they are needed (matmul_fma.h); where there are few rows, a thread takes a sum. In mixed
-// precision operands are rounded to bfloat16 and sums are the same.
+// precision operands are rounded to bfloat16 and sums are still those.
 #include "pyformer/ops/conv/conv_kernels.h"
 #include "pyformer/ops/matmul/matmul_fma.h"
 
@@ -22,7 +22,7 @@ static AxisTaps all_taps(const ConvGeometry& g, int axis) {
 static AxisTaps taps_meeting(const ConvGeometry& g, int axis, int64_t from) {
   const int64_t stride = g.stride[axis], dilation = g.dilation[axis];
   int64_t step = 1;
-  while (step * dilation % stride) ++step;
+  while (step < g.kernel[axis] && step * dilation % stride) ++step;
   AxisTaps taps = {0, 0, step, 1, 0, -(step * dilation / stride)};
   while (taps.first < step && (from + g.padding[axis] - taps.first * dilation) % stride) ++taps.first;
   if (taps.first == step || taps.first >= g.kernel[axis]) return taps;
@@ -57,7 +57,7 @@ struct Term {
   int64_t channel, y, x;
 };
 DEVICE Term term_of(const AxisTaps& y, const AxisTaps& x, int64_t k) {
-  const Divided in_row = divided(k, x.count), in_channel = divided(in_row.quotient, y.count);
+  const Divided in_row = divided_small(k, x.count), in_channel = divided_small(in_row.quotient, y.count);
   return {in_channel.quotient, in_channel.rest, in_row.rest};
 }
 
@@ -94,27 +94,28 @@ DEVICE Accumulator<T> weight_at(const ConvSums& s, int64_t group, int64_t row, c
 }
 template <class T>
 DEVICE Read<Accumulator<T>> read_at(const ConvSums& s, int64_t image_group, int64_t position, const Term& t) {
-  const Divided p = divided(position, s.positions_x);
+  const Divided p = divided_small(position, s.positions_x);
   return read_term<T>(s.a.from, image_group * s.channels, t, s.y, s.x, s.height, s.width, p.quotient, p.rest,
                       s.a.rounds);
 }
 template <class T>
-DEVICE void store_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position, Accumulator<T> sum) {
-  const Divided p = divided(position, s.positions_x);
+DEVICE void store_sum(const ConvSums& s, int64_t image_group, int64_t group, int64_t row, int64_t position,
+                      Accumulator<T> sum) {
+  const Divided p = divided_small(position, s.positions_x);
   const int64_t plane = image_group * s.rows + row;
-  if (s.a.bias) sum = sum + in<T>(s.a.bias)[plane % (s.a.g.groups * s.rows)];
+  if (s.a.bias) sum = sum + in<T>(s.a.bias)[group * s.rows + row];
   to<T>(s.a.to)[s.out_first + plane * s.out_plane + p.quotient * s.out_y + p.rest * s.out_x] = sum;
 }
 
 template <class T>
-DEVICE Accumulator<T> one_sum(const ConvSums& s, int64_t image_group, int64_t row, int64_t position) {
+DEVICE Accumulator<T> one_sum(const ConvSums& s, int64_t image_group, int64_t group, int64_t row, int64_t position) {
   const int64_t terms = s.channels * s.taps();
   Accumulator<T> total = 0;
   for (int64_t start = 0; start < terms; start += kChainLength) {
     Accumulator<T> chain = 0;
     for (int64_t k = start; k < terms && k < start + kChainLength; ++k) {
       const Term t = term_of(s.y, s.x, k);
-      const Accumulator<T> factor = weight_at<T>(s, image_group % s.a.g.groups, row, t);
+      const Accumulator<T> factor = weight_at<T>(s, group, row, t);
       chain = with_term(factor, read_at<T>(s, image_group, position, t), s.outside_counts, chain);
     }
     total = start == 0 ? chain : total + chain;
@@ -127,15 +128,17 @@ struct ConvElement {
   using Args = ConvSums;
   static DEVICE void at(const Args& s, int64_t item) {
     const Divided place = divided(item, s.positions()), plane = divided(place.quotient, s.rows);
-    store_sum<T>(s, plane.quotient, plane.rest, place.rest, one_sum<T>(s, plane.quotient, plane.rest, place.rest));
+    const int64_t image_group = plane.quotient, group = divided(image_group, s.a.g.groups).rest, row = plane.rest;
+    store_sum<T>(s, image_group, group, row, place.rest, one_sum<T>(s, image_group, group, row, place.rest));
   }
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) conv_tile(const ConvSums s) {
+__global__ void __launch_bounds__(kThreads, 2) conv_tile(const ConvSums s) {
   const int64_t across = ceil_div(s.positions(), Fma<T>::kWidth), tiles = ceil_div(s.rows, Fma<T>::kHeight) * across;
   const int64_t image_group = blockIdx.x / tiles, tile = blockIdx.x % tiles, terms = s.channels * s.taps();
   const int64_t first = tile / across * Fma<T>::kHeight, position = tile % across * Fma<T>::kWidth;
+  const int64_t group = image_group % s.a.g.groups;
   typename Fma<T>::Sums sum = {};
   Fma<T>::add_chains(
       shared_memory<typename Fma<T>::Shared>(), ceil_div(terms, kChainLength),
@@ -143,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) conv_tile(const ConvSums s) {
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) {
         Fma<T>::each_factor(start, stop, true, strip, [&](int64_t k, int64_t row, Accumulator<T>& factor) {
           if (first + row < s.rows)
-            factor = weight_at<T>(s, image_group % s.a.g.groups, first + row, term_of(s.y, s.x, c * kChainLength + k));
+            factor = weight_at<T>(s, group, first + row, term_of(s.y, s.x, c * kChainLength + k));
         });
       },
       [&](int64_t c, int64_t start, int64_t stop, auto& strip) {
@@ -156,13 +159,20 @@ __global__ void __launch_bounds__(kThreads) conv_tile(const ConvSums s) {
   Fma<T>::each(first, position, sum, [&](int64_t row, int64_t p, Accumulator<T> value) {
     if (row >= s.rows || p >= s.positions()) return;
     // An infinite weight may have met what is not there.
-    if (!s.outside_counts && value != value) value = one_sum<T>(s, image_group, row, p);
-    store_sum<T>(s, image_group, row, p, value);
+    if (!s.outside_counts && value != value) value = one_sum<T>(s, image_group, group, row, p);
+    store_sum<T>(s, image_group, group, row, p, value);
   });
+}
+
+// What kernels divide.
+static void check_below_32_bits(int64_t terms, int64_t positions) {
+  if (terms >> 32 || positions >> 32)
+    throw CudaError("conv: too large for kernels that count positions and terms in 32 bits");
 }
 
 template <class T>
 static void start_sums(const ConvSums& s) {
+  check_below_32_bits(s.channels * s.taps(), s.positions());
   const int64_t image_groups = s.a.g.N * s.a.g.groups;
   if (s.rows < kLeastRows) return start_items<ConvElement<T>>(s, image_groups * s.rows * s.positions());
   start(conv_tile<T>, image_groups * ceil_div(s.rows, Fma<T>::kHeight) * ceil_div(s.positions(), Fma<T>::kWidth),
@@ -198,8 +208,8 @@ struct WeightSums {
   int64_t chain_rows, row_blocks;  // chains of an image
 
   constexpr int64_t terms() const { return a.g.C * a.g.taps(); }
-  constexpr int64_t first_image(int64_t range) const { return range * a.g.N / a.image_ranges(); }
-  constexpr int64_t chains(int64_t range) const { return (first_image(range + 1) - first_image(range)) * row_blocks; }
+  DEVICE int64_t first_image(int64_t range) const { return divided_small(range * a.g.N, a.image_ranges()).quotient; }
+  DEVICE int64_t chains(int64_t range) const { return (first_image(range + 1) - first_image(range)) * row_blocks; }
 };
 
 // Of chain c of a range: its image, its first position and how many it has.
@@ -208,7 +218,7 @@ struct WeightChain {
 };
 DEVICE WeightChain chain_of(const WeightSums& s, int64_t range, int64_t c) {
   const ConvGeometry& g = s.a.g;
-  const Divided d = divided(c, s.row_blocks);
+  const Divided d = divided_small(c, s.row_blocks);
   const int64_t row = d.rest * s.chain_rows, left = g.positions[0] - row;
   return {s.first_image(range) + d.quotient, row * g.positions[1],
           (left < s.chain_rows ? left : s.chain_rows) * g.positions[1]};
@@ -223,7 +233,7 @@ template <class T>
 DEVICE Read<Accumulator<T>> image_at(const WeightSums& s, int64_t image, int64_t group, int64_t position,
                                      const Term& t) {
   const ConvGeometry& g = s.a.g;
-  const Divided p = divided(position, g.positions[1]);
+  const Divided p = divided_small(position, g.positions[1]);
   return read_term<T>(s.a.image, (image * g.groups + group) * g.C, t, s.y, s.x, g.size[0], g.size[1], p.quotient,
                       p.rest, s.a.rounds);
 }
@@ -256,7 +266,7 @@ struct WeightElement {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) weight_tile(const WeightSums s) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 2) weight_tile(const WeightSums s) {
   const ConvGeometry& g = s.a.g;
   const int64_t across = ceil_div(s.terms(), Fma<T>::kWidth), tiles = ceil_div(g.O, Fma<T>::kHeight) * across;
   const int64_t range_group = blockIdx.x / tiles, tile = blockIdx.x % tiles;
@@ -293,6 +303,7 @@ static void weight_gradient(const ConvWeightGradient& a) {
   const int64_t fit = kChainLength / (g.positions[1] < 1 ? 1 : g.positions[1]), chain_rows = fit < 1 ? 1 : fit;
   const WeightSums s = {a, all_taps(g, 0), all_taps(g, 1), chain_rows, ceil_div(g.positions[0], chain_rows)};
   const int64_t range_groups = a.image_ranges() * g.groups;
+  check_below_32_bits(s.terms(), a.image_ranges() * g.N * g.positions[0] * g.positions[1]);
   if (g.O < kLeastRows) return start_items<WeightElement<T>>(s, range_groups * g.O * s.terms());
   start(weight_tile<T>, range_groups * ceil_div(g.O, Fma<T>::kHeight) * ceil_div(s.terms(), Fma<T>::kWidth), kThreads,
         sizeof(typename Fma<T>::Shared), s);

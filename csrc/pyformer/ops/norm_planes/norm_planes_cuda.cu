@@ -45,7 +45,7 @@ DEVICE A sum_of_planes(SetShared<A>& s, const NormSets& n, const Accumulate& acc
 }
 
 template <class T>
-__global__ void __launch_bounds__(BlockTeam<float>::kThreads) norm_statistics(const NormStatisticsForward a) {
+__global__ void __launch_bounds__(BlockTeam<float>::kThreads, 2) norm_statistics(const NormStatisticsForward a) {
   using A = Accumulator<T>;
   auto& s = shared_memory<SetShared<A>>();
   const NormSets n = a.n;

@@ -44,7 +44,7 @@ struct SortShared {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kSortThreads) select_part(const SelectArgs args) {
+__global__ void __launch_bounds__(kSortThreads, 8) select_part(const SelectArgs args) {
   const TopkSelect& a = args.a;
   const int64_t item = blockIdx.x, parts = a.parts(), number = item % parts, row = item / parts;
   Entry<T>* entries =
