@@ -132,15 +132,14 @@ def save_model(
     (folder / stale).unlink(missing_ok=True)
 
 
-def save_gguf(
-    path: PathLike, config: Mapping[str, Any], tensors: Mapping[str, pf.Tensor], tokenizer: Any = None
-) -> None:
+def save_gguf(path: PathLike, config: Mapping[str, Any], tensors: Mapping[str, Any], tokenizer: Any = None) -> None:
     """Writes a model as one GGUF file, whole or not at all. `model.save_pretrained` calls this for such a path.
 
     Args:
         path: of the file, which is replaced.
         config: what config.json would say, of the family "llama".
-        tensors: by Hugging Face's names, without a prefix, float32, float16 or bfloat16.
+        tensors: by Hugging Face's names, without a prefix: float32, float16 or bfloat16, or `pf.QuantizedWeight` of a
+            format of GGUF.
         tokenizer: a `BPETokenizer` that goes into the file, or None.
 
     Raises:
