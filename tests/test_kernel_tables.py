@@ -21,6 +21,7 @@ PLAIN_ROWS = {
     "elementwise": [41, 42, 43, 44, 48],  # equal, not_equal, less, less_equal; where
     "global_norm": [1, 2],  # norm, clip: one number
     "norm_planes": [3, 4],  # given, running: a number a channel
+    "quantized_linear": [2, 3, 4, 5],  # rows, pack, unpack, make: not in a product
     "reduce": [1, 5, 7, 10],  # sum_tree, extreme_of_parts, scatter, running_bases
     "retention": [0],  # check: a number a head
 }

@@ -138,7 +138,7 @@ def save_model(
 def save_gguf(
     path: PathLike,
     config: Mapping[str, Any],
-    tensors: Mapping[str, pf.Tensor],
+    tensors: Mapping[str, Any],
     tokenizer: Any = None,
     shared: Mapping[str, str] | None = None,
 ) -> None:
@@ -147,7 +147,8 @@ def save_gguf(
     Args:
         path: of the file, which is replaced.
         config: what config.json would say, of the family "llama".
-        tensors: by Hugging Face's names, without a prefix, float32, float16 or bfloat16.
+        tensors: by Hugging Face's names, without a prefix: float32, float16 or bfloat16, or `pf.QuantizedWeight` of a
+            format of GGUF.
         tokenizer: a `BPETokenizer` that goes into the file, or None.
         shared: names that are one tensor with another, and that other's; each is written, and a key says so.
 
