@@ -330,3 +330,17 @@ def test_layer_norm_over_several_axes_is_torchs(bias):
     assert repr(ours).startswith("LayerNorm((3, 4)")
     with pytest.raises(ValueError, match=r"last axes \(3, 4\), got \(4, 3\)"):
         ours(pf.zeros(4, 3))
+
+
+@pytest.mark.parametrize("make", [pf.optim.AdamW, pf.optim.Adam])
+def test_torchs_options_of_adam_are_taken_or_refused(make):
+    values = []
+    for options in ({}, {"fused": True, "foreach": False, "amsgrad": False, "maximize": False}):
+        w = pf.tensor([1.0, -2.0], requires_grad=True)
+        (w * w).sum().backward()
+        make([w], lr=0.1, **options).step()
+        values.append(w.tolist())
+    assert values[0] == values[1]
+    for name in ("amsgrad", "maximize"):
+        with pytest.raises(ValueError, match=f"{make.__name__}: expected {name}=False, got True"):
+            make([w], **{name: True})
