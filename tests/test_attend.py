@@ -111,8 +111,10 @@ def test_page_works_in_a_browser(run, tmp_path, width, dark):
         result.focus();
         press(result, "ArrowDown");
         seen.walked = document.getElementById("readout").textContent;
-        const box = result.getBoundingClientRect();
-        result.dispatchEvent(new PointerEvent("pointermove", { clientX: box.right - 3, clientY: box.bottom - 3 }));
+        const box = result.getBoundingClientRect();  // beyond its last cell is room for labels
+        for (let x = box.right; document.getElementById("readout").textContent === seen.walked; x -= 2) {
+          result.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: box.bottom - 3 }));
+        }
         seen.hovered = document.getElementById("readout").textContent;
         const small = heads[6].querySelector("canvas"), context = small.getContext("2d");
         seen.corner = [...context.getImageData(4, 4, 1, 1).data].slice(3);

@@ -11,6 +11,7 @@ import pytest
 
 import pyformer as pf
 from pyformer.cli import explain
+from pyformer.cli.explain_steps import compute, steps_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -52,5 +53,13 @@ def test_the_model_of_the_page_knows_its_language():
     assert tokenizer.words == make.WORDS
     with pf.no_grad():
         assert make.right_verbs(model, tokenizer, 60) > 0.95
+    for subject, verb in (("dog", "barks"), ("dogs", "bark")):  # exercise 7
+        ids = tokenizer.encode(f"the {subject} behind the small birds").tolist()
+        values = compute(steps_of(model), ids)
+        assert values["weights 2"][1, 5, 1].item() > 0.9
+        assert values["weights 1"][1, 5, 2].item() > 0.5
+        likeliest = [tokenizer.words[i] for i in (-values["logits"][5]).argsort().tolist()]
+        verbs = make.WORDS[-2 * len(make.VERBS) :]
+        assert next(word for word in likeliest if word in verbs) == verb
     texts = module(DOCS / "build.py").TEXTS
     assert len(explain.page("A transformer at work", model, tokenizer, texts)) < 300_000

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         out, name = args.folder / "explain.html", formats.display_name(args.folder.resolve().name)
     out = args.out or out
     texts = args.text or (RUNG_TEXTS if args.rung else TEXTS)
-    formats.write_bytes_atomic(out, page(f"How {name} computes", model, tokenizer, texts).encode("utf-8"))
+    formats.write_bytes_atomic(out, page(f"How a model computes: {name}", model, tokenizer, texts).encode("utf-8"))
     announce(f"saved {formats.display_name(out)}")
     return 0
 

@@ -36,7 +36,8 @@ class HeatMap {
     const { rows, columns } = view;
     this.canvas.setAttribute("aria-label", `${view.label}: ${rows} rows, ${columns} columns; arrow keys walk through it`);
     const left = view.rowLabels ? roomFor(view.rowLabels) : 0;
-    const room = Math.max(120, (this.parent.clientWidth || 600) - left - 2);
+    const lean = view.columnLabels ? 0.6 * roomFor(view.columnLabels) : 0;
+    const room = Math.max(120, (this.parent.clientWidth || 600) - left - lean - 2);
     this.cell = Math.max(Math.min(3, SIDES / columns), Math.min(WIDEST_CELL, Math.floor(room / columns)));
     this.cell = Math.min(this.cell, SIDES / rows);
     const labelled = this.cell >= LABELLED_CELL;
@@ -85,7 +86,7 @@ class HeatMap {
   draw() {
     const { rows, columns, rowLabels, columnLabels, dimRows, dimColumns } = this.view;
     const { cell, left, top } = this, sharp = window.devicePixelRatio || 1;
-    const width = left + columns * cell + 1, height = top + rows * cell + 1;
+    const width = left + columns * cell + 1 + 0.6 * top, height = top + rows * cell + 1;
     Object.assign(this.canvas, { width: width * sharp, height: height * sharp });
     Object.assign(this.canvas.style, { width: `${width}px`, height: `${height}px` });
     const context = this.canvas.getContext("2d");
