@@ -233,10 +233,13 @@ class autocast(threading.local):
     makes products float32 again.
 
     Args:
-        dtype: "bfloat16" or "float32", or the dtype.
+        kind: "bfloat16" or "float32", or the dtype; as in torch also a type of device, "cpu" or "cuda", which changes
+            nothing: tensors know their device.
+        dtype: the dtype, where `kind` is a device's.
+        device_type: what torch calls such a `kind`.
 
     Raises:
-        ValueError: another dtype.
+        ValueError: another dtype, or two.
         TypeError: no dtype.
 
     Example:
@@ -247,7 +250,16 @@ class autocast(threading.local):
         (tensor(1., dtype=float32), tensor(1.002001, dtype=float32))
     """
 
-    def __init__(self, dtype: str | DType = "bfloat16") -> None:
+    def __init__(
+        self, kind: str | DType = "cpu", dtype: str | DType | None = None, *, device_type: str | None = None
+    ) -> None:
+        kind = kind if device_type is None else device_type
+        if isinstance(kind, str) and kind in ("cpu", "cuda"):
+            dtype = "bfloat16" if dtype is None else dtype
+        elif dtype is not None:
+            raise ValueError(f"autocast: expected one dtype, got {kind} and {dtype}")
+        else:
+            dtype = kind
         mode = DType.__members__.get(dtype) if isinstance(dtype, str) else dtype
         if not isinstance(dtype, (str, DType)):
             raise TypeError(f"autocast: expected bfloat16 or float32, got {type(dtype).__name__}")

@@ -82,13 +82,13 @@ class LoRALinear(nn.Linear):
         dropout = check_probability("lora", "dropout", dropout)
         with nn.init.outlines():
             super().__init__(linear.in_features, linear.out_features, bias=linear.bias is not None)
-        self.weight, self.bias = linear.weight, linear.bias
+        self.weight, self.bias, self.quantized = linear.weight, linear.bias, linear.quantized
         self.scale = float(scale)
         self.lora_A = nn.Linear(self.in_features, rank, bias=False)
         self.lora_B = nn.Linear(rank, self.out_features, bias=False)
         nn.init.zeros_(self.lora_B.weight)
         self.dropout = nn.Dropout(dropout)
-        if linear.weight.dtype == pf.float64:
+        if linear.dtype == pf.float64:
             self.lora_A.to(pf.float64), self.lora_B.to(pf.float64)
         for part in (self.lora_A, self.lora_B):
             part.to(linear.device)
@@ -110,9 +110,14 @@ class LoRALinear(nn.Linear):
         return y if residual is None else y + residual
 
     def merged(self) -> nn.Linear:
-        """A Linear of the same weight memory, to which scale * B A is added."""
+        """A Linear of the same weight memory, to which scale * B A is added; of float32 if that was quantised."""
+        self._dequantize()
         self._add_to(self.weight)
         return self._plain(self.weight)
+
+    def _dequantize(self) -> None:
+        if self.quantized is not None:
+            self.weight, self.quantized = nn.Parameter(self.quantized.dequantize()), None
 
     def _add_to(self, weight: pf.Tensor) -> None:
         with pf.no_grad():
@@ -299,6 +304,8 @@ def merge(model: Pretrained) -> Pretrained:
         'Linear'
     """
     layers = _layers_of(model, "merge")
+    for layer in layers.values():
+        layer._dequantize()
     model.requires_grad_(True)
     users = _users(model)
     merged: dict[LoRALinear, nn.Linear] = {}

@@ -355,9 +355,9 @@ def test_generate_follows_generation_config(tmp_path, caplog):
     stopped.generation_config = None
     assert rows(stopped) == plain
     assert caplog.text == ""
-    said = {"repetition_penalty": 1.5, "num_beams": 4, "do_sample": False}
+    said = {"no_repeat_ngram_size": 3, "num_return_sequences": 4, "do_sample": False}
     model = opened(**said)
-    assert "keys that are ignored: num_beams, repetition_penalty" in caplog.text
+    assert "keys that are ignored: no_repeat_ngram_size, num_return_sequences" in caplog.text
     assert read(saved_again(model, tmp_path), "generation_config.json") == said
     with pytest.raises(TypeError, match="generate: temperature must be a number"):
         opened(temperature="hot").generate(ids, 1)

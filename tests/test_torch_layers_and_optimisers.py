@@ -410,3 +410,17 @@ def test_adagrad_goes_on_after_gradients_whose_squares_are_infinite():
     w.grad = pf.tensor([np.inf, np.nan, 1.0])
     optimizer.step()
     assert np.isnan(w.detach().numpy()).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("make", [pf.optim.AdamW, pf.optim.Adam])
+def test_torchs_options_of_adam_are_taken_or_refused(make):
+    values = []
+    for options in ({}, {"fused": True, "foreach": False, "amsgrad": False, "maximize": False}):
+        w = pf.tensor([1.0, -2.0], requires_grad=True)
+        (w * w).sum().backward()
+        make([w], lr=0.1, **options).step()
+        values.append(w.tolist())
+    assert values[0] == values[1]
+    for name in ("amsgrad", "maximize"):
+        with pytest.raises(ValueError, match=f"{make.__name__}: expected {name}=False, got True"):
+            make([w], **{name: True})

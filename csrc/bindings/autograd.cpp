@@ -7,14 +7,14 @@
 
 namespace pyformer::bindings {
 
-// What the gradient of an input must look like.
+// The shape, dtype and device that the gradient of an input must have.
 struct GradientForm {
   Shape shape;
   DType dtype;
   Device device;
 };
 
-// The gradient that a backward written in Python returned for input i, checked.
+// Checks the gradient that a backward written in Python returned for input i, and returns its Array; None means zeros.
 static Array returned_gradient(const std::string& name, size_t i, const py::handle& item, const GradientForm& form) {
   if (item.is_none()) return Array::zeros(form.shape, form.dtype, form.device);
   if (!py::isinstance<Tensor>(item))
@@ -28,7 +28,8 @@ static Array returned_gradient(const std::string& name, size_t i, const py::hand
   return gradient;
 }
 
-// backward(douts: list[Tensor], needs: list[bool]) -> sequence of Tensor or None, one an input
+// Records a node whose backward is a Python function:
+// backward(douts: list[Tensor], needs: list[bool]) returns a sequence with a Tensor or None for each input.
 static std::vector<Tensor> record_python(const std::string& name, const std::vector<Tensor>& inputs,
                                          const std::vector<Tensor>& outputs, py::object backward) {
   std::vector<Array> outs;
@@ -64,7 +65,8 @@ static std::vector<Tensor> record_checkpoint_of(const std::vector<Tensor>& input
                            });
 }
 
-// ---- what each call of a module asks: functions of Python's own kind, which cost a tenth of pybind11's -------------
+// ---- questions that every call of a module asks --------------------------------------------------------------------
+// They are plain CPython functions: a call of one costs a tenth of a call through pybind11.
 
 template <bool (*question)()>
 static PyObject* answer(PyObject*, PyObject*) {

@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
 # What `generate` follows of it, and what says nothing of how to go on.
-GENERATION_KEYS = ("do_sample", "temperature", "top_k", "top_p", "eos_token_id", "pad_token_id")
+GENERATION_KEYS = (
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "eos_token_id", "pad_token_id"),
+    *("num_beams", "length_penalty", "early_stopping"),
+)
 _SILENT_KEYS = ("bos_token_id", "transformers_version", "_from_model_config", "use_cache")
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -135,7 +138,7 @@ def save_model(
 def save_gguf(
     path: PathLike,
     config: Mapping[str, Any],
-    tensors: Mapping[str, pf.Tensor],
+    tensors: Mapping[str, Any],
     tokenizer: Any = None,
     shared: Mapping[str, str] | None = None,
 ) -> None:
@@ -144,7 +147,8 @@ def save_gguf(
     Args:
         path: of the file, which is replaced.
         config: what config.json would say, of the family "llama".
-        tensors: by Hugging Face's names, without a prefix, float32, float16 or bfloat16.
+        tensors: by Hugging Face's names, without a prefix: float32, float16 or bfloat16, or `pf.QuantizedWeight` of a
+            format of GGUF.
         tokenizer: a `BPETokenizer` that goes into the file, or None.
         shared: names that are one tensor with another, and that other's; each is written, and a key says so.
 

@@ -16,7 +16,7 @@ from pyformer.optim.optimizer import Optimizer, count_step
 
 
 class Adam(AdamW):
-    """AdamW, but that weight_decay * p is added to the gradient, as L2 regularisation does; 0 by default.
+    """AdamW with weight_decay * p added to the gradient, as L2 regularisation does; 0 by default; `options` as AdamW.
 
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
@@ -40,8 +40,9 @@ class Adam(AdamW):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, **options)
 
     def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         decay = float(group["weight_decay"])

@@ -15,6 +15,7 @@ import pyformer as pf
 from pyformer.formats.atomic import parse_object
 from pyformer.formats.gguf.blocks import dequantize
 from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile, bytes_at
+from pyformer.formats.gguf.writer import Blocks
 
 log = logging.getLogger(__name__)
 
@@ -228,8 +229,8 @@ def read_shared(file: GGUFFile) -> dict[str, str]:
     return shared
 
 
-def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, pf.Tensor]) -> dict[str, pf.Tensor]:
-    """Tensors by Hugging Face's names, without a prefix, as a file has them."""
+def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, pf.Tensor | Blocks]:
+    """Tensors or quantised matrices by Hugging Face's names, without a prefix, as a file has them."""
     family = FAMILIES[_architecture(values)]
     heads = {"attn_q": values["num_attention_heads"], "attn_k": values["num_key_value_heads"]}
     layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, _OUTER))
@@ -240,9 +241,13 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, pf.Tensor]) ->
         name = layer.get(place[number.end() :]) if number else outer.get(place)
         if name is None:
             raise ValueError(f"GGUF: {stored} has no name there")
+        matrix = tensor if isinstance(tensor, pf.QuantizedWeight) else None
+        if matrix is not None:
+            tensor = matrix.blocks()
         if family.permuted and name in heads:
             pairs = tensor.reshape(heads[name], 2, tensor.shape[0] // heads[name] // 2, *tensor.shape[1:])
             tensor = pairs.swapaxes(1, 2).reshape(*tensor.shape)
+        tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
         found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
     scaling = values.get("rope_scaling") or {}
     if scaling.get("rope_type", scaling.get("type")) == "llama3":
