@@ -268,15 +268,18 @@ def test_a_forked_child_is_told():
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        try:
-            x + x
-        except RuntimeError as error:
-            os.write(write, str(error).encode())
+        for use in (lambda: x + x, lambda: pf.device(DEVICE)):
+            try:
+                use()
+            except (RuntimeError, ValueError) as error:
+                os.write(write, f"{error}\n".encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
     with os.fdopen(read) as told:
-        assert "cuda:emulated: the process was forked after it had used this device" in told.read()
+        first, second = told.read().splitlines()
+    assert first.startswith("cuda:emulated: the process was forked after it had used this device")
+    assert second.startswith("device: 'cuda:emulated' is not available: the process was forked after")
     assert (x + x).tolist() == [2.0, 2.0]
 
 
