@@ -1,6 +1,7 @@
 // Gradient mode, backward, and gradients written in Python.
 #include "bindings.h"
 #include "pyformer/base/float_mode.h"
+#include "pyformer/core/checkpoint.h"
 #include "pyformer/core/precision.h"
 #include "pyformer/core/random.h"
 
@@ -50,6 +51,18 @@ static std::vector<Tensor> record_python(const std::string& name, const std::vec
           arrays.push_back(need[int(i)] ? returned_gradient(name, i, py::object(results[i]), forms[i]) : Array());
         return arrays;
       });
+}
+
+// again(inputs: list[Tensor]) -> list[Tensor], recorded
+static std::vector<Tensor> record_checkpoint_of(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                                                py::object again) {
+  std::vector<Array> outs;
+  for (const Tensor& t : outputs) outs.push_back(t.array());
+  return record_checkpoint(inputs, std::move(outs),
+                           [callable = owned(std::move(again))](const std::vector<Tensor>& tensors) {
+                             const TakeGil gil;
+                             return call_or_park(*callable, py::make_tuple(tensors)).cast<std::vector<Tensor>>();
+                           });
 }
 
 // ---- questions that every call of a module asks --------------------------------------------------------------------
@@ -128,6 +141,7 @@ void bind_autograd(py::module_& core) {
       "Gives a leaf without a gradient the memory of source, of its shape and of any dtype and device.");
   core.def("record_python", &record_python, py::arg("name"), py::arg("inputs"), py::arg("outputs"),
            py::arg("backward"));
+  core.def("record_checkpoint", &record_checkpoint_of, py::arg("inputs"), py::arg("outputs"), py::arg("again"));
 }
 
 }  // namespace pyformer::bindings

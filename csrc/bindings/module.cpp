@@ -251,6 +251,7 @@ PYBIND11_MODULE(_core, core) {
   bind_runtime(core);
   bind_cache(core);
   bind_optim(core);
+  bind_quantized(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
   bind_attention(ops);
   bind_convolution(ops);
@@ -261,7 +262,9 @@ PYBIND11_MODULE(_core, core) {
   bind_sequence(ops);
   bind_shape(ops);
   bind_unary(ops);
-  for (const py::object& scope : {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
-                                  core.attr("PackedLinear").cast<py::object>(), core.attr("device").cast<py::object>()})
+  for (const py::object& scope :
+       {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
+        core.attr("PackedLinear").cast<py::object>(), core.attr("QuantizedWeight").cast<py::object>(),
+        core.attr("device").cast<py::object>()})
     explain_wrong_arguments(scope);
 }
