@@ -46,7 +46,7 @@ def generate(
     max_new_tokens: int,
     *,
     stream: Callable[[int, int], Any] | None = None,
-    pad_id: int = 0,
+    pad_id: int | None = None,
     log_probabilities: int | None = None,
     beams: int | None = None,
     length_penalty: float | None = None,
@@ -76,6 +76,8 @@ def generate(
         >>> [chosen.token for chosen in found[0]] == rows.numpy()[0, 2:].tolist()
         True
     """
+    if pad_id is None:
+        pad_id = said_of_generation(model).get("pad_token_id", 0)
     check_int("pad_id", pad_id, None)
     if not -(2**63) <= pad_id < 2**63:
         raise ValueError(f"generate: pad_id must fit in int64, got {pad_id}")

@@ -40,7 +40,7 @@ class Generating:
         seed: int | None = None,
         stream: Callable[[int, int], Any] | None = None,
         stop: int | Iterable[int] | None = None,
-        pad_id: int = 0,
+        pad_id: int | None = None,
         overflow: str = "error",
         *,
         min_p: float | None = None,
@@ -59,9 +59,9 @@ class Generating:
         """Continues each prompt by up to `max_new_tokens`; several threads may call at once.
 
         What is None follows the generation_config.json that the model was opened with, where that says it
-        (`do_sample`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `eos_token_id`, `num_beams`,
-        `length_penalty`, `early_stopping`); `model.generation_config = None` forgets it. Its `num_beams` is for those
-        who choose no temperature and no seed, unless it says `do_sample`.
+        (`do_sample`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `eos_token_id`, `pad_token_id`,
+        `num_beams`, `length_penalty`, `early_stopping`); `model.generation_config = None` forgets it. Its `num_beams`
+        is for those who choose no temperature and no seed, unless it says `do_sample`.
 
         Args:
             ids: prompts: integers (B, T), or a list of prompts of different lengths.
@@ -74,7 +74,7 @@ class Generating:
                 text: what a call made, continued with the same seed, is what one call makes.
             stream: called as stream(row, token) for each token as it comes.
             stop: a token or tokens that end a row; they are part of the result. () for none.
-            pad_id: fills rows that stopped early.
+            pad_id: fills rows that stopped early; 0 by default.
             overflow: "error", or "slide" to keep the last half of the context when it is full.
             min_p, repetition_penalty, presence_penalty, frequency_penalty: as in `pf.generation.Sampler`.
             stop_strings: a string or strings that end a row as soon as its new text has one; the tokens that make it

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pyformer as pf
+from pyformer.formats.atomic import parse_object
 from pyformer.formats.gguf import rope
 from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile
 from pyformer.formats.gguf.table import FAMILIES, INTEGERS, OUTER, PATTERN, REALS, SCALE, Family
+from pyformer.formats.gguf.writer import Blocks
+
+log = logging.getLogger(__name__)
 
 # Keys that say again what others say, or nothing here.
 _SILENT = {"vocab_size", "rope.dimension_count", "attention.value_length"}
 _FULL, _SLIDING = "full_attention", "sliding_attention"
+# Each of these ends a text; the first is config.json's, or the list of all that there are.
+_ENDS = ("eos", "eot", "eom")
+_SHARED = "pyformer.shared"  # as in safetensors' metadata
 
 
 def _family(file: GGUFFile) -> tuple[str, Family]:
     arch = file.metadata.text("general.architecture")
     if arch not in FAMILIES:
         raise ValueError(f"{file.path}: general.architecture must be one of {sorted(FAMILIES)}, got {arch!r}")
+    kind = file.metadata.text("general.type", "model")
+    if kind != "model":
+        raise ValueError(f"{file.path}: general.type must be 'model', got {kind!r}")
     if file.metadata.integer("split.count", 1) > 1:
         raise ValueError(f"{file.path}: one part of a model that is split: join the parts first")
     return arch, FAMILIES[arch]
@@ -51,8 +63,9 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     for name, tensor in (("attention_bias", "attn_output"), ("mlp_bias", "ffn_down")):
         values[name] = True if f"blk.0.{tensor}.bias" in file.entries else None
     values["tie_word_embeddings"] = "output.weight" not in file.entries
-    for name in ("bos", "eos"):
-        values[f"{name}_token_id"] = metadata.integer(f"tokenizer.ggml.{name}_token_id", None)
+    bos, *ends = (metadata.integer(f"tokenizer.ggml.{name}_token_id", None) for name in ("bos", *_ENDS))
+    ends = list(dict.fromkeys(token for token in ends if token is not None))
+    values |= {"bos_token_id": bos, "eos_token_id": ends if len(ends) > 1 else ends[0] if ends else None}
     if family.also and values.get("sliding_window") is not None:  # config.json's llama has none: it is Mistral
         values["model_type"] = family.also[0]
     # What `transformers` takes for keys that aren't there differs from one family to the next.
@@ -152,7 +165,7 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         wanted = [int((layer + 1) % family.unturned != 0) for layer in range(values["num_hidden_layers"])]
         if values.get("no_rope_layers") != wanted:
             raise ValueError(f"GGUF: no_rope_layers must be {wanted} to be written, got {values.get('no_rope_layers')}")
-    return keys | rope.file_keys(arch, values)
+    return keys | _token_keys(values) | rope.file_keys(arch, values)
 
 
 def _pattern_keys(arch: str, family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,8 +181,31 @@ def _pattern_keys(arch: str, family: Family, values: Mapping[str, Any]) -> dict[
     return keys
 
 
-def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, pf.Tensor]) -> dict[str, pf.Tensor]:
-    """Tensors by Hugging Face's names, without a prefix, as a file has them."""
+def _token_keys(values: Mapping[str, Any]) -> dict[str, int]:
+    """The keys of the tokens that begin and end a text."""
+    ends = values.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    if len(ends) > len(_ENDS):
+        log.warning("GGUF has keys for %s ends of a text; %s are left out", len(_ENDS), ends[len(_ENDS) :])
+    tokens = {"bos": values.get("bos_token_id"), **dict(zip(_ENDS, ends, strict=False))}
+    return {f"tokenizer.ggml.{name}_token_id": token for name, token in tokens.items() if token is not None}
+
+
+def shared_keys(shared: Mapping[str, str]) -> dict[str, str]:
+    """The key that says which tensors are one with another, by Hugging Face's names."""
+    return {_SHARED: json.dumps(dict(shared))} if shared else {}
+
+
+def read_shared(file: GGUFFile) -> dict[str, str]:
+    """What `shared_keys` has written."""
+    shared = parse_object(file.metadata.text(_SHARED, "{}").encode(), f"{file.path}: {_SHARED}")
+    if not all(isinstance(other, str) for other in shared.values()):
+        raise ValueError(f"{file.path}: {_SHARED} must be names of tensors, got {shared}")
+    return shared
+
+
+def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, pf.Tensor | Blocks]:
+    """Tensors or quantised matrices by Hugging Face's names, without a prefix, as a file has them."""
     family = FAMILIES[_architecture(values)]
     heads = {"attn_q": values["num_attention_heads"], "attn_k": values["num_key_value_heads"]}
     layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, OUTER))
@@ -180,22 +216,35 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, pf.Tensor]) ->
         name = layer.get(place[number.end() :]) if number else outer.get(place)
         if name is None:
             raise ValueError(f"GGUF: {stored} has no name there")
+        matrix = tensor if isinstance(tensor, pf.QuantizedWeight) else None
+        if matrix is not None:
+            tensor = matrix.blocks()
         if family.permuted and name in heads:
             pairs = tensor.reshape(heads[name], 2, tensor.shape[0] // heads[name] // 2, *tensor.shape[1:])
             tensor = pairs.swapaxes(1, 2).reshape(*tensor.shape)
         if family.centred and name.endswith("norm"):
             tensor = tensor.to(pf.float32) + 1.0
+        tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
         found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
     return found | rope.file_tensors(values)
 
 
-def _stacked(family: Family, tensors: Mapping[str, pf.Tensor]) -> dict[str, pf.Tensor]:
-    """The tensors, those joined that a file holds as one."""
+def _stacked(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors, those joined that a file holds as one; ValueError where they are of several formats."""
     found = dict(tensors)
     for whole, parts in family.stacked.values():
         for name in [name for name in found if f".{parts[0]}." in name]:
             rows = [found.pop(name.replace(parts[0], part)) for part in parts]
-            found[name.replace(parts[0], whole)] = pf.ops.concat(rows)
+            formats = {getattr(row, "format", None) for row in rows}
+            if len(formats) > 1:
+                raise ValueError(f"GGUF: {whole} must be of one format, got {sorted(map(str, formats))}")
+            joined: Any
+            if formats == {None}:
+                joined = pf.ops.concat(rows)
+            else:
+                shape = (sum(row.shape[0] for row in rows), *rows[0].shape[1:])
+                joined = Blocks(rows[0].format, shape, pf.ops.concat([row.blocks() for row in rows]))
+            found[name.replace(parts[0], whole)] = joined
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,19 +12,25 @@ import pyformer as pf
 from pyformer.formats.gguf.blocks import dequantize
 from pyformer.formats.gguf.reader import GGUFFile, bytes_at
 
+log = logging.getLogger(__name__)
+
 FACTORS = "rope_freqs.weight"
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 TENSORS = (FACTORS, LONG, SHORT)
 _ORIGINAL = "rope.scaling.original_context_length"
 _YARN = {"beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow"}
-KEYS = ("rope.scaling.type", "rope.scaling.factor", _ORIGINAL, "rope.scaling.attn_factor", *_YARN.values())
+_FACTORS = ("rope.scaling.factor", "rope.scale_linear")  # the latter in older files
+KEYS = ("rope.scaling.type", *_FACTORS, _ORIGINAL, "rope.scaling.attn_factor", *_YARN.values())
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
 def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str, Any] | None:
     """What rope_scaling of config.json would say; LLaMA 3's where the file's factors are those of its rule."""
     metadata = file.metadata
-    kind = metadata.text(f"{arch}.rope.scaling.type", "none")
+    said = [value for key in _FACTORS if (value := metadata.number(f"{arch}.{key}", None))]
+    factor = said[0] if said else None
+    # A factor without a type is linear, as llama.cpp has it.
+    kind = metadata.text(f"{arch}.rope.scaling.type", "none" if factor in (None, 1.0) else "linear")
     original = metadata.integer(f"{arch}.{_ORIGINAL}", None, low=1)
     if LONG in file.entries or SHORT in file.entries:
         if original is None or not {LONG, SHORT} <= file.entries.keys():
@@ -31,7 +38,7 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
         factors = {"short_factor": _factors(file, SHORT).tolist(), "long_factor": _factors(file, LONG).tolist()}
         return {"rope_type": "longrope", **factors, "original_max_position_embeddings": original}
     if kind == "linear":
-        return {"rope_type": "linear", "factor": metadata.number(f"{arch}.rope.scaling.factor")}
+        return {"rope_type": "linear", "factor": factor if said else metadata.number(f"{arch}.{_FACTORS[0]}")}
     if kind == "yarn":
         found = {"rope_type": "yarn", "factor": metadata.number(f"{arch}.rope.scaling.factor")}
         found["original_max_position_embeddings"] = metadata.integer(f"{arch}.{_ORIGINAL}", low=1)
@@ -40,6 +47,8 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
         return found | {
             name: metadata.number(f"{arch}.{key}") for name, key in _YARN.items() if f"{arch}.{key}" in metadata
         }
+    if kind == "none" and factor not in (None, 1.0):
+        log.warning("%s: the rotary scaling's type is none, so its factor %s is left out", file.path, factor)
     if kind != "none":
         raise ValueError(f"{file.path}: {arch}.rope.scaling.type must be none or linear or yarn, got {kind!r}")
     if FACTORS not in file.entries:
