@@ -146,7 +146,7 @@ def save_gguf(
 
     Args:
         path: of the file, which is replaced.
-        config: what config.json would say, of the family "llama".
+        config: what config.json would say, of a family in docs/checkpoints.md.
         tensors: by Hugging Face's names, without a prefix: float32, float16 or bfloat16, or `pf.QuantizedWeight` of a
             format of GGUF.
         tokenizer: a `BPETokenizer` that goes into the file, or None.

@@ -282,8 +282,11 @@ def said_of_generation(model: Any) -> dict[str, Any]:
     """What the generation_config.json of a model's folder says of how it is to go on, by its own names."""
     said = getattr(model, "generation_config", None) or {}
     found = {name: said[name] for name in GENERATION_KEYS if said.get(name) is not None}
-    if found.pop("do_sample", True) is False:
+    sample = found.pop("do_sample", None)
+    if sample is False:
         found["temperature"] = 0.0
+    if sample:
+        found.pop("num_beams", None)
     if found.get("top_k") == 0:  # all, there
         del found["top_k"]
     return found
@@ -297,8 +300,8 @@ def _beams_of(model: Any, beams: int | None, settings: dict[str, Any]) -> int:
         if beams > 1 and sampling:
             raise ValueError(f"generate: beams don't go with {', '.join(sampling)}")
         return beams
-    said = getattr(model, "generation_config", None) or {}
-    if sampling or said.get("do_sample") or said.get("num_beams") is None:
+    said = said_of_generation(model)
+    if sampling or "num_beams" not in said:
         return 1
     check_int("num_beams of generation_config.json", said["num_beams"], 1)
     return said["num_beams"]

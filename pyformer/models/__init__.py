@@ -98,8 +98,8 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
 
     Args:
-        folder: a folder of `save_pretrained`, or of a family of `transformers` in docs/open.md, or a GGUF file of the
-            Llama family.
+        folder: a folder of `save_pretrained`, or of a family of `transformers` in docs/open.md, or a GGUF file of a
+            family in docs/checkpoints.md.
         options: those of that class's `from_pretrained`; `dtype` is one of all.
 
     Returns:

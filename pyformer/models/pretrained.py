@@ -57,7 +57,7 @@ class Pretrained(nn.Module):
         `transformers`; older files are replaced only when the new ones are complete. Weights of more than
         `shard_bytes` go to several files with an index. What the config.json that the model was opened from says
         besides, and its generation_config.json, are written again. A path that ends in .gguf becomes a GGUF file,
-        for the family of LLaMA, and a `tokenizer` goes into it.
+        for the families in docs/checkpoints.md, and a `tokenizer` goes into it.
 
         Raises:
             OSError: the folder can't be written or the disk is full.
