@@ -1,7 +1,7 @@
 """Builds the documentation into build/docs and checks it: `python docs/build.py` (extra `[docs]`).
 
 Sphinx runs with every warning an error. Then each page is read again: local links and anchors must exist, and nothing
-may be loaded from the network, so the pages work from a disk.
+may be loaded from the network, so the pages work from a disk. One of them is that of `pyformer explain docs/explain`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 DOCS = Path(__file__).parent
 OUT = DOCS.parent / "build" / "docs"
+# What the page on which the model of docs/explain computes begins with.
+TEXTS = ("the dog behind the small birds", "the cats near the old horse", "the goat climbs . the frogs beside the dog")
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
 
@@ -59,9 +61,12 @@ def faults(out: Path) -> list[str]:
 
 
 def main() -> int:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(OUT)]
-    if code := subprocess.run(command, check=False).returncode:
-        return code
+    sphinx = ["sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(OUT)]
+    explain = ["pyformer", "explain", str(DOCS / "explain"), "--out", str(OUT / "explain.html")]
+    explain += [argument for text in TEXTS for argument in ("--text", text)]
+    for command in (sphinx, explain):
+        if code := subprocess.run([sys.executable, "-m", *command], check=False).returncode:
+            return code
     for fault in (found := faults(OUT)):
         print(fault, file=sys.stderr)
     if not found:

@@ -6,13 +6,11 @@ import base64
 import html.parser
 import json
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import BROWSER, look
 
 import pyformer as pf
 from pyformer.cli import attend, main
@@ -60,6 +58,7 @@ def test_page_holds_the_models_weights_and_no_address(run, capsys):
         r"(https?:|//|src=|href=|@import|fetch\(|XMLHttp)", re.sub(r"^\s*// .*$", "", text, flags=re.M)
     )
     assert "default-src 'none'" in text
+    assert data["unit"] == "byte"
     (panel,) = data["panels"]
     ids = ByteTokenizer().encode(TEXT)
     assert panel["keys"] == panel["queries"]
@@ -88,51 +87,65 @@ def test_page_is_well_formed(run):
     assert opened == []
 
 
-FAKE_BROWSER = Path(__file__).with_name("fake_browser.js")
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not here to run the page's script")
-def test_script_draws_hovers_and_clicks(run):
+@pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
+@pytest.mark.parametrize(("width", "dark"), [(1100, False), (390, True)])
+def test_page_works_in_a_browser(run, tmp_path, width, dark):
     main(["attend", str(run), "abc"])
-    done = subprocess.run(
-        ["node", str(FAKE_BROWSER), str(run / "attention.html")], capture_output=True, encoding="utf-8", timeout=600
+    seen = look(
+        run / "attention.html",
+        """
+        const titles = () => [...document.getElementById("keys").children].map(span => span.title);
+        const chosen = () => document.getElementById("chosen").textContent;
+        const press = (element, key) =>
+          element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+        const seen = { words: [...document.getElementById("queries").children].map(b => b.textContent) };
+        document.getElementById("queries").children[2].dispatchEvent(new PointerEvent("pointerenter"));
+        seen.mean = titles();
+        const heads = document.querySelectorAll("#heads button");
+        seen.heads = heads.length;
+        heads[6].click();
+        seen.one = titles();
+        seen.chosen = chosen();
+        seen.pressed = [...heads].map(b => b.getAttribute("aria-pressed"));
+        const result = document.getElementById("result");
+        result.focus();
+        press(result, "ArrowDown");
+        seen.walked = document.getElementById("readout").textContent;
+        const box = result.getBoundingClientRect();  // beyond its last cell is room for labels
+        for (let x = box.right; document.getElementById("readout").textContent === seen.walked; x -= 2) {
+          result.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: box.bottom - 3 }));
+        }
+        seen.hovered = document.getElementById("readout").textContent;
+        const small = heads[6].querySelector("canvas"), context = small.getContext("2d");
+        seen.corner = [...context.getImageData(4, 4, 1, 1).data].slice(3);
+        heads[0].click();
+        seen.again = chosen();
+        seen.lone = document.getElementById("panels").hidden;
+        seen.fits = document.documentElement.scrollWidth <= window.innerWidth;
+        seen.paper = getComputedStyle(document.body).backgroundColor;
+        return seen;""",
+        tmp_path,
+        width=width,
+        dark=dark,
     )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
     _, weights = pf.from_pretrained(run)([ByteTokenizer().encode("abc").tolist()], return_weights=True)
     weights = np.stack([w.numpy()[0] for w in weights])
-    assert seen["canvases"] == 6
-    assert seen["pixels"] == 6 * 9
-    np.testing.assert_allclose((np.array(seen["depths"]) / 255) ** 2, weights[1, 2].reshape(-1), atol=7e-3)
     assert seen["words"] == ["a", "b", "c"]
+    assert seen["heads"] == 1 + 6
     percent = [[float(p.rstrip("%")) for p in seen[name]] for name in ("mean", "one")]
     np.testing.assert_allclose(percent[0], 100 * weights.mean((0, 1))[2], atol=0.3)
     np.testing.assert_allclose(percent[1], 100 * weights[1, 2, 2], atol=0.3)
     assert seen["chosen"] == "layer 2, head 3"
+    assert seen["pressed"] == [*["false"] * 6, "true"]
+    for name, query, key in (("walked", 1, 0), ("hovered", 2, 2)):
+        pair = f"layer 2, head 3: “{'abc'[query]}” attends to “{'abc'[key]}”: "
+        assert seen[name].startswith(pair)
+        assert abs(float(seen[name].removeprefix(pair).rstrip("%.")) - 100 * weights[1, 2, query, key]) < 0.3
+    assert seen["corner"] == [255]  # the first token sees itself alone
     assert seen["again"] == "mean of all heads"
-
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
-def test_page_works_in_a_browser(run, tmp_path):
-    main(["attend", str(run), "abc"])
-    page = (run / "attention.html").read_text(encoding="utf-8")
-    hover = """<script>
-    document.getElementById("queries").children[2].dispatchEvent(new PointerEvent("pointerenter"));
-    document.querySelectorAll("canvas")[4].click();
-    </script></html>"""
-    (tmp_path / "hover.html").write_text(page.replace("</html>", hover), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    done = subprocess.run(
-        [BROWSER, *options, f"file://{tmp_path / 'hover.html'}"], capture_output=True, encoding="utf-8", timeout=600
-    )
-    _, weights = pf.from_pretrained(run)([ByteTokenizer().encode("abc").tolist()], return_weights=True)
-    shown = [float(value) for value in re.findall(r'title="([\d.]+)%"', done.stdout)]
-    np.testing.assert_allclose(shown, 100 * weights[1].numpy()[0, 1, 2], atol=0.3)
-    assert '<span class="from">c</span>' in done.stdout
-    assert '<div id="chosen">layer 2, head 2</div>' in done.stdout
+    assert seen["lone"]
+    assert seen["fits"]
+    assert seen["paper"] == ("rgb(13, 17, 23)" if dark else "rgb(255, 255, 255)")
 
 
 def test_picture(run, tmp_path):
@@ -161,12 +174,12 @@ def test_every_model_with_attention():
     assert panel.weights.shape == (2, 2, 4, 4)
     bert = BertClassifier(BertConfig(4, 8, 2, 2, 8))
     (panel,) = attend.read_attention(bert.eval(), tokenizer, "abca")
-    assert panel.keys == ["[start]", "a", "b", "c", "a"]
+    assert panel.keys == attend.Tokens(["[start]", "a", "b", "c", "a"], [True, *[False] * 4])
     model = EncoderDecoder(EncoderDecoderConfig(5, 8, 2, 2, 8, bos_id=3, eos_id=4))
     panels = attend.read_attention(model.eval(), tokenizer, "abca")
     assert [panel.name for panel in panels] == ["target to source", "source to itself", "target to itself"]
     cross = panels[0]
-    assert cross.weights.shape == (2, 2, len(cross.queries), 4)
+    assert cross.weights.shape == (2, 2, len(cross.queries.words), 4)
     np.testing.assert_allclose(cross.weights.sum(-1), 1.0, atol=1e-5)
 
 
@@ -190,10 +203,10 @@ def test_a_text_is_as_long_as_a_page_can_hold(run, monkeypatch):
 
 
 def test_every_token_can_be_seen():
-    tokenizer = CharTokenizer("a\n\t\r\x7f\u200b")
-    model = GPT(GPTConfig(6, 8, 1, 1, 4))
-    (panel,) = attend.read_attention(model, tokenizer, "a\n\t\r\x7f\u200b")
-    assert panel.keys == ["a", "\u23ce", "\u2409", "\u240d", "\\x7f", "\\u200b"]
+    tokenizer = CharTokenizer(" a\n\t\r\x7f\u200b")
+    model = GPT(GPTConfig(7, 8, 1, 1, 4))
+    (panel,) = attend.read_attention(model, tokenizer, " a\n\t\r\x7f\u200b")
+    assert panel.keys.words == ["\u2423", "a", "\u23ce", "\u2409", "\u240d", "\\x7f", "\\u200b"]
 
 
 def test_the_page_is_no_picture(run, capsys):
@@ -206,7 +219,7 @@ def test_the_page_is_no_picture(run, capsys):
 def test_a_model_in_which_no_word_attends(model, tmp_path, capsys):
     model.save_pretrained(tmp_path)
     assert main(["attend", str(tmp_path), "abc"]) == 2
-    assert f"in a {type(model).__name__} no word attends to another" in capsys.readouterr().err
+    assert f"in a {type(model).__name__} no token attends to another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "words"), [("", "empty"), ("a" * 65, "at most 64")])
@@ -223,8 +236,9 @@ def test_a_run_of_words_and_parts_of_characters(tmp_path, capsys):
     BERT(BertConfig(words.vocab_size + 2, 8, 1, 2, 8)).save_pretrained(tmp_path)
     assert main(["attend", str(tmp_path), "A lovely film", "--out", str(tmp_path / "page.html")]) == 0
     (panel,) = attend.read_attention(pf.from_pretrained(tmp_path), words, "A lovely film")
-    assert panel.queries == ["[start]", "a", "[unknown]", "film"]
-    assert attend._word(ByteTokenizer(), 0xC3) == "\\xc3"
+    assert panel.queries.words == ["[start]", "a", "[unknown]", "film"]
+    assert panel.queries.special == [True, False, True, False]
+    assert attend.shown_token(ByteTokenizer(), 0xC3) == "\\xc3"
     capsys.readouterr()
     assert main(["attend", str(tmp_path), "film", "--out", str(tmp_path / "x.PNG")]) == 2
     assert "picture goes beside it" in capsys.readouterr().err

@@ -535,3 +535,19 @@ def test_infinite_weights_do_not_meet_what_lies_outside(isa):
         assert np.isfinite(wide).any()
         for test in (np.isnan, np.isposinf, np.isneginf):
             np.testing.assert_array_equal(test(narrow), test(wide))
+
+
+def test_a_type_of_device_is_taken_as_torch_does():
+    for scope in (
+        pf.autocast(),
+        pf.autocast("cpu"),
+        pf.autocast("cuda", pf.bfloat16),
+        pf.autocast(dtype="bfloat16"),
+        pf.autocast(device_type="cpu", dtype=pf.bfloat16),
+    ):
+        with scope:
+            assert product(X) != WIDE
+    with pf.autocast("cpu"), pf.autocast("cpu", dtype="float32"):
+        assert product(X) == WIDE
+    with pytest.raises(ValueError, match="autocast: expected one dtype, got bfloat16 and float32"):
+        pf.autocast("bfloat16", "float32")

@@ -1,4 +1,4 @@
-"""The command line: `pyformer train | generate | chat | embed | quantize | classify | eval | attend | derive | ...`.
+"""The command line: `pyformer train | generate | chat | embed | quantize | classify | eval | attend | explain | ...`.
 
 An error is one line on stderr and exit code 2; `--debug` shows the traceback instead.
 """
@@ -22,6 +22,7 @@ from pyformer.cli import (
     derive,
     embed,
     evaluate,
+    explain,
     generate,
     info,
     quantize,
@@ -102,21 +103,8 @@ def make_parser() -> Parser:
     parser = Parser(prog="pyformer", description="Train and run transformers.")
     parser.add_argument("-V", "--version", action="version", version=f"pyformer {pf.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for module in (
-        train,
-        generate,
-        chat,
-        embed,
-        quantize,
-        classify,
-        evaluate,
-        attend,
-        derive,
-        compare,
-        info,
-        bench,
-        completion,
-    ):
+    models = train, generate, chat, embed, quantize, classify, evaluate, attend, explain
+    for module in (*models, derive, compare, info, bench, completion):
         module.add_command(commands)
     parser.commands = commands.choices
     return parser

@@ -1,12 +1,10 @@
-"""`pyformer attend`: draws what each word of a text attends to, as a page and as a picture."""
+"""`pyformer attend`: draws what each token of a text attends to, as a page and as a picture."""
 
 from __future__ import annotations
 
 import argparse
-import base64
 import inspect
 import io
-import json
 import math
 import warnings
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import formats, models, nn, tokenizers
+from pyformer.cli import pages
 from pyformer.cli.arguments import (
     DEVICE_HELP,
     add_common,
@@ -30,7 +29,6 @@ from pyformer.cli.arguments import (
 )
 from pyformer.terminal import announce
 
-PAGE = Path(__file__).with_name("attend.html")
 # A page holds every weight, a byte each: browsers are slow with more, and eyes find nothing.
 MAX_WEIGHTS, MAX_TOKENS = 1 << 25, 1024
 LABELLED_TOKENS = 48
@@ -40,12 +38,20 @@ CONTROLS = {**{code: 0x2400 + code for code in range(32)}, ord("\n"): 0x23CE}
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """Tokens as they are shown, and which of them are no text."""
+
+    words: list[str]
+    special: list[bool]
+
+
+@dataclass(frozen=True)
 class Panel:
-    """Attention of one kind: weights float (L, H, Tq, Tk) and the words that queries and keys stand for."""
+    """Attention of one kind: weights float (L, H, Tq, Tk) and the tokens that queries and keys stand for."""
 
     name: str
-    queries: list[str]
-    keys: list[str]
+    queries: Tokens
+    keys: Tokens
     weights: np.ndarray
 
 
@@ -53,8 +59,8 @@ def add_command(commands: Any) -> None:
     """Adds `attend` to the command line."""
     parser = commands.add_parser(
         "attend",
-        help="draw what each word of a text attends to",
-        description="Draw what each word of a text attends to: a page to open in a browser, and a picture (PNG).",
+        help="draw what each token of a text attends to",
+        description="Draw what each token of a text attends to: a page to open in a browser, and a picture (PNG).",
     )
     parser.text_arguments = True
     parser.add_argument("folder", type=any_path, metavar="RUN", help="folder of a run, runs/NAME")
@@ -74,12 +80,14 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--out {formats.display_name(out)}: is for the page; the picture goes beside it, as .png")
     model = models.from_pretrained(args.folder)
     if not attends(model):
-        raise ValueError(f"{formats.display_name(args.folder)}: in a {type(model).__name__} no word attends to another")
+        raise ValueError(
+            f"{formats.display_name(args.folder)}: in a {type(model).__name__} no token attends to another"
+        )
     tokenizer = open_tokenizer(args.folder, model.config)
     move(model, args.device)
     panels = read_attention(model, tokenizer, args.text)
     title = f"What {formats.display_name(args.folder.name)} attends to"
-    formats.write_bytes_atomic(out, page(title, panels).encode("utf-8"))
+    formats.write_bytes_atomic(out, page(title, panels, tokenizer.unit).encode("utf-8"))
     announce(f"saved {formats.display_name(out)}")
     try:
         drawn = picture(title, panels)
@@ -113,7 +121,7 @@ def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> li
     limit = min(MAX_TOKENS, config.context_length, room)
     if len(ids) > limit:
         raise ValueError(f"attend: the text is {len(ids)} tokens long, expected at most {limit}")
-    words = [_word(tokenizer, token) for token in ids]
+    words = _shown(tokenizer, ids)
     with nn.inference():
         if hasattr(model, "translate"):
             return _translated(model, tokenizer, ids, words, limit)
@@ -122,11 +130,12 @@ def read_attention(model: Any, tokenizer: tokenizers.Tokenizer, text: str) -> li
 
 
 def _translated(
-    model: models.EncoderDecoder, tokenizer: tokenizers.Tokenizer, ids: list[int], words: list[str], limit: int
+    model: models.EncoderDecoder, tokenizer: tokenizers.Tokenizer, ids: list[int], words: Tokens, limit: int
 ) -> list[Panel]:
     target = [model.config.bos_id, *model.translate([ids], max_new_tokens=limit)[0]][:limit]
     _, weights = model([ids], [target], return_weights=True)
-    written = [START, *(_word(tokenizer, token) for token in target[1:])]
+    rest = _shown(tokenizer, target[1:])
+    written = Tokens([START, *rest.words], [True, *rest.special])
     return [
         Panel("target to source", written, words, _stacked(weights["cross"])),
         Panel("source to itself", words, words, _stacked(weights["encoder"])),
@@ -138,32 +147,47 @@ def _stacked(weights: list[pf.Tensor]) -> np.ndarray:
     return np.stack([layer.to("cpu").numpy()[0] for layer in weights])
 
 
-def _word(tokenizer: tokenizers.Tokenizer, token: int) -> str:
+def _shown(tokenizer: tokenizers.Tokenizer, ids: list[int]) -> Tokens:
+    return Tokens([shown_token(tokenizer, token) for token in ids], [is_special(tokenizer, token) for token in ids])
+
+
+def is_special(tokenizer: tokenizers.Tokenizer, token: int) -> bool:
+    """Whether a token is no text: a start, padding, one that stands for what is not known."""
+    if token >= tokenizer.vocab_size:
+        return True
+    if isinstance(tokenizer, tokenizers.WordTokenizer):
+        return tokenizer.split(tokenizer.words[token]) != [tokenizer.words[token]]
+    return token in getattr(tokenizer, "special_ids", ())
+
+
+def shown_token(tokenizer: tokenizers.Tokenizer, token: int) -> str:
     """A token as it is shown; the first that the tokenizer doesn't have is the model's own mark of a start."""
     if token >= tokenizer.vocab_size:
         return START if token == tokenizer.vocab_size and tokenizer.kind != "bpe" else f"[{token}]"
     text = tokenizer.decode([token]).translate(CONTROLS)
+    if text == " ":
+        return "\u2423"
     if text == "\ufffd" and tokenizer.kind == "byte":
         return f"\\x{token:02x}"  # a part of a character
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def page(title: str, panels: list[Panel]) -> str:
-    """One HTML page that needs nothing else: a grid of layers and heads, and the text, to hover over."""
+def page(title: str, panels: list[Panel], unit: str) -> str:
+    """One HTML page that needs nothing else: the text, a map of a head or of all, and a small one of each."""
     content = [
         {
             "name": panel.name,
-            "queries": panel.queries,
-            "keys": panel.keys,
+            "queries": panel.queries.words,
+            "keys": panel.keys.words,
+            "dim_queries": panel.queries.special,
+            "dim_keys": panel.keys.special,
             "layers": panel.weights.shape[0],
             "heads": panel.weights.shape[1],
-            "weights": base64.b64encode(np.rint(panel.weights * 255).astype(np.uint8).tobytes()).decode("ascii"),
+            "weights": pages.packed(np.rint(panel.weights * 255).astype(np.uint8)),
         }
         for panel in panels
     ]
-    # No word of the text may end the script element that carries it.
-    data = json.dumps({"title": title, "panels": content}).replace("<", "\\u003c")
-    return PAGE.read_text(encoding="utf-8").replace("DATA", data, 1)
+    return pages.filled("attend.html", {"title": title, "unit": unit, "panels": content})
 
 
 def picture(title: str, panels: list[Panel]) -> bytes:
@@ -189,8 +213,8 @@ def picture(title: str, panels: list[Panel]) -> bytes:
             ax = axes[layer, head]
             ax.imshow(np.sqrt(panel.weights[layer, head]), cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
             ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-            ax.set_xticks(range(keys) if labelled else [], _labels(panel.keys) if labelled else [], rotation=90)
-            ax.set_yticks(range(queries) if labelled else [], _labels(panel.queries) if labelled else [])
+            ax.set_xticks(range(keys) if labelled else [], _labels(panel.keys.words) if labelled else [], rotation=90)
+            ax.set_yticks(range(queries) if labelled else [], _labels(panel.queries.words) if labelled else [])
             ax.tick_params(labelsize=6)
     out = io.BytesIO()
     with warnings.catch_warnings():

@@ -101,12 +101,13 @@ def next_word_task(text: str, seed: int = 0) -> Task:
     train, validation = data.split(encode(words, known), LENGTH)
     windows = data.validation_batches(validation, batch=BATCH, context_length=LENGTH, count=HELD_OUT_BATCHES)
     size = Size(len(known) + 2, LENGTH, len(known) + 2, causal=True)
+    tokenizer = WordTokenizer(["[padding]", "[rare]", *known], RARE, CUT)
 
     def draw(step: int) -> Batch:
         ids, targets = data.sample_batch(train, seed=seed, step=step, batch=BATCH, context_length=LENGTH)
         return (ids,), targets
 
-    return Task(draw, [((ids,), targets) for ids, targets in windows], size)
+    return Task(draw, [((ids,), targets) for ids, targets in windows], size, tokenizer)
 
 
 def made_task(make: Callable[[np.random.Generator], Batch], size: Size, seed: int) -> Task:

@@ -72,7 +72,9 @@ class Weights:
         from pyformer.formats.gguf import families
         from pyformer.formats.gguf.reader import GGUFFile
 
-        return {name: (self.path, entry) for name, entry in families.stored_entries(GGUFFile(self.path)).items()}
+        file = GGUFFile(self.path)
+        self.shared = families.read_shared(file)
+        return {name: (self.path, entry) for name, entry in families.stored_entries(file).items()}
 
     def _of_folder(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
         self.path = folder / WEIGHTS_NAME

@@ -70,7 +70,8 @@ class Pretrained(nn.Module):
         quantized = quantization.matrices(self)
         if os.fspath(folder).endswith(".gguf"):
             tensors = {self.layout.stored_name(name): value for name, value in (state | quantized).items()}
-            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer)
+            shared = {self.layout.stored_name(a): self.layout.stored_name(b) for a, b in self.shared_names().items()}
+            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer, shared)
             return
         if tokenizer is not None:
             raise TypeError(

@@ -29,9 +29,11 @@ class AdamW(Optimizer):
         betas: (beta1, beta2), in [0, 1).
         eps: keeps the division finite.
         weight_decay: the part of a parameter that a step takes off, times lr.
+        fused, foreach: torch's; they change nothing, as the step always is one kernel.
+        amsgrad, maximize: torch's; only False is known.
 
     Raises:
-        ValueError: an option is out of range, or the parameters do not fit.
+        ValueError: an option is out of range or not known, or the parameters do not fit.
         TypeError: an option is no number, or a parameter no float Tensor.
 
     Source: Loshchilov, Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
@@ -56,7 +58,15 @@ class AdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        *,
+        amsgrad: bool = False,
+        maximize: bool = False,
+        fused: bool | None = None,
+        foreach: bool | None = None,
     ) -> None:
+        for name, value in (("amsgrad", amsgrad), ("maximize", maximize)):
+            if value:
+                raise ValueError(f"{type(self).__name__}: expected {name}=False, got {value!r}: it is not known here")
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:

@@ -1,0 +1,307 @@
+"""`pyformer explain`: its steps are what the model computes; the page holds the right numbers, and computes them."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import json
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from browser import BROWSER, NODE, look
+
+import pyformer as pf
+from pyformer.cli import explain, main, pages
+from pyformer.cli.explain_steps import RUNGS, compute, steps_of
+from pyformer.models import GPT, LSTM, GPTConfig, LSTMConfig
+from pyformer.models.derivation import Size, make_rung
+from pyformer.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
+
+TOLERANCE = 1e-4
+WORDS = ["[unknown]", *(f"w{i}" for i in range(19))]
+
+
+def small_gpt(**options):
+    pf.manual_seed(0)
+    return shaken(GPT(GPTConfig(256, 24, 2, 4, 16, **options)))
+
+
+def shaken(model):
+    """In evaluation mode, with every parameter random, biases and gains too."""
+    for parameter in model.parameters():
+        pf.nn.init.normal_(parameter, std=0.4)
+    return model.eval()
+
+
+def small_rung(name):
+    pf.manual_seed(0)
+    return shaken(make_rung(name, Size(20, 16, 20, causal=True, width=16, heads=4)))
+
+
+MODELS = {
+    "gpt": small_gpt,
+    "gpt-untied-gelu": lambda: small_gpt(tied=False, activation="gelu"),
+    "gpt-relu": lambda: small_gpt(activation="relu"),
+    "gpt-silu": lambda: small_gpt(activation="silu"),
+    **{name: (lambda name=name: small_rung(name)) for name in RUNGS},
+}
+IDS = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+def logits_of(model, ids):
+    with pf.no_grad():
+        return model(pf.tensor([ids])).numpy()[0]
+
+
+def embedded(text):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def floats(packed):
+    return np.frombuffer(base64.b64decode(packed), "<f4")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_steps_are_what_the_model_computes(name):
+    model = MODELS[name]()
+    values = compute(steps_of(model), IDS)
+    logits = logits_of(model, IDS)
+    assert np.abs(logits).max() > 0.3
+    np.testing.assert_allclose(values["logits"].numpy(), logits, atol=2e-5)
+    if isinstance(model, GPT):
+        with pf.no_grad():
+            _, weights = model([IDS], return_weights=True)
+        for layer, expected in enumerate(weights, start=1):
+            np.testing.assert_allclose(values[f"weights {layer}"].numpy(), expected.numpy()[0], atol=2e-6)
+
+
+def page_of(name):
+    model = MODELS[name]()
+    tokenizer = ByteTokenizer() if isinstance(model, GPT) else WordTokenizer(WORDS, 0)
+    texts = ["hello, world", "</script> a\nb é"] if isinstance(model, GPT) else ["w3 w1 w4 w1 zzz", "w5"]
+    return model, tokenizer, texts, explain.page("A page", model, tokenizer, texts)
+
+
+@pytest.mark.parametrize("name", ["gpt", "gpt-untied-gelu", "transformer"])
+def test_numbers_in_the_page_are_the_librarys(name):
+    model, tokenizer, texts, text = page_of(name)
+    data = embedded(text)
+    held = {key: floats(packed["data"]).reshape(packed["shape"]) for key, packed in data["weights"].items()}
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    if isinstance(model, GPT):
+        assert (held["token table"] == state["wte.weight"]).all()
+        assert (held["W k 2"] == state["h.1.attn.c_attn.weight"][16:32]).all()
+    assert sum(w.size for w in held.values()) == model.num_parameters()
+    for example, words in zip(data["examples"], texts, strict=True):
+        ids = tokenizer.encode(words).tolist()
+        assert example["ids"] == ids
+        expected = logits_of(model, ids)
+        assert np.abs(floats(example["numbers"]["logits"]).reshape(expected.shape) - expected).max() < TOLERANCE
+        weights = floats(example["numbers"]["weights 2"]).reshape(4, len(ids), len(ids))
+        np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
+        assert (weights[:, ~np.tri(len(ids), dtype=bool)] == 0).all()
+
+
+def test_a_page_needs_nothing_else_and_is_well_formed():
+    *_, text = page_of("gpt")
+    code = re.sub(r"^\s*// .*$", "", re.sub(r'id="data">.*?</script>', "", text, flags=re.S), flags=re.M)
+    assert not re.search(r"(https?:|//|src=|href=|@import|fetch\(|XMLHttp|include )", code)
+    assert "default-src 'none'" in text
+    opened = []
+
+    class Parser(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "input"):
+                opened.append(tag)
+
+        def handle_endtag(self, tag):
+            assert opened.pop() == tag
+
+    Parser().feed(text)
+    assert opened == []
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not here to run the page's script")
+@pytest.mark.parametrize("name", MODELS)
+def test_the_script_computes_every_matrix_as_the_library(name, tmp_path):
+    model, tokenizer, texts, text = page_of(name)
+    (tmp_path / "data.json").write_text(json.dumps(embedded(text)))
+    script = f"""
+    {(pages.FOLDER / "forward.js").read_text()}
+    const data = JSON.parse(require("fs").readFileSync({json.dumps(str(tmp_path / "data.json"))}, "utf8"));
+    const weights = Object.fromEntries(Object.entries(data.weights).map(([name, w]) => [name, unpack(w)]));
+    const known = new Map((data.tokenizer.keys || []).map((key, id) => [key, id]));
+    const given = {json.dumps(texts)};
+    console.log(JSON.stringify(given.map(text => {{
+      const ids = tokenize(data.tokenizer, known, text), found = compute(data.steps, weights, ids);
+      return [ids, Object.fromEntries(data.steps.map(s => [s.out, [found[s.out].shape, [...found[s.out].data]]]))];
+    }})));"""
+    (tmp_path / "run.js").write_text(script)
+    done = subprocess.run([NODE, str(tmp_path / "run.js")], capture_output=True, encoding="utf-8", timeout=600)
+    assert done.returncode == 0, done.stderr
+    steps = steps_of(model)
+    for words, (ids, found) in zip(texts, json.loads(done.stdout), strict=True):
+        assert ids == tokenizer.encode(words).tolist()
+        expected = compute(steps, ids)
+        assert list(found) == list(expected)
+        for out, (shape, numbers) in found.items():
+            assert tuple(shape) == expected[out].shape
+            np.testing.assert_allclose(np.reshape(numbers, shape), expected[out].numpy(), atol=TOLERANCE, err_msg=out)
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not here to run the page's script")
+def test_the_script_cuts_texts_as_the_tokenizers(tmp_path):
+    texts = ["Don't stop: éa_1 A-b!", "x² 日本 9's", ""]
+    words = {
+        "latin": ["u", "don't", "stop", ":", "a", "1", "!", "é"],
+        "unicode": ["u", "don't", "stop", "éa_1", "日本"],
+    }
+    tokenizers = [*(WordTokenizer(known, 0, cut) for cut, known in words.items()), CharTokenizer.train("".join(texts))]
+    given = [explain._tokenizer(tokenizer) for tokenizer in (*tokenizers, ByteTokenizer())]
+    script = f"""
+    {(pages.FOLDER / "forward.js").read_text()}
+    console.log(JSON.stringify({json.dumps(given)}.map(t => {json.dumps(texts)}.map(text =>
+      tokenize(t, new Map((t.keys || []).map((key, id) => [key, id])), text)))));"""
+    done = subprocess.run([NODE, "-e", script], capture_output=True, encoding="utf-8", timeout=600, check=True)
+    for tokenizer, found in zip((*tokenizers, ByteTokenizer()), json.loads(done.stdout), strict=True):
+        assert found == [tokenizer.encode(text).tolist() for text in texts], tokenizer.kind
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    small_gpt().save_pretrained(folder)
+    ByteTokenizer().save(folder)
+    return folder
+
+
+PRESS = """const press = (element, key) =>
+  element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+const title = () => document.getElementById("title").textContent;
+const open = name => { const steps = document.getElementById("steps"); steps.value = name; steps.onchange(); };
+const read = () => document.getElementById("readout").textContent;
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
+def test_the_page_in_a_browser(run, tmp_path):
+    assert main(["explain", str(run), "--text", "-abc", "--text", "hello"]) == 0
+    seen = look(
+        run / "explain.html",
+        PRESS
+        + """
+        const seen = { checked: document.getElementById("checked").textContent, first: title() };
+        press(document.body, "ArrowRight");
+        seen.second = title();
+        press(document.body, "ArrowLeft");
+        seen.back = title();
+        document.getElementById("text").value = "xyz!";
+        document.getElementById("text").oninput();
+        seen.tokens = [...document.getElementById("tokens").children].map(b => b.textContent);
+        open("scores 2");
+        document.querySelectorAll("#heads button")[2].click();
+        const result = document.getElementById("result");
+        result.focus();
+        press(result, "ArrowDown");
+        press(result, "ArrowDown");
+        press(result, "ArrowRight");
+        seen.still = title();
+        seen.score = read();
+        seen.captions = [...document.querySelectorAll("figcaption")].map(c => c.textContent.replaceAll("\\u00d7", "x"));
+        open("weights 2");
+        const map = document.getElementById("result"), box = map.getBoundingClientRect();
+        for (let x = box.right; read() === seen.score; x -= 2) {  // beyond the last cell is room for labels
+          map.dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: box.bottom - 3 }));
+        }
+        seen.weight = read();
+        open("choice");
+        seen.bars = [...document.querySelectorAll(".bar")].map(b => [0, 2].map(i => b.children[i].textContent));
+        document.querySelector(".bar").click();
+        seen.longer = [...document.getElementById("tokens").children].map(b => b.textContent);
+        document.getElementById("examples").value = 1;
+        document.getElementById("examples").onchange();
+        seen.example = [...document.getElementById("tokens").children].map(b => b.textContent).join("");
+        seen.paper = getComputedStyle(document.body).backgroundColor;
+        return seen;""",
+        tmp_path,
+    )
+    model, ids = pf.from_pretrained(run), list(b"xyz!")
+    values = {name: value.numpy() for name, value in compute(steps_of(model), ids).items()}
+    assert float(re.search(r"at most ([\d.e+-]+)\.", seen["checked"])[1]) < TOLERANCE
+    assert (seen["first"], seen["second"], seen["back"]) == (
+        "Input: tokens",
+        "Input: look up the tokens",
+        "Input: tokens",
+    )
+    assert seen["tokens"] == list("xyz!")
+    assert seen["still"] == "Block 2: attention: scores, before softmax"
+    assert seen["captions"][:2] == ["q 2 of head 3: 4 x 4", "k 2 of head 3, transposed: 4 x 4"]
+    assert seen["captions"][2] == "gives scores 2 of head 3: 4 x 4 (of all 4 heads: 4 x 4 x 4)"
+    assert "query 3 (“z”) met key 2 (“y”)" in seen["score"]
+
+    def number(text):
+        return float(re.search(r"column \d+ \([^)]*\) = (\u2212?[\d.e]+)", text)[1].replace("\u2212", "-"))
+
+    assert abs(number(seen["score"]) - values["scores 2"][2, 2, 1]) < 1e-3 * abs(values["scores 2"]).max()
+    assert abs(number(seen["weight"]) - values["weights 2"][2, 3, 3]) < 1e-3
+    logits = logits_of(model, ids)[-1].astype(np.float64)
+    expected = np.exp(logits - logits.max())
+    expected /= expected.sum()
+    best = np.argsort(-expected, kind="stable")[:10]
+    np.testing.assert_allclose([float(p.rstrip("%")) for _, p in seen["bars"]], 100 * expected[best], atol=0.06)
+    assert seen["longer"] == [*"xyz!", seen["bars"][0][0]]
+    assert seen["example"] == "hello"
+    assert seen["paper"] == "rgb(255, 255, 255)"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
+def test_every_step_fits_a_dark_phone(run, tmp_path):
+    assert main(["explain", str(run), "--text", "a longer text, here"]) == 0
+    seen = look(
+        run / "explain.html",
+        PRESS
+        + """
+        const wide = [];
+        let steps = 0;
+        do {
+          steps += 1;
+          if (document.documentElement.scrollWidth > window.innerWidth) wide.push(title());
+          const result = document.getElementById("result");
+          if (result) {
+            result.focus();
+            if (!/= |is .* long/.test(read())) wide.push("nothing to read at " + title());
+            result.blur();
+          }
+          press(document.body, "ArrowRight");
+        } while (!document.getElementById("next").disabled);
+        return { wide, steps, width: window.innerWidth, paper: getComputedStyle(document.body).backgroundColor };""",
+        tmp_path,
+        width=390,
+        dark=True,
+    )
+    assert seen["width"] == 390
+    assert seen["wide"] == []
+    assert seen["steps"] > 30
+    assert seen["paper"] == "rgb(13, 17, 23)"
+
+
+def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch):
+    for arguments, words in (
+        ([], "expected a RUN or --rung NAME"),
+        ([str(run), "--rung", "norm"], "not both"),
+        ([str(run), "--text", ""], "expected a text of 1 to 24 tokens, '' has 0"),
+        ([str(run), "--text", "a" * 25], "has 25"),
+    ):
+        assert main(["explain", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    LSTM(LSTMConfig(256, 8, 1, 4)).save_pretrained(tmp_path)
+    assert main(["explain", str(tmp_path)]) == 2
+    assert "expected a GPT, got a LSTM" in capsys.readouterr().err
+    monkeypatch.setattr(explain, "MAX_PARAMETERS", 1000)
+    assert main(["explain", str(run)]) == 2
+    assert "a page holds at most 1,000" in capsys.readouterr().err
+    for rung in ("sum + learned", "importance", "convolution"):
+        with pytest.raises(TypeError, match="a rung with queries and keys: attention, mlp"):
+            steps_of(small_rung(rung))
