@@ -260,7 +260,7 @@ def _placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings:
         linear = linears[name]
         if linear not in made:
             layer = LoRALinear(linear, rank, scale, settings["lora_dropout"])
-            twin = first.setdefault(layer.weight, layer)
+            twin = layer if layer.weight is None else first.setdefault(layer.weight, layer)
             layer.lora_A, layer.lora_B = twin._parts()
             made[linear] = layer.train(linear.training)
     layers = {name: made[linears[name]] for name in ranks}
@@ -508,7 +508,8 @@ def _check_twins(path: Path, model: Pretrained, found: Mapping[str, Mapping[str,
     """ValueError if places that are one weight here have different tensors."""
     linears, first = _linears(model), TensorMap[str]()
     for name, parts in found.items():
-        other = first.setdefault(linears[name].weight, name)
+        weight = linears[name].weight  # None where it is quantised, which is nobody else's
+        other = name if weight is None else first.setdefault(weight, name)
         same = all(
             np.array_equal(parts[k].to(pf.float64).numpy(), found[other][k].to(pf.float64).numpy()) for k in "AB"
         )
