@@ -260,7 +260,7 @@ def _placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings:
         linear = linears[name]
         if linear not in made:
             layer = LoRALinear(linear, rank, scale, settings["lora_dropout"])
-            twin = first.setdefault(layer.weight, layer)
+            twin = first.setdefault(_matrix(layer), layer)
             layer.lora_A, layer.lora_B = twin._parts()
             made[linear] = layer.train(linear.training)
     layers = {name: made[linears[name]] for name in ranks}
@@ -274,6 +274,11 @@ def _placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings:
     settings.setdefault("target_modules", _targets(theirs, layers))
     object.__setattr__(model, "lora_settings", settings)
     return adapter
+
+
+def _matrix(linear: nn.Linear) -> Any:
+    """What it multiplies by: its weight, or that of 8 or 4 bits."""
+    return linear.weight if linear.quantized is None else linear.quantized
 
 
 def _put(model: Pretrained, name: str, module: nn.Module) -> None:
@@ -508,7 +513,7 @@ def _check_twins(path: Path, model: Pretrained, found: Mapping[str, Mapping[str,
     """ValueError if places that are one weight here have different tensors."""
     linears, first = _linears(model), TensorMap[str]()
     for name, parts in found.items():
-        other = first.setdefault(linears[name].weight, name)
+        other = first.setdefault(_matrix(linears[name]), name)
         same = all(
             np.array_equal(parts[k].to(pf.float64).numpy(), found[other][k].to(pf.float64).numpy()) for k in "AB"
         )

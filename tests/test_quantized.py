@@ -359,6 +359,7 @@ def test_lora_trains_beside_4_bits_and_merges(tmp_path):
     quantized = model().quantize("q4")
     before, blocks = logits(quantized), quantized.layers[0].self_attn.q_proj.quantized.blocks().numpy()
     adapter = pf.lora.add(quantized, rank=4)
+    assert len(adapter.parameters()) == 2 * len(adapter.layers)
     np.testing.assert_array_equal(logits(quantized), before)
     optimiser = pf.optim.AdamW(adapter.parameters(), lr=1e-2)
     targets, losses = np.roll(IDS, -1, 1), []
