@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +111,9 @@ class LoRALinear(nn.Linear):
 
     def merged(self) -> nn.Linear:
         """A Linear of the same weight memory, to which scale * B A is added; of float32 if that was quantised."""
-        self._dequantize()
+        _dequantize([self])
         self._add_to(self.weight)
         return self._plain(self.weight)
-
-    def _dequantize(self) -> None:
-        if self.quantized is not None:
-            self.weight, self.quantized = nn.Parameter(self.quantized.dequantize()), None
 
     def _add_to(self, weight: pf.Tensor) -> None:
         with pf.no_grad():
@@ -139,6 +135,22 @@ class LoRALinear(nn.Linear):
 
     def _parts(self) -> tuple[nn.Linear, nn.Linear]:
         return self.lora_A, self.lora_B
+
+
+def _matrix(linear: nn.Linear) -> Any:
+    """What two layers share where they are one: the weight, or the quantised matrix in its place."""
+    return linear.weight if linear.quantized is None else linear.quantized
+
+
+def _dequantize(layers: Iterable[LoRALinear]) -> None:
+    """Makes float32 weights of quantised matrices; layers of one matrix have one weight then."""
+    weights: dict[Any, pf.Tensor] = {}
+    for layer in layers:
+        quantized = layer.quantized
+        if quantized is not None:
+            if quantized not in weights:
+                weights[quantized] = nn.Parameter(quantized.dequantize())
+            layer.weight, layer.quantized = weights[quantized], None
 
 
 def _as(x: pf.Tensor, dtype: pf.DType) -> pf.Tensor:
@@ -260,7 +272,7 @@ def _placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings:
         linear = linears[name]
         if linear not in made:
             layer = LoRALinear(linear, rank, scale, settings["lora_dropout"])
-            twin = first.setdefault(layer.weight, layer)
+            twin = first.setdefault(_matrix(linear), layer)
             layer.lora_A, layer.lora_B = twin._parts()
             made[linear] = layer.train(linear.training)
     layers = {name: made[linears[name]] for name in ranks}
@@ -304,8 +316,7 @@ def merge(model: Pretrained) -> Pretrained:
         'Linear'
     """
     layers = _layers_of(model, "merge")
-    for layer in layers.values():
-        layer._dequantize()
+    _dequantize(layers.values())
     model.requires_grad_(True)
     users = _users(model)
     merged: dict[LoRALinear, nn.Linear] = {}
@@ -508,7 +519,7 @@ def _check_twins(path: Path, model: Pretrained, found: Mapping[str, Mapping[str,
     """ValueError if places that are one weight here have different tensors."""
     linears, first = _linears(model), TensorMap[str]()
     for name, parts in found.items():
-        other = first.setdefault(linears[name].weight, name)
+        other = first.setdefault(_matrix(linears[name]), name)
         same = all(
             np.array_equal(parts[k].to(pf.float64).numpy(), found[other][k].to(pf.float64).numpy()) for k in "AB"
         )

@@ -541,6 +541,8 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         yield from (sizes.norm(3), sizes.norm(1.7), sizes.var(correction=0.1), pf.linspace(0.1, 0.7, 11))
         yarn = {"rope_type": "yarn", "factor": 3.3, "original_max_position_embeddings": 77}
         yield from (pf.tensor(ops.rope_magnitude(yarn), dtype="float64"), ops.rope_frequencies(64, 1e4, yarn))
+        config = pf.models.DecoderConfig(20, 16, 1, 2, 24, family="qwen2", qkv_bias=True, rope_scaling=yarn)
+        yield pf.models.Decoder(config).to("float64").hidden([[1, 2, 3]]).detach()
         yield pf.models.DiT(pf.models.DiTConfig(8, 4, 1, 3, 1, 2, 16)).sample([0, 1], 3)
 
     library = ctypes.CDLL(ctypes.util.find_library("m"))
