@@ -6,7 +6,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import pyformer as pf
 from pyformer import _core, nn
+from pyformer.identity import is_same
 from pyformer.nn.layers import check_sizes
 
 
@@ -36,7 +38,7 @@ class PromptCache:
         check_sizes("PromptCache", most_tokens=most_tokens)
         self.most_tokens = most_tokens
         self._texts: list[tuple[list[int], nn.KVCache]] = []  # the oldest first
-        self._weights: Any = None
+        self._weights: list[tuple[pf.Tensor, int]] = []  # of the model that has read, with their versions
         self._lock = threading.Lock()
 
     @property
@@ -53,9 +55,9 @@ class PromptCache:
         """Forgets what other weights have read; ValueError where the model has no keys and values."""
         if not isinstance(model.new_cache(), nn.KVCache):
             raise ValueError(f"PromptCache: {type(model).__name__} keeps a state, which can't go back to a text's part")
-        weights = [(id(parameter), _core.version(parameter)) for parameter in model.parameters()]
+        weights = [(parameter, _core.version(parameter)) for parameter in model.parameters()]
         with self._lock:
-            if weights != self._weights:
+            if not _are_same(weights, self._weights):
                 self._texts, self._weights = [], weights
 
     def find(self, model: Any, tokens: Sequence[int]) -> nn.KVCache | None:
@@ -84,3 +86,9 @@ class PromptCache:
             self._texts.append((text, cache.part(row, len(text))))
             while self.tokens > self.most_tokens:
                 del self._texts[0]
+
+
+def _are_same(some: list[tuple[pf.Tensor, int]], others: list[tuple[pf.Tensor, int]]) -> bool:
+    return len(some) == len(others) and all(
+        is_same(a, b) and version == other for (a, version), (b, other) in zip(some, others, strict=True)
+    )
