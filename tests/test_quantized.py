@@ -482,5 +482,9 @@ def test_quantised_models_are_float32_or_bfloat16(tmp_path):
             model().quantize("q8").to(name)
         with pytest.raises(ValueError, match=f"float32 or bfloat16 weight, got {name}"):
             pf.from_pretrained(save(model().quantize("q8"), tmp_path), dtype=name, quantize="keep")
+    linear = pf.nn.Linear(32, 4)
+    linear.quantize("q8")
+    with pytest.raises(ValueError, match="quantised already, as q8"):
+        linear.quantize("Q4_1")
     wide = pf.from_pretrained(save(model().to("float64"), tmp_path), quantize="q8")
     np.testing.assert_array_equal(logits(wide), logits(model().quantize("q8")))
