@@ -285,6 +285,11 @@ def test_schedulers_are_torchs(name, options):
     np.testing.assert_allclose(rates[0], rates[1], rtol=1e-12)
 
 
+def test_milestones_may_come_from_a_generator():
+    optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+    assert optim.lr_scheduler.MultiStepLR(optimiser, (n for n in (5, 2))).milestones == [2, 5]
+
+
 def test_a_scheduler_goes_on_from_its_state():
     def make():
         optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)

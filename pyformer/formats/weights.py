@@ -206,11 +206,18 @@ class Weights:
         return model
 
     def _fill_quantized(self, model: nn.Module) -> None:
+        read: dict[str, pf.QuantizedWeight] = {}
         for name, module in model.named_modules():
-            path, entry = self.entries.get(self.layout.stored_name(f"{name}.weight"), (self.path, None))
-            if isinstance(module, nn.Projection) and entry is not None and entry.is_quantized:
-                with open(path, "rb") as file:
-                    module.quantize(entry.read_quantized(file))
+            stored = self.layout.stored_name(f"{name}.weight")
+            path, entry = self.entries.get(stored, (self.path, None))
+            if not isinstance(module, nn.Projection) or entry is None or not entry.is_quantized:
+                continue
+            if module.quantized is None:  # a module that stands at two places is filled once
+                matrix = read.get(self.shared.get(stored, stored))
+                if matrix is None:
+                    with open(path, "rb") as file:
+                        matrix = read[stored] = entry.read_quantized(file)
+                module.quantize(matrix)
 
 
 def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:

@@ -93,8 +93,13 @@ class Projection(Module):
         """Puts a quantised matrix in the weight's place: its numbers as "q8", "Q8_0" or "Q4_1", or the one given.
 
         Raises:
-            ValueError: the format is none of these, or the shapes differ.
+            ValueError: it is quantised already, the format is none of these, the shapes differ, or the weight is
+                float64 or float16: what is computed with a quantised matrix is float32.
         """
+        if self.quantized is not None:
+            raise ValueError(f"quantize: the matrix is quantised already, as {self.quantized.format}")
+        if self.weight.dtype in (pf.float64, pf.float16):
+            raise ValueError(f"quantize: expected a float32 or bfloat16 weight, got {self.weight.dtype.name}")
         if isinstance(quantized, str):
             quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
         if quantized.shape != tuple(self.weight.shape):

@@ -147,6 +147,7 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        milestones = list(milestones)  # once: a generator has nothing the second time
         for milestone in milestones:
             self._check("milestones", milestone, whole=True)
         self._check("gamma", gamma)
