@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -307,6 +308,6 @@ class Decoder:
         logits = logits.to("cpu")
         if logits.dtype.itemsize == 2:  # NumPy has no bfloat16
             logits = logits.to(pf.float32)
-        for row, of_row in zip(rows, np.split(logits.numpy(), np.cumsum(wanted)[:-1]), strict=True):
+        for row, of_row in zip(rows, np.split(logits.numpy(), list(accumulate(wanted))[:-1]), strict=True):
             if len(of_row):
                 row.logits = of_row
