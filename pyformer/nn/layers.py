@@ -93,8 +93,10 @@ class Projection(Module):
         """Puts a quantised matrix in the weight's place: its numbers as "q8", "Q8_0" or "Q4_1", or the one given.
 
         Raises:
-            ValueError: the format is none of these, or the shapes differ.
+            ValueError: the format is none of these, the shapes differ, or the weight is quantised already.
         """
+        if self.quantized is not None:
+            raise ValueError(f"quantize: the weight is quantised already, as {self.quantized.format}")
         if isinstance(quantized, str):
             quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
         if quantized.shape != tuple(self.weight.shape):
