@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -237,6 +238,37 @@ def test_what_is_not_followed_is_refused(says, message, opened, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises((ValueError, TypeError), match=message):
         pf.models.T5.from_pretrained(tmp_path)
+
+
+ODD = (None, True, -1, 0, 7, 2.5, 1e308, float("nan"), 10**30, "x", [], [1], {}, {"a": 1}, [[]] * 2)
+
+
+def test_no_value_of_a_config_fails_otherwise_than_by_name(opened):
+    folder, _, _ = opened("t5")
+    said = json.loads((folder / "config.json").read_text())
+    for key in said:
+        for value in ODD:
+            message = error_of({**said, key: value})
+            assert message is None or re.match(r"T5(Config)?: ", message), (key, value, message)
+
+
+def error_of(values):
+    """What is said of a config.json that can't be read, or None."""
+    try:
+        pf.models.T5.read_config(values)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("case", ["t5", "t5 v1.1"])
+def test_matrices_of_8_bits_translate_and_are_saved(case, opened, tmp_path):
+    model = pf.from_pretrained(opened(case)[0], quantize="q8")
+    assert model.head.quantized is not None
+    source, _ = texts()
+    model.save_pretrained(tmp_path)
+    found = model.translate(source, SOURCE_LENGTHS, max_new_tokens=5)
+    assert pf.from_pretrained(tmp_path).translate(source, SOURCE_LENGTHS, max_new_tokens=5) == found
 
 
 def test_what_is_done_otherwise_is_named(opened, tmp_path, caplog):

@@ -15,6 +15,7 @@ from pyformer.formats.hf.config import (
     warn_of_sampling,
 )
 from pyformer.formats.layout import Layout
+from pyformer.nn.layers import check_sizes
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def _read(cls: Any, values: Mapping[str, Any]) -> Any:
     if not isinstance(family, str) or family not in _ARCHITECTURES:
         raise ValueError(f"T5: model_type must be one of {sorted(_ARCHITECTURES)}, got {family!r}")
     check_known("T5", values, fixed=_FIXED, required=_REQUIRED, known=_KNOWN)
+    check_sizes("T5", **{key: values[key] for key in _REQUIRED})
     found = {ours: values[theirs] for ours, theirs in _FIELDS.items() if values.get(theirs) is not None}
     if "bos_id" not in found:
         found["bos_id"] = values.get("pad_token_id") or 0
