@@ -90,8 +90,9 @@ class Weights:
         if not isinstance(places, dict) or not all(_is_plain_name(file) for file in places.values()):
             raise ValueError(f"{self.path}: weight_map must be names of tensors and of files beside it")
         entries: dict[str, tuple[Path, Entry]] = {}
+        present = {path.name for path in folder.iterdir() if path.is_file()}
         for file in sorted(set(places.values())):
-            if not (folder / file).is_file():
+            if file not in present:
                 raise FileNotFoundError(f"{folder}: no {file} here, which {INDEX_NAME} names")
             entries |= {name: (folder / file, entry) for name, entry in self._entries(folder / file).items()}
         wrong = [name for name, file in places.items() if name not in entries or entries[name][0].name != file]

@@ -123,5 +123,5 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """
     kind = formats.read_config(folder).get("model_type")
     if not isinstance(kind, str) or kind not in _BY_TYPE:
-        raise ValueError(f"from_pretrained: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
+        raise ValueError(f"{folder}: config.json: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
     return _BY_TYPE[kind](folder, **options)

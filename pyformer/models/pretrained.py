@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pyformer as pf
 from pyformer import formats, nn
+from pyformer.formats.folder import naming_config
 from pyformer.formats.quantized import quantized_config, read_quantized_config
 from pyformer.models import quantization
 from pyformer.models.config import Config
@@ -153,9 +154,10 @@ class Pretrained(nn.Module):
         device = None if device is None else pf.device(device)
         quantization.check(quantize)
         values = formats.read_config(folder)
-        quantized = read_quantized_config(values)
-        config = cls.read_config(values)
-        layout = cls.layout_of(values)
+        with naming_config(folder):
+            quantized = read_quantized_config(values)
+            config = cls.read_config(values)
+            layout = cls.layout_of(values)
         weights = formats.Weights(folder, layout, quantized)
         config = cls._untied(config, weights)
         weights.check_layers(getattr(config, "num_layers", 0))

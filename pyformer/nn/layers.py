@@ -18,12 +18,14 @@ MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped wo
 
 
 def check_sizes(owner: str, **sizes: int) -> None:
-    """Raises TypeError or ValueError unless every size is an int of at least 1; layers are at most MAX_LAYERS."""
+    """Raises TypeError or ValueError unless every size is an int of 1 ... 2**63 - 1, layers at most MAX_LAYERS."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"{owner}: {name} must be an int, got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{owner}: {name} must be at least 1, got {size}")
+        if size >= 1 << 63:
+            raise ValueError(f"{owner}: {name} must be below 2**63, got {size}")
         if name.endswith("layers") and size > MAX_LAYERS:
             raise ValueError(f"{owner}: {name} must be at most {MAX_LAYERS}, got {size}")
 
