@@ -289,3 +289,16 @@ def test_the_command_line_says_what_to_install():
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "PYFORMER_CUDA=ON" in done.stderr
+
+
+def test_adamw_goes_on_after_gradients_whose_squares_are_infinite():
+    gradient, steps = pf.tensor([1e30, -3e38, 1.0, np.inf, np.nan]), []
+    for device in ("cpu", DEVICE):
+        w = pf.zeros(5, device=device, requires_grad=True)
+        optimizer = pf.optim.AdamW([w], lr=0.1)
+        for _ in range(3):
+            w.grad = gradient.to(device)
+            optimizer.step()
+        steps.append(w.detach().to("cpu").numpy())
+    np.testing.assert_array_equal(*steps)
+    assert np.isfinite(steps[1][:3]).all() and steps[1][0] < -0.01

@@ -488,3 +488,13 @@ def test_quantised_models_are_float32_or_bfloat16(tmp_path):
         linear.quantize("Q4_1")
     wide = pf.from_pretrained(save(model().to("float64"), tmp_path), quantize="q8")
     np.testing.assert_array_equal(logits(wide), logits(model().quantize("q8")))
+
+
+@pytest.mark.parametrize("how", ["q8", "q4"])
+@pytest.mark.parametrize("number", [1e30, 65536.0, -np.inf, np.nan])
+def test_numbers_beyond_a_blocks_scale_are_refused(number, how):
+    quantized = model()
+    with pf.no_grad():
+        quantized.layers[0].self_attn.q_proj.weight[3, 4] = number
+    with pytest.raises(ValueError, match="quantize: expected finite numbers of at most 65504, got (inf|nan|1|65536)"):
+        quantized.quantize(how)

@@ -109,11 +109,6 @@ class LoRALinear(nn.Linear):
         return self.lora_A, self.lora_B
 
 
-def matrix_of(linear: nn.Linear) -> Any:
-    """What two layers share where they are one: the weight, or the quantised matrix in its place."""
-    return linear.weight if linear.quantized is None else linear.quantized
-
-
 def dequantize(layers: Iterable[LoRALinear]) -> None:
     """Makes float32 weights of quantised matrices; layers of one matrix have one weight then."""
     weights: dict[Any, pf.Tensor] = {}

@@ -11,7 +11,7 @@ import pyformer as pf
 from pyformer import nn
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct
-from pyformer.lora.layer import LoRALinear, matrix_of
+from pyformer.lora.layer import LoRALinear
 from pyformer.lora.places import linear_layers, lora_layers, put, stored_name
 from pyformer.lora.writer import save
 from pyformer.models.pretrained import Pretrained
@@ -115,7 +115,7 @@ def placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings: 
         linear = linears[name]
         if linear not in made:
             layer = LoRALinear(linear, rank, scale, settings["lora_dropout"])
-            twin = first.setdefault(matrix_of(linear), layer)
+            twin = first.setdefault(linear.matrix, layer)
             layer.lora_A, layer.lora_B = twin._parts()
             made[linear] = layer.train(linear.training)
     layers = {name: made[linears[name]] for name in ranks}

@@ -16,7 +16,6 @@ import pyformer as pf
 from pyformer import formats, nn
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap
-from pyformer.lora.layer import matrix_of
 from pyformer.lora.places import are_transposed, linear_layers, stored_name
 from pyformer.lora.placing import Adapter, check_model, placed
 from pyformer.lora.settings import is_named, read_settings
@@ -99,7 +98,7 @@ def _check_twins(path: Path, model: Pretrained, found: Mapping[str, Mapping[str,
     """ValueError if places that are one weight here have different tensors."""
     linears, first = linear_layers(model), TensorMap[str]()
     for name, parts in found.items():
-        other = first.setdefault(matrix_of(linears[name]), name)
+        other = first.setdefault(linears[name].matrix, name)
         same = all(
             np.array_equal(parts[k].to(pf.float64).numpy(), found[other][k].to(pf.float64).numpy()) for k in "AB"
         )

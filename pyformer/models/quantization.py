@@ -30,7 +30,7 @@ def quantize(model: nn.Module, how: str, where: Callable[[str], bool] | None = N
         is_table = isinstance(module, nn.Embedding) and module.num_embeddings == words
         is_meant = isinstance(module, nn.Linear) or is_table
         if is_meant and module.quantized is None and (where is None or where(name)):
-            kind, weight = FORMATS[how][is_table or module is head], module.weight
+            kind, weight = FORMATS[how][is_table or module is head], module.matrix
             matrix = made.get(weight)
             module.quantize(kind if matrix is None or matrix.format != kind else matrix)
             made.setdefault(weight, module.quantized)

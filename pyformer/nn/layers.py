@@ -14,6 +14,7 @@ from pyformer.nn import init
 from pyformer.nn.module import MODULE, Module, activation_dtype, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
+MOST_QUANTIZED = 65504  # a block's scale and minimum are float16
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
 
 
@@ -91,18 +92,27 @@ class Projection(Module):
         """The weight's."""
         return self.weight.device if self.quantized is None else self.quantized.device
 
+    @property
+    def matrix(self) -> pf.Tensor | _core.QuantizedWeight:
+        """What two layers share where they are one: the weight, or the quantised matrix in its place."""
+        return self.weight if self.quantized is None else self.quantized
+
     def quantize(self, quantized: str | _core.QuantizedWeight) -> None:
         """Puts a quantised matrix in the weight's place: its numbers as "q8", "Q8_0" or "Q4_1", or the one given.
 
         Raises:
-            ValueError: it is quantised already, the format is none of these, the shapes differ, or the weight is
-                float64 or float16: what is computed with a quantised matrix is float32.
+            ValueError: it is quantised already, the format is none of these, the shapes differ, the weight is
+                float64 or float16 (what is computed with a quantised matrix is float32), or it has numbers above 65504,
+                infinities or NaN.
         """
         if self.quantized is not None:
             raise ValueError(f"quantize: the matrix is quantised already, as {self.quantized.format}")
         if self.weight.dtype in (pf.float64, pf.float16):
             raise ValueError(f"quantize: expected a float32 or bfloat16 weight, got {self.weight.dtype.name}")
         if isinstance(quantized, str):
+            largest = self.weight.detach().abs().max().item()
+            if not largest <= MOST_QUANTIZED:
+                raise ValueError(f"quantize: expected finite numbers of at most {MOST_QUANTIZED}, got {largest}")
             quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
         if quantized.shape != tuple(self.weight.shape):
             raise ValueError(f"quantize: expected a matrix {tuple(self.weight.shape)}, got {quantized.shape}")
