@@ -496,5 +496,5 @@ def test_numbers_beyond_a_blocks_scale_are_refused(number, how):
     quantized = model()
     with pf.no_grad():
         quantized.layers[0].self_attn.q_proj.weight[3, 4] = number
-    with pytest.raises(ValueError, match=r"quantize: expected finite numbers of at most 65504, got (inf|nan|1e\+30|1\.0|65536)"):
+    with pytest.raises(ValueError, match="quantize: expected finite numbers of at most 65504, got "):
         quantized.quantize(how)
