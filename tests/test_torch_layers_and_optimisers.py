@@ -360,6 +360,8 @@ def test_layer_norm_over_several_axes_is_torchs(bias):
         ("CosineAnnealingLR", {"T_max": -1}, ValueError, "T_max must be at least 1"),
         ("CosineAnnealingLR", {"T_max": 5, "eta_min": math.nan}, ValueError, "eta_min must be at least 0"),
         ("LambdaLR", {"lr_lambda": 0.5}, TypeError, "lr_lambda must be a function, got float"),
+        ("LambdaLR", {"lr_lambda": lambda n: None}, TypeError, "lr_lambda must give a number, got NoneType"),
+        ("MultiStepLR", {"milestones": 5}, TypeError, "milestones must be a list of ints, got int"),
         ("LambdaLR", {"lr_lambda": lambda n: math.nan}, ValueError, "factor must be a number from 0, got nan"),
     ],
 )

@@ -33,7 +33,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     if other:
         raise ValueError(f"{path}: settings that are not followed here: {', '.join(other)}")
     if values.get("init_lora_weights", True) not in (True, False, None, "gaussian"):
-        raise ValueError(f"{path}: init_lora_weights {values['init_lora_weights']!r} changes the model's own weights")
+        said = repr(values["init_lora_weights"])
+        raise ValueError(f"{path}: init_lora_weights {said} is not known here; it may change the model's own weights")
     rank, alpha = values.get("r"), values.get("lora_alpha")
     for name, value in (("r", rank), ("lora_alpha", alpha)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
