@@ -1,5 +1,6 @@
 """The parts of `bench/gpu.sh`, which measures and judges a GPU in one call.
 
+    python -m bench.gpu ceilings --device cuda   what PyTorch (cuBLAS) reaches: copies, products of large matrices
     python -m bench.gpu cases    --device cuda   the case table, bit by bit, beside the emulator
     python -m bench.gpu training --device cuda   ten steps of a GPT beside PyTorch, and work after MemoryError
     python -m bench.gpu speed    --device cuda   products, attention, memory-bound ops, a training step, decoding
@@ -214,6 +215,48 @@ def generated(device: str, quick: bool) -> Result:
 
 TRAINING = {"ten steps beside PyTorch": train_beside_torch, "memory error": memory_error, "greedy text": generated}
 
+# ---- what the machine can do ---------------------------------------------------------------------------------------
+
+
+def seconds_of(work: Callable[[], Any], device: str, quick: bool) -> float:
+    """The least of several times of PyTorch's work."""
+    wait = waits(device)[1]
+    samples = []
+    for _ in range(2 if quick else 12):
+        wait()
+        start = time.perf_counter()
+        work()
+        wait()
+        samples.append(time.perf_counter() - start)
+    return min(samples)
+
+
+def copy_ceiling(device: str, quick: bool) -> Result:
+    import torch
+
+    count = 1 << (12 if quick else 30)
+    x = torch.zeros(count, dtype=torch.uint8, device=torch_device(device))
+    y = torch.empty_like(x)
+    return {"GB/s": 2 * count / seconds_of(lambda: y.copy_(x), device, quick) / 1e9}
+
+
+def product_ceiling(dtype: str) -> Callable[[str, bool], Result]:
+    def measure(device: str, quick: bool) -> Result:
+        import torch
+
+        n = 32 if quick else 8192
+        a, b = (torch.randn(n, n, device=torch_device(device)).to(getattr(torch, dtype)) for _ in range(2))
+        return {"TFLOP/s": 2 * n**3 / seconds_of(lambda: a @ b, device, quick) / 1e12}
+
+    return measure
+
+
+CEILINGS = {
+    "copy of 1 GiB": copy_ceiling,
+    "bfloat16 8192^3": product_ceiling("bfloat16"),
+    "float32 8192^3": product_ceiling("float32"),
+}
+
 # ---- speed ---------------------------------------------------------------------------------------------------------
 
 
@@ -410,7 +453,6 @@ def decoding(config: pf.models.GPTConfig, new: int) -> Callable[[str], Contest]:
 
 
 def speed_items(quick: bool) -> dict[str, Callable[[str], Contest]]:
-    """What the machine can do comes first: PyTorch's copy and product."""
     if quick:
         tiny = pf.models.GPTConfig(65, 16, 1, 2, 16)
         return {
@@ -470,6 +512,8 @@ def item_of(part: str, device: str, quick: bool) -> Callable[[str], Result]:
         return case_item(device)
     if part == "training":
         return lambda name: TRAINING[name](device, quick)
+    if part == "ceilings":
+        return lambda name: CEILINGS[name](device, quick)
     items = speed_items(quick)
     return lambda name: timed(items[name](device), device, quick)
 
@@ -481,13 +525,14 @@ def run_items(part: str, names: list[str], args: argparse.Namespace) -> int:
         for result in results_of(part, names, args.device, args.quick, args.limit):
             print(json.dumps(result), file=file, flush=True)
             failed += "error" in result
-            print(f"{result['name']}: {result.get('error', 'done')}", flush=True)
+            found = [f"{value:.4g} {unit}" for unit, value in result.items() if "/s" in unit]
+            print(f"{result['name']}: {result.get('error', ', '.join(found) or 'done')}", flush=True)
     return failed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("cases", "training", "speed", "table"))
+    parser.add_argument("part", choices=("ceilings", "cases", "training", "speed", "table"))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--jobs", type=int, default=8, help="processes of the case table on either side")
@@ -506,7 +551,8 @@ def main() -> int:
         return 0
     if args.part == "cases":
         return compare_cases(args.device, args.quick, args.jobs, args.limit) > 0
-    names = list(TRAINING) if args.part == "training" else list(speed_items(args.quick))
+    named = {"ceilings": CEILINGS, "training": TRAINING, "speed": speed_items(args.quick)}
+    names = list(named[args.part])
     return run_items(args.part, names, args) > 0
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a machine with a GPU has to tell, in one call of at most 400 s: bench/gpu.sh. Each part has a limit of its own and
 # stands in $OUT/report.txt as soon as it is done; one that fails stops no other.
-#   OUT=FOLDER         where report.txt, log.txt and gpu.jsonl go; default build/gpu
+#   OUT=FOLDER         where report.txt, log.txt, ceilings.jsonl and gpu.jsonl go; default build/gpu
 #   GPU_BUILD=here     builds the library and the extension module first; the machine needs no registry
 #   GPU_BUILD=carried  builds the extension module; libpyformer_cuda*.so lie in build/carried, built elsewhere
 #   GPU_BUILD=none     measures what is installed
@@ -12,7 +12,8 @@ device=${DEVICE:-cuda} build=${GPU_BUILD:-here} out=${OUT:-build/gpu} total=400
 mkdir -p "$out"
 report=$out/report.txt log=$out/log.txt results=$out/gpu.jsonl tree=build/gpu-tree
 : >"$report" >"$log"
-rm -f "$results"
+rm -f "$results" "$out/ceilings.jsonl"
+command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
 quick=() jobs=8 patience=1
 if [ "$device" = cuda:emulated ]; then quick=(--quick) jobs=1 patience=4 total=1600; fi  # on a busy machine, too
 options=(--device "$device" --limit $((20 * patience)) "${quick[@]}")
@@ -82,6 +83,7 @@ if [ "$build" != none ]; then
   export PYTHONPATH=$PWD
   run primitives 15 primitives
 fi
+part ceilings 20 python3 -m bench.gpu ceilings "${options[@]}" --results "$out/ceilings.jsonl"
 part cases 70 python3 -m bench.gpu cases "${options[@]}" --jobs $jobs
 if [ "$build" != none ] && command -v compute-sanitizer >/dev/null; then
   some_cases=$(python3 -m bench.gpu cases --list-some)

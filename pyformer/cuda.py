@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pyformer as pf
 from pyformer import _core
 
 Place = str | int | _core.device
@@ -155,8 +156,8 @@ def stream(device: Place = 0) -> Iterator[None]:
     """A context in which this thread's work on a CUDA device is queued on a stream of its own, beside that of other
     threads. It begins after what the thread queued before, and what it queues afterwards comes behind it.
 
-    Without it all threads queue on one stream of the device, so that they can hand tensors to each other. A tensor that
-    another thread made is to be waited for (`synchronize`) before it is used in here.
+    Each thread has a stream of its own anyway. Tensors may be handed from one to another: what uses a tensor comes
+    after what was queued for it on the stream where it was used last.
 
     Args:
         device: its number or name.
@@ -177,3 +178,52 @@ def stream(device: Place = 0) -> Iterator[None]:
     finally:
         _core.enter_stream(place, before)
         _core.destroy_stream(place, own)
+
+
+class Graph:
+    """What a function has a CUDA device do, recorded once and done again at each call by one launch: small kernels need
+    not wait for the host to start them.
+
+    A call copies its inputs to where the recording has them, and gives what the function returned: the same tensors at
+    each call, with new contents. Random numbers are drawn, and optimisers (AdamW, SGD) step, as they would if the
+    function were called, with the learning rate of the moment. Nothing else that the function does on the host is done
+    again: it must not depend on contents of tensors, and tensors that it reads and that are no inputs must stay where
+    they are. Ids that are out of range are told at the next wait, if the last call before it had them.
+
+    Args:
+        function: called once, with tensors; of what it does on the device nothing happens then. What it makes at a
+            first call only, such as an optimiser's state, must be there: call it once before.
+        examples: tensors or arrays, with the shape and dtype of the inputs to come.
+        device: its number or name.
+
+    Raises:
+        ValueError: the device is not there; in a call, inputs of other shapes.
+        TypeError: in a call, inputs of other dtypes, or another number of them.
+        RuntimeError: the function waits for the device (`item()`, `.to("cpu")`, printing), or the device can't record.
+
+    Example:
+        >>> if pf.cuda.is_available():
+        ...     double = pf.cuda.Graph(lambda x: x * 2, pf.ones(2, device="cuda"))
+        ...     y = double(pf.tensor([1.0, 2.0], device="cuda"))
+    """
+
+    def __init__(self, function: Callable[..., Any], *examples: Any, device: Place = 0) -> None:
+        place = _device(device)
+        self._function = function  # and with it what the recording reads
+        self._inputs = [pf.tensor(example, device=place) for example in examples]
+        self._recording = _core.Recording(place)
+        try:
+            self._outputs = function(*self._inputs)
+            self._recording.end()
+        except BaseException:
+            del self._recording  # ends it
+            raise
+
+    def __call__(self, *inputs: Any) -> Any:
+        if len(inputs) != len(self._inputs):
+            raise TypeError(f"Graph: expected {len(self._inputs)} inputs, got {len(inputs)}")
+        if inputs:
+            place = self._inputs[0].device
+            _core.copy_(self._inputs, [pf.asarray(x).detach().to(place) for x in inputs])
+        self._recording.replay()
+        return self._outputs

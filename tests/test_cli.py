@@ -192,7 +192,7 @@ def test_a_record_without_a_model_is_of_a_gpt(trained, tmp_path):
         ("device", 3, "device: expected 'cpu'"),
         ("device", "tpu", "device: expected 'cpu'"),
         ("vocab", 1, "vocab: must be from 256"),
-        ("dtype", "float16", "dtype must be one of float32, bfloat16"),
+        ("dtype", "float64", "dtype must be one of float32, bfloat16, float16"),
         ("average", 1.0, "average: must be at least 0"),
     ],
 )
@@ -221,7 +221,7 @@ def test_trains_in_bfloat16(text, tmp_path):
     run(tmp_path, "train", text, "--out", "other", "--steps", 2, *TINY)
     losses = [json.loads((tmp_path / f / "metrics.jsonl").read_text().splitlines()[0]) for f in ("run", "other")]
     assert losses[0]["loss"] != losses[1]["loss"]
-    one_line(run(tmp_path, "train", text, "--dtype", "float16", code=2), "--dtype", "float16")
+    one_line(run(tmp_path, "train", text, "--dtype", "float64", code=2), "--dtype", "float64")
 
 
 def test_a_record_without_a_dtype_is_of_float32(trained, tmp_path):

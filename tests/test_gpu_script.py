@@ -24,8 +24,10 @@ def test_every_part_runs(tmp_path):
     done = subprocess.run(["bash", ROOT / "bench/gpu.sh"], capture_output=True, text=True, env=environment)
     report = (tmp_path / "report.txt").read_text()
     assert done.returncode == 0, report + done.stderr + (tmp_path / "log.txt").read_text()[-4000:]
-    for part in ("cases", "training", "speed", "table"):
+    for part in ("ceilings", "cases", "training", "speed", "table"):
         assert f"{part}: ok" in report, report
+    ceilings = [json.loads(line) for line in (tmp_path / "ceilings.jsonl").read_text().splitlines()]
+    assert all(result.get("GB/s", result.get("TFLOP/s")) > 0 for result in ceilings)
     results = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
     assert [result for result in results if "error" in result] == []
     assert {"ten steps beside PyTorch", "training step", "decoding"} <= {result["name"] for result in results}

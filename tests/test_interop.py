@@ -296,7 +296,7 @@ def test_dlpack_refuses_what_it_cannot_carry():
         pf.from_dlpack(torch.zeros(2, dtype=torch.complex64))
     with pytest.raises(TypeError, match=r"from_dlpack: expected .* got int"):
         pf.from_dlpack(3)
-    with pytest.raises(BufferError, match="CPU memory"):
+    with pytest.raises(BufferError, match="is on cpu"):
         pf.ones(2).__dlpack__(dl_device=(2, 0))
 
 

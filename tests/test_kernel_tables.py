@@ -17,6 +17,7 @@ THIN_PRODUCTS = [8, 9]  # rows of bfloat16_product: thin_rows, thin
 PLAIN = {op for op, sets in TABLES.items() if set(sets) == {"ref"}}
 # The same among the rows of a table that has vector code: {op: rows}.
 PLAIN_ROWS = {
+    "adamw": [1],  # prepare: a step's coefficients
     "arithmetic": [0, 1, 2, 3, 5, 6],  # memory's speed; of cast (2) float32 to and from bfloat16 has vector code
     "elementwise": [41, 42, 43, 44, 48],  # equal, not_equal, less, less_equal; where
     "global_norm": [1, 2],  # norm, clip: one number

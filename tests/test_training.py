@@ -486,7 +486,7 @@ def test_learning_rate_warms_up_and_falls_to_a_tenth():
         ("eval_every", 0),
         ("final_lr", 2.0),
         ("average", 1.0),
-        ("dtype", "float16"),
+        ("dtype", "float64"),
     ],
 )
 def test_options_are_checked(name, value):

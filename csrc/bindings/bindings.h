@@ -210,7 +210,8 @@ bool is_dtype_name(const std::string& name);  // of a dtype here or in NumPy
 // dlpack.cpp
 bool is_dlpack_only(const py::object& data);  // whether it is read through DLPack because NumPy may be unable to
 Array array_from_dlpack(const py::object& data);
-py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy);
+py::object dlpack_of(const Array& array, const py::object& stream, const py::object& max_version,
+                     const py::object& copy);
 
 // creation.cpp
 // Rounds a Python integer beyond int64 "to odd", to a double whose last bit is 1 where bits were cut off. That double

@@ -2,6 +2,7 @@
 #include "dlpack.h"
 
 #include "bindings.h"
+#include "pyformer/core/arithmetic/arithmetic.h"
 
 namespace pyformer::bindings {
 
@@ -33,7 +34,9 @@ struct Exported {
       strides[i] = stride;
       stride *= std::max<int64_t>(shape[i], 1);
     }
-    return {array.raw(), {dlpack::kCpu, 0}, array.ndim(), dlpack_type(array.dtype()), shape, strides, 0};
+    const Device d = array.device();
+    const dlpack::Device place = {device_api(d).dlpack_type, d.index};
+    return {array.raw(), place, array.ndim(), dlpack_type(array.dtype()), shape, strides, 0};
   }
 };
 
@@ -57,12 +60,24 @@ static Array copy_without_gil(const Array& array) {
   return array.copy();
 }
 
-py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy) {
+// The consumer's stream, a number, waits for what was queued on the tensor's: the rule of Python's array API standard.
+// None and 1 are the device's own, 2 the thread's of the CUDA driver; -1: nothing waits.
+static void hand_over(const Array& array, const py::object& stream) {
+  const Device d = array.device();
+  if (d.is_cpu()) return;
+  const int64_t number = stream.is_none() ? 1 : argument<int64_t>("__dlpack__", "stream to be None or an int", stream);
+  if (number == 0 || number < -1) throw ValueError(cat("__dlpack__: stream must be None, -1 or from 1, got ", number));
+  if (number != -1) array.storage().hand_to(reinterpret_cast<void*>(number));
+}
+
+py::object dlpack_of(const Array& array, const py::object& stream, const py::object& max_version,
+                     const py::object& copy) {
   const bool versioned =
       !max_version.is_none() &&
       argument<std::pair<int, int>>("__dlpack__", "max_version to be two integers", max_version).first >= 1;
   const bool copied = !copy.is_none() && argument<bool>("__dlpack__", "copy to be None or a bool", copy);
   auto* context = new Exported{copied ? copy_without_gil(array) : array, {}, {}};
+  hand_over(context->array, stream);
   PyObject* capsule;
   if (versioned) {
     auto* managed =
@@ -86,17 +101,29 @@ static bool is_row_major(const dlpack::TensorView& view) {
   return true;
 }
 
+// Its owner may reuse the memory as soon as it is let go, so the copy is waited for.
+static Array copied_there(const dlpack::TensorView& view, void* data, const Shape& shape, DType dtype, Device device) {
+  const ReleaseGil release;
+  const Array out = Array::empty(shape, dtype, device);
+  Region from = region_of(out);
+  from.start = data;
+  for (int i = 0; view.strides && i < view.ndim; ++i) from.strides[i] = view.strides[i];
+  strided_copy(shape, dtype, device, region_of(out), from);
+  wait_for(device);
+  return out;
+}
+
 // Shares a row-major, writable tensor; copies any other element by element.
 static Array array_of(const dlpack::TensorView& view, bool read_only, std::shared_ptr<void> owner) {
-  if (view.device.type != dlpack::kCpu)
-    throw ValueError(cat("from_dlpack: expected a tensor in CPU memory, got device type ", view.device.type));
+  const Device device = device_of_dlpack(view.device.type, view.device.id);
   const Shape shape(view.shape, view.ndim);
   const DType dtype = dtype_of(view.dtype);
   char* data = static_cast<char*>(view.data) + view.byte_offset;
   const int64_t item = item_bytes(dtype);
   const bool aligned = reinterpret_cast<uintptr_t>(data) % uintptr_t(item) == 0;
-  if (shape.size() == 0) return Array::empty(shape, dtype, kCpu);
-  if (is_row_major(view) && aligned && !read_only) return Array::borrow(data, shape, dtype, kCpu, std::move(owner));
+  if (shape.size() == 0) return Array::empty(shape, dtype, device);
+  if (is_row_major(view) && aligned && !read_only) return Array::borrow(data, shape, dtype, device, std::move(owner));
+  if (!device.is_cpu()) return copied_there(view, data, shape, dtype, device);
   ReleaseGil release;
   const Array out = Array::empty(shape, dtype, kCpu);
   char* target = static_cast<char*>(out.raw());
@@ -123,17 +150,34 @@ static Array take_capsule(PyObject* capsule, const char* name, const char* used_
   return array_of(managed->view, read_only, std::move(owner));
 }
 
+static Device device_of_exporter(const py::object& data) {
+  if (!py::hasattr(data, "__dlpack_device__")) return kCpu;
+  const py::object place = call_method(data, "__dlpack_device__");
+  const auto [type, id] = argument<std::pair<int, int>>("from_dlpack", "__dlpack_device__ to give two integers", place);
+  return device_of_dlpack(type, id);
+}
+
+// That of the calling thread, which the exporter makes wait; None where the device has no streams.
+static py::object number_of_stream(Device device) {
+  void* const stream = device_api(device).streams.current(device.index);
+  return stream ? py::object(py::int_(reinterpret_cast<uintptr_t>(stream))) : py::none();
+}
+
 Array array_from_dlpack(const py::object& data) {
   if (!py::hasattr(data, "__dlpack__"))
     throw TypeError(cat("from_dlpack: expected an object with __dlpack__, got ", Py_TYPE(data.ptr())->tp_name));
   refuse_lossy("from_dlpack", data);
+  py::dict stream, options(py::arg("max_version") = py::make_tuple(1, 0));
+  if (const Device device = device_of_exporter(data); !device.is_cpu()) {
+    stream["stream"] = number_of_stream(device);
+    options["stream"] = stream["stream"];
+  }
   py::object capsule;
   try {
-    const py::dict version(py::arg("max_version") = py::make_tuple(1, 0));
-    capsule = call_or_park(data.attr("__dlpack__"), py::tuple(), version);
+    capsule = call_or_park(data.attr("__dlpack__"), py::tuple(), options);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_TypeError)) throw;
-    capsule = call_method(data, "__dlpack__");  // an exporter from before version 1.0
+    capsule = call_or_park(data.attr("__dlpack__"), py::tuple(), stream);  // an exporter from before version 1.0
   }
   PyObject* c = capsule.ptr();
   if (PyCapsule_IsValid(c, "dltensor_versioned")) {

@@ -4,7 +4,6 @@
 
 namespace pyformer::bindings::dlpack {
 
-enum DeviceType : int32_t { kCpu = 1 };
 enum TypeCode : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kBool = 6 };
 constexpr uint64_t kReadOnly = 1;
 

@@ -14,27 +14,29 @@ static void bind_draw(py::module_& core, const char* name, const char* doc) {
         const Shape shape = shape_from(name, args);
         const DType type = dtype.is_none() ? DType::float32 : dtype_from(dtype);
         ReleaseGil release;
-        return Tensor(draw(shape, type, place, draw_stream()), requires_grad);
+        return Tensor(draw(shape, type, place, draw_stream(place)), requires_grad);
       },
       py::kw_only(), py::arg("dtype") = py::none(), py::arg("device") = py::none(), py::arg("requires_grad") = false,
       doc);
 }
 
-// A stream as Python sees it: the tuple (seed, stream).
-using StreamNumbers = std::pair<uint64_t, uint64_t>;
+// A stream as Python sees it: the tuple (seed, stream, where a recording has them or 0).
+using StreamNumbers = std::tuple<uint64_t, uint64_t, uintptr_t>;
 
 static py::tuple record_streams(const py::object& function, const py::args& args) {
   const StreamScope notes;
   const py::object result = call_or_park(function, args);
   std::vector<StreamNumbers> streams;
-  for (const RandomStream& s : notes.streams()) streams.emplace_back(s.seed, s.stream);
+  for (const RandomStream& s : notes.streams())
+    streams.emplace_back(s.seed, s.stream, reinterpret_cast<uintptr_t>(s.replayed));
   return py::make_tuple(result, streams);
 }
 
 static py::object replay_streams(const std::vector<StreamNumbers>& streams, const py::object& function,
                                  const py::args& args) {
   std::vector<RandomStream> again;
-  for (const auto& [seed, stream] : streams) again.push_back({seed, stream});
+  for (const auto& [seed, stream, replayed] : streams)
+    again.push_back({seed, stream, reinterpret_cast<const uint64_t*>(replayed)});
   const StreamScope scope(std::move(again));
   py::object result = call_or_park(function, args);
   if (!scope.gave_all())

@@ -157,9 +157,11 @@ static py::object wrapped(const py::object& result, const py::args& more) {
   return is_number ? py::object(result[py::tuple()]) : result;
 }
 
-static void refuse_other_memory(const char* op, const Tensor& t) {
-  if (!t.device().is_cpu())
-    throw py::buffer_error(cat(op, ": the tensor is on ", name(t.device()), "; use .to(\"cpu\") first"));
+// DLPack's name of a device.
+static std::pair<int, int> dlpack_place(const char* op, Device device) {
+  const int type = device_api(device).dlpack_type;
+  if (type == 0) throw py::buffer_error(cat(op, ": the tensor is on ", name(device), "; use .to(\"cpu\") first"));
+  return {type, device.index};
 }
 
 static Tensor moved(const Tensor& t, const py::object& device) {
@@ -320,29 +322,37 @@ Example:
           py::arg("result"))
       .def(
           "__dlpack__",
-          [](const Tensor& t, const py::object&, const py::object& max_version, const py::object& dl_device,
+          [](const Tensor& t, const py::object& stream, const py::object& max_version, const py::object& dl_device,
              const py::object& copy) {
             using Place = std::pair<int, int>;
-            refuse_other_memory("__dlpack__", t);
+            const Device d = t.device();
+            const Place place = dlpack_place("__dlpack__", d);
             if (!dl_device.is_none() &&
-                argument<Place>("__dlpack__", "dl_device to be two integers", dl_device).first != 1)
-              throw py::buffer_error("__dlpack__: this tensor is in CPU memory, which is device type 1");
+                argument<Place>("__dlpack__", "dl_device to be two integers", dl_device) != place)
+              throw py::buffer_error(cat("__dlpack__: this tensor is on ", name(d), ", which is device (", place.first,
+                                         ", ", place.second, ")"));
             if (t.requires_grad()) throw TypeError("__dlpack__: a tensor that requires grad; use detach() first");
-            return dlpack_of(t.array(), max_version, copy);
+            return dlpack_of(t.array(), stream, max_version, copy);
           },
           py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
           py::arg("dl_device") = py::none(), py::arg("copy") = py::none(),
-          R"(A DLPack capsule over this tensor's memory, for `from_dlpack` of other libraries.)")
+          R"(A DLPack capsule over this tensor's memory, for `from_dlpack` of other libraries.
+
+Args:
+    stream: of a tensor on a device the consumer's stream, a number, which waits for what was queued for the tensor:
+        None or 1 for the device's own, 2 for the thread's, -1 for none.
+    max_version, dl_device, copy: as in Python's array API standard.
+
+Raises:
+    ValueError: stream is 0 or below -1.
+    TypeError: the tensor requires a gradient.
+    BufferError: dl_device is not where the tensor is.)")
       .def_buffer([](const Tensor& t) {
         refuse_gradient("memoryview", t);
         const py::array array = numpy_of(t.array());
         return array.request();
       })
-      .def("__dlpack_device__",
-           [](const Tensor& t) {
-             refuse_other_memory("__dlpack_device__", t);
-             return py::make_tuple(1, 0);
-           })
+      .def("__dlpack_device__", [](const Tensor& t) { return dlpack_place("__dlpack_device__", t.device()); })
       .def("item", &item, R"(The only element as a Python number.
 
 Raises:
@@ -479,8 +489,8 @@ Example:
       R"(A tensor over the memory of another library's array, without a copy if that is contiguous and writable.
 
 Args:
-    data: anything with `__dlpack__` in CPU memory, such as a torch tensor.
-    device: where the tensor shall lie, "cpu" by default; elsewhere it is a copy.
+    data: anything with `__dlpack__` in CPU memory or on a device that pyformer has, such as a torch tensor.
+    device: where the tensor shall lie, by default where the data are; elsewhere it is a copy.
 
 Returns:
     Tensor of the data's shape and dtype.

@@ -184,7 +184,7 @@ def _prepare(
         f"{train_tokens.size + validation_tokens.size:,}",
         f"{model.num_parameters():,}",
         settings["device"],
-        "" if options.dtype == "float32" else f", bfloat16 products by {bfloat16_products()}",
+        f", bfloat16 products by {bfloat16_products()}" if options.dtype == "bfloat16" else "",
     )
     return Trainer(model, train_tokens, validation_tokens, options, tokenizer=tokenizer)
 

@@ -179,7 +179,7 @@ class Race(TaskTrainer):
     def _size_of(self, batch: Batch) -> int:
         return batch[1].size
 
-    def _train_step(self) -> float | None:
+    def _train_step(self) -> Any:
         began = time.perf_counter()
         loss = super()._train_step()
         if loss is not None:
@@ -187,8 +187,10 @@ class Race(TaskTrainer):
             self.seen += self.tokens_per_step
         return loss
 
-    def _after_step(self, loss: float, metrics: Any, clock: Any, bar: Any) -> None:
+    def _after_step(self, loss: Any, metrics: Any, clock: Any, bar: Any) -> None:
         self._recent.append((loss, self.targets_per_step))
+        self._read()
+        loss = self._recent[-1][0]
         if self.done >= self._next_evaluation():
             metrics.write(step=self.step, loss=self._take_recent())
             self._evaluate_and_report(metrics)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 import pyformer as pf
 from pyformer import formats, nn, ops
 from pyformer.formats.hf import decoder
@@ -202,12 +200,12 @@ class Decoder(LanguageModel):
         logits, cap = self.head.as_linear(hidden), self.config.logit_softcap
         return logits if cap is None else ops.tanh(logits / cap) * cap
 
-    def token_loss(self, hidden: pf.Tensor, targets: np.ndarray) -> pf.Tensor:
-        """Mean cross-entropy of targets (B, T), -100 ignored, given hidden (B, T, C)."""
+    def token_loss(self, hidden: pf.Tensor, targets: Any) -> pf.Tensor:
+        """As `LanguageModel.token_loss`."""
         if self.config.logit_softcap is None:
             return super().token_loss(hidden, targets)
         logits = self.logits(hidden.reshape(-1, hidden.shape[-1]))
-        return ops.cross_entropy(logits, self.on_device(targets.reshape(-1)), ignore_index=IGNORED)
+        return ops.cross_entropy(logits, self.flat(targets), ignore_index=IGNORED)
 
     def hidden(
         self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None

@@ -85,6 +85,9 @@ class LanguageModel(Generating, Pretrained):
         Raises as `forward` does.
         """
         ids = self.read_ids(ids)
+        if lengths is None and isinstance(targets, pf.Tensor) and targets.device != "cpu":
+            check_shape(self._name, targets, tuple(ids.shape))
+            return self.token_loss(self.hidden(ids), targets)
         targets = self.read_targets(targets, tuple(ids.shape))
         return self.token_loss(self.hidden(ids, lengths), self._counted(targets, lengths))
 
@@ -95,10 +98,16 @@ class LanguageModel(Generating, Pretrained):
         ends = read_lengths(self._name, lengths, *targets.shape)
         return np.where(np.arange(targets.shape[1]) < ends[:, None], targets, IGNORED)
 
-    def token_loss(self, hidden: pf.Tensor, targets: np.ndarray) -> pf.Tensor:
-        """Mean cross-entropy of targets (B, T), -100 ignored, given hidden (B, T, C)."""
-        flat = self.on_device(targets.reshape(-1))
+    def token_loss(self, hidden: pf.Tensor, targets: Any) -> pf.Tensor:
+        """Mean cross-entropy of targets (B, T), an array or a Tensor where the model is, -100 ignored, given hidden
+        (B, T, C)."""
+        flat = self.flat(targets)
         return self.head.linear_cross_entropy(hidden.reshape(-1, hidden.shape[-1]), flat, ignore_index=IGNORED)
+
+    def flat(self, targets: Any) -> pf.Tensor:
+        """Targets (B, T), an array or a Tensor where the model is, as a Tensor (B T,) there."""
+        flat = targets.reshape(-1)
+        return flat if isinstance(flat, pf.Tensor) else self.on_device(flat)
 
     def count_targets(self, ids: Any, targets: Any, lengths: Any = None) -> int:
         """How many targets `loss` is the mean of; arguments as in `loss`."""
@@ -131,8 +140,7 @@ class LanguageModel(Generating, Pretrained):
     def read_targets(self, targets: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Targets of any accepted form as an int64 array of `shape`."""
         targets = read_int64(self._name, "targets", targets)
-        if targets.shape != shape:
-            raise ValueError(f"{self._name}: targets must be {shape} as ids are, got {targets.shape}")
+        check_shape(self._name, targets, shape)
         return targets
 
     @property
@@ -142,3 +150,8 @@ class LanguageModel(Generating, Pretrained):
     def on_device(self, array: np.ndarray) -> pf.Tensor:
         """`array` as a Tensor where the model is."""
         return pf.tensor(array, device=self.head.device)
+
+
+def check_shape(owner: str, targets: Any, shape: tuple[int, ...]) -> None:
+    if tuple(targets.shape) != shape:
+        raise ValueError(f"{owner}: targets must be {shape} as ids are, got {tuple(targets.shape)}")

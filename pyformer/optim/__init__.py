@@ -3,6 +3,7 @@
 from pyformer.optim import lr_scheduler
 from pyformer.optim.adamw import AdamW
 from pyformer.optim.clipping import clip_grad_norm_, clip_grad_value_
+from pyformer.optim.grad_scaler import GradScaler
 from pyformer.optim.muon import Muon
 from pyformer.optim.names import Adagrad, Adam, Lion, RMSprop
 from pyformer.optim.optimizer import Optimizer
@@ -16,6 +17,7 @@ __all__ = [
     "AdamW",
     "ConstantSchedule",
     "CosineSchedule",
+    "GradScaler",
     "LinearSchedule",
     "Lion",
     "Muon",

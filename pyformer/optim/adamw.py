@@ -9,7 +9,10 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.optim.optimizer import Optimizer, count_step, masters_of
+from pyformer.optim.optimizer import Optimizer, count_step, masters_of, settings_of_replay
+
+# Of a step, in the order in which it is told them when it is replayed.
+SETTINGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
 
 
 class AdamW(Optimizer):
@@ -50,6 +53,7 @@ class AdamW(Optimizer):
     """
 
     _state_names = _always = ("exp_avg", "exp_avg_sq")
+    _waits_for_nobody = True
 
     def __init__(
         self,
@@ -86,15 +90,24 @@ class AdamW(Optimizer):
             by_step.setdefault(state["step"] + 1, []).append((state, p, grad, state["exp_avg"], state["exp_avg_sq"]))
         for step, members in by_step.items():
             states, *tensors = (list(column) for column in zip(*members, strict=True))
+            settings = functools.partial(self._settings, group)
             update = functools.partial(
                 _core.adamw_step_,
                 *tensors,
-                lr=float(group["lr"]),
-                beta1=float(group["betas"][0]),
-                beta2=float(group["betas"][1]),
-                eps=float(group["eps"]),
-                weight_decay=float(group["weight_decay"]),
-                step=step,
+                **dict(zip(SETTINGS, settings(step), strict=True)),
                 masters=masters_of(states),
+                norm=self._norm,
+                skipped=self._skipped,
             )
-            count_step(states, update)
+            if _core.is_recording(params[0].device):
+                update(next=functools.partial(settings_of_replay, states, settings))
+            else:
+                count_step(states, update)
+
+    def _settings(self, group: dict[str, Any], step: int) -> list[Any]:
+        """The values of SETTINGS for a step."""
+        numbers = (group["lr"], *group["betas"], group["eps"], self._decay_of(group))
+        return [*map(float, numbers), step]
+
+    def _decay_of(self, group: dict[str, Any]) -> float:
+        return group["weight_decay"]

@@ -48,7 +48,10 @@ class Adam(AdamW):
         decay = float(group["weight_decay"])
         if decay:
             grads = [g + p.detach().to(g.dtype) * decay for p, g in zip(params, grads, strict=True)]
-        super()._update({**group, "weight_decay": 0.0}, params, grads)
+        super()._update(group, params, grads)
+
+    def _decay_of(self, group: dict[str, Any]) -> float:
+        return 0.0
 
 
 class _Plain(Optimizer):

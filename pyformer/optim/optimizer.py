@@ -51,6 +51,11 @@ class Optimizer:
     # The tensors that a parameter's state may hold, and those of them that it always does.
     _state_names: tuple[str, ...] = ()
     _always: tuple[str, ...] = ()
+    # Whether `_update` leaves all as it is where `_norm` is not finite, and can be recorded (pf.cuda.Graph).
+    _waits_for_nobody = False
+    _norm: pf.Tensor | None = None
+    _skipped: pf.Tensor | None = None  # how many of the steps that were counted were not taken
+    _is_settled = True  # none, as far as is known without a look
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         self._name = type(self).__name__
@@ -105,6 +110,9 @@ class Optimizer:
         """The state of p, where p is; tensors that it lacks of those named start as zeros."""
         state = self.state.get(p)
         if state is None:
+            if _core.is_recording(p.device):
+                raise RuntimeError(f"{self._name}: a first step makes the state and can't be recorded: take one before")
+            self._settle()
             state = self.state[p] = {"step": 0}
         if _core.is_state_of(p, state, names):
             return state
@@ -147,7 +155,38 @@ class Optimizer:
             for group in self.param_groups:
                 pairs = [(p, grad) for p in group["params"] if (grad := p.grad) is not None]
                 if pairs:
+                    if not self._waits_for_nobody and _core.is_recording(pairs[0][0].device):
+                        raise RuntimeError(f"{self._name}: its step can't be recorded; those of AdamW and SGD can")
                     self._update(group, *(list(column) for column in zip(*pairs, strict=True)))
+
+    @in_default_float_mode
+    def _step_where_finite(self, norm: pf.Tensor) -> None:
+        """A step, unless `norm`, float64 (), is not finite: on a device without waiting for it."""
+        if norm.device == "cpu" or not self._waits_for_nobody:
+            if math.isfinite(norm.item()):
+                self.step()
+            return
+        if self._skipped is None:
+            if _core.is_recording(norm.device):
+                raise RuntimeError(f"{self._name}: a first scaled step can't be recorded: take one before")
+            self._skipped = pf.zeros((), dtype=pf.int64, device=norm.device)
+        self._norm = norm
+        try:
+            self.step()
+        finally:
+            self._norm = None
+        self._is_settled = False
+        with pf.no_grad():
+            _core.copy_(self._skipped, self._skipped + (norm - norm != 0.0).to(pf.int64))
+
+    def _settle(self) -> None:
+        """Takes the steps that were not taken off those that were counted."""
+        if self._skipped is not None and not self._is_settled:
+            skipped = int(self._skipped.item())
+            _core.zero_(self._skipped)
+            self._is_settled = True
+            for state in self.state.values():
+                state["step"] -= skipped
 
     def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         raise NotImplementedError
@@ -171,6 +210,7 @@ class Optimizer:
         snapshot: tensors are not copied, and the next step writes into them. `copy.deepcopy(optimizer.state_dict())`
         keeps the values of now.
         """
+        self._settle()
         index: TensorMap[int] = TensorMap()
         for i, p in enumerate(self._all()):
             index[p] = i
@@ -189,7 +229,7 @@ class Optimizer:
         state = self._checked_states(self._part(state_dict, "state", Mapping))
         for own, loaded in zip(self.param_groups, options, strict=True):
             own.update(loaded)
-        self.state = state
+        self.state, self._skipped = state, None
 
     def _part(self, value: Any, name: str, kind: Any) -> Any:
         if not isinstance(value, Mapping) or name not in value:
@@ -246,6 +286,13 @@ class Optimizer:
                 f"{self._name}: {which} must be {dtype} {tuple(p.shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
             )
         return pf.tensor(tensor, device=p.device)
+
+
+def settings_of_replay(states: list[dict[str, Any]], settings: Callable[[int], Any]) -> Any:
+    """What a step that was recorded is told by each replay, which counts as a step in each state."""
+    for s in states:
+        s["step"] += 1
+    return settings(states[0]["step"])
 
 
 def count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.optim.optimizer import Optimizer, count_step, masters_of
+from pyformer.optim.optimizer import Optimizer, count_step, masters_of, settings_of_replay
 
 
 class SGD(Optimizer):
@@ -41,6 +41,7 @@ class SGD(Optimizer):
     """
 
     _state_names = ("momentum",)
+    _waits_for_nobody = True
 
     def __init__(
         self,
@@ -74,5 +75,9 @@ class SGD(Optimizer):
             weight_decay=float(group["weight_decay"]),
             nesterov=bool(group["nesterov"]),
             masters=masters_of(states),
+            norm=self._norm,
         )
-        count_step(states, update)
+        if _core.is_recording(params[0].device):
+            update(next=functools.partial(settings_of_replay, states, lambda step: float(group["lr"])))
+        else:
+            count_step(states, update)

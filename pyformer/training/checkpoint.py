@@ -34,6 +34,7 @@ class Checkpointed:
     model: Any
     options: TrainingOptions
     optimizer: optim.Optimizer
+    scaler: optim.GradScaler | None
     run: Path | None
     unit: str
     measure: str
@@ -43,7 +44,7 @@ class Checkpointed:
     saved_step: int | None
     _exported_step: int | None
     _evaluated_step: int | None
-    _recent: list[tuple[float, int]]
+    _recent: list[tuple[Any, int]]  # (loss, targets) of each step; a loss that nobody read yet is a Tensor
     _mean: WeightMean
 
     def save(self) -> None:
@@ -51,6 +52,7 @@ class Checkpointed:
 
         FloatingPointError if the weights are not finite: the checkpoint before stays.
         """
+        self._read()
         if self.run is None:
             return
         if self.step > 0:
@@ -66,12 +68,16 @@ class Checkpointed:
             "random_state": list(_core.rng_state()),
             "recent_losses": self._recent,
             "validation_loss": self.validation_loss,
+            "loss_scale": self.scaler.state_dict() if self.scaler else None,
             **self._more_state(),
         }
         formats.save_state(path, state)
         self.saved_step = self.step
         self.export()
         self._call("on_save")
+
+    def _read(self) -> None:
+        raise NotImplementedError
 
     def _call(self, moment: str, *values: Any) -> None:
         raise NotImplementedError
@@ -113,6 +119,8 @@ class Checkpointed:
             for group, own in zip(self.optimizer.param_groups, options, strict=True):
                 group.update(own)
             self._mean.mean = mean
+            if self.scaler:
+                self.scaler.load_state_dict(state["loss_scale"])
             self._restore_more(state)
             _core.set_rng_state(seed, stream)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:

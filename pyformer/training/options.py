@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 MAX_COUNT = 2**31 - 1
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class TrainingOptions:
             weights after the last step (Izmailov et al. 2018, "Averaging weights leads to wider optima"). With 0 the
             last step's weights stay.
         dtype: "bfloat16" to compute losses, gradients, evaluations and samples within `pf.autocast("bfloat16")`;
-            weights, gradients and optimiser stay float32. With "float32" the model computes as its weights say.
+            weights, gradients and optimiser stay float32. "float16" makes the model's weights float16, of which the
+            optimiser keeps float32 copies; losses are scaled as `optim.GradScaler` does, and a step whose gradients
+            are not finite is left out. With "float32" the model computes as its weights say.
         seed: the seed of the batches and of the random numbers that a step draws, such as dropout's.
         log_every: steps between two lines of training loss in the metrics.
         eval_every: steps between two evaluations on the validation part.

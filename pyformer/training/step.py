@@ -76,7 +76,8 @@ class MicroBatches:
     """The micro-batches of one step, and which of them this process forms the gradients of.
 
     `counts` has the number of counted targets of each of the step's micro-batches, also of those of other processes.
-    `loss` gives the mean loss of the counted targets of a micro-batch, by its number.
+    `loss` gives the mean loss of the counted targets of a micro-batch, by its number; `scaled` what gradients are
+    formed of in its place.
     """
 
     seed: int
@@ -84,6 +85,7 @@ class MicroBatches:
     counts: Sequence[int]
     own: Iterable[int]
     loss: Callable[[int], pf.Tensor]
+    scaled: Callable[[pf.Tensor], pf.Tensor] = lambda loss: loss
 
     def weight(self, number: int) -> float:
         """The part of the step's counted targets that are in this micro-batch."""
@@ -122,7 +124,7 @@ def _backward(micro_batches: MicroBatches, number: int) -> pf.Tensor:
     loss = micro_batches.loss(number)
     if len(micro_batches.counts) > 1:
         loss = loss * micro_batches.weight(number)
-    loss.backward()
+    micro_batches.scaled(loss).backward()
     return loss
 
 
@@ -157,8 +159,9 @@ def wide(tensor: pf.Tensor) -> pf.Tensor:
 
 
 @in_default_float_mode
-def apply_sum(model: Any, terms: Terms) -> float:
-    """Gives parameters their gradients and buffers their moves, from the sum of all lists; returns the step's loss."""
+def apply_sum(model: Any, terms: Terms) -> pf.Tensor:
+    """Gives parameters their gradients and buffers their moves, from the sum of all lists; returns the step's loss, a
+    number where the model is."""
     parameters = list(model.parameters())
     for p, gradient in zip(parameters, terms, strict=False):
         p.grad = gradient
@@ -168,7 +171,7 @@ def apply_sum(model: Any, terms: Terms) -> float:
             if move is not None:
                 _core.copy_([buffer], [(wide(buffer) + move).to(buffer.dtype)])
     assert loss is not None
-    return loss.item()
+    return loss
 
 
 def count_targets(model: Any, batch: Sequence[np.ndarray]) -> int:

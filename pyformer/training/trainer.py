@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pyformer.training.step import MicroBatches, Terms, TreeSum, apply_sum, form
 log = logging.getLogger(__name__)
 
 SAMPLE_TOKENS = 160
+MOST_UNREAD = 100  # steps on a device whose losses nobody has looked at
 
 
 class Trainer(Checkpointed):
@@ -106,9 +108,12 @@ class Trainer(Checkpointed):
         self.step = 0
         self.saved_step = self._exported_step = self._evaluated_step = None
         self.validation_loss = None
+        self.scaler = optim.GradScaler() if options.dtype == "float16" else None
+        if self.scaler:
+            model.to("float16")
         self.optimizer = self._make_optimizer()
         self.schedule = optim.CosineSchedule(options.steps, options.warmup, options.final_lr)
-        self._recent = []
+        self._recent, self._unread = [], []
         self._stop = False
         self._mean = WeightMean(model, options)
 
@@ -188,25 +193,61 @@ class Trainer(Checkpointed):
         metrics.write(**values)
         self._call("on_metrics", values)
 
-    def _train_step(self) -> float | None:
-        """One optimiser step; its mean loss, or None if it was dropped because of a stop."""
-        o = self.options
+    def _train_step(self) -> float | pf.Tensor | None:
+        """One optimiser step; its mean loss, or None if it was dropped because of a stop.
+
+        On the CPU it is a number, and a loss or norm that is not finite raises before the weights move. On a device
+        nothing waits: it is a Tensor, and `_read` raises later.
+        """
+        o, scaler = self.options, self.scaler
         self.optimizer.zero_grad()
         counts = [1] if o.accumulate == 1 else [self._count(number) for number in range(o.accumulate)]
         micro_batches = MicroBatches(o.seed, self.step, counts, self.own_micro_batches(), self._loss_in_dtype)
+        if scaler:
+            micro_batches = replace(micro_batches, scaled=scaler.scale)
         tree = form_gradients(self.model, micro_batches, lambda: self._stop)
         if tree is None:
             return None
-        loss = apply_sum(self.model, self.reduce_gradients(tree))
-        self._check_finite("the loss", loss, self.step + 1)
-        norm = float(optim.clip_grad_norm_(self.model.parameters(), o.clip))
-        self._check_finite("the norm of the gradient", norm, self.step + 1)
+        loss: Any = apply_sum(self.model, self.reduce_gradients(tree))
+        if scaler:
+            scaler.unscale_(self.optimizer)
+        norm = optim.clip_grad_norm_(self.model.parameters(), o.clip)
+        if loss.device == "cpu":
+            loss = loss.item()
+            self._check_step(self.step + 1, loss, norm.item())
+        else:
+            self._unread.append((self.step + 1, loss, norm))
         self.optimizer.scale_lr(self.schedule(self.step))
-        self.optimizer.step()
+        if scaler:
+            scaler.step(self.optimizer)
+            scaler.update()
+        else:
+            self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         self._mean.take(self.step)
         return loss
+
+    def _check_step(self, step: int, loss: float, norm: float) -> None:
+        self._check_finite("the loss", loss, step)
+        if self.scaler is None:  # which leaves the step out
+            self._check_finite("the norm of the gradient", norm, step)
+
+    @in_default_float_mode
+    def _read(self) -> None:
+        """Makes the losses of the last steps numbers, at one wait for the device; FloatingPointError as `train`."""
+        if not self._unread:
+            return
+        steps, *columns = zip(*self._unread, strict=True)
+        self._unread = []
+        with pf.no_grad():
+            losses, norms = (
+                pf.ops.stack([x.to(pf.float64) for column in columns for x in column]).reshape(2, -1).tolist()
+            )
+        targets = [count for _, count in self._recent[-len(steps) :]]
+        self._recent[-len(steps) :] = list(zip(losses, targets, strict=True))
+        for step, loss, norm in zip(steps, losses, norms, strict=True):
+            self._check_step(step, loss, norm)
 
     def own_micro_batches(self) -> Sequence[int]:
         """The numbers of the micro-batches whose gradients this process forms: all of them."""
@@ -243,16 +284,20 @@ class Trainer(Checkpointed):
             return self._loss(number)
 
     def _precision(self) -> contextlib.AbstractContextManager:
-        return pf.autocast(self.options.dtype) if self.options.dtype != "float32" else contextlib.nullcontext()
+        return pf.autocast("bfloat16") if self.options.dtype == "bfloat16" else contextlib.nullcontext()
 
-    def _after_step(self, loss: float, metrics: Metrics, clock: Clock, bar: Any) -> None:
+    def _after_step(self, loss: float | pf.Tensor, metrics: Metrics, clock: Clock, bar: Any) -> None:
         o, last = self.options, self.step == self.options.steps
         self._recent.append((loss, self.targets_per_step))
         clock.tokens += self.tokens_per_step
+        if last or self._is_asked() or len(self._unread) == MOST_UNREAD:
+            self._read()
         if bar is not None:
-            bar.set_postfix_str(self._postfix(loss, clock), refresh=False)
+            if not self._unread:
+                bar.set_postfix_str(self._postfix(self._recent[-1][0], clock), refresh=False)
             bar.update()
-        self._call("on_step", loss)
+        if self._is_heard():
+            self._call("on_step", self._recent[-1][0])
         if self.step % o.log_every == 0 or last:
             self._report(
                 metrics,
@@ -267,6 +312,16 @@ class Trainer(Checkpointed):
             log.info("step %d, a sample:\n%s", self.step, printable(self.sample()))
         if self.step % o.save_every == 0 or last:
             self.save()
+
+    def _is_heard(self) -> bool:
+        """Whether a callback wants the loss of each step."""
+        return any(getattr(type(c), "on_step", None) is not Callback.on_step for c in self.callbacks)
+
+    def _is_asked(self) -> bool:
+        """Whether something looks at the losses after this step."""
+        o = self.options
+        every = [o.log_every, o.eval_every, o.save_every, *([o.sample_every] if o.sample_every else [])]
+        return self._is_heard() or any(self.step % n == 0 for n in every)
 
     @in_default_float_mode
     def _take_recent(self) -> float:

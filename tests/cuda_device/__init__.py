@@ -13,21 +13,26 @@ from pathlib import Path
 import pyformer as pf
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / ".emulated"  # kept: the next run compiles what changed. Not in build/, which is pip's
+
+
+def build(source: Path) -> Path:
+    """The device's library, compiled from a source tree; what is compiled stays there."""
+    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON"]
+    options += ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+    options += ["-GNinja"] if shutil.which("ninja") else []
+    folder = source / ".emulated"  # not in build/, which is pip's
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # of several processes one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run(["cmake", "-S", source, "-B", folder, *options])
+        run(["cmake", "--build", folder, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
+    return next(folder.rglob("libpyformer_cuda_emulated.so"))
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """Opens the device."""
-    options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON"]
-    options += ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
-    options += ["-GNinja"] if shutil.which("ninja") else []
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / "lock").open("w") as lock:  # of several processes one builds
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        run(["cmake", "-S", ROOT, "-B", BUILD, *options])
-        run(["cmake", "--build", BUILD, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
-    target = next(BUILD.rglob("libpyformer_cuda_emulated.so"))
+    """Opens the device, made of the checkout or of the source tree that PYFORMER_SOURCES names."""
+    target = build(Path(os.environ.get("PYFORMER_SOURCES", ROOT)))
     os.environ["PYFORMER_DEVICE_PATH"] = str(target.parent)
     assert pf.device("cuda:emulated").index == 0
     os.environ.pop("PYFORMER_DEVICE_PATH")

@@ -21,7 +21,7 @@ pyformer::Failure allocate(int64_t bytes, int, void** data) {
   return nullptr;
 }
 
-void release(void* data, int64_t bytes, int) {
+void release(void* data, int64_t bytes, int, void*) {
   std::memset(data, 0xff, size_t(bytes));
   std::free(data);
   live_bytes -= bytes;
@@ -37,12 +37,13 @@ pyformer::Failure fill(void* to, uint8_t value, int64_t bytes, int) {
   return nullptr;
 }
 
-constexpr pyformer::Failure kNoStreams = "this device has no streams";
+constexpr pyformer::Failure kNoStreams = "this device has no streams", kNoGraphs = "this device records no graphs";
 
 constexpr pyformer::DeviceApi api = {
     .abi = pyformer::DeviceApi::kAbi,
     .bytes = sizeof(pyformer::DeviceApi),
     .kind = "second",
+    .dlpack_type = 0,
     .devices = {.count = [] { return 2; },
                 .why = []() -> pyformer::Failure { return nullptr; },
                 .use = [](int) -> pyformer::Failure { return nullptr; },
@@ -58,8 +59,14 @@ constexpr pyformer::DeviceApi api = {
                .trim = [](int) -> pyformer::Failure { return nullptr; }},
     .streams = {.make = [](int, void**) { return kNoStreams; },
                 .destroy = [](void*, int) {},
+                .current = [](int) -> void* { return nullptr; },
+                .order = [](void*, void*, int) -> pyformer::Failure { return nullptr; },
                 .enter = [](void*, int, void**) { return kNoStreams; },
                 .wait = [](int) -> pyformer::Failure { return nullptr; }},
+    .graphs = {.begin = [](int) { return kNoGraphs; },
+               .end = [](int, void**) { return kNoGraphs; },
+               .launch = [](void*, int) { return kNoGraphs; },
+               .destroy = [](void*, int) {}},
     .table = [](const char* op, int64_t bytes) { return pyformer::kernel_table(op, bytes, pyformer::Isa::ref); }};
 
 }  // namespace

@@ -44,29 +44,37 @@ Failure allocate_on_host(int64_t bytes, int, void** data) {
   return nullptr;
 }
 
-constexpr Failure kNoStreams = "the CPU has no streams";
+constexpr Failure kNoStreams = "the CPU has no streams", kNoGraphs = "the CPU records no graphs";
 
-constexpr DeviceApi kHost = {.abi = DeviceApi::kAbi,
-                             .bytes = sizeof(DeviceApi),
-                             .kind = "cpu",
-                             .devices = {.count = [] { return 1; },
-                                         .why = []() -> Failure { return nullptr; },
-                                         .use = [](int) -> Failure { return nullptr; },
-                                         .properties = [](int, DeviceProperties* found) -> Failure {
-                                           *found = {};
-                                           return nullptr;
-                                         }},
-                             .memory = {.allocate = &allocate_on_host,
-                                        .release = [](void* data, int64_t bytes, int) { deallocate(data, bytes); },
-                                        .copy = &copy_on_host,
-                                        .fill = &fill_on_host,
-                                        .statistics = [](int, MemoryStatistics* found) { *found = {}; },
-                                        .trim = [](int) -> Failure { return nullptr; }},
-                             .streams = {.make = [](int, void**) { return kNoStreams; },
-                                         .destroy = [](void*, int) {},
-                                         .enter = [](void*, int, void**) { return kNoStreams; },
-                                         .wait = [](int) -> Failure { return nullptr; }},
-                             .table = [](const char*, int64_t) -> const void* { return nullptr; }};
+constexpr DeviceApi kHost = {
+    .abi = DeviceApi::kAbi,
+    .bytes = sizeof(DeviceApi),
+    .kind = "cpu",
+    .dlpack_type = 1,
+    .devices = {.count = [] { return 1; },
+                .why = []() -> Failure { return nullptr; },
+                .use = [](int) -> Failure { return nullptr; },
+                .properties = [](int, DeviceProperties* found) -> Failure {
+                  *found = {};
+                  return nullptr;
+                }},
+    .memory = {.allocate = &allocate_on_host,
+               .release = [](void* data, int64_t bytes, int, void*) { deallocate(data, bytes); },
+               .copy = &copy_on_host,
+               .fill = &fill_on_host,
+               .statistics = [](int, MemoryStatistics* found) { *found = {}; },
+               .trim = [](int) -> Failure { return nullptr; }},
+    .streams = {.make = [](int, void**) { return kNoStreams; },
+                .destroy = [](void*, int) {},
+                .current = [](int) -> void* { return nullptr; },
+                .order = [](void*, void*, int) -> Failure { return nullptr; },
+                .enter = [](void*, int, void**) { return kNoStreams; },
+                .wait = [](int) -> Failure { return nullptr; }},
+    .graphs = {.begin = [](int) { return kNoGraphs; },
+               .end = [](int, void**) { return kNoGraphs; },
+               .launch = [](void*, int) { return kNoGraphs; },
+               .destroy = [](void*, int) {}},
+    .table = [](const char*, int64_t) -> const void* { return nullptr; }};
 
 // Kinds in the order of their numbers; entries never change once they are counted.
 constexpr int kMaxKinds = 8;
@@ -190,6 +198,15 @@ Device device_from_name(const std::string& wanted) {
   return {uint8_t(number), int8_t(index)};
 }
 
+Device device_of_dlpack(int type, int index) {
+  constexpr int kCuda = 2;
+  if (type == kCuda) return device_from_name(cat("cuda:", index));
+  for (int i = 0; i < kind_count.load(std::memory_order_acquire); ++i)
+    if (kinds[size_t(i)]->dlpack_type == type)
+      return device_from_name(i == 0 ? "cpu" : cat(kinds[size_t(i)]->kind, ':', index));
+  throw ValueError(cat("from_dlpack: no device of DLPack's type ", type, " is known"));
+}
+
 Device default_device() {
   const char* wanted = std::getenv("PYFORMER_DEVICE");
   if (!wanted || !*wanted) return kCpu;
@@ -216,8 +233,8 @@ void* allocate_on(Device device, int64_t bytes) {
   return data;
 }
 
-void release_on(Device device, void* data, int64_t bytes) noexcept {
-  device_api(device).memory.release(data, bytes, device.index);
+void release_on(Device device, void* data, int64_t bytes, void* stream) noexcept {
+  device_api(device).memory.release(data, bytes, device.index, stream);
 }
 
 void copy_between(Device to_device, void* to, Device from_device, const void* from, int64_t bytes) {

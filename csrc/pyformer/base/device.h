@@ -44,7 +44,8 @@ struct DeviceList {
 struct DeviceMemory {
   // 64-byte aligned, never null for 0 bytes; null without a failure: out of memory.
   Failure (*allocate)(int64_t bytes, int index, void** data);
-  void (*release)(void* data, int64_t bytes, int index);
+  // `stream`: where it was used last.
+  void (*release)(void* data, int64_t bytes, int index, void* stream);
   // Queued, but for copies to the host, which are done on return. What is copied to the device is read before.
   Failure (*copy)(void* to, const void* from, int64_t bytes, Direction direction, int index);
   Failure (*fill)(void* to, uint8_t value, int64_t bytes, int index);
@@ -52,26 +53,43 @@ struct DeviceMemory {
   Failure (*trim)(int index);  // gives cached memory back to the device
 };
 
-// A stream is a queue: what is queued on it runs in order. Threads use the device's own one, null, unless they chose
-// another.
+// A stream is a queue: what is queued on it runs in order. Each thread has one of its own, unless it chose another. The
+// device's own, null, is for exchange with other libraries.
 struct DeviceStreams {
   Failure (*make)(int index, void** stream);
+  // It may be handed out again. No thread is on it.
   void (*destroy)(void* stream, int index);
+  // The calling thread's. Null where a device has none, too.
+  void* (*current)(int index);
+  // What is queued on `later` from now on comes after what was queued on `earlier`.
+  Failure (*order)(void* earlier, void* later, int index);
   // The calling thread queues on this one from now on, behind all that it queued before. Returns the one before.
   Failure (*enter)(void* stream, int index, void** before);
   // Until all that was queued on the calling thread's stream is done.
   Failure (*wait)(int index);
 };
 
+// A graph is what a thread queued between `begin` and `end`: none of it runs then, and all of it at each launch. It
+// keeps the memory that was handed out meanwhile, and what was given back.
+struct DeviceGraphs {
+  Failure (*begin)(int index);
+  // Null where what was recorded is of no use; the failure says why.
+  Failure (*end)(int index, void** graph);
+  Failure (*launch)(void* graph, int index);  // on the calling thread's stream
+  void (*destroy)(void* graph, int index);
+};
+
 // What a kind of device can do: structures that its library fills.
 struct DeviceApi {
-  static constexpr int kAbi = 2;
+  static constexpr int kAbi = 3;
   int abi;
   int64_t bytes;     // sizeof(DeviceApi)
   const char* kind;  // "cuda"
+  int dlpack_type;   // of DLPack's device types; 0: other libraries can't use its memory
   DeviceList devices;
   DeviceMemory memory;
   DeviceStreams streams;
+  DeviceGraphs graphs;
   // The kernel table of an op (Table::name) of that size; null: none.
   const void* (*table)(const char* op, int64_t bytes);
 };
@@ -83,6 +101,8 @@ std::string name(Device device);
 // this one or in a folder that PYFORMER_DEVICE_PATH names. ValueError for what is unknown or not there, with the
 // reason.
 Device device_from_name(const std::string& name);
+// The device that DLPack calls so. ValueError if there is none.
+Device device_of_dlpack(int type, int index);
 // PYFORMER_DEVICE, else the CPU. ValueError as above.
 Device default_device();
 
@@ -91,7 +111,7 @@ const DeviceApi& device_api(Device device);
 
 // Memory of a device. OutOfMemory if there is none left; ValueError if bytes < 0.
 void* allocate_on(Device device, int64_t bytes);
-void release_on(Device device, void* data, int64_t bytes) noexcept;
+void release_on(Device device, void* data, int64_t bytes, void* stream) noexcept;
 // bytes from one place to another; both devices are the same or one of them is the CPU.
 void copy_between(Device to_device, void* to, Device from_device, const void* from, int64_t bytes);
 void fill_on(Device device, void* to, uint8_t value, int64_t bytes);

@@ -5,16 +5,36 @@ namespace pyformer {
 static std::atomic<int64_t> live{0};
 int64_t live_storages() { return live; }
 
-Storage::Storage(int64_t bytes, Device device) : data_(allocate_on(device, bytes)), bytes_(bytes), device_(device) {
+static void* stream_here(Device device) { return device_api(device).streams.current(device.index); }
+
+Storage::Storage(int64_t bytes, Device device)
+    : data_(allocate_on(device, bytes)), bytes_(bytes), device_(device), stream_(stream_here(device)) {
   ++live;
 }
 Storage::Storage(void* data, int64_t bytes, Device device, std::shared_ptr<void> foreign_owner)
-    : data_(data), bytes_(bytes), device_(device), foreign_owner_(std::move(foreign_owner)) {
+    : data_(data),
+      bytes_(bytes),
+      device_(device),
+      stream_(stream_here(device)),
+      foreign_owner_(std::move(foreign_owner)) {
   ++live;
 }
+// Of foreign memory nobody knows the owner's stream; as a rule it is the device's own.
 Storage::~Storage() {
-  if (!foreign_owner_) release_on(device_, data_, bytes_);
+  if (!foreign_owner_) release_on(device_, data_, bytes_, stream_);
+  if (foreign_owner_ && !device_.is_cpu()) (void)device_api(device_).streams.order(stream_, nullptr, device_.index);
   --live;
+}
+
+void Storage::hand_to(void* stream) const {
+  throw_if(device_api(device_).streams.order(stream_, stream, device_.index), device_);
+}
+
+void Storage::follow() const {
+  void* const here = stream_here(device_);
+  if (stream_.load(std::memory_order_relaxed) == here) return;
+  void* const before = stream_.exchange(here);
+  throw_if(device_api(device_).streams.order(before, here, device_.index), device_);
 }
 
 Array Array::empty(const Shape& shape, DType dtype, Device device) {

@@ -9,7 +9,8 @@
 
 namespace pyformer {
 
-// A block of a device's memory and the number of writes in place it has seen.
+// A block of a device's memory and the number of writes in place it has seen. Threads may hand it to each other: it
+// knows the stream on which it was used last, and whoever uses it next on another one comes behind.
 class Storage {
  public:
   Storage(int64_t bytes, Device device);  // from the device's caching allocator
@@ -17,17 +18,25 @@ class Storage {
   ~Storage();
   Storage(const Storage&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const {
+    if (!device_.is_cpu()) follow();
+    return data_;
+  }
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  // What is queued on `stream` from now on comes after what was done with this memory by now.
+  void hand_to(void* stream) const;
   bool is_foreign() const { return bool(foreign_owner_); }
   int64_t version() const { return version_.load(std::memory_order_relaxed); }
   void written() { version_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
+  void follow() const;  // orders the calling thread's stream behind the one before
+
   void* data_;
   int64_t bytes_;
   Device device_;
+  mutable std::atomic<void*> stream_;
   std::shared_ptr<void> foreign_owner_;
   std::atomic<int64_t> version_{0};
 };

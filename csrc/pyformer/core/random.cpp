@@ -2,9 +2,12 @@
 
 #include <pthread.h>
 
+#include <array>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
+
+#include "pyformer/core/recording.h"
 
 namespace pyformer {
 
@@ -50,7 +53,12 @@ RandomStream StreamScope::draw(StreamScope* scope) {
     return count_on(next);
   }
   if (scope->kind_ == Kind::counts) return count_on(scope->next_);
-  if (scope->kind_ == Kind::notes) return scope->streams_.emplace_back(draw(scope->outer_));
+  return note(scope, [&] { return draw(scope->outer_); });
+}
+
+RandomStream StreamScope::note(StreamScope* scope, const std::function<RandomStream()>& make) {
+  if (!scope || scope->kind_ == Kind::counts) return make();
+  if (scope->kind_ == Kind::notes) return scope->streams_.emplace_back(note(scope->outer_, make));
   if (scope->gave_all())
     throw std::runtime_error("random: a recomputation draws more often than the computation it repeats");
   return scope->streams_[scope->given_++];
@@ -77,6 +85,18 @@ RandomStream micro_batch_stream(uint64_t seed, uint64_t step, uint64_t micro_bat
 }
 
 RandomStream draw_stream() { return StreamScope::draw(innermost); }
+
+RandomStream draw_stream(Device device) {
+  Recording* const recording = Recording::of(device);
+  if (!recording) return draw_stream();
+  return StreamScope::note(innermost, [&] {
+    const auto next = [] {
+      const RandomStream drawn = draw_stream();
+      return std::array<uint64_t, 2>{drawn.seed, drawn.stream};
+    };
+    return RandomStream{0, 0, recording->number<std::array<uint64_t, 2>>(next)->data()};
+  });
+}
 
 void manual_seed(uint64_t seed) {
   if (StreamScope::is_replaying()) return;

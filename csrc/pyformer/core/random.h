@@ -3,20 +3,26 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
+
+#include "pyformer/base/device.h"
 
 namespace pyformer {
 
 struct RandomStream {
   uint64_t seed = 0;
   uint64_t stream = 0;
+  // Of a recording (recording.h): where kernels find the seed and stream of each replay. Else null.
+  const uint64_t* replayed = nullptr;
 };
 
 // All of these lock; several threads may draw at once. The process starts with seed 0, stream 0.
-RandomStream draw_stream();              // a stream of its own for the caller
-void manual_seed(uint64_t seed);         // and back to stream 0, as a process that has not forked
-RandomStream rng_state();                // what the next draw_stream() will give
-void set_rng_state(RandomStream state);  // nothing within a StreamScope that gives again
+RandomStream draw_stream();               // a stream of its own for the caller
+RandomStream draw_stream(Device device);  // the same; for what is recorded there, each replay draws its own
+void manual_seed(uint64_t seed);          // and back to stream 0, as a process that has not forked
+RandomStream rng_state();                 // what the next draw_stream() will give
+void set_rng_state(RandomStream state);   // nothing within a StreamScope that gives again
 
 // While a scope lives, draw_stream() on its thread draws through it. A scope that notes takes each stream from the
 // scope around it, or from the process, and keeps a list of them. A scope that replays gives the streams of such a list
@@ -32,7 +38,10 @@ class StreamScope {
   const std::vector<RandomStream>& streams() const { return streams_; }
   bool gave_all() const { return given_ == streams_.size(); }
 
-  static RandomStream draw(StreamScope* scope);  // from the scope, or from the process if there is none
+  // From the scope, or from the process if there is none.
+  static RandomStream draw(StreamScope* scope);
+  // What `make` gives, noted by the scope and those around it; or, replaying, what was noted.
+  static RandomStream note(StreamScope* scope, const std::function<RandomStream()>& make);
   static bool is_replaying();
   static bool is_noting();
 

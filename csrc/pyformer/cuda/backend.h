@@ -10,6 +10,7 @@ namespace pyformer::cuda {
 using Stream = void*;  // null: the device's own
 
 extern const char* const kKind;  // "cuda"
+extern const int kDlpackType;
 
 int device_count();
 Failure why_no_device();
@@ -29,10 +30,15 @@ Failure copy_memory(void* to, const void* from, int64_t bytes, Direction directi
 Failure fill_memory(void* to, uint8_t value, int64_t bytes, Stream stream);
 
 Failure make_stream(int device, Stream* stream);
-void destroy_stream(Stream stream);
 // What is queued on `later` from now on waits for what is queued on `earlier` by now. Both are of that device.
 Failure order_streams(int device, Stream earlier, Stream later);
 Failure wait_for_stream(int device, Stream stream);
+
+// What is queued on the stream from now on is recorded and does not run; what is copied to the device is kept.
+Failure begin_recording(int device, Stream stream);
+Failure end_recording(int device, Stream stream, void** graph);
+Failure queue_graph(int device, void* graph, Stream stream);
+void destroy_graph(void* graph);  // none of it is queued any more
 
 // Memory for what is queued on the calling thread's stream during its lifetime. Throws std::bad_alloc.
 class Scratch {

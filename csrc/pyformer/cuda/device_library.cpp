@@ -16,7 +16,7 @@
 namespace pyformer::cuda {
 namespace {
 
-constexpr int kMaxDevices = 64;
+constexpr int kMaxDevices = 16;  // what a thread keeps of each lies in the little memory that libraries share
 constexpr Failure kForked =
     "the process was forked after it had used this device, which a child cannot share; start children by spawn";
 
@@ -30,7 +30,6 @@ void watch_forks() {
 }
 
 thread_local int current_device = 0;
-thread_local std::array<Stream, kMaxDevices> streams{};
 
 Failure use(int device) {
   if (in_forked_child) return kForked;
@@ -38,6 +37,63 @@ Failure use(int device) {
   current_device = device;
   return use_device(device);
 }
+
+// ---- streams ------------------------------------------------------------------------------------------------------
+
+// Those that ended are used again and never destroyed: whoever still knows one may wait for it.
+std::mutex streams_mutex;
+std::vector<Stream> ended_streams[kMaxDevices];
+
+Failure make(int device, void** stream) {
+  if (const Failure failure = use(device)) return failure;
+  const std::lock_guard lock(streams_mutex);
+  std::vector<Stream>& ended = ended_streams[device];
+  if (ended.empty()) return make_stream(device, stream);
+  *stream = ended.back();
+  ended.pop_back();
+  return nullptr;
+}
+
+void destroy(void* stream, int device) {
+  const std::lock_guard lock(streams_mutex);
+  if (stream) ended_streams[device].push_back(stream);
+}
+
+// What a thread records, the memory that is kept for it, and where: a stream on which nothing runs.
+struct Graph {
+  Stream stream, home;  // home: the stream of the thread that recorded
+  void* recorded = nullptr;
+  std::vector<std::pair<void*, int64_t>> kept;  // blocks from before that were given back meanwhile, and their bytes
+};
+
+// Of a thread: its own streams, made when they are first needed, those that it chose, and what it records.
+struct ThreadStreams {
+  std::array<Stream, kMaxDevices> own{}, chosen{};
+  std::array<Graph*, kMaxDevices> recording{};
+  ~ThreadStreams() {
+    for (int device = 0; device < kMaxDevices; ++device) destroy(own[size_t(device)], device);
+  }
+};
+thread_local ThreadStreams here;
+
+Graph* recording_on(int device) { return here.recording[size_t(device)]; }
+
+// Where tensors are said to be used: what is recorded belongs to the stream from which it was begun.
+void* current(int device) {
+  Stream& chosen = here.chosen[size_t(device)];
+  Stream& own = here.own[size_t(device)];
+  if (!chosen && !own && !make(device, &own)) chosen = own;
+  return chosen;
+}
+
+// Where work is queued.
+Stream stream_on(int device) {
+  const Graph* const graph = recording_on(device);
+  return graph ? graph->stream : current(device);
+}
+
+constexpr Failure kRecorded =
+    "nothing may be waited for while a graph is recorded: no item(), no .to(\"cpu\"), no printing, no synchronize()";
 
 // ---- memory -------------------------------------------------------------------------------------------------------
 
@@ -51,13 +107,16 @@ int64_t block_bytes(int64_t bytes) {
 
 struct Block {
   int64_t bytes;
-  Stream stream;  // on which it was handed out, and to which it returns
+  Stream stream;     // on which it was handed out, and to which it returns
+  bool is_recorded;  // handed out while a graph was recorded
 };
+using Place = std::pair<Stream, int64_t>;
 
 struct DevicePool {
   std::mutex mutex;
   std::unordered_map<void*, Block> live;
-  std::map<std::pair<Stream, int64_t>, std::vector<void*>> free;
+  std::map<Place, std::vector<void*>> free;
+  std::map<Stream, Graph*> graphs;  // by the stream whose blocks are theirs alone
   MemoryStatistics statistics{};
 };
 DevicePool pools[kMaxDevices];
@@ -66,14 +125,17 @@ Failure trim(int device) {
   if (const Failure failure = use(device)) return failure;
   DevicePool& pool = pools[device];
   const std::lock_guard lock(pool.mutex);
+  const auto is_kept = [&](const auto& entry) { return pool.graphs.count(entry.first.first) > 0; };
   // What is queued may still use them.
-  for (const auto& [place, blocks] : pool.free)
-    if (!blocks.empty())
-      if (const Failure failure = wait_for_stream(device, place.first)) return failure;
-  for (auto& [place, blocks] : pool.free)
-    for (void* block : blocks) give_memory_back(device, block);
-  pool.free.clear();
-  pool.statistics.cached = 0;
+  for (const auto& entry : pool.free)
+    if (!is_kept(entry) && !entry.second.empty())
+      if (const Failure failure = wait_for_stream(device, entry.first.first)) return failure;
+  std::erase_if(pool.free, [&](auto& entry) {
+    if (is_kept(entry)) return false;
+    for (void* block : entry.second) give_memory_back(device, block);
+    pool.statistics.cached -= entry.first.second * int64_t(entry.second.size());
+    return true;
+  });
   return nullptr;
 }
 
@@ -93,7 +155,7 @@ void* take_block(int device, Stream stream, int64_t bytes) {
   void* data = take_cached(pool, stream, bytes);
   if (!data) data = take_memory(device, bytes);
   if (!data) return nullptr;
-  pool.live[data] = {bytes, stream};
+  pool.live[data] = {bytes, stream, recording_on(device) != nullptr};
   pool.statistics.in_use += bytes;
   if (pool.statistics.in_use > pool.statistics.peak) pool.statistics.peak = pool.statistics.in_use;
   return data;
@@ -104,7 +166,7 @@ Failure allocate(int64_t bytes, int device, void** data) {
   if (const Failure failure = use(device)) return failure;
   if (bytes > int64_t(1) << 46) return nullptr;
   const int64_t size = block_bytes(with_guard(bytes));
-  const Stream stream = streams[size_t(device)];
+  const Stream stream = stream_on(device);
   *data = take_block(device, stream, size);
   if (!*data) {
     if (const Failure failure = trim(device)) return failure;
@@ -114,17 +176,20 @@ Failure allocate(int64_t bytes, int device, void** data) {
   return nullptr;
 }
 
-void release(void* data, int64_t bytes, int device) {
+// `stream`, where it was used last, may still use it: the next on the block's own stream must wait.
+void release(void* data, int64_t bytes, int device, void* stream) {
   if (in_forked_child) return;
   DevicePool& pool = pools[device];
   const std::lock_guard lock(pool.mutex);
   const auto found = pool.live.find(data);
   const Block block = found->second;
+  Graph* const recording = recording_on(device);
+  // What is recorded may read it at each replay.
+  if (recording && block.stream != recording->stream) return recording->kept.emplace_back(data, bytes), void();
   pool.live.erase(found);
-  // This thread's stream may still use it, so the next on its own stream must wait.
-  const Stream here = streams[size_t(device)];
-  if (here != block.stream && !use(device)) (void)order_streams(device, here, block.stream);
-  take_back(device, data, bytes, block.stream);
+  if (!pool.graphs.count(block.stream) && stream != block.stream && !use(device))
+    (void)order_streams(device, stream, block.stream);
+  if (recording || !block.is_recorded) take_back(device, data, bytes, block.stream);
   pool.free[{block.stream, block.bytes}].push_back(data);
   pool.statistics.in_use -= block.bytes;
   pool.statistics.cached += block.bytes;
@@ -137,53 +202,79 @@ void statistics(int device, MemoryStatistics* found) {
 
 Failure copy(void* to, const void* from, int64_t bytes, Direction direction, int device) {
   if (const Failure failure = use(device)) return failure;
-  return copy_memory(to, from, bytes, direction, streams[size_t(device)]);
+  if (direction == Direction::to_host && recording_on(device)) return kRecorded;
+  return copy_memory(to, from, bytes, direction, stream_on(device));
 }
 
 Failure fill(void* to, uint8_t value, int64_t bytes, int device) {
   if (const Failure failure = use(device)) return failure;
-  return bytes ? fill_memory(to, value, bytes, streams[size_t(device)]) : nullptr;
+  return bytes ? fill_memory(to, value, bytes, stream_on(device)) : nullptr;
 }
 
-// ---- streams ------------------------------------------------------------------------------------------------------
-
-Failure make(int device, void** stream) {
-  if (const Failure failure = use(device)) return failure;
-  return make_stream(device, stream);
-}
-
-// Its cached blocks belong to the device's own stream from now on.
-void destroy(void* stream, int device) {
-  if (in_forked_child) return;
-  DevicePool& pool = pools[device];
-  {
-    const std::lock_guard lock(pool.mutex);
-    (void)order_streams(device, stream, nullptr);
-    for (auto& [data, block] : pool.live)
-      if (block.stream == stream) block.stream = nullptr;
-    for (auto place = pool.free.begin(); place != pool.free.end();) {
-      if (place->first.first == stream) {
-        auto& own = pool.free[{nullptr, place->first.second}];
-        own.insert(own.end(), place->second.begin(), place->second.end());
-        place = pool.free.erase(place);
-      } else {
-        ++place;
-      }
-    }
-  }
-  destroy_stream(stream);
-}
+// ---- streams and graphs -------------------------------------------------------------------------------------------
 
 Failure enter(void* stream, int device, void** before) {
   if (const Failure failure = use(device)) return failure;
-  *before = streams[size_t(device)];
-  streams[size_t(device)] = stream;
+  if (recording_on(device)) return "a graph is recorded on one stream";
+  *before = current(device);
+  here.chosen[size_t(device)] = stream;
   return order_streams(device, *before, stream);
+}
+
+Failure order(void* earlier, void* later, int device) {
+  if (const Failure failure = use(device)) return failure;
+  return order_streams(device, earlier, later);
 }
 
 Failure wait(int device) {
   if (const Failure failure = use(device)) return failure;
-  return wait_for_stream(device, streams[size_t(device)]);
+  return recording_on(device) ? kRecorded : wait_for_stream(device, current(device));
+}
+
+Failure begin(int device) {
+  const Stream home = current(device);
+  Stream stream = nullptr;
+  if (const Failure failure = make(device, &stream)) return failure;
+  Failure failure = order_streams(device, home, stream);
+  if (!failure) failure = begin_recording(device, stream);
+  if (failure) return destroy(stream, device), failure;
+  auto* const graph = new Graph{stream, home, nullptr, {}};
+  here.recording[size_t(device)] = graph;
+  const std::lock_guard lock(pools[device].mutex);
+  pools[device].graphs[stream] = graph;
+  return nullptr;
+}
+
+Failure end(int device, void** graph) {
+  Graph* const ended = recording_on(device);
+  here.recording[size_t(device)] = nullptr;
+  *graph = ended;
+  return end_recording(device, ended->stream, &ended->recorded);
+}
+
+Failure launch(void* graph, int device) {
+  if (const Failure failure = use(device)) return failure;
+  if (recording_on(device)) return "a graph is no part of another";
+  const Graph& g = *static_cast<Graph*>(graph);
+  const Stream stream = current(device);
+  if (const Failure failure = order_streams(device, stream, g.home)) return failure;
+  if (const Failure failure = queue_graph(device, g.recorded, g.home)) return failure;
+  return order_streams(device, g.home, stream);
+}
+
+// Its blocks are anybody's from now on.
+void discard(void* graph, int device) {
+  if (in_forked_child || use(device)) return;
+  auto* const g = static_cast<Graph*>(graph);
+  (void)wait_for_stream(device, g->home);
+  destroy_graph(g->recorded);
+  {
+    const std::lock_guard lock(pools[device].mutex);
+    pools[device].graphs.erase(g->stream);
+  }
+  for (const auto& [data, bytes] : g->kept) release(data, bytes, device, g->home);
+  destroy(g->stream, device);
+  delete g;
 }
 
 Failure properties(int device, DeviceProperties* found) {
@@ -205,9 +296,9 @@ Failure why() { return in_forked_child ? kForked : why_no_device(); }
 Scratch::Scratch(int64_t bytes) : device_(current_device), bytes_(bytes) {
   if (allocate(bytes_, device_, &data_) || !data_) throw std::bad_alloc();
 }
-Scratch::~Scratch() { release(data_, bytes_, device_); }
+Scratch::~Scratch() { release(data_, bytes_, device_, current(device_)); }
 
-Stream current_stream() { return streams[size_t(current_device)]; }
+Stream current_stream() { return stream_on(current_device); }
 
 }  // namespace pyformer::cuda
 
@@ -217,6 +308,7 @@ extern "C" __attribute__((visibility("default"))) const pyformer::DeviceApi* pyf
       .abi = pyformer::DeviceApi::kAbi,
       .bytes = sizeof(pyformer::DeviceApi),
       .kind = kKind,
+      .dlpack_type = kDlpackType,
       .devices = {.count = &count, .why = &why, .use = &use, .properties = &properties},
       .memory = {.allocate = &allocate,
                  .release = &release,
@@ -224,7 +316,9 @@ extern "C" __attribute__((visibility("default"))) const pyformer::DeviceApi* pyf
                  .fill = &fill,
                  .statistics = &statistics,
                  .trim = &trim},
-      .streams = {.make = &make, .destroy = &destroy, .enter = &enter, .wait = &wait},
+      .streams =
+          {.make = &make, .destroy = &destroy, .current = &current, .order = &order, .enter = &enter, .wait = &wait},
+      .graphs = {.begin = &begin, .end = &end, .launch = &launch, .destroy = &discard},
       .table = &kernel_table};
   return &api;
 }

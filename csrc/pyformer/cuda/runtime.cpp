@@ -2,6 +2,8 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <cstring>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -10,6 +12,7 @@
 namespace pyformer::cuda {
 
 const char* const kKind = "cuda";
+const int kDlpackType = 2;  // kDLCUDA
 
 static Failure failure_of(cudaError_t error) {
   if (error == cudaSuccess) return nullptr;
@@ -79,8 +82,34 @@ int64_t with_guard(int64_t bytes) { return bytes; }
 
 static cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
+// What is recorded on a stream: its copies to the device read pinned memory of the host, at each replay.
+struct Recorded {
+  cudaGraphExec_t graph = nullptr;
+  std::vector<void*> pinned;
+};
+static std::mutex recordings_mutex;
+static std::map<Stream, Recorded*> recordings;
+
+static Recorded* recording_on(Stream stream) {
+  const std::lock_guard lock(recordings_mutex);
+  const auto found = recordings.find(stream);
+  return found == recordings.end() ? nullptr : found->second;
+}
+
+static Failure keep_pinned(Recorded& recorded, const void*& from, int64_t bytes) {
+  void* kept = nullptr;
+  if (const Failure failure = failure_of(cudaMallocHost(&kept, size_t(bytes)))) return failure;
+  std::memcpy(kept, from, size_t(bytes));
+  recorded.pinned.push_back(kept);
+  from = kept;
+  return nullptr;
+}
+
 // Pageable memory of the host is read before cudaMemcpyAsync returns.
 Failure copy_memory(void* to, const void* from, int64_t bytes, Direction direction, Stream stream) {
+  if (direction == Direction::to_device)
+    if (Recorded* const recorded = recording_on(stream))
+      if (const Failure failure = keep_pinned(*recorded, from, bytes)) return failure;
   const cudaMemcpyKind kind = direction == Direction::to_host     ? cudaMemcpyDeviceToHost
                               : direction == Direction::to_device ? cudaMemcpyHostToDevice
                                                                   : cudaMemcpyDeviceToDevice;
@@ -101,9 +130,8 @@ Failure make_stream(int, Stream* stream) {
   return failure;
 }
 
-void destroy_stream(Stream stream) { (void)cudaStreamDestroy(native(stream)); }
-
 Failure order_streams(int, Stream earlier, Stream later) {
+  if (earlier == later) return nullptr;
   cudaEvent_t event;
   if (const Failure failure = failure_of(cudaEventCreateWithFlags(&event, cudaEventDisableTiming))) return failure;
   Failure failure = failure_of(cudaEventRecord(event, native(earlier)));
@@ -115,6 +143,40 @@ Failure order_streams(int, Stream earlier, Stream later) {
 Failure wait_for_stream(int, Stream stream) {
   if (const Failure failure = failure_of(cudaGetLastError())) return failure;  // of launches
   return failure_of(cudaStreamSynchronize(native(stream)));
+}
+
+// Relaxed: memory may be taken meanwhile.
+Failure begin_recording(int, Stream stream) {
+  if (const Failure failure = failure_of(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeRelaxed)))
+    return failure;
+  const std::lock_guard lock(recordings_mutex);
+  recordings[stream] = new Recorded;
+  return nullptr;
+}
+
+Failure end_recording(int, Stream stream, void** graph) {
+  Recorded* const recorded = recording_on(stream);
+  {
+    const std::lock_guard lock(recordings_mutex);
+    recordings.erase(stream);
+  }
+  *graph = recorded;
+  cudaGraph_t found = nullptr;
+  if (const Failure failure = failure_of(cudaStreamEndCapture(native(stream), &found))) return failure;
+  const Failure failure = failure_of(cudaGraphInstantiate(&recorded->graph, found, 0));
+  (void)cudaGraphDestroy(found);
+  return failure;
+}
+
+Failure queue_graph(int, void* graph, Stream stream) {
+  return failure_of(cudaGraphLaunch(static_cast<Recorded*>(graph)->graph, native(stream)));
+}
+
+void destroy_graph(void* graph) {
+  auto* const recorded = static_cast<Recorded*>(graph);
+  if (recorded->graph) (void)cudaGraphExecDestroy(recorded->graph);
+  for (void* pinned : recorded->pinned) (void)cudaFreeHost(pinned);
+  delete recorded;
 }
 
 }  // namespace pyformer::cuda

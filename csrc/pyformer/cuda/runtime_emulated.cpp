@@ -15,6 +15,7 @@
 namespace pyformer::cuda {
 
 const char* const kKind = "cuda:emulated";
+const int kDlpackType = 12;  // kDLExtDev
 
 namespace {
 
@@ -24,10 +25,12 @@ constexpr int64_t kGuardBytes = 64;
 constexpr unsigned char kGuard = 0xa5;
 
 using Work = std::function<void()>;
+using Recorded = std::vector<Work>;
 
 struct Queue {
   std::deque<Work> work;
-  int64_t begun = 0, queued = 0;  // all that was ever done, or is being done; all that was ever queued
+  std::shared_ptr<Recorded> recorded;  // where work goes instead while a graph is recorded
+  int64_t begun = 0, queued = 0;       // all that was ever done, or is being done; all that was ever queued
 };
 
 // Of all devices and threads: one kernel runs at a time.
@@ -36,13 +39,20 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 Queue own_queues[kDevices];
 thread_local int current = 0;
+thread_local int64_t waits = 0;  // of the host for a device
 int64_t used_bytes[kDevices];
 
-Queue& queue_of(int device, Stream stream) { return stream ? *static_cast<Queue*>(stream) : own_queues[device]; }
+// 1 and 2 are CUDA's names of the device's own and of a thread's own in exchange with other libraries.
+Queue& queue_of(int device, Stream stream) {
+  thread_local Queue threads_own[kDevices];
+  if (stream == reinterpret_cast<Stream>(2)) return threads_own[device];
+  return reinterpret_cast<uintptr_t>(stream) > 1 ? *static_cast<Queue*>(stream) : own_queues[device];
+}
 
 void enqueue(int device, Stream stream, Work work) {
   const Lock lock(mutex);
   Queue& queue = queue_of(device, stream);
+  if (queue.recorded) return queue.recorded->push_back(std::move(work));
   queue.work.push_back(std::move(work));
   ++queue.queued;
 }
@@ -154,9 +164,6 @@ Failure make_stream(int, Stream* stream) {
   return nullptr;
 }
 
-// The queue itself stays, as others may still wait for it.
-void destroy_stream(Stream stream) { (void)work_off(*static_cast<Queue*>(stream)); }
-
 Failure order_streams(int device, Stream earlier, Stream later) {
   if (earlier == later) return nullptr;
   const Lock lock(mutex);
@@ -165,7 +172,31 @@ Failure order_streams(int device, Stream earlier, Stream later) {
   return nullptr;
 }
 
-Failure wait_for_stream(int device, Stream stream) { return work_off(queue_of(device, stream)); }
+Failure wait_for_stream(int device, Stream stream) {
+  ++waits;
+  return work_off(queue_of(device, stream));
+}
+
+Failure begin_recording(int device, Stream stream) {
+  const Lock lock(mutex);
+  queue_of(device, stream).recorded = std::make_shared<Recorded>();
+  return nullptr;
+}
+
+Failure end_recording(int device, Stream stream, void** graph) {
+  const Lock lock(mutex);
+  *graph = new std::shared_ptr<Recorded>(std::move(queue_of(device, stream).recorded));
+  return nullptr;
+}
+
+Failure queue_graph(int device, void* graph, Stream stream) {
+  enqueue(device, stream, [recorded = *static_cast<std::shared_ptr<Recorded>*>(graph)] {
+    for (const Work& work : *recorded) work();
+  });
+  return nullptr;
+}
+
+void destroy_graph(void* graph) { delete static_cast<std::shared_ptr<Recorded>*>(graph); }
 
 }  // namespace pyformer::cuda
 
@@ -187,3 +218,6 @@ extern "C" __attribute__((visibility("default"))) const char* pyformer_emulate(c
 extern "C" __attribute__((visibility("default"))) const uint64_t* pyformer_emulated_counters() {
   return reinterpret_cast<const uint64_t*>(&pyformer::emulated::counters);
 }
+
+// How often the calling thread has waited for a device.
+extern "C" __attribute__((visibility("default"))) int64_t pyformer_emulated_waits() { return pyformer::cuda::waits; }

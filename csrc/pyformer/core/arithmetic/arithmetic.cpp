@@ -10,6 +10,7 @@
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
 #include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/core/arithmetic/sixteen_bits.h"
+#include "pyformer/core/recording.h"
 
 namespace pyformer {
 
@@ -154,25 +155,28 @@ static std::string position(const Shape& shape, int64_t flat) {
   return "[" + s + "]";
 }
 
-// A check whose result lies on a device: (position, value) of the first that is wrong, position -1 if there is none.
-struct PendingCheck {
-  Array offender;
-  ThrowFor throw_for;
-
-  void raise() const {
-    const Array here = offender.to(kCpu);
-    const int64_t* found = here.data<int64_t>();
-    if (found[0] >= 0) throw_for(found[0], found[1]);
-  }
-};
+void PendingCheck::raise() const {
+  const Array here = offender.to(kCpu);
+  const int64_t* found = here.data<int64_t>();
+  if (found[0] >= 0) throw_for(found[0], found[1]);
+}
 static std::mutex pending_mutex;
 static std::vector<PendingCheck> pending;
 
 void raise_later(const Array& offender, ThrowFor throw_for) {
   PendingCheck check = {offender, std::move(throw_for)};
   if (offender.device().is_cpu()) return check.raise();
+  if (Recording* const recording = Recording::of(offender.device())) return recording->add_check(std::move(check));
   const std::lock_guard lock(pending_mutex);
   pending.push_back(std::move(check));
+}
+
+// Once, however often a graph was replayed since the last wait.
+void add_pending(const std::vector<PendingCheck>& checks) {
+  const std::lock_guard lock(pending_mutex);
+  for (const PendingCheck& other : pending)
+    if (!checks.empty() && &other.offender.storage() == &checks[0].offender.storage()) return;
+  pending.insert(pending.end(), checks.begin(), checks.end());
 }
 
 static Array check(const char* op, const char* what, const Array& ids, int64_t limit, std::optional<int64_t> ignored,

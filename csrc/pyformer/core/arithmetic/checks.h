@@ -2,6 +2,7 @@
 // without a wait. Ids are checked by checked_ids (arithmetic.h), and on a device those outside are 0 from then on.
 #pragma once
 #include <functional>
+#include <vector>
 
 #include "pyformer/core/arithmetic/arithmetic.h"
 
@@ -21,6 +22,14 @@ CheckedIds checked_targets(const char* op, const Array& targets, int64_t classes
 // What a check of the caller's found, (position, value) int64, position -1: nothing. Throws now on the CPU, else when
 // something waits for the device (raise_pending).
 void raise_later(const Array& offender, ThrowFor throw_for);
+
+// Such a check, and those of a recording, which are due after each replay.
+struct PendingCheck {
+  Array offender;
+  ThrowFor throw_for;
+  void raise() const;
+};
+void add_pending(const std::vector<PendingCheck>& checks);
 
 // Bytes of this process's memory for kernels on a device to read: those themselves on the CPU, where they must outlive
 // the array, else a copy.

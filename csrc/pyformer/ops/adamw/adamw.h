@@ -16,12 +16,25 @@
 // from it. Its gradient and averages are float32. masters holds one for each of params, absent for float32 and float64;
 // it may be empty where there are none.
 #pragma once
+#include <array>
+#include <functional>
+
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {
 
+// What decides a step on a device, where the host can't wait for it.
+struct AdamWControl {
+  // Of a recording (recording.h): lr, beta1, beta2, eps, weight_decay and step of each replay.
+  std::function<std::array<double, 6>()> next;
+  // (), float64: unless it is finite nothing is written; and (), int64: how many of the steps that were counted were
+  // not taken. Both or none.
+  Tensor norm, skipped;
+};
+
 void adamw_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                  const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs, double lr, double beta1,
-                 double beta2, double eps, double weight_decay, int64_t step, const std::vector<Tensor>& masters = {});
+                 double beta2, double eps, double weight_decay, int64_t step, const std::vector<Tensor>& masters = {},
+                 const AdamWControl& control = {});
 
 }  // namespace pyformer

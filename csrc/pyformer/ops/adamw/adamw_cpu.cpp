@@ -69,7 +69,7 @@ static void step(const AdamWStep& a, int64_t begin, int64_t end) {
 namespace pyformer {
 template <>
 const AdamWTable& KernelsOf<AdamWTable, PF_ISA::kIsa>::table() {
-  static constexpr AdamWTable table = {{{PF_ISA::step<float>, PF_ISA::step<double>, PF_ISA::step<BFloat16>}}};
+  static constexpr AdamWTable table = {{{PF_ISA::step<float>, PF_ISA::step<double>, PF_ISA::step<BFloat16>}}, {}};
   return table;
 }
 }  // namespace pyformer

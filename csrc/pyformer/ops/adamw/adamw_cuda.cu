@@ -1,14 +1,16 @@
 // adamw: the formula of adamw_ref.cpp, a thread block for each piece.
 #include "pyformer/cuda/kernel.h"
-#include "pyformer/ops/adamw/adamw_kernels.h"
+#include "pyformer/ops/adamw/adamw_prepare.h"
 
 namespace pyformer::cuda {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) adamw_step(const AdamWStep a) {
   using A = Accumulator<T>;
-  const A decay = A(a.decay), blend1 = A(a.blend1), beta2 = A(a.beta2), blend2 = A(a.blend2);
-  const A correction = A(a.correction), eps = A(a.eps), minus_step_size = A(-a.step_size);
+  if (a.norm && !(*a.norm < __builtin_inf())) return;
+  const AdamWCoefficients c = a.on_device ? *a.on_device : a;
+  const A decay = A(c.decay), blend1 = A(c.blend1), beta2 = A(c.beta2), blend2 = A(c.blend2);
+  const A correction = A(c.correction), eps = A(c.eps), minus_step_size = A(-c.step_size);
   const AdamWPiece piece = a.pieces[blockIdx.x];
   T* param = static_cast<T*>(piece.param);
   A* master = static_cast<A*>(piece.master);
@@ -31,10 +33,16 @@ static void step(const AdamWStep& a, int64_t, int64_t pieces) {
   start(adamw_step<T>, pieces, kThreads, 0, a);
 }
 
+struct Prepare {
+  using Args = AdamWPrepare;
+  static DEVICE void at(const Args& a, int64_t) { prepare_step(a); }
+};
+
 template <>
 const AdamWTable& cuda_table<AdamWTable>() {
   static constexpr AdamWTable table = {
-      for_each_float<Kernel<AdamWStep>>([]<class T>() -> Kernel<AdamWStep> { return step<T>; })};
+      for_each_float<Kernel<AdamWStep>>([]<class T>() -> Kernel<AdamWStep> { return step<T>; }),
+      {{nullptr, each_item<Prepare>}}};
   return table;
 }
 

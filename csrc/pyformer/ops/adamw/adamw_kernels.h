@@ -14,9 +14,7 @@ struct AdamWPiece {
   int64_t count;
 };
 
-struct AdamWStep {
-  const AdamWPiece* pieces;
-  int64_t count;
+struct AdamWCoefficients {
   double decay;   // 1 - lr * weight_decay
   double blend1;  // 1 - beta1
   double beta2;
@@ -24,7 +22,29 @@ struct AdamWStep {
   double correction;  // sqrt(1 - beta2^step)
   double eps;
   double step_size;  // lr / (1 - beta1^step)
+};
+
+struct AdamWStep : AdamWCoefficients {
+  const AdamWPiece* pieces;
+  int64_t count;
+  // On a device, or null: the coefficients, and a norm that unless it is finite forbids the step.
+  const AdamWCoefficients* on_device;
+  const double* norm;
   int64_t items() const { return count; }
+  int64_t grain() const { return 1; }
+};
+
+struct AdamWSettings {
+  double lr, beta1, beta2, eps, weight_decay, step;
+};
+
+// The one work item: the coefficients of a step, of which `skipped` of those before were not taken.
+struct AdamWPrepare {
+  AdamWSettings settings;
+  const AdamWSettings* replayed;  // of a recording: where they are instead
+  const int64_t* skipped;
+  AdamWCoefficients* out;
+  int64_t items() const { return 1; }
   int64_t grain() const { return 1; }
 };
 
@@ -42,6 +62,7 @@ PF_ALWAYS_INLINE A squarable(A grad) {
 struct AdamWTable {
   static constexpr const char* name = "adamw";
   PerDtype<Kernel<AdamWStep>> step;
+  PerDtype<Kernel<AdamWPrepare>> prepare;  // float64
 };
 
 }  // namespace pyformer

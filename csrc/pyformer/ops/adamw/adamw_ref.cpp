@@ -1,7 +1,6 @@
 // adamw, plain loops: the formula of adamw.h, an FMA where fma() is written.
-#include "pyformer/ops/adamw/adamw_kernels.h"
-
 #include "pyformer/base/element.h"
+#include "pyformer/ops/adamw/adamw_prepare.h"
 
 namespace pyformer::PF_ISA {
 
@@ -30,13 +29,16 @@ static void step(const AdamWStep& a, int64_t begin, int64_t end) {
   }
 }
 
+static void prepare(const AdamWPrepare& a, int64_t, int64_t) { prepare_step(a); }
+
 }  // namespace pyformer::PF_ISA
 
 namespace pyformer {
 template <>
 const AdamWTable& KernelsOf<AdamWTable, PF_ISA::kIsa>::table() {
   static constexpr AdamWTable table = {
-      for_each_float<Kernel<AdamWStep>>([]<class T>() -> Kernel<AdamWStep> { return PF_ISA::step<T>; })};
+      for_each_float<Kernel<AdamWStep>>([]<class T>() -> Kernel<AdamWStep> { return PF_ISA::step<T>; }),
+      {{nullptr, PF_ISA::prepare}}};
   return table;
 }
 }  // namespace pyformer

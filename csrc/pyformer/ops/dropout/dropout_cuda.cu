@@ -9,7 +9,8 @@ template <class T>
 struct DropoutElement {
   using Args = DropoutForward;
   static DEVICE void at(const Args& a, int64_t i) {
-    const uint32_t word = philox_word(a.seed, a.stream, uint64_t(i));
+    const uint64_t seed = a.replayed ? a.replayed[0] : a.seed, stream = a.replayed ? a.replayed[1] : a.stream;
+    const uint32_t word = philox_word(seed, stream, uint64_t(i));
     to<T>(a.out)[i] = word >= a.threshold ? in<T>(a.x)[i] * Accumulator<T>(a.scale) : Accumulator<T>(0);
   }
 };

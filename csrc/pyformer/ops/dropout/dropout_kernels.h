@@ -7,7 +7,8 @@ namespace pyformer {
 struct DropoutForward {
   int64_t size;
   uint64_t seed, stream;
-  uint32_t threshold;  // elements with a smaller word are dropped
+  const uint64_t* replayed;  // of a recording: where seed and stream are instead
+  uint32_t threshold;        // elements with a smaller word are dropped
   double scale;
   const void* x;
   void* out;

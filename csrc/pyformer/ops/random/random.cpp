@@ -8,7 +8,7 @@ namespace pyformer {
 static Array fill(const char* op, PerDtype<Kernel<RandomFill>> RandomTable::* row, const Shape& shape, DType dtype,
                   Device device, RandomStream stream) {
   Array out = Array::empty(shape, dtype, device);
-  run(op, row, out, RandomFill{out.size(), stream.seed, stream.stream, out.raw()});
+  run(op, row, out, RandomFill{out.size(), stream.seed, stream.stream, stream.replayed, out.raw()});
   return out;
 }
 

@@ -4,15 +4,26 @@
 
 namespace pyformer::cuda {
 
+DEVICE RandomFill of_this_replay(RandomFill a) {
+  if (!a.replayed) return a;
+  a.seed = a.replayed[0];
+  a.stream = a.replayed[1];
+  return a;
+}
+
 template <class T>
 struct UniformElement {
   using Args = RandomFill;
-  static DEVICE void at(const Args& a, int64_t i) { to<T>(a.out)[i] = uniform_at(a, i, Accumulator<T>()); }
+  static DEVICE void at(const Args& a, int64_t i) {
+    to<T>(a.out)[i] = uniform_at(of_this_replay(a), i, Accumulator<T>());
+  }
 };
 template <class T>
 struct NormalElement {
   using Args = RandomFill;
-  static DEVICE void at(const Args& a, int64_t i) { to<T>(a.out)[i] = normal_at(a, i, Accumulator<T>()); }
+  static DEVICE void at(const Args& a, int64_t i) {
+    to<T>(a.out)[i] = normal_at(of_this_replay(a), i, Accumulator<T>());
+  }
 };
 
 template <>

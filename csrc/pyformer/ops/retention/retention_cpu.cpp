@@ -1,5 +1,5 @@
 // retention, vector code for one instruction set: columns of S along the registers, and four tokens each time that S is
-// read. Order of sums: retention_ref.cpp.
+// read. Order of sums: retention_column.h.
 #include "pyformer/base/vec.h"
 #include "pyformer/ops/retention/retention_kernels.h"
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
+#include "pyformer/core/recording.h"
 #include "pyformer/ops/in_place/in_place.h"
 #include "pyformer/ops/sgd/sgd_kernels.h"
 
@@ -15,7 +16,7 @@ static void check_number(const char* what, double value) {
 
 void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                const std::vector<Tensor>& momentum_buffers, double lr, double momentum, double weight_decay,
-               bool nesterov, const std::vector<Tensor>& masters) {
+               bool nesterov, const std::vector<Tensor>& masters, const SgdControl& control) {
   check_number("lr", lr);
   check_number("momentum", momentum);
   check_number("weight_decay", weight_decay);
@@ -41,10 +42,15 @@ void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& gra
     pieces.add(params[p.tensor].dtype(),
                {at(params), master, at(grads), has_momentum ? at(momentum_buffers) : nullptr, p.count});
   }
+  const Device device = params[0].device();
+  Recording* const recording = Recording::of(device);
+  if (recording && !control.next) throw std::runtime_error("sgd_step_: a step that is recorded needs `next`");
+  const double* const lr_on_device = recording ? recording->number(control.next) : nullptr;
+  const auto* const norm = static_cast<const double*>(control.norm.array().raw());
   const DeferInterrupts to_the_end;
-  pieces.for_each(params[0].device(), [&](DType dtype, const SgdPiece* list, int64_t count) {
-    run("sgd_step_", &SgdTable::step, params[0].device(), dtype,
-        SgdStep{list, count, lr, momentum, weight_decay, nesterov});
+  pieces.for_each(device, [&](DType dtype, const SgdPiece* list, int64_t count) {
+    run("sgd_step_", &SgdTable::step, device, dtype,
+        SgdStep{list, count, lr, momentum, weight_decay, nesterov, lr_on_device, norm});
   });
 }
 

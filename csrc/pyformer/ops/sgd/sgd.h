@@ -8,12 +8,20 @@
 // are written after all is checked, and without interruption. Only products and sums: one plain kernel serves every
 // instruction set.
 #pragma once
+#include <functional>
+
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {
 
+// As AdamWControl; `next` gives the lr of each replay.
+struct SgdControl {
+  std::function<double()> next;
+  Tensor norm;
+};
+
 void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                const std::vector<Tensor>& momentum_buffers, double lr, double momentum, double weight_decay,
-               bool nesterov, const std::vector<Tensor>& masters = {});
+               bool nesterov, const std::vector<Tensor>& masters = {}, const SgdControl& control = {});
 
 }  // namespace pyformer

@@ -7,7 +7,8 @@ namespace pyformer::cuda {
 template <class T>
 __global__ void __launch_bounds__(kThreads) sgd_step(const SgdStep a) {
   using A = Accumulator<T>;
-  const A lr = A(a.lr), momentum = A(a.momentum), weight_decay = A(a.weight_decay);
+  if (a.norm && !(*a.norm < __builtin_inf())) return;
+  const A lr = A(a.lr_on_device ? *a.lr_on_device : a.lr), momentum = A(a.momentum), weight_decay = A(a.weight_decay);
   const SgdPiece piece = a.pieces[blockIdx.x];
   T* param = static_cast<T*>(piece.param);
   A* master = static_cast<A*>(piece.master);

@@ -18,6 +18,9 @@ struct SgdStep {
   int64_t count;
   double lr, momentum, weight_decay;
   bool nesterov;
+  // On a device, or null: the learning rate, and a norm that unless it is finite forbids the step.
+  const double* lr_on_device;
+  const double* norm;
   int64_t items() const { return count; }
   int64_t grain() const { return 1; }
 };

@@ -1,0 +1,67 @@
+"""The commands that take --device, on the emulated one: each gives what it gives on the CPU."""
+
+from __future__ import annotations
+
+import json
+
+import cuda_device
+import pytest
+
+from pyformer import _core, cli
+
+DEVICE = "cuda:emulated"
+SMALL = (
+    "--layers 1 --heads 2 --embed 8 --context 8 --batch 2 --eval-batches 1 --sample-every 0 --tokenizer char --quiet"
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _device():
+    cuda_device.library()
+    cuda_device.schedule("drawn,late,seed=9")
+    yield
+    cuda_device.schedule("lowest,early")
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog\n" * 20)
+    return path
+
+
+def lines(run):
+    """The metrics of a run without times."""
+    every = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in every]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_train_resume_and_generate(tmp_path, text, capsys, dtype):
+    _core.set_isa("ref")
+    found, texts = [], []
+    for device in ("cpu", DEVICE):
+        run = tmp_path / device
+        command = ["train", str(text), "--out", str(run), *SMALL.split(), "--dtype", dtype]
+        assert cli.main([*command, "--steps", "3", "--device", device]) == 0
+        assert cli.main(["train", "--resume", "--out", str(run), "--steps", "5", "--quiet"]) == 0
+        capsys.readouterr()
+        assert (
+            cli.main(["generate", str(run), "--prompt", "the", "--tokens", "5", "--seed", "1", "--device", device]) == 0
+        )
+        found.append(lines(run))
+        texts.append(capsys.readouterr().out)
+    assert [line["step"] for line in found[0]] == [line["step"] for line in found[1]]
+    if dtype == "float32":
+        assert found[0] == found[1]
+        assert texts[0] == texts[1]
+    for here, there in zip(*found, strict=True):
+        assert there == pytest.approx(here, rel=1e-2)
+
+
+def test_compare(tmp_path, text):
+    out = tmp_path / "out"
+    command = ["compare", str(text), "--models", "mlp", "--steps", "2", "--parameters", "3246", "--out", str(out)]
+    assert cli.main([*command, "--device", DEVICE, "--quiet"]) == 0
+    record = json.loads((out / "results.json").read_text())
+    assert record["settings"]["device"] == DEVICE

@@ -1,0 +1,118 @@
+"""Loss scaling beside torch's, and float16 training that stops and goes on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pyformer as pf
+from pyformer.training import TrainingOptions
+
+OVERFLOWS = (2, 3, 8)
+SETTINGS = {"init_scale": 16.0, "growth_factor": 4.0, "backoff_factor": 0.25, "growth_interval": 3}
+
+
+def steps(library, scaler, optimizer, w, number):
+    """The factor after each of ten steps, and the parameter."""
+    scales = []
+    for i in range(10):
+        optimizer.zero_grad()
+        scaler.scale((w * w * number(math.inf if i in OVERFLOWS else 1.0)).sum()).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+    return scales, w.detach().numpy().copy(), scaler.state_dict()
+
+
+def test_factors_and_steps_are_torchs():
+    start = [1.0, -2.0]
+    w, theirs = pf.tensor(start, requires_grad=True), torch.tensor(start, requires_grad=True)
+    found = steps(pf, pf.optim.GradScaler(**SETTINGS), pf.optim.AdamW([w], lr=0.1), w, float)
+    other = torch.amp.GradScaler("cpu", **SETTINGS)
+    expected = steps(torch, other, torch.optim.AdamW([theirs], lr=0.1), theirs, float)
+    assert found[0] == expected[0]
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
+    assert found[2] == expected[2]
+
+
+def test_defaults_are_torchs():
+    assert pf.optim.GradScaler().state_dict() == torch.amp.GradScaler("cpu").state_dict()
+
+
+def test_a_state_is_taken_over_or_refused():
+    scaler = pf.optim.GradScaler()
+    state = {**pf.optim.GradScaler(**SETTINGS).state_dict(), "_growth_tracker": 2}
+    scaler.load_state_dict(state)
+    assert scaler.state_dict() == state
+    for wrong in ({}, {**state, "scale": 0.0}, {**state, "growth_factor": 1.0}, {**state, "backoff_factor": 1.0}):
+        with pytest.raises(ValueError, match="GradScaler"):
+            scaler.load_state_dict(wrong)
+
+
+def test_unscaling_twice_is_refused():
+    w = pf.ones(2, requires_grad=True)
+    optimizer, scaler = pf.optim.SGD([w], lr=0.1), pf.optim.GradScaler()
+    scaler.scale(w.sum()).backward()
+    scaler.unscale_(optimizer)
+    assert w.grad.tolist() == [1.0, 1.0]
+    with pytest.raises(RuntimeError, match="unscaled already"):
+        scaler.unscale_(optimizer)
+
+
+def test_small_gradients_survive_in_float16():
+    found = []
+    for scaler in (None, pf.optim.GradScaler(init_scale=1024.0)):
+        w = pf.tensor([1.0], dtype=pf.float16, requires_grad=True)
+        loss = (w * 1e-3) * 1e-5
+        (loss.to(pf.float32) if scaler is None else scaler.scale(loss)).sum().backward()
+        if scaler:
+            scaler.unscale_(pf.optim.SGD([w], lr=1.0))
+        found.append(w.grad.item())
+    assert found[0] == 0.0
+    assert found[1] == pytest.approx(1e-8, rel=0.02)
+
+
+def trainer(run, **options):
+    pf.manual_seed(1)
+    model = pf.models.GPT(pf.models.GPTConfig(11, 8, 1, 2, 16))
+    tokens = np.arange(300) % 11
+    chosen = TrainingOptions(
+        **{"steps": 12, "batch": 4, "warmup": 1, "lr": 1e-2, "dtype": "float16", "save_every": 5, **options}
+    )
+    return pf.training.Trainer(model, tokens[:200], tokens[200:], chosen, run=run)
+
+
+def test_float16_trains_and_goes_on(tmp_path):
+    whole = trainer(tmp_path / "whole")
+    before = whole.evaluate()
+    assert whole.train()
+    assert whole.validation_loss < before
+    assert {p.dtype for p in whole.model.parameters()} == {pf.float16}
+
+    class Stop(pf.training.Callback):
+        def on_step(self, trainer, loss):
+            if trainer.step == 7:
+                trainer.request_stop()
+
+    first = trainer(tmp_path / "parts")
+    first.scaler = pf.optim.GradScaler(init_scale=2.0**40)  # so that steps are left out
+    first.callbacks = [Stop()]
+    assert not first.train()
+    assert first.scaler.get_scale() < 2.0**40
+    second = trainer(tmp_path / "parts")
+    second.restore()
+    assert second.scaler.state_dict() == first.scaler.state_dict()
+    assert second.train()
+
+
+def test_overflows_leave_the_weights_alone():
+    own = trainer(None, steps=1)
+    own.scaler = pf.optim.GradScaler(init_scale=2.0**60)
+    before = {key: value.numpy().copy() for key, value in own.model.state_dict().items()}
+    assert own.train()
+    assert own.scaler.get_scale() == 2.0**59
+    assert all((value.numpy() == before[key]).all() for key, value in own.model.state_dict().items())
