@@ -20,6 +20,7 @@ tensor_methods.install()  # before anything else uses Tensor
 from pyformer import cuda, ops
 from pyformer._core import (
     DType,
+    QuantizedWeight,
     Tensor,
     __version__,
     arange,
@@ -209,6 +210,7 @@ from pyformer.saving import load, save
 
 __all__ = [
     "DType",
+    "QuantizedWeight",
     "SentenceEncoder",
     "Tensor",
     "TextClassifier",

@@ -184,7 +184,12 @@ def grad(
     if create_graph:
         raise ValueError("autograd.grad: create_graph must be False: gradients are not recorded themselves")
     roots, wanted = _tensors("outputs", outputs), _tensors("inputs", inputs)
-    given = grad_outputs if isinstance(grad_outputs, (list, tuple)) else [grad_outputs] * len(roots)
+    given = [None] * len(roots) if grad_outputs is None else grad_outputs
+    given = [given] if isinstance(given, Tensor) else given
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"autograd.grad: grad_outputs must be Tensors or None, got {type(given).__name__}")
+    if len(given) != len(roots):
+        raise ValueError(f"autograd.grad: grad_outputs must be {len(roots)}, one an output, got {len(given)}")
     seeds = [None if seed is None else _tensors("grad_outputs", seed)[0] for seed in given]
     for i, tensor in enumerate(wanted):
         if not tensor.requires_grad:
@@ -381,35 +386,6 @@ class Function:
         return tuple(recorded) if isinstance(result, (tuple, list)) else recorded[0]
 
 
-class _Checkpoint(Function):
-    @staticmethod
-    def forward(ctx: Context, fn: Callable, _anchor: Tensor, *args: Any) -> Any:
-        ctx.fn, ctx.args = fn, args
-        ctx.save_for_backward(*(a for a in args if isinstance(a, Tensor)))
-        result, ctx.streams, ctx.notes = noted(fn, *args)
-        return result
-
-    @staticmethod
-    def backward(ctx: Context, *douts: Tensor) -> Any:
-        saved = iter(ctx.saved_tensors)
-        args = [next(saved).detach() if isinstance(a, Tensor) else a for a in ctx.args]
-        for arg, needed in zip(args, ctx.needs_input_grad[2:], strict=True):
-            if needed:
-                arg.requires_grad = True
-        with ctx.notes.undone():
-            with enable_grad():
-                outputs = _core.replay_streams(ctx.streams, ctx.fn, *args)
-            outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
-            pairs = [(o, d) for o, d in zip(outputs, douts, strict=True) if o.requires_grad]
-            if pairs:
-                _core.backward_many([o for o, _ in pairs], [d for _, d in pairs])
-        return (
-            None,
-            None,
-            *(a.grad if n else None for a, n in zip(args, ctx.needs_input_grad[2:], strict=True)),
-        )
-
-
 def checkpoint(fn: Callable, *args: Any) -> Any:
     """fn(*args) without keeping what happens inside: backward runs fn again. Less memory, more time, the same bits.
 
@@ -444,6 +420,28 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
     if not _core.grad_enabled():
         note_owner(fn)
         return fn(*args)
+    mode = _core.precision()
+    inputs = [a for a in args if isinstance(a, Tensor)]
+    with no_grad():
+        result, streams, notes = noted(fn, *(a.detach() if isinstance(a, Tensor) else a for a in args))
+    outputs = _as_list(result)
+    if not all(isinstance(output, Tensor) for output in outputs):
+        raise TypeError(
+            f"checkpoint: the function must return a Tensor or a tuple of them, got {type(result).__name__}"
+        )
+    # The tape keeps the tensors: here they would keep each other, and a long chain of them would end in recursion.
+    places = [None if isinstance(a, Tensor) else (a,) for a in args]
+
+    def again(tensors: list[Tensor]) -> list[Tensor]:
+        rest = iter(tensors[1:])
+        with notes.undone(), enable_grad(), _Precision(mode):
+            return _as_list(_core.replay_streams(streams, fn, *(place[0] if place else next(rest) for place in places)))
+
     # Parameters reach fn by closure, so its result must be recorded even if no argument requires a gradient.
     anchor = _core.zeros(requires_grad=True)
-    return _Checkpoint.apply(fn, anchor, *args)
+    recorded = _core.record_checkpoint([anchor, *inputs], outputs, again)
+    return tuple(recorded) if isinstance(result, (tuple, list)) else recorded[0]
+
+
+def _as_list(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, (tuple, list)) else [result]

@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyformer import nn
 from pyformer.generation.decoder import Decoder
+from pyformer.generation.prompt_cache import PromptCache
 from pyformer.generation.sampling import Sampler, check_int
+from pyformer.generation.stopping import StopText
 from pyformer.models.language_model import LanguageModel
 
 # Of the processor; and by the clock, on a machine that is busy or has no such limit.
@@ -69,6 +72,9 @@ class Conversation:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        stop_strings: str | Sequence[str] = (),
+        speculate: bool = False,
+        **penalties: Any,
     ) -> None:
         if not isinstance(model, LanguageModel):
             raise TypeError(f"chat: expected a language model, got {type(model).__name__}")
@@ -80,7 +86,11 @@ class Conversation:
             )
         check_int("max_new_tokens", max_new_tokens, 1)
         self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
-        self._sampler = Sampler(temperature, top_k, top_p, seed)
+        self._sampler = Sampler(temperature, top_k, top_p, seed, **penalties)
+        self._stop_strings, self._speculate = StopText(stop_strings).strings, speculate
+        # What was said is not read again when there is more of it.
+        self._read = PromptCache() if isinstance(model.new_cache(), nn.KVCache) else None
+        Decoder(model, speculate=speculate)
         self.messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
         self._stops = self._end_tokens()
 
@@ -125,23 +135,37 @@ class Conversation:
         return self._answer(ids, min(room, self.max_new_tokens))
 
     def _answer(self, ids: list[int], most: int) -> Iterator[str]:
-        decoder, text, answer = Decoder(self.model), self.tokenizer.stream_decoder(), []
+        decoder = Decoder(self.model, speculate=self._speculate, prompt_cache=self._read)
+        shown, answer = StopText(self._stop_strings), []
         try:
             decoder.add(ids, self._sampler, most)
-            for _ in range(most):
-                (token,) = decoder.step().values()
-                if token in self._stops:
-                    break
-                if token < self.tokenizer.vocab_size and token not in self.tokenizer.special_ids:
-                    answer.append(text.push(token))
-                    if answer[-1]:
-                        yield answer[-1]
-            answer.append(text.finish())
+            for piece in self._pieces(decoder, most):
+                answer.append(shown.push(piece))
+                if answer[-1]:
+                    yield answer[-1]
+                if shown.ended:
+                    return
+            answer.append(shown.finish())
             if answer[-1]:
                 yield answer[-1]
         finally:
             decoder.close()
             self.messages = [*self.messages, {"role": "assistant", "content": "".join(answer)}]
+
+    def _pieces(self, decoder: Decoder, most: int) -> Iterator[str]:
+        """The text that the decoder makes, at most so many tokens, up to the end of the turn."""
+        text, made = self.tokenizer.stream_decoder(), 0
+        while True:
+            for token in next(iter(decoder.advance().values())):
+                if token in self._stops or made == most:
+                    yield text.finish()
+                    return
+                made += 1
+                if token < self.tokenizer.vocab_size and token not in self.tokenizer.special_ids:
+                    yield text.push(token)
+            if made >= most:
+                yield text.finish()
+                return
 
 
 def _checked(message: Any) -> dict[str, Any]:
@@ -160,7 +184,8 @@ def chat(model: Any, tokenizer: Any, **options: Any) -> Conversation:
         model: a language model.
         tokenizer: its tokenizer, of `pf.load_tokenizer`, with a chat template.
         options: `system`, a text that comes first; `max_new_tokens` of an answer, 512 by default; `temperature`, 0 by
-            default, `top_k`, `top_p` and `seed` as in `generate`.
+            default, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `presence_penalty`, `frequency_penalty`, `seed`
+            and `speculate` as in `generate`; `stop_strings` end an answer and are not shown.
 
     Returns:
         A Conversation; `conversation(text)` or `conversation(messages)` gives an iterator over the answer's pieces and

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pyformer.arrays import refuse_mask
+from pyformer.float_mode import in_default_float_mode
 from pyformer.loading import DataLoader
 
 __all__ = ["DataLoader", "python_manual", "read_text", "sample_batch", "split", "split_text", "validation_batches"]
@@ -185,6 +186,7 @@ def _line_start(text: str, begin: int, end: int) -> int:
     return begin if line_end < 0 else line_end + 1
 
 
+@in_default_float_mode
 def split(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits tokens into a training part and a validation part, the last tenth.
 

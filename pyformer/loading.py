@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyformer._core import Tensor, asarray, tensor
+from pyformer._core.ops import stack
 from pyformer.arrays import refuse_mask
 
 
@@ -195,6 +196,9 @@ def _stacked(examples: Sequence[Any]) -> Any:
     """A batch of examples: a Tensor of numbers or arrays, columns of tuples and dicts, a list of anything else."""
     first = examples[0]
     if isinstance(first, Mapping):
+        names = next((example for example in examples if set(example) != set(first)), first)
+        if names is not first:
+            raise ValueError(f"DataLoader: expected examples of the keys {list(first)}, got {list(names)}")
         return {name: _stacked([example[name] for example in examples]) for name in first}
     if isinstance(first, tuple):
         return _like(first, [_stacked(column) for column in zip(*examples, strict=True)])
@@ -202,8 +206,10 @@ def _stacked(examples: Sequence[Any]) -> Any:
         return tensor(list(examples))
     if _is_array(first):
         refuse_mask("DataLoader", list(examples))
-        shapes = {tuple(np.shape(example)) for example in examples}
+        shapes = {tuple(example.shape if _is_array(example) else np.shape(example)) for example in examples}
         if len(shapes) != 1:
             raise ValueError(f"DataLoader: expected examples of one shape, got {sorted(shapes)}; give a collate")
+        if all(isinstance(example, Tensor) and example.dtype == first.dtype for example in examples):
+            return stack(list(examples))
         return asarray(np.stack([np.asarray(example) for example in examples]))
     return list(examples)

@@ -17,10 +17,12 @@ import numpy as np
 from pyformer import _core
 from pyformer._core import ops as _ops
 from pyformer._core.ops import *  # noqa: F403
+from pyformer.float_mode import in_default_float_mode as _in_default_float_mode
 from pyformer.names import *  # noqa: F403
 from pyformer.names import __all__ as _names
 
 
+@_in_default_float_mode
 def rope_frequencies(
     dim: int,
     base: float = 10000.0,
@@ -75,6 +77,7 @@ def rope_frequencies(
     return _core.asarray(frequencies, device=_core.device(device))
 
 
+@_in_default_float_mode
 def rope_magnitude(scaling: _abc.Mapping[str, _Any] | None) -> float:
     """By what YaRN and LongRoPE multiply the turned elements of queries and of keys; 1 for other scalings.
 

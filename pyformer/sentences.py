@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,12 @@ from pyformer import formats, models, nn, ops, tokenizers
 from pyformer.models.bert import BERT
 from pyformer.terminal import bar
 
+log = logging.getLogger(__name__)
+
 MODULES_NAME, SETTINGS_NAME, POOLING_NAME = "modules.json", "sentence_bert_config.json", "config.json"
+PROMPTS_NAME = "config_sentence_transformers.json"
+# What that file says besides without a meaning for vectors.
+_SILENT_PROMPT_KEYS = {"__version__", "model_type", "similarity_fn_name", "prompts", "default_prompt_name"}
 POOLINGS = ("mean", "cls")
 
 
@@ -29,10 +35,13 @@ class SentenceEncoder:
             length by default.
         pooling: "mean" of all tokens of a sentence, or "cls", the first one.
         lower: whether texts go to the tokenizer in lower case.
+        prompt: a text that is read before each.
+        normalize: whether `encode` makes vectors of length 1 where it is told nothing else.
+        width: how many elements of a vector are kept, the first ones; all by default.
 
     Raises:
-        TypeError: the model is no BERT, or the tokenizer of a kind that marks no start.
-        ValueError: max_length is more than the model's, or the pooling is not known.
+        TypeError: the model is no BERT, or the tokenizer of a kind that marks no start; an argument is of another type.
+        ValueError: max_length or width is more than the model's, or the pooling is not known.
 
     Source: Reimers, Gurevych 2019, "Sentence-BERT".
 
@@ -44,7 +53,16 @@ class SentenceEncoder:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, max_length: int | None = None, pooling: str = "mean", lower: bool = False
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int | None = None,
+        pooling: str = "mean",
+        lower: bool = False,
+        prompt: str = "",
+        normalize: bool = True,
+        width: int | None = None,
     ) -> None:
         if not isinstance(model, BERT):
             raise TypeError(f"SentenceEncoder: expected a BERT, got {type(model).__name__}")
@@ -65,14 +83,22 @@ class SentenceEncoder:
         if tokenizer.vocab_size > model.config.vocab_size:
             sizes = f"the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
             raise ValueError(f"SentenceEncoder: {sizes}")
+        width = model.config.embed_dim if width is None else width
+        for name, value, kind in (("prompt", prompt, str), ("normalize", normalize, bool), ("width", width, int)):
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise TypeError(f"SentenceEncoder: {name} must be of {kind.__name__}, got {type(value).__name__}")
+        if not 1 <= width <= model.config.embed_dim:
+            raise ValueError(f"SentenceEncoder: width must be from 1 to {model.config.embed_dim}, got {width}")
         self.model, self.tokenizer, self.max_length = model, tokenizer, max_length
-        self.pooling, self.lower = pooling, lower
+        self.pooling, self.lower, self.prompt, self.normalize, self.width = pooling, lower, prompt, normalize, width
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None, device: Any = None) -> SentenceEncoder:
         """Opens a folder of the library `sentence-transformers`, or one with a BERT and its tokenizer.
 
-        What it says of the length and the pooling is followed; without a word the mean is taken.
+        What it says of where the BERT lies, of the length, the pooling, the default prompt, the width and of whether
+        vectors get length 1 is followed. Without a word the mean is taken, of length 1. Prompts that are not the
+        default, and what else is not followed, are named in a warning (logger "pyformer").
 
         Args:
             folder: a path.
@@ -85,12 +111,12 @@ class SentenceEncoder:
             ImportError: without the extra `[hf]`.
         """
         folder = Path(folder)
-        said = _said(folder)
-        model = models.from_pretrained(folder, dtype=dtype, device=device)
-        return cls(model, tokenizers.load(folder), **said)
+        inner, said = _said(folder)
+        model = models.from_pretrained(inner, dtype=dtype, device=device)
+        return cls(model, tokenizers.load(inner), **said)
 
     def encode(
-        self, texts: Sequence[str], batch_size: int = 32, normalize: bool = True, progress: bool = False
+        self, texts: Sequence[str], batch_size: int = 32, normalize: bool | None = None, progress: bool = False
     ) -> np.ndarray:
         """The vectors of texts; long ones are cut to `max_length` tokens.
 
@@ -100,11 +126,11 @@ class SentenceEncoder:
         Args:
             texts: n of them, any strings, also empty ones.
             batch_size: how many are read at once.
-            normalize: whether vectors are made to have length 1.
+            normalize: whether vectors are made to have length 1; as the encoder was made by default.
             progress: draw a bar on stderr.
 
         Returns:
-            NumPy float32 (n, width), float64 for a float64 model.
+            NumPy float32 (n, `width`), float64 for a float64 model.
 
         Raises:
             TypeError: texts is no list of strings; batch_size is no int.
@@ -119,7 +145,8 @@ class SentenceEncoder:
         rows = [self.read(text) for text in texts]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
         dtype = np.float64 if self.model.tokens.dtype == pf.float64 else np.float32
-        vectors = np.empty((len(rows), self.model.config.embed_dim), dtype)
+        vectors = np.empty((len(rows), self.width), dtype)
+        normalize = self.normalize if normalize is None else normalize
         with nn.inference(), _held(self.model), bar(progress, total=len(rows), unit="text") as shown:
             for begin in range(0, len(rows), batch_size):
                 places = order[begin : begin + batch_size]
@@ -130,6 +157,7 @@ class SentenceEncoder:
     def read(self, text: str) -> list[int]:
         """The ids of a text that the model reads: at most `max_length`, with those of its start and end."""
         start, end = self.tokenizer.template
+        text = self.prompt + text
         ids = self.tokenizer.encode(text.lower() if self.lower else text).tolist()
         return [*start, *ids[: self.max_length - len(start) - len(end)], *end]
 
@@ -137,6 +165,7 @@ class SentenceEncoder:
         ids, lengths = padded(rows)
         hidden = self.model(ids, lengths=lengths)
         pooled = hidden[:, 0] if self.pooling == "cls" else mean_of_tokens(hidden, lengths)
+        pooled = pooled[:, : self.width]
         if not normalize:
             return pooled
         return pooled / ops.maximum((pooled * pooled).sum(axis=1, keepdims=True).sqrt(), 1e-12)
@@ -171,22 +200,55 @@ def _held(model: nn.Module) -> Iterator[None]:
             module.release()
 
 
-def _said(folder: Path) -> dict[str, Any]:
-    """What the files of `sentence-transformers` say, as arguments of a SentenceEncoder."""
-    said: dict[str, Any] = {}
-    if (folder / SETTINGS_NAME).is_file():
-        settings = formats.read_json(folder / SETTINGS_NAME)
-        said = {"max_length": settings.get("max_seq_length"), "lower": settings.get("do_lower_case", False)}
+def _said(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """(where the BERT lies, arguments of a SentenceEncoder) as the files of `sentence-transformers` say."""
+    said, inner = _prompts(folder), folder
     if (folder / MODULES_NAME).is_file():
-        for module in _modules(folder):
-            kind = str(module.get("type")).rpartition(".")[2]
-            if kind == "Pooling":
-                said["pooling"] = _pooling(folder / str(module.get("path")) / POOLING_NAME)
-            elif kind not in ("Transformer", "Normalize"):
+        listed = _modules(folder)
+        kinds = [str(module.get("type")).rpartition(".")[2] for module in listed]
+        for kind, module in zip(kinds, listed, strict=True):
+            if kind not in ("Transformer", "Pooling", "Normalize"):
                 raise ValueError(
                     f"{folder / MODULES_NAME}: a part of the type {module.get('type')!r} is not known here"
                 )
-    return said
+        if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+            raise ValueError(
+                f"{folder / MODULES_NAME}: expected Transformer, Pooling and perhaps Normalize, got {', '.join(kinds)}"
+            )
+        inner = folder / str(listed[0].get("path") or "")
+        has_prompt = bool(said.get("prompt"))
+        said |= {"pooling": _pooling(folder / str(listed[1].get("path")) / POOLING_NAME, has_prompt)}
+        said["normalize"] = kinds[-1] == "Normalize"
+    if (inner / SETTINGS_NAME).is_file():
+        settings = formats.read_json(inner / SETTINGS_NAME)
+        said |= {"max_length": settings.get("max_seq_length"), "lower": settings.get("do_lower_case", False)}
+        _warn_of(inner / SETTINGS_NAME, settings, {"max_seq_length", "do_lower_case"})
+    return inner, said
+
+
+def _prompts(folder: Path) -> dict[str, Any]:
+    """What the file beside modules.json says of prompts and of the width."""
+    path = folder / PROMPTS_NAME
+    if not path.is_file():
+        return {}
+    values = formats.read_json(path)
+    prompts, name = values.get("prompts") or {}, values.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise ValueError(f"{path}: prompts must be texts by name, got {prompts!r}")
+    if name is not None and name not in prompts:
+        raise ValueError(f"{path}: default_prompt_name must be one of {sorted(prompts)}, got {name!r}")
+    others = sorted(other for other in prompts if other != name and prompts[other])
+    if others:
+        log.warning("%s has prompts that are not put before texts by themselves: %s", path, ", ".join(others))
+    _warn_of(path, values, _SILENT_PROMPT_KEYS | {"truncate_dim"})
+    said = {"prompt": prompts[name]} if name is not None else {}
+    return said if values.get("truncate_dim") is None else {**said, "width": values["truncate_dim"]}
+
+
+def _warn_of(path: Path, values: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(name for name, value in values.items() if name not in known and value not in (None, False, {}))
+    if unknown:
+        log.warning("%s has keys that are ignored: %s", path, ", ".join(unknown[:20]))
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
@@ -202,10 +264,14 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
     return listed
 
 
-def _pooling(path: Path) -> str:
-    modes = {name.removeprefix("pooling_mode_") for name, on in formats.read_json(path).items() if on is True}
+def _pooling(path: Path, has_prompt: bool) -> str:
+    values = formats.read_json(path)
+    modes = {name.removeprefix("pooling_mode_") for name, on in values.items() if on is True}
+    modes |= {values["pooling_mode"]} if isinstance(values.get("pooling_mode"), str) else set()
     modes = {"mean" if mode == "mean_tokens" else "cls" if mode == "cls_token" else mode for mode in modes}
     modes.discard("include_prompt")
     if len(modes) != 1 or not modes <= set(POOLINGS):
         raise ValueError(f"{path}: pooling must be one of {', '.join(POOLINGS)}, got {', '.join(sorted(modes))}")
+    if has_prompt and values.get("include_prompt", True) is not True:
+        raise ValueError(f"{path}: include_prompt must be true where there is a default prompt, got false")
     return modes.pop()

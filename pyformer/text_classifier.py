@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import models, nn, ops, tokenizers
+from pyformer import formats, models, nn, ops, tokenizers
 from pyformer.arrays import refuse_mask
+from pyformer.bpe import SETTINGS_NAME
 from pyformer.models.bert import BERT, BertClassifier
 from pyformer.sentences import padded
 from pyformer.terminal import bar
@@ -95,17 +96,28 @@ class TextClassifier:
     def from_pretrained(cls, folder: str | os.PathLike) -> TextClassifier:
         """Opens what `save_pretrained` wrote, or a folder of BertForSequenceClassification and its tokenizer.json.
 
+        The max_length of its tokenizer_config.json, where there is one, is the classifier's.
+
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged.
             TypeError: the folder holds another model.
         """
-        return cls(models.from_pretrained(folder), tokenizers.load(folder))
+        model, path = models.from_pretrained(folder), Path(folder) / SETTINGS_NAME
+        length = formats.read_json(path).get("max_length") if path.is_file() else None
+        if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
+            raise ValueError(f"{path}: max_length must be an int, got {length!r}")
+        if length is not None and isinstance(model, BertClassifier):
+            length = min(length, model.config.context_length)
+        return cls(model, tokenizers.load(folder), max_length=length)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes the model and its tokenizer. OSError if the folder can't be written."""
+        """Writes the model, its tokenizer and `max_length`. OSError if the folder can't be written."""
         self.model.save_pretrained(folder)
         self.tokenizer.save(folder)
+        path = Path(folder) / SETTINGS_NAME
+        settings = formats.read_json(path) if path.is_file() else {}
+        formats.write_json_atomic(path, {**settings, "max_length": self.max_length})
 
     def fit(
         self,
@@ -120,7 +132,7 @@ class TextClassifier:
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        """Learns from texts and the numbers of their classes.
+        """Learns from texts and the numbers of their classes; the modes of the model stay what they are.
 
         Args:
             texts: n of them.
@@ -175,7 +187,6 @@ class TextClassifier:
         trainer = TaskTrainer(self.model, batch_of, [batch_of(0)], options, unit="text")
         with _quiet(not progress):
             trainer.train(progress=progress)
-        self.model.eval()
 
     def predict(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> np.ndarray:
         """How likely each class is for each text, NumPy (n, classes); rows add up to 1.

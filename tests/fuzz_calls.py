@@ -422,10 +422,12 @@ def recurrent(draw: Draw) -> Call:
 def in_pieces(op, length: int, x, elapsed=None, h0=None, c0=None, **weights):
     """A recurrent op over `length` elements at a time, each piece from the state after the one before."""
     outs, states = [], [s for s in (h0, c0) if s is not None]
-    for begin in range(0, x.shape[1], length):
-        part = slice(begin, begin + length)
-        gaps = {} if elapsed is None else {"elapsed": elapsed[:, part]}
-        out, *states = op(x[:, part], **weights, **gaps, **dict(zip(("h0", "c0"), states, strict=False)))
+    sizes = [min(length, x.shape[1] - begin) for begin in range(0, x.shape[1], length)]
+    # Gradients of slices would be added up, and -0 + 0 is 0.
+    parts, gaps = (None if each is None else pf.ops.split(each, sizes, 1) for each in (x, elapsed))
+    for i, part in enumerate(parts):
+        more = {} if gaps is None else {"elapsed": gaps[i]}
+        out, *states = op(part, **weights, **more, **dict(zip(("h0", "c0"), states, strict=False)))
         outs.append(out)
     return (pf.ops.concat(outs, axis=1), *states)
 

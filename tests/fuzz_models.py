@@ -38,10 +38,28 @@ def _bert(draw: Draw) -> str:
     return f"{_transformer(draw)}, hidden_dim={draw.size('hidden', 33)}"
 
 
+def _two_layers(draw: Draw) -> str:
+    return f"2, {draw.number('heads', 1, 2)}, 16"
+
+
+_TYPES = "layer_types=('sliding_attention', 'full_attention'), window=3"
+_GEMMA = f"norms='sandwich', centred_norms=True, embed_scale=4.0, {_TYPES}, activation='gelu_tanh', tied=True"
+_YARN = "{'rope_type': 'yarn', 'factor': 2.5, 'original_max_position_embeddings': 64}"
+DECODERS = (
+    f"family='gemma2', {_GEMMA}, attention_softcap=5.0, logit_softcap=3.0, attention_scale=0.2",
+    f"family='gemma3_text', {_GEMMA}, qk_norm='head', local_rope_base=50.0",
+    "family='olmo2', norms='post', qk_norm='width', num_kv_heads=1",
+    "family='granite', embed_scale=1.5, residual_scale=0.3, logit_divisor=3.0, attention_scale=0.2, mlp_bias=True",
+    f"family='smollm3', rope_layers=(False, True), {_TYPES}",
+    "family='phi3', rotary_dim=4, window=5",
+    f"family='qwen2', qkv_bias=True, rope_scaling={_YARN}",
+)
+
 # name -> (what stands behind the vocabulary and the context, a choice of options)
 LANGUAGE: dict[str, tuple[Callable[[Draw], str], tuple[str, ...]]] = {
     "GPT": (_transformer, ("", "activation='relu'", "activation='silu'")),
     "Llama": (_transformer, ("", "num_kv_heads=1", "window=3", "tied=True", "positions='alibi'")),
+    "Decoder": (_two_layers, DECODERS),
     "RetNet": (_transformer, ("",)),
     "LSTM": (_layers_and_width, ("", "cell='gru'", "bidirectional=True")),
     "Liquid": (_layers_and_width, ("",)),
@@ -116,7 +134,7 @@ def read_rows_alone(model, ids, lengths):
 
 
 def padded_language_model(draw: Draw) -> Call:
-    setup, dtype = _language(draw, names=("GPT", "Llama", "KANTransformer"))
+    setup, dtype = _language(draw, names=("GPT", "Llama", "Decoder", "KANTransformer"))
     rows, tokens = draw.size("rows", 5), draw.size("tokens", 33, 150)
     arrays = {"ids": draw.ids("ids", (rows, tokens), VOCAB), "lengths": draw.ids("lengths", (rows,), tokens) + 1}
     same = (("read_rows_alone(model, ids, lengths)", ()),)

@@ -237,6 +237,28 @@ def test_threads_batch_and_packing_change_nothing(isa):
                 assert same_bits(run(part).to("float32").numpy(), whole[first : first + rows])
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_results_that_are_written_past_the_caches(isa):
+    """From 8 MiB on: the bits of the same rows in parts, which are not; the value before the activation, too."""
+    _core.set_isa(isa)
+    rng = np.random.default_rng(1)
+    rows, k, cols = 1040, 24, 2064
+    x, weight, bias, dout = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((rows, k), (cols, k), (cols,), (rows, cols))
+    )
+
+    def run(part: slice) -> list[np.ndarray]:
+        given = pf.tensor(x[part], requires_grad=True)
+        with pf.autocast("bfloat16"):
+            out = ops.linear(given, pf.tensor(weight), pf.tensor(bias), activation="gelu")
+        out.backward(pf.tensor(dout[part]))
+        return [out.detach().numpy().copy(), given.grad.numpy().copy()]
+
+    parts = [run(slice(first, first + 520)) for first in (0, 520)]
+    for whole, joined in zip(run(slice(0, rows)), map(np.concatenate, zip(*parts, strict=True)), strict=True):
+        assert same_bits(whole, joined)
+
+
 BFLOAT16_OPS = (
     *("matmul", "linear", "mlp", "norm_linear", "linear_cross_entropy", "gru", "lstm", "cfc", "retention"),
     *("attention", "attention_packed"),

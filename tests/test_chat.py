@@ -97,19 +97,50 @@ def test_messages_take_the_place_of_those_before_and_a_seed_gives_the_same_answe
     assert answers[0] == answers[1]
 
 
+def test_guesses_change_no_answer_and_what_was_said_is_read_once(smollm2, monkeypatch):
+    _, tokenizer = smollm2
+    said, options = ["Hi there", "And then?"], {"max_new_tokens": 9, "seed": 5, "temperature": 0.7}
+    answers, passes, read = {}, [], Llama.hidden
+
+    def hidden(self, ids, *args, **kwargs):
+        passes.append(ids.shape[1])
+        return read(self, ids, *args, **kwargs)
+
+    monkeypatch.setattr(Llama, "hidden", hidden)
+    for speculate in (False, True):
+        chat = pf.chat(small(tokenizer, context_length=256), tokenizer, speculate=speculate, **options)
+        passes.clear()
+        answers[speculate] = ["".join(chat(text)) for text in said]
+        first, second = (len(tokenizer.encode(chat.prompt(chat.messages[:n]))) for n in (1, 3))
+        assert first in passes
+        assert max(n for n in passes if n != first) < second - first + 8
+    assert answers[False] == answers[True]
+    with pytest.raises(TypeError, match="temprature"):
+        pf.chat(small(tokenizer), tokenizer, temprature=1.0)
+
+
+def test_stop_strings_end_an_answer_and_are_not_shown(smollm2):
+    _, tokenizer = smollm2
+    whole = "".join(pf.chat(small(tokenizer), tokenizer, max_new_tokens=20)("Hi"))
+    stop = whole[9:12]
+    chat = pf.chat(small(tokenizer), tokenizer, max_new_tokens=20, stop_strings=["no such text", stop])
+    assert "".join(chat("Hi")) == whole[: whole.index(stop)]
+    assert chat.messages[-1]["content"] == whole[: whole.index(stop)]
+
+
 def test_the_answer_ends_before_its_end_token_and_has_no_special_token(smollm2, monkeypatch):
     _, tokenizer = smollm2
     script = [tokenizer.encode(" yes").tolist()[0], tokenizer.token_id("<repo_name>"), 2, 5]
 
     class Scripted:
-        def __init__(self, model):
+        def __init__(self, model, **options):
             self.left = list(script)
 
         def add(self, ids, sampler, most):
             assert ids == tokenizer.encode(chat.prompt([{"role": "user", "content": "Hi"}])).tolist()
 
-        def step(self):
-            return {0: self.left.pop(0)}
+        def advance(self):
+            return {0: [self.left.pop(0)]}
 
         def close(self):
             assert self.left == [5]

@@ -108,6 +108,34 @@ def test_a_seed_gives_the_same_classifier(encoder):
     np.testing.assert_array_equal(*found)
 
 
+def test_the_longest_text_is_saved_and_read(encoder, tmp_path):
+    classifier = TextClassifier.start(encoder, ("a", "b"), max_length=5)
+    classifier.save_pretrained(tmp_path)
+    again = TextClassifier.from_pretrained(tmp_path)
+    assert again.max_length == 5
+    np.testing.assert_array_equal(again.predict(["very " * 20]), classifier.predict(["very " * 20]))
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text('{"max_length": 1000000}')
+    assert TextClassifier.from_pretrained(tmp_path).max_length == classifier.model.config.context_length
+    settings.write_text('{"max_length": "5"}')
+    with pytest.raises(ValueError, match="max_length must be an int, got '5'"):
+        TextClassifier.from_pretrained(tmp_path)
+
+
+def test_fitting_keeps_modes_also_when_it_raises(encoder, monkeypatch):
+    classifier = TextClassifier.start(encoder, ("a", "b"))
+    model = classifier.model.train()
+    model.bert.layers[0].eval()
+    before = [module.training for module in model.modules()]
+    classifier.fit(*reviews(8, 0), epochs=1, batch_size=8)
+    assert [module.training for module in model.modules()] == before
+    model.eval()
+    monkeypatch.setattr(type(model), "loss", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        classifier.fit(*reviews(8, 0), epochs=1, batch_size=8)
+    assert not any(module.training for module in model.modules())
+
+
 def test_an_epoch_has_each_row_once_and_batches_of_about_one_length():
     lengths = np.random.default_rng(0).integers(3, 60, 1000).tolist()
     batches = _batches(lengths, 16, [0, 0])

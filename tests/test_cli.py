@@ -282,6 +282,30 @@ def test_generate_streams_the_same_text_for_the_same_seed(trained):
     assert run(trained, "generate", "run", "--top-p", 0.5, "--tokens", 5)
 
 
+def test_generate_follows_penalties_stops_guesses_and_beams(trained):
+    """`tokens` counts what was made, the text ends before what stops it, and guesses change nothing."""
+    args = ["generate", "run", "--prompt", "the quick", "--tokens", 30, "--seed", 3, "--json"]
+
+    def sample(*more):
+        return json.loads(run(trained, *args, *more).stdout)
+
+    plain = sample("--log-probabilities", 2)
+    found = plain.pop("log_probabilities")
+    assert [len(found), {len(chosen[2]) for chosen in found}] == [30, {2}]
+    assert all(chosen[1] <= max(chosen[2].values()) < 0.0 for chosen in found)
+    assert sample("--speculate") == plain
+    stop = plain["text"][6:9]
+    stopped = sample("--stop", stop, "--stop", "no such text")
+    assert stopped["text"] == plain["text"][: plain["text"].index(stop)]
+    assert stopped["tokens"] < 30
+    assert sample("--repetition-penalty", 9, "--min-p", 0.5)["text"] != sample("--min-p", 0.5)["text"]
+    assert sample("--frequency-penalty", 9, "--presence-penalty", 9)["text"] != plain["text"]
+    beams = ["generate", "run", "--prompt", "the", "--tokens", 5, "--beams", 3]
+    assert run(trained, *beams).stdout.startswith("the")
+    one_line(run(trained, *beams, "--seed", 3, code=2), "beams don't go with seed")
+    one_line(run(trained, "generate", "run", "--log-probabilities", 2, code=2), "goes with --json")
+
+
 def test_a_closed_pipe_is_no_error(trained):
     process = subprocess.Popen(
         command("generate", "run", "--tokens", 100_000),

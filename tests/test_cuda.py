@@ -19,7 +19,6 @@ from tolerance import assert_close, same_bits
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.nn.module import is_float
 
 DEVICE = "cuda:emulated"
 SCHEDULES = ("lowest,early", "highest,late", "drawn,late,seed=3")
@@ -33,7 +32,7 @@ def _device():
 
 
 def run(case, arrays, dtype, device):
-    """Outputs and gradients as NumPy arrays: float32 where they are floats."""
+    """Outputs and gradients as NumPy arrays, 16-bit floats widened."""
     tensors = {}
     for key, value in arrays.items():
         tensor = pf.tensor(value, device=device)
@@ -52,34 +51,10 @@ def run(case, arrays, dtype, device):
 
 def as_numpy(tensor):
     here = tensor.detach().to("cpu")
-    return (here.to("float32") if is_float(here.dtype) else here).numpy()
+    return (here.to("float32") if here.dtype in (pf.bfloat16, pf.float16) else here).numpy()
 
 
-# What has no kernels yet says so.
-WITHOUT_KERNELS = {
-    "avg_pool2d",
-    "batch_norm",
-    "bspline",
-    "cfc",
-    "conv1d",
-    "conv2d",
-    "conv_transpose2d",
-    "group_norm",
-    "gru",
-    "lstm",
-    "max_pool2d",
-    "retention",
-    "sort",
-    "topk",
-    # Made of other ops, but in float64, of which there are no kernels.
-    "cosine_similarity",
-    "logsumexp",
-    "norm",
-    "remainder",
-    "std",
-    "var",
-}
-CASES = [case for case in TEST_CASES if case.op not in WITHOUT_KERNELS]
+CASES = TEST_CASES
 # Of these dtypes a result is not that of the CPU: tensor cores add in their own order, and attention takes bfloat16's
 # sums as float16's. It is judged element by element.
 OWN_SUMS = {op: ("bfloat16", "float16") for op in test_half.ROUNDS_BETWEEN} | {
@@ -116,11 +91,48 @@ def test_case(case, dtype):
         assert same_bits(got, expected), f"{case.id} {name} in {dtype}"
 
 
-@pytest.mark.parametrize("op", sorted(WITHOUT_KERNELS))
-def test_what_has_no_kernels_says_so(op):
-    case = next(case for case in TEST_CASES if case.op == op)
-    with pytest.raises(TypeError, match=rf"no kernel for \w+ on {DEVICE} \(there are: .* on cpu\)"):
-        run(case, make_inputs(case, "float32"), "float32", DEVICE)
+# Of these there are no kernels for float64.
+WITHOUT_FLOAT64 = {"attention", "attention_packed", "scaled_dot_product_attention"}
+FIRST_CASES = {case.op: case for case in reversed(CASES)}
+
+
+@pytest.mark.parametrize("op", sorted(FIRST_CASES))
+def test_float64(op):
+    case = FIRST_CASES[op]
+    arrays = make_inputs(case, "float64")
+    cuda_device.schedule(SCHEDULES[-1])
+    if op in WITHOUT_FLOAT64:
+        with pytest.raises(TypeError, match=rf"no kernel for float64 on {DEVICE} \(there are: .* on cpu\)"):
+            run(case, arrays, "float64", DEVICE)
+        return
+    _core.set_isa("ref")
+    got, expected = (run(case, arrays, "float64", device) for device in (DEVICE, "cpu"))
+    assert all(map(same_bits, got, expected))
+
+
+@pytest.mark.parametrize("tensor_core", ["ampere", "hopper"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_few_rows_have_the_bits_of_many(dtype, tensor_core):
+    """Products of at most 16 rows have kernels of their own. 530 terms are two chains and a part of one."""
+    cuda_device.schedule(f"{SCHEDULES[-1]},{tensor_core}")
+    rng = np.random.default_rng(0)
+    x, weight, bias = (
+        pf.tensor(rng.standard_normal(shape), dtype="float32", device=DEVICE).to(dtype)
+        for shape in ((20, 530), (19, 530), (19,))
+    )
+    together = as_numpy(pf.ops.linear(x, weight, bias))
+    for rows in (1, 9, 16):
+        alone = as_numpy(pf.ops.linear(x[2 : 2 + rows], weight, bias))
+        assert same_bits(alone, together[2 : 2 + rows]), rows
+
+
+@pytest.mark.parametrize("count", [3, 2049, 70_000])
+def test_long_rows_are_sorted(count):
+    x = np.random.default_rng(0).integers(-1000, 1000, count).astype(np.float32)
+    cuda_device.schedule(SCHEDULES[-1])
+    for k in (2, count):
+        found, expected = (pf.ops.topk(pf.tensor(x, device=device), k) for device in (DEVICE, "cpu"))
+        assert all(same_bits(as_numpy(a), as_numpy(b)) for a, b in zip(found, expected, strict=True))
 
 
 # ---- training -----------------------------------------------------------------------------------------------------

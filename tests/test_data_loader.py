@@ -57,6 +57,8 @@ def test_examples_are_stacked_by_column():
         ["text 0", "text 1"],
         [0.0, 1.0],
     )
+    with pytest.raises(ValueError, match=r"examples of the keys \['a'\], got \['a', 'b'\]"):
+        next(iter(DataLoader([{"a": 1}, {"a": 2, "b": 3}], 2)))
     with pytest.raises(ValueError, match=r"one shape, got \[\(1,\), \(2,\)\]; give a collate"):
         next(iter(DataLoader([np.zeros(1), np.zeros(2)], 2)))
     assert next(iter(DataLoader([[1], [2, 3]], 2, collate=lambda rows: list(itertools.chain(*rows))))) == [1, 2, 3]
@@ -147,3 +149,16 @@ def test_errors_of_data_loader():
     for wrong in (None, {}, {"seed": 1, "epoch": 0, "batch": -1}):
         with pytest.raises(ValueError, match="expected a state"):
             loader.load_state_dict(wrong)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "int32"])
+def test_examples_of_any_dtype_become_a_batch_of_it(dtype):
+    examples = [pf.tensor([i, i + 1], dtype=dtype) for i in range(3)]
+    batch = next(iter(DataLoader(examples, 3)))
+    assert batch.dtype == examples[0].dtype
+    assert batch.to("float32").numpy().tolist() == [[0, 1], [1, 2], [2, 3]]
+    pair = next(iter(DataLoader([(x, x[0]) for x in examples], 2)))
+    assert [part.dtype == batch.dtype for part in pair] == [True, True]
+    assert pair[1].shape == (2,)
+    whole = next(iter(DataLoader(pf.ops.stack(examples), 2)))
+    assert whole.dtype == batch.dtype

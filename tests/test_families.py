@@ -193,7 +193,7 @@ def test_generation_with_a_cache_equals_full_passes_bit_for_bit(case, opened):
     _, _, model = opened(case)
     seen = []
 
-    def sampler(logits, row):
+    def sampler(logits, row, text, start):
         seen.append((row, logits.copy()))
         return int(logits.argmax())
 

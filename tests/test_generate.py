@@ -37,7 +37,7 @@ def uncached(model, prompt, new_tokens, **options):
         if len(window) > CONTEXT:
             window = window[-(CONTEXT // 2) :]
         logits = model([window]).to("cpu").numpy()[:, -1]
-        row.append(choose(logits[0]))
+        row.append(choose(logits[0], text=row))
         window.append(row[-1])
     return row
 

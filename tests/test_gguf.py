@@ -184,6 +184,48 @@ def edited(whole: Path, keys: dict | None = None, drop: tuple = (), tensors: dic
     return write(whole.with_name("edited.gguf"), {k: v for k, v in values.items() if v is not None}, held)
 
 
+def test_a_rotary_factor_without_a_type_is_linear(whole, caplog):
+    linear = {"rope_type": "linear", "factor": 4.0}
+    for key in ("llama.rope.scaling.factor", "llama.rope.scale_linear"):
+        model = pf.from_pretrained(edited(whole, {key: 4.0}))
+        assert model.config.rope_scaling == linear
+        model.save_pretrained(whole)
+        assert pf.from_pretrained(whole).config.rope_scaling == linear
+        make().save_pretrained(whole)
+    for said in ({"llama.rope.scaling.factor": 1.0}, {"llama.rope.scaling.factor": 0.0}):
+        assert pf.from_pretrained(edited(whole, said)).config.rope_scaling is None
+    assert caplog.text == ""
+    said = {"llama.rope.scaling.factor": 4.0, "llama.rope.scaling.type": "none"}
+    assert pf.from_pretrained(edited(whole, said)).config.rope_scaling is None
+    assert "type is none, so its factor 4.0 is left out" in caplog.text
+
+
+def test_all_ends_of_a_text_are_read_and_written_again(whole, caplog):
+    ends = {f"tokenizer.ggml.{name}_token_id": number for name, number in (("eos", 2), ("eot", 3), ("eom", 2))}
+    for given in (2, [2, 3], [2, 3, 4]):
+        make(eos_token_id=given, bos_token_id=1).save_pretrained(whole)
+        config = pf.from_pretrained(whole).config
+        assert (config.bos_token_id, config.eos_token_id) == (1, given)
+    assert pf.from_pretrained(edited(whole, ends)).config.eos_token_id == [2, 3]
+    assert caplog.text == ""
+    make(eos_token_id=[2, 3, 4, 5]).save_pretrained(whole)
+    assert "[5] are left out" in caplog.text
+
+
+def test_tied_weights_are_one_again(whole):
+    model = make()
+    first, second = (layer.self_attn.q_proj for layer in model.layers)
+    second.weight = first.weight
+    model.save_pretrained(whole)
+    again = pf.from_pretrained(whole)
+    assert again.shared_names() == model.shared_names() != {}
+    assert equal(model, again)
+    with pytest.raises(ValueError, match=r"pyformer.shared must be names of tensors"):
+        pf.from_pretrained(edited(whole, {"pyformer.shared": '{"a": 3}'}))
+    with pytest.raises(ValueError, match=r"pyformer.shared: not valid JSON"):
+        pf.from_pretrained(edited(whole, {"pyformer.shared": "{"}))
+
+
 @pytest.mark.parametrize(
     ("keys", "drop", "tensors", "message"),
     [
@@ -201,6 +243,7 @@ def edited(whole: Path, keys: dict | None = None, drop: tuple = (), tensors: dic
         ({"llama.vocab_size": 33}, (), {}, "llama.vocab_size must be 32"),
         ({"llama.rope.dimension_count": 8}, (), {}, "llama.rope.dimension_count must be 16"),
         ({"llama.rope.scaling.type": "yarn"}, (), {}, "rope.scaling.type must be none or linear, got 'yarn'"),
+        ({"general.type": "adapter"}, (), {}, "general.type must be 'model', got 'adapter'"),
         ({"split.count": 2}, (), {}, "join the parts first"),
         ({}, ("token_embd.weight",), {}, "expected the tensor token_embd.weight"),
         ({}, ("blk.0.ffn_up.weight",), {}, "missing tensors .'layers.0.mlp.up_proj.weight'"),

@@ -173,3 +173,20 @@ def test_a_spoiled_answer_is_caught(name, spoil, monkeypatch):
     (case,) = [c for c in CASES if c.id == name]
     with pytest.raises(AssertionError, match="elements are off"):
         test_rounded_once(case, "bfloat16")
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_conversions_between_float32_and_bfloat16(isa):
+    """All kinds of bits, NaN but for its payload; every length around a register's, and two tasks."""
+    _core.set_isa(isa)
+    bits = np.random.default_rng(4).integers(0, 2**32, 70_000, np.uint32)
+    bits[::3] &= 0xFFFF8000  # halfway between two, or one of them
+    x = bits.view(np.float32)
+    rest, half = bits & 0xFFFF, (bits >> 16).astype(np.uint32)
+    up = (rest > 0x8000) | ((rest == 0x8000) & (half & 1 == 1))
+    expected = ((half + up) << 16).view(np.float32)
+    expected[np.isnan(x)] = np.nan
+    for size in (*range(40), x.size):
+        found = pf.tensor(x[:size]).to(pf.bfloat16)
+        assert found.dtype == pf.bfloat16
+        np.testing.assert_array_equal(found.to(pf.float32).numpy(), expected[:size])

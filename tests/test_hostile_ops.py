@@ -531,6 +531,18 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         yield model.eval()([[1, 2, 3]], [[1, 2]]).detach()
         for schedule in (optim.CosineSchedule(97, 7), optim.LinearSchedule(97, 7, 0.3), optim.ConstantSchedule(7)):
             yield pf.tensor([schedule(step) for step in range(97)], dtype="float64")
+        for name, option in (("CosineAnnealingLR", 7), ("LinearLR", 0.3), ("ExponentialLR", 0.97), ("StepLR", 1)):
+            optimizer = optim.SGD([pf.zeros(1, requires_grad=True)], lr=0.1)
+            scheduler = getattr(optim.lr_scheduler, name)(optimizer, option)
+            for _ in range(3):
+                scheduler.step()
+                yield pf.tensor(scheduler.get_last_lr(), dtype="float64")
+        sizes = pf.tensor(wide)
+        yield from (sizes.norm(3), sizes.norm(1.7), sizes.var(correction=0.1), pf.linspace(0.1, 0.7, 11))
+        yarn = {"rope_type": "yarn", "factor": 3.3, "original_max_position_embeddings": 77}
+        yield from (pf.tensor(ops.rope_magnitude(yarn), dtype="float64"), ops.rope_frequencies(64, 1e4, yarn))
+        config = pf.models.DecoderConfig(20, 16, 1, 2, 24, family="qwen2", qkv_bias=True, rope_scaling=yarn)
+        yield pf.models.Decoder(config).to("float64").hidden([[1, 2, 3]]).detach()
         yield pf.models.DiT(pf.models.DiTConfig(8, 4, 1, 3, 1, 2, 16)).sample([0, 1], 3)
 
     library = ctypes.CDLL(ctypes.util.find_library("m"))
@@ -560,7 +572,7 @@ def test_results_do_not_depend_on_the_hosts_rounding():
             out += [ops.batch_norm(x, mean, var, training=training, momentum=0.3, eps=1e-3)]
         out += [mean, var, ops.rope_frequencies(14, scaling=LLAMA3)]
         bits = [t.numpy().tobytes() for t in out] + [_core.global_norm([x]).item()]
-        return bits + [t.to(pf.float32).numpy().tobytes() for t in of_the_host()]
+        return bits + [t.to(pf.float64).numpy().tobytes() for t in of_the_host()]
 
     expected = results()
     assert library.fesetround(upward) == 0

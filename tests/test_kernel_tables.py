@@ -17,9 +17,11 @@ THIN_PRODUCTS = [8, 9]  # rows of bfloat16_product: thin_rows, thin
 PLAIN = {op for op, sets in TABLES.items() if set(sets) == {"ref"}}
 # The same among the rows of a table that has vector code: {op: rows}.
 PLAIN_ROWS = {
+    "arithmetic": [0, 1, 2, 3, 5, 6],  # memory's speed; of cast (2) float32 to and from bfloat16 has vector code
     "elementwise": [41, 42, 43, 44, 48],  # equal, not_equal, less, less_equal; where
     "global_norm": [1, 2],  # norm, clip: one number
     "norm_planes": [3, 4],  # given, running: a number a channel
+    "quantized_linear": [2, 3, 4, 5],  # rows, pack, unpack, make: not in a product
     "reduce": [1, 5, 7, 10],  # sum_tree, extreme_of_parts, scatter, running_bases
     "retention": [0],  # check: a number a head
 }

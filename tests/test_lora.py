@@ -108,7 +108,8 @@ def test_files_go_out_and_come_back(tmp_path, targets):
     adapter.save(tmp_path)
     again = make()
     opened = lora.load(again, tmp_path)
-    assert opened.settings == adapter.settings == {"r": 3, "lora_alpha": 6, "lora_dropout": 0.25}
+    said = {"r": 3, "lora_alpha": 6, "lora_dropout": 0.25, "target_modules": sorted(targets)}
+    assert opened.settings == adapter.settings == said
     assert (again(IDS) == model(IDS)).numpy().all()
     assert sum(p.requires_grad for p in again.parameters()) == 2 * 2 * len(targets)
     assert json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"] == sorted(targets)
@@ -222,6 +223,12 @@ def test_what_has_none_or_has_them_already(tmp_path):
         ({"r": 4}, "expected layers of rank 4, got .3"),
         ({"r": 0}, "r must be a number above 0, got 0"),
         ({"r": True}, "r must be a number above 0"),
+        ({"r": 2.5}, "r must be a whole number, got 2.5"),
+        ({"use_rslora": 1}, "use_rslora must be a bool, got 1"),
+        ({"fan_in_fan_out": "no"}, "fan_in_fan_out must be a bool, got 'no'"),
+        ({"layers_to_transform": ["0"]}, "layers_to_transform must be ints"),
+        ({"target_modules": [1]}, "target_modules must be strs"),
+        ({"trainable_token_indices": [1]}, "not followed here: trainable_token_indices"),
         ({"lora_alpha": None}, "lora_alpha must be a number"),
         ({"lora_alpha": 1e400}, "lora_alpha must be a number"),
         ({"lora_dropout": "x"}, "lora_dropout must be a number"),
@@ -296,3 +303,176 @@ def test_smollm2_learns_from_shakespeare_what_helps_with_other_lines():
         model.loss(batch[:, :-1], batch[:, 1:]).backward()
         optimizer.step()
     assert held_out() < before - 0.1
+
+
+def tied(**changes) -> Llama:
+    model = make(**changes)
+    model.layers[1].self_attn.q_proj.weight = model.layers[0].self_attn.q_proj.weight
+    return model
+
+
+def test_a_weight_at_two_places_has_one_adapter_and_is_merged_once(tmp_path):
+    model = tied()
+    model.layers[1].mlp = model.layers[0].mlp  # and modules that stand twice
+    adapter = learned(model, targets=("q_proj", "up_proj"))
+    assert len(adapter.layers) == 4
+    assert len(adapter.parameters()) == 4
+    wanted = model(IDS).numpy()
+    adapter.save(tmp_path)
+    again = tied()
+    again.layers[1].mlp = again.layers[0].mlp
+    lora.load(again, tmp_path)
+    assert (again(IDS).numpy() == wanted).all()
+    lora.merge(model)
+    np.testing.assert_allclose(model(IDS).numpy(), wanted, rtol=0, atol=2e-6)
+    assert model.layers[1].self_attn.q_proj.weight is model.layers[0].self_attn.q_proj.weight
+    assert model.layers[1].mlp.up_proj is model.layers[0].mlp.up_proj
+    tensors, _ = formats.read_safetensors(tmp_path / "adapter_model.safetensors")
+    tensors["base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"] *= 2.0
+    with formats.atomic_files(tmp_path / "adapter_model.safetensors") as (file,):
+        formats.write_safetensors(file, tensors)
+    with pytest.raises(
+        ValueError, match=r"layers.1.self_attn.q_proj and layers.0.self_attn.q_proj are one weight here"
+    ):
+        lora.load(tied(), tmp_path)
+
+
+def test_places_of_one_weight_part_where_only_one_has_learned(caplog):
+    model = make(num_kv_heads=4)
+    attention = model.layers[0].self_attn
+    attention.k_proj.weight = attention.q_proj.weight
+    learned(model)
+    wanted = model(IDS).numpy()
+    lora.merge(model)
+    np.testing.assert_allclose(model(IDS).numpy(), wanted, rtol=0, atol=2e-6)
+    message = "layers.0.self_attn.q_proj.weight is no longer one with layers.0.self_attn.k_proj.weight"
+    assert message in caplog.text
+    assert attention.k_proj.weight is not attention.q_proj.weight
+
+
+def test_float16_weights_learn_through_float32_adapters():
+    model = make().to("float16")
+    before = model(IDS).numpy()
+    adapter = lora.add(model, rank=2)
+    assert (model(IDS).numpy() == before).all()
+    assert all(p.dtype == pf.float32 for p in adapter.parameters())
+    for layer in adapter.layers.values():
+        pf.nn.init.normal_(layer.lora_B.weight, std=0.2)
+    model.loss(IDS, IDS).backward()
+    assert all(np.isfinite(p.grad.numpy()).all() and p.grad.numpy().any() for p in adapter.parameters())
+    wanted = model(IDS)
+    assert wanted.dtype == pf.float16
+    lora.merge(model)
+    np.testing.assert_allclose(model(IDS).numpy(), wanted.numpy(), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_model_moves_to_a_dtype_with_its_adapters(dtype):
+    model = make()
+    adapter = learned(model)
+    wanted = model(IDS).numpy()
+    model.to(dtype)
+    np.testing.assert_allclose(model(IDS).to("float64").numpy(), wanted, rtol=0, atol=0.05)
+    model.loss(IDS, IDS).backward()
+    assert all(p.grad is not None for p in adapter.parameters())
+
+
+def test_hooks_and_what_users_have_added_stay():
+    model, seen = make(), []
+    layer = model.layers[0].self_attn.q_proj
+    hook = layer.register_forward_hook(lambda module, args, result: seen.append(type(module).__name__))
+    layer.register_buffer("mask", pf.ones(3))
+    layer.note = "mine"
+    adapter = lora.add(model, rank=2)
+    model(IDS)
+    assert adapter.layers["layers.0.self_attn.q_proj"].note == "mine"
+    assert "layers.0.self_attn.q_proj.mask" in dict(model.named_buffers())
+    lora.merge(model)
+    model(IDS)
+    assert seen == ["LoRALinear", "Linear"]
+    assert "layers.0.self_attn.q_proj.mask" in dict(model.named_buffers())
+    hook.remove()
+    model(IDS)
+    assert len(seen) == 2
+
+
+def changed(tmp_path, **changes) -> dict:
+    """A saved adapter with other settings, and those."""
+    learned(make()).save(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    values = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(values))
+    return values
+
+
+def test_what_the_settings_say_besides_is_written_again(tmp_path):
+    said = {"base_model_name_or_path": "org/base", "task_type": "CAUSAL_LM", "revision": "v1", "layers_pattern": ["h"]}
+    said |= {"exclude_modules": ["lm_head"], "target_modules": ["v_proj", "q_proj"], "megatron_core": "megatron.core"}
+    said |= {"auto_mapping": {"parent_library": "x"}, "peft_version": "0.18.1", "init_lora_weights": True}
+    values = changed(tmp_path, **said)
+    model = make()
+    lora.load(model, tmp_path).save(tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
+    assert again == values
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"target_modules": ["q_proj", "v_proj", "k_proj"]},
+            "no tensors for: model.layers.0.self_attn.k_proj, model.l",
+        ),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out is True, and read as False"),
+    ],
+)
+def test_settings_that_the_tensors_contradict_are_named(tmp_path, caplog, changes, message):
+    changed(tmp_path, **changes)
+    assert len(lora.load(make(), tmp_path).layers) == 4
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["model.layers.0.self_attn.q_proj", "v_proj"]},
+        {"exclude_modules": ["q_proj"]},
+        {"layers_to_transform": [0]},
+        {"layers_to_transform": 0, "layers_pattern": "layers"},
+    ],
+)
+def test_tensors_that_the_settings_leave_out_are_refused(tmp_path, changes):
+    changed(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"tensors of layers that its settings leave out: model.layers.\d"):
+        lora.load(make(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers_to_transform": [0, 1]},
+        {"layers_to_transform": [1, 0], "layers_pattern": ["layers"]},
+        {"target_modules": r".*\.(q|v)_proj"},
+        {"target_modules": None},
+        {"exclude_modules": ["o_proj"]},
+    ],
+)
+def test_settings_that_fit_the_tensors_say_nothing(tmp_path, caplog, changes):
+    values = changed(tmp_path, **changes)
+    model = make()
+    lora.load(model, tmp_path).save(tmp_path)
+    assert not caplog.records
+    again = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert {k: again[k] for k in changes if values[k]} == {k: values[k] for k in changes if values[k]}
+
+
+def test_layers_in_lists_get_adapters_too():
+    model = make()
+    model.more = pf.nn.ModuleList([pf.nn.Linear(32, 3), pf.nn.Sequential(pf.nn.Linear(32, 3))])
+    adapter = lora.add(model, targets=("0",))
+    assert sorted(adapter.layers) == ["more.0", "more.1.0"]
+    assert model.more[1](pf.ones(1, 32)).shape == (1, 3)
+    lora.merge(model)
+    assert [type(layer) for layer in (model.more[0], model.more[1][0])] == [pf.nn.Linear] * 2
+    assert len(model.more) == 2

@@ -10,7 +10,7 @@ import pytest
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models import by_name
-from pyformer.training import TaskTrainer, Trainer, TrainingOptions
+from pyformer.training import Callback, TaskTrainer, Trainer, TrainingOptions
 
 SIZES = {"vocab_size": 50, "context_length": 32, "num_layers": 2, "num_heads": 2, "embed_dim": 16, "dropout": 0.5}
 
@@ -122,11 +122,34 @@ def test_a_trainer_trains_what_was_opened_but_for_frozen_parts():
     model = convnet().eval()
     for parameter in model.stages[0].parameters():
         parameter.requires_grad = False
-    pictures_trainer(model).train()
-    assert model.training
-    assert model.dropout.training
-    assert model.stages[1].norm1.training
-    assert not any(modes(model.stages[0]))
+    trainer, seen = pictures_trainer(model), []
+    trainer.callbacks.append(Noting(seen))
+    before = modes(model)
+    trainer.train()
+    assert seen[-1] == (True, True, True, False)
+    assert modes(model) == before
+
+
+class Noting(Callback):
+    """Notes which parts are in training mode at each step."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_step(self, trainer, loss):
+        model = trainer.model
+        self.seen.append(
+            (model.training, model.dropout.training, model.stages[1].norm1.training, any(modes(model.stages[0])))
+        )
+
+
+def test_training_that_raises_keeps_modes():
+    model = convnet().eval()
+    trainer, before = pictures_trainer(model), modes(model)
+    trainer.batch_of = lambda step: (np.zeros((4, 1, 8, 8), np.float32), np.array([0, 1, 2, 9]))
+    with pytest.raises(IndexError):
+        trainer.train()
+    assert modes(model) == before
 
 
 def test_a_sample_of_a_trainer_keeps_modes():

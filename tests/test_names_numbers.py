@@ -204,3 +204,39 @@ def test_small_chances_of_16_bits_are_drawn():
     drawn = pf.multinomial(p, 4000, replacement=True).numpy()
     assert np.unique(drawn).size > 900
     assert 0 < pf.bernoulli(pf.full((200_000,), 1e-3, dtype=pf.bfloat16)).to(pf.float32).sum().item() < 400
+
+
+ZEROS = np.array([-0.3, -0.0, 0.0, 0.3, -0.5, 0.5, -1.0, 1.0, -1.5, 2.5, -math.inf, math.inf, math.nan, -1e-30])
+
+
+def same_signs(value, expected):
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(np.signbit(value) | np.isnan(value), np.signbit(expected) | np.isnan(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_whole_numbers_keep_the_sign_of_zero(dtype):
+    x = pf.tensor(ZEROS, dtype=dtype)
+    for name in ("trunc", "ceil", "floor", "round", "negative", "abs"):
+        expected = getattr(torch, name)(torch.tensor(ZEROS, dtype=getattr(torch, dtype)))
+        same_signs(getattr(pf, name)(x).to("float64").numpy(), expected.double().numpy())
+    with pf.autocast("bfloat16"):
+        same_signs(pf.round(x).to("float64").numpy(), torch.round(torch.tensor(x.to("float64").numpy())).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["floor_divide", "remainder", "maximum", "minimum"])
+def test_results_that_are_zero_have_numpys_sign(name, dtype):
+    values = ZEROS[np.round(ZEROS * 2) == ZEROS * 2] if name == "remainder" else ZEROS
+    a, b = (v.ravel().astype(dtype) for v in np.meshgrid(values, values))
+    a, b = (a, b) if name in ("maximum", "minimum") else (a[b != 0], b[b != 0])
+    with np.errstate(all="ignore"):
+        expected = getattr(np, name)(a, b)
+    value = getattr(pf, name)(pf.tensor(a), pf.tensor(b)).numpy()
+    same_signs(value, expected)
+
+
+def test_the_gradient_of_a_remainder_of_zero_stays():
+    x = pf.tensor([4.0, -4.0, 5.0], requires_grad=True)
+    (x % pf.tensor([2.0, -2.0, -2.0])).sum().backward()
+    assert x.grad.numpy().tolist() == [1.0, 1.0, 1.0]

@@ -349,15 +349,32 @@ def test_generate_follows_generation_config(tmp_path, caplog):
     stopped = opened(do_sample=False, eos_token_id=[first], pad_token_id=0)
     assert rows(stopped) == rows(model, temperature=0, stop=first)
     assert rows(stopped, stop=()) == greedy
+    padded = opened(do_sample=False, eos_token_id=[first], pad_token_id=5)
+    assert padded.generate(ids, 4).tolist() == [[*ids[0], first, 5, 5, 5]]
+    assert padded.generate(ids, 4, pad_id=0).tolist() == [[*ids[0], first, 0, 0, 0]]
     stopped.generation_config = None
     assert rows(stopped) == plain
     assert caplog.text == ""
-    said = {"repetition_penalty": 1.5, "num_beams": 4, "do_sample": False}
+    said = {"no_repeat_ngram_size": 3, "num_return_sequences": 4, "do_sample": False}
     model = opened(**said)
-    assert "keys that are ignored: num_beams, repetition_penalty" in caplog.text
+    assert "keys that are ignored: no_repeat_ngram_size, num_return_sequences" in caplog.text
     assert read(saved_again(model, tmp_path), "generation_config.json") == said
     with pytest.raises(TypeError, match="generate: temperature must be a number"):
         opened(temperature="hot").generate(ids, 1)
+
+
+def test_what_a_decoders_config_says_of_generating_is_named(tmp_path, caplog):
+    tied_model("llama").save_pretrained(tmp_path)
+    nothing = {"do_sample": False, "top_k": 50, "temperature": 1.0, "num_beams": 1, "bad_words_ids": None}
+    rewrite(tmp_path, **nothing, max_length=20, eos_token_id=3)
+    pf.from_pretrained(tmp_path)
+    assert caplog.text == ""
+    said = {"do_sample": True, "repetition_penalty": 1.3, "suppress_tokens": [3]}
+    rewrite(tmp_path, **said)
+    opened = pf.from_pretrained(tmp_path)
+    assert "config.json says do_sample True, repetition_penalty 1.3, suppress_tokens [3]: `generate` fol" in caplog.text
+    again = read(saved_again(opened, tmp_path))
+    assert {name: again[name] for name in said} == said
 
 
 def test_a_llama_with_a_window_is_refused(tmp_path):
@@ -424,6 +441,7 @@ def test_masks_of_old_files_say_nothing_new(tmp_path, caplog):
         ),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1.0"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder must be False"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads must be {} or None"),
     ],
 )
 def test_what_would_compute_otherwise_is_refused(changes, message, tmp_path):

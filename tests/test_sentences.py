@@ -126,6 +126,58 @@ def test_what_the_folder_says_is_followed_or_refused(folder, encoder, tmp_path):
         pf.SentenceEncoder.from_pretrained(copy)
 
 
+def test_prompts_widths_and_places_are_followed(folder, encoder, tmp_path, caplog):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    plain = encoder.encode(["query: a man"])
+
+    def opened(prompts=None, modules=None, pooling=None):
+        (copy / "config_sentence_transformers.json").write_text(json.dumps(prompts or {}))
+        if modules is not None:
+            (copy / "modules.json").write_text(json.dumps(modules))
+        if pooling is not None:
+            (copy / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+        return pf.SentenceEncoder.from_pretrained(copy)
+
+    caplog.clear()
+    asked = {"prompts": {"q": "query: "}, "default_prompt_name": "q", "similarity_fn_name": "dot", "__version__": {}}
+    np.testing.assert_array_equal(opened(asked).encode(["a man"]), plain)
+    assert "config_sentence" not in caplog.text
+    opened({"prompts": {"q": "query: ", "none": ""}, "something": 3})
+    assert "prompts that are not put before texts by themselves: q\n" in caplog.text
+    assert "keys that are ignored: something" in caplog.text
+    for wrong in ({"prompts": {}, "default_prompt_name": "q"}, {"prompts": ["q"]}, {"prompts": {"q": 3}}):
+        with pytest.raises(ValueError, match=r"default_prompt_name must be one of|prompts must be texts by name"):
+            opened(wrong)
+    cut = opened({"truncate_dim": 64}).encode(["query: a man"])
+    np.testing.assert_allclose(cut, plain[:, :64] / np.linalg.norm(plain[:, :64]), rtol=0, atol=1e-6)
+    for width in (0, 385):
+        with pytest.raises(ValueError, match=f"width must be from 1 to 384, got {width}"):
+            opened({"truncate_dim": width})
+
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    parts = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in paths.items()]
+    raw = opened(modules=parts[:2])
+    np.testing.assert_array_equal(raw.encode(["query: a man"]), encoder.encode(["query: a man"], normalize=False))
+    np.testing.assert_array_equal(raw.encode(["query: a man"], normalize=True), plain)
+    for wrong in (parts[:1], parts[1:], [parts[0], parts[2], parts[1]], [*parts, parts[2]]):
+        with pytest.raises(ValueError, match="expected Transformer, Pooling and perhaps Normalize, got"):
+            opened(modules=wrong)
+    with pytest.raises(ValueError, match="include_prompt must be true"):
+        opened(asked, parts, {"pooling_mode_mean_tokens": True, "include_prompt": False})
+    np.testing.assert_array_equal(opened(None, parts, {"pooling_mode": "mean"}).encode(["query: a man"]), plain)
+    parts[0]["path"] = "0_Transformer"
+    with pytest.raises(FileNotFoundError, match="0_Transformer"):
+        opened(modules=parts)
+    (copy / "0_Transformer").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        if (copy / name).exists():
+            (copy / name).rename(copy / "0_Transformer" / name)
+    np.testing.assert_array_equal(opened().encode(["query: a man"]), plain)
+    with pytest.raises(TypeError, match="prompt must be of str, got int"):
+        pf.SentenceEncoder(encoder.model, encoder.tokenizer, prompt=3)
+
+
 def test_other_models_and_tokenizers_are_refused(encoder):
     with pytest.raises(TypeError, match="expected a BERT, got Linear"):
         pf.SentenceEncoder(pf.nn.Linear(2, 2), encoder.tokenizer)

@@ -337,3 +337,85 @@ def test_reading_gradients_while_another_thread_adds_to_them():
         _ = x.grad
     thread.join()
     assert x.grad is not None
+
+
+def test_gradients_through_a_checkpoint_touch_no_grad():
+    layer, other = pf.nn.Linear(3, 3), pf.nn.Linear(3, 3)
+    x = pf.randn(2, 3, requires_grad=True)
+    y = x * 2.0  # a result, which the function uses beside its argument
+
+    def block(h):
+        return layer(layer(h, activation="gelu") * y) + y
+
+    found = []
+
+    def nested(fn, h):
+        return pf.checkpoint(lambda g: pf.checkpoint(fn, g), h)
+
+    for run in (lambda fn, h: fn(h), pf.checkpoint, nested):
+        h = other(x)
+        out = (run(block, h) * h).sum()
+        wanted = [x, layer.weight, layer.bias, other.weight, h, y]
+        found.append([g.numpy().tobytes() for g in pf.autograd.grad(out, wanted, retain_graph=True)])
+        again = pf.autograd.grad(out, wanted, retain_graph=True)
+        assert [g.numpy().tobytes() for g in again] == found[-1]
+        assert all(p.grad is None for p in (x, *layer.parameters(), *other.parameters()))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_checkpoint_that_leads_to_nothing_wanted_stays():
+    first, second = pf.nn.Linear(3, 3), pf.nn.Linear(3, 3)
+    middle = pf.checkpoint(first, pf.ones(2, 3))
+    out = pf.checkpoint(second, middle).sum()
+    (gradient,) = pf.autograd.grad(out, [middle])
+    np.testing.assert_allclose(gradient.numpy(), np.tile(second.weight.detach().numpy().sum(0), (2, 1)), rtol=1e-5)
+    assert pf.autograd.grad(middle.sum(), [first.bias])[0].numpy().tolist() == [2.0] * 3
+    with pytest.raises(RuntimeError, match="already used by an earlier backward"):
+        pf.autograd.grad(middle.sum(), [first.bias])
+    unrelated = pf.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no output depends on input 0"):
+        pf.autograd.grad(pf.checkpoint(first, pf.ones(2, 3)).sum(), [unrelated])
+
+
+def test_a_result_that_a_checkpoint_uses_is_used_once_more_outside():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2.0
+    (pf.checkpoint(lambda a: a * y, x) + y).sum().backward()
+    assert x.grad.numpy().tolist() == [6.0, 10.0]
+
+
+def test_checkpoint_of_a_function_that_gives_something_else():
+    with pytest.raises(TypeError, match="checkpoint: the function must return a Tensor or a tuple of them, got str"):
+        pf.checkpoint(lambda a: "text", pf.ones(2))
+    shapes = [(2, 1), (1, 2)]
+    x = pf.ones(2, requires_grad=True)
+    out = pf.checkpoint(lambda a: a.reshape(shapes.pop()), x).sum()
+    with pytest.raises(ValueError, match=r"checkpoint: result 0 had shape \(1, 2\), and then \(2, 1\)"):
+        out.backward()
+
+
+def test_many_checkpoints_do_not_recurse():
+    h = x = pf.tensor([1.0], requires_grad=True)
+    for _ in range(5_000):
+        h = pf.checkpoint(lambda a: a + 1.0, h)
+    assert pf.autograd.grad(h, [x], retain_graph=True)[0].item() == 1.0
+    h.backward()
+    assert x.grad.item() == 1.0
+    h = x
+    for _ in range(20_000):
+        h = pf.checkpoint(lambda a: a + 1.0, h)
+    del h
+
+
+def test_gradients_of_several_outputs_are_given_one_each():
+    x = pf.tensor([1.0, 2.0], requires_grad=True)
+    y, z = x * 2.0, x * x
+    ones = pf.ones(2)
+    assert pf.autograd.grad([y, z], x, [ones, ones * 10.0])[0].numpy().tolist() == [22.0, 42.0]
+    y, z = (x * 2.0).sum(), x * x
+    assert pf.autograd.grad([y, z], x, [None, ones], retain_graph=True)[0].numpy().tolist() == [4.0, 6.0]
+    for wrong in (ones, [ones], [ones, ones, ones]):
+        with pytest.raises(ValueError, match="grad_outputs must be 2, one an output, got"):
+            pf.autograd.grad([y, z], x, wrong)
+    with pytest.raises(TypeError, match="grad_outputs must be Tensors or None, got int"):
+        pf.autograd.grad(y, x, 3)

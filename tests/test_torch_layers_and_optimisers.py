@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -330,6 +331,85 @@ def test_layer_norm_over_several_axes_is_torchs(bias):
     assert repr(ours).startswith("LayerNorm((3, 4)")
     with pytest.raises(ValueError, match=r"last axes \(3, 4\), got \(4, 3\)"):
         ours(pf.zeros(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("StepLR", {"step_size": 0}, ValueError, "step_size must be at least 1 and finite, got 0"),
+        ("StepLR", {"step_size": -3}, ValueError, "step_size must be at least 1"),
+        ("StepLR", {"step_size": 2.5}, TypeError, "step_size must be an int, got float"),
+        ("StepLR", {"step_size": True}, TypeError, "step_size must be an int, got bool"),
+        ("StepLR", {"step_size": 2, "gamma": math.nan}, ValueError, "gamma must be at least 0 and finite, got nan"),
+        ("MultiStepLR", {"milestones": [-1]}, ValueError, "milestones must be at least 0"),
+        ("MultiStepLR", {"milestones": [math.nan]}, ValueError, "milestones must be at least 0"),
+        ("MultiStepLR", {"milestones": [1], "gamma": -0.5}, ValueError, "gamma must be at least 0"),
+        ("ExponentialLR", {"gamma": math.inf}, ValueError, "gamma must be at least 0 and finite, got inf"),
+        ("ExponentialLR", {"gamma": "1"}, TypeError, "gamma must be a number, got str"),
+        ("LinearLR", {"total_iters": 0}, ValueError, "total_iters must be at least 1"),
+        ("LinearLR", {"total_iters": -1}, ValueError, "total_iters must be at least 1"),
+        ("LinearLR", {"start_factor": math.nan}, ValueError, "start_factor must be at least 0"),
+        ("LinearLR", {"end_factor": -1.0}, ValueError, "end_factor must be at least 0"),
+        ("CosineAnnealingLR", {"T_max": math.nan}, ValueError, "T_max must be at least 1"),
+        ("CosineAnnealingLR", {"T_max": 0}, ValueError, "T_max must be at least 1"),
+        ("CosineAnnealingLR", {"T_max": -1}, ValueError, "T_max must be at least 1"),
+        ("CosineAnnealingLR", {"T_max": 5, "eta_min": math.nan}, ValueError, "eta_min must be at least 0"),
+        ("LambdaLR", {"lr_lambda": 0.5}, TypeError, "lr_lambda must be a function, got float"),
+        ("LambdaLR", {"lr_lambda": lambda n: math.nan}, ValueError, "factor must be a number from 0, got nan"),
+    ],
+)
+def test_schedulers_refuse_what_gives_no_rate(name, options, error, message):
+    optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+    with pytest.raises(error, match=message):
+        getattr(optim.lr_scheduler, name)(optimiser, **options)
+    assert optimiser.param_groups[0]["lr"] == 1.0
+
+
+def test_a_scheduler_whose_factor_overflows_stays_where_it_is():
+    optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = optim.lr_scheduler.StepLR(optimiser, 1, gamma=1e200)
+    scheduler.step()
+    with pytest.raises(ValueError, match="factor must be a number from 0, got inf"):
+        scheduler.step()
+    assert (scheduler.last_epoch, scheduler.get_last_lr()) == (1, [1e200])
+
+
+def test_schedulers_take_numpys_integers():
+    optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = optim.lr_scheduler.CosineAnnealingLR(optimiser, np.int64(2))
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.5]
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 1e20, 3e38])
+def test_muons_step_does_not_depend_on_the_size_of_gradients(size):
+    gradient = np.array([[1.0, 0.5, -0.25], [0.125, -1.0, 0.5]])
+    steps = []
+    for factor in (1.0, size):
+        w = pf.zeros(2, 3, requires_grad=True)
+        w.grad = pf.tensor(gradient * factor, dtype="float32")
+        optim.Muon([w], lr=0.5, weight_decay=0.0).step()
+        steps.append(w.detach().numpy())
+    np.testing.assert_allclose(*steps, rtol=0, atol=1e-4)
+    assert np.linalg.norm(steps[1], 2) > 0.25
+    w.grad = pf.zeros(2, 3)
+    optim.Muon([w], lr=0.5, weight_decay=0.0).step()
+    np.testing.assert_array_equal(w.detach().numpy(), steps[1])
+
+
+def test_adagrad_goes_on_after_gradients_whose_squares_are_infinite():
+    w = pf.tensor([0.0, 0.0, 0.0], requires_grad=True)
+    optimizer = optim.Adagrad([w], lr=1.0)
+    for _ in range(9):
+        w.grad = pf.tensor([1e30, -1e18, 1.0])
+        optimizer.step()
+        assert np.isfinite(optimizer.state[w]["sum"].numpy()).all()
+    wanted = -sum((step + 1) ** -0.5 for step in range(9))
+    np.testing.assert_allclose(w.detach().numpy()[1:], [-wanted, wanted], rtol=1e-5)
+    assert -9.0 < w[0].item() < wanted * 0.9
+    w.grad = pf.tensor([np.inf, np.nan, 1.0])
+    optimizer.step()
+    assert np.isnan(w.detach().numpy()).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("make", [pf.optim.AdamW, pf.optim.Adam])

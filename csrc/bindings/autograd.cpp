@@ -1,19 +1,20 @@
 // Gradient mode, backward, and gradients written in Python.
 #include "bindings.h"
 #include "pyformer/base/float_mode.h"
+#include "pyformer/core/checkpoint.h"
 #include "pyformer/core/precision.h"
 #include "pyformer/core/random.h"
 
 namespace pyformer::bindings {
 
-// What the gradient of an input must look like.
+// The shape, dtype and device that the gradient of an input must have.
 struct GradientForm {
   Shape shape;
   DType dtype;
   Device device;
 };
 
-// The gradient that a backward written in Python returned for input i, checked.
+// Checks the gradient that a backward written in Python returned for input i, and returns its Array; None means zeros.
 static Array returned_gradient(const std::string& name, size_t i, const py::handle& item, const GradientForm& form) {
   if (item.is_none()) return Array::zeros(form.shape, form.dtype, form.device);
   if (!py::isinstance<Tensor>(item))
@@ -27,7 +28,8 @@ static Array returned_gradient(const std::string& name, size_t i, const py::hand
   return gradient;
 }
 
-// backward(douts: list[Tensor], needs: list[bool]) -> sequence of Tensor or None, one an input
+// Records a node whose backward is a Python function:
+// backward(douts: list[Tensor], needs: list[bool]) returns a sequence with a Tensor or None for each input.
 static std::vector<Tensor> record_python(const std::string& name, const std::vector<Tensor>& inputs,
                                          const std::vector<Tensor>& outputs, py::object backward) {
   std::vector<Array> outs;
@@ -51,7 +53,20 @@ static std::vector<Tensor> record_python(const std::string& name, const std::vec
       });
 }
 
-// ---- what each call of a module asks: functions of Python's own kind, which cost a tenth of pybind11's -------------
+// again(inputs: list[Tensor]) -> list[Tensor], recorded
+static std::vector<Tensor> record_checkpoint_of(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                                                py::object again) {
+  std::vector<Array> outs;
+  for (const Tensor& t : outputs) outs.push_back(t.array());
+  return record_checkpoint(inputs, std::move(outs),
+                           [callable = owned(std::move(again))](const std::vector<Tensor>& tensors) {
+                             const TakeGil gil;
+                             return call_or_park(*callable, py::make_tuple(tensors)).cast<std::vector<Tensor>>();
+                           });
+}
+
+// ---- questions that every call of a module asks --------------------------------------------------------------------
+// They are plain CPython functions: a call of one costs a tenth of a call through pybind11.
 
 template <bool (*question)()>
 static PyObject* answer(PyObject*, PyObject*) {
@@ -126,6 +141,7 @@ void bind_autograd(py::module_& core) {
       "Gives a leaf without a gradient the memory of source, of its shape and of any dtype and device.");
   core.def("record_python", &record_python, py::arg("name"), py::arg("inputs"), py::arg("outputs"),
            py::arg("backward"));
+  core.def("record_checkpoint", &record_checkpoint_of, py::arg("inputs"), py::arg("outputs"), py::arg("again"));
 }
 
 }  // namespace pyformer::bindings

@@ -1,4 +1,4 @@
-// What the binding files share. Only this folder knows that Python exists.
+// What the binding files share. No other folder of csrc uses Python.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -20,7 +20,7 @@ bool is_no_number(const py::handle& data);  // whether it is masked, or a Tensor
 
 namespace pybind11::detail {
 
-// Integers are what has __index__: pybind11's own casters cut np.float32(2.7) or a tensor of 2.7 to 2.
+// Accepts as an integer what has __index__; pybind11's own casters would truncate np.float32(2.7) to 2.
 template <class T>
 struct integer_caster {
   PYBIND11_TYPE_CASTER(T, const_name("int"));
@@ -55,7 +55,7 @@ struct type_caster<int64_t> : integer_caster<int64_t> {};
 template <>
 struct type_caster<uint64_t> : integer_caster<uint64_t> {};
 
-// A tensor that requires a gradient is no number: the gradient would be lost. module.cpp says so.
+// Refuses a tensor that requires a gradient, which would be lost; module.cpp words the error.
 template <>
 struct type_caster<double> {
   PYBIND11_TYPE_CASTER(double, const_name("float"));
@@ -69,7 +69,7 @@ struct type_caster<double> {
   static handle cast(double number, return_value_policy, handle) { return PyFloat_FromDouble(number); }
 };
 
-// A sequence that cannot be read, or is too long for memory, is an argument of the wrong kind.
+// Treats a sequence that cannot be read, or that is too long for memory, as an argument of the wrong type.
 template <class T>
 struct careful_list_caster : list_caster<std::vector<T>, T> {
   bool load(handle source, bool convert) {
@@ -89,9 +89,9 @@ struct type_caster<std::vector<pyformer::Tensor>> : careful_list_caster<pyformer
 
 namespace pyformer::bindings {
 
-// Python ends a daemon thread that asks for the GIL of an interpreter on its way out with pthread_exit, which unwinds
-// the stack. Destructors cannot let that through (std::terminate), so the thread stays here until the process ends.
-// function: a call into Python, which throws nothing else.
+// Calls function, a call into Python that throws no C++ exception. While the interpreter shuts down, Python ends a
+// daemon thread that asks for the GIL by pthread_exit, which unwinds the stack; a destructor on the way would call
+// std::terminate. Such a thread is stopped here and sleeps until the process ends.
 template <class Function>
 void or_park(Function function) noexcept {
   try {
@@ -101,7 +101,7 @@ void or_park(Function function) noexcept {
   }
 }
 
-// Lets other Python threads run while it lives; within, no Python object may be touched.
+// Releases the GIL while it lives; code in its scope must not touch Python objects.
 class ReleaseGil {
  public:
   ReleaseGil() : state_(PyEval_SaveThread()) {}
@@ -116,7 +116,7 @@ class ReleaseGil {
 };
 using NoGil = py::call_guard<ReleaseGil>;
 
-// Holds the GIL while it lives, on whichever thread.
+// Holds the GIL while it lives, on any thread.
 class TakeGil {
  public:
   TakeGil() {
@@ -130,7 +130,7 @@ class TakeGil {
   PyGILState_STATE state_{};
 };
 
-// Calls function, which lets go of a Python object, with the GIL; not at all once Python ends.
+// Calls function, which drops a reference to a Python object, with the GIL held. Does nothing after Python's shutdown.
 template <class Function>
 void let_go_with_gil(Function function) {
   if (!Py_IsInitialized()) return;
@@ -138,8 +138,8 @@ void let_go_with_gil(Function function) {
   function();
 }
 
-// callable(*args, **kwargs) where C++ frames with destructors lie below: Python may end the thread inside. Whatever
-// runs Python code or lets go of the GIL (NumPy's copies) is called through here.
+// Returns callable(*args, **kwargs). All that runs Python code or releases the GIL inside, such as NumPy's copies, is
+// called through here: Python may end the thread there (or_park), below C++ frames with destructors.
 inline py::object call_or_park(const py::object& callable, const py::tuple& args, const py::dict& kwargs = {}) {
   PyObject* result = nullptr;
   or_park([&] { result = PyObject_Call(callable.ptr(), args.ptr(), kwargs.ptr()); });
@@ -147,23 +147,23 @@ inline py::object call_or_park(const py::object& callable, const py::tuple& args
   return py::reinterpret_steal<py::object>(result);
 }
 
-// owner.name(*args), as call_or_park calls.
+// Returns owner.name(*args), called by call_or_park.
 template <class... Args>
 py::object call_method(const py::object& owner, const char* name, const Args&... args) {
   return call_or_park(owner.attr(name), py::make_tuple(args...));
 }
 
-// A tp_new for classes with a constructor. Python lets nobody call the inherited Class.__new__(Class), which would give
-// an object that holds nothing, where tp_new is not that of pybind11's base class.
+// The tp_new of classes with a constructor. Where tp_new is not that of pybind11's base class, Python refuses a direct
+// call of Class.__new__(Class), which would create an object that holds nothing.
 PyObject* new_for_call(PyTypeObject* type, PyObject* args, PyObject* kwargs);
 
 using DeviceName = std::optional<std::string>;
-DeviceName name_of_device(py::handle value);  // of a name, a device or None; TypeError for anything else
+DeviceName name_of_device(py::handle value);  // value: a name, a device or None; TypeError for anything else
 inline Device device_or_default(const DeviceName& device) {
   return device ? device_from_name(*device) : default_device();
 }
 
-// An integer dtype's least value, and the first that is too large.
+// An integer dtype's least value, and the least value above its range.
 struct IntegerRange {
   double least, beyond;
 };
@@ -174,32 +174,32 @@ inline IntegerRange integer_range(DType dtype) {
 
 inline Tensor or_absent(const std::optional<Tensor>& tensor) { return tensor ? *tensor : Tensor(); }
 
-// A Python object owned by C++ that may let go of it on a thread without the GIL.
+// A Python object owned by C++ code, which may drop it on a thread that does not hold the GIL.
 inline std::shared_ptr<py::object> owned(py::object object) {
   return std::shared_ptr<py::object>(new py::object(std::move(object)),
                                      [](py::object* o) { let_go_with_gil([o] { delete o; }); });
 }
 
-// repr(value), or its type where that raises, as it does for integers of thousands of digits.
+// repr(value), or "a value of type T" where repr raises or takes more than 200 bytes.
 std::string shown(py::handle value);
 
-// value as a T; a TypeError that starts with the op's name where it is none.
+// Converts value to a T, or raises a TypeError that starts with the op's name.
 template <class T>
 T argument(const char* op, const char* expected, py::handle value) {
   try {
     return value.cast<T>();
-  } catch (const std::exception&) {  // pybind11's, what reading a sequence raised, or no memory for its length
+  } catch (const std::exception&) {  // from pybind11, from reading a sequence, or for lack of memory
     throw TypeError(cat(op, ": expected ", expected, ", got ", shown(value)));
   }
 }
 
-Array on_cpu(const Array& array);  // tensor.cpp; without the GIL, as it may have to wait for a device
+Array on_cpu(const Array& array);  // tensor.cpp; releases the GIL, as it may wait for a device
 
 // interop.cpp
-// TypeError for what NumPy would read with a loss: a masked array, alone or in a nest of lists, whose masked elements
-// would become data, and a Tensor in a list that requires a gradient.
+// Raises TypeError for data that NumPy would read with a loss: a masked array, alone or in a nest of lists, whose
+// masked elements would become data, and a Tensor in a list that requires a gradient.
 void refuse_lossy(const char* op, const py::handle& data);
-// TypeError if t requires a gradient, which NumPy would lose.
+// Raises TypeError if t requires a gradient, which NumPy would lose.
 void refuse_gradient(const char* op, const Tensor& t);
 Tensor tensor_from(const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad);
 Tensor tensor_sharing(const py::object& data);
@@ -208,18 +208,18 @@ DType dtype_from(const py::object& dtype);    // a pyformer or NumPy dtype, or i
 bool is_dtype_name(const std::string& name);  // of a dtype here or in NumPy
 
 // dlpack.cpp
-bool is_dlpack_only(const py::object& data);  // exchanged through DLPack because NumPy can't be sure to read it
+bool is_dlpack_only(const py::object& data);  // whether it is read through DLPack because NumPy may be unable to
 Array array_from_dlpack(const py::object& data);
 py::object dlpack_of(const Array& array, const py::object& max_version, const py::object& copy);
 
 // creation.cpp
-// A Python integer beyond int64 as a double whose last bit is 1 where bits were cut off: it rounds to a narrower float
-// as the integer itself does, where the nearest double may already have been rounded to the middle of two.
+// Rounds a Python integer beyond int64 "to odd", to a double whose last bit is 1 where bits were cut off. That double
+// rounds to a narrower float as the integer itself would; the nearest double may be a tie that the integer is not.
 double rounded_to_odd(py::handle integer);
-// (2, 3), ((2, 3),) and ([2, 3],) all mean the shape (2, 3)
+// Reads the shape (2, 3) from any of (2, 3), ((2, 3),) and ([2, 3],).
 Shape shape_from(const char* op, const py::args& args);
 
-// One function a file: what it adds to the module pyformer._core or to its submodule ops.
+// One function for each file: it adds the file's functions to the module pyformer._core or to its submodule ops.
 void bind_dtypes(py::module_& core);
 void bind_tensor(py::module_& core);
 void bind_creation(py::module_& core);
@@ -234,6 +234,7 @@ void bind_convolution(py::module_& ops);
 void bind_elementwise(py::module_& ops);
 void bind_matmul(py::module_& core, py::module_& ops);
 void bind_normalization(py::module_& ops);
+void bind_quantized(py::module_& core);
 void bind_reduce(py::module_& ops);
 void bind_sequence(py::module_& ops);
 void bind_shape(py::module_& ops);
@@ -241,12 +242,12 @@ void bind_unary(py::module_& ops);
 
 // The methods and operators of Tensor that are operations.
 void bind_tensor_matmul(py::class_<Tensor>& cls);
-// + - * / // ** and unary -, comparisons, & and ~ and the like on bool, their reflected forms, and exp, log, sqrt, ...
-// as methods. Foreign operands give NotImplemented. == compares elements; tensors hash by identity.
+// Adds + - * / // **, unary -, comparisons, the logical & | ~ and their reflected forms, and exp, log, sqrt, ... as
+// methods. An operand of another type gives NotImplemented. == compares elements; tensors hash by identity.
 void bind_tensor_operators(py::class_<Tensor>& cls);
 void bind_tensor_unary(py::class_<Tensor>& cls);
 void bind_tensor_reductions(py::class_<Tensor>& cls);
 void bind_tensor_shape(py::class_<Tensor>& cls);
-void bind_index_copy(py::module_& core);  // the class of what indexing copies, which refuses to be written to
+void bind_index_copy(py::module_& core);  // the class of indexing's copies, which refuse writes
 
 }  // namespace pyformer::bindings

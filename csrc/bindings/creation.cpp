@@ -31,17 +31,17 @@ Shape shape_from(const char* op, const py::args& args) {
 
 static constexpr int64_t kRangeGrain = 1 << 18;
 
-// A number as Python gave it: integers stay exact. `dtype` is what it is of: int64 of any integer, bool of a bool, the
-// dtype of a Tensor, else float32.
+// A number that Python passed in; an integer is kept exactly. `dtype` is the dtype that a tensor of it gets by default:
+// int64 for an integer, bool for a bool, the Tensor's dtype for a Tensor, float32 for anything else.
 struct Number {
-  bool whole = false;  // integer is set
+  bool whole = false;  // the number is in `integer`, not in `real`
   int64_t integer = 0;
   double real = 0;
   DType dtype = DType::int64;
-  std::optional<double> odd = {};  // what narrower floats are rounded from instead of from real
+  std::optional<double> odd = {};  // of an integer beyond int64: rounded_to_odd(), from which narrow floats are made
 };
 
-// A Tensor or array without axes, or a NumPy bool, as the Python number in it; anything else as it is.
+// Converts a Tensor or array without axes, or a NumPy bool, to the Python number in it; returns others unchanged.
 static py::object plain_number(const char* op, const py::object& value) {
   const bool is_tensor = py::isinstance<Tensor>(value);
   if (is_tensor && value.cast<const Tensor&>().requires_grad())
@@ -117,7 +117,7 @@ static Tensor made(const py::object& device, const Shape& shape, const Number& v
   return Tensor(zero ? Array::zeros(shape, dtype, place) : full(shape, value, dtype, place), requires_grad);
 }
 
-// Differences of int64 fit in uint64, and so do the values, modulo 2^64.
+// Computes in uint64, which holds the difference of any two int64; the values wrap modulo 2^64 to the right int64.
 static Array whole_range(int64_t start, int64_t stop, int64_t step) {
   const uint64_t span = step > 0 ? uint64_t(stop) - uint64_t(start) : uint64_t(start) - uint64_t(stop);
   const uint64_t stride = step > 0 ? uint64_t(step) : 0 - uint64_t(step);

@@ -13,7 +13,7 @@ DeviceName name_of_device(py::handle value) {
   throw TypeError(cat("device: expected a name such as 'cpu' or a pyformer.device, got ", shown(value)));
 }
 
-// How many entries each row of a table has, a list a row of the names of dtypes.
+// For each row of a kernel table, the names of the dtypes for which it has a kernel.
 static std::vector<std::vector<std::string>> filled_entries(const void* table, int64_t bytes) {
   static_assert(sizeof(void*) == 8);  // an entry is a pointer or an int64_t
   std::vector<std::vector<std::string>> rows(size_t(bytes) / (8 * kDTypeCount));
@@ -26,7 +26,7 @@ static std::vector<std::vector<std::string>> filled_entries(const void* table, i
   return rows;
 }
 
-// {op: {set: [[dtype names of row 0], ...]}}
+// {op: {instruction set: [[dtype names of row 0], ...]}}
 static py::dict kernel_dict() {
   py::dict ops;
   for (const KernelTableRow& table : kernel_tables()) {

@@ -43,7 +43,8 @@ static void delete_managed(M* managed) {
   delete managed;
 }
 
-// A capsule that nobody took still owns its tensor; a taken one was renamed by the taker.
+// The destructor of a capsule. A consumer renames the capsule that it takes; one that still has its name was never
+// taken and owns its tensor.
 template <class M>
 static void release_capsule(PyObject* capsule, const char* name) {
   if (!PyCapsule_IsValid(capsule, name)) return;

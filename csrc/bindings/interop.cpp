@@ -28,9 +28,10 @@ static std::optional<DType> dtype_named(const std::string& wanted) {
   return std::nullopt;
 }
 
-// A NumPy dtype's name. NumPy makes it in Python, ten calls; of its own numbers it is their kind and width.
+// A NumPy dtype's name. NumPy computes it by ten calls of Python functions, so for NumPy's own numbers it is made here
+// from kind and width.
 static std::string name_of(const py::dtype& dtype) {
-  constexpr int kUserTypes = 24;  // NPY_NTYPES_LEGACY: dtypes of other packages have numbers from here on
+  constexpr int kUserTypes = 24;  // NPY_NTYPES_LEGACY: dtypes that other packages define have numbers from here on
   const char kind = dtype.kind();
   if (dtype.num() < kUserTypes && kind == 'b') return "bool";
   if (dtype.num() < kUserTypes && (kind == 'f' || kind == 'i' || kind == 'u'))
@@ -52,7 +53,7 @@ DType dtype_from(const py::object& dtype) {
   std::string wanted;
   try {
     wanted = name_of(py::dtype::from_args(dtype));
-  } catch (const py::error_already_set&) {  // none of NumPy's either
+  } catch (const py::error_already_set&) {  // NumPy does not know it either
     wanted = shown(dtype);
   }
   if (const auto found = dtype_named(wanted)) return *found;
@@ -69,7 +70,7 @@ bool is_dtype_name(const std::string& name) {
   }
 }
 
-// Python numbers carry no width: True if data is a number or a nest of lists whose first leaf is one.
+// Whether data is a Python number, which has no dtype of its own, or a nest of lists whose first leaf is one.
 static bool is_python_number(py::object data) {
   while (py::isinstance<py::list>(data) || py::isinstance<py::tuple>(data)) {
     if (py::len(data) == 0) return true;
@@ -78,7 +79,8 @@ static bool is_python_number(py::object data) {
   return PyFloat_CheckExact(data.ptr()) || PyLong_Check(data.ptr());
 }
 
-// What a nest of lists holds: the dtype that all its Tensors have, and whether there are Python floats, integers, ...
+// What the leaves of a nest of lists are: the one dtype of its Tensors, and whether there are Python floats, Python
+// integers and anything else.
 struct Leaves {
   std::optional<DType> tensors;
   bool floats = false, integers = false, others = false;
@@ -106,7 +108,8 @@ struct Leaves {
   throw ValueError("tensor: expected numbers and integers that fit in int64, got something else among them");
 }
 
-// The dtype that a nest of lists has here if NumPy makes floats of it: Python's are float64 there and widen the rest.
+// The dtype of a tensor made of a nest of lists that NumPy reads as floats. NumPy takes Python's floats as float64 and
+// widens all other leaves to that; here Python's floats are float32 and Tensors keep their dtype.
 static std::optional<DType> narrowed(const py::object& data) {
   Leaves leaves;
   leaves.note(data);
@@ -116,14 +119,14 @@ static std::optional<DType> narrowed(const py::object& data) {
   return plain ? std::optional(DType::float32) : std::nullopt;
 }
 
-// Integers that have no counterpart here widen without loss.
+// The wider dtype in which an integer dtype that pyformer lacks is read without loss; null for any other.
 static const char* widened(const std::string& dtype) {
   if (dtype == "int16" || dtype == "uint16") return "int32";
   if (dtype == "uint32") return "int64";
   return nullptr;
 }
 
-// NumPy's MaskedArray, unless nobody has imported it: then there is none.
+// NumPy's class MaskedArray; null while no code has imported numpy.ma, as there can be no masked array then.
 static py::object masked_array_type() {
   const auto module = py::reinterpret_steal<py::object>(PyImport_GetModule(py::str("numpy.ma").ptr()));
   return module ? py::object(module.attr("MaskedArray")) : py::object();
@@ -163,15 +166,15 @@ void refuse_gradient(const char* op, const Tensor& t) {
                         "its detach() or numpy() where the gradient may end"));
 }
 
-// data as a NumPy array of a dtype that has a counterpart (bfloat16 as its bits in uint16). Python floats are float32
-// unless they are on their way to a wanted dtype.
+// Reads data as a NumPy array of a dtype that pyformer has (bfloat16 as its bits in uint16). Python floats become
+// float32, or stay float64 where the caller converts them to a wanted dtype next.
 static py::array readable_array(const py::object& data, DType* dtype, bool to_wanted = false) {
   const py::module_ numpy = py::module_::import("numpy");
   refuse_lossy("tensor", data);
   py::object array;
   try {
     array = call_method(numpy, "asanyarray", data);
-    refuse_lossy("tensor", array);  // as __array__ may give
+    refuse_lossy("tensor", array);  // __array__ may have returned a masked one
     array = call_method(numpy, "asarray", array);
   } catch (py::error_already_set& error) {
     if (!error.matches(PyExc_ValueError)) throw;
@@ -202,9 +205,9 @@ static Shape shape_of(const py::array& array) {
   return shape;
 }
 
-// A copy of what most small data is: an array of no subclass, without gaps, of int64 or float32 in this machine's
-// order. NumPy is asked nothing. Undefined for any other, and for a large one, which NumPy copies while other threads
-// run.
+// Copies the usual kind of small data without calling NumPy: a contiguous numpy.ndarray, of no subclass, of int64 or
+// float32 in this machine's byte order. Returns an undefined Array for any other data, and for large arrays, which
+// NumPy copies while other threads run.
 static Array copy_of_plain(const py::object& data) {
   constexpr int64_t kMostBytes = 1 << 14;
   if (Py_TYPE(data.ptr()) != py::detail::npy_api::get().PyArray_Type_) return {};
@@ -236,7 +239,8 @@ static Array copy_of(const py::object& data, bool to_wanted = false) {
   return out;
 }
 
-// Python's numbers have one value, which an integer dtype must hold exactly; arrays convert as cast does.
+// Raises unless each number, which came from Python, is an integer that fits in dtype. Arrays of NumPy are not checked:
+// they convert as cast does.
 static void check_fits(const Array& numbers, DType dtype) {
   const auto [least, beyond] = integer_range(dtype);
   const auto refuse = [&](auto value) {

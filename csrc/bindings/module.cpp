@@ -14,7 +14,7 @@ std::string shown(py::handle value) {
     const py::object repr = py::module_::import("builtins").attr("repr");
     const std::string text = call_or_park(repr, py::make_tuple(value)).cast<std::string>();
     if (text.size() <= kLongest) return text;
-  } catch (const py::error_already_set&) {  // its type must do
+  } catch (const py::error_already_set&) {  // the type's name is shown instead
   }
   return cat("a value of type ", Py_TYPE(value.ptr())->tp_name);
 }
@@ -40,7 +40,7 @@ static void translate_exceptions() {
 
 // ---- torch's names of arguments -----------------------------------------------------------------------------------
 
-// dim is axis and keepdim is keepdims; null for any other name.
+// pyformer's name for an argument that torch calls dim or keepdim; null for any other name.
 static const char* own_name(PyObject* name) {
   const Py_ssize_t length = PyUnicode_GET_LENGTH(name);
   if (length == 3 && PyUnicode_CompareWithASCIIString(name, "dim") == 0) return "axis";
@@ -48,7 +48,7 @@ static const char* own_name(PyObject* name) {
   return nullptr;
 }
 
-// names, a tuple, with torch's replaced; the same object where there are none.
+// Replaces torch's names in a tuple of names; returns the same tuple where there are none.
 static py::object own_names(PyObject* names) {
   const auto given = py::reinterpret_borrow<py::object>(names);
   const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
@@ -79,7 +79,7 @@ static std::string shortened(std::string text) {
   return text.substr(0, end) + "...";
 }
 
-// Tensors and arrays by dtype and shape, never by values.
+// Describes an argument in a message: a Tensor or array by dtype and shape, never by its values.
 static std::string described(py::handle value) {
   if (py::isinstance<Tensor>(value)) {
     const Tensor& tensor = value.cast<const Tensor&>();
@@ -99,7 +99,7 @@ static std::string described(py::handle value) {
   return text + (count > 4 ? ", ..." : count == 1 && !is_list ? "," : "") + (is_list ? "]" : ")");
 }
 
-// From argument number `first` on.
+// Describes the arguments from number `first` on.
 static std::string described(PyObject* const* arguments, Py_ssize_t count, PyObject* names, Py_ssize_t first) {
   std::string text;
   for (Py_ssize_t i = first; i < PyVectorcall_NARGS(size_t(count)); ++i)
@@ -111,7 +111,8 @@ static std::string described(PyObject* const* arguments, Py_ssize_t count, PyObj
   return text.empty() ? "no argument" : text;
 }
 
-// What else may help: a name that the signature lacks but nearly has, an array where a Tensor is expected.
+// A hint to add to the message: the nearest name for an argument that the signature lacks, pyformer.tensor() for an
+// array where a Tensor is expected.
 static std::string hint(const std::string& expected, const std::string& got, PyObject* names, bool has_gradient) {
   if (has_gradient && expected.find(": float") != expected.npos)
     return "; a number has no gradient: give the .item() of a tensor that requires one";
@@ -152,12 +153,12 @@ static void explain_arguments(PyObject* const* arguments, Py_ssize_t count, PyOb
   replace_all(expected, "SupportsInt", "int");
   replace_all(expected, "SupportsFloat", "float");
   const bool is_constructor = op == "__init__";
-  if (is_constructor) {  // the signature then starts with the class, the arguments with an object that holds nothing
+  if (is_constructor) {  // its signature starts with the class, and its first argument is the empty object
     op = expected.substr(0, expected.find('('));
     expected.erase(0, op.size());
   }
   const std::string got = described(arguments, count, names, is_constructor ? 1 : 0);
-  bool has_gradient = false;  // a number that requires one
+  bool has_gradient = false;  // whether an argument is a single number that requires a gradient
   for (Py_ssize_t i = 0; i < PyVectorcall_NARGS(size_t(count)) + (names ? PyTuple_GET_SIZE(names) : 0); ++i)
     if (py::isinstance<Tensor>(arguments[i])) {
       const Tensor& tensor = py::handle(arguments[i]).cast<const Tensor&>();
@@ -167,7 +168,8 @@ static void explain_arguments(PyObject* const* arguments, Py_ssize_t count, PyOb
                   cat(op, ": expected ", expected, ", got ", got, hint(expected, got, names, has_gradient)).c_str());
 }
 
-// Stands before pybind11's dispatcher: renames arguments, and explains those that fit no signature.
+// Called in place of pybind11's dispatcher, which it calls: renames torch's arguments before, and rewrites the error
+// after, where the arguments fit no signature.
 static _PyCFunctionFastWithKeywords dispatcher = nullptr;
 
 static PyObject* call_explained(PyObject* self, PyObject* const* arguments, Py_ssize_t count, PyObject* names) {
@@ -177,7 +179,7 @@ static PyObject* call_explained(PyObject* self, PyObject* const* arguments, Py_s
   return result;
 }
 
-// "(x: Tensor, axis: int = -1)" as "(x, axis=-1)": Python reads no types here.
+// Turns "(x: Tensor, axis: int = -1)" into "(x, axis=-1)": Python's parser of text signatures accepts no types.
 static std::string without_types(const std::string& signature) {
   std::string text;
   int depth = 0;
@@ -198,8 +200,8 @@ static std::string without_types(const std::string& signature) {
   return text;
 }
 
-// "op(x: Tensor) -> Tensor\n\ntext" as "op(x)\n--\n\ntext", which is how Python knows a compiled function's signature:
-// inspect.signature and help then show it. Of a function with several signatures the first.
+// Turns the docstring "op(x: Tensor) -> Tensor\n\ntext" into "op(x)\n--\n\ntext", from which inspect.signature and help
+// read a compiled function's signature. A function with several signatures shows its first.
 static void publish_signature(PyMethodDef& method) {
   std::string doc = method.ml_doc ? method.ml_doc : "";
   const std::string op = method.ml_name, many = op + "(*args, **kwargs)\nOverloaded function.\n\n1. ";
@@ -212,19 +214,19 @@ static void publish_signature(PyMethodDef& method) {
   char* const published = strdup(text.c_str());
   if (!published) return;
   std::free(const_cast<char*>(method.ml_doc));
-  method.ml_doc = published;  // pybind11 frees it, as it would have freed its own
+  method.ml_doc = published;  // pybind11 frees it when it frees the function
 }
 
 static void stand_before(PyMethodDef& method) {
   if (method.ml_flags != (METH_FASTCALL | METH_KEYWORDS)) return;
   const auto found = reinterpret_cast<_PyCFunctionFastWithKeywords>(reinterpret_cast<void (*)()>(method.ml_meth));
   if (!dispatcher) dispatcher = found;
-  if (found != dispatcher) return;  // done already under another name, or none of pybind11's
+  if (found != dispatcher) return;  // already replaced under another name, or not made by pybind11
   method.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_explained));
   publish_signature(method);
 }
 
-// For every function of a module or class.
+// Puts call_explained before every function of a module or class.
 static void explain_wrong_arguments(const py::object& scope) {
   for (const auto& [name, value] : py::dict(scope.attr("__dict__"))) {
     PyObject* function = PyInstanceMethod_Check(value.ptr()) ? PyInstanceMethod_GET_FUNCTION(value.ptr()) : value.ptr();
@@ -249,6 +251,7 @@ PYBIND11_MODULE(_core, core) {
   bind_runtime(core);
   bind_cache(core);
   bind_optim(core);
+  bind_quantized(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
   bind_attention(ops);
   bind_convolution(ops);
@@ -259,7 +262,9 @@ PYBIND11_MODULE(_core, core) {
   bind_sequence(ops);
   bind_shape(ops);
   bind_unary(ops);
-  for (const py::object& scope : {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
-                                  core.attr("PackedLinear").cast<py::object>(), core.attr("device").cast<py::object>()})
+  for (const py::object& scope :
+       {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
+        core.attr("PackedLinear").cast<py::object>(), core.attr("QuantizedWeight").cast<py::object>(),
+        core.attr("device").cast<py::object>()})
     explain_wrong_arguments(scope);
 }

@@ -39,11 +39,10 @@ static Tensor integer_scalar(const char* op, py::handle number, const Tensor& li
   return scalar(bits_of(int64_t(value), dtype), dtype, like.device());
 }
 
-// ---- dtypes that meet -----------------------------------------------------------------------------------------------
+// ---- the common dtype of two operands -------------------------------------------------------------------------------
 
 static bool is_numpy_scalar(py::handle object);
 
-// Of a number that is no integer, or of an integer that a bool tensor meets.
 std::optional<DType> widened_by_number(const Tensor& tensor, py::handle other) {
   if (is_float(tensor.dtype())) return std::nullopt;
   const bool is_fraction =
@@ -55,7 +54,7 @@ std::optional<DType> widened_by_number(const Tensor& tensor, py::handle other) {
 
 static int rank(DType dtype) { return dtype == DType::boolean ? 0 : int(item_bytes(dtype)); }
 
-// The dtype that two different ones meet in; a itself where there is none, so that the op refuses them.
+// The common dtype of two operands of different dtypes for which can_meet is true: the float one, else the wider one.
 static DType meeting(DType a, DType b) {
   if (is_float(a) != is_float(b)) return is_float(a) ? a : b;
   return is_float(a) || rank(a) >= rank(b) ? a : b;
@@ -84,7 +83,8 @@ void find_numpy_scalars() { numpy_generic = py::object(py::module_::import("nump
 
 static bool is_numpy_scalar(py::handle object) { return py::isinstance(object, numpy_generic); }
 
-// As the Python number it stands for. NumPy's item() of a longdouble is a longdouble again, of a date an integer.
+// Takes a NumPy scalar as the Python number it stands for. Floats don't go by item(), which returns a longdouble for a
+// longdouble; dates, for which it returns an integer, are refused.
 static Tensor numpy_scalar(const char* op, py::handle scalar, const Tensor& like) {
   const char kind = py::dtype(scalar.attr("dtype")).kind();
   if (kind == 'f') return float_scalar(op, PyFloat_AsDouble(scalar.ptr()), like);
@@ -117,7 +117,7 @@ std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::hand
 }
 
 Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b) {
-  constexpr int64_t kShort = 4096;  // elements that are done before another thread could begin
+  constexpr int64_t kShort = 4096;  // elements; so few are computed before another thread could begin
   if (a.array().size() < kShort && b.array().size() < kShort && a.array().size() * b.array().size() < kShort)
     return function(a, b);
   ReleaseGil release;

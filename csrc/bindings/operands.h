@@ -14,25 +14,26 @@ void find_numpy_scalars();
 // TypeError where the dtype cannot hold that kind of number, ValueError where it does not fit.
 std::optional<Tensor> binary_operand(const char* op, py::handle other, const Tensor& like);
 
-// Whether these operands need in_one_dtype.
+// Whether in_one_dtype must convert these operands before op takes them.
 inline bool differ(const char* op, const Tensor& a, const Tensor& b) {
   return a.dtype() != b.dtype() || (!is_float(a.dtype()) && std::string_view(op) == "divide");
 }
-// Integers and bools beside floats become floats of that dtype, narrow integers and bools beside wider ones those;
-// quotients of integers are float32. Two float dtypes stay, and the op refuses them.
+// Converts two operands to one dtype: integers and bools to the other operand's float dtype, narrow integers and bools
+// to the other's wider one, both operands of a quotient of integers to float32. Two different float dtypes are returned
+// as they are, and the op refuses them.
 std::pair<Tensor, Tensor> in_one_dtype(const char* op, const Tensor& a, const Tensor& b);
-// The dtype that a tensor without fractions takes beside a number: float32 beside a fraction, int64 for a bool tensor
-// beside an integer. nullopt: its own.
+// The dtype that an integer or bool tensor is converted to because its other operand is this Python or NumPy number:
+// float32 if that is a float, int64 for a bool tensor and an integer. nullopt: the tensor stays as it is.
 std::optional<DType> widened_by_number(const Tensor& tensor, py::handle other);
 
 // Two operands of which at least one is a tensor or a NumPy array; TypeError otherwise.
 std::pair<Tensor, Tensor> binary_operands(const char* op, py::handle a, py::handle b);
 
-// function(a, b) while other Python threads run.
+// Calls function(a, b); releases the GIL meanwhile unless the operands are small.
 Tensor call(BinaryFunction function, const Tensor& a, const Tensor& b);
 
-// x ** exponent where that is made of multiplications: the square of x, and whole powers of integers. nullopt
-// elsewhere.
+// x ** exponent where it is computed by multiplications: exponent 2, and integer powers of integer tensors. nullopt for
+// any other.
 std::optional<Tensor> whole_power(const Tensor& x, py::handle exponent);
 
 }  // namespace pyformer::bindings

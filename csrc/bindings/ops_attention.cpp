@@ -1,4 +1,4 @@
-// attention and the rotary embedding of positions.
+// attention, and rope, the rotary position embedding.
 #include "bindings.h"
 #include "pyformer/ops/attention/attention.h"
 #include "pyformer/ops/rope/rope.h"

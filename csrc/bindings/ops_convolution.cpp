@@ -5,7 +5,7 @@
 
 namespace pyformer::bindings {
 
-// An int for both axes or a pair (rows, columns).
+// An argument that is one int for both axes, or a pair (rows, columns).
 static void read_pair(const char* op, const char* what, const py::object& value, int64_t (&pair)[2]) {
   const std::string expected = std::string("an int or a pair of ints for ") + what;
   if (PyIndex_Check(value.ptr()))

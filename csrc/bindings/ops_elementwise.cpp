@@ -17,7 +17,7 @@ static void bind_binary(py::module_& ops, const char* op, BinaryFunction functio
       py::arg("a"), py::arg("b"), doc);
 }
 
-// Whatever is not 0 is true, NaN as well.
+// Converts to bool: every value but 0 is true, NaN too.
 static Tensor as_bool(const Tensor& x) { return x.dtype() == DType::boolean ? x : cast(x, DType::boolean); }
 static Tensor both_true(const Tensor& a, const Tensor& b) { return logical_and(as_bool(a), as_bool(b)); }
 static Tensor one_true(const Tensor& a, const Tensor& b) { return logical_or(as_bool(a), as_bool(b)); }

@@ -1,4 +1,4 @@
-// matmul, linear and what is fused around it, and linear with its weight packed once.
+// matmul, linear, the ops that fuse others with linear, and PackedLinear, which packs its weight once.
 #include "bindings.h"
 #include "operands.h"
 #include "pyformer/ops/linear/linear.h"
@@ -49,7 +49,7 @@ static void bind_packed_linear(py::module_& core) {
   reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &new_for_call;
 }
 
-// a @ b, where either may be anything that becomes a tensor.
+// a @ b, or b @ a where reflected. b is a tensor or a NumPy array; any other operand gives NotImplemented.
 static py::object matmul_operator(const Tensor& a, const py::object& b, bool reflected) {
   if (!py::isinstance<Tensor>(b) && !py::isinstance<py::array>(b))
     return py::reinterpret_borrow<py::object>(Py_NotImplemented);

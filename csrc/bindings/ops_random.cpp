@@ -1,4 +1,4 @@
-// Random numbers.
+// Random tensors, the seed, and streams of random numbers.
 #include "bindings.h"
 #include "pyformer/core/random.h"
 #include "pyformer/ops/random/random.h"
@@ -20,7 +20,7 @@ static void bind_draw(py::module_& core, const char* name, const char* doc) {
       doc);
 }
 
-// What Python knows of a stream: (seed, stream).
+// A stream as Python sees it: the tuple (seed, stream).
 using StreamNumbers = std::pair<uint64_t, uint64_t>;
 
 static py::tuple record_streams(const py::object& function, const py::args& args) {
@@ -53,7 +53,7 @@ void bind_random(py::module_& core) {
       "manual_seed",
       [](const py::object& given) {
         refuse_lossy("manual_seed", given);
-        // An int, or what stands for one, such as NumPy's.
+        // Any object with __index__, such as NumPy's integers.
         PyObject* index = PyBool_Check(given.ptr()) ? nullptr : PyNumber_Index(given.ptr());
         if (!index) {
           PyErr_Clear();

@@ -26,7 +26,7 @@ static Tensor over_axes(const Tensor& x, const AxisArgument& axis, bool keepdims
   return reduce(x, axes_of(axis), keepdims);
 }
 
-// Of integers and bools float32, rounded once.
+// Integers and bools are averaged in float64 and rounded once to float32.
 static Tensor mean_over(const Tensor& x, const AxisArgument& axis, bool keepdims) {
   if (is_float(x.dtype())) return mean(x, axes_of(axis), keepdims);
   return cast(mean(cast(x, DType::float64), axes_of(axis), keepdims), DType::float32);
@@ -37,7 +37,7 @@ static CrossEntropyOptions loss_options(const char* op, int64_t ignore_index, co
   return {ignore_index, reduction_from_name(op, reduction), label_smoothing};
 }
 
-// The same functions with the same arguments, as pf.ops.sum(x, ...) and x.sum(...).
+// Defines the reductions either as functions, pf.ops.sum(x, ...), or as methods, x.sum(...), with the same arguments.
 template <class Target>
 static void define_reductions(Target& target, const std::vector<py::arg>& first) {
   const auto define = [&](const char* name, auto function, const char* doc, auto... arguments) {

@@ -1,4 +1,4 @@
-// Ops of the sequence models that are not transformers: recurrences, retention, and the B-splines of KAN.
+// Ops of models other than transformers: recurrent networks (lstm, gru, cfc), retention, and the B-splines of KAN.
 #include "bindings.h"
 #include "pyformer/ops/bspline/bspline.h"
 #include "pyformer/ops/cfc/cfc.h"

@@ -13,7 +13,7 @@
 
 namespace pyformer::bindings {
 
-// (2, 3) and ((2, 3),) both mean the integers 2, 3.
+// Reads the integers 2, 3 from the arguments (2, 3) as well as from ((2, 3),).
 static std::vector<int64_t> integers(const char* op, const py::args& args) {
   const bool nested = args.size() == 1 && (py::isinstance<py::tuple>(args[0]) || py::isinstance<py::list>(args[0]));
   return argument<std::vector<int64_t>>(op, "integers", nested ? py::object(args[0]) : py::object(args));
@@ -27,8 +27,8 @@ static std::vector<SliceRange> whole(const Shape& shape) {
   return ranges;
 }
 
-// What a tuple of integers, slices, ... and None asks for: a slice, then a reshape that drops and adds axes. axes[i] is
-// the tensor's axis that the result's axis i comes from, -1 for None.
+// An index made of integers, slices, `...` and None: x is sliced by `ranges`, then reshaped to `shape`, which lacks the
+// axes of integers and has those of None. axes[i] is x's axis that the result's axis i comes from, -1 for None.
 struct BasicIndex {
   std::vector<SliceRange> ranges;
   std::vector<int64_t> shape;
@@ -89,7 +89,7 @@ static bool is_basic_key(const py::tuple& parts) {
   return true;
 }
 
-// The parts of a key with NumPy arrays in the place of Tensors, which may be on any device.
+// Replaces the Tensors in a key, which may be on any device, by NumPy arrays.
 static py::tuple parts_on_cpu(const py::tuple& parts) {
   py::tuple here{parts.size()};
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -106,7 +106,7 @@ static py::tuple parts_on_cpu(const py::tuple& parts) {
   return here;
 }
 
-// A mask covers whole axes, from `axis` on.
+// Raises unless the mask's shape is that of the tensor's axes from `axis` on.
 static void check_mask(const py::array& mask, int axis, const Shape& shape) {
   bool fits = mask.ndim() > 0 && axis + mask.ndim() <= shape.ndim();
   for (int i = 0; fits && i < mask.ndim(); ++i) fits = mask.shape(i) == shape[axis + i];
@@ -115,7 +115,7 @@ static void check_mask(const py::array& mask, int axis, const Shape& shape) {
                          " does not fit a tensor of shape ", shape.str(), " from axis ", axis));
 }
 
-// The key's arrays as int64 index arrays, one an axis: a mask becomes the places where it is True.
+// Converts a key's arrays to int64 index arrays, one for each axis; a mask becomes the indices at which it is True.
 static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   const py::module_ numpy = py::module_::import("numpy");
   py::list indices;
@@ -134,7 +134,7 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
       check_mask(array, int(indices.size()), shape);
       for (const py::handle& axis_indices : call_method(array, "nonzero")) indices.append(axis_indices);
     } else if (kind == 'i' || kind == 'u' || (is_list && array.size() == 0)) {
-      if (kind == 'u' && array.itemsize() == 8)  // what int64 cannot hold stays out of range
+      if (kind == 'u' && array.itemsize() == 8)  // uint64 values beyond int64 stay out of range
         array = call_method(numpy, "minimum", array, std::numeric_limits<int64_t>::max());
       indices.append(call_method(array, "astype", "int64"));
     } else {
@@ -144,7 +144,8 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
   return indices;
 }
 
-// x[i, j, ...] with integer or boolean arrays for the leading axes: rows of the table those axes make together.
+// x[i, j, ...] with integer or boolean arrays for the leading axes: those axes are flattened to one, whose rows
+// embedding() looks up.
 static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   const py::module_ numpy = py::module_::import("numpy");
   const py::list indices = index_arrays(x.shape(), key);
@@ -177,8 +178,8 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   return reshape(picked, shape);
 }
 
-// What x[...] of integers and slices, x.T and x.transpose() give: a copy, where NumPy and torch give a view. A write
-// into it would change nothing else without a word, so it is refused. What is made of it is a Tensor like any other.
+// The result of x[...] with integers and slices, of x.T and of x.transpose(): a copy, where NumPy and torch return a
+// view. A write into it would silently leave x unchanged, so it is refused. Operations on it return plain Tensors.
 struct IndexCopy : Tensor {
   explicit IndexCopy(Tensor tensor) : Tensor(std::move(tensor)) {}
 };
@@ -203,7 +204,7 @@ static void refuse_write(const IndexCopy&, const py::object&, const py::object&)
 
 static constexpr const char* kWrite = "x[i] = v";
 
-// v in x's dtype: a Tensor's where x is, anything else's on the CPU, converted as NumPy does.
+// Converts v to x's dtype. A Tensor must be on x's device; anything else is read by NumPy into memory of the CPU.
 static Array values_for(const Tensor& x, const py::object& value) {
   if (py::isinstance<Tensor>(value)) {
     const Tensor v = value.cast<Tensor>();
@@ -215,14 +216,14 @@ static Array values_for(const Tensor& x, const py::object& value) {
     const ReleaseGil release;
     return cast(v.array(), x.dtype());
   }
-  // NumPy would read None as NaN, and numbers out of text.
+  // NumPy would turn None into NaN and text into numbers.
   refuse_lossy(kWrite, value);
   const py::module_ numpy = py::module_::import("numpy");
   const py::array values = call_method(numpy, "asarray", value);
   const std::string kinds = "biuf";
   if (kinds.find(values.dtype().kind()) == kinds.npos)
     throw TypeError(cat("x[i] = v: expected numbers for v, got ", shown(value)));
-  // NumPy has no bfloat16, and rounds integers twice on their way to float32: cast rounds once.
+  // NumPy has no bfloat16, and it rounds integers twice when it converts them to float32; cast rounds once.
   const DType dtype = is_float(x.dtype()) && values.dtype().kind() == 'i' ? DType::int64
                       : x.dtype() == DType::bfloat16                      ? DType::float64
                                                                           : x.dtype();
@@ -233,13 +234,13 @@ static Array values_for(const Tensor& x, const py::object& value) {
   return cast(made.array(), x.dtype());
 }
 
-// v's memory by the axes of the tensor that the index is of; those that v repeats have stride 0.
+// v's memory as a region with the axes of the indexed tensor; the stride is 0 along axes that v is broadcast over.
 static Region spread(const Array& v, const BasicIndex& index) {
   const Region own = region_of(v);
   Region region{own.start, {}};
   const int missing = int(index.shape.size()) - v.ndim();
   for (int i = 0; i < v.ndim(); ++i) {
-    const int at = missing + i;  // below 0: an axis that the index does not have
+    const int at = missing + i;  // below 0: the indexed tensor has no such axis
     if (v.dim(i) != 1 && (at < 0 || v.dim(i) != index.shape[size_t(at)]))
       throw ValueError(cat("x[i] = v: expected v of a shape that broadcasts to ",
                            py::str(py::tuple(py::cast(index.shape))).cast<std::string>(), ", got ", v.shape().str()));
@@ -262,14 +263,14 @@ static void write_basic(const Array& x, const BasicIndex& index, const Array& va
   slice_assign_(x, index.ranges, spread(apart, index));
 }
 
-// An array that NumPy can move elements of, over the same memory: bfloat16 goes by the name of float16.
+// A NumPy array over the same memory, to move elements through; bfloat16, which NumPy lacks, is called float16 there.
 static py::array movable(const Array& array) {
   if (array.dtype() != DType::bfloat16) return numpy_of(array);
   return numpy_of(
       Array::borrow(array.raw(), array.shape(), DType::float16, array.device(), std::make_shared<Array>(array)));
 }
 
-// NumPy knows all keys, so it writes; of a device's tensor into a copy on the CPU, which then goes back.
+// Lets NumPy write, as it knows every kind of key. A tensor on another device is copied to the CPU and back.
 static void write_numpy(const Array& x, const py::tuple& key, const Array& values) {
   const Array here = on_cpu(x), sources = on_cpu(values);
   call_method(py::module_::import("operator"), "setitem", movable(here), key, movable(sources));
@@ -279,7 +280,7 @@ static void write_numpy(const Array& x, const py::tuple& key, const Array& value
   slice_assign_(x, whole(x.shape()), to(here, x.device()));
 }
 
-// In place, with NumPy's rules for the key and for broadcasting the value.
+// x[key] = value, in place, by NumPy's rules for keys and broadcasting.
 static void set_item(const Tensor& x, const py::object& key, const py::object& value) {
   check_writable(kWrite, x);
   const DefaultFloatMode mode;

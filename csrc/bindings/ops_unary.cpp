@@ -10,10 +10,10 @@ using UnaryFunction = Tensor (*)(const Tensor&);
 struct NamedUnary {
   const char* name;
   UnaryFunction function;
-  enum { as_floats, as_they_are, not_at_all } integers;  // how it takes them
+  enum { as_floats, as_they_are, not_at_all } integers;  // what it does with integers and bools
   const char* summary;
-  const char* result;       // what is said of it besides shape and dtype
-  const char *x, *printed;  // of the example
+  const char* result;       // what the docstring adds after the result's shape and dtype
+  const char *x, *printed;  // the docstring's example: the input, and the tensor that is printed
   const char* source = nullptr;
 };
 static const NamedUnary unary_functions[] = {

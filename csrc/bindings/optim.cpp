@@ -1,4 +1,4 @@
-// The optimisers' steps and other operations that write to lists of tensors.
+// Optimiser steps and other operations that write in place to lists of tensors.
 #include "bindings.h"
 #include "pyformer/ops/adamw/adamw.h"
 #include "pyformer/ops/global_norm/global_norm.h"
@@ -26,7 +26,7 @@ static void sgd_step(const Tensors& params, const Tensors& grads, const Tensors&
   sgd_step_(params, grads, momentum_buffers, lr, momentum, weight_decay, nesterov, tensors_of(masters));
 }
 
-// What every step asks of every parameter.
+// One call for all that an optimiser's step checks of a parameter's state.
 static bool is_state_of(const Tensor& parameter, const py::dict& state, const py::tuple& names) {
   const DType dtype = gradient_dtype(parameter.dtype());
   const Device device = parameter.device();

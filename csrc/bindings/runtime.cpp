@@ -11,7 +11,7 @@ namespace pyformer::bindings {
 
 static unsigned long main_thread = 0;
 
-// Only the main thread runs Python's signal handlers; elsewhere this is false at once.
+// Runs Python's signal handlers and returns whether one raised. Only the main thread runs them; elsewhere false.
 static bool signal_raised() {
   if (PyThread_get_thread_ident() != main_thread || !Py_IsInitialized()) return false;
   const TakeGil gil;

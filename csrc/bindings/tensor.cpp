@@ -93,7 +93,7 @@ static py::object whole_number(const py::object& number) {
   return py::reinterpret_steal<py::object>(whole);
 }
 
-// A NumPy array of the values, wherever they are and whatever their dtype.
+// A NumPy array of the values of a tensor on any device and of any dtype.
 static py::array readable(const Tensor& t) {
   const Array here = on_cpu(t.array());
   return numpy_of(here.dtype() == DType::bfloat16 ? cast(here, DType::float32) : here);
@@ -109,18 +109,18 @@ static std::string repr(const Tensor& t) {
   return cat("tensor(", text.cast<std::string>(), tail);
 }
 
-// One element is formatted as a number.
+// f"{t:spec}": a tensor of one element is formatted as a number, any other as its repr.
 static py::object formatted(const Tensor& t, const py::str& spec) {
   const bool is_number = t.array().size() == 1 && py::len(spec) > 0;
   const py::object shown = is_number ? item(t) : py::object(py::str(repr(t)));
   return shown.attr("__format__")(spec);
 }
 
-// A dtype, or else the name of a device.
+// t.to(wanted): wanted is a dtype, a device, or the name of either.
 static Tensor converted(const Tensor& t, const py::object& wanted) {
   const bool is_text = py::isinstance<py::str>(wanted);
   const std::string text = is_text || py::isinstance<Device>(wanted) ? *name_of_device(wanted) : "";
-  // Of what is no dtype here NumPy is asked, which takes long.
+  // is_dtype_name asks NumPy about names that pyformer does not know, which is slow.
   if (!text.empty() && (text == name(kCpu) || !(is_text && is_dtype_name(text)))) {
     const ReleaseGil release;
     return to(t, device_from_name(text));
@@ -130,15 +130,16 @@ static Tensor converted(const Tensor& t, const py::object& wanted) {
   return cast(t, dtype);
 }
 
-// pybind11 makes its own instances without tp_new; one from Python's Tensor.__new__ would hold no tensor.
+// The tp_new of Tensor. pybind11 creates instances without it; Tensor.__new__ from Python would create one that holds
+// no tensor.
 static PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) {
   PyErr_SetString(PyExc_TypeError, "Tensor: cannot be made directly; use pyformer.tensor(data)");
   return nullptr;
 }
 
-// What NumPy gives for `result`, which it made of tensors and others: here is the last chance to see what they were.
-// `more`: the function with its arguments, and whether a number is wanted. After a TypeError NumPy asks again with
-// less.
+// __array_wrap__: what NumPy returns for the `result` of a function of tensors and other arrays. `more` holds NumPy's
+// context (the function, its arguments) and whether a scalar is wanted; the arguments are checked here, as NumPy does
+// not ask earlier. When this raises TypeError NumPy calls it again without context, and the error is raised again.
 static py::object wrapped(const py::object& result, const py::args& more) {
   static thread_local std::string refused;
   if (more.empty() && !refused.empty()) throw TypeError(std::exchange(refused, {}));
@@ -255,7 +256,7 @@ Example:
           "grad",
           [](const Tensor& t) -> py::object {
             const Array grad = [&] {
-              const ReleaseGil release;  // whoever holds the gradients' mutex may be long at work
+              const ReleaseGil release;  // the mutex of the gradients may be held for long
               return t.grad();
             }();
             return grad.defined() ? py::cast(Tensor(grad)) : py::none();

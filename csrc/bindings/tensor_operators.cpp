@@ -1,11 +1,11 @@
-// Python's operators on tensors, and the elementwise functions of one operand as methods.
+// Python's operators on tensors.
 #include "operands.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/elementwise/elementwise.h"
 
 namespace pyformer::bindings {
 
-// function(self, other) in the dtype that they meet in, or function(other, self) where reflected.
+// Computes function(self, other), or function(other, self) where reflected, in the operands' common dtype.
 static py::object apply_operator(const char* op, BinaryFunction function, const Tensor& self, py::handle other,
                                  bool reflected) {
   if (const auto dtype = widened_by_number(self, other))
@@ -62,7 +62,7 @@ void bind_tensor_operators(py::class_<Tensor>& cls) {
   bind_operator(cls, "__gt__", "greater", &greater);
   bind_operator(cls, "__ge__", "greater_equal", &greater_equal);
   cls.attr("__hash__") = py::module_::import("builtins").attr("object").attr("__hash__");
-  cls.attr("__array_priority__") = 1000;  // so that array + tensor asks the tensor, and its gradient is not lost
+  cls.attr("__array_priority__") = 1000;  // so that array + tensor calls Tensor.__radd__, which records the gradient
   cls.def("__neg__", &negate, NoGil());
   cls.def("__abs__", &abs, NoGil());
   cls.def("__invert__", &logical_not, NoGil());

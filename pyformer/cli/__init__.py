@@ -1,4 +1,4 @@
-"""The command line: `pyformer train | generate | chat | embed | classify | eval | attend | explain | ...`.
+"""The command line: `pyformer train | generate | chat | embed | quantize | classify | eval | attend | explain | ...`.
 
 An error is one line on stderr and exit code 2; `--debug` shows the traceback instead.
 """
@@ -25,6 +25,7 @@ from pyformer.cli import (
     explain,
     generate,
     info,
+    quantize,
     train,
 )
 from pyformer.cli.arguments import Parser, did_you_mean, say, show_messages
@@ -102,7 +103,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="pyformer", description="Train and run transformers.")
     parser.add_argument("-V", "--version", action="version", version=f"pyformer {pf.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    models = train, generate, chat, embed, classify, evaluate, attend, explain
+    models = train, generate, chat, embed, quantize, classify, evaluate, attend, explain
     for module in (*models, derive, compare, info, bench, completion):
         module.add_command(commands)
     parser.commands = commands.choices

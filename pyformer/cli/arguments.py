@@ -172,6 +172,26 @@ def move(model: Any, wanted: str | None) -> None:
         model.to(wanted)
 
 
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Adds what chooses among the likeliest tokens, and what ends a text."""
+    parser.add_argument("--top-k", type=whole(1), metavar="K", help="choose among the k likeliest tokens")
+    parser.add_argument(
+        "--top-p", type=real(0.0, 1.0, above=True), metavar="P", help="choose among the likeliest, of this sum"
+    )
+    parser.add_argument(
+        "--min-p", type=real(0.0, 1.0), metavar="P", help="choose among those this times as likely as the likeliest"
+    )
+    parser.add_argument(
+        "--repetition-penalty", type=real(0.0, above=True), metavar="X", help="above 1 makes what was said less likely"
+    )
+    for name, often in (("presence", ""), ("frequency", ", as often as it came")):
+        parser.add_argument(
+            f"--{name}-penalty", type=float, default=0.0, metavar="X", help=f"taken from logits of new text{often}"
+        )
+    parser.add_argument("--stop", type=any_text, action="append", default=[], metavar="TEXT", help="end before this")
+    parser.add_argument("--speculate", action="store_true", help="guess from what was said: the same text, sooner")
+
+
 def add_common(parser: argparse.ArgumentParser, quiet: str = "") -> None:
     """Adds --threads, --verbose and --debug, and --quiet where the command has something to be quiet about."""
     parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="threads (default: all cores)")

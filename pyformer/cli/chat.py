@@ -10,7 +10,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import models, tokenizers
-from pyformer.cli.arguments import DEVICE_HELP, add_common, any_text, device, move, real, whole
+from pyformer.cli.arguments import DEVICE_HELP, add_common, add_sampling, any_text, device, move, real, whole
 from pyformer.cli.generate import writer
 from pyformer.conversation import Conversation
 
@@ -23,14 +23,13 @@ def add_command(commands: Any) -> None:
         description="Converse with a trained model: each line of stdin is said to it, its answers are printed as they "
         "come. Its own template writes the conversation.",
     )
-    parser.texts = ("--system", "--say")
+    parser.texts = ("--system", "--say", "--stop")
     parser.add_argument("path", type=Path, metavar="PATH", help="a model's folder, or a GGUF file")
     parser.add_argument("--say", type=any_text, metavar="TEXT", help="say this and end, in place of reading stdin")
     parser.add_argument("--system", type=any_text, metavar="TEXT", help="what the model is told before all else")
     parser.add_argument("--tokens", type=whole(1), default=512, help="the longest answer (default 512)")
     parser.add_argument("--temperature", type=real(0.0), default=0.0, help="0 takes the likeliest (default 0)")
-    parser.add_argument("--top-k", type=whole(1), help="choose among the k likeliest tokens")
-    parser.add_argument("--top-p", type=real(0.0, 1.0, above=True), help="choose among the likeliest, of this sum")
+    add_sampling(parser)
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="the same seed gives the same answers")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default float32)")
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
@@ -53,6 +52,12 @@ def run(args: argparse.Namespace) -> int:
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
+        min_p=args.min_p,
+        repetition_penalty=1.0 if args.repetition_penalty is None else args.repetition_penalty,
+        presence_penalty=args.presence_penalty,
+        frequency_penalty=args.frequency_penalty,
+        stop_strings=args.stop,
+        speculate=args.speculate,
         seed=secrets.randbelow(2**31) if args.seed is None else args.seed,
     )
     write = writer()

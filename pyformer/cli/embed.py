@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("pyformer").setLevel(logging.ERROR)
     encoder = SentenceEncoder.from_pretrained(args.path, device=args.device)
     lines = read_lines(args.file)
-    vectors = encoder.encode(lines, args.batch, normalize=not args.raw, progress=not args.quiet)
+    vectors = encoder.encode(lines, args.batch, normalize=False if args.raw else None, progress=not args.quiet)
     with formats.atomic_files(args.out) as (file,):
         np.save(file, vectors)
     if not args.quiet:

@@ -18,6 +18,7 @@ from pyformer import models, tokenizers
 from pyformer.cli.arguments import (
     DEVICE_HELP,
     add_common,
+    add_sampling,
     any_text,
     device,
     move,
@@ -28,6 +29,7 @@ from pyformer.cli.arguments import (
     standard_input,
     whole,
 )
+from pyformer.generation import StopText
 from pyformer.generation.generate import said_of_generation
 from pyformer.models.language_model import LanguageModel
 
@@ -39,7 +41,7 @@ def add_command(commands: Any) -> None:
         help="continue a text with a trained model",
         description="Continue a text with a trained model.",
     )
-    parser.texts = ("--prompt",)
+    parser.texts = ("--prompt", "--stop")
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
     given = parser.add_mutually_exclusive_group()
     given.add_argument(
@@ -57,9 +59,12 @@ def add_command(commands: Any) -> None:
         metavar="X",
         help="0 takes the likeliest (default: generation_config.json's, or 0.8)",
     )
-    parser.add_argument("--top-k", type=whole(1), metavar="K", help="choose among the k likeliest tokens")
+    add_sampling(parser)
     parser.add_argument(
-        "--top-p", type=real(0.0, 1.0, above=True), metavar="P", help="choose among the likeliest, of this sum"
+        "--beams", type=whole(1), metavar="N", help="the likeliest text, of N beginnings followed at once"
+    )
+    parser.add_argument(
+        "--log-probabilities", type=whole(0), metavar="N", help="with --json: those of each token and of N likeliest"
     )
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), metavar="N", help="the same seed gives the same text; sample i takes N + i"
@@ -85,16 +90,30 @@ def run(args: argparse.Namespace) -> int:
         "temperature": _or(args.temperature, said.get("temperature"), 0.8),
         "top_k": args.top_k,
         "top_p": args.top_p,
+        "min_p": args.min_p,
+        "repetition_penalty": args.repetition_penalty,
+        "presence_penalty": args.presence_penalty,
+        "frequency_penalty": args.frequency_penalty,
+        "speculate": args.speculate,
         "stop": _or(said.get("eos_token_id"), model.config.eos_token_id, None),
+        "stop_strings": args.stop,
+        "tokenizer": tokenizer,
         "overflow": "slide",
     }
+    if args.log_probabilities is not None:
+        if not args.json:
+            raise ValueError("--log-probabilities: goes with --json")
+        options["log_probabilities"] = args.log_probabilities
+    if (args.beams or 1) > 1:  # what doesn't go with it and was asked for is refused by generate
+        options |= {"beams": args.beams, "overflow": "error", "temperature": args.temperature}
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     show = _as_json if args.json else _as_text
     for prompt in _typed() if args.interactive else [_prompt(args)]:
         for number in range(args.samples):
             if args.samples > 1 and not args.json:
                 print(f"--- {number + 1} of {args.samples}", flush=True)
-            show(model, tokenizer, prompt, args.tokens, {**options, "seed": (seed + number) % 2**63})
+            of_sample = args.seed if "beams" in options else (seed + number) % 2**63
+            show(model, tokenizer, prompt, args.tokens, {**options, "seed": of_sample})
         seed += args.samples
     return 0
 
@@ -142,31 +161,47 @@ def _as_text(model: Any, tokenizer: tokenizers.Tokenizer, prompt: str, tokens: i
     if prompt:
         _read(decoder, ids)
     write(prompt)
+    shown = StopText(options["stop_strings"])
 
     def stream(row: int, token: int) -> None:
         if _is_text(tokenizer, token):
-            write(decoder.push(token))
+            write(shown.push(decoder.push(token)))
 
-    model.generate([ids], tokens, stream=stream, **options)
-    write(decoder.finish() + "\n")
+    _generate(model, ids, tokens, stream, options)
+    write(shown.push(decoder.finish()) + shown.finish() + "\n")
 
 
 def _as_json(model: Any, tokenizer: tokenizers.Tokenizer, prompt: str, tokens: int, options: dict[str, Any]) -> None:
-    """Prints one line: prompt, continuation, seed, and how many tokens of each."""
+    """Prints one line: prompt, continuation, seed, how many tokens of each, and log-probabilities if wanted."""
     ids = prompt_ids(tokenizer, prompt) or _start_of_text(tokenizer)
     decoder, parts, new = tokenizer.stream_decoder(), [], []
     if prompt:
         _read(decoder, ids)
+    shown = StopText(options["stop_strings"])
 
     def stream(row: int, token: int) -> None:
         new.append(token)
         if _is_text(tokenizer, token):
-            parts.append(decoder.push(token))
+            parts.append(shown.push(decoder.push(token)))
 
-    model.generate([ids], tokens, stream=stream, **options)
-    text = "".join(parts) + decoder.finish()
-    sample = {"prompt": prompt, "text": text, "seed": options["seed"]}
-    print(json.dumps({**sample, "prompt_tokens": len(ids), "tokens": len(new)}), flush=True)
+    found = _generate(model, ids, tokens, stream, options)
+    text = "".join(parts) + shown.push(decoder.finish()) + shown.finish()
+    sample = {"prompt": prompt, "text": text, "seed": options["seed"], "prompt_tokens": len(ids), "tokens": len(new)}
+    if found is not None:
+        sample["log_probabilities"] = [[*chosen[:2], dict(chosen.likeliest)] for chosen in found]
+    print(json.dumps(sample), flush=True)
+
+
+def _generate(model: Any, ids: list[int], tokens: int, stream: Any, options: dict[str, Any]) -> Any:
+    """Tells `stream` each new token, of beams at the end; the log-probabilities, or None."""
+    if "beams" not in options:
+        made = model.generate([ids], tokens, stream=stream, **options)
+        return made[1][0] if "log_probabilities" in options else None
+    (row,) = model.generate([ids], tokens, pad_id=-1, **options).tolist()
+    for token in row[len(ids) :]:
+        if token >= 0:
+            stream(0, token)
+    return None
 
 
 def _or(*values: Any) -> Any:

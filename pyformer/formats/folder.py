@@ -17,8 +17,11 @@ log = logging.getLogger(__name__)
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
 # What `generate` follows of it, and what says nothing of how to go on.
-GENERATION_KEYS = ("do_sample", "temperature", "top_k", "top_p", "eos_token_id")
-_SILENT_KEYS = ("bos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache")
+GENERATION_KEYS = (
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "eos_token_id", "pad_token_id"),
+    *("num_beams", "length_penalty", "early_stopping"),
+)
+_SILENT_KEYS = ("bos_token_id", "transformers_version", "_from_model_config", "use_cache")
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 SHARD_BYTES = 5 << 30
@@ -133,15 +136,21 @@ def save_model(
 
 
 def save_gguf(
-    path: PathLike, config: Mapping[str, Any], tensors: Mapping[str, pf.Tensor], tokenizer: Any = None
+    path: PathLike,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    tokenizer: Any = None,
+    shared: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a model as one GGUF file, whole or not at all. `model.save_pretrained` calls this for such a path.
 
     Args:
         path: of the file, which is replaced.
         config: what config.json would say, of the family "llama".
-        tensors: by Hugging Face's names, without a prefix, float32, float16 or bfloat16.
+        tensors: by Hugging Face's names, without a prefix: float32, float16 or bfloat16, or `pf.QuantizedWeight` of a
+            format of GGUF.
         tokenizer: a `BPETokenizer` that goes into the file, or None.
+        shared: names that are one tensor with another, and that other's; each is written, and a key says so.
 
     Raises:
         OSError: the file can't be written.
@@ -160,7 +169,7 @@ def save_gguf(
     from pyformer.formats.gguf.tokenizer import tokenizer_keys
     from pyformer.formats.gguf.writer import write_gguf
 
-    keys = families.file_keys(config)
+    keys = families.file_keys(config) | families.shared_keys(shared or {})
     if tokenizer is not None:
         if not hasattr(tokenizer, "to_json"):
             raise TypeError(f"save_gguf: tokenizer must be a BPETokenizer, got {type(tokenizer).__name__}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
 import pyformer as pf
+from pyformer import _core
 from pyformer.formats.atomic import PathLike, parse_object
 
 MAX_HEADER_BYTES = 32 << 20
@@ -27,6 +28,7 @@ _DTYPES = {
     "U8": ("uint8", np.dtype("u1")),
     "BOOL": ("bool", np.dtype("?")),
 }
+_FORMATS = _core.quantized_formats()
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,34 @@ class Entry:
     @property
     def is_float(self) -> bool:
         """Whether the numbers are floats."""
-        return self.dtype in ("F64", "F32", "F16", "BF16")
+        return self.dtype in ("F64", "F32", "F16", "BF16") or self.is_quantized
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether they are blocks of a format of `pf.QuantizedWeight`."""
+        return self.dtype in _FORMATS and len(self.shape) == 2
+
+    def read_quantized(self, file: BinaryIO) -> pf.QuantizedWeight:
+        """The matrix of the open file, as it is there."""
+        row_bytes = (self.end - self.begin) // self.shape[0]
+        blocks = _read_bytes(file, self.begin, self.end - self.begin).reshape(self.shape[0], row_bytes)
+        return pf.QuantizedWeight(self.dtype, self.shape[1], pf.asarray(self.ordered(blocks)))
+
+    def ordered(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the whole tensor in the order that `read_rows` gives."""
+        return rows
 
     def read_rows(self, file: BinaryIO, begin: int, rows: int) -> pf.Tensor:
         """Rows [begin, begin + rows), or fewer at the end, of a tensor (N, ...) of the open file that it is of."""
         shape = (min(rows, self.shape[0] - begin), *self.shape[1:])
         row_bytes = (self.end - self.begin) // self.shape[0]
+        if self.is_quantized:
+            first = self.begin + begin * row_bytes
+            return (
+                replace(self, shape=shape, begin=first, end=first + shape[0] * row_bytes)
+                .read_quantized(file)
+                .dequantize()
+            )
         return _read(file, self, self.begin + begin * row_bytes, shape)
 
 
@@ -239,14 +263,18 @@ def read_tensor(file: BinaryIO, entry: Entry) -> pf.Tensor:
 
 def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> pf.Tensor:
     dtype, stored = _DTYPES[entry.dtype]
-    array = np.empty(shape, stored)
-    file.seek(begin)
-    read = file.readinto(array.reshape(-1).view(np.uint8)) if array.size else 0
-    if read != array.nbytes:
-        raise ValueError(f"{file.name}: the file ends early: it was cut while being read")
+    array = _read_bytes(file, begin, int(np.prod(shape)) * stored.itemsize).view(stored).reshape(shape)
     if dtype == "bfloat16":
         return pf.asarray((array.astype("<u4") << 16).view("<f4")).to(pf.bfloat16)
     return pf.asarray(array)
+
+
+def _read_bytes(file: BinaryIO, begin: int, size: int) -> np.ndarray:
+    data = np.empty(size, np.uint8)
+    file.seek(begin)
+    if (file.readinto(data) if size else 0) != size:
+        raise ValueError(f"{file.name}: the file ends early: it was cut while being read")
+    return data
 
 
 def read_safetensors(

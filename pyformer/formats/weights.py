@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn
+from pyformer import _core, nn
 from pyformer.formats.atomic import PathLike, parse_object, read_json
 from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME
 from pyformer.formats.layout import Layout
@@ -34,10 +34,11 @@ class Weights:
     Args:
         folder: a path; that of a GGUF file stands for a folder that would hold the same tensors.
         layout: how the names in files differ from ours.
+        quantized: of matrices that safetensors files hold as blocks, by their names there, the format and the width.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: one is damaged, or the index doesn't say what the files hold.
+        ValueError: one is damaged, or the index or `quantized` doesn't say what the files hold.
 
     Example:
         >>> pf.formats.save_model(folder, {}, {"weight": 2 * pf.ones(1, 2)})
@@ -47,19 +48,33 @@ class Weights:
         tensor([[2., 2.]], dtype=float32)
     """
 
-    def __init__(self, folder: PathLike, layout: Layout) -> None:
+    def __init__(
+        self, folder: PathLike, layout: Layout, quantized: Mapping[str, tuple[str, int]] | None = None
+    ) -> None:
         self.layout, self.path = layout, Path(folder)
         self.shared: dict[str, str] = {}
         entries = self._of_gguf() if self.path.is_file() else self._of_folder(self.path)
+        for name, (kind, width) in (quantized or {}).items():
+            entries[name] = self._of_blocks(name, entries.get(name), kind, width)
         self.entries = {name.removeprefix(layout.prefix): entry for name, entry in entries.items()}
         if len(self.entries) != len(entries):
             raise ValueError(f"{self.path}: names with and without the prefix {layout.prefix!r} repeat")
+
+    def _of_blocks(self, name: str, found: tuple[Path, Entry] | None, kind: str, width: int) -> tuple[Path, Entry]:
+        if found is None or found[1].dtype != "U8" or len(found[1].shape) != 2 or min(found[1].shape) < 1:
+            raise ValueError(f"{self.path}: expected blocks of bytes (n, bytes of a row) in {name}")
+        numbers, size = _core.quantized_formats()[kind]
+        if -(-width // numbers) * size != found[1].shape[1]:
+            raise ValueError(f"{self.path}: {name} of width {width} in {kind} doesn't fit {found[1].shape}")
+        return found[0], replace(found[1], dtype=kind, shape=(found[1].shape[0], width))
 
     def _of_gguf(self) -> dict[str, tuple[Path, Entry]]:
         from pyformer.formats.gguf import families
         from pyformer.formats.gguf.reader import GGUFFile
 
-        return {name: (self.path, entry) for name, entry in families.stored_entries(GGUFFile(self.path)).items()}
+        file = GGUFFile(self.path)
+        self.shared = families.read_shared(file)
+        return {name: (self.path, entry) for name, entry in families.stored_entries(file).items()}
 
     def _of_folder(self, folder: Path) -> dict[str, tuple[Path, Entry]]:
         self.path = folder / WEIGHTS_NAME
@@ -120,7 +135,7 @@ class Weights:
         wrong = []
         for name, shape in shapes.items():
             entry = self.entries[names[name]][1]
-            stored = shape[::-1] if self.layout.is_transposed(name) else shape
+            stored = shape[::-1] if self._is_transposed(name, entry) else shape
             if entry.shape != stored:
                 wrong.append(f"{names[name]} must be {stored}, got {entry.shape}")
             elif not entry.is_float:
@@ -169,11 +184,17 @@ class Weights:
         """In which dtype to open: float64 if a tensor is of it, else float32."""
         return pf.float64 if any(entry.dtype == "F64" for _, entry in self.entries.values()) else pf.float32
 
-    def fill(self, model: Model) -> Model:
+    def _is_transposed(self, name: str, entry: Entry) -> bool:
+        return self.layout.is_transposed(name) and not entry.is_quantized
+
+    def fill(self, model: Model, quantized: bool = False) -> Model:
         """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory.
 
-        What was one tensor when it was saved is one again.
+        What was one tensor when it was saved is one again. With `quantized`, matrices that files hold in 8 or fewer
+        bits a number stay so.
         """
+        if quantized:
+            self._fill_quantized(model)
         names = {self.layout.stored_name(name): name for name in model.state_dict()}
         for name, other in self.shared.items():
             if name in names and other in names:
@@ -181,8 +202,15 @@ class Weights:
         for name, tensor in model.state_dict().items():
             path, entry = self.entries[self.layout.stored_name(name)]
             with open(path, "rb") as file:
-                _read_into(tensor, file, entry, self.layout.is_transposed(name))
+                _read_into(tensor, file, entry, self._is_transposed(name, entry))
         return model
+
+    def _fill_quantized(self, model: nn.Module) -> None:
+        for name, module in model.named_modules():
+            path, entry = self.entries.get(self.layout.stored_name(f"{name}.weight"), (self.path, None))
+            if isinstance(module, nn.Projection) and entry is not None and entry.is_quantized:
+                with open(path, "rb") as file:
+                    module.quantize(entry.read_quantized(file))
 
 
 def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import numpy as np
 
+import pyformer as pf
+from pyformer import nn, ops
 from pyformer.float_mode import in_default_float_mode
+from pyformer.generation.sampling import read_number
 
 
 @in_default_float_mode
@@ -17,8 +22,10 @@ def beam_search(
     limit: int,
     *,
     start_id: int,
-    end_id: int,
+    end_id: int | Collection[int],
     length_penalty: float,
+    as_transformers: bool = False,
+    early_stopping: bool | str = "never",
 ) -> list[list[int]]:
     """The likeliest text found for each source, without `start_id` and `end_id`, of at most `limit` tokens.
 
@@ -32,8 +39,12 @@ def beam_search(
         beams: how many beginnings of each are followed.
         limit: the most tokens of a text.
         start_id: the token that every text begins with.
-        end_id: the token that ends one.
+        end_id: the token that ends one, or several.
         length_penalty: 0 for none; above 0 favours longer texts.
+        as_transformers: divide by the number of tokens itself, let a text end only where it is among the best `beams`,
+            and leave its end in the result.
+        early_stopping: "never" stops when no beginning can become better than the worst ended text that is kept, False
+            when none is better at the length it has, True as soon as `beams` texts have ended.
 
     Returns:
         The ids of each source's text.
@@ -51,7 +62,9 @@ def beam_search(
     """
 
     def score(total: float, length: int) -> float:
-        return total / ((5.0 + length) / 6.0) ** length_penalty
+        return total / (length if as_transformers else (5.0 + length) / 6.0) ** length_penalty
+
+    end_ids = {end_id} if isinstance(end_id, int) else set(end_id)
 
     totals = np.full((sources, beams), -np.inf)
     totals[:, 0] = 0.0
@@ -64,18 +77,22 @@ def beam_search(
         origins = np.arange(sources * beams)
         for s in sorted(open_sources):
             candidates = (totals[s][:, None] + log_probabilities[s]).reshape(-1)
-            # Each beginning has one way to end, so among 2 * beams of them as many go on as are followed.
-            best = _highest(candidates, 2 * beams if beams > 1 else 1)
+            # Each beginning has so many ways to end, so among these as many go on as are followed.
+            best = _highest(candidates, (1 + max(1, len(end_ids))) * beams if beams > 1 else 1)
             followed = []
-            for place in best:
+            for rank, place in enumerate(best):
                 origin, token = divmod(int(place), log_probabilities.shape[2])
-                if token == end_id or length == limit:
-                    text = beginnings[s][origin] + ([] if token == end_id else [token])
-                    ended[s].append((score(candidates[place], length), text))
+                if token in end_ids or length == limit:
+                    text = beginnings[s][origin] + ([] if token in end_ids and not as_transformers else [token])
+                    if rank < beams or not as_transformers:
+                        ended[s].append((score(candidates[place], length), text))
                 elif len(followed) < beams:
                     followed.append((origin, token, candidates[place]))
             ended[s] = sorted(ended[s], key=lambda pair: -pair[0])[:beams]
-            if not followed or _is_settled(ended[s], beams, score(followed[0][2], limit)):
+            hope = -math.inf if not followed or early_stopping is True else followed[0][2]
+            # Totals only fall, and the limit divides them most.
+            hope = score(hope, limit if early_stopping == "never" and length_penalty > 0.0 else length)
+            if not followed or (len(ended[s]) == beams and ended[s][-1][0] >= hope):
                 open_sources.discard(s)
                 continue
             followed += [(*followed[-1][:2], -np.inf)] * (beams - len(followed))
@@ -89,9 +106,50 @@ def beam_search(
     return [found[0][1] for found in ended]
 
 
-def _is_settled(ended: list[tuple[float, list[int]]], beams: int, best_hope: float) -> bool:
-    """Whether no beginning can still get among the ended: totals only fall, and the limit divides them most."""
-    return len(ended) == beams and ended[-1][0] >= best_hope
+def search_beams(
+    model: Any,
+    prompts: list[list[int]],
+    limit: int,
+    beams: int,
+    end_ids: Collection[int],
+    length_penalty: float,
+    early_stopping: bool | str,
+) -> list[list[int]]:
+    """Each prompt with the likeliest text that beams find behind it, of at most `limit` tokens, its end included."""
+    length_penalty = read_number("length_penalty", length_penalty)
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"generate: length_penalty must be finite, got {length_penalty}")
+    if early_stopping not in (True, False, "never"):
+        raise ValueError(f"generate: early_stopping must be True, False or 'never', got {early_stopping!r}")
+    if not limit:
+        return [list(prompt) for prompt in prompts]
+    counts = np.array([len(prompt) for prompt in prompts], np.int64)
+    ids = np.zeros((len(prompts), int(counts.max())), np.int64)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    cache = model.new_cache(len(prompts), int(counts.max()) + limit)
+    begun = False
+
+    def extend(tokens: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        nonlocal begun
+        if begun:
+            cache.keep(origins)
+            logits = model.next_logits(tokens[:, None], np.ones(len(tokens), np.int64), cache)
+        else:
+            logits = model.next_logits(ids, counts, cache)
+        logits = ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
+        if np.isnan(logits).any():
+            raise ValueError(f"generate: the logits of row {int(np.isnan(logits).any(axis=1).argmax())} hold nan")
+        if not begun:
+            each = np.repeat(np.arange(len(prompts)), beams)
+            cache.keep(each)
+            begun, logits = True, logits[each]
+        return logits
+
+    with nn.inference():
+        options = {"length_penalty": length_penalty, "as_transformers": True, "early_stopping": early_stopping}
+        found = beam_search(extend, len(prompts), beams, limit, start_id=0, end_id=end_ids, **options)
+    return [prompt + text for prompt, text in zip(prompts, found, strict=True)]
 
 
 def _highest(values: np.ndarray, count: int) -> Iterable[int]:

@@ -1,21 +1,25 @@
-"""Texts in the making, one token a step: rows join and leave while others go on."""
+"""Texts in the making, a token or more a step: rows join and leave while others go on."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.generation.drafts import MOST, Drafts
+from pyformer.generation.prompt_cache import PromptCache
 from pyformer.generation.prompts import read_prompt
 from pyformer.generation.sampling import Sampler
 
 # Packing a weight reads and writes it once, as much as a few tokens do.
 PACK_FROM_TOKENS = 4
+# A prompt is read in parts of so many tokens, which bounds the memory that reading it takes.
+PART = 512
 
 
 def _release(projections: Sequence[nn.Projection]) -> None:
@@ -27,11 +31,21 @@ def _release(projections: Sequence[nn.Projection]) -> None:
 class _Row:
     number: int
     tokens: list[int]  # the whole text
-    window: list[int]  # those of them that the model reads next
+    start: int  # how many of them are the prompt's
+    begin: int  # the first of them that the model has before it
+    window: list[int]  # those of them that the model reads next, and what is guessed to follow
     sampler: Sampler
+    drafts: Drafts | None
+    guess: list[int] = field(default_factory=list)  # the end of the window
     # Of the step that is under way, or that an exception broke off:
-    logits: np.ndarray | None = None  # after what the model has read
-    chosen: int | None = None  # the token drawn from them
+    logits: np.ndarray | None = None  # (1 + guess, V), after what the model has read
+    chosen: list[int] = field(default_factory=list)  # the tokens drawn from them
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether all is drawn that the logits are good for: up to the first guess that is wrong."""
+        done = len(self.chosen)
+        return done > len(self.guess) or (done > 0 and self.chosen[-1] != self.guess[done - 1])
 
 
 class Decoder:
@@ -41,10 +55,14 @@ class Decoder:
     While there are rows, the model's weights are packed, which takes their memory again.
 
     Args:
-        model: a language model: it has `longest`, `reread_at`, `new_cache` and `next_logits`.
+        model: a language model: it has `longest`, `reread_at`, `new_cache`, `next_logits` and `logits_at`.
+        speculate: guess what a text says next from what it said before, and read the guess along: `advance` gives
+            several tokens where it is right. No bit depends on it.
+        prompt_cache: a `PromptCache` of this model, or None.
 
     Raises:
-        ValueError: later, a prompt is empty, a row is not there, or logits are not finite.
+        ValueError: speculate or prompt_cache are not for this model; later, a prompt is empty, a row is not there, or
+            logits are not finite.
         TypeError, IndexError: later, an id is no integer, or not in [0, V).
 
     Example:
@@ -63,9 +81,17 @@ class Decoder:
         True
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, speculate: bool = False, prompt_cache: PromptCache | None = None) -> None:
         self.model = model
         self._cache = model.new_cache()
+        self._has_keys = isinstance(self._cache, nn.KVCache)
+        if speculate and not self._has_keys:
+            raise ValueError(
+                f"Decoder: speculate is not for {type(model).__name__}, whose state can't take back a guess"
+            )
+        if prompt_cache is not None:
+            prompt_cache.check(model)
+        self.speculate, self._prompts = speculate, prompt_cache
         self._running: list[_Row] = []  # in the order of the cache's rows
         self._waiting: list[_Row] = []  # for the first reading of their windows
         self._added, self._room = 0, 0
@@ -86,26 +112,39 @@ class Decoder:
         tokens = read_prompt("Decoder", prompt, self.model.config.vocab_size)
         if new_tokens is None or new_tokens >= PACK_FROM_TOKENS:
             self._pack()
-        window = tokens if len(tokens) <= self.model.longest else self._half(tokens)
-        self._room = max(self._room, min(self.model.longest, len(window) + (new_tokens or 0)))
-        self._waiting.append(_Row(self._added, tokens, window, sampler))
+        begin = 0 if len(tokens) <= self.model.longest else len(tokens) - self._half
+        drafts = Drafts(tokens) if self.speculate else None
+        row = _Row(self._added, tokens, len(tokens), begin, tokens[begin:], sampler, drafts)
+        more = (new_tokens or 0) + (MOST if self.speculate else 0)
+        self._room = max(self._room, min(self.model.longest, len(row.window) + more))
+        self._waiting.append(row)
         self._added += 1
-        return self._added - 1
+        return row.number
 
     def remove(self, row: int) -> None:
         """Ends a row; ValueError if there is none of this number."""
         if row not in self.rows:
             raise ValueError(f"Decoder: row must be one of {self.rows}, got {row}")
         self._waiting = [r for r in self._waiting if r.number != row]
-        self._keep([i for i, r in enumerate(self._running) if r.number != row])
+        stay = [i for i, r in enumerate(self._running) if r.number != row]
+        self._remember(set(range(len(self._running))) - set(stay))
+        self._keep(stay)
         if not self._waiting and not self._running:
             self._unpack()
 
     def close(self) -> None:
         """Ends all rows."""
+        self._remember(range(len(self._running)))
         self._waiting, self._running = [], []
         self._cache = self.model.new_cache()
         self._unpack()
+
+    def _remember(self, places: Any) -> None:
+        """Tells the prompt cache what the rows at these places have read."""
+        if self._prompts is not None:
+            for place in places:
+                row, read = self._running[place], int(self._cache.length[place])
+                self._prompts.add(row.tokens[row.begin :][:read], self._cache, place)
 
     def _pack(self) -> None:
         """Packs the weights, unless this decoder holds them packed, until `_unpack` or until this decoder is gone."""
@@ -125,9 +164,16 @@ class Decoder:
     def step(self) -> dict[int, int]:
         """The next token of every row, by its number; {} if there are none.
 
-        ValueError, naming the row, where logits are not finite. After an exception the next step does what is left of
-        this one: no row reads or draws twice, and a row that can't go on can be removed.
+        ValueError, naming the row, where logits are not finite, and where the decoder speculates: `advance` is then
+        what to call. After an exception the next step does what is left of this one: no row reads or draws twice, and a
+        row that can't go on can be removed.
         """
+        if self.speculate:
+            raise ValueError("Decoder: step gives one token a row, and this decoder speculates: call advance")
+        return {number: tokens[0] for number, tokens in self.advance().items()}
+
+    def advance(self) -> dict[int, list[int]]:
+        """The next tokens of every row, by its number: one, or more where guesses came true. Otherwise as `step`."""
         with nn.inference():
             if all(row.logits is None for row in self._running):
                 self._slide()
@@ -135,13 +181,25 @@ class Decoder:
             self._start()
         rows = sorted(self._running, key=lambda row: row.number)
         for row in rows:
-            if row.chosen is None:
-                row.chosen = row.sampler(row.logits, row.number)
+            while not row.is_chosen:
+                text = row.tokens + row.chosen if row.chosen else row.tokens
+                token = row.sampler(row.logits[len(row.chosen)], row.number, text, row.start)
+                row.chosen.append(token)
+        if any(len(row.chosen) <= len(row.guess) for row in rows):  # what was guessed wrong was read in vain
+            vain = [len(row.guess) + 1 - len(row.chosen) for row in self._running]
+            self._cache.truncate(self._cache.length - vain)
         result = {row.number: row.chosen for row in rows}
         for row in rows:
-            row.tokens.append(row.chosen)
-            row.window, row.logits, row.chosen = [row.chosen], None, None
+            self._take(row)
         return result
+
+    def _take(self, row: _Row) -> None:
+        """Makes what was drawn a part of the row's text."""
+        row.tokens += row.chosen
+        if row.drafts is not None:
+            row.drafts.learn(len(row.guess), len(row.chosen) - 1)
+            row.drafts.extend(row.chosen)
+        row.window, row.guess, row.logits, row.chosen = row.chosen[-1:], [], None, []
 
     def _keep(self, places: list[int]) -> None:
         if len(places) < len(self._running):
@@ -155,48 +213,100 @@ class Decoder:
         for place, length in enumerate(self._cache.length.tolist()):
             row = self._running[place]
             if length == self.model.longest:
-                row.window = self._half(row.tokens)
+                row.begin = len(row.tokens) - self._half
             elif length == self.model.reread_at:
-                row.window = list(row.tokens)
+                row.begin = 0
             else:
                 continue
+            row.window = row.tokens[row.begin :]
             again.append(place)
             self._waiting.append(row)
         if again:
             self._keep([i for i in range(len(self._running)) if i not in set(again)])
 
-    def _half(self, tokens: list[int]) -> list[int]:
-        return tokens[-max(1, self.model.longest // 2) :]
+    @property
+    def _half(self) -> int:
+        return max(1, self.model.longest // 2)
 
     def _continue(self) -> None:
-        """Finds the logits after the last token of the rows that run."""
+        """Finds the logits after the last token of the rows that run, and after what is guessed to follow it."""
         if not self._running:
             return
-        ids = np.array([row.window for row in self._running], np.int64)
+        if self.speculate:
+            self._guess()
+        windows = [row.window + row.guess for row in self._running]
         before = self._cache.mark()
         try:
-            self._read(self._running, ids, np.ones(len(ids), np.int64), self._cache)
+            self._read(self._running, windows, self._cache)
         except BaseException:
             self._cache.go_back(before)
             raise
+
+    def _guess(self) -> None:
+        """Guesses what follows in each row, as far as the context goes."""
+        again, room = self.model.reread_at, self.model.longest - self._cache.longest - 1
+        for row, length in zip(self._running, self._cache.length.tolist(), strict=True):
+            row.guess = row.drafts.guess(room if again is None or length > again else min(room, again - length - 1))
 
     def _start(self) -> None:
         """Finds the logits after the windows of the rows that wait; from now on they run."""
         if not self._waiting:
             return
-        counts = np.array([len(row.window) for row in self._waiting], np.int64)
-        ids = np.zeros((len(counts), int(counts.max())), np.int64)
-        for row, text in zip(ids, self._waiting, strict=True):
-            row[: len(text.window)] = text.window
-        cache = self.model.new_cache(len(counts), max(self._room, ids.shape[1]))
-        self._read(self._waiting, ids, counts, cache)
+        windows = [row.window for row in self._waiting]
+        room = max(self._room, *map(len, windows))
+        if self._prompts is None:
+            cache = self.model.new_cache(len(windows), room)
+            self._read_parts(self._waiting, windows, cache)
+        else:
+            cache = self._start_from(self._prompts, windows, room)
         self._cache.join(cache)
         self._running += self._waiting
         self._waiting = []
 
-    def _read(self, rows: list[_Row], ids: np.ndarray, counts: np.ndarray, cache: Any) -> None:
-        logits = self.model.next_logits(ids, counts, cache).to("cpu")
+    def _start_from(self, prompts: PromptCache, windows: list[list[int]], room: int) -> Any:
+        """A cache that has read the windows, which begin with what the prompt cache has of them."""
+        parts = []
+        for window in windows:
+            part = prompts.find(self.model, window)
+            parts.append(self.model.new_cache(1, room) if part is None else part)
+        rest = [window[part.longest :] for window, part in zip(windows, parts, strict=True)]
+        rows, cache = self._waiting, self.model.new_cache()
+        # Side by side they are as long as the longest beginning with the longest rest behind it.
+        apart = max(part.longest for part in parts) + max(map(len, rest)) > self.model.longest
+        for i, part in enumerate(parts):
+            if apart:
+                self._read_parts(rows[i : i + 1], rest[i : i + 1], part)
+            cache.join(part)
+        cache.reserve(room)
+        if not apart:
+            self._read_parts(rows, rest, cache)
+        return cache
+
+    def _read_parts(self, rows: list[_Row], windows: list[list[int]], cache: Any) -> None:
+        """As `_read`, a part of each window after the other where the model can."""
+        longest = max(map(len, windows))
+        part = PART if self._has_keys and self.model.reread_at is None else longest
+        for begin in range(0, longest, part):
+            self._read(rows, [window[begin : begin + part] for window in windows], cache, begin > 0)
+
+    def _read(self, rows: list[_Row], windows: list[list[int]], cache: Any, later: bool = False) -> None:
+        """Reads the windows, and keeps the logits after the last token of each and of its guess."""
+        counts = np.array([len(window) for window in windows], np.int64)
+        ids = np.zeros((len(counts), int(counts.max())), np.int64)
+        for row, window in zip(ids, windows, strict=True):
+            row[: len(window)] = window
+        if later or any(row.guess for row in rows):
+            wanted = [n if n == 0 else 1 + len(row.guess) for row, n in zip(rows, counts.tolist(), strict=True)]
+            places = [
+                np.arange(n - many, n) + i * ids.shape[1]
+                for i, (n, many) in enumerate(zip(counts.tolist(), wanted, strict=True))
+            ]
+            logits = self.model.logits_at(ids, counts, cache, np.concatenate(places))
+        else:
+            wanted, logits = [1] * len(rows), self.model.next_logits(ids, counts, cache)
+        logits = logits.to("cpu")
         if logits.dtype.itemsize == 2:  # NumPy has no bfloat16
             logits = logits.to(pf.float32)
-        for row, of_row in zip(rows, logits.numpy(), strict=True):
-            row.logits = of_row
+        for row, of_row in zip(rows, np.split(logits.numpy(), np.cumsum(wanted)[:-1]), strict=True):
+            if len(of_row):
+                row.logits = of_row

@@ -56,13 +56,15 @@ def read_ids(
     return ids
 
 
-def read_lengths(owner: str, lengths: Any, batch: int, tokens: int, name: str = "lengths") -> np.ndarray:
-    """`lengths` as int64 (B,); ValueError unless each is from 1 to `tokens`."""
+def read_lengths(
+    owner: str, lengths: Any, batch: int, tokens: int, name: str = "lengths", least: int = 1
+) -> np.ndarray:
+    """`lengths` as int64 (B,); ValueError unless each is from `least` to `tokens`."""
     lengths = read_int64(owner, name, lengths, None)
     if lengths.shape != (batch,):
         raise ValueError(f"{owner}: {name} must be ({batch},), got {lengths.shape}")
-    if batch and (lengths.min() < 1 or lengths.max() > tokens):
-        raise ValueError(f"{owner}: {name} must be in [1, {tokens}], got {lengths.tolist()}")
+    if batch and (lengths.min() < least or lengths.max() > tokens):
+        raise ValueError(f"{owner}: {name} must be in [{least}, {tokens}], got {lengths.tolist()}")
     return lengths
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.float_mode import in_default_float_mode
 from pyformer.models.decoder_config import DecoderConfig, Layer, Rope
 from pyformer.models.language_model import Span
 from pyformer.nn.module import activation_dtype
@@ -46,6 +47,7 @@ def kinds_of(layers: Sequence[Layer]) -> tuple[list[tuple[Any, ...]], list[int]]
     return kinds, [kinds.index((layer.window, layer.rope)) for layer in layers]
 
 
+@in_default_float_mode
 def places_of(config: DecoderConfig, span: Span, window: int | None, rope: Rope | None, like: nn.Projection) -> Places:
     """What layers of this window and these frequencies are told of the tokens of `span`, on the device of `like`."""
     reach = {**span.reach, "window": None if window is None or not config.causal else min(window, span.keys)}

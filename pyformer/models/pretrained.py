@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pyformer as pf
 from pyformer import formats, nn
+from pyformer.formats.quantized import quantized_config, read_quantized_config
+from pyformer.models import quantization
 from pyformer.models.config import Config
 
 log = logging.getLogger(__name__)
@@ -65,20 +67,23 @@ class Pretrained(nn.Module):
         state = self.state_dict()
         if any(".lora_A." in name for name in state):
             raise ValueError("save_pretrained: the model has LoRA layers: pf.lora.save or pf.lora.merge first")
+        quantized = quantization.matrices(self)
         if os.fspath(folder).endswith(".gguf"):
-            tensors = {self.layout.stored_name(name): value for name, value in state.items()}
-            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer)
+            tensors = {self.layout.stored_name(name): value for name, value in (state | quantized).items()}
+            shared = {self.layout.stored_name(a): self.layout.stored_name(b) for a, b in self.shared_names().items()}
+            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer, shared)
             return
         if tokenizer is not None:
             raise TypeError(
                 "save_pretrained: tokenizer is for a .gguf file; tokenizer.save(folder) writes into a folder"
             )
         dtype = next(iter(state.values())).dtype.name
+        names = {name: self.layout.written_name(name) for name in (*state, *quantized)}
         config = {**self.layout.write(self), **self.unread_config, "torch_dtype": dtype}
-        names = {name: self.layout.written_name(name) for name in state}
+        config |= quantized_config({names[name]: matrix for name, matrix in quantized.items()})
         transposed = {names[name] for name in state if self.layout.is_transposed(name)}
         tensors: dict[str, Any] = {}
-        for name, tensor in state.items():
+        for name, tensor in (state | {name: matrix.blocks() for name, matrix in quantized.items()}).items():
             stacked = tensors.get(names[name])
             parts = () if stacked is None else stacked.parts
             is_part = self.layout.stacked_name(name) is not None
@@ -86,20 +91,53 @@ class Pretrained(nn.Module):
         shared = {names[name]: names[other] for name, other in self.shared_names().items()}
         formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config, shared)
 
+    def quantize(self: Self, how: str, where: Callable[[str], bool] | None = None) -> Self:
+        """Puts matrices of 8 or 4 bits a number in the place of the float ones; returns self.
+
+        They are those of Linear layers and the table of a language model's tokens. They are no parameters and can't be
+        trained, but `pf.lora` can be trained beside them. What they compute follows one rule, "int8" of
+        `pf.QuantizedWeight`, on every machine, for one token or many.
+
+        Args:
+            how: "q8", 8.25 bits a number, or "q4", 5 bits: GGUF's Q4_1, with Q8_0 for the table of tokens and the last
+                projection.
+            where: where(name of a module) is true for those that are meant, all by default.
+
+        Raises:
+            ValueError: how is none of these, or the model has LoRA layers.
+
+        Example:
+            >>> config = pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8)
+            >>> model = pf.models.Llama(config).quantize("q8", where=lambda name: name.endswith("q_proj"))
+            >>> model.layers[0].self_attn.q_proj.quantized.format
+            'q8'
+        """
+        quantization.quantize(self, how, where)
+        return self
+
     @classmethod
     def from_pretrained(
-        cls: type[Self], folder: str | os.PathLike, *, dtype: Any = None, device: Any = None, **options: Any
+        cls: type[Self],
+        folder: str | os.PathLike,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+        quantize: str | None = None,
+        **options: Any,
     ) -> Self:
         """Opens a folder of `save_pretrained`, or of the same family in `transformers`, in evaluation mode.
 
         Names, shapes and dtypes are checked before memory is taken, and the weights are in memory once. What the
         folder says is followed, or refused, or a warning (logger "pyformer") names it; `generation_config` is the
         content of its generation_config.json, which `generate` follows where it is told nothing else. The path of a
-        GGUF file opens, too: 8 and 4 bits become numbers of `dtype`.
+        GGUF file opens, too.
 
         Args:
             dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.
             device: where the model is to be; by default that of new tensors.
+            quantize: "keep" leaves matrices of 8 or fewer bits a number as the file has them; "q8" or "q4" is what
+                `quantize` makes of the model. By default a folder opens as it was saved, unless a dtype is given, and
+                a GGUF file's matrices become floats.
             options: what the class itself takes beside its config.
 
         Raises:
@@ -111,10 +149,12 @@ class Pretrained(nn.Module):
         # Module.to would take a name that is no dtype's for a device's.
         dtype = None if dtype is None else pf.zeros(0, dtype=dtype, device="cpu").dtype
         device = None if device is None else pf.device(device)
+        quantization.check(quantize)
         values = formats.read_config(folder)
+        quantized = read_quantized_config(values)
         config = cls.read_config(values)
         layout = cls.layout_of(values)
-        weights = formats.Weights(folder, layout)
+        weights = formats.Weights(folder, layout, quantized)
         config = cls._untied(config, weights)
         weights.check_layers(getattr(config, "num_layers", 0))
         options = {**cls._options_of(weights), **options}
@@ -125,7 +165,10 @@ class Pretrained(nn.Module):
         model.to(weights.dtype() if dtype is None else dtype)
         if device is not None:
             model.to(device)
-        weights.fill(model)
+        as_saved = bool(quantized) and dtype is None and quantize is None
+        weights.fill(model, quantized=as_saved or quantize == "keep")
+        if quantize not in (None, "keep"):
+            model.quantize(quantize)
         model.unread_config, model.generation_config = layout.unread(values), formats.read_generation(folder)
         return model.eval()
 

@@ -39,7 +39,7 @@ def ceil(x: Tensor) -> Tensor:
 
 
 def trunc(x: Tensor) -> Tensor:
-    """x without its fraction, toward 0; no gradient passes.
+    """x without its fraction, toward 0, with x's sign also where that is 0; no gradient passes.
 
     Raises:
         TypeError: x is of bools.
@@ -55,7 +55,12 @@ def trunc(x: Tensor) -> Tensor:
         return x
     is_whole = ops.greater_equal(ops.abs(x), float(2**53))  # floats as large as these have no fraction
     kept = ops.logical_or(is_whole, ops.not_equal(x, x))
-    return ops.where(kept, x, x.to(DType.int64).to(x.dtype))
+    return _signed_as(x, ops.where(kept, x, x.to(DType.int64).to(x.dtype)))
+
+
+def _signed_as(x: Tensor, whole: Tensor) -> Tensor:
+    """whole, with -0 for 0 where x is below 0 or -0."""
+    return ops.where(ops.equal(whole, 0), (x * 0).to(whole.dtype), whole)
 
 
 def round(x: Tensor) -> Tensor:
@@ -74,7 +79,7 @@ def round(x: Tensor) -> Tensor:
     rest = x.detach() - below
     is_odd = ops.not_equal(floor(below * 0.5) * 2.0, below)
     up = ops.logical_or(ops.greater(rest, 0.5), ops.logical_and(ops.equal(rest, 0.5), is_odd))
-    return ops.where(up, below + 1, below)
+    return _signed_as(x.detach(), ops.where(up, below + 1, below))
 
 
 def floor_divide(a: Any, b: Any) -> Tensor:
@@ -103,6 +108,7 @@ def _floor_quotient(a: Any, b: Any) -> Tensor:
     error = ((b_high * down_high - product) + b_high * down_low + b_low * down_high) + b_low * down_low
     rest = (a - product) - error  # exact: a / b was rounded up to a whole number where it is of the other sign than b
     down = ops.where(ops.less(ops.minimum(rest, 1.0) * sign(b), 0), down - 1.0, down)
+    down = ops.where(isinf(a), math.nan, down)  # as in NumPy: no rest of it is below b
     return ops.where(_is_below_infinity(a, b), -1.0, down).to(about.dtype)
 
 
@@ -124,7 +130,7 @@ def _is_below_infinity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def remainder(a: Any, b: Any) -> Tensor:
-    """a - b * floor(a / b), element by element: a % b, which has b's sign.
+    """a - b * floor(a / b), element by element: a % b, which has b's sign, also where it is 0.
 
     Raises:
         ValueError: integers are divided by 0, or the shapes do not broadcast.
@@ -139,7 +145,8 @@ def remainder(a: Any, b: Any) -> Tensor:
         return ops.subtract(a, ops.multiply(down, b))
     a, b = (_wide_as(v, down) for v in (a, b))
     taken = ops.where(ops.equal(down, 0), 0.0, wide(down) * b)  # 0 times infinity is no NaN here
-    return (a - taken).to(down.dtype)
+    side = ops.greater_equal(b, 0).to(DType.float64) * 2.0 - 1.0
+    return (((a - taken) * side + 0.0) * side).to(down.dtype)
 
 
 def sign(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
+from pyformer.float_mode import in_default_float_mode
 from pyformer.names.arguments import number
 
 
@@ -76,6 +77,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) 
     return ops.equal(rows, _core.arange(n if m is None else m, device=device)).to(dtype or DType.float32)
 
 
+@in_default_float_mode
 def linspace(start: float, stop: float, count: int, *, dtype: Any = None, device: Any = None) -> Tensor:
     """`count` numbers at equal distances, from start to stop, both included.
 

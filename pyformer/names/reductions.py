@@ -7,6 +7,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
+from pyformer.float_mode import in_default_float_mode
 from pyformer.names.arguments import Axis, axes_at, axis_at, is_float, number, part, rounded, torch_words, wide, zero_of
 from pyformer.names.arithmetic import isfinite
 from pyformer.names.making import ones_like
@@ -79,6 +80,7 @@ def std(x: Tensor, axis: Axis = None, keepdims: bool = False, correction: float 
     return _reduced(_root(mean_square) * unit, x, axis, keepdims)
 
 
+@in_default_float_mode
 def _spread(op: str, x: Tensor, axis: Axis, correction: Any) -> tuple[Tensor, Tensor]:
     """The variance of x in units, and the unit."""
     axes = axes_at(op, axis, x.ndim)
@@ -139,6 +141,7 @@ def prod(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 
 @torch_words
+@in_default_float_mode
 def norm(x: Tensor, p: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The p-norm (sum |x|^p)^(1/p) over one or more axes; the largest |x| for p = inf.
 

@@ -158,6 +158,18 @@ class KVCache:
         self._replace(lambda x: ops.embedding(index, x.reshape(x.shape[0], -1)).reshape(len(rows), *x.shape[1:]))
         self._set_length(self.length[rows])
 
+    def part(self, row: int, length: int) -> KVCache:
+        """A cache of one row's first `length` tokens, with memory of its own; IndexError or ValueError where they are
+        not there."""
+        if not 0 <= row < self.rows:
+            raise IndexError(f"KVCache: row must be from 0 to {self.rows - 1}, got {row}")
+        if not 0 <= length <= self.length[row]:
+            raise ValueError(f"KVCache: length must be from 0 to {self.length[row]}, got {length}")
+        found = KVCache(len(self.keys), *self.keys[0].shape[2:], dtype=self.dtype, device=self.device)
+        found.keys, found.values = ([x[row : row + 1, :length] for x in side] for side in (self.keys, self.values))
+        found._set_length(np.array([length]))
+        return found
+
     def join(self, other: KVCache) -> None:
         """Adds the rows of `other`, which is not to be used afterwards, behind those here."""
         if self.rows == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyformer as pf
@@ -55,6 +55,9 @@ class Projection(Module):
     not see what is written through an array that shares the weight's memory, as `numpy()` gives: call `unpack` then.
     `hold` adds it for as long as somebody holds it, as generation does while it runs.
 
+    `quantize` puts a matrix of 8 or 4 bits, `quantized`, in the place of `weight`, which is None then: it is no
+    parameter and gets no gradient, but x does.
+
     Raises:
         TypeError: a dtype does not fit (when called).
         ValueError: a shape does not fit (when called).
@@ -72,18 +75,37 @@ class Projection(Module):
 
     weight: pf.Tensor
     bias: pf.Tensor | None = None
+    quantized: _core.QuantizedWeight | None = None
     _packed: tuple[_core.PackedLinear, pf.Tensor, pf.Tensor | None] | None = None
     _holders = 0
 
     @property
     def dtype(self) -> pf.DType:
-        """The weight's."""
-        return self.weight.dtype
+        """The weight's; float32 where it is quantised."""
+        return pf.float32 if self.quantized is not None else self.weight.dtype
 
     @property
     def device(self) -> str:
         """The weight's."""
-        return self.weight.device
+        return self.weight.device if self.quantized is None else self.quantized.device
+
+    def quantize(self, quantized: str | _core.QuantizedWeight) -> None:
+        """Puts a quantised matrix in the weight's place: its numbers as "q8", "Q8_0" or "Q4_1", or the one given.
+
+        Raises:
+            ValueError: the format is none of these, or the shapes differ.
+        """
+        if isinstance(quantized, str):
+            quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
+        if quantized.shape != tuple(self.weight.shape):
+            raise ValueError(f"quantize: expected a matrix {tuple(self.weight.shape)}, got {quantized.shape}")
+        self.unpack()
+        self.quantized, self.weight = quantized, None
+
+    def _quantized_linear(
+        self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None
+    ) -> pf.Tensor:
+        return self.quantized(x, self.bias, activation, residual)
 
     def pack(self) -> _core.PackedLinear:
         """Makes the packed copy, unless there is one of the tensors that are here now."""
@@ -101,7 +123,7 @@ class Projection(Module):
     def hold(self) -> bool:
         """Makes the packed copy and keeps it until `release`; False, with nothing to release, if `pack` made it."""
         with _packing:
-            if self._holders == 0 and self._packed is not None:
+            if self.quantized is not None or (self._holders == 0 and self._packed is not None):
                 return False
             self.pack()
             object.__setattr__(self, "_holders", self._holders + 1)
@@ -114,8 +136,11 @@ class Projection(Module):
             if self._holders == 0:
                 self.unpack()
 
-    def packed(self) -> _core.PackedLinear | None:
-        """The packed copy where it may serve, which is where no gradient is recorded."""
+    def packed(self) -> Callable[..., pf.Tensor] | None:
+        """What computes in the weight's place, called with x, activation and residual: the packed copy, which serves
+        where no gradient is recorded, or the quantised matrix; None where the weight itself is to be used."""
+        if self.quantized is not None:
+            return self._quantized_linear
         kept = self._packed
         if kept is None:
             return None
@@ -137,6 +162,8 @@ class Projection(Module):
     @own_precision
     def linear_cross_entropy(self, x: pf.Tensor, targets: pf.Tensor, **options: Any) -> pf.Tensor:
         """`ops.linear_cross_entropy` of x (N, in) and targets (N,): the logits `as_linear(x)` are never held whole."""
+        if self.quantized is not None:
+            return ops.cross_entropy(self._quantized_linear(x), targets, **options)
         return ops.linear_cross_entropy(x, self.weight, targets, self.bias, **options)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -255,7 +282,7 @@ class Embedding(Projection):
 
     def forward(self, ids: pf.Tensor) -> pf.Tensor:
         """The rows (..., dim) of integers ids (...)."""
-        rows = ops.embedding(ids, self.weight)
+        rows = ops.embedding(ids, self.weight) if self.quantized is None else self.quantized.rows(ids)
         if self.padding_idx is None:
             return rows
         return ops.where(ops.unsqueeze(ops.not_equal(ids, self.padding_idx), -1), rows, rows.detach())

@@ -52,8 +52,8 @@ def mlp(
         (2, 4)
     """
     packed = up.packed()
-    if packed is not None:
-        return down(packed(x if norm is None else norm(x), activation), residual=residual)
+    if packed is not None or down.quantized is not None:
+        return down(up(x, activation, norm=norm), residual=residual)
     options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.gain, "norm_bias": norm.bias}
     if norm is not None:
         options["eps"] = norm.eps

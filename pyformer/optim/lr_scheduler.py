@@ -10,6 +10,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from pyformer.float_mode import in_default_float_mode
 from pyformer.optim.optimizer import Optimizer
 
 
@@ -32,19 +35,35 @@ class LRScheduler:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: expected an optimiser, got {type(optimizer).__name__}")
         self.optimizer = optimizer
-        self.last_epoch = 0
-        self._set()
+        self._go_to(0)
 
     def _factor(self, n: int) -> float:
         raise NotImplementedError
 
-    def _set(self) -> None:
-        self.optimizer.scale_lr(self._factor(self.last_epoch))
+    @in_default_float_mode
+    def _go_to(self, n: int) -> None:
+        try:
+            factor = self._factor(n)
+        except OverflowError:
+            factor = math.inf
+        self._set(factor)
+        self.last_epoch = n
+
+    def _set(self, factor: float) -> None:
+        self.optimizer.scale_lr(factor)
+
+    def _check(self, name: str, value: Any, least: int = 0, whole: bool = False) -> None:
+        """TypeError or ValueError unless it is a finite number, an int where `whole`, of `least` or more."""
+        is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if is_number and not least <= value < math.inf:
+            raise ValueError(f"{type(self).__name__}: {name} must be at least {least} and finite, got {value}")
+        if not is_number or (whole and not isinstance(value, (int, np.integer))):
+            wanted = "an int" if whole else "a number"
+            raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, got {type(value).__name__}")
 
     def step(self) -> None:
         """Sets the learning rates of the next step or epoch, after `optimizer.step()`."""
-        self.last_epoch += 1
-        self._set()
+        self._go_to(self.last_epoch + 1)
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group."""
@@ -59,15 +78,14 @@ class LRScheduler:
         n = state["last_epoch"]
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise ValueError(f"{type(self).__name__}: last_epoch must be an int from 0, got {n!r}")
-        self.last_epoch = n
-        self._set()
+        self._go_to(n)
 
 
 class LambdaLR(LRScheduler):
     """The factor is a function of how often `step` was called.
 
     Raises:
-        TypeError: the optimiser is none.
+        TypeError: the optimiser is none, or the function can't be called.
         ValueError: the function gives a factor that is negative or not finite.
 
     Example:
@@ -79,6 +97,8 @@ class LambdaLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]) -> None:
+        if not callable(lr_lambda):
+            raise TypeError(f"LambdaLR: lr_lambda must be a function, got {type(lr_lambda).__name__}")
         self._function = lr_lambda
         super().__init__(optimizer)
 
@@ -90,8 +110,8 @@ class StepLR(LRScheduler):
     """The factor is multiplied by gamma every step_size steps.
 
     Raises:
-        TypeError: the optimiser is none.
-        ZeroDivisionError: step_size is 0.
+        TypeError: the optimiser is none, step_size is no int, or gamma no number.
+        ValueError: step_size is below 1, or gamma negative or not finite; later, the factor is not finite.
 
     Example:
         >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
@@ -102,6 +122,8 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self._check("step_size", step_size, least=1, whole=True)
+        self._check("gamma", gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -113,7 +135,8 @@ class MultiStepLR(LRScheduler):
     """The factor is multiplied by gamma at each of some steps.
 
     Raises:
-        TypeError: the optimiser is none.
+        TypeError: the optimiser is none, a milestone is no int, or gamma no number.
+        ValueError: a milestone is negative, or gamma negative or not finite; later, the factor is not finite.
 
     Example:
         >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
@@ -124,6 +147,9 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        for milestone in milestones:
+            self._check("milestones", milestone, whole=True)
+        self._check("gamma", gamma)
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer)
 
@@ -135,7 +161,8 @@ class ExponentialLR(LRScheduler):
     """The factor is gamma to the power of how often `step` was called.
 
     Raises:
-        TypeError: the optimiser is none.
+        TypeError: the optimiser is none, or gamma no number.
+        ValueError: gamma is negative or not finite; later, the factor is not finite.
 
     Example:
         >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
@@ -146,6 +173,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self._check("gamma", gamma)
         self.gamma = gamma
         super().__init__(optimizer)
 
@@ -157,8 +185,8 @@ class LinearLR(LRScheduler):
     """The factor goes from start_factor to end_factor in a straight line of total_iters steps, and stays there.
 
     Raises:
-        TypeError: the optimiser is none.
-        ZeroDivisionError: total_iters is 0.
+        TypeError: the optimiser is none, total_iters is no int, or a factor no number.
+        ValueError: total_iters is below 1, or a factor negative or not finite.
 
     Example:
         >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
@@ -171,6 +199,9 @@ class LinearLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5
     ) -> None:
+        self._check("start_factor", start_factor)
+        self._check("end_factor", end_factor)
+        self._check("total_iters", total_iters, least=1, whole=True)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
@@ -183,8 +214,8 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the first learning rate down to eta_min over T_max steps, and up again after that.
 
     Raises:
-        TypeError: the optimiser is none.
-        ZeroDivisionError: T_max is 0.
+        TypeError: the optimiser is none, T_max is no int, or eta_min no number.
+        ValueError: T_max is below 1, or eta_min negative or not finite.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5, without restarts.
 
@@ -197,13 +228,14 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        self._check("T_max", T_max, least=1, whole=True)
+        self._check("eta_min", eta_min)
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer)
 
     def _factor(self, n: int) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * n / self.T_max))
 
-    def _set(self) -> None:
-        factor = self._factor(self.last_epoch)
+    def _set(self, factor: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.eta_min + (group["base_lr"] - self.eta_min) * factor

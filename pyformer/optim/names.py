@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 import pyformer as pf
 from pyformer import _core
@@ -119,6 +122,9 @@ class RMSprop(_Plain):
 class Adagrad(_Plain):
     """v = v + g^2; p -= lr * g / (sqrt(v) + eps), weight_decay * p being added to g.
 
+    A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`; a v beyond the largest float
+    as that float.
+
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
         TypeError: an option is no number, or a parameter no float Tensor.
@@ -145,7 +151,10 @@ class Adagrad(_Plain):
 
     def _step(self, group: Any, p: Any, grad: Any, state: Any) -> Any:
         grad = grad + p * float(group["weight_decay"])
+        grad = _squarable(grad)
         total = state["sum"] + grad.square()
+        largest = sys.float_info.max if total.dtype == pf.float64 else float(np.finfo(np.float32).max)
+        total = pf.where(pf.isfinite(state["sum"] + grad), pf.clamp(total, max=largest), total)
         return p - grad / (total.sqrt() + float(group["eps"])) * float(group["lr"]), {"sum": total}
 
 

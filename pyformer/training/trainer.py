@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ class Trainer(Checkpointed):
     """Trains a language model on token arrays, in a run folder or in memory only.
 
     Parameters that require no gradient stay as they are. So do the modes of a model in training mode: parts that were
-    set to evaluation mode train so. A model in evaluation mode, as `from_pretrained` gives it, is set to training
-    mode but for parts all of whose parameters are frozen. Evaluations and samples leave all modes as they are. A run
+    set to evaluation mode train so. A model in evaluation mode, as `from_pretrained` gives it, is in training mode
+    while it trains, but for parts all of whose parameters are frozen. In the end, also when it raises, every part has
+    the mode that it had. Evaluations and samples leave all modes as they are. A run
     that goes on from a checkpoint ends in exactly the weights of one that never stopped.
 
     Args:
@@ -156,12 +157,12 @@ class Trainer(Checkpointed):
         """
         if self.saved_step is None:
             self.save()
-        _set_training(self.model)
-        try:
-            self._call("on_start")
-            self._train(progress)
-        finally:
-            self._call("on_end")
+        with _training(self.model):
+            try:
+                self._call("on_start")
+                self._train(progress)
+            finally:
+                self._call("on_end")
         return self.step == self.options.steps
 
     def _train(self, progress: bool) -> None:
@@ -304,6 +305,18 @@ class Trainer(Checkpointed):
         ids = out.numpy()[0]
         # A padded vocabulary has ids that stand for no text.
         return self.tokenizer.decode(ids[ids < self.tokenizer.vocab_size])
+
+
+@contextlib.contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Within it the model is in training mode; then every module has the mode that it had."""
+    before = [(module, module.__dict__["training"]) for module in model.modules()]
+    try:
+        _set_training(model)
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
 
 
 def _set_training(module: nn.Module) -> None:

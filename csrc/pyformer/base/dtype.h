@@ -52,7 +52,8 @@ struct Float16 {
 #define PF_ALWAYS_INLINE inline __attribute__((always_inline))
 #endif
 
-// Conversions round to the nearest, ties to even; NaN stays NaN.
+// Conversions round to the nearest, ties to even; NaN stays NaN. A GPU has instructions for
+// them, whose NaN is always the same.
 PF_ALWAYS_INLINE uint32_t float_bits(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
@@ -65,14 +66,25 @@ PF_ALWAYS_INLINE float float_of_bits(uint32_t bits) {
 }
 
 PF_ALWAYS_INLINE BFloat16 to_bfloat16(float x) {
+#if defined(__CUDA_ARCH__)
+  BFloat16 rounded;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(x));
+  return rounded;
+#else
   const uint32_t bits = float_bits(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {uint16_t((bits >> 16) | 0x40u)};
   return {uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+#endif
 }
 
 PF_ALWAYS_INLINE float to_float(BFloat16 x) { return float_of_bits(uint32_t(x.bits) << 16); }
 
 PF_ALWAYS_INLINE Float16 to_float16(float x) {
+#if defined(__CUDA_ARCH__)
+  Float16 rounded;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(x));
+  return rounded;
+#else
   const uint32_t bits = float_bits(x), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {uint16_t(sign | 0x7e00u)};
   if (magnitude >= 0x477ff000u) return {uint16_t(sign | 0x7c00u)};  // 65,520 and above round to infinity
@@ -81,13 +93,20 @@ PF_ALWAYS_INLINE Float16 to_float16(float x) {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return {uint16_t(sign | ((rounded - 0x38000000u) >> 13))};
+#endif
 }
 
 PF_ALWAYS_INLINE float to_float(Float16 x) {
+#if defined(__CUDA_ARCH__)
+  float wide;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+  return wide;
+#else
   const uint32_t sign = uint32_t(x.bits & 0x8000u) << 16, magnitude = x.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return float_of_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
   if (magnitude >= 0x400u) return float_of_bits(sign | ((magnitude << 13) + 0x38000000u));
   return float_of_bits(sign | float_bits(float(magnitude) * 0x1p-24f));
+#endif
 }
 
 template <class T>

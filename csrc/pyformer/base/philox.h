@@ -41,6 +41,13 @@ PF_INLINE PhiloxWords philox(uint64_t seed, uint64_t stream, uint64_t counter) {
                      uint32_t(seed), uint32_t(seed >> 32));
 }
 
+// Word i of a stream. No array is read by index, which on a GPU would lie in memory.
+PF_INLINE uint32_t philox_word(uint64_t seed, uint64_t stream, uint64_t i) {
+  const PhiloxWords words = philox(seed, stream, i / 4);
+  const uint32_t low = i & 1 ? words.word[1] : words.word[0], high = i & 1 ? words.word[3] : words.word[2];
+  return i & 2 ? high : low;
+}
+
 #if !defined(PF_CUDA)
 // ---- registers of uint64 --------------------------------------------------------------------------------------
 

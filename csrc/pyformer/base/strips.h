@@ -2,14 +2,18 @@
 // without sums can be one template over V for both.
 #pragma once
 #include "pyformer/base/element.h"
+#if !defined(PF_CUDA)  // its kernels know scalars only
 #include "pyformer/base/vec.h"
+#endif
 
 namespace pyformer::PF_ISA {
 
 template <class V>
 constexpr int64_t kStrip = 1;
+#if !defined(PF_CUDA)
 template <class T>
 constexpr int64_t kStrip<Vec<T>> = Vec<T>::width;
+#endif
 
 // The first n (at most kStrip<V>) elements at p; zeros after them.
 template <Real V>

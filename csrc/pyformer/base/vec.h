@@ -225,15 +225,22 @@ PF_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return {_mm256_min_pd(
 PF_INLINE Vec<float> sqrt(Vec<float> a) { return {_mm256_sqrt_ps(a.r)}; }
 PF_INLINE Vec<double> sqrt(Vec<double> a) { return {_mm256_sqrt_pd(a.r)}; }
 #else
-// Compiler vectors of 16 bytes: SSE2 on x86-64 (where fma is a library call, exact but slow), NEON on aarch64.
-PF_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+// Compiler vectors of 16 bytes: SSE2 on x86-64, NEON on aarch64. On x86-64 fma calls the C library for each element,
+// which is exact but slow; inlined, those calls would double the time to compile a kernel.
+#if defined(__x86_64__)
+#define PF_FMA_INLINE inline __attribute__((noinline))
+#else
+#define PF_FMA_INLINE PF_INLINE
+#endif
+PF_FMA_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   for (int i = 0; i < 4; ++i) c.r[i] = __builtin_fmaf(a.r[i], b.r[i], c.r[i]);
   return c;
 }
-PF_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+PF_FMA_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   for (int i = 0; i < 2; ++i) c.r[i] = __builtin_fma(a.r[i], b.r[i], c.r[i]);
   return c;
 }
+#undef PF_FMA_INLINE
 template <class T>
 PF_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
   return {a.r > b.r ? a.r : b.r};

@@ -28,17 +28,20 @@ PF_INLINE void prefetch_lanes(const T* p) {
 template <class T, class F>
 PF_INLINE void write_row(T* out, int64_t size, bool nontemporal, const F& f) {
   constexpr int64_t width = Vec<T>::width;
-  int64_t i = 0;
-  if (nontemporal) {
-    const int64_t to_aligned = int64_t((-reinterpret_cast<uint64_t>(out) & (kVectorBytes - 1)) / sizeof(T));
-    i = to_aligned < size ? to_aligned : size;
-    if (i > 0) f(0, i).store_partial(out, i);
+  const int64_t to_aligned =
+      nontemporal ? int64_t((-reinterpret_cast<uint64_t>(out) & (kVectorBytes - 1)) / sizeof(T)) : 0;
+  // One loop around both ends, so that f is compiled for a part of a register once.
+  int64_t i = 0, part = to_aligned < size ? to_aligned : size;
+  for (;;) {
+    if (part > 0) f(i, part).store_partial(out + i, part);
+    i += part;
+    for (; i + width <= size; i += width) {
+      const Vec<T> value = f(i, width);
+      nontemporal ? value.store_nontemporal(out + i) : value.store(out + i);
+    }
+    part = size - i;
+    if (part == 0) return;
   }
-  for (; i + width <= size; i += width) {
-    const Vec<T> value = f(i, width);
-    nontemporal ? value.store_nontemporal(out + i) : value.store(out + i);
-  }
-  if (i < size) f(i, size - i).store_partial(out + i, size - i);
 }
 
 }  // namespace pyformer::PF_ISA

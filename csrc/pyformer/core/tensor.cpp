@@ -12,6 +12,7 @@
 
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
+#include "pyformer/core/checkpoint.h"
 
 namespace pyformer {
 
@@ -39,12 +40,19 @@ class Node {
 
   Node(const char* op, int64_t sequence) : op(op), sequence(sequence) {}
   ~Node();
+  void let_go() {
+    again = nullptr;
+    values.clear();
+    inputs.clear();
+  }
 
   const char* const op;
   const int64_t sequence;
   std::vector<Input> inputs;
   std::vector<Output> outputs;
   MultiBackward backward;
+  RecordAgain again;          // of a checkpoint, in place of backward ...
+  std::vector<Saved> values;  // ... and what its inputs were
   std::atomic<bool> consumed{false};
 };
 
@@ -192,14 +200,71 @@ class BackwardPass {
   virtual ~BackwardPass() = default;
   void run(const std::vector<Tensor>& roots, std::vector<Array> seeds, bool keep);
   virtual bool wants(const Node::Input& input) const = 0;
+  // Sees what a checkpoint stands for, as soon as it has been recorded.
+  virtual void find_nodes_below(const std::vector<Tensor>&) {}
   // Sees a node before it is run. True if nothing below it is wanted.
   virtual bool ends_at(const Node&, const std::vector<Array>&) { return false; }
   virtual void at_leaf(const std::shared_ptr<Tensor::State>& leaf, Array gradient) = 0;
+
+  static Node::Input input_of(const Tensor& tensor);
+  static Tensor tensor_of(const Node::Input& input, const Array& value);
+  static void keep_inputs(Node& node, const std::vector<Tensor>& inputs, RecordAgain again);
 };
 
-static Gradients run_backward(Node& node, std::vector<Array> douts, const BackwardPass& pass, bool keep) {
+Node::Input BackwardPass::input_of(const Tensor& tensor) {
+  if (!tensor.requires_grad()) return {};
+  return {tensor.node(), tensor.state_->output, tensor.node() ? nullptr : tensor.state_};
+}
+
+Tensor BackwardPass::tensor_of(const Node::Input& input, const Array& value) {
+  Tensor tensor(value);
+  if (input.leaf) {
+    tensor.state_ = input.leaf;
+    return tensor;
+  }
+  tensor.state_->node = input.node;
+  tensor.state_->output = input.output;
+  return tensor;
+}
+
+void BackwardPass::keep_inputs(Node& node, const std::vector<Tensor>& inputs, RecordAgain again) {
+  for (const Tensor& input : inputs) node.values.push_back(save(input));
+  node.again = std::move(again);
+}
+
+std::vector<Tensor> record_checkpoint(const std::vector<Tensor>& inputs, std::vector<Array> outs, RecordAgain again) {
+  std::vector<Tensor> results = record_node("checkpoint", inputs.data(), int(inputs.size()), std::move(outs), nullptr);
+  for (const Tensor& result : results) {
+    if (!result.node()) continue;
+    BackwardPass::keep_inputs(*result.node(), inputs, std::move(again));
+    break;
+  }
+  return results;
+}
+
+static void use_up(Node& node, bool keep) {
   if (keep ? node.consumed.load() : node.consumed.exchange(true))
     throw std::runtime_error(cat("backward: the graph below ", node.op, " was already used by an earlier backward"));
+}
+
+static std::vector<Tensor> recorded_again(const Node& node) {
+  std::vector<Tensor> inputs;
+  for (size_t i = 0; i < node.inputs.size(); ++i)
+    inputs.push_back(BackwardPass::tensor_of(node.inputs[i], node.values[i]()));
+  std::vector<Tensor> outputs = node.again(inputs);
+  if (outputs.size() != node.outputs.size())
+    throw ValueError(cat("checkpoint: the function gave ", node.outputs.size(), " results, and then ", outputs.size()));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Shape& first = node.outputs[i].shape;
+    if (!(outputs[i].shape() == first))
+      throw ValueError(
+          cat("checkpoint: result ", i, " had shape ", first.str(), ", and then ", outputs[i].shape().str()));
+  }
+  return outputs;
+}
+
+static Gradients run_backward(Node& node, std::vector<Array> douts, const BackwardPass& pass, bool keep) {
+  use_up(node, keep);
   Needs need;
   for (const Node::Input& input : node.inputs) need.flags.push_back(pass.wants(input));
   for (size_t i = 0; i < douts.size(); ++i)
@@ -292,18 +357,18 @@ class IntoTensors : public BackwardPass {
       if (t.is_leaf())
         leaves_.try_emplace(t.state_.get());
       else
-        nodes_.insert(t.node().get());
+        nodes_.insert(t.node()->sequence);
     }
-    find_nodes_between(roots);
+    find_nodes_below(roots);
   }
 
   bool wants(const Node::Input& input) const override {
-    return input.node ? nodes_.count(input.node.get()) > 0 : leaves_.count(input.leaf.get()) > 0;
+    return input.node ? nodes_.count(input.node->sequence) > 0 : leaves_.count(input.leaf.get()) > 0;
   }
   bool ends_at(const Node& node, const std::vector<Array>& douts) override {
     for (size_t i = 0; i < wanted_.size(); ++i)
       if (wanted_[i].node().get() == &node) gradients_[i] = douts[size_t(wanted_[i].state_->output)];
-    return ends_.count(&node) > 0;
+    return ends_.count(node.sequence) > 0;
   }
   void at_leaf(const std::shared_ptr<Tensor::State>& leaf, Array gradient) override {
     gradient = cast(gradient, gradient_dtype(leaf->value.dtype())).to(leaf->value.device());
@@ -323,12 +388,12 @@ class IntoTensors : public BackwardPass {
 
  private:
   // Inputs are older than what is made of them, so that one pass from old to new finds all that lead to a wanted one.
-  // A node that an earlier pass used up may lead anywhere: it is kept, so that running it raises.
-  void find_nodes_between(const std::vector<Tensor>& roots) {
-    std::unordered_set<Node*> seen;
+  // A node that an earlier pass used up may lead anywhere: it is kept, so that running it raises. A checkpoint may,
+  // too: where to is seen when it has been recorded again.
+  void find_nodes_below(const std::vector<Tensor>& roots) override {
     std::vector<Node*> all;
     const auto see = [&](Node* node) {
-      if (node && seen.insert(node).second) all.push_back(node);
+      if (node && seen_.insert(node->sequence).second) all.push_back(node);
     };
     for (const Tensor& root : roots) see(root.node().get());
     for (size_t i = 0; i < all.size(); ++i)
@@ -336,17 +401,20 @@ class IntoTensors : public BackwardPass {
     std::sort(all.begin(), all.end(), [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
     for (Node* node : all) {
       const auto& inputs = node->inputs;
-      const bool leads = std::any_of(inputs.begin(), inputs.end(), [&](const auto& input) { return wants(input); });
-      if (!leads && nodes_.count(node)) ends_.insert(node);
-      if (leads || node->consumed) nodes_.insert(node);
+      const bool leads = (node->again && !node->consumed) ||
+                         std::any_of(inputs.begin(), inputs.end(), [&](const auto& input) { return wants(input); });
+      if (!leads && nodes_.count(node->sequence)) ends_.insert(node->sequence);
+      if (leads || node->consumed) nodes_.insert(node->sequence);
     }
   }
 
   const std::vector<Tensor>& wanted_;
   std::vector<Array> gradients_;
   std::unordered_map<Tensor::State*, Array> leaves_;
-  std::unordered_set<const Node*> nodes_;  // the wanted ones and all between them and the roots
-  std::unordered_set<const Node*> ends_;   // wanted ones with nothing wanted below
+  // Of nodes, their numbers: a checkpoint makes new ones meanwhile.
+  std::unordered_set<int64_t> seen_;
+  std::unordered_set<int64_t> nodes_;  // the wanted ones and all between them and the roots
+  std::unordered_set<int64_t> ends_;   // wanted ones with nothing wanted below
 };
 
 void BackwardPass::run(const std::vector<Tensor>& roots, std::vector<Array> seeds, bool keep) {
@@ -361,12 +429,24 @@ void BackwardPass::run(const std::vector<Tensor>& roots, std::vector<Array> seed
     else
       at_leaf(input.leaf, std::move(gradient));
   };
-  for (size_t i = 0; i < roots.size(); ++i)
-    deliver({roots[i].node(), roots[i].state_->output, roots[i].is_leaf() ? roots[i].state_ : nullptr},
-            std::move(seeds[i]));
+  for (size_t i = 0; i < roots.size(); ++i) deliver(input_of(roots[i]), std::move(seeds[i]));
   while (!frontier.empty()) {
     auto [node, douts] = frontier.take();
     if (ends_at(*node, douts)) continue;
+    if (node->again) {
+      use_up(*node, keep);
+      const std::vector<Tensor> outputs = recorded_again(*node);
+      find_nodes_below(outputs);
+      bool is_needed = false;
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        const Node::Input place = input_of(outputs[i]);
+        if (!douts[i].defined() || !wants(place)) continue;
+        is_needed = true;
+        deliver(place, std::move(douts[i]));
+      }
+      if (!keep) is_needed ? node->let_go() : node->consumed.store(false);
+      continue;
+    }
     Gradients gradients = run_backward(*node, std::move(douts), *this, keep);
     std::vector<Node::Input> inputs;
     if (keep)

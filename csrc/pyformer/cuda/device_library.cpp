@@ -191,8 +191,10 @@ Failure properties(int device, DeviceProperties* found) {
   return properties_of(device, found);
 }
 
+// The driver is started by it, and a child cannot share that.
 int count() {
   if (in_forked_child) return 0;
+  watch_forks();
   return device_count() < kMaxDevices ? device_count() : kMaxDevices;
 }
 

@@ -34,8 +34,9 @@ struct Counted {
   int64_t count;
 };
 
+// Registers for 1,024 threads of a multiprocessor, 64 each: for more threads the compiler spills some.
 template <class Item>
-__global__ void __launch_bounds__(kThreads) items(const Counted<typename Item::Args> a) {
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads) items(const Counted<typename Item::Args> a) {
   const int64_t i = thread_index();
   if (i < a.count) Item::at(a.args, i);
 }
@@ -50,14 +51,19 @@ void each_item(const typename Item::Args& args, int64_t, int64_t count) {
   start_items<Item>(args, count);
 }
 
-// x / n and x % n, in 32 bits where that is enough: 64 take ten times as long.
+// x / n and x % n of what is below 2^32. Without the call of a 64-bit division, around which registers are spilled.
 struct Divided {
   int64_t quotient, rest;
 };
-DEVICE Divided divided(int64_t x, int64_t n) {
-  if ((uint64_t(x) | uint64_t(n)) >> 32) return {x / n, x % n};
+DEVICE Divided divided_small(int64_t x, int64_t n) {
   const uint32_t quotient = uint32_t(x) / uint32_t(n);
   return {quotient, int64_t(uint32_t(x) - quotient * uint32_t(n))};
+}
+
+// Of any, in 32 bits where that is enough: 64 take ten times as long.
+DEVICE Divided divided(int64_t x, int64_t n) {
+  if ((uint64_t(x) | uint64_t(n)) >> 32) return {x / n, x % n};
+  return divided_small(x, n);
 }
 
 }  // namespace pyformer::cuda

@@ -182,3 +182,8 @@ extern "C" __attribute__((visibility("default"))) const char* pyformer_emulate(c
     return "unknown words";
   }
 }
+
+// What the calling thread's kernels did so far: emulated::Counters as an array.
+extern "C" __attribute__((visibility("default"))) const uint64_t* pyformer_emulated_counters() {
+  return reinterpret_cast<const uint64_t*>(&pyformer::emulated::counters);
+}

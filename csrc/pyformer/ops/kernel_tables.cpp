@@ -29,6 +29,7 @@
 #include "pyformer/ops/matmul/gemm.h"
 #include "pyformer/ops/norm_planes/norm_planes_kernels.h"
 #include "pyformer/ops/pool/pool_kernels.h"
+#include "pyformer/ops/quantized_linear/quantized_linear_kernels.h"
 #include "pyformer/ops/random/random_kernels.h"
 #include "pyformer/ops/reduce/reduce_kernels.h"
 #include "pyformer/ops/retention/retention_kernels.h"
@@ -79,6 +80,7 @@ const std::vector<KernelTableRow>& kernel_tables() {
       row<LstmTable>(),
       row<NormPlanesTable>(),
       row<PoolTable>(),
+      row<QuantizedLinearTable>(),
       row<RandomTable>(),
       row<ReduceTable>(),
       row<RetentionTable>(),

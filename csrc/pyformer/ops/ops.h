@@ -33,6 +33,7 @@
 #include "pyformer/ops/mse_loss/mse_loss.h"
 #include "pyformer/ops/norm_linear/norm_linear.h"
 #include "pyformer/ops/pool/pool.h"
+#include "pyformer/ops/quantized_linear/quantized_linear.h"
 #include "pyformer/ops/random/random.h"
 #include "pyformer/ops/reduce/reduce.h"
 #include "pyformer/ops/retention/retention.h"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,8 +12,12 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
+from pyformer.formats.atomic import parse_object
 from pyformer.formats.gguf.blocks import dequantize
 from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile, bytes_at
+from pyformer.formats.gguf.writer import Blocks
+
+log = logging.getLogger(__name__)
 
 # config.json's names of numbers, and GGUF's, without the family's name before them.
 _INTEGERS = {
@@ -39,6 +45,9 @@ _LAYER = {
 }
 _OUTER = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
 _ROPE_FACTORS = "rope_freqs.weight"
+# Each of these ends a text; the first is config.json's, or the list of all that there are.
+_ENDS = ("eos", "eot", "eom")
+_SHARED = "pyformer.shared"  # as in safetensors' metadata
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,9 @@ def _family(file: GGUFFile) -> tuple[str, Family]:
     arch = file.metadata.text("general.architecture")
     if arch not in FAMILIES:
         raise ValueError(f"{file.path}: general.architecture must be one of {sorted(FAMILIES)}, got {arch!r}")
+    kind = file.metadata.text("general.type", "model")
+    if kind != "model":
+        raise ValueError(f"{file.path}: general.type must be 'model', got {kind!r}")
     if file.metadata.integer("split.count", 1) > 1:
         raise ValueError(f"{file.path}: one part of a model that is split: join the parts first")
     return arch, FAMILIES[arch]
@@ -75,7 +87,7 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     arch, family = _family(file)
     metadata = file.metadata
     integers = {**_INTEGERS, **family.more}
-    known = {*integers.values(), *_REALS.values(), *_SILENT, "rope.scaling.type", "rope.scaling.factor"}
+    known = {*integers.values(), *_REALS.values(), *_SILENT, "rope.scaling.type", *_FACTORS}
     extra = [key for key in metadata.values if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]
     if extra:
         raise ValueError(f"{file.path}: keys that are not followed here: {', '.join(sorted(extra)[:5])}")
@@ -95,10 +107,10 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     _check_equal(file, f"{arch}.vocab_size", values["vocab_size"])
     values["rope_scaling"] = _rope_scaling(file, arch, values)
     values["tie_word_embeddings"] = "output.weight" not in file.entries
-    for name in ("bos", "eos"):
-        values[f"{name}_token_id"] = metadata.integer(f"tokenizer.ggml.{name}_token_id", None)
-    if values.get("sliding_window") is not None:  # config.json's llama has none
-        values["model_type"] = "mistral"
+    bos, *ends = (metadata.integer(f"tokenizer.ggml.{name}_token_id", None) for name in ("bos", *_ENDS))
+    ends = list(dict.fromkeys(token for token in ends if token is not None))
+    values |= {"bos_token_id": bos, "eos_token_id": ends if len(ends) > 1 else ends[0] if ends else None}
+    if values.get("sliding_window") is not None:
         values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
     return {name: value for name, value in values.items() if value is not None}
 
@@ -111,9 +123,14 @@ def _check_equal(file: GGUFFile, key: str, wanted: int | None) -> None:
 
 def _rope_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str, Any] | None:
     """Linear scaling by the keys, or LLaMA 3's where the file's factors are those of its rule."""
-    kind = file.metadata.text(f"{arch}.rope.scaling.type", "none")
+    said = [value for key in _FACTORS if (value := file.metadata.number(f"{arch}.{key}", None))]
+    factor = said[0] if said else None
+    # A factor without a type is linear, as llama.cpp has it.
+    kind = file.metadata.text(f"{arch}.rope.scaling.type", "none" if factor in (None, 1.0) else "linear")
     if kind == "linear":
-        return {"rope_type": "linear", "factor": file.metadata.number(f"{arch}.rope.scaling.factor")}
+        return {"rope_type": "linear", "factor": file.metadata.number(f"{arch}.{_FACTORS[0]}") if not said else factor}
+    if kind == "none" and factor not in (None, 1.0):
+        log.warning("%s: the rotary scaling's type is none, so its factor %s is left out", file.path, factor)
     if kind != "none":
         raise ValueError(f"{file.path}: {arch}.rope.scaling.type must be none or linear, got {kind!r}")
     if _ROPE_FACTORS not in file.entries:
@@ -130,6 +147,7 @@ def _rope_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str
     return rule
 
 
+_FACTORS = ("rope.scaling.factor", "rope.scale_linear")  # the latter in older files
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
@@ -176,6 +194,7 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         if values.get(name) is not None:
             keys[f"{arch}.{key}"] = float(values[name]) if name in _REALS else values[name]
     keys[f"{arch}.rope.dimension_count"] = values["head_dim"]
+    keys |= _token_keys(values)
     scaling = values.get("rope_scaling") or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "linear":
@@ -187,8 +206,31 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     return keys
 
 
-def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, pf.Tensor]) -> dict[str, pf.Tensor]:
-    """Tensors by Hugging Face's names, without a prefix, as a file has them."""
+def _token_keys(values: Mapping[str, Any]) -> dict[str, int]:
+    """The keys of the tokens that begin and end a text."""
+    ends = values.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    if len(ends) > len(_ENDS):
+        log.warning("GGUF has keys for %s ends of a text; %s are left out", len(_ENDS), ends[len(_ENDS) :])
+    tokens = {"bos": values.get("bos_token_id"), **dict(zip(_ENDS, ends, strict=False))}
+    return {f"tokenizer.ggml.{name}_token_id": token for name, token in tokens.items() if token is not None}
+
+
+def shared_keys(shared: Mapping[str, str]) -> dict[str, str]:
+    """The key that says which tensors are one with another, by Hugging Face's names."""
+    return {_SHARED: json.dumps(dict(shared))} if shared else {}
+
+
+def read_shared(file: GGUFFile) -> dict[str, str]:
+    """What `shared_keys` has written."""
+    shared = parse_object(file.metadata.text(_SHARED, "{}").encode(), f"{file.path}: {_SHARED}")
+    if not all(isinstance(other, str) for other in shared.values()):
+        raise ValueError(f"{file.path}: {_SHARED} must be names of tensors, got {shared}")
+    return shared
+
+
+def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, pf.Tensor | Blocks]:
+    """Tensors or quantised matrices by Hugging Face's names, without a prefix, as a file has them."""
     family = FAMILIES[_architecture(values)]
     heads = {"attn_q": values["num_attention_heads"], "attn_k": values["num_key_value_heads"]}
     layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, _OUTER))
@@ -199,9 +241,13 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, pf.Tensor]) ->
         name = layer.get(place[number.end() :]) if number else outer.get(place)
         if name is None:
             raise ValueError(f"GGUF: {stored} has no name there")
+        matrix = tensor if isinstance(tensor, pf.QuantizedWeight) else None
+        if matrix is not None:
+            tensor = matrix.blocks()
         if family.permuted and name in heads:
             pairs = tensor.reshape(heads[name], 2, tensor.shape[0] // heads[name] // 2, *tensor.shape[1:])
             tensor = pairs.swapaxes(1, 2).reshape(*tensor.shape)
+        tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
         found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
     scaling = values.get("rope_scaling") or {}
     if scaling.get("rope_type", scaling.get("type")) == "llama3":

@@ -63,10 +63,14 @@ class GGUFEntry(Entry):
         size = (last - first) * row_bytes or self.end - self.begin
         values = dequantize(self.dtype, bytes_at(file, self.begin + first * row_bytes, size))
         values = values.reshape(last - first, *self.shape[1:])
-        if self.heads:
-            pairs = values.reshape(-1, (self.shape[0] // self.heads) // 2, 2, *self.shape[1:])
-            values = pairs.swapaxes(1, 2).reshape(values.shape)
-        return pf.asarray(np.ascontiguousarray(values[begin - first : end - first]))
+        return pf.asarray(np.ascontiguousarray(self.ordered(values)[begin - first : end - first]))
+
+    def ordered(self, rows: np.ndarray) -> np.ndarray:
+        """Whole heads of rows in the order of rotary positions in halves."""
+        if not self.heads:
+            return rows
+        pairs = rows.reshape(-1, (self.shape[0] // self.heads) // 2, 2, *rows.shape[1:])
+        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(rows.shape)
 
 
 def bytes_at(file: BinaryIO, at: int, size: int) -> np.ndarray:

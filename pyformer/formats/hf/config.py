@@ -28,7 +28,15 @@ HARMLESS_KEYS = IGNORED_KEYS | {
     *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences"),
     *("output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"),
     *("begin_suppress_tokens", "remove_invalid_values", "exponential_decay_length_penalty", "use_return_dict"),
-    *("cross_attention_hidden_size", "tie_encoder_decoder", "pruned_heads", "ignore_keys_at_rope_validation"),
+    *("cross_attention_hidden_size", "tie_encoder_decoder", "ignore_keys_at_rope_validation"),
+}
+# Of those, the ones that would change what is generated, with the value that changes nothing.
+SAMPLING_DEFAULTS = {
+    **{"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0, "num_beams": 1},
+    **{"num_beam_groups": 1, "diversity_penalty": 0.0, "repetition_penalty": 1.0, "length_penalty": 1.0},
+    **{"no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0, "bad_words_ids": None, "min_length": 0},
+    **{"forced_bos_token_id": None, "forced_eos_token_id": None, "suppress_tokens": None, "early_stopping": False},
+    **{"begin_suppress_tokens": None, "remove_invalid_values": False, "exponential_decay_length_penalty": None},
 }
 # Of any family: an encoder beside a decoder, and rotary positions of a part of a head, are not here.
 FIXED = {"is_encoder_decoder": False, "partial_rotary_factor": 1.0}
@@ -89,7 +97,8 @@ def check_known(
 ) -> None:
     """Raises ValueError if a key of `required` is missing, one of `fixed` has another value than its own, or there is
     one that is not `known`: it might change what is computed. One that is None or False says nothing."""
-    fixed = {"is_encoder_decoder": (False,), "is_decoder": (False, True), "quantization_config": (None,), **fixed}
+    always = {"is_encoder_decoder": (False,), "is_decoder": (False, True), "quantization_config": (None,)}
+    fixed = {**always, "pruned_heads": ({}, None), **fixed}
     for name, allowed in fixed.items():
         if name in config and config[name] not in allowed:
             raise ValueError(f"{owner}: {name} must be {' or '.join(map(repr, allowed))}, got {config[name]!r}")
@@ -103,6 +112,14 @@ def check_known(
             f"{owner}: config.json has unknown {', '.join(unknown[:20])}, which may change what is computed; "
             f"take out what doesn't"
         )
+
+
+def warn_of_sampling(values: Mapping[str, Any]) -> None:
+    """Names what config.json, where older files have it, says of how to generate."""
+    said = [name for name, default in SAMPLING_DEFAULTS.items() if values.get(name) not in (None, default)]
+    if said:
+        names = ", ".join(f"{name} {values[name]!r}"[:80] for name in said)
+        log.warning("config.json says %s: `generate` follows generation_config.json only", names)
 
 
 def warn_of_dropout(owner: str, values: Mapping[str, Any], **done: float) -> None:

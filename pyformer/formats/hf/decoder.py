@@ -14,6 +14,7 @@ from pyformer.formats.hf.config import (
     is_number,
     read_activation,
     warn_of_dropout,
+    warn_of_sampling,
 )
 from pyformer.formats.hf.families import FAMILIES, FULL, KEYS, OPTIONAL_KEYS, OWN_TYPE, SLIDING, Family
 from pyformer.formats.hf.rope import ROPE_KEYS, read_rope, write_rope
@@ -74,6 +75,7 @@ def _read(kind: str, config_class: Any, values: Mapping[str, Any]) -> Any:
         found["embed_scale"] = values["hidden_size"] ** 0.5
     found["activation"] = read_activation(owner, family.activation, said.get(family.activation, "silu"))
     found |= _read_windows(owner, family, said) | read_rope(owner, family, said)
+    warn_of_sampling(values)
     warn_of_dropout(owner, values, **dict.fromkeys(_DROPOUTS, found.get("dropout") or 0.0))
     return config_class(**found, family=kind)
 

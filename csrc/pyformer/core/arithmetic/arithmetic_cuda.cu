@@ -101,7 +101,7 @@ template <>
 const ArithmeticTable& cuda_table<ArithmeticTable>() {
   static constexpr ArithmeticTable table = {
       .fill = per_item_size<Kernel<Fill>>([]<class T>() -> Kernel<Fill> { return each_item<FillElement<T>>; }),
-      .add = for_cuda_floats<Kernel<AddGradients>>(
+      .add = for_each_float<Kernel<AddGradients>>(
           []<class T>() -> Kernel<AddGradients> { return each_item<AddElement<T>>; }),
       .cast = {{each_item<CastElement<float>>, each_item<CastElement<double>>, each_item<CastElement<BFloat16>>,
                 each_item<CastElement<Float16>>, each_item<CastElement<int64_t>>, each_item<CastElement<int32_t>>,

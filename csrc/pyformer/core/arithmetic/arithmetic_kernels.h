@@ -89,7 +89,6 @@ struct StridedCopy {
 
 struct ArithmeticTable {
   static constexpr const char* name = "arithmetic";
-  static constexpr bool plain = true;
   PerDtype<Kernel<Fill>> fill;
   PerDtype<Kernel<AddGradients>> add;
   PerDtype<Kernel<Cast>> cast;

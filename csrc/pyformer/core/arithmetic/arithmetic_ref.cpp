@@ -26,11 +26,7 @@ static void add(const AddGradients& args, int64_t begin, int64_t end) {
 
 template <class From>
 static void cast(const Cast& a, int64_t begin, int64_t end) {
-  const From* x = static_cast<const From*>(a.x);
-  with_dtype(a.wanted, [&]<class To>() {
-    To* out = static_cast<To*>(a.out);
-    for (int64_t i = begin; i < end; ++i) out[i] = Convert<To, decltype(widened(x[i]))>::of(widened(x[i]));
-  });
+  convert_elements<From>(a, begin, end);
 }
 
 // ---- sums and checks ------------------------------------------------------------------------------------------

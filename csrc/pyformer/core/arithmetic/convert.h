@@ -1,6 +1,7 @@
 // From one element type to another, for kernels: Convert<To, From>::of(x), where 16-bit floats come widened.
 #pragma once
 #include "pyformer/base/element.h"
+#include "pyformer/core/arithmetic/arithmetic_kernels.h"
 #include "pyformer/core/arithmetic/sixteen_bits.h"
 
 namespace pyformer::PF_ISA {
@@ -43,5 +44,14 @@ template <class From>
 struct Convert<Float16, From> {
   static PF_INLINE Float16 of(From x) { return to_float16(before_rounding(x)); }
 };
+
+template <class From>
+static void convert_elements(const Cast& a, int64_t begin, int64_t end) {
+  const From* x = static_cast<const From*>(a.x);
+  with_dtype(a.wanted, [&]<class To>() {
+    To* out = static_cast<To*>(a.out);
+    for (int64_t i = begin; i < end; ++i) out[i] = Convert<To, decltype(widened(x[i]))>::of(widened(x[i]));
+  });
+}
 
 }  // namespace pyformer::PF_ISA

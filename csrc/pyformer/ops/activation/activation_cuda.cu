@@ -40,11 +40,11 @@ struct ActivationAndSlope {
 template <>
 const ActivationTable& cuda_table<ActivationTable>() {
   static constexpr ActivationTable table = {
-      for_cuda_floats<Kernel<ActivationForward>>(
+      for_each_float<Kernel<ActivationForward>>(
           []<class T>() -> Kernel<ActivationForward> { return each_item<ActivationElement<T>>; }),
-      for_cuda_floats<Kernel<ActivationBackward>>(
+      for_each_float<Kernel<ActivationBackward>>(
           []<class T>() -> Kernel<ActivationBackward> { return each_item<ActivationGradient<T>>; }),
-      for_cuda_floats<Kernel<ActivationBoth>>(
+      for_each_float<Kernel<ActivationBoth>>(
           []<class T>() -> Kernel<ActivationBoth> { return each_item<ActivationAndSlope<T>>; })};
   return table;
 }

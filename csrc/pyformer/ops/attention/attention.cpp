@@ -18,7 +18,7 @@ struct Heads {
   AttentionStrides strides;
 };
 
-struct Operands {
+struct AttentionOperands {
   int64_t batch, heads, key_heads, queries, keys, head_dim, value_dim;
   Array like;  // of their dtype and device
   Heads q, k, v;
@@ -40,7 +40,7 @@ static Heads heads_of_packed(const Array& qkv, int64_t which) {  // (B, T, 3, H,
 
 // ---- checks ---------------------------------------------------------------------------------------------------
 
-static Operands check_separate(const Array& q, const Array& k, const Array& v) {
+static AttentionOperands check_separate(const Array& q, const Array& k, const Array& v) {
   const auto check = [&](const char* which, const Array& x) {
     check_alike("attention", which, x, "q", q);
     if (x.ndim() != 4) throw ValueError(cat("attention: ", which, " must be (B, T, H, D), got ", x.shape().str()));
@@ -48,8 +48,8 @@ static Operands check_separate(const Array& q, const Array& k, const Array& v) {
   check("q", q);
   check("k", k);
   check("v", v);
-  const Operands o = {q.dim(0), q.dim(2), k.dim(2),    q.dim(1),    k.dim(1),   q.dim(3),
-                      v.dim(3), q,        heads_of(q), heads_of(k), heads_of(v)};
+  const AttentionOperands o = {q.dim(0), q.dim(2), k.dim(2),    q.dim(1),    k.dim(1),   q.dim(3),
+                               v.dim(3), q,        heads_of(q), heads_of(k), heads_of(v)};
   if (o.heads == 0 || o.head_dim == 0)
     throw ValueError(cat("attention: q must be (B, Tq, H, D) with H and D at least 1, got ", q.shape().str()));
   if (o.key_heads == 0 || o.heads % o.key_heads)
@@ -64,7 +64,7 @@ static Operands check_separate(const Array& q, const Array& k, const Array& v) {
   return o;
 }
 
-static Operands check_packed(const Array& qkv) {
+static AttentionOperands check_packed(const Array& qkv) {
   if (qkv.ndim() != 5 || qkv.dim(2) != 3 || qkv.dim(3) == 0 || qkv.dim(4) == 0)
     throw ValueError(cat("attention_packed: qkv must be (B, T, 3, H, D), got ", qkv.shape().str()));
   return {qkv.dim(0),
@@ -80,13 +80,13 @@ static Operands check_packed(const Array& qkv) {
           heads_of_packed(qkv, 2)};
 }
 
-static void check_row_numbers(const Operands& o, const char* which, const Array& numbers) {
+static void check_row_numbers(const AttentionOperands& o, const char* which, const Array& numbers) {
   if (numbers.ndim() != 1 || numbers.dim(0) != o.batch)
     throw ValueError(cat("attention: ", which, " must be (B,) = (", o.batch, ",), got ", numbers.shape().str()));
   check_device("attention", which, numbers, "q", o.like);
 }
 
-static void check_mask(const Operands& o, const Array& mask) {
+static void check_mask(const AttentionOperands& o, const Array& mask) {
   const DType dtype = o.like.dtype();  // the accumulator's is taken too: what is added is not a product's operand
   if (mask.dtype() != DType::boolean && mask.dtype() != dtype && mask.dtype() != accumulator(dtype))
     throw TypeError(
@@ -104,7 +104,7 @@ static void check_mask(const Operands& o, const Array& mask) {
 }
 
 // Checks the options, and copies what must outlive the call.
-static AttentionOptions checked(const Operands& o, AttentionOptions options) {
+static AttentionOptions checked(const AttentionOperands& o, AttentionOptions options) {
   if (options.window && *options.window < 1)
     throw ValueError(cat("attention: window must be at least 1, got ", *options.window));
   if (options.scale && !std::isfinite(*options.scale))
@@ -127,7 +127,7 @@ static AttentionOptions checked(const Operands& o, AttentionOptions options) {
 
 // ---- running --------------------------------------------------------------------------------------------------
 
-static AttentionInput kernel_input(const Operands& o, const AttentionOptions& options) {
+static AttentionInput kernel_input(const AttentionOperands& o, const AttentionOptions& options) {
   AttentionInput in = {};
   in.batch = o.batch, in.heads = o.heads, in.key_heads = o.key_heads;
   in.queries = o.queries, in.keys = o.keys, in.head_dim = o.head_dim, in.value_dim = o.value_dim;
@@ -154,7 +154,7 @@ static AttentionInput kernel_input(const Operands& o, const AttentionOptions& op
   return in;
 }
 
-static AttentionResult run_forward(const Operands& o, const AttentionOptions& options) {
+static AttentionResult run_forward(const AttentionOperands& o, const AttentionOptions& options) {
   const DType statistics = accumulator(o.like.dtype());
   const DType stored = options.wide ? statistics : o.like.dtype();
   const AttentionResult r = {o.like.like({o.batch, o.queries, o.heads, o.value_dim}, stored),
@@ -168,7 +168,7 @@ static AttentionResult run_forward(const Operands& o, const AttentionOptions& op
 }
 
 // Writes the gradients that have data; dk and dv together or not at all.
-static void run_backward(const Operands& o, const AttentionOptions& options, const Array& dout,
+static void run_backward(const AttentionOperands& o, const AttentionOptions& options, const Array& dout,
                          const AttentionResult& r, const Heads& dq, const Heads& dk, const Heads& dv) {
   const Array narrow = dout.dtype() == o.like.dtype() ? dout : cast(dout, o.like.dtype());
   const Heads dout_heads = heads_of(narrow), out = heads_of(r.out);
@@ -187,7 +187,7 @@ static DType gradient_dtype(const Array& x, const AttentionOptions& options) {
 AttentionGradient attention_backward(const Array& dout, const Array& q, const Array& k, const Array& v,
                                      const AttentionResult& result, const AttentionOptions& options, bool need_dq,
                                      bool need_dk_dv) {
-  const Operands o = check_separate(q, k, v);
+  const AttentionOperands o = check_separate(q, k, v);
   const auto like = [&](const Array& x) { return x.like(x.shape(), gradient_dtype(x, options)); };
   const AttentionGradient g = {need_dq ? like(q) : Array(), need_dk_dv ? like(k) : Array(),
                                need_dk_dv ? like(v) : Array()};
@@ -197,7 +197,7 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options) {
-  const Operands o = check_packed(qkv);
+  const AttentionOperands o = check_packed(qkv);
   const Array dqkv = qkv.like(qkv.shape(), gradient_dtype(qkv, options));
   run_backward(o, checked(o, options), dout, result, heads_of_packed(dqkv, 0), heads_of_packed(dqkv, 1),
                heads_of_packed(dqkv, 2));
@@ -232,7 +232,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   take_mask("attention", mask, options);
   const Array x = product_operand(q), y = product_operand(k), z = product_operand(v);
   options.wide = product_result(x) != x.dtype();
-  const Operands o = check_separate(x, y, z);
+  const AttentionOperands o = check_separate(x, y, z);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention", {q, k, v}, r.out,
@@ -248,7 +248,7 @@ Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions 
   take_mask("attention_packed", mask, options);
   const Array x = product_operand(qkv);
   options.wide = product_result(x) != x.dtype();
-  const Operands o = check_packed(x);
+  const AttentionOperands o = check_packed(x);
   options = checked(o, std::move(options));
   const AttentionResult r = run_forward(o, options);
   return record("attention_packed", {qkv}, r.out,

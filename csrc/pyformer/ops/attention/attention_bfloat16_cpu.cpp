@@ -18,13 +18,15 @@ constexpr int64_t kMostStripRows = 32;
 // ---- products -------------------------------------------------------------------------------------------------
 
 struct Products : AttentionProducts {
-  explicit Products(const BFloat16ProductTable& t)
+  Products(const BFloat16ProductTable& t, bool rounds)
       : AttentionProducts(t),
+        rounds_by_instruction(rounds),
         begin(t.begin[DType::bfloat16]),
         end(t.end[DType::bfloat16]),
         tile(t.tile[DType::bfloat16]),
         pack(t.pack[DType::bfloat16]) {}
 
+  bool rounds_by_instruction;
   void (*begin)();
   void (*end)();
   BFloat16Tile tile;
@@ -79,9 +81,19 @@ static uint64_t not_finite(const BFloat16* x, int64_t stride, int64_t n, int64_t
 
 static PF_INLINE uint64_t first_keys(int64_t n) { return ~uint64_t(0) >> (kBlock - n); }
 
-// Thirty-two numbers stored as to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
+// VCVTNE2PS2BF16 takes denormals for zeros. So do products, all that reads what is stored here; and beside the 1 that
+// is the greatest of a row's exponentials a denormal leaves no trace in their sum. Thirty-two numbers stored as
+// to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
+template <bool by_instruction>
 static PF_INLINE void store_rounded(Lanes<float> (&x)[2], BFloat16* p) {
 #if defined(__AVX512F__)
+  if constexpr (by_instruction) {
+    __m512i both;  // by its name, as this file is compiled for CPUs without it
+    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(x[0].v[0].r), "v"(x[1].v[0].r));
+    _mm512_storeu_si512(p, both);
+    x[0].v[0] = widened(_mm512_castsi512_si256(both)), x[1].v[0] = widened(_mm512_extracti64x4_epi64(both, 1));
+    return;
+  }
   const auto up = [](Vec<float> v) {
     const __m512i bits = _mm512_castps_si512(v.r);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -147,38 +159,59 @@ static PF_INLINE Columns wanted_steps(uint64_t any) {
   return {__builtin_ctzll(any) / step * step, (64 - __builtin_clzll(any) + step - 1) / step * step};
 }
 
-// Scales a row's products and adds the mask; -inf where not attended. Returns the highest score.
+// Are a strip's finished scores still to be multiplied by the scale, as they are read?
+static PF_INLINE bool scales_when_read(const AttentionInput& in) {
+  const float scale = float(in.scale);
+  return !in.mask_added && scale > 0.0f && scale < kInfinity<float>;  // -inf stays, and the order of scores
+}
+
+// Finishes the scores of a row. Returns the highest, scaled.
 static PF_INLINE float finish_row(const AttentionInput& in, uint64_t allow, Columns columns, int64_t mask_row,
                                   float* s) {
   const uint64_t wanted = first_keys(columns.end) & ~uint64_t(0) << columns.begin;
-  const bool whole = allow == wanted;
-  const Lanes<float> scale = Lanes<float>::broadcast(float(in.scale));
-  Lanes<float> highest = Lanes<float>::broadcast(-kInfinity<float>);
-  for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
-    Lanes<float> x = Lanes<float>::load(s + c) * scale;
-    for (int64_t i = 0; !whole && i < Lanes<float>::count; ++i)
-      x.v[i] = keep(allow >> (c + i * Vec<float>::width), x.v[i]);
-    x.store(s + c);
-    highest = max(x, highest);
+  const bool scales = scales_when_read(in);
+  if (allow != wanted || !scales) {
+    const Lanes<float> scale = Lanes<float>::broadcast(scales ? 1.0f : float(in.scale));
+    for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
+      Lanes<float> x = Lanes<float>::load(s + c) * scale;
+      for (int64_t i = 0; i < Lanes<float>::count; ++i) x.v[i] = keep(allow >> (c + i * Vec<float>::width), x.v[i]);
+      x.store(s + c);
+    }
   }
-  if (!in.mask_added) return highest_lane(highest);
-  finish_scores<BFloat16>(in, allow, columns, mask_row, s);
-  return row_highest(s, columns);
+  if (in.mask_added) finish_scores<BFloat16>(in, allow, columns, mask_row, s);
+  return scales ? row_highest(s, columns) * float(in.scale) : row_highest(s, columns);
 }
 
-// p becomes exp(s - base) rounded; lanes of l take the sums of what it was rounded to.
-static PF_INLINE void exponentiate(const float* s, Columns columns, float base, float alpha, float* l, BFloat16* p) {
-  const Lanes<float> bases = Lanes<float>::broadcast(base);
+// p becomes exp(scale s - base) rounded; lanes of l take the sums of what it was rounded to.
+template <bool by_instruction>
+static PF_INLINE void exponentiate(const float* s, Columns columns, float scale, float base, float alpha, float* l,
+                                   BFloat16* p) {
+  const Lanes<float> bases = Lanes<float>::broadcast(base), scales = Lanes<float>::broadcast(scale);
   Lanes<float> sum = Lanes<float>::zero();
   for (int64_t c = columns.begin; c < columns.end; c += 2 * kLanes) {
     Lanes<float> x[2];
 #pragma GCC unroll 2
-    for (int64_t i = 0; i < 2; ++i) x[i] = exp_flush(Lanes<float>::load(s + c + i * kLanes) - bases);
-    store_rounded(x, p + c);
+    for (int64_t i = 0; i < 2; ++i) x[i] = exp_flush(Lanes<float>::load(s + c + i * kLanes) * scales - bases);
+    store_rounded<by_instruction>(x, p + c);
     sum = sum + x[0];
     sum = sum + x[1];
   }
   fma(Lanes<float>::load(l), Lanes<float>::broadcast(alpha), sum).store(l);
+}
+
+// p of n strip rows, the first of them row `first` of the task.
+template <bool by_instruction>
+static void exponentiate_rows(const BFloat16ForwardTask& task, int64_t first, int64_t n, const uint64_t* allow,
+                              Columns columns, const float* base, const float* alpha) {
+  const float scale = scales_when_read(task.in) ? float(task.in.scale) : 1.0f;
+  for (int64_t i = 0; i < n; ++i) {
+    BFloat16* const p = task.p + i * kBlock;
+    if (allow[i])
+      exponentiate<by_instruction>(task.scores + i * kBlock, columns, scale, base[i], alpha[i],
+                                   task.l + (first + i) * kLanes, p);
+    else
+      __builtin_memset(p, 0, kBlock * sizeof(BFloat16));
+  }
 }
 
 // Takes v's infinities and NaN out of the sums of rows that do not attend to them.
@@ -218,13 +251,8 @@ static void forward_strip(const BFloat16ForwardTask& task, int64_t h, int64_t r,
     all &= allow[i];
   }
   raise_maxima(task.m + first, n, highest, base, alpha);
-  for (int64_t i = 0; i < n; ++i) {
-    BFloat16* const p = task.p + i * kBlock;
-    if (allow[i])
-      exponentiate(task.scores + i * kBlock, columns, base[i], alpha[i], task.l + (first + i) * kLanes, p);
-    else
-      __builtin_memset(p, 0, kBlock * sizeof(BFloat16));
-  }
+  const auto exponentials = u.rounds_by_instruction ? exponentiate_rows<true> : exponentiate_rows<false>;
+  exponentials(task, first, n, allow, columns, base, alpha);
   u.pack_rows({task.p, n, kBlock, 1}, columns.end, kBlock, task.p_panels);
   u.multiply(task.p_panels, along_keys, n, task.v, along_keys, Dv, task.sums, task.space.sums_stride);
   if (all != first_keys(keys)) leave_out_values(task, n, allow, v, keys);
@@ -266,7 +294,7 @@ static void forward_block(const BFloat16ForwardTask& task, int64_t block) {
 }
 
 void bfloat16_forward(const AttentionForward& a, int64_t begin, int64_t end) {
-  const Products u(*a.products);
+  const Products u(*a.products, a.rounds_by_instruction);
   const AttentionBFloat16ForwardSpace space(a.in, a.task_heads, u);
   BFloat16ForwardTask task(a, u, space);
   u.begin();
@@ -404,7 +432,15 @@ static PF_INLINE Lanes<float> keep_or_zero(uint64_t bits, Lanes<float> x) {
   return x;
 }
 
+// A block of queries and one of keys that meet. A panel of its rows looks at columns that any of them attends to.
+struct Pair {
+  int64_t r, n, block, keys;  // the first query in the chunk, how many there are; the block of keys, how many
+  uint64_t allow[kBlock];
+  int64_t mask_row[kBlock];
+};
+
 // w and ds of query r of the chunk, row i of the block, from products of q and k and of dout and v.
+template <bool by_instruction>
 static PF_INLINE void exponentials(const BFloat16BackwardTask& task, int64_t r, int64_t i, uint64_t allow,
                                    Columns columns, int64_t mask_row) {
   constexpr int64_t W = Vec<float>::width;
@@ -438,9 +474,15 @@ static PF_INLINE void exponentials(const BFloat16BackwardTask& task, int64_t r, 
       weights[i] = keep_or_zero(allow >> at, weights[i]);
       gradients[i] = keep_or_zero(allow >> at, gradients[i]);
     }
-    store_rounded(weights, w + c);
-    store_rounded(gradients, ds + c);
+    store_rounded<by_instruction>(weights, w + c);
+    store_rounded<by_instruction>(gradients, ds + c);
   }
+}
+template <bool by_instruction>
+static void exponentials_of_rows(const BFloat16BackwardTask& task, const Pair& pair, int64_t i, int64_t n,
+                                 Columns columns) {
+  for (int64_t j = i; j < i + n; ++j)
+    exponentials<by_instruction>(task, pair.r + j, j, pair.allow[j], columns, pair.mask_row[j]);
 }
 
 // to += sums, for columns of `rows` rows.
@@ -449,13 +491,6 @@ static void add_rows(const float* sums, int64_t rows, int64_t columns, int64_t s
     for (int64_t c = 0; c < columns; c += kLanes)
       (Lanes<float>::load(to + c) + Lanes<float>::load(sums + c)).store(to + c);
 }
-
-// A block of queries and one of keys that meet. A panel of its rows looks at columns that any of them attends to.
-struct Pair {
-  int64_t r, n, block, keys;  // the first query in the chunk, how many there are; the block of keys, how many
-  uint64_t allow[kBlock];
-  int64_t mask_row[kBlock];
-};
 
 static uint64_t start_pair(const BFloat16BackwardTask& task, Pair& pair) {
   const AttentionInput& in = task.in;
@@ -489,7 +524,8 @@ static void weights_of_panel(const BFloat16BackwardTask& task, const Pair& pair,
     products_of(task.in.head_dim, task.q + query_block * task.space.q_bytes, task.k, task.scores);
     products_of(task.in.value_dim, task.dout + query_block * task.space.dout_bytes, task.v, task.dp);
   }
-  for (int64_t j = i; j < i + n; ++j) exponentials(task, pair.r + j, j, pair.allow[j], columns, pair.mask_row[j]);
+  const auto exponentials = u.rounds_by_instruction ? exponentials_of_rows<true> : exponentials_of_rows<false>;
+  exponentials(task, pair, i, n, columns);
 }
 
 // (4): what a panel of rows adds to dq.
@@ -622,7 +658,7 @@ static void backward_task(BFloat16BackwardTask& task) {
 
 void bfloat16_backward(const AttentionBackward& a, int64_t begin, int64_t end) {
   const AttentionInput& in = a.in;
-  const Products u(*a.products);
+  const Products u(*a.products, a.rounds_by_instruction);
   const AttentionBFloat16BackwardSpace space(in, u);
   BFloat16BackwardTask task(a, u, space);
   const int64_t chunks = attention_query_chunks(in), heads = in.batch * in.heads;

@@ -94,7 +94,7 @@ DEVICE Place place_of(int64_t heads, int64_t rows) {
 // ------------------------------------------------------------------------------------------------------------
 
 template <class T>
-__global__ void __launch_bounds__(kWide) attention_forward(const AttentionForward a) {
+__global__ void __launch_bounds__(kWide, 8) attention_forward(const AttentionForward a) {
   AttentionShared& s = shared_memory<AttentionShared>();
   const AttentionInput& in = a.in;
   const int tid = int(threadIdx.x);
@@ -213,7 +213,7 @@ DEVICE void fill_member(AttentionShared& s, const Backward& backward, int64_t b,
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWide) attention_dq(const Backward backward) {
+__global__ void __launch_bounds__(kWide, 8) attention_dq(const Backward backward) {
   AttentionShared& s = shared_memory<AttentionShared>();
   const AttentionBackward& a = backward.args;
   const AttentionInput& in = a.in;
@@ -260,7 +260,7 @@ DEVICE void add_queries(AttentionShared& s, const Backward& backward, Place p, i
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWide) attention_dk_dv(const Backward backward) {
+__global__ void __launch_bounds__(kWide, 8) attention_dk_dv(const Backward backward) {
   AttentionShared& s = shared_memory<AttentionShared>();
   const AttentionBackward& a = backward.args;
   const AttentionInput& in = a.in;
@@ -294,7 +294,7 @@ static void backward(const AttentionBackward& a) {
   const auto shared_bytes = [](int64_t sums) {
     return unsigned(sizeof(AttentionShared) + size_t(sums) * sizeof(float));
   };
-  start_rows<DeltaRow<T>>(args, rows, in.value_dim);
+  start_rows<DeltaRow<T>, float>(args, rows, in.value_dim);
   if (a.dq) start(attention_dq<T>, rows, kWide, shared_bytes(in.head_dim), args);
   if (a.dk)
     start(attention_dk_dv<T>, in.batch * in.key_heads * in.keys, kWide, shared_bytes(2 * (in.head_dim + in.value_dim)),

@@ -45,7 +45,8 @@ struct AttentionInput {
 // workspace as they are.
 // With task_ranges > 0 there is one block, and an item is one of so many key ranges of it: its sums go to `partial`.
 // row_max, row_sum and partial are in the accumulator's dtype; so is out where `wide`.
-// products: of bfloat16, by the kernels of the CPU's set in use; the plain loops do without.
+// products: of bfloat16, by the kernels of the CPU's set in use; the plain loops do without. rounds_by_instruction: the
+// CPU has VCVTNE2PS2BF16.
 struct AttentionForward {
   AttentionInput in;
   void* out;  // (B, Tq, H, Dv)
@@ -56,6 +57,7 @@ struct AttentionForward {
   int64_t task_heads = 1, task_ranges = 0;
   void* partial = nullptr;  // (B, H, Tq, task_ranges, Dv + 2): o, m, l; where l is 0 there is no o
   const BFloat16ProductTable* products = nullptr;
+  bool rounds_by_instruction = false;
   void* workspace = nullptr;  // one thread's, attention_forward_workspace() elements of the accumulator's dtype, with
                               // products attention_bfloat16_space.h
 };
@@ -74,6 +76,7 @@ struct AttentionBackward {
   AttentionStrides dout_strides, out_strides, dq_strides, dk_strides, dv_strides;
   bool wide = false;  // out, dq, dk and dv are in the accumulator's dtype
   const BFloat16ProductTable* products = nullptr;
+  bool rounds_by_instruction = false;
   void* workspace = nullptr;  // one thread's, as above with attention_backward_workspace()
 };
 

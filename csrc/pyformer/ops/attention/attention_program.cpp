@@ -58,6 +58,11 @@ const BFloat16ProductTable* products() {
   return set == Isa::ref ? nullptr : host_tables<BFloat16ProductTable>()[size_t(set)];
 }
 
+bool rounds_by_instruction() {
+  static const bool does = is_supported(Isa::avx512_bf16);
+  return does;
+}
+
 // The kernel of this set, or the plain loops where a kernel for bfloat16 has no products to be made of.
 template <Isa isa, DType dtype, class Entry>
 Entry kernel_of(PerDtype<Entry> AttentionTilesTable::* row, const BFloat16ProductTable* products) {
@@ -84,6 +89,7 @@ void forward(const AttentionForward& given) {
   const Workspace partial(bytes_of(checked_multiply(all_rows, args.task_ranges * (in.value_dim + 2)), dtype));
   args.partial = partial.data();
   args.products = products<isa, dtype>();
+  args.rounds_by_instruction = rounds_by_instruction();
   const int64_t rows = std::min(in.queries * (in.heads / in.key_heads), kAttentionRowBlock) * heads;
   const int64_t task_keys = args.task_ranges ? kAttentionKeyRange : in.keys;
   share_out(kernel_of<isa, dtype>(&AttentionTilesTable::forward, args.products), args,
@@ -117,6 +123,7 @@ void backward(const AttentionBackward& given) {
   const Workspace dk(bytes(in.head_dim)), dv(bytes(in.value_dim));
   if (several) args.dk = dk.data(), args.dv = dv.data();
   args.products = products<isa, dtype>();
+  args.rounds_by_instruction = rounds_by_instruction();
   share_out(kernel_of<isa, dtype>(&AttentionTilesTable::backward, args.products), args,
             in.batch * in.heads * attention_query_chunks(in),
             grain_of_items(std::min(in.queries, kAttentionQueryChunk), in.keys, in), backward_bytes(args, dtype));

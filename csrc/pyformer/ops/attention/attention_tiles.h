@@ -106,12 +106,14 @@ static PF_INLINE Columns wanted_columns(const uint64_t* allow) {
   return {__builtin_ctzll(any) / kLanes * kLanes, (64 - __builtin_clzll(any) + kLanes - 1) / kLanes * kLanes};
 }
 
+// Columns are whole lanes, so that tiles of fewer registers than sixteen lanes take are not needed.
 template <class T, int rows>
 static PF_INLINE void scores(const T* a, int64_t a_stride, const T* b, int64_t D, Columns columns, T* out) {
   constexpr int64_t W = Vec<T>::width;
   for_vector_tiles((columns.end - columns.begin) / W, [&](auto count, int64_t v) {
     const int64_t c = columns.begin + v * W;
-    scores_tile<T, rows, decltype(count)::value>(a, a_stride, b + c, D, out + c);
+    constexpr int N = decltype(count)::value;
+    if constexpr (N % (kLanes / W) == 0 || N == kTileVectors) scores_tile<T, rows, N>(a, a_stride, b + c, D, out + c);
   });
 }
 
@@ -172,19 +174,22 @@ static void weighted_tile(const T* __restrict__ a, const uint64_t* allow, const 
       for (int n = 0; n < N; ++n) sum[r][n] = fma(x, row[n], sum[r][n]);
     }
   };
-  for (int64_t k = first; k < full; ++k) some_rows(k);
-  for (int64_t k = full; k < full_end; ++k) {
-    Vec<T> row[N];
+  // One loop around both, so that some_rows is compiled once.
+  for (int64_t k = first, some_end = full;; some_end = last) {
+    for (; k < some_end; ++k) some_rows(k);
+    if (k >= last) break;
+    for (; k < full_end; ++k) {
+      Vec<T> row[N];
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) row[n] = Vec<T>::load(b + k * b_stride + n * W);
+      for (int n = 0; n < N; ++n) row[n] = Vec<T>::load(b + k * b_stride + n * W);
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      const Vec<T> x = Vec<T>::broadcast(a[r * row_step + k * step]);
+      for (int r = 0; r < rows; ++r) {
+        const Vec<T> x = Vec<T>::broadcast(a[r * row_step + k * step]);
 #pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) sum[r][n] = fma(x, row[n], sum[r][n]);
+        for (int n = 0; n < N; ++n) sum[r][n] = fma(x, row[n], sum[r][n]);
+      }
     }
   }
-  for (int64_t k = full_end; k < last; ++k) some_rows(k);
   add_to_target<T, rows, N>(target, allow, sum);
 }
 

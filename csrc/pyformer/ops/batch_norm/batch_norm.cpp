@@ -60,7 +60,7 @@ BatchNormResult batch_norm_forward(const Array& x, const Array& running_mean, co
 //   (2) dweight = sum dout * xhat   (3) dbias = sum dout
 BatchNormGradient batch_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& statistics,
                                       bool training, bool need_dx, bool need_dweight, bool need_dbias) {
-  const NormGradient g = norm_gradient("batch_norm", sets_of(x), dout, x, statistics, weight, !training, need_dx);
+  const PlanesGradient g = norm_gradient("batch_norm", sets_of(x), dout, x, statistics, weight, !training, need_dx);
   const auto over_images = [](const Array& sums) { return sum_wide(sums, Axes(std::vector<int64_t>{1}), false); };
   return {g.dx, need_dweight ? over_images(g.sum_product) : Array(), need_dbias ? over_images(g.sum) : Array()};
 }

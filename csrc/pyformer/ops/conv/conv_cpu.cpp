@@ -10,7 +10,7 @@ namespace pyformer::PF_ISA {
 template <class T>
 constexpr int kVectors = 2;  // of a tile's row
 template <class T>
-constexpr int kTileRows = kVectorBytes == 64   ? 14
+constexpr int kTileRows = kVectorBytes == 64   ? sizeof(T) == 4 ? 14 : 8  // as in matmul_tile.h
                           : kVectorBytes == 32 ? 6
                                                : 4;
 

@@ -11,10 +11,10 @@ struct ConvGeometry {
   int64_t size[2], positions[2], kernel[2];  // of an image plane, a result plane, the kernel
   int64_t stride[2], padding[2], dilation[2];
 
-  int64_t taps() const { return kernel[0] * kernel[1]; }
-  int64_t image_elements() const { return N * groups * C * size[0] * size[1]; }
-  int64_t result_elements() const { return N * groups * O * positions[0] * positions[1]; }
-  int64_t weight_elements() const { return groups * O * C * taps(); }
+  constexpr int64_t taps() const { return kernel[0] * kernel[1]; }
+  constexpr int64_t image_elements() const { return N * groups * C * size[0] * size[1]; }
+  constexpr int64_t result_elements() const { return N * groups * O * positions[0] * positions[1]; }
+  constexpr int64_t weight_elements() const { return groups * O * C * taps(); }
 };
 
 // image -> result, or result -> image.
@@ -38,7 +38,7 @@ struct ConvWeightGradient {
   const void* dresult;
   void* dweight;                // (image_ranges, weight), in the accumulator's dtype
   bool outside_counts, rounds;  // as in ConvMap
-  int64_t image_ranges() const { return g.N < kImageRanges ? g.N : kImageRanges; }
+  constexpr int64_t image_ranges() const { return g.N < kImageRanges ? g.N : kImageRanges; }
 };
 
 struct ConvTable {

@@ -79,7 +79,7 @@ struct BinaryGradientElement {
 struct Loops {
   template <class Entry, class Get>
   static constexpr PerDtype<Entry> floats(const Get& get) {
-    return for_cuda_floats<Entry>(get);
+    return for_each_float<Entry>(get);
   }
   template <class F, class T>
   static void unary(const Unary& a, int64_t, int64_t count) {

@@ -61,11 +61,11 @@ struct DivideGradient {
   }
 };
 
-// NaN in either operand gives NaN. Where both are equal each gets half of the gradient.
+// NaN in either operand gives NaN. Of a 0 and a -0, as of all equals, it is b. Each gets half of the gradient then.
 struct Maximum {
   template <class V>
   static PF_INLINE V at(V a, V b) {
-    return select(a != a, a, select(a >= b, a, b));
+    return select(a != a, a, select(a > b, a, b));
   }
   template <class V>
   static PF_INLINE V da(V d, V a, V b) {
@@ -79,7 +79,7 @@ struct Maximum {
 struct Minimum {
   template <class V>
   static PF_INLINE V at(V a, V b) {
-    return select(a != a, a, select(a <= b, a, b));
+    return select(a != a, a, select(a < b, a, b));
   }
   template <class V>
   static PF_INLINE V da(V d, V a, V b) {

@@ -34,10 +34,13 @@ struct Multiply {
 struct FloorDivide {  // b is not 0
   template <class T>
   static PF_INLINE T at(T a, T b) {
-    if constexpr (!kIsSigned<T>) return T(a / b);
-    if (b == T(-1)) return T(0 - bits(a));
-    const T quotient = T(a / b);
-    return quotient * b != a && (a < T(0)) != (b < T(0)) ? T(quotient - 1) : quotient;
+    if constexpr (!kIsSigned<T>) {
+      return T(a / b);
+    } else {
+      if (b == T(-1)) return T(0 - bits(a));
+      const T quotient = T(a / b);
+      return quotient * b != a && (a < T(0)) != (b < T(0)) ? T(quotient - 1) : quotient;
+    }
   }
 };
 struct Maximum {
@@ -61,7 +64,8 @@ struct Negate {
 struct Abs {
   template <class T>
   static PF_INLINE T at(T x) {
-    return kIsSigned<T> && x < T(0) ? T(0 - bits(x)) : x;
+    if constexpr (kIsSigned<T>) return x < T(0) ? T(0 - bits(x)) : x;
+    return x;
   }
 };
 struct Square {

@@ -3,6 +3,7 @@
 #include "pyformer/base/element.h"
 #include "pyformer/ops/elementwise/elementwise_functions.h"
 #include "pyformer/ops/elementwise/elementwise_integers.h"
+#include "pyformer/ops/elementwise/elementwise_rows.h"
 
 namespace pyformer::PF_ISA::elementwise {
 namespace {
@@ -103,12 +104,7 @@ struct Loops {
     if constexpr (kIsHalf<T>) {
       rows_by_float<T>(args, args.in, begin, end, binary<F, float>);
     } else {
-      walk_rows(args.in, begin, end, [&](const int64_t* at, int64_t start, int64_t n) {
-        const T* a = static_cast<const T*>(args.in.data[0]) + at[0];
-        const T* b = static_cast<const T*>(args.in.data[1]) + at[1];
-        T* out = static_cast<T*>(args.out) + start;
-        for (int64_t i = 0; i < n; ++i) out[i] = F::at(a[args.in.steps[0] ? i : 0], b[args.in.steps[1] ? i : 0]);
-      });
+      binary_rows(args, begin, end, binary_row<F, T, T>, sizeof(T), sizeof(T));
     }
   }
 

@@ -13,21 +13,21 @@ static Array checked_rows(const Array& ids, const Array& weight) {
   return checked_ids("embedding", "ids", ids, weight.dim(0));
 }
 
-static const int64_t* numbers(const Array& ids) { return static_cast<const int64_t*>(ids.raw()); }
+static const int64_t* numbers_of_ids(const Array& ids) { return static_cast<const int64_t*>(ids.raw()); }
 
 Array embedding_forward(const Array& ids, const Array& weight) {
   Shape shape = ids.shape();
   shape.push_back(weight.dim(1));
   const Array out = weight.like(shape);
   run("embedding", &EmbeddingTable::forward, weight,
-      EmbeddingForward{ids.size(), weight.dim(1), numbers(ids), weight.raw(), out.raw()});
+      EmbeddingForward{ids.size(), weight.dim(1), numbers_of_ids(ids), weight.raw(), out.raw()});
   return out;
 }
 
 Array embedding_backward(const Array& dout, const Array& ids, int64_t rows) {
   const Array dweight = dout.zeros_like({rows, dout.shape().back()}, accumulator(dout.dtype()));
   run("embedding", &EmbeddingTable::backward, dout,
-      EmbeddingBackward{ids.size(), dweight.dim(1), numbers(ids), dout.raw(), dweight.raw()});
+      EmbeddingBackward{ids.size(), dweight.dim(1), numbers_of_ids(ids), dout.raw(), dweight.raw()});
   return dweight;
 }
 

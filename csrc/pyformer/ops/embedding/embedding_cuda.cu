@@ -22,7 +22,7 @@ struct EmbeddingColumn {
   using Args = EmbeddingBackward;
   static DEVICE void at(const Args& a, int64_t c) {
     for (int64_t i = 0; i < a.ids_count; ++i) {
-      float& sum = static_cast<float*>(a.dweight)[a.ids[i] * a.cols + c];
+      Accumulator<T>& sum = static_cast<Accumulator<T>*>(a.dweight)[a.ids[i] * a.cols + c];
       sum = sum + in<T>(a.dout)[i * a.cols + c];
     }
   }
@@ -37,7 +37,7 @@ const EmbeddingTable& cuda_table<EmbeddingTable>() {
   static constexpr EmbeddingTable table = {
       per_item_size<Kernel<EmbeddingForward>>(
           []<class T>() -> Kernel<EmbeddingForward> { return embedding_forward<T>; }),
-      for_cuda_floats<Kernel<EmbeddingBackward>>(
+      for_each_float<Kernel<EmbeddingBackward>>(
           []<class T>() -> Kernel<EmbeddingBackward> { return embedding_backward<T>; })};
   return table;
 }

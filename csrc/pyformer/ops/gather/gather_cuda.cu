@@ -29,7 +29,7 @@ struct GatherGradient {
   static DEVICE void at(const Args& a, int64_t o) {
     const int64_t each = a.pick.size / a.outer;
     for (int64_t i = o * each + a.first; i < o * each + a.last; ++i) {
-      float& sum = static_cast<float*>(a.dx)[position_of(a.pick, i)];
+      Accumulator<T>& sum = static_cast<Accumulator<T>*>(a.dx)[position_of(a.pick, i)];
       sum = sum + in<T>(a.dout)[i];
     }
   }
@@ -37,11 +37,12 @@ struct GatherGradient {
 
 template <>
 const GatherTable& cuda_table<GatherTable>() {
-  static constexpr GatherTable table = {
-      per_item_size<Kernel<GatherForward>>(
-          []<class T>() -> Kernel<GatherForward> { return each_item<GatherElement<T>>; }),
-      for_cuda_floats<Kernel<GatherBackward>>(
-          []<class T>() -> Kernel<GatherBackward> { return each_item<GatherGradient<T>>; })};
+  static constexpr GatherTable table = {per_item_size<Kernel<GatherForward>>([]<class T>() -> Kernel<GatherForward> {
+                                          return each_item<GatherElement<T>>;
+                                        }),
+                                        for_each_float<Kernel<GatherBackward>>([]<class T>() -> Kernel<GatherBackward> {
+                                          return each_item<GatherGradient<T>>;
+                                        })};
   return table;
 }
 

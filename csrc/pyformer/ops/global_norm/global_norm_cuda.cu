@@ -11,22 +11,21 @@ struct SquaresOfBlock {
   using Args = SumSquares;
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t item) {
+    using A = Accumulator<T>;
     const SquaresBlock block = a.blocks[item];
     const auto x = in<T>(block.x);
-    const auto take = [&](float scale) {
+    const auto take = [&](A scale) {
       const auto scaled = [&](int64_t i) { return x[i] * scale; };
       return rms_statistics(scale, row_dot(team, block.count, scaled, scaled), 0);
     };
-    const auto largest = [&] {
-      return max(team.largest(block.count, [&](int64_t i) { return abs(float(x[i])); }), 0.0f);
-    };
-    const RowStatistics<float> found = in_fitting_units<float>(0, take, largest);
+    const auto largest = [&] { return max(team.largest(block.count, [&](int64_t i) { return abs(A(x[i])); }), A(0)); };
+    const RowStatistics<A> found = in_fitting_units<A>(0, take, largest);
     if (team.is_first()) *block.sum = {double(found.square), double(found.row.scale)};
   }
 };
 template <class T>
 static void sum_squares(const SumSquares& a, int64_t, int64_t blocks) {
-  start_rows<SquaresOfBlock<T>>(a, blocks, kReduceBlock);
+  start_rows<SquaresOfBlock<T>, Accumulator<T>>(a, blocks, kReduceBlock);
 }
 
 DEVICE double norm_of_block(const ScaledSquares& s, double scale) { return sqrt(s.sum) * (scale / s.scale); }
@@ -61,7 +60,7 @@ struct Clip {
 template <>
 const GlobalNormTable& cuda_table<GlobalNormTable>() {
   static constexpr GlobalNormTable table = {
-      for_cuda_floats<Kernel<SumSquares>>([]<class T>() -> Kernel<SumSquares> { return sum_squares<T>; }),
+      for_each_float<Kernel<SumSquares>>([]<class T>() -> Kernel<SumSquares> { return sum_squares<T>; }),
       {{nullptr, each_item<Norm>}},
       {{nullptr, each_item<Clip>}}};
   return table;

@@ -25,7 +25,7 @@ GroupNormResult group_norm_forward(const Array& x, int64_t groups, const Array& 
 //   (1) dx = rstd * (g - mean(g) - xhat * mean(g * xhat))   (2) dweight = sum dout * xhat   (3) dbias = sum dout
 GroupNormGradient group_norm_backward(const Array& dout, const Array& x, int64_t groups, const Array& weight,
                                       const Array& statistics, bool need_dx, bool need_dweight, bool need_dbias) {
-  const NormGradient g = norm_gradient("group_norm", sets_of(x, groups), dout, x, statistics, weight, false, need_dx);
+  const PlanesGradient g = norm_gradient("group_norm", sets_of(x, groups), dout, x, statistics, weight, false, need_dx);
   const auto over_images = [&](const Array& sums) {
     return sum_wide(sums.reshape({x.dim(0), x.dim(1)}), Axes(std::vector<int64_t>{0}), false);
   };

@@ -6,12 +6,13 @@ namespace pyformer::cuda {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) scale_pieces(const ScalePieces a) {
+  using A = Accumulator<T>;
   const double wanted = a.factor ? *a.factor : a.number;
   if (a.factor && wanted == 1.0) return;
-  // A factor that is too small for float32 is two that are not, as in in_place_ref.cpp.
-  constexpr double kSmall = 0x1p-100;
+  // A factor that is too small for A is two that are not, as in in_place_ref.cpp.
+  constexpr double kSmall = sizeof(A) == 4 ? 0x1p-100 : 0x1p-960;
   const bool split = wanted != 0 && wanted < kSmall && wanted > -kSmall;
-  const float first = split ? float(kSmall) : 1.0f, factor = float(split ? wanted / kSmall : wanted);
+  const A first = split ? A(kSmall) : A(1), factor = A(split ? wanted / kSmall : wanted);
   const WrittenPiece piece = a.pieces[blockIdx.x];
   for (int64_t i = threadIdx.x; i < piece.count; i += kThreads)
     to<T>(piece.to)[i] = in<T>(piece.to)[i] * first * factor;
@@ -36,7 +37,7 @@ static void start_pieces(const Args& a, int64_t, int64_t pieces) {
 
 template <>
 const InPlaceTable& cuda_table<InPlaceTable>() {
-  static constexpr InPlaceTable table = {for_cuda_floats<Kernel<ScalePieces>>([]<class T>() -> Kernel<ScalePieces> {
+  static constexpr InPlaceTable table = {for_each_float<Kernel<ScalePieces>>([]<class T>() -> Kernel<ScalePieces> {
                                            return start_pieces<ScalePieces, scale_pieces<T>>;
                                          }),
                                          per_item_size<Kernel<WritePieces>>([]<class T>() -> Kernel<WritePieces> {

@@ -6,18 +6,18 @@
 
 namespace pyformer::cuda {
 
-template <class Team, class X>
-DEVICE NormRow<float> layer_statistics(Team& team, int64_t C, double eps, const X& x) {
-  const auto take = [&](float scale) {
-    const float first = x(0) * scale;
-    const float mean = first + row_sum(team, C, [&](int64_t c) { return fma(x(c), scale, -first); }) / float(C);
+template <class Team, class X, class A = typename Team::Number>
+DEVICE NormRow<A> layer_statistics(Team& team, int64_t C, double eps, const X& x) {
+  const auto take = [&](A scale) {
+    const A first = x(0) * scale;
+    const A mean = first + row_sum(team, C, [&](int64_t c) { return fma(x(c), scale, -first); }) / A(C);
     const auto centred = [&](int64_t c) { return fma(x(c), scale, -mean); };
-    const float rest = row_sum(team, C, centred) / float(C);
-    return row_statistics(scale, mean, rest, row_dot(team, C, centred, centred) / float(C), eps);
+    const A rest = row_sum(team, C, centred) / A(C);
+    return row_statistics(scale, mean, rest, row_dot(team, C, centred, centred) / A(C), eps);
   };
-  const float origin = x(0);
-  const auto largest = [&] { return max(team.largest(C, [&](int64_t c) { return abs(x(c) - origin); }), 0.0f); };
-  return in_fitting_units<float>(eps, take, largest).row;
+  const A origin = x(0);
+  const auto largest = [&] { return max(team.largest(C, [&](int64_t c) { return abs(x(c) - origin); }), A(0)); };
+  return in_fitting_units<A>(eps, take, largest).row;
 }
 
 template <class T>
@@ -25,22 +25,23 @@ struct LayerNormRow {
   using Args = LayerNormForward;
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t row) {
+    using A = Accumulator<T>;
     const int64_t C = a.cols;
     const auto weight = in<T>(a.weight), bias = in<T>(a.bias), x = in<T>(a.x) + row * C;
     const auto out = to<T>(a.out) + row * C;
-    const NormRow<float> statistics = layer_statistics(team, C, a.eps, [&](int64_t c) { return float(x[c]); });
-    const Normalizer<float> xhat(statistics);
+    const NormRow<A> statistics = layer_statistics(team, C, a.eps, [&](int64_t c) { return A(x[c]); });
+    const Normalizer<A> xhat(statistics);
     team.each(C, [&](int64_t c) {
-      float value = xhat(x[c]);
+      A value = xhat(x[c]);
       if (weight && bias)
-        value = fma(value, float(weight[c]), float(bias[c]));
+        value = fma(value, A(weight[c]), A(bias[c]));
       else if (weight)
         value = value * weight[c];
       else if (bias)
         value = value + bias[c];
       out[c] = value;
     });
-    if (team.is_first()) static_cast<NormRow<float>*>(a.statistics)[row] = statistics;
+    if (team.is_first()) static_cast<NormRow<A>*>(a.statistics)[row] = statistics;
   }
 };
 
@@ -49,14 +50,15 @@ struct LayerNormGradientRow {
   using Args = LayerNormBackward;
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t row) {
+    using A = Accumulator<T>;
     const int64_t C = a.cols;
     const auto weight = in<T>(a.weight), dout = in<T>(a.dout) + row * C, x = in<T>(a.x) + row * C;
     const auto dx = to<T>(a.dx) + row * C;
-    const Normalizer<float> normalizer(static_cast<const NormRow<float>*>(a.statistics)[row]);
+    const Normalizer<A> normalizer(static_cast<const NormRow<A>*>(a.statistics)[row]);
     const auto xhat = [&](int64_t c) { return normalizer(x[c]); };
-    const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : float(dout[c]); };
-    const float mean_g = row_sum(team, C, g) / float(C);
-    const float mean_gx = row_dot(team, C, g, xhat) / float(C);
+    const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : A(dout[c]); };
+    const A mean_g = row_sum(team, C, g) / A(C);
+    const A mean_gx = row_dot(team, C, g, xhat) / A(C);
     team.each(C, [&](int64_t c) { dx[c] = normalizer.gradient(g(c), mean_g, xhat(c), mean_gx); });
   }
 };
@@ -65,36 +67,37 @@ template <class T>
 struct LayerNormGradientColumn {
   using Args = LayerNormBackward;
   static DEVICE void at(const Args& a, int64_t item) {
+    using A = Accumulator<T>;
     const int64_t C = a.cols, chunk = item / C, c = item % C;
     const int64_t first = chunk * Args::kRowChunk, stop = first + Args::kRowChunk;
-    float dweight = 0, dbias = 0;
+    A dweight = 0, dbias = 0;
     for (int64_t row = first; row < stop && row < a.rows; ++row) {
-      const float dout = in<T>(a.dout)[row * C + c];
-      const Normalizer<float> xhat(static_cast<const NormRow<float>*>(a.statistics)[row]);
+      const A dout = in<T>(a.dout)[row * C + c];
+      const Normalizer<A> xhat(static_cast<const NormRow<A>*>(a.statistics)[row]);
       dweight = fma(dout, xhat(in<T>(a.x)[row * C + c]), dweight);
       dbias = dbias + dout;
     }
-    if (a.dweight) static_cast<float*>(a.dweight)[item] = dweight;
-    if (a.dbias) static_cast<float*>(a.dbias)[item] = dbias;
+    if (a.dweight) static_cast<A*>(a.dweight)[item] = dweight;
+    if (a.dbias) static_cast<A*>(a.dbias)[item] = dbias;
   }
 };
 
 template <class T>
 static void layer_norm_forward(const LayerNormForward& a, int64_t, int64_t) {
-  start_rows<LayerNormRow<T>>(a, a.rows, a.cols);
+  start_rows<LayerNormRow<T>, Accumulator<T>>(a, a.rows, a.cols);
 }
 template <class T>
 static void layer_norm_backward(const LayerNormBackward& a, int64_t, int64_t chunks) {
-  if (a.dx) start_rows<LayerNormGradientRow<T>>(a, a.rows, a.cols);
+  if (a.dx) start_rows<LayerNormGradientRow<T>, Accumulator<T>>(a, a.rows, a.cols);
   if (a.dweight || a.dbias) start_items<LayerNormGradientColumn<T>>(a, chunks * a.cols);
 }
 
 template <>
 const LayerNormTable& cuda_table<LayerNormTable>() {
   static constexpr LayerNormTable table = {
-      for_cuda_floats<Kernel<LayerNormForward>>(
+      for_each_float<Kernel<LayerNormForward>>(
           []<class T>() -> Kernel<LayerNormForward> { return layer_norm_forward<T>; }),
-      for_cuda_floats<Kernel<LayerNormBackward>>(
+      for_each_float<Kernel<LayerNormBackward>>(
           []<class T>() -> Kernel<LayerNormBackward> { return layer_norm_backward<T>; })};
   return table;
 }

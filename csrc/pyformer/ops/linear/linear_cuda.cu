@@ -9,17 +9,18 @@ template <class T>
 struct LinearColumn {
   using Args = LinearBackward;
   static DEVICE void at(const Args& g, int64_t item) {
+    using A = Accumulator<T>;
     const int64_t chain = item / g.cols, col = item % g.cols;
     const int64_t stop = (chain + 1) * kChainLength < g.rows ? (chain + 1) * kChainLength : g.rows;
     with_activation(g.activation, [&]<class F>() {
-      float sum = 0;
+      A sum = 0;
       for (int64_t at = chain * kChainLength * g.cols + col; at < stop * g.cols; at += g.cols) {
-        float d = in<T>(g.dout)[at];
+        A d = in<T>(g.dout)[at];
         if constexpr (F::id != Activation::none)
-          to<T>(g.dpre)[at] = d = times_slope(d, F::derivative(float(in<T>(g.preactivation)[at])));
+          to<T>(g.dpre)[at] = d = times_slope(d, F::derivative(A(in<T>(g.preactivation)[at])));
         sum = sum + d;
       }
-      if (g.dbias) static_cast<float*>(g.dbias)[item] = sum;
+      if (g.dbias) static_cast<A*>(g.dbias)[item] = sum;
     });
   }
 };
@@ -31,7 +32,7 @@ static void linear_backward(const LinearBackward& g, int64_t, int64_t) {
 template <>
 const LinearTable& cuda_table<LinearTable>() {
   static constexpr LinearTable table = {
-      for_cuda_floats<Kernel<LinearBackward>>([]<class T>() -> Kernel<LinearBackward> { return linear_backward<T>; })};
+      for_each_float<Kernel<LinearBackward>>([]<class T>() -> Kernel<LinearBackward> { return linear_backward<T>; })};
   return table;
 }
 

@@ -4,39 +4,47 @@
 
 namespace pyformer::cuda {
 
+template <class A>
 struct AddColumn {
   using Args = AddColumnChains;
   static DEVICE void at(const Args& a, int64_t c) {
-    const float* x = static_cast<const float*>(a.x);
-    float sum = static_cast<float*>(a.sum)[c];
+    const A* x = static_cast<const A*>(a.x);
+    A sum = static_cast<A*>(a.sum)[c];
     for (int64_t start = 0; start < a.rows; start += kChainLength) {
-      float chain = 0;
+      A chain = 0;
       for (int64_t r = start; r < a.rows && r < start + kChainLength; ++r) chain = chain + x[r * a.cols + c];
       sum = sum + chain;
     }
-    static_cast<float*>(a.sum)[c] = sum;
+    static_cast<A*>(a.sum)[c] = sum;
   }
 };
-static void add_columns(const AddColumnChains& a, int64_t, int64_t) { start_items<AddColumn>(a, a.cols); }
+template <class A>
+static void add_columns(const AddColumnChains& a, int64_t, int64_t) {
+  start_items<AddColumn<A>>(a, a.cols);
+}
 
 template <class T>
 struct ScaleElement {
   using Args = ScaleGradient;
   static DEVICE void at(const Args& a, int64_t i) {
-    const float factor = *static_cast<const float*>(a.factor);
-    if (factor == 1.0f) return;
+    using A = Accumulator<T>;
+    const A factor = *static_cast<const A*>(a.factor);
+    if (factor == A(1)) return;
     const auto x = to<T>(a.x);
-    x[i] = factor == 0.0f ? 0.0f : x[i] * factor;
+    x[i] = factor == A(0) ? A(0) : x[i] * factor;
   }
 };
 
-DEVICE bool is_finite(float x) { return x - x == 0.0f; }
+template <class A>
+DEVICE bool is_finite(A x) {
+  return x - x == A(0);
+}
 
 template <class T>
 struct ClearElement {
   using Args = ClearIgnored;
   static DEVICE void at(const Args& a, int64_t i) {
-    const bool clear = a.targets[divided(i, a.cols).quotient] == a.ignored && !is_finite(in<T>(a.x)[i]);
+    const bool clear = a.targets[divided(i, a.cols).quotient] == a.ignored && !is_finite(Accumulator<T>(in<T>(a.x)[i]));
     static_cast<T*>(a.out)[i] = clear ? T{} : static_cast<const T*>(a.x)[i];
   }
 };
@@ -48,12 +56,12 @@ static void clear_ignored(const ClearIgnored& a, int64_t, int64_t) {
 template <>
 const LinearCrossEntropyTable& cuda_table<LinearCrossEntropyTable>() {
   static constexpr LinearCrossEntropyTable table = {
-      .add_column_chains = {{add_columns}},
-      .scale = for_cuda_floats<Kernel<ScaleGradient>>(
+      .add_column_chains = {{add_columns<float>, add_columns<double>}},
+      .scale = for_each_float<Kernel<ScaleGradient>>(
           []<class T>() -> Kernel<ScaleGradient> { return each_item<ScaleElement<T>>; }),
       .find_ignored = {},  // of the CPU only
       .clear_ignored =
-          for_cuda_floats<Kernel<ClearIgnored>>([]<class T>() -> Kernel<ClearIgnored> { return clear_ignored<T>; })};
+          for_each_float<Kernel<ClearIgnored>>([]<class T>() -> Kernel<ClearIgnored> { return clear_ignored<T>; })};
   return table;
 }
 

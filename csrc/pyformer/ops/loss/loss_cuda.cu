@@ -9,14 +9,14 @@ struct Divide {
   using Args = DivideLoss;
   static DEVICE void at(const Args& a, int64_t) {
     const int64_t count = !a.counted ? a.count : *a.counted < 1 ? 1 : *a.counted;
-    to<T>(a.out)[0] = *static_cast<const float*>(a.sum) / float(count);
+    to<T>(a.out)[0] = *static_cast<const Accumulator<T>*>(a.sum) / Accumulator<T>(count);
   }
 };
 
 template <>
 const LossTable& cuda_table<LossTable>() {
   static constexpr LossTable table = {
-      for_cuda_floats<Kernel<DivideLoss>>([]<class T>() -> Kernel<DivideLoss> { return each_item<Divide<T>>; })};
+      for_each_float<Kernel<DivideLoss>>([]<class T>() -> Kernel<DivideLoss> { return each_item<Divide<T>>; })};
   return table;
 }
 

@@ -42,6 +42,7 @@ struct BFloat16Multiply {
   void* c;
   int64_t c_stride;
   bool wide_c;
+  bool nontemporal;  // results go past the caches: registers are whole and aligned
   Epilogue epilogue;
 };
 

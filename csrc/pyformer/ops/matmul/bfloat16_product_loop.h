@@ -29,11 +29,15 @@ PF_INLINE int64_t steps_of(int64_t k) { return (k + kBFloat16Block - 1) / kBFloa
 
 // A register of one row, from element `at` of C on: n of its elements count.
 template <class F, class C, class... N>
-PF_INLINE void finish_strip(const Epilogue& e, const float* sums, int64_t col, int64_t at, void* c, N... n) {
+PF_INLINE void finish_strip(const BFloat16Multiply& g, const float* sums, int64_t col, int64_t at, N... n) {
   const auto load = [&](const void* m) { return load_widened(static_cast<const C*>(m) + at, n...); };
-  const auto store = [&](void* m, Vec<float> x) { store_rounded(x, static_cast<C*>(m) + at, n...); };
-  const auto bias = [&] { return load_widened(static_cast<const C*>(e.bias) + col, n...); };
-  store(c, finish<F>(e, Vec<float>::load(sums), bias, load, store));
+  const auto store = [&](void* m, Vec<float> x) {
+    if constexpr (sizeof(C) == sizeof(float) && sizeof...(n) == 0)
+      if (g.nontemporal) return x.store_nontemporal(static_cast<C*>(m) + at);
+    store_rounded(x, static_cast<C*>(m) + at, n...);
+  };
+  const auto bias = [&] { return load_widened(static_cast<const C*>(g.epilogue.bias) + col, n...); };
+  store(g.c, finish<F>(g.epilogue, Vec<float>::load(sums), bias, load, store));
 }
 
 // Sums of rows x cols, `stride` apart, through the epilogue to C.
@@ -44,8 +48,8 @@ static void store_sums(const BFloat16Multiply& g, const float* sums, int64_t str
   with_activation(g.epilogue.activation, [&]<class F>() {
     for (int64_t i = 0; i < rows; ++i) {
       int64_t at = (row + i) * g.c_stride + col, j = 0;
-      for (; j + width <= cols; j += width) finish_strip<F, C>(g.epilogue, sums + i * stride + j, col + j, at + j, g.c);
-      if (j < cols) finish_strip<F, C>(g.epilogue, sums + i * stride + j, col + j, at + j, g.c, cols - j);
+      for (; j + width <= cols; j += width) finish_strip<F, C>(g, sums + i * stride + j, col + j, at + j);
+      if (j < cols) finish_strip<F, C>(g, sums + i * stride + j, col + j, at + j, cols - j);
     }
   });
 }
@@ -135,7 +139,7 @@ struct BFloat16Loop {
     const int64_t stride = partial ? g.partial_stride : Unit::kCols;
     const int64_t row = row_panel * Unit::kRows, rows = left(row, Unit::kRows, g.m);
     const int64_t col = col_panel * Unit::kCols, cols = left(col, Unit::kCols, g.n);
-    if (g.last) prefetch_c(g, row, rows, col, cols);
+    if (g.last && !g.nontemporal) prefetch_c(g, row, rows, col, cols);
     if (g.first && g.continue_sum) load_sums(g, sums, stride, row, rows, col, cols);
     Unit::tile(a, b, steps_of(g.k), sums, stride, rows, cols, g.first && !g.continue_sum, !g.streams_rows);
     if (!g.last) return;
@@ -177,6 +181,7 @@ struct BFloat16Loop {
                        : multiply_panels(g, r, s, resident, streamed, partial);
       }
     }
+    if (g.nontemporal) nontemporal_fence();
   }
 
   static constexpr BFloat16ProductTable table() {

@@ -173,6 +173,7 @@ class BFloat16Product {
     args.c = g_.c;
     args.c_stride = g_.c_stride;
     args.wide_c = g_.wide_c;
+    args.nontemporal = passes_caches();
     args.epilogue = g_.epilogue;
     for (int64_t i = 0; i < k_blocks_; ++i) {
       const int64_t start = i * depth_;
@@ -186,6 +187,14 @@ class BFloat16Product {
       pack_resident(resident, first, stop, start, args.k, number + uint64_t(block * k_blocks_ + i));
       kernels_.multiply[kType](args, begin, end);
     }
+  }
+
+  // Is C so large that it is written past the caches, whole registers at a time?
+  bool passes_caches() const {
+    constexpr int64_t kLineBytes = 64, item = int64_t(sizeof(float));
+    const auto is_aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % kLineBytes == 0; };
+    return g_.wide_c && !g_.epilogue.residual && checked_multiply(g_.m, g_.n) * item >= kNontemporalToProducts &&
+           is_aligned(g_.c) && is_aligned(g_.epilogue.preactivation) && g_.c_stride * item % kLineBytes == 0;
   }
 
   // Panels of the resident side, unless this thread has them from an earlier task.

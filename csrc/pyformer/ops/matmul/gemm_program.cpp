@@ -25,6 +25,9 @@ constexpr int64_t kPackElements = 1 << 13;  // elements packed for all, while al
 constexpr int64_t kCopyBytes = 512 << 10, kCopyVectors = 256;
 // One that lies in place and is larger is not read again and again for a few vectors of the other.
 constexpr int64_t kRereadBytes = 1 << 20;
+// Rows so far apart share a quarter of a cache's sets or less, of which each holds 8 to 16 lines: more rows than
+// kAliasedRows drive each other out.
+constexpr int64_t kAliasedBytes = 1024, kAliasedRows = 64;
 
 thread_local ThreadBlock own_block, copy_block;
 
@@ -48,9 +51,9 @@ Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1,
 // One product on panels. All tasks share one operand, and each has its own part of the other, which it packs and
 // multiplies with all of the shared one. What one thread packs is slow to reach another, so the shared operand is one
 // that needs no packing, if there is one: up to 4 MiB, an operand whose vectors lie across it, as both do in x^T dout,
-// is panels already, and so is a single row. Else it is the smaller one, which each thread packs for itself or, if it
-// is large, all for all.
-// Long k is cut into blocks between which sums wait in C.
+// is panels already, unless its rows meet in the same sets of a cache, and so is a single row. Else it is the smaller
+// one, which each thread packs for itself or, if it is large, all for all. Long k is cut into blocks between which sums
+// wait in C.
 class PackedProduct {
  public:
   PackedProduct(const Gemm& g, const MatmulTable& kernels)
@@ -125,6 +128,7 @@ class PackedProduct {
     const bool lies_across = side.vectors.stride == 1 && side.vectors.k_stride != 1;
     if (!lies_across && !(is_rows(side) && side.count == 1)) return false;
     if (!is_rows(side) && side.count % kernels_.vector_width[g_.dtype] != 0) return false;
+    if (lies_across && side.vectors.k_stride * item_bytes_ % kAliasedBytes == 0 && g_.k > kAliasedRows) return false;
     return g_.k <= kSharedBytes / std::max(item_bytes_, side.vectors.k_stride * item_bytes_);
   }
   bool is_ready(const Side& side) const { return is_packed(side) || in_place(side); }

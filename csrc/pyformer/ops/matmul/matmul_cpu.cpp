@@ -126,7 +126,7 @@ static void multiply(const MatmulMultiply& g, int64_t begin, int64_t end) {
 // ---- few rows -------------------------------------------------------------------------------------------------
 
 template <class T>
-constexpr int kThinRows = kVectorBytes == 64 ? 14 : 4;
+constexpr int kThinRows = kVectorBytes == 64 && sizeof(T) == 4 ? 14 : 4;
 
 // One vector of columns for all rows: a square of op(B) is transposed in registers, then each of its rows is used.
 template <class T, int rows>

@@ -102,7 +102,7 @@ template <class T, class C>
 __global__ void __launch_bounds__(Sm80::kThreads) multiply_sm80(const Gemm g) {
   constexpr int kStages = Sm80::kStages, kDepth = Sm80::kDepth;
   auto& s = shared_memory<Sm80::Shared<T>>();
-  const Tile tile = tile_of(g, Sm80::kTile);
+  const Tile tile = tile_of(g, Sm80::kTile, Sm80::kTile);
   const Vectors a = rows_of<T>(g, tile.batch), b = cols_of<T>(g, tile.batch);
   const int64_t steps = ceil_div(g.k, kDepth);
   const auto load = [&](int64_t step) {

@@ -10,8 +10,10 @@ template <class T>
 constexpr int kTileVectors = 2;
 template <class T>
 constexpr int kTileCols = int(kTileVectors<T> * Vec<T>::width);
+// Eight rows already keep both FMA units busy; fourteen, which read B less often, are worth the time to compile them
+// for float only.
 template <class T>
-constexpr int kTileRows = kVectorBytes == 64   ? 14
+constexpr int kTileRows = kVectorBytes == 64   ? sizeof(T) == 4 ? 14 : 8
                           : kVectorBytes == 32 ? 6
                                                : 4;
 

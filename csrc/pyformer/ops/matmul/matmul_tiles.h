@@ -11,11 +11,13 @@ struct Tile {
   int64_t batch, row, col;
   DEVICE int64_t at(const Gemm& g, int64_t r, int64_t c) const { return batch * g.c_batch_stride + r * g.c_stride + c; }
 };
-DEVICE Tile tile_of(const Gemm& g, int size) {
-  const int64_t cols = ceil_div(g.n, size), tiles = ceil_div(g.m, size) * cols, tile = blockIdx.x % tiles;
-  return {blockIdx.x / tiles, tile / cols * size, tile % cols * size};
+DEVICE Tile tile_of(const Gemm& g, int height, int width) {
+  const int64_t cols = ceil_div(g.n, width), tiles = ceil_div(g.m, height) * cols, tile = blockIdx.x % tiles;
+  return {blockIdx.x / tiles, tile / cols * height, tile % cols * width};
 }
-inline int64_t tiles_of(const Gemm& g, int size) { return g.batch * ceil_div(g.m, size) * ceil_div(g.n, size); }
+inline int64_t tiles_of(const Gemm& g, int height, int width) {
+  return g.batch * ceil_div(g.m, height) * ceil_div(g.n, width);
+}
 
 // The rows of op(a), or the columns of op(b). chunks_are_aligned: 16 bytes along k from a multiple of that on are one
 // load. wide: float32, to be rounded to the product's dtype.
@@ -42,11 +44,11 @@ DEVICE Vectors cols_of(const Gemm& g, int64_t batch) {
 }
 
 // The epilogue of one element of c, F the activation, C its type.
-template <class F, class C>
-DEVICE void store_finished(const Gemm& g, int64_t at, int64_t col, float sum) {
-  to<C>(g.c)[at] = finish<F, float>(
-      g.epilogue, sum, [&] { return float(in<C>(g.epilogue.bias)[col]); },
-      [&](const void* m) { return float(in<C>(m)[at]); }, [&](void* m, float value) { to<C>(m)[at] = value; });
+template <class F, class C, class A>
+DEVICE void store_finished(const Gemm& g, int64_t at, int64_t col, A sum) {
+  to<C>(g.c)[at] = finish<F, A>(
+      g.epilogue, sum, [&] { return A(in<C>(g.epilogue.bias)[col]); }, [&](const void* m) { return A(in<C>(m)[at]); },
+      [&](void* m, A value) { to<C>(m)[at] = value; });
 }
 
 }  // namespace pyformer::cuda

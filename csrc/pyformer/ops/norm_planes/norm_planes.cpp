@@ -48,11 +48,11 @@ Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array&
   return out;
 }
 
-NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x,
-                           const Array& statistics, const Array& weight, bool constant, bool need_dx) {
+PlanesGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x,
+                             const Array& statistics, const Array& weight, bool constant, bool need_dx) {
   const DType dtype = accumulator(x.dtype());
-  const NormGradient r = {need_dx ? x.like(x.shape()) : Array(), x.like({n.sets, n.planes}, dtype),
-                          x.like({n.sets, n.planes}, dtype)};
+  const PlanesGradient r = {need_dx ? x.like(x.shape()) : Array(), x.like({n.sets, n.planes}, dtype),
+                            x.like({n.sets, n.planes}, dtype)};
   run(op, &NormPlanesTable::backward, x,
       NormBackward{n, dout.raw(), x.raw(), statistics.raw(), weight.raw(), constant, r.sum.raw(), r.sum_product.raw(),
                    r.dx.raw()});

@@ -24,12 +24,12 @@ void update_running(const char* op, const Array& running, const Array& fresh, in
 Array norm_apply(const char* op, const NormSets& n, const Array& x, const Array& statistics, const Array& weight,
                  const Array& bias);
 
-struct NormGradient {
+struct PlanesGradient {
   Array dx;                // undefined where not wanted
   Array sum, sum_product;  // (sets, planes): sums over planes of dout and of dout * xhat
 };
 // constant: the statistics do not depend on x.
-NormGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x,
-                           const Array& statistics, const Array& weight, bool constant, bool need_dx);
+PlanesGradient norm_gradient(const char* op, const NormSets& n, const Array& dout, const Array& x,
+                             const Array& statistics, const Array& weight, bool constant, bool need_dx);
 
 }  // namespace pyformer

@@ -11,7 +11,7 @@ struct NormSets {
   int64_t parameter_sets, parameter_step;
   bool parameter_each;
 
-  int64_t count() const { return planes * size; }
+  constexpr int64_t count() const { return planes * size; }
 };
 
 }  // namespace pyformer

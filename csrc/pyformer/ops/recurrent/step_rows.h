@@ -18,7 +18,7 @@ struct StepRows {
   int64_t stride = 0;
 
   template <class T>
-  __attribute__((always_inline)) T* row(int64_t b) const {
+  constexpr __attribute__((always_inline)) T* row(int64_t b) const {
     return static_cast<T*>(data) + b * stride;
   }
 };

@@ -14,60 +14,61 @@ struct SumBlock {
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t item) {
     const int64_t start = item % a.blocks * kReduceBlock, left = a.n - start;
+    using A = Accumulator<T>;
     const auto x = in<T>(a.x) + item / a.blocks * a.n + start;
-    const float sum = row_sum(team, left < kReduceBlock ? left : kReduceBlock, [&](int64_t i) { return float(x[i]); });
-    if (team.is_first()) static_cast<float*>(a.sums)[item] = sum / float(a.divisor);
+    const A sum =
+        block_sum<A>(0, left < kReduceBlock ? left : kReduceBlock, [&](int64_t i, A lane) { return lane + x[i]; });
+    if (team.is_first()) static_cast<A*>(a.sums)[item] = sum / A(a.divisor);
   }
 };
 
 // 32 columns of one block: thread (c, l) sums lane l of column c.
 constexpr int kColumns = 32;
+template <class A>
 struct SumColumnShared {
-  float lanes[kTeam][kColumns];
+  A lanes[kTeam][kColumns];
 };
 template <class T>
 __global__ void __launch_bounds__(kColumns* kTeam) sum_columns(const SumBlocks a) {
-  SumColumnShared& s = shared_memory<SumColumnShared>();
+  using A = Accumulator<T>;
+  auto& s = shared_memory<SumColumnShared<A>>();
   const int column = int(threadIdx.x) % kColumns, lane = int(threadIdx.x) / kColumns;
   const int64_t ranges = ceil_div(a.inner, kColumns);
   const int64_t c = blockIdx.x % ranges * kColumns + column, item = blockIdx.x / ranges;
   const int64_t start = item % a.blocks * kReduceBlock, left = a.n - start,
                 stop = left < kReduceBlock ? left : kReduceBlock;
   const auto x = in<T>(a.x) + (item / a.blocks * a.n + start) * a.inner + c;
-  float sum = 0;
+  A sum = 0;
   for (int64_t i = lane; c < a.inner && i < stop; i += kTeam) sum = sum + x[i * a.inner];
   s.lanes[lane][column] = sum;
   for (int half = kTeam / 2; half > 0; half /= 2) {
     __syncthreads();
     if (lane < half) s.lanes[lane][column] = s.lanes[lane][column] + s.lanes[lane + half][column];
   }
-  if (lane == 0 && c < a.inner) static_cast<float*>(a.sums)[item * a.inner + c] = s.lanes[0][column] / float(a.divisor);
+  if (lane == 0 && c < a.inner) static_cast<A*>(a.sums)[item * a.inner + c] = s.lanes[0][column] / A(a.divisor);
 }
 
 template <class T>
 static void sum_blocks(const SumBlocks& a, int64_t, int64_t) {
-  if (a.inner == 1) return start_rows<SumBlock<T>>(a, a.outer * a.blocks, a.n < kReduceBlock ? a.n : kReduceBlock);
-  start(sum_columns<T>, a.outer * a.blocks * ceil_div(a.inner, kColumns), kColumns * kTeam, sizeof(SumColumnShared), a);
+  if (a.inner == 1) return start_short_rows<SumBlock<T>, Accumulator<T>>(a, a.outer * a.blocks);
+  start(sum_columns<T>, a.outer * a.blocks * ceil_div(a.inner, kColumns), kColumns * kTeam,
+        sizeof(SumColumnShared<Accumulator<T>>), a);
 }
 
 // A thread for each sum; its tree lies in shared memory.
-constexpr int kTreeThreads = 32;
-struct TreeShared {
-  float levels[SumTreeOf::kLevels][kTreeThreads];
-};
-DEVICE SumTreeOf own_tree() { return {shared_memory<TreeShared>().levels[0] + threadIdx.x, kTreeThreads}; }
-
+template <class A>
 static __global__ void __launch_bounds__(kTreeThreads) sum_tree(const Counted<SumTree> counted) {
   const SumTree& a = counted.args;
   const int64_t item = thread_index();
   if (item >= counted.count) return;
-  const float* sums = static_cast<const float*>(a.sums) + item / a.inner * a.blocks * a.inner + item % a.inner;
-  SumTreeOf tree = own_tree();
+  const A* sums = static_cast<const A*>(a.sums) + item / a.inner * a.blocks * a.inner + item % a.inner;
+  SumTreeOf<A> tree = own_tree<A>();
   for (int64_t i = 0; i < a.blocks; ++i) tree.add(sums[i * a.inner]);
-  static_cast<float*>(a.out)[item] = tree.total() / float(a.divisor);
+  static_cast<A*>(a.out)[item] = tree.total() / A(a.divisor);
 }
+template <class A>
 static void start_sum_tree(const SumTree& a, int64_t, int64_t count) {
-  start(sum_tree, ceil_div(count, kTreeThreads), kTreeThreads, sizeof(TreeShared), Counted<SumTree>{a, count});
+  start(sum_tree<A>, ceil_div(count, kTreeThreads), kTreeThreads, sizeof(TreeShared<A>), Counted<SumTree>{a, count});
 }
 
 template <class T>
@@ -85,8 +86,7 @@ static void sum_integers(const SumIntegers& a, int64_t, int64_t) {
   start_items<IntegerSum<T>>(a, a.outer * a.inner);
 }
 
-// ---- extremes
-// ---------------------------------------------------------------------------------------------------------
+// ---- extremes -------------------------------------------------------------------------------------------------------
 
 template <class A>
 struct Best {
@@ -111,7 +111,7 @@ DEVICE Best<Accumulator<T>> best_of(int64_t n, int64_t step, bool minimum, const
     if (is_better(here, best, minimum)) best = here;
   }
   for (int half = kTeam / 2; half > 0; half /= 2) {
-    const Best<A> other = {__shfl_xor_sync(mask_of_team(), best.value, half),
+    const Best<A> other = {A(__shfl_xor_sync(mask_of_team(), best.value, half)),
                            int64_t(__shfl_xor_sync(mask_of_team(), (long long)best.index, half))};
     if (is_better(other, best, minimum)) best = other;
   }
@@ -120,13 +120,13 @@ DEVICE Best<Accumulator<T>> best_of(int64_t n, int64_t step, bool minimum, const
 
 // A team for each result.
 template <class Result>
-__global__ void __launch_bounds__(LaneTeam::kThreads) teams(const Counted<typename Result::Args> a) {
-  const int64_t item = int64_t(blockIdx.x) * LaneTeam::kRows + threadIdx.x / kTeam;
+__global__ void __launch_bounds__(LaneTeam<float>::kThreads) teams(const Counted<typename Result::Args> a) {
+  const int64_t item = int64_t(blockIdx.x) * LaneTeam<float>::kRows + threadIdx.x / kTeam;
   if (item < a.count) Result::at(a.args, item);
 }
 template <class Result>
 static void start_teams(const typename Result::Args& a, int64_t count) {
-  start(teams<Result>, ceil_div(count, LaneTeam::kRows), LaneTeam::kThreads, 0,
+  start(teams<Result>, ceil_div(count, LaneTeam<float>::kRows), LaneTeam<float>::kThreads, 0,
         Counted<typename Result::Args>{a, count});
 }
 
@@ -177,15 +177,14 @@ static void extreme_of_parts(const ExtremeOfParts& a, int64_t, int64_t) {
   start_teams<ExtremeAmongParts<T>>(a, a.rows);
 }
 
-// ---- gradients, running sums
-// --------------------------------------------------------------------------------------------
+// ---- gradients, running sums ----------------------------------------------------------------------------------------
 
 template <class T>
 struct SpreadElement {
   using Args = Spread;
   static DEVICE void at(const Args& a, int64_t i) {
     const Divided d = divided(i, a.inner);
-    to<T>(a.dx)[i] = in<T>(a.dout)[divided(d.quotient, a.n).quotient * a.inner + d.rest] / float(a.divisor);
+    to<T>(a.dx)[i] = in<T>(a.dout)[divided(d.quotient, a.n).quotient * a.inner + d.rest] / Accumulator<T>(a.divisor);
   }
 };
 template <class T>
@@ -218,6 +217,7 @@ template <bool wanted>
 static constexpr PerDtype<Kernel<RunningSums>> running() {
   PerDtype<Kernel<RunningSums>> row = {};
   row.entries[int(DType::float32)] = run_chains_of<wanted, float, float>;
+  row.entries[int(DType::float64)] = run_chains_of<wanted, double, double>;
   row.entries[int(DType::bfloat16)] = run_chains_of<wanted, BFloat16, float>;
   row.entries[int(DType::float16)] = run_chains_of<wanted, Float16, float>;
   row.entries[int(DType::int64)] = run_chains_of<wanted, int64_t, uint64_t>;
@@ -228,21 +228,23 @@ static constexpr PerDtype<Kernel<RunningSums>> running() {
   return row;
 }
 
+template <class A>
 static __global__ void __launch_bounds__(kTreeThreads) running_bases(const Counted<RunningBases> counted) {
   const RunningBases& a = counted.args;
   const int64_t item = thread_index();
   if (item >= counted.count) return;
-  float* bases = static_cast<float*>(a.bases) + item / a.inner * a.chains * a.inner + item % a.inner;
-  SumTreeOf tree = own_tree();
+  A* bases = static_cast<A*>(a.bases) + item / a.inner * a.chains * a.inner + item % a.inner;
+  SumTreeOf<A> tree = own_tree<A>();
   for (int64_t i = 0; i < a.chains; ++i) {
-    float& base = bases[(a.reverse ? a.chains - 1 - i : i) * a.inner];
-    const float total = base;
-    base = i ? tree.total() : 0.0f;
+    A& base = bases[(a.reverse ? a.chains - 1 - i : i) * a.inner];
+    const A total = base;
+    base = i ? tree.total() : A(0);
     tree.add(total);
   }
 }
+template <class A>
 static void start_running_bases(const RunningBases& a, int64_t, int64_t count) {
-  start(running_bases, ceil_div(count, kTreeThreads), kTreeThreads, sizeof(TreeShared),
+  start(running_bases<A>, ceil_div(count, kTreeThreads), kTreeThreads, sizeof(TreeShared<A>),
         Counted<RunningBases>{a, count});
 }
 struct IntegerBases {
@@ -259,8 +261,7 @@ struct IntegerBases {
   }
 };
 
-// ---- the table
-// ----------------------------------------------------------------------------------------------------------
+// ---- the table ------------------------------------------------------------------------------------------------------
 
 template <class Args, class Get>
 static constexpr PerDtype<Kernel<Args>> for_integers(PerDtype<Kernel<Args>> row, const Get& get) {
@@ -273,25 +274,26 @@ static constexpr PerDtype<Kernel<Args>> for_integers(PerDtype<Kernel<Args>> row,
 }
 template <class Args, class Get>
 static constexpr PerDtype<Kernel<Args>> for_numbers(const Get& get) {
-  return for_integers<Args>(for_cuda_floats<Kernel<Args>>(get), get);
+  return for_integers<Args>(for_each_float<Kernel<Args>>(get), get);
 }
 
 template <>
 const ReduceTable& cuda_table<ReduceTable>() {
   static constexpr ReduceTable table = {
-      .sum_blocks = for_cuda_floats<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_blocks<T>; }),
-      .sum_tree = {{start_sum_tree}},
+      .sum_blocks = for_each_float<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_blocks<T>; }),
+      .sum_tree = {{start_sum_tree<float>, start_sum_tree<double>}},
       .sum_integers = for_integers<SumIntegers>({}, []<class T>() -> Kernel<SumIntegers> { return sum_integers<T>; }),
       .extreme_rows = for_numbers<Extreme>([]<class T>() -> Kernel<Extreme> { return extreme_rows<T>; }),
       .extreme_columns = for_numbers<Extreme>([]<class T>() -> Kernel<Extreme> { return start_extreme_columns<T>; }),
       .extreme_of_parts =
           for_numbers<ExtremeOfParts>([]<class T>() -> Kernel<ExtremeOfParts> { return extreme_of_parts<T>; }),
-      .spread = for_cuda_floats<Kernel<Spread>>([]<class T>() -> Kernel<Spread> { return spread<T>; }),
+      .spread = for_each_float<Kernel<Spread>>([]<class T>() -> Kernel<Spread> { return spread<T>; }),
       .scatter =
           per_item_size<Kernel<Scatter>>([]<class T>() -> Kernel<Scatter> { return each_item<ScatterElement<T>>; }),
       .running_totals = running<false>(),
       .running_sums = running<true>(),
-      .running_bases = {{start_running_bases, nullptr, nullptr, nullptr, each_item<IntegerBases>}}};
+      .running_bases = {
+          {start_running_bases<float>, start_running_bases<double>, nullptr, nullptr, each_item<IntegerBases>}}};
   return table;
 }
 

@@ -41,7 +41,7 @@ static void check_decay(const Array& decay) {
   });
 }
 
-static Array wide(const Array& x) { return cast(x, accumulator(x.dtype())); }
+static Array in_accumulator(const Array& x) { return cast(x, accumulator(x.dtype())); }
 // An absent state stays absent.
 static Array as_float64(const Array& state) { return state.defined() ? cast(state, DType::float64) : state; }
 
@@ -71,9 +71,10 @@ static Walked walk(bool backwards, const Array& decay, const Array& a, const Arr
 RetentionResult retention_forward(const Array& q, const Array& k, const Array& v, const Array& decay,
                                   const Array& state) {
   check(q, k, v, decay, state);
-  const Array g = wide(decay);
+  const Array g = in_accumulator(decay);
   check_decay(g);
-  const Walked w = walk(false, g, wide(k), wide(v), wide(q), as_float64(state), Start::as_is);
+  const Walked w =
+      walk(false, g, in_accumulator(k), in_accumulator(v), in_accumulator(q), as_float64(state), Start::as_is);
   return {cast(w.out, q.dtype()), w.end};
 }
 
@@ -82,8 +83,8 @@ RetentionResult retention_forward(const Array& q, const Array& k, const Array& v
 RetentionGradient retention_backward(const Array& given_dout, const Array& given_dlast, const Array& given_q,
                                      const Array& given_k, const Array& given_v, const Array& given_decay,
                                      const Array& given_state) {
-  const Array dout = wide(given_dout), dlast = as_float64(given_dlast), q = wide(given_q), k = wide(given_k),
-              v = wide(given_v), g = wide(given_decay);
+  const Array dout = in_accumulator(given_dout), dlast = as_float64(given_dlast), q = in_accumulator(given_q),
+              k = in_accumulator(given_k), v = in_accumulator(given_v), g = in_accumulator(given_decay);
   RetentionGradient r;
   r.dq = walk(false, g, v, k, dout, as_float64(given_state), Start::transposed).out;  // (1)
   r.dk = walk(true, g, dout, q, v, dlast, Start::transposed).out;                     // (2)

@@ -11,18 +11,19 @@ struct RmsNormRow {
   using Args = RmsNormForward;
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t row) {
+    using A = Accumulator<T>;
     const int64_t C = a.cols;
     const auto weight = in<T>(a.weight), x = in<T>(a.x) + row * C;
     const auto out = to<T>(a.out) + row * C;
-    const auto take = [&](float scale) {
+    const auto take = [&](A scale) {
       const auto scaled = [&](int64_t c) { return x[c] * scale; };
-      return rms_statistics(scale, row_dot(team, C, scaled, scaled) / float(C), a.eps);
+      return rms_statistics(scale, row_dot(team, C, scaled, scaled) / A(C), a.eps);
     };
-    const auto largest = [&] { return max(team.largest(C, [&](int64_t c) { return abs(float(x[c])); }), 0.0f); };
-    const NormRow<float> statistics = in_fitting_units<float>(a.eps, take, largest).row;
-    const Normalizer<float> xhat(statistics);
+    const auto largest = [&] { return max(team.largest(C, [&](int64_t c) { return abs(A(x[c])); }), A(0)); };
+    const NormRow<A> statistics = in_fitting_units<A>(a.eps, take, largest).row;
+    const Normalizer<A> xhat(statistics);
     team.each(C, [&](int64_t c) { out[c] = weight ? xhat(x[c]) * weight[c] : xhat(x[c]); });
-    if (team.is_first()) static_cast<NormRow<float>*>(a.statistics)[row] = statistics;
+    if (team.is_first()) static_cast<NormRow<A>*>(a.statistics)[row] = statistics;
   }
 };
 
@@ -31,13 +32,14 @@ struct RmsNormGradientRow {
   using Args = RmsNormBackward;
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t row) {
+    using A = Accumulator<T>;
     const int64_t C = a.cols;
     const auto weight = in<T>(a.weight), dout = in<T>(a.dout) + row * C, x = in<T>(a.x) + row * C;
     const auto dx = to<T>(a.dx) + row * C;
-    const Normalizer<float> normalizer(static_cast<const NormRow<float>*>(a.statistics)[row]);
+    const Normalizer<A> normalizer(static_cast<const NormRow<A>*>(a.statistics)[row]);
     const auto xhat = [&](int64_t c) { return normalizer(x[c]); };
-    const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : float(dout[c]); };
-    const float mean_gx = row_dot(team, C, g, xhat) / float(C);
+    const auto g = [&](int64_t c) { return weight ? dout[c] * weight[c] : A(dout[c]); };
+    const A mean_gx = row_dot(team, C, g, xhat) / A(C);
     team.each(C, [&](int64_t c) { dx[c] = normalizer.gradient(g(c), xhat(c), mean_gx); });
   }
 };
@@ -46,32 +48,33 @@ template <class T>
 struct RmsNormGradientColumn {
   using Args = RmsNormBackward;
   static DEVICE void at(const Args& a, int64_t item) {
+    using A = Accumulator<T>;
     const int64_t C = a.cols, chunk = item / C, c = item % C;
     const int64_t first = chunk * Args::kRowChunk, stop = first + Args::kRowChunk;
-    float dweight = 0;
+    A dweight = 0;
     for (int64_t row = first; row < stop && row < a.rows; ++row) {
-      const Normalizer<float> xhat(static_cast<const NormRow<float>*>(a.statistics)[row]);
-      dweight = fma(float(in<T>(a.dout)[row * C + c]), xhat(in<T>(a.x)[row * C + c]), dweight);
+      const Normalizer<A> xhat(static_cast<const NormRow<A>*>(a.statistics)[row]);
+      dweight = fma(A(in<T>(a.dout)[row * C + c]), xhat(in<T>(a.x)[row * C + c]), dweight);
     }
-    static_cast<float*>(a.dweight)[item] = dweight;
+    static_cast<A*>(a.dweight)[item] = dweight;
   }
 };
 
 template <class T>
 static void rms_norm_forward(const RmsNormForward& a, int64_t, int64_t) {
-  start_rows<RmsNormRow<T>>(a, a.rows, a.cols);
+  start_rows<RmsNormRow<T>, Accumulator<T>>(a, a.rows, a.cols);
 }
 template <class T>
 static void rms_norm_backward(const RmsNormBackward& a, int64_t, int64_t chunks) {
-  if (a.dx) start_rows<RmsNormGradientRow<T>>(a, a.rows, a.cols);
+  if (a.dx) start_rows<RmsNormGradientRow<T>, Accumulator<T>>(a, a.rows, a.cols);
   if (a.dweight) start_items<RmsNormGradientColumn<T>>(a, chunks * a.cols);
 }
 
 template <>
 const RmsNormTable& cuda_table<RmsNormTable>() {
   static constexpr RmsNormTable table = {
-      for_cuda_floats<Kernel<RmsNormForward>>([]<class T>() -> Kernel<RmsNormForward> { return rms_norm_forward<T>; }),
-      for_cuda_floats<Kernel<RmsNormBackward>>(
+      for_each_float<Kernel<RmsNormForward>>([]<class T>() -> Kernel<RmsNormForward> { return rms_norm_forward<T>; }),
+      for_each_float<Kernel<RmsNormBackward>>(
           []<class T>() -> Kernel<RmsNormBackward> { return rms_norm_backward<T>; })};
   return table;
 }

@@ -14,12 +14,12 @@ namespace pyformer {
 // A row longer than this is searched in parts of it.
 constexpr int64_t kPart = int64_t(1) << 16;
 
-static int64_t* numbers(const Array& array) { return static_cast<int64_t*>(array.raw()); }
+static int64_t* indices_in(const Array& array) { return static_cast<int64_t*>(array.raw()); }
 
 static void select(const Array& x, const TopkSelect& shape, const TopkResult& to) {
   TopkSelect args = shape;
   args.values = to.values.raw();
-  args.indices = numbers(to.indices);
+  args.indices = indices_in(to.indices);
   run("topk", &TopkTable::select, x, args);
 }
 
@@ -35,10 +35,11 @@ static void select_long(const Array& x, int64_t n, int64_t k, const TopkResult& 
     select(x, args, from);
     for (int64_t part = kPart; part < n; part *= 2) {
       const bool is_last = 2 * part >= n;
-      TopkMerge merge = {n, k, part, from.values.raw(), numbers(from.indices), to.values.raw(), numbers(to.indices)};
+      TopkMerge merge = {
+          n, k, part, from.values.raw(), indices_in(from.indices), to.values.raw(), indices_in(to.indices)};
       if (is_last) {
         merge.values = static_cast<char*>(r.values.raw()) + row * k * item_bytes(x.dtype());
-        merge.indices = numbers(r.indices) + row * k;
+        merge.indices = indices_in(r.indices) + row * k;
       }
       run("topk", &TopkTable::merge, x, merge);
       std::swap(from, to);

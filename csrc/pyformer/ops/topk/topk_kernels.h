@@ -11,7 +11,7 @@ struct TopkSelect {
   const void* x;  // (outer, extent, inner)
   void* values;
   int64_t* indices;
-  int64_t parts() const { return (extent + part - 1) / part; }
+  constexpr int64_t parts() const { return (extent + part - 1) / part; }
   int64_t items() const { return outer * inner * parts(); }
   int64_t grain() const { return grain_of_rows(4 * part); }
 };
@@ -28,8 +28,8 @@ struct TopkMerge {
 };
 
 // Where the run of a part begins in memory where runs lie behind one another, and its length.
-static inline int64_t topk_run_start(int64_t number, int64_t k, int64_t part) { return number * (k < part ? k : part); }
-static inline int64_t topk_run_length(int64_t number, int64_t k, int64_t part, int64_t extent) {
+constexpr int64_t topk_run_start(int64_t number, int64_t k, int64_t part) { return number * (k < part ? k : part); }
+constexpr int64_t topk_run_length(int64_t number, int64_t k, int64_t part, int64_t extent) {
   const int64_t left = extent - number * part, length = left < part ? left : part;
   return length < 0 ? 0 : k < length ? k : length;
 }
