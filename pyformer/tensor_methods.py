@@ -527,30 +527,14 @@ _DTYPES = {
 }
 
 
-def _bound(function: Any) -> Any:
-    """function, so that it is a method as a class's attribute: a compiled one is none by itself."""
-    if not isinstance(function, builtins.type(len)):
-        return function
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return function(self, *args, **kwargs)
-
-    method.__name__ = function.__name__
-    method.__doc__ = function.__doc__
-    method.__wrapped__ = function  # type: ignore[attr-defined]
-    # The types themselves, not their names: what unwraps the method looks for names in a compiled function.
-    method.__annotations__ = {"self": Tensor, "return": Any}
-    return method
-
-
 def install() -> None:
     """Gives Tensor its further methods; once, when pyformer is imported."""
     for method in _OWN:
         setattr(Tensor, method.__name__, method)
     for name in names.METHODS:
-        setattr(Tensor, name, _bound(getattr(names, name)))
+        setattr(Tensor, name, getattr(names, name))
     for name in _COMPILED:
-        setattr(Tensor, name, _bound(getattr(_ops, name)))
+        setattr(Tensor, name, getattr(_ops, name))
     for name, dtype in _DTYPES.items():
         setattr(Tensor, name, _to(dtype, name))
     for symbol, name, short in (("+", "add", "add"), ("-", "sub", "sub"), ("*", "mul", "mul"), ("/", "truediv", "div")):
