@@ -308,8 +308,8 @@ PYTHON = [
     ),
     mutant(
         "generate asks no generation_config.json",
-        'said = getattr(model, "generation_config", None) or {}',
-        "said: dict[str, Any] = {}",
+        'said = getattr(model, "generation_config", None) or {}\n    found',
+        "said: dict[str, Any] = {}\n    found",
         "test_said.py::test_generate_follows_generation_config",
     ),
     mutant(

@@ -545,3 +545,21 @@ def test_a_pattern_of_ones_own_is_written(opened, tmp_path):
     ours = pf.models.Decoder(config).eval()
     ours.save_pretrained(tmp_path / "m.gguf")
     assert pf.from_pretrained(tmp_path / "m.gguf").config.layer_types == config.layer_types
+
+
+def test_the_usual_scale_of_scores_is_written_out(tmp_path):
+    """`transformers` refuses null for it, and takes 1 where it is not said; a GGUF file without it means the usual."""
+    pf.manual_seed(0)
+    config = pf.models.DecoderConfig(40, 64, num_layers=1, num_heads=2, embed_dim=64, family="granite")
+    assert config.attention_scale is None
+    model, ids = pf.models.Decoder(config).eval(), np.array([[1, 2, 3, 4]])
+    for parameter in model.parameters():
+        pf.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path / "model.gguf")
+    wanted = model(ids).detach().numpy()
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path)(ids).detach().numpy(), wanted)
+    np.testing.assert_allclose(pf.from_pretrained(tmp_path / "model.gguf")(ids).detach().numpy(), wanted, atol=1e-4)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(theirs(torch.tensor(ids)).logits.numpy(), wanted, atol=1e-4)

@@ -252,6 +252,8 @@ def test_tied_weights_are_one_again(whole):
         ({}, (), {"extra.weight": pf.ones(3, 3)}, "unexpected .'extra.weight'"),
         ({}, (), {"blk.0.ffn_up.weight": pf.ones(3, 3)}, "layers.0.mlp.up_proj.weight must be"),
         ({}, (), {"rope_freqs.weight": pf.ones(8) * 3}, "those of LLaMA 3's rule"),
+        ({}, (), {"rope_freqs.weight": pf.zeros(8)}, "must hold finite numbers above 0"),
+        ({"llama.rope.freq_base": -10000.0}, (), {"rope_freqs.weight": pf.ones(8)}, "freq_base must be above 0"),
     ],
 )
 def test_what_is_missing_extra_or_unknown_is_named(whole, keys, drop, tensors, message):

@@ -71,7 +71,8 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     # What `transformers` takes for keys that aren't there differs from one family to the next.
     values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
     # What the file says of these is that there is none.
-    said = ("bos_token_id", "eos_token_id", "sliding_window")
+    said = ["bos_token_id", "eos_token_id", "sliding_window"]
+    said += ["attention_multiplier"] if "attention_multiplier" in reals else []  # then 1 / sqrt(head_dim), not 1
     return {name: value for name, value in values.items() if value is not None or name in said}
 
 

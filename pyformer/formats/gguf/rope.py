@@ -55,7 +55,10 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
         return None
     factors = _factors(file, FACTORS)
     rule = {"rope_type": "llama3", "factor": float(factors.max()), **_LLAMA3}
-    wanted = _llama3_factors(2 * len(factors), values.get("rope_theta") or 10000.0, rule)
+    base = values.get("rope_theta") or 10000.0
+    if not base > 0.0:
+        raise ValueError(f"{file.path}: {arch}.rope.freq_base must be above 0, got {base}")
+    wanted = _llama3_factors(2 * len(factors), base, rule)
     if not np.allclose(factors, wanted, rtol=1e-5, atol=0.0):
         raise ValueError(f"{file.path}: {FACTORS} must be those of LLaMA 3's rule, which alone is known here")
     return rule
@@ -63,10 +66,13 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
 
 def _factors(file: GGUFFile, name: str) -> np.ndarray:
     entry = file.entries[name]
-    if len(entry.shape) != 1 or entry.shape[0] > 1 << 12:
+    if len(entry.shape) != 1 or not 0 < entry.shape[0] <= 1 << 12:
         raise ValueError(f"{file.path}: {name} must be a vector of half a head, got shape {entry.shape}")
     with open(file.path, "rb") as opened:
-        return dequantize(entry.dtype, bytes_at(opened, entry.begin, entry.end - entry.begin))
+        factors = dequantize(entry.dtype, bytes_at(opened, entry.begin, entry.end - entry.begin))
+    if not ((factors > 0.0) & (factors < np.inf)).all():
+        raise ValueError(f"{file.path}: {name} must hold finite numbers above 0")
+    return factors
 
 
 def _llama3_factors(head_dim: int, base: float, rule: Mapping[str, Any]) -> np.ndarray:
