@@ -95,6 +95,8 @@ Example:
       },
       py::arg("dtype"), py::arg("threads"),
       "This machine's fused multiply-add peak in float32 or float64, GFLOP/s, measured now.");
+  core.def("bfloat16_peak_gflops", &bfloat16_peak_gflops, py::arg("threads"), NoGil(),
+           "This machine's rate of products of bfloat16 that lie in L1, GFLOP/s, measured now.");
   core.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("threads"), NoGil(),
            "This machine's memory read bandwidth, GB/s, measured now.");
   core.def("copy_bandwidth_gbps", &copy_bandwidth_gbps, py::arg("threads"), NoGil(),

@@ -13,7 +13,8 @@ namespace pyformer {
 
 class Replay {
  public:
-  // `weights` is what f reads besides: nobody may write to it, or give it other memory, between its recording and use.
+  // `weights` is what f reads besides, and what else it reads lives as long: calls know addresses only. `serves` says
+  // whether the weights were written to, or got other memory, since.
   Replay(std::vector<Tensor> inputs, std::vector<Tensor> weights);
   ~Replay();
   Replay(const Replay&) = delete;
