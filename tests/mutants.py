@@ -671,8 +671,8 @@ CPP = [
     ),
     mutant(
         "attention: a window of one more",
-        "in.window : far) + 1, 0, range.end)",
-        "in.window : far), 0, range.end)",
+        "in.window : kFar) + 1, 0, range.end)",
+        "in.window : kFar), 0, range.end)",
         f"{ORACLE}[attention-window]",
     ),
     mutant(
