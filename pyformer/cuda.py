@@ -211,7 +211,7 @@ class Graph:
         place = _device(device)
         self._function = function  # and with it what the recording reads
         self._inputs = [pf.tensor(example, device=place) for example in examples]
-        self._recording = _core.Recording(place)
+        self._recording = _core.GraphRecording(place)
         try:
             self._outputs = function(*self._inputs)
             self._recording.end()

@@ -357,7 +357,7 @@ def test_what_can_not_be_recorded_says_so():
             pf.cuda.Graph(function, device=DEVICE)
     assert inner(x).tolist() == [3.0, 3.0, 3.0]
     with pytest.raises(RuntimeError, match="records no graphs"):
-        _core.Recording("cpu")
+        _core.GraphRecording("cpu")
 
 
 def test_a_replay_tells_ids_out_of_range():

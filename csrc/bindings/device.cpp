@@ -2,7 +2,7 @@
 #include "bindings.h"
 #include "pyformer/base/isa.h"
 #include "pyformer/core/arithmetic/arithmetic.h"
-#include "pyformer/core/recording.h"
+#include "pyformer/core/graph_recording.h"
 #include "pyformer/ops/kernel_tables.h"
 
 namespace pyformer::bindings {
@@ -144,15 +144,16 @@ Example:
       py::arg("device"), py::arg("stream"), "Ends a stream that no thread is on; a later one may be the same.");
   core.def(
       "is_recording",
-      [](const py::object& device) { return Recording::of(device_or_default(name_of_device(device))) != nullptr; },
+      [](const py::object& device) { return GraphRecording::of(device_or_default(name_of_device(device))) != nullptr; },
       py::arg("device"), "Whether the calling thread records what it has the device do.");
-  py::class_<Recording>(core, "Recording", "What a thread has a device do from here on to `end`, to be done again.")
+  py::class_<GraphRecording>(core, "GraphRecording",
+                             "What a thread has a device do from here on to `end`, to be done again.")
       .def(py::init([](const py::object& device) {
-             return std::make_unique<Recording>(device_or_default(name_of_device(device)));
+             return std::make_unique<GraphRecording>(device_or_default(name_of_device(device)));
            }),
            py::arg("device"))
-      .def("end", &Recording::end, "Ends the recording. RuntimeError if what was recorded can't be done again.")
-      .def("replay", &Recording::replay, "Queues all of it on the calling thread's stream.");
+      .def("end", &GraphRecording::end, "Ends the recording. RuntimeError if what was recorded can't be done again.")
+      .def("replay", &GraphRecording::replay, "Queues all of it on the calling thread's stream.");
   core.def("kernels", &kernel_dict,
            "The kernels of the CPU: op -> instruction set -> the dtypes that each row of its table has.");
 }

@@ -34,6 +34,7 @@ struct Exported {
       strides[i] = stride;
       stride *= std::max<int64_t>(shape[i], 1);
     }
+    refuse_to_record("an array is given to another library");
     const Device d = array.device();
     const dlpack::Device place = {device_api(d).dlpack_type, d.index};
     return {array.raw(), place, array.ndim(), dlpack_type(array.dtype()), shape, strides, 0};

@@ -7,7 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "pyformer/core/recording.h"
+#include "pyformer/base/recording.h"
+#include "pyformer/core/graph_recording.h"
 
 namespace pyformer {
 
@@ -84,10 +85,13 @@ RandomStream micro_batch_stream(uint64_t seed, uint64_t step, uint64_t micro_bat
   return {mix(mix(mix(seed) + step) + micro_batch), 0};
 }
 
-RandomStream draw_stream() { return StreamScope::draw(innermost); }
+RandomStream draw_stream() {
+  refuse_to_record("random numbers are drawn");
+  return StreamScope::draw(innermost);
+}
 
 RandomStream draw_stream(Device device) {
-  Recording* const recording = Recording::of(device);
+  GraphRecording* const recording = GraphRecording::of(device);
   if (!recording) return draw_stream();
   return StreamScope::note(innermost, [&] {
     const auto next = [] {

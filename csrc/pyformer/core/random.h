@@ -13,7 +13,7 @@ namespace pyformer {
 struct RandomStream {
   uint64_t seed = 0;
   uint64_t stream = 0;
-  // Of a recording (recording.h): where kernels find the seed and stream of each replay. Else null.
+  // Of a recording (graph_recording.h): where kernels find the seed and stream of each replay. Else null.
   const uint64_t* replayed = nullptr;
 };
 

@@ -10,7 +10,7 @@
 #include "pyformer/core/arithmetic/arithmetic_kernels.h"
 #include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/core/arithmetic/sixteen_bits.h"
-#include "pyformer/core/recording.h"
+#include "pyformer/core/graph_recording.h"
 
 namespace pyformer {
 
@@ -157,7 +157,7 @@ static std::string position(const Shape& shape, int64_t flat) {
 
 void PendingCheck::raise() const {
   const Array here = offender.to(kCpu);
-  const int64_t* found = here.data<int64_t>();
+  const auto* found = static_cast<const int64_t*>(here.raw());
   if (found[0] >= 0) throw_for(found[0], found[1]);
 }
 static std::mutex pending_mutex;
@@ -165,8 +165,11 @@ static std::vector<PendingCheck> pending;
 
 void raise_later(const Array& offender, ThrowFor throw_for) {
   PendingCheck check = {offender, std::move(throw_for)};
-  if (offender.device().is_cpu()) return check.raise();
-  if (Recording* const recording = Recording::of(offender.device())) return recording->add_check(std::move(check));
+  if (offender.device().is_cpu()) {
+    if (Recording* const r = recording()) r->note([check] { check.raise(); });
+    return check.raise();
+  }
+  if (GraphRecording* const r = GraphRecording::of(offender.device())) return r->add_check(std::move(check));
   const std::lock_guard lock(pending_mutex);
   pending.push_back(std::move(check));
 }

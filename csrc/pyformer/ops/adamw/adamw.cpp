@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
-#include "pyformer/core/recording.h"
+#include "pyformer/core/graph_recording.h"
 #include "pyformer/ops/adamw/adamw_kernels.h"
 #include "pyformer/ops/in_place/in_place.h"
 
@@ -30,7 +30,7 @@ static AdamWCoefficients coefficients_of(const AdamWSettings& s) {
 
 // Where the coefficients are decided on the device: sets args, and returns the memory that holds them.
 static Array on_device(const AdamWControl& control, const AdamWSettings& settings, Device device, AdamWStep& args) {
-  Recording* const recording = Recording::of(device);
+  GraphRecording* const recording = GraphRecording::of(device);
   if (recording && !control.next) throw std::runtime_error("adamw_step_: a step that is recorded needs `next`");
   const auto next = [next = control.next] {
     const std::array<double, 6> n = next();

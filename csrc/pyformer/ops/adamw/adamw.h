@@ -25,7 +25,7 @@ namespace pyformer {
 
 // What decides a step on a device, where the host can't wait for it.
 struct AdamWControl {
-  // Of a recording (recording.h): lr, beta1, beta2, eps, weight_decay and step of each replay.
+  // Of a recording (graph_recording.h): lr, beta1, beta2, eps, weight_decay and step of each replay.
   std::function<std::array<double, 6>()> next;
   // (), float64: unless it is finite nothing is written; and (), int64: how many of the steps that were counted were
   // not taken. Both or none.

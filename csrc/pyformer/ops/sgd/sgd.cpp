@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "pyformer/base/run.h"
-#include "pyformer/core/recording.h"
+#include "pyformer/core/graph_recording.h"
 #include "pyformer/ops/in_place/in_place.h"
 #include "pyformer/ops/sgd/sgd_kernels.h"
 
@@ -43,7 +43,7 @@ void sgd_step_(const std::vector<Tensor>& params, const std::vector<Tensor>& gra
                {at(params), master, at(grads), has_momentum ? at(momentum_buffers) : nullptr, p.count});
   }
   const Device device = params[0].device();
-  Recording* const recording = Recording::of(device);
+  GraphRecording* const recording = GraphRecording::of(device);
   if (recording && !control.next) throw std::runtime_error("sgd_step_: a step that is recorded needs `next`");
   const double* const lr_on_device = recording ? recording->number(control.next) : nullptr;
   const auto* const norm = static_cast<const double*>(control.norm.array().raw());

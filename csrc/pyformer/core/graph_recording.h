@@ -14,19 +14,19 @@
 
 namespace pyformer {
 
-class Recording {
+class GraphRecording {
  public:
   // Begins: until end() or its own, what the calling thread queues on the device is recorded. RuntimeError if the
   // thread is recording already or the device does not record.
-  explicit Recording(Device device);
-  ~Recording();
-  Recording(const Recording&) = delete;
+  explicit GraphRecording(Device device);
+  ~GraphRecording();
+  GraphRecording(const GraphRecording&) = delete;
 
   void end();     // RuntimeError if what was recorded can't be done again
   void replay();  // after end(), on the calling thread's stream
 
   // The calling thread's on that device, or null.
-  static Recording* of(Device device);
+  static GraphRecording* of(Device device);
 
   // Where kernels find a number that `next` gives for each replay, in the order of these calls.
   template <class T>

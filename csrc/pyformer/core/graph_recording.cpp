@@ -1,37 +1,39 @@
-#include "pyformer/core/recording.h"
+#include "pyformer/core/graph_recording.h"
 
 namespace pyformer {
 
-static thread_local Recording* recording = nullptr;
+static thread_local GraphRecording* of_thread = nullptr;
 
 constexpr int64_t kNumbersBytes = 1 << 16;
 
 // The numbers' memory is no part of what is recorded.
-Recording::Recording(Device device) : device_(device) {
-  if (recording) throw std::runtime_error("Graph: this thread is recording already");
+GraphRecording::GraphRecording(Device device) : device_(device) {
+  if (of_thread) throw std::runtime_error("Graph: this thread is recording already");
   numbers_ = Array::empty({kNumbersBytes}, DType::uint8, device);
   throw_if(device_api(device).graphs.begin(device.index), device);
-  recording = this;
+  of_thread = this;
 }
 
-Recording::~Recording() {
+GraphRecording::~GraphRecording() {
   if (is_open_) {
-    recording = nullptr;
+    of_thread = nullptr;
     (void)device_api(device_).graphs.end(device_.index, &graph_);
   }
   checks_.clear();
   if (graph_) device_api(device_).graphs.destroy(graph_, device_.index);
 }
 
-void Recording::end() {
-  recording = nullptr;
+void GraphRecording::end() {
+  of_thread = nullptr;
   is_open_ = false;
   throw_if(device_api(device_).graphs.end(device_.index, &graph_), device_);
 }
 
-Recording* Recording::of(Device device) { return recording && recording->device_ == device ? recording : nullptr; }
+GraphRecording* GraphRecording::of(Device device) {
+  return of_thread && of_thread->device_ == device ? of_thread : nullptr;
+}
 
-const void* Recording::place(int64_t bytes, std::function<void(void*)> write) {
+const void* GraphRecording::place(int64_t bytes, std::function<void(void*)> write) {
   constexpr size_t kAligned = 16;
   const size_t at = (next_numbers_.size() + kAligned - 1) / kAligned * kAligned;
   if (int64_t(at) + bytes > kNumbersBytes)
@@ -41,7 +43,7 @@ const void* Recording::place(int64_t bytes, std::function<void(void*)> write) {
   return static_cast<const char*>(numbers_.raw()) + at;
 }
 
-void Recording::replay() {
+void GraphRecording::replay() {
   if (!graph_) throw std::runtime_error("Graph: nothing was recorded");
   for (const auto& [at, write] : writers_) write(next_numbers_.data() + at);
   copy_between(device_, numbers_.raw(), kCpu, next_numbers_.data(), int64_t(next_numbers_.size()));
