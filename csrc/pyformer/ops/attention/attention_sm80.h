@@ -8,6 +8,9 @@
 // Dv is a chain of mma.m16n8k16 from +0, so is a block's sum over 64 others, and both have +0 where a row does not
 // attend. In l, four lanes take columns 8n + 2t and 8n + 2t + 1 in order, and meet as (0 + 1) + (2 + 3). So bits depend
 // on a row's query, its attended keys and their positions: no tile, batch, range or schedule changes them.
+//
+// By bench/cuda_roofline.py shared memory is the bound: of 16 rows a warp, what ldmatrix loads of the others serves one
+// product. 32 rows a warp would halve that, but leave no registers for the sums of a key range beside those of all.
 #pragma once
 #include "pyformer/cuda/kernel.h"
 #include "pyformer/cuda/ptx.h"
