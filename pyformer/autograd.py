@@ -319,7 +319,7 @@ class Context:
         """
         for i, (tensor, version) in enumerate(self._saved):
             if _core.version(tensor) != version:
-                raise RuntimeError(f"saved_tensors: tensor {i} was changed in place after save_for_backward")
+                raise RuntimeError(f"saved_tensors: tensor {i} was changed in place after the forward pass")
         return tuple(tensor for tensor, _ in self._saved)
 
 

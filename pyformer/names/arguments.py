@@ -82,6 +82,17 @@ def wide(x: Tensor) -> Tensor:
     return x.to(DType.float64)
 
 
+def widened(x: Tensor) -> Tensor:
+    """x as a float of at least 32 bits."""
+    return x if x.dtype in (DType.float32, DType.float64) else x.to(DType.float32)
+
+
+def narrowed(result: Tensor, x: Tensor) -> Tensor:
+    """What was computed of widened operands like x, in the dtype that an operation on them gives."""
+    is_narrow = x.dtype in (DType.bfloat16, DType.float16)
+    return result.to(x.dtype) if is_narrow and _core.precision() is None else result
+
+
 def rounded(wide_result: Tensor, *operands: Tensor) -> Tensor:
     """What was computed of `wide` operands, in the dtype that an operation on them gives."""
     dtype = next((x.dtype for x in operands if is_float(x.dtype)), DType.float32)

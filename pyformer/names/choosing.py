@@ -7,7 +7,7 @@ from typing import Any
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.autograd import Context, Function
-from pyformer.names.arguments import axis_at, is_float, torch_words, wide
+from pyformer.names.arguments import axis_at, is_float, narrowed, torch_words, wide, widened
 from pyformer.names.making import eye
 from pyformer.names.shapes import clone, flip, swapped_order
 
@@ -50,7 +50,7 @@ class _Added(Function):
             (sums,) = _core.gradients([read], [src], [start], False)
         finally:
             _core.set_grad_enabled(before)
-        return (x.to(sums.dtype) + sums).to(x.dtype)
+        return x + sums
 
     @staticmethod
     def backward(ctx: Context, dout: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,12 +84,15 @@ def scatter_add(x: Tensor, axis: int, index: Tensor, src: Tensor) -> Tensor:
         tensor([2., 0., 6.], dtype=float32)
     """
     axis = axis_at("scatter_add", axis, x.ndim)
-    src = _fitting("scatter_add", x, index, src)
     if x.dtype == DType.bool:
         raise TypeError("scatter_add: expected numbers, got bool")
-    if is_float(x.dtype):
-        return _Added.apply(x, index, src, axis)
-    return _Added.apply(wide(x), index, wide(src), axis).to(x.dtype)
+    if not is_float(x.dtype):
+        src = _fitting("scatter_add", x, index, src)
+        return _Added.apply(wide(x), index, wide(src), axis).to(x.dtype)
+    if _core.precision() is not None:
+        x, src = widened(x), widened(src)
+    src = _fitting("scatter_add", x, index, src)
+    return narrowed(_Added.apply(widened(x), index, widened(src), axis), x)
 
 
 def _fitting(op: str, x: Tensor, index: Tensor, src: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pyformer._core import DType, Tensor, ops
+from pyformer._core import Tensor, ops
 from pyformer.autograd import Context, Function
-from pyformer.names.arguments import is_float, rounded, wide
+from pyformer.names.arguments import narrowed, wide, widened
 from pyformer.names.arithmetic import isfinite
 from pyformer.names.choosing import clamp
 
@@ -19,12 +19,12 @@ class _Smooth(Function):
 
     @classmethod
     def of(cls, x: Tensor) -> Tensor:
-        return cls.apply(x if is_float(x.dtype) else x.to(DType.float32))
+        return narrowed(cls.apply(widened(x)), x)
 
     @classmethod
     def forward(cls, ctx: Context, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return rounded(cls._value(wide(x)), x)
+        return cls._value(wide(x)).to(x.dtype)
 
     @classmethod
     def backward(cls, ctx: Context, dout: Tensor) -> Tensor:
