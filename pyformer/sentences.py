@@ -237,7 +237,7 @@ def _prompts(folder: Path) -> dict[str, Any]:
         return {}
     values = formats.read_json(path)
     prompts, name = values.get("prompts") or {}, values.get("default_prompt_name")
-    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+    if not isinstance(prompts, dict) or not all(map(_is_text, prompts.values())):
         raise ValueError(f"{path}: prompts must be texts by name, got {prompts!r}")
     if name is not None and (not isinstance(name, str) or name not in prompts):
         raise ValueError(f"{path}: default_prompt_name must be one of {sorted(prompts)}, got {name!r}")
@@ -265,10 +265,15 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: expected a list of parts")
     for module in listed:
         place = module.setdefault("path", "")
-        fits = isinstance(place, str) and len(place.encode("utf-8", "surrogatepass")) < 256 and place != ".."
+        fits = _is_text(place) and len(place.encode()) < 256 and place != ".."
         if not fits or set(place) & set("/\\\0"):
             raise ValueError(f"{path}: a part's path must be a folder beside it, got {str(place)[:100]!r}")
     return listed
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that UTF-8 has."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _pooling(path: Path, has_prompt: bool) -> str:

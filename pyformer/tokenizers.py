@@ -18,6 +18,7 @@ import numpy as np
 
 from pyformer import formats
 from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer, check_ids
+from pyformer.formats.atomic import naming
 from pyformer.formats.folder import gguf_file
 from pyformer.token_checks import checked_ids, encode_text
 
@@ -361,7 +362,8 @@ def _settings_beside(path: Path) -> dict[str, Any] | None:
     if template.is_file():
         if template.stat().st_size > MAX_TEMPLATE_BYTES:
             raise ValueError(f"{TEMPLATE_NAME} must be at most {MAX_TEMPLATE_BYTES} bytes")
-        read = {**(read or {}), "chat_template": template.read_text(encoding="utf-8")}
+        with naming(template):
+            read = {**(read or {}), "chat_template": template.read_text(encoding="utf-8")}
     return read
 
 

@@ -452,12 +452,69 @@ def test_what_config_json_says_wrong_names_the_file(key, value, field, tmp_path)
         pf.from_pretrained(tmp_path)
 
 
+def test_a_scale_that_the_file_can_not_say_again_names_the_file(tmp_path):
+    MODELS["gemma3"]().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "query_pre_attn_scalar": 2**53 + 1}))
+    with pytest.raises(ValueError, match=r"config\.json: DecoderConfig: .*doesn't have attention_scale"):
+        pf.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("said", "error"),
-    [({"temperature": 10**400}, ValueError), ({"eos_token_id": 1.5}, TypeError), ({"pad_token_id": 2**64}, ValueError)],
+    [
+        ({"temperature": 10**400}, ValueError),
+        ({"eos_token_id": 1.5}, TypeError),
+        ({"pad_token_id": 2**64}, ValueError),
+        ({"repetition_penalty": 1e-320}, ValueError),
+        ({"repetition_penalty": 1e308}, ValueError),
+    ],
 )
 def test_what_generation_config_says_wrong_names_the_file(said, error):
     model = MODELS["gpt2"]().eval()
     model.generation_config = said
     with pytest.raises(error, match=r"generation_config\.json: generate: "):
         model.generate([[1]], 1)
+
+
+def test_an_adapter_whose_alpha_no_float_can_hold(tmp_path):
+    model = pf.models.Llama(pf.models.LlamaConfig(**SIZES))
+    pf.lora.add(copy.deepcopy(model), rank=2).save(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": 10**400}))
+    with pytest.raises(ValueError, match=r"adapter_config\.json: lora_alpha must be a number above 0"):
+        pf.lora.load(model, tmp_path)
+    with pytest.raises(ValueError, match=r"lora\.add: alpha must be above 0 and finite"):
+        pf.lora.add(model, alpha=10**400)
+
+
+def test_states_that_are_nested_deeply_or_name_tensors_oddly(tmp_path):
+    deep, path = "[" * 900 + "]" * 900, tmp_path / "x.safetensors"
+    for tree in ('{"a": ' + deep + "}", '{"a": {"$tensor": {}}}', '{"a": {"$tensor": "t0"}}'):
+        with open(path, "wb") as file:
+            formats.write_safetensors(file, {}, {"state": tree, "crc32": _checksum(tree, {})})
+        with pytest.raises(ValueError, match=r"x\.safetensors: .*(nested too deeply|is missing)"):
+            formats.load_state(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("modules.json", [{**SENTENCES["modules.json"][0], "path": "\ud800"}, *SENTENCES["modules.json"][1:]]),
+        ("modules.json", [{**SENTENCES["modules.json"][0], "path": "é" * 200}, *SENTENCES["modules.json"][1:]]),
+        ("modules.json", [{**SENTENCES["modules.json"][0], "path": {}}, *SENTENCES["modules.json"][1:]]),
+        ("config_sentence_transformers.json", {"prompts": {"a": "\ud800"}}),
+        ("config_sentence_transformers.json", {"prompts": {"a": ""}, "default_prompt_name": {}}),
+    ],
+)
+def test_what_files_of_sentence_encoders_say_wrong_names_them(name, says, tmp_path):
+    for file, content in ({"modules.json": SENTENCES["modules.json"]} | {name: says}).items():
+        (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"{name}: "):
+        pf.SentenceEncoder.from_pretrained(tmp_path)
+
+
+def test_a_chat_template_that_is_not_utf8_is_named(byte_pairs, tmp_path):
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"chat_template\.jinja: "):
+        pf.load_tokenizer(tmp_path)

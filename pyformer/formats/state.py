@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyformer as pf
-from pyformer.formats.atomic import PathLike, atomic_files, parse_object
+from pyformer.formats.atomic import PathLike, atomic_files, naming, parse_object
 from pyformer.formats.safetensors import array_of, read_safetensors, write_safetensors
 
 
@@ -59,7 +59,8 @@ def load_state(path: PathLike) -> Any:
         raise ValueError(f"{path}: not a saved state")
     if metadata.get("crc32") != _checksum(metadata["state"], tensors):
         raise ValueError(f"{path}: damaged: its checksum doesn't match what it holds")
-    return _with_tensors(parse_object(metadata["state"].encode(), str(path)), tensors, str(path))
+    with naming(path):
+        return _with_tensors(parse_object(metadata["state"].encode(), str(path)), tensors, str(path))
 
 
 def _checksum(tree: str, tensors: Mapping[str, pf.Tensor]) -> str:

@@ -69,8 +69,9 @@ class Sampler:
             check_int("seed", seed, 0)
         self.top_k, self.top_p, self.min_p = top_k, top_p, min_p
         self.repetition_penalty = read_number("repetition_penalty", repetition_penalty)
-        if not 0.0 < self.repetition_penalty < math.inf:
-            raise ValueError(f"generate: repetition_penalty must be above 0, got {repetition_penalty}")
+        if not 1e-30 <= self.repetition_penalty <= 1e30:  # beyond, logits become infinite
+            said = f"above 0, from 1e-30 to 1e30, got {repetition_penalty}"
+            raise ValueError(f"generate: repetition_penalty must be {said}")
         self.presence_penalty = _finite("presence_penalty", presence_penalty)
         self.frequency_penalty = _finite("frequency_penalty", frequency_penalty)
         self._calls = 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -86,7 +86,7 @@ def add(
     check_sizes("lora.add", rank=rank)
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise TypeError(f"lora.add: alpha must be a number, got {type(alpha).__name__}")
-    if not 0 < alpha < math.inf:
+    if not 0 < alpha <= sys.float_info.max:
         raise ValueError(f"lora.add: alpha must be above 0 and finite, got {alpha}")
     wanted = {targets} if isinstance(targets, str) else set(targets)
     places = [name for name, module in linear_layers(model).items() if name.rpartition(".")[2] in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: init_lora_weights {said} is not known here; it may change the model's own weights")
     rank, alpha = values.get("r"), values.get("lora_alpha")
     for name, value in (("r", rank), ("lora_alpha", alpha)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= sys.float_info.max:
             raise ValueError(f"{path}: {name} must be a number above 0, got {value!r}")
     if rank != int(rank):
         raise ValueError(f"{path}: r must be a whole number, got {rank!r}")

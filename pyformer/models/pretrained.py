@@ -164,8 +164,9 @@ class Pretrained(nn.Module):
         config = cls._untied(config, weights)
         weights.check_layers(getattr(config, "num_layers", 0))
         options = {**cls._options_of(weights), **options}
-        with nn.init.outlines():
-            weights.check(cls(config, **options).shapes())
+        with naming_config(folder), nn.init.outlines():
+            shapes = cls(config, **options).shapes()
+        weights.check(shapes)
         keeps = quantize == "keep" or (bool(quantized) and dtype is None and quantize is None)
         with nn.init.skip(untouched=keeps):
             model = cls(config, **options)
