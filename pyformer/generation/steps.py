@@ -55,6 +55,10 @@ class Steps:
         """Gives back the memory of the recording."""
         self._seen = self._replay = None
 
+    def times(self) -> list[tuple[str, int]]:
+        """The operations of the recorded step, made once more on the numbers of the last one, and the ns of each."""
+        return [] if self._replay is None else self._replay.times()
+
     def next_logits(self, ids: np.ndarray, cache: nn.KVCache) -> pf.Tensor:
         """Logits (B, V) after one token more in each row: ids int64 (B, 1), which join `cache`."""
         if not _is_own(self._model):
