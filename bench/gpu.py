@@ -133,14 +133,14 @@ def case_item(device: str) -> Callable[[str], Result]:
     return item
 
 
-def compare_cases(device: str, quick: bool, jobs: int) -> int:
+def compare_cases(device: str, quick: bool, jobs: int, limit_s: float) -> int:
     """How many cases have other bits than under emulation."""
     names = case_names(quick)
     here, there = {}, {}
     schedule = {"PYFORMER_CUDA_EMULATED": "highest,late"} if device == EMULATED else {}
 
     def shard(part: list[str], where: str, found: dict[str, Result], **more: str) -> None:
-        found.update((result["name"], result) for result in results_of("cases", part, where, quick, 20, **more))
+        found.update((result["name"], result) for result in results_of("cases", part, where, quick, limit_s, **more))
 
     with ThreadPoolExecutor(2 * jobs) as pool:
         shards = [names[i::jobs] for i in range(jobs)]
@@ -505,7 +505,7 @@ def main() -> int:
         serve(item_of(args.part, args.device, args.quick))
         return 0
     if args.part == "cases":
-        return compare_cases(args.device, args.quick, args.jobs) > 0
+        return compare_cases(args.device, args.quick, args.jobs, args.limit) > 0
     names = list(TRAINING) if args.part == "training" else list(speed_items(args.quick))
     return run_items(args.part, names, args) > 0
 

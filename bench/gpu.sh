@@ -15,6 +15,7 @@ report=$out/report.txt log=$out/log.txt results=$out/gpu.jsonl tree=build/gpu-tr
 rm -f "$results"
 quick=() jobs=8 patience=1
 if [ "$device" = cuda:emulated ]; then quick=(--quick) jobs=1 patience=4 total=1600; fi  # on a busy machine, too
+options=(--device "$device" --limit $((20 * patience)) "${quick[@]}")
 
 # part NAME LIMIT COMMAND...: the command's last lines go to the report, all of them to the log.
 part() {
@@ -81,13 +82,13 @@ if [ "$build" != none ]; then
   export PYTHONPATH=$PWD
   run primitives 15 primitives
 fi
-part cases 70 python3 -m bench.gpu cases --device "$device" --jobs $jobs "${quick[@]}"
+part cases 70 python3 -m bench.gpu cases "${options[@]}" --jobs $jobs
 if [ "$build" != none ] && command -v compute-sanitizer >/dev/null; then
   some_cases=$(python3 -m bench.gpu cases --list-some)
   for tool in memcheck racecheck initcheck synccheck; do run "sanitizer $tool" 20 "sanitizer $tool"; done
 fi
-part training 30 python3 -m bench.gpu training --device "$device" --results "$results" "${quick[@]}"
-part speed 120 python3 -m bench.gpu speed --device "$device" --results "$results" "${quick[@]}"
+part training 30 python3 -m bench.gpu training "${options[@]}" --results "$results"
+part speed 120 python3 -m bench.gpu speed "${options[@]}" --results "$results"
 lines=60 part table 10 python3 -m bench.gpu table --results "$results"
 rm -f "$out/part.txt"
 ! grep -q 'FAILED' "$report"

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pyformer import formats
+from pyformer.formats.atomic import naming
 from pyformer.terminal import heard, text_bar, ticking
 from pyformer.token_checks import checked_ids, encode_text
 from pyformer.tokenizer_settings import not_done
@@ -30,12 +31,31 @@ LONGEST_WORD_BYTES = 256
 # What lies so near a piece's end may depend on what comes after it.
 MARGIN = 1 << 10
 IDS_AT_ONCE = 1 << 12
+MOST_IDS = 1 << 22
 
 # White space to the library and to Python; a piece ends where it follows something else.
 _BEFORE_SPACE = re.compile(r"[\S\x1c-\x1f](?=[^\S\x1c-\x1f])")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 # What in a pattern looks back, or at where the text begins.
 _LOOKS_BACK = re.compile(r"\(\?<|\\[bBAGK]|(?<!\[)\^")
+
+
+def _opened(library_class: Any, text: str) -> Any:
+    try:
+        return library_class.from_str(text)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of the Rust library derives from BaseException only
+        raise ValueError(f"not a tokenizer of the tokenizers library: {error}") from None
+
+
+def check_ids(content: Mapping[str, Any]) -> None:
+    """ValueError for an id in a tokenizer.json that is so high that the library takes memory for those below it."""
+    vocabulary = content["model"].get("vocab")
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else ()
+    highest = max((number for number in ids if isinstance(number, int)), default=0)
+    if highest >= MOST_IDS:
+        raise ValueError(f"expected ids below {MOST_IDS}, got {highest}")
 
 
 class BPETokenizer:
@@ -79,7 +99,7 @@ class BPETokenizer:
         ignored = [f"{name} {json.dumps(content[name])}" for name in ("truncation", "padding") if content.get(name)]
         if ignored:
             log.warning("%s: encode() gives whole texts, without its %s", FILE_NAME, " and ".join(ignored))
-        self._tokenizer = type(tokenizer).from_str(self._json)
+        self._tokenizer = _opened(type(tokenizer), self._json)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         dropout = (content.get("model") or {}).pop("dropout", None)
@@ -109,7 +129,8 @@ class BPETokenizer:
 
     def _warn_of_settings(self, content: dict[str, Any]) -> None:
         """Names what `tokenizer_config.json` says otherwise: its own library follows the template, and so does this."""
-        others = not_done(self._settings or {}, content)
+        with naming(SETTINGS_NAME):
+            others = not_done(self._settings or {}, content)
         if others:
             log.warning("%s: %s: not followed, as %s does otherwise", SETTINGS_NAME, ", ".join(others), FILE_NAME)
         for name, ids in (("add_bos_token", self._start), ("add_eos_token", self._end)):
@@ -166,14 +187,7 @@ class BPETokenizer:
 
         ValueError if it is not one.
         """
-        library = tokenizers_library()
-        try:
-            tokenizer = library.Tokenizer.from_str(text)
-        except (KeyboardInterrupt, SystemExit, MemoryError):
-            raise
-        except BaseException as error:  # a panic of the Rust library derives from BaseException only
-            raise ValueError(f"not a tokenizer of the tokenizers library: {error}") from None
-        opened = cls(tokenizer, settings)
+        opened = cls(_opened(tokenizers_library().Tokenizer, text), settings)
         opened._json = text
         return opened
 

@@ -136,6 +136,8 @@ class SentenceEncoder:
             TypeError: texts is no list of strings; batch_size is no int.
             ValueError: a text holds a lone surrogate; batch_size is below 1.
         """
+        if not isinstance(texts, str):
+            texts = list(texts)  # once: a generator has nothing the second time
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("SentenceEncoder.encode: expected a list of strings")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int):

@@ -37,7 +37,8 @@ class TextClassifier:
 
     Raises:
         TypeError: the model or the tokenizer is of another kind.
-        ValueError: max_length does not fit, or the tokenizer has more tokens than the model.
+        ValueError: max_length does not fit, the tokenizer has more tokens than the model, or the model answers numbers
+            (a regression, or one label) or yes and no of each class.
 
     Example:
         >>> classifier = pf.TextClassifier.start(pf.datasets.minilm(), ("bad", "good"))
@@ -53,11 +54,17 @@ class TextClassifier:
         if tokenizer.vocab_size > model.config.vocab_size:
             sizes = f"the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
             raise ValueError(f"TextClassifier: {sizes}")
+        problem, classes = model.config.problem_type, model.config.num_labels
+        if classes < 2 or problem not in (None, "single_label_classification"):
+            said = f"{classes} labels and problem_type {problem!r}"
+            raise ValueError(f"TextClassifier: expected a model that answers one of two or more classes, got {said}")
         longest = model.config.context_length
         max_length = min(MAX_TOKENS, longest) if max_length is None else max_length
+        if isinstance(max_length, bool) or not isinstance(max_length, (int, np.integer)):
+            raise TypeError(f"TextClassifier: max_length must be an int, got {type(max_length).__name__}")
         if not 2 < max_length <= longest:
             raise ValueError(f"TextClassifier: max_length must be from 3 to {longest}, got {max_length}")
-        self.model, self.tokenizer, self.max_length = model, tokenizer, max_length
+        self.model, self.tokenizer, self.max_length = model, tokenizer, int(max_length)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -216,9 +223,10 @@ class TextClassifier:
 
 
 def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    rows = [] if isinstance(texts, str) else list(texts)  # once: a generator has nothing the second time
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in rows):
         raise TypeError("TextClassifier: expected a list of strings")
-    return list(texts)
+    return rows
 
 
 def _batches(lengths: list[int], batch: int, key: list[int]) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pyformer import formats
-from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer
+from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer, check_ids
 from pyformer.token_checks import checked_ids, encode_text
 
 MAX_FILE_BYTES = 1 << 28
@@ -229,7 +229,7 @@ class WordTokenizer:
             letters of any script; every other sign is a word of its own.
 
     Raises:
-        ValueError: two words are equal, `unknown` is no id, or `cut` is not known.
+        ValueError: two words are equal or one is no text, `unknown` is no id, or `cut` is not known.
 
     Example:
         >>> tokenizer = pf.tokenizers.WordTokenizer(["<unknown>", "a", "good", "film"], unknown=0)
@@ -244,6 +244,7 @@ class WordTokenizer:
         self.words, self.unknown, self.cut = list(words), unknown, cut
         if not all(isinstance(word, str) for word in self.words) or len(set(self.words)) != len(self.words):
             raise ValueError("WordTokenizer: expected different words")
+        encode_text("WordTokenizer", "".join(self.words), "utf-8")
         if isinstance(unknown, bool) or not isinstance(unknown, int) or not 0 <= unknown < len(self.words):
             raise ValueError(f"WordTokenizer: unknown must be an id below {len(self.words)}, got {unknown!r}")
         if cut not in WORD_PATTERNS:
@@ -348,6 +349,7 @@ def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
             raise ValueError("'words' must be a list and 'cut' a string")
         return WordTokenizer(words, content.get("unknown", -1), cut)
     if kind is None and isinstance(content.get("model"), dict):
+        check_ids(content)
         return BPETokenizer.from_json(path.read_text(encoding="utf-8"), _settings_beside(path))
     raise ValueError(f"expected type 'byte', 'char' or 'word' or a model of the tokenizers library, got type {kind!r}")
 

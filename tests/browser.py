@@ -33,7 +33,8 @@ def look(page: Path, script: str, folder: Path, width: int = 1100, dark: bool = 
       document.body.textContent = "[" + btoa(unescape(encodeURIComponent(e.data))) + "]";
     }});</script></body></html>"""
     (folder / "outer.html").write_text(outer, encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    options += [f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     options += ["--window-size=1200,1000", f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     done = subprocess.run(
         [BROWSER, *options, f"file://{folder / 'outer.html'}"], capture_output=True, encoding="utf-8", timeout=600

@@ -35,8 +35,9 @@ COMPILED = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\w+)'.*?Used (
 ENTRY = re.compile(r"\.entry (\w+)\([^)]*\)\s*((?:\.\w+[^\n]*\n)*)")
 
 REGISTERS, WARPS = 65_536, 64  # of a multiprocessor
-# For how many warps registers must leave room. Kernels on tensor cores hide latency by work in flight, not by warps.
-LEAST_WARPS = {"sm80": 8, "sm90": 8, "": 16}
+# For how many warps registers must leave room, by a part of a kernel's name. Kernels on tensor cores hide latency by
+# work in flight, not by warps; tiles of float64 (`IdE`) take two registers a number.
+LEAST_WARPS = {"sm80": 8, "sm90": 8, "IdE": 8, "": 16}
 # What must be among a kernel's instructions, and what must not, by its name.
 INSTRUCTIONS = {
     "sm80": (("HMMA", "LDSM", "LDGSTS"), ("LDL", "STL", "HGMMA")),

@@ -95,6 +95,14 @@ def test_numbers_of_any_size(regime):
     assert_all_equal(in_sets(lambda: results(*values, causal=True)), regime)
 
 
+def test_the_greatest_denormals_round_up_in_every_set():
+    """Gradients of scores around 2^-126: of those just below it rounding makes 2^-126, which products see."""
+    q, k, v, dout = operands(np.random.default_rng(9))
+    found = in_sets(lambda: results(q * 2.0**-10, k * 2.0**10, v * 2.0**-120, dout))
+    assert_all_equal(found)
+    assert np.count_nonzero(found["ref"][1]) > 1000
+
+
 @pytest.mark.parametrize("which", range(4), ids=["q", "k", "v", "dout"])
 @pytest.mark.parametrize("options", [{"causal": True}, {"window": 9}, {}], ids=["causal", "window", "all"])
 def test_infinities_and_nan(options, which):

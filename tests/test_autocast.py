@@ -33,6 +33,7 @@ KINDS = {
     "KANTransformer": (lambda: m.KANTransformer(m.KANTransformerConfig(*SIZES)), "ids"),
     "BertClassifier": (lambda: m.BertClassifier(m.BertConfig(*SIZES, dropout=0.0)), "labels"),
     "EncoderDecoder": (lambda: m.EncoderDecoder(m.EncoderDecoderConfig(*SIZES, dropout=0.0)), "ids"),
+    "T5": (lambda: m.T5(m.T5Config(SIZES[0], *SIZES[2:], dropout=0.0)), "ids"),
     "ViT": (lambda: m.ViT(m.ViTConfig(8, 4, num_layers=1, embed_dim=8, num_heads=2)), "pictures"),
     "ConvNet": (lambda: m.ConvNet(m.ConvNetConfig(8, 1, 10, widths=(4, 6))), "pictures"),
     "Autoencoder": (lambda: m.Autoencoder(m.AutoencoderConfig(8, 1, 5, widths=(4, 6))), "picture"),
@@ -41,7 +42,7 @@ KINDS = {
     "KAN": (lambda: m.KAN(m.KANConfig((3, 4, 2))), "numbers"),
     "LiquidNetwork": (lambda: m.LiquidNetwork(m.LiquidNetworkConfig(3, 8, 2)), "series"),
 }
-LANGUAGE = [name for name, (_, kind) in KINDS.items() if kind == "ids" and name != "EncoderDecoder"]
+LANGUAGE = [name for name, (_, kind) in KINDS.items() if kind == "ids" and name not in ("EncoderDecoder", "T5")]
 
 
 def make(name):

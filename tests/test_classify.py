@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 import pyformer as pf
 from pyformer import datasets
-from pyformer.models import BERT, BertConfig
+from pyformer.models import BERT, BertClassifier, BertConfig
 from pyformer.text_classifier import TextClassifier, _batches, read_table
 
 library = pytest.importorskip("tokenizers")
@@ -221,3 +222,24 @@ def test_minilm_learns_from_a_few_hundred_sentences():
     classifier.fit([texts[i] for i in train[:640]], labels[train[:640]], epochs=1, lr=2e-4)
     right = classifier.predict([texts[i] for i in test[:300]]).argmax(axis=1) == labels[test[:300]]
     assert right.mean() > 0.65
+
+
+def test_a_model_that_answers_no_one_class_is_refused(encoder):
+    """Its scores are no probabilities of classes, and softmax would make them look so."""
+    base, tokenizer = pf.from_pretrained(encoder).config, pf.tokenizers.load(encoder)
+    for changes in (
+        {"num_labels": 1},
+        {"num_labels": 1, "problem_type": "regression"},
+        {"num_labels": 3, "problem_type": "regression"},
+        {"num_labels": 3, "problem_type": "multi_label_classification"},
+    ):
+        model = BertClassifier(replace(base, **changes))
+        with pytest.raises(ValueError, match="answers one of two or more classes"):
+            TextClassifier(model, tokenizer)
+    with pytest.raises(TypeError, match="max_length must be an int, got float"):
+        TextClassifier(BertClassifier(replace(base, num_labels=2)), tokenizer, max_length=5.5)
+
+
+def test_texts_may_come_from_a_generator(learned):
+    texts = ["the film is bad", "a lovely film"]
+    np.testing.assert_array_equal(learned.predict(text for text in texts), learned.predict(texts))

@@ -479,6 +479,8 @@ def test_info_opens_every_kind(tmp_path, capsys):
         config = models.Decoder.read_config({**sizes, "model_type": kind, "num_key_value_heads": 4})
         saved[kind] = models.Decoder(config)
     saved["modernbert"] = models.Encoder(models.EncoderConfig(*vocab))
+    for kind in ("t5", "mt5"):
+        saved[kind] = models.T5(models.T5Config(23, 2, 4, 16, scaled=kind == "t5", family=kind))
     kinds = set()
     for name, model in saved.items():
         model.save_pretrained(tmp_path / name)

@@ -268,15 +268,18 @@ def test_a_forked_child_is_told():
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        try:
-            x + x
-        except RuntimeError as error:
-            os.write(write, str(error).encode())
+        for use in (lambda: x + x, lambda: pf.device(DEVICE)):
+            try:
+                use()
+            except (RuntimeError, ValueError) as error:
+                os.write(write, f"{error}\n".encode())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
     with os.fdopen(read) as told:
-        assert "cuda:emulated: the process was forked after it had used this device" in told.read()
+        first, second = told.read().splitlines()
+    assert first.startswith("cuda:emulated: the process was forked after it had used this device")
+    assert second.startswith("device: 'cuda:emulated' is not available: the process was forked after")
     assert (x + x).tolist() == [2.0, 2.0]
 
 
@@ -286,3 +289,17 @@ def test_the_command_line_says_what_to_install():
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "PYFORMER_CUDA=ON" in done.stderr
+
+
+def test_adamw_goes_on_after_gradients_whose_squares_are_infinite():
+    gradient, steps = pf.tensor([1e30, -3e38, 1.0, np.inf, np.nan]), []
+    for device in ("cpu", DEVICE):
+        w = pf.zeros(5, device=device, requires_grad=True)
+        optimizer = pf.optim.AdamW([w], lr=0.1)
+        for _ in range(3):
+            w.grad = gradient.to(device)
+            optimizer.step()
+        steps.append(w.detach().to("cpu").numpy())
+    np.testing.assert_array_equal(*steps)
+    assert np.isfinite(steps[1][:3]).all()
+    assert steps[1][0] < -0.01

@@ -57,6 +57,7 @@ MODELS = {
     "KANTransformer": (lambda: m.KANTransformer(m.KANTransformerConfig(*SIZES)), ids),
     "BertClassifier": (lambda: m.BertClassifier(m.BertConfig(*SIZES)), labels),
     "EncoderDecoder": (lambda: m.EncoderDecoder(m.EncoderDecoderConfig(*SIZES)), ids),
+    "T5": (lambda: m.T5(m.T5Config(VOCAB, 1, 2, 8)), ids),
     "ViT": (lambda: m.ViT(m.ViTConfig(8, 4, 1, 3, 1, 2, 8)), pictures),
     "ConvNet": (lambda: m.ConvNet(m.ConvNetConfig(8, 1, 3, (3, 4), dropout=0.1)), pictures),
     "Autoencoder": (lambda: m.Autoencoder(m.AutoencoderConfig(8, 1, 3, (3,))), lambda rng: pictures(rng)[:1]),

@@ -21,7 +21,9 @@ def nvcc_only(text: str) -> list[str]:
 
 
 def is_for_cuda(path: Path) -> bool:
-    return path.suffix in (".cu", ".cuh") or "pyformer/cuda/" in path.read_text()
+    """Kernels, what knows of the device's library, and the headers of base, which kernels include."""
+    is_base = path.suffix == ".h" and path.parent.name == "base"
+    return path.suffix in (".cu", ".cuh") or is_base or "pyformer/cuda/" in path.read_text()
 
 
 def kernel_sources() -> list[Path]:

@@ -326,6 +326,36 @@ def test_a_prompt_cache_forgets_the_oldest_and_other_weights():
         PromptCache(0)
 
 
+def test_a_prompt_cache_forgets_what_was_computed_otherwise():
+    """The scale of LoRA layers, the precision, quantised matrices and another model: no bit depends on the cache."""
+    pf.manual_seed(6)
+    prompt = list(range(12))
+
+    def check(model, kept):
+        wanted = model.generate([prompt], 4, temperature=0, log_probabilities=1)[1]
+        assert model.generate([prompt], 4, temperature=0, log_probabilities=1, prompt_cache=kept)[1] == wanted
+
+    model, kept = CACHED["gpt"]().eval(), PromptCache()
+    check(model, kept)
+    with pf.autocast("bfloat16"):
+        check(model, kept)
+    adapter = pf.lora.add(model, targets=("c_attn",))
+    for layer in adapter.layers.values():
+        nn.init.normal_(layer.lora_B.weight)
+    check(model, kept)
+    for layer in adapter.layers.values():
+        layer.scale *= 3.0
+    check(model, kept)
+    model = pf.lora.merge(model)
+    coarse = copy.deepcopy(model).quantize("q4")
+    model.quantize("q8")
+    check(model, kept)
+    for module, other in zip(model.modules(), coarse.modules(), strict=True):
+        if isinstance(module, nn.Projection):
+            module.quantized = other.quantized
+    check(model, kept)
+
+
 def test_a_long_prompt_is_read_in_parts(cached, monkeypatch):
     """No part is longer than is allowed, rows of all lengths, and no bit changes."""
     from pyformer.generation import decoder as module

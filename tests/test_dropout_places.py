@@ -31,6 +31,7 @@ PLACES = {
         call(IDS, IDS),
         1 + 2 * LAYERS + 1 + 3 * LAYERS,
     ),
+    "T5": (lambda p: m.T5(m.T5Config(23, LAYERS, 2, 8, dropout=p)), call(IDS, IDS), 2 + 2 * LAYERS + 2 + 3 * LAYERS),
     "ViT": (lambda p: m.ViT(m.ViTConfig(num_layers=LAYERS, dropout=p)), call(PICTURES), 1 + 2 * LAYERS),
     "ConvNet": (lambda p: m.ConvNet(m.ConvNetConfig(widths=(4,), dropout=p)), call(PICTURES), 1),
     "RetNet": (lambda p: m.RetNet(m.RetNetConfig(*SIZES, dropout=p)), call(IDS), 1 + 2 * LAYERS),

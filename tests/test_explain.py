@@ -206,7 +206,7 @@ def test_the_page_in_a_browser(run, tmp_path):
         result.focus();
         press(result, "ArrowDown");
         press(result, "ArrowDown");
-        press(result, "ArrowRight");
+        seen.scrolls = press(result, "ArrowRight");
         seen.still = title();
         seen.score = read();
         seen.captions = [...document.querySelectorAll("figcaption")].map(c => c.textContent.replaceAll("\\u00d7", "x"));
@@ -244,6 +244,10 @@ def test_the_page_in_a_browser(run, tmp_path):
     def number(text):
         return float(re.search(r"column \d+ \([^)]*\) = (\u2212?[\d.e]+)", text)[1].replace("\u2212", "-"))
 
+    first = re.search(r"= \((\S+) . (\S+) \+", seen["score"]).groups()
+    operands = [values["q 2"][2, 8], values["k 2"][1, 8]]
+    np.testing.assert_allclose([float(x.replace("\u2212", "-")) for x in first], operands, rtol=1e-3)
+    assert not seen["scrolls"]
     assert abs(number(seen["score"]) - values["scores 2"][2, 2, 1]) < 1e-3 * abs(values["scores 2"]).max()
     assert abs(number(seen["weight"]) - values["weights 2"][2, 3, 3]) < 1e-3
     logits = logits_of(model, ids)[-1].astype(np.float64)

@@ -444,3 +444,122 @@ def test_what_config_json_leaves_out_is_what_transformers_takes(kind):
     ours, theirs = opener.read_config(short), opener.read_config(json.loads(json.dumps(whole)))
     tokens = {"bos_token_id": None, "eos_token_id": None}
     assert replace(ours, **tokens) == replace(theirs, **tokens)
+
+
+# What llama.cpp's files have no key for; the others go there and back.
+NOT_IN_GGUF = {
+    "llama with biases": "hidden_act must be 'silu'",
+    "qwen2 with a window": "use_sliding_window must be False",
+    "qwen2 with yarn": "rope_scaling of yarn must say",
+    "smollm3 with a window": "use_sliding_window must be False",
+    "gemma2 without caps": "attn_logit_softcapping must be a number",
+}
+
+
+def exact_in_float32(model):
+    """The model, with what its config says rounded to float32, as GGUF's keys are."""
+    scaling = model.config.rope_scaling
+    if scaling is not None:
+        rounded = {
+            key: [float(np.float32(v)) for v in value] if isinstance(value, (list, tuple)) else value
+            for key, value in scaling.items()
+        }
+        model = pf.models.Decoder(replace(model.config, rope_scaling=rounded))
+    names = ("attention_scale", "residual_scale", "embed_scale", "logit_divisor")
+    factors = {name: getattr(model.config, name) for name in names}
+    rounded = {name: None if value is None else float(np.float32(value)) for name, value in factors.items()}
+    if model.config.family == "granite":
+        model = pf.models.Decoder(replace(model.config, **rounded))
+    return model
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ours_to_gguf_to_ours(case, opened, tmp_path):
+    """Equal weights and logits; the file's names are those that the gguf package has for the family."""
+    gguf = pytest.importorskip("gguf", reason="the gguf package, the oracle, is not installed")
+    _, _, said = opened(case)
+    if case in NOT_IN_GGUF:
+        with pytest.raises(ValueError, match=f"GGUF: {NOT_IN_GGUF[case]}"):
+            said.save_pretrained(tmp_path / "m.gguf")
+        return
+    model = exact_in_float32(said)
+    if model is not said:
+        model.load_state_dict(said.state_dict())
+    model.eval().save_pretrained(tmp_path / "m.gguf")
+    again = pf.from_pretrained(tmp_path / "m.gguf")
+    # A scale is its inverse square in config.json.
+    scale = model.config.attention_scale
+    assert again.config.attention_scale == (scale if scale is None else pytest.approx(scale, rel=1e-6))
+    again_as = replace(
+        again.config, norm_epsilon=model.config.norm_epsilon, attention_scale=scale, family=model.config.family
+    )
+    assert again_as == model.config
+    if model.config.centred_norms:
+        # 1 + weight is what there is, and what is computed with.
+        model.load_state_dict(
+            {n: ((t + 1.0) - 1.0).numpy() if "norm" in n else t.numpy() for n, t in model.state_dict().items()}
+        )
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name].numpy(), tensor.numpy(), err_msg=name)
+    ids = ids_and_targets()[0]
+    close = model(ids).numpy()
+    if scale in (None, again.config.attention_scale):
+        np.testing.assert_array_equal(again(ids).numpy(), close)
+    np.testing.assert_allclose(again(ids).numpy(), close, rtol=1e-5, atol=1e-5)
+
+    reader = gguf.GGUFReader(tmp_path / "m.gguf")
+    arch = reader.fields["general.architecture"].contents()
+    kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
+    known = {gguf.TENSOR_NAMES[tensor] for tensor in gguf.MODEL_TENSORS[kind]} | {"output"}
+    for tensor in reader.tensors:
+        assert re.sub(r"^blk\.\d+", "blk.{bid}", tensor.name).removesuffix(".weight").removesuffix(".bias") in known
+    keys = {
+        value.replace("{arch}", arch)
+        for group in (gguf.Keys.LLM, gguf.Keys.Attention, gguf.Keys.Rope, gguf.Keys.General)
+        for value in vars(group).values()
+        if isinstance(value, str)
+    }
+    assert {key for key in reader.fields if not key.startswith(("GGUF.", "tokenizer."))} <= keys
+
+
+def test_gemma_files_without_a_scale_mean_that_of_their_size(opened, tmp_path):
+    """The largest of each kind scales scores by the width of a head of the embedding."""
+    from pyformer.formats.gguf.families import read_config
+    from pyformer.formats.gguf.reader import GGUFFile
+
+    _, _, model = opened("gemma2")
+    for layers, wanted in ((2, 12), (46, 8)):
+        config = replace(
+            model.config, num_layers=layers, layer_types=("sliding_attention", "full_attention") * (layers // 2),
+            attention_scale=wanted**-0.5,
+        )  # fmt: skip
+        pf.models.Decoder(config).save_pretrained(tmp_path / "m.gguf")
+        file = GGUFFile(tmp_path / "m.gguf")
+        assert "gemma2.attention.scale" not in file.metadata
+        assert read_config(file)["query_pre_attn_scalar"] == wanted
+
+
+def test_a_pattern_of_ones_own_is_written(opened, tmp_path):
+    _, _, model = opened("gemma2")
+    config = replace(model.config, layer_types=("full_attention", "sliding_attention"))
+    ours = pf.models.Decoder(config).eval()
+    ours.save_pretrained(tmp_path / "m.gguf")
+    assert pf.from_pretrained(tmp_path / "m.gguf").config.layer_types == config.layer_types
+
+
+def test_the_usual_scale_of_scores_is_written_out(tmp_path):
+    """`transformers` refuses null for it, and takes 1 where it is not said; a GGUF file without it means the usual."""
+    pf.manual_seed(0)
+    config = pf.models.DecoderConfig(40, 64, num_layers=1, num_heads=2, embed_dim=64, family="granite")
+    assert config.attention_scale is None
+    model, ids = pf.models.Decoder(config).eval(), np.array([[1, 2, 3, 4]])
+    for parameter in model.parameters():
+        pf.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path / "model.gguf")
+    wanted = model(ids).detach().numpy()
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path)(ids).detach().numpy(), wanted)
+    np.testing.assert_allclose(pf.from_pretrained(tmp_path / "model.gguf")(ids).detach().numpy(), wanted, atol=1e-4)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(theirs(torch.tensor(ids)).logits.numpy(), wanted, atol=1e-4)

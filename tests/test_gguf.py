@@ -242,7 +242,8 @@ def test_tied_weights_are_one_again(whole):
         ({"llama.expert_count": 8}, (), {}, "not followed here: llama.expert_count"),
         ({"llama.vocab_size": 33}, (), {}, "llama.vocab_size must be 32"),
         ({"llama.rope.dimension_count": 8}, (), {}, "llama.rope.dimension_count must be 16"),
-        ({"llama.rope.scaling.type": "yarn"}, (), {}, "rope.scaling.type must be none or linear, got 'yarn'"),
+        ({"llama.rope.scaling.type": "dynamic"}, (), {}, "type must be none or linear or yarn, got 'dynamic'"),
+        ({"llama.rope.scaling.type": "yarn"}, (), {}, "expected the key llama.rope.scaling.factor"),
         ({"general.type": "adapter"}, (), {}, "general.type must be 'model', got 'adapter'"),
         ({"split.count": 2}, (), {}, "join the parts first"),
         ({}, ("token_embd.weight",), {}, "expected the tensor token_embd.weight"),
@@ -251,6 +252,8 @@ def test_tied_weights_are_one_again(whole):
         ({}, (), {"extra.weight": pf.ones(3, 3)}, "unexpected .'extra.weight'"),
         ({}, (), {"blk.0.ffn_up.weight": pf.ones(3, 3)}, "layers.0.mlp.up_proj.weight must be"),
         ({}, (), {"rope_freqs.weight": pf.ones(8) * 3}, "those of LLaMA 3's rule"),
+        ({}, (), {"rope_freqs.weight": pf.zeros(8)}, "must hold finite numbers above 0"),
+        ({"llama.rope.freq_base": -10000.0}, (), {"rope_freqs.weight": pf.ones(8)}, "freq_base must be above 0"),
     ],
 )
 def test_what_is_missing_extra_or_unknown_is_named(whole, keys, drop, tensors, message):

@@ -283,7 +283,7 @@ COMPUTES = {
     r"CharTokenizer\._encode_piece": "text to numbers",
     r"LanguageModel\._counted": "prepares targets, which come as NumPy arrays",
     r"EncoderDecoder\.(loss|count_targets)": "prepares targets and lengths, which come as NumPy arrays",
-    r"Sampler\.__call__|_highest|_nucleus": "chooses a token: integers and comparisons, sums in float64",
+    r"Sampler\.(__call__|_penalised)|_highest|_nucleus": "chooses a token: integers and comparisons, sums in float64",
     r"fresh_seed": "a seed of two random numbers",
     r"StateModel\.next_logits": "puts rows back in order",
     r"Ends\.\w+": "where rows end: places and booleans",
@@ -292,7 +292,7 @@ COMPUTES = {
     r"MultiScaleRetention\._parallel": "distances between positions",
     r"array_of": "the bits of bfloat16",
     r"evaluate|sentiment_task.measure": "counts right answers: booleans",
-    r"Translation.extend": "which row has a NaN: booleans",
+    r"(Translation|search_beams)\.extend": "which row has a NaN: booleans",
     r"picture": "draws",
 }
 

@@ -219,7 +219,7 @@ def test_what_has_none_or_has_them_already(tmp_path):
         ({"rank_pattern": {"q_proj": 9}}, "not followed here: rank_pattern"),
         ({"modules_to_save": ["lm_head"]}, "not followed here: modules_to_save"),
         ({"something": "new"}, "not followed here: something"),
-        ({"init_lora_weights": "pissa"}, "changes the model's own weights"),
+        ({"init_lora_weights": "pissa"}, "may change the model's own weights"),
         ({"r": 4}, "expected layers of rank 4, got .3"),
         ({"r": 0}, "r must be a number above 0, got 0"),
         ({"r": True}, "r must be a number above 0"),

@@ -26,6 +26,7 @@ LANGUAGE = {
 OTHERS = {
     "BertClassifier": (lambda: m.BertClassifier(m.BertConfig(*SIZES, dropout=0.0)), "labels"),
     "EncoderDecoder": (lambda: m.EncoderDecoder(m.EncoderDecoderConfig(*SIZES, dropout=0.0)), "pairs"),
+    "T5": (lambda: m.T5(m.T5Config(VOCAB, 2, 2, 8, dropout=0.0, gated=True, activation="silu")), "pairs"),
     "ViT": (lambda: m.ViT(m.ViTConfig(num_layers=1, embed_dim=8, num_heads=2)), "pictures"),
 }
 

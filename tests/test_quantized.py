@@ -359,7 +359,7 @@ def test_lora_trains_beside_4_bits_and_merges(tmp_path):
     quantized = model().quantize("q4")
     before, blocks = logits(quantized), quantized.layers[0].self_attn.q_proj.quantized.blocks().numpy()
     adapter = pf.lora.add(quantized, rank=4)
-    assert len(adapter.parameters()) == 2 * len(adapter.layers)
+    assert len(adapter.parameters()) == 2 * len(adapter.layers) == 8  # no two layers share theirs
     np.testing.assert_array_equal(logits(quantized), before)
     optimiser = pf.optim.AdamW(adapter.parameters(), lr=1e-2)
     targets, losses = np.roll(IDS, -1, 1), []
@@ -451,3 +451,50 @@ def test_smollm2_in_8_and_4_bits():
         got = log_probabilities(model)
         assert (np.exp(wanted) * (wanted - got)).sum(-1).mean() < 0.01  # the mean Kullback-Leibler divergence
         assert (wanted.argmax(-1) == got.argmax(-1)).mean() > 0.92
+
+
+def test_one_weight_is_one_matrix_also_in_files_and_beside_lora(tmp_path):
+    """Two layers of one weight: quantised, copied, pickled, saved, adapted and merged they stay one."""
+    tied = model()
+    tied.layers[1].mlp.up_proj.weight = tied.layers[0].mlp.up_proj.weight
+
+    def are_one(found) -> bool:
+        first, second = (layer.mlp.up_proj for layer in found.layers)
+        return first.quantized is second.quantized and first.weight is second.weight
+
+    tied.quantize("q4")
+    folders = save(tied, tmp_path / "folder"), save(tied, tmp_path / "model.gguf")
+    opened = [pf.from_pretrained(path, quantize="keep") for path in folders]
+    for found in (tied, copy.deepcopy(tied), pickle.loads(pickle.dumps(tied)), *opened):
+        assert found.layers[0].mlp.up_proj.quantized is not None
+        assert are_one(found)
+        np.testing.assert_array_equal(logits(found), logits(tied))
+    adapter = pf.lora.add(opened[0], rank=2, targets=("up_proj",))
+    assert len(adapter.parameters()) == 2
+    assert are_one(pf.lora.merge(opened[0]))
+
+
+def test_quantised_models_are_float32_or_bfloat16(tmp_path):
+    for name in ("float64", "float16"):
+        with pytest.raises(ValueError, match=f"float32 or bfloat16 weight, got {name}"):
+            model().to(name).quantize("q8")
+        with pytest.raises(ValueError, match=f"float32 or bfloat16 for quantised matrices, got {name}"):
+            model().quantize("q8").to(name)
+        with pytest.raises(ValueError, match=f"float32 or bfloat16 weight, got {name}"):
+            pf.from_pretrained(save(model().quantize("q8"), tmp_path), dtype=name, quantize="keep")
+    linear = pf.nn.Linear(32, 4)
+    linear.quantize("q8")
+    with pytest.raises(ValueError, match="quantised already, as q8"):
+        linear.quantize("Q4_1")
+    wide = pf.from_pretrained(save(model().to("float64"), tmp_path), quantize="q8")
+    np.testing.assert_array_equal(logits(wide), logits(model().quantize("q8")))
+
+
+@pytest.mark.parametrize("how", ["q8", "q4"])
+@pytest.mark.parametrize("number", [1e30, 65536.0, -np.inf, np.nan])
+def test_numbers_beyond_a_blocks_scale_are_refused(number, how):
+    quantized = model()
+    with pf.no_grad():
+        quantized.layers[0].self_attn.q_proj.weight[3, 4] = number
+    with pytest.raises(ValueError, match="quantize: expected finite numbers of at most 65504, got "):
+        quantized.quantize(how)

@@ -213,3 +213,8 @@ def test_the_command_line_says_what_is_wrong(folder, tmp_path):
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == b"pyformer embed: stdin: not UTF-8 at byte 3"
     assert not (tmp_path / "x.npy").exists()
+
+
+def test_texts_may_come_from_a_generator(encoder):
+    texts = ["a cat", "two dogs"]
+    np.testing.assert_array_equal(encoder.encode(text for text in texts), encoder.encode(texts))

@@ -349,12 +349,15 @@ def test_a_folder_of_llama_goes_on_as_in_transformers(prompt, template, generati
 
 
 def test_what_generation_config_says_is_followed_or_named(tmp_path):
-    llama_folder(tmp_path, do_sample=False, repetition_penalty=1.5)
+    llama_folder(tmp_path, do_sample=False, repetition_penalty=1.5, no_repeat_ngram_size=7)
     args = ("generate", tmp_path, "--prompt", "line 5", "--tokens", "8")
     first, second = (subprocess.run(command(*args), capture_output=True, text=True) for _ in range(2))
     greedy = subprocess.run(command(*args, "--temperature", "0"), capture_output=True, text=True)
     assert first.stdout == second.stdout == greedy.stdout
-    assert "repetition_penalty" in first.stderr
+    assert "no_repeat_ngram_size" in first.stderr
+    assert "repetition_penalty" not in first.stderr
+    plain = subprocess.run(command(*args, "--repetition-penalty", "1"), capture_output=True, text=True)
+    assert plain.stdout != first.stdout
 
 
 def test_a_stream_that_fails_is_steady():

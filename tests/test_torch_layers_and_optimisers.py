@@ -285,6 +285,11 @@ def test_schedulers_are_torchs(name, options):
     np.testing.assert_allclose(rates[0], rates[1], rtol=1e-12)
 
 
+def test_milestones_may_come_from_a_generator():
+    optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+    assert optim.lr_scheduler.MultiStepLR(optimiser, (n for n in (5, 2))).milestones == [2, 5]
+
+
 def test_a_scheduler_goes_on_from_its_state():
     def make():
         optimiser = optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
@@ -355,6 +360,8 @@ def test_layer_norm_over_several_axes_is_torchs(bias):
         ("CosineAnnealingLR", {"T_max": -1}, ValueError, "T_max must be at least 1"),
         ("CosineAnnealingLR", {"T_max": 5, "eta_min": math.nan}, ValueError, "eta_min must be at least 0"),
         ("LambdaLR", {"lr_lambda": 0.5}, TypeError, "lr_lambda must be a function, got float"),
+        ("LambdaLR", {"lr_lambda": lambda n: None}, TypeError, "lr_lambda must give a number, got NoneType"),
+        ("MultiStepLR", {"milestones": 5}, TypeError, "milestones must be a list of ints, got int"),
         ("LambdaLR", {"lr_lambda": lambda n: math.nan}, ValueError, "factor must be a number from 0, got nan"),
     ],
 )

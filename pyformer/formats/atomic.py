@@ -210,6 +210,20 @@ def read_json(path: PathLike, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]
     return parse_object(data, str(path))
 
 
+@contextlib.contextmanager
+def naming(path: PathLike) -> Iterator[None]:
+    """Makes errors of what a file says name it; JSON that is nested too deeply to be followed is one of them."""
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
+    except (ValueError, TypeError) as error:
+        if os.fspath(path) in str(error):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{path}: {error}") from error
+
+
 def parse_object(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyformer as pf
-from pyformer.formats.atomic import PathLike, atomic_files, json_bytes, read_json
+from pyformer.formats.atomic import PathLike, atomic_files, json_bytes, naming, read_json
 from pyformer.formats.safetensors import write_safetensors
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,11 @@ def read_config(folder: PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; is it a model's folder?")
     return read_json(path)
+
+
+def naming_config(folder: PathLike) -> AbstractContextManager[None]:
+    """Makes errors of what config.json says, or a GGUF file, name it."""
+    return naming(folder if Path(folder).is_file() else Path(folder) / CONFIG_NAME)
 
 
 def read_generation(folder: PathLike) -> dict[str, Any] | None:
@@ -146,7 +152,7 @@ def save_gguf(
 
     Args:
         path: of the file, which is replaced.
-        config: what config.json would say, of the family "llama".
+        config: what config.json would say, of a family in docs/checkpoints.md.
         tensors: by Hugging Face's names, without a prefix: float32, float16 or bfloat16, or `pf.QuantizedWeight` of a
             format of GGUF.
         tokenizer: a `BPETokenizer` that goes into the file, or None.

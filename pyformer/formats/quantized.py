@@ -31,7 +31,7 @@ def read_quantized_config(values: dict[str, Any]) -> dict[str, tuple[str, int]]:
     if not isinstance(matrices, dict):
         raise ValueError(f"{KEY}: matrices must be formats and widths by name, got {type(matrices).__name__}")
     for name, matrix in matrices.items():
-        fits = isinstance(matrix, list) and len(matrix) == 2 and matrix[0] in known and type(matrix[1]) is int
+        fits = isinstance(matrix, list) and len(matrix) == 2 and matrix[0] in [*known] and type(matrix[1]) is int
         if not fits or not 1 <= matrix[1] < 1 << 31:
             raise ValueError(f"{KEY}: {name} must be [format, width], a format of {sorted(known)}, got {matrix!r}")
     return {name: (kind, width) for name, (kind, width) in matrices.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -263,7 +264,7 @@ def read_tensor(file: BinaryIO, entry: Entry) -> pf.Tensor:
 
 def _read(file: BinaryIO, entry: Entry, begin: int, shape: tuple[int, ...]) -> pf.Tensor:
     dtype, stored = _DTYPES[entry.dtype]
-    array = _read_bytes(file, begin, int(np.prod(shape)) * stored.itemsize).view(stored).reshape(shape)
+    array = _read_bytes(file, begin, math.prod(shape) * stored.itemsize).view(stored).reshape(shape)
     if dtype == "bfloat16":
         return pf.asarray((array.astype("<u4") << 16).view("<f4")).to(pf.bfloat16)
     return pf.asarray(array)

@@ -90,8 +90,9 @@ class Weights:
         if not isinstance(places, dict) or not all(_is_plain_name(file) for file in places.values()):
             raise ValueError(f"{self.path}: weight_map must be names of tensors and of files beside it")
         entries: dict[str, tuple[Path, Entry]] = {}
+        present = {path.name for path in folder.iterdir() if path.is_file()}
         for file in sorted(set(places.values())):
-            if not (folder / file).is_file():
+            if file not in present:
                 raise FileNotFoundError(f"{folder}: no {file} here, which {INDEX_NAME} names")
             entries |= {name: (folder / file, entry) for name, entry in self._entries(folder / file).items()}
         wrong = [name for name, file in places.items() if name not in entries or entries[name][0].name != file]
@@ -206,11 +207,18 @@ class Weights:
         return model
 
     def _fill_quantized(self, model: nn.Module) -> None:
+        read: dict[str, pf.QuantizedWeight] = {}
         for name, module in model.named_modules():
-            path, entry = self.entries.get(self.layout.stored_name(f"{name}.weight"), (self.path, None))
-            if isinstance(module, nn.Projection) and entry is not None and entry.is_quantized:
-                with open(path, "rb") as file:
-                    module.quantize(entry.read_quantized(file))
+            stored = self.layout.stored_name(f"{name}.weight")
+            path, entry = self.entries.get(stored, (self.path, None))
+            if not isinstance(module, nn.Projection) or entry is None or not entry.is_quantized:
+                continue
+            if module.quantized is None:  # a module that stands at two places is filled once
+                matrix = read.get(self.shared.get(stored, stored))
+                if matrix is None:
+                    with open(path, "rb") as file:
+                        matrix = read[stored] = entry.read_quantized(file)
+                module.quantize(matrix)
 
 
 def _read_into(tensor: pf.Tensor, file: Any, entry: Entry, transposed: bool) -> None:

@@ -297,16 +297,18 @@ class Decoder:
             row[: len(window)] = window
         if later or any(row.guess for row in rows):
             wanted = [n if n == 0 else 1 + len(row.guess) for row, n in zip(rows, counts.tolist(), strict=True)]
-            places = [
-                np.arange(n - many, n) + i * ids.shape[1]
-                for i, (n, many) in enumerate(zip(counts.tolist(), wanted, strict=True))
-            ]
-            logits = self.model.logits_at(ids, counts, cache, np.concatenate(places))
+            places: list[int] = []
+            for i, (n, many) in enumerate(zip(counts.tolist(), wanted, strict=True)):
+                places += range(i * ids.shape[1] + n - many, i * ids.shape[1] + n)
+            logits = self.model.logits_at(ids, counts, cache, np.array(places, np.int64))
         else:
             wanted, logits = [1] * len(rows), self.model.next_logits(ids, counts, cache)
         logits = logits.to("cpu")
         if logits.dtype.itemsize == 2:  # NumPy has no bfloat16
             logits = logits.to(pf.float32)
-        for row, of_row in zip(rows, np.split(logits.numpy(), np.cumsum(wanted)[:-1]), strict=True):
-            if len(of_row):
-                row.logits = of_row
+        begin = 0
+        found = logits.numpy()
+        for row, many in zip(rows, wanted, strict=True):
+            if many:
+                row.logits = found[begin : begin + many]
+            begin += many

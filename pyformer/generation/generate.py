@@ -10,12 +10,13 @@ import numpy as np
 
 import pyformer as pf
 from pyformer.float_mode import in_default_float_mode
-from pyformer.formats.folder import GENERATION_KEYS
+from pyformer.formats.atomic import naming
+from pyformer.formats.folder import GENERATION_KEYS, GENERATION_NAME
 from pyformer.generation.beam import search_beams
 from pyformer.generation.decoder import Decoder
 from pyformer.generation.prompt_cache import PromptCache
 from pyformer.generation.prompts import read_prompts
-from pyformer.generation.sampling import Sampler, check_int, fresh_seed
+from pyformer.generation.sampling import Sampler, check_int, fresh_seed, read_number
 from pyformer.generation.stopping import StopText
 
 
@@ -78,9 +79,7 @@ def generate(
     """
     if pad_id is None:
         pad_id = said_of_generation(model).get("pad_token_id", 0)
-    check_int("pad_id", pad_id, None)
-    if not -(2**63) <= pad_id < 2**63:
-        raise ValueError(f"generate: pad_id must fit in int64, got {pad_id}")
+    _check_pad("pad_id", pad_id)
     if stream is not None and not callable(stream):
         raise TypeError(f"generate: stream must be a function of (row, token), got {type(stream).__name__}")
     if log_probabilities is not None:
@@ -226,7 +225,8 @@ class Texts:
         given += ["overflow"] if self._overflow == "slide" else []
         given += ["penalties"] if self._has_penalties else []
         if given:
-            raise ValueError(f"generate: beams don't go with {', '.join(given)}")
+            hint = f"; {GENERATION_NAME} says some" if self.model.generation_config else ""
+            raise ValueError(f"generate: beams don't go with {', '.join(given)}{hint}")
         said = said_of_generation(self.model)
         penalty = _or(length_penalty, said.get("length_penalty"), 1.0)
         early = _or(early_stopping, said.get("early_stopping"), False)
@@ -282,11 +282,28 @@ def said_of_generation(model: Any) -> dict[str, Any]:
     """What the generation_config.json of a model's folder says of how it is to go on, by its own names."""
     said = getattr(model, "generation_config", None) or {}
     found = {name: said[name] for name in GENERATION_KEYS if said.get(name) is not None}
-    if found.pop("do_sample", True) is False:
+    sample = found.pop("do_sample", None)
+    if sample is False:
         found["temperature"] = 0.0
+    if sample:
+        found.pop("num_beams", None)
     if found.get("top_k") == 0:  # all, there
         del found["top_k"]
+    with naming(GENERATION_NAME):
+        _check_said(found)
     return found
+
+
+def _check_said(said: dict[str, Any]) -> None:
+    """TypeError or ValueError for a setting that `generate` would refuse."""
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+    Sampler(**{name: said[name] for name in names if name in said}, seed=0)
+    check_int("num_beams", said.get("num_beams", 1), 1)
+    _check_pad("pad_token_id", said.get("pad_token_id", 0))
+    _read_stops(said.get("eos_token_id"))
+    read_number("length_penalty", said.get("length_penalty", 1.0))
+    if said.get("early_stopping", False) not in (True, False, "never"):
+        raise ValueError(f"generate: early_stopping must be True, False or 'never', got {said['early_stopping']!r}")
 
 
 def _beams_of(model: Any, beams: int | None, settings: dict[str, Any]) -> int:
@@ -297,11 +314,16 @@ def _beams_of(model: Any, beams: int | None, settings: dict[str, Any]) -> int:
         if beams > 1 and sampling:
             raise ValueError(f"generate: beams don't go with {', '.join(sampling)}")
         return beams
-    said = getattr(model, "generation_config", None) or {}
-    if sampling or said.get("do_sample") or said.get("num_beams") is None:
+    said = said_of_generation(model)
+    if sampling or "num_beams" not in said:
         return 1
-    check_int("num_beams of generation_config.json", said["num_beams"], 1)
     return said["num_beams"]
+
+
+def _check_pad(name: str, token: Any) -> None:
+    check_int(name, token, None)
+    if not -(2**63) <= token < 2**63:
+        raise ValueError(f"generate: {name} must fit in int64, got {token}")
 
 
 def _or(*values: Any) -> Any:
@@ -312,6 +334,8 @@ def _or(*values: Any) -> Any:
 def _read_stops(stop: int | Iterable[int] | None) -> frozenset[int]:
     if stop is None:
         return frozenset()
+    if isinstance(stop, (str, bytes)) or not isinstance(stop, (int, np.integer, Iterable)):
+        raise TypeError(f"generate: stop must be a token or tokens, got {type(stop).__name__}")
     stops = [stop] if isinstance(stop, (int, np.integer)) else list(stop)
     for token in stops:
         check_int("stop", token, None)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyformer import _core, nn
+from pyformer.identity import is_same
 from pyformer.nn.layers import check_sizes
 
 
 class PromptCache:
     """Keys and values of the texts that a model has made, for `model.generate(prompt_cache=...)` and `pf.chat`.
 
-    No bit depends on it. It forgets everything when the model's parameters have changed, which it can't see of what is
-    written through NumPy's view of one: `clear()` then.
+    No bit depends on it. It forgets everything when the model's parameters, quantised matrices, the scale of its LoRA
+    layers or the precision of products (`pf.autocast`) have changed. It can't see what is written through NumPy's view
+    of a parameter: `clear()` then. It holds the parameters of the model that it was last used with.
 
     Args:
         most_tokens: of all texts together; the oldest leave first.
@@ -36,7 +38,7 @@ class PromptCache:
         check_sizes("PromptCache", most_tokens=most_tokens)
         self.most_tokens = most_tokens
         self._texts: list[tuple[list[int], nn.KVCache]] = []  # the oldest first
-        self._weights: Any = None
+        self._computed_by: list[Any] = []
         self._lock = threading.Lock()
 
     @property
@@ -53,10 +55,10 @@ class PromptCache:
         """Forgets what other weights have read; ValueError where the model has no keys and values."""
         if not isinstance(model.new_cache(), nn.KVCache):
             raise ValueError(f"PromptCache: {type(model).__name__} keeps a state, which can't go back to a text's part")
-        weights = [(id(parameter), _core.version(parameter)) for parameter in model.parameters()]
+        computed_by = _computed_by(model)
         with self._lock:
-            if weights != self._weights:
-                self._texts, self._weights = [], weights
+            if not _are_same(computed_by, self._computed_by):
+                self._texts, self._computed_by = [], computed_by
 
     def find(self, model: Any, tokens: Sequence[int]) -> nn.KVCache | None:
         """A cache of one row with the longest beginning of `tokens` that is kept, but for the last token; or None."""
@@ -84,3 +86,16 @@ class PromptCache:
             self._texts.append((text, cache.part(row, len(text))))
             while self.tokens > self.most_tokens:
                 del self._texts[0]
+
+
+def _computed_by(model: Any) -> list[Any]:
+    """All that decides what a model makes of a text: tensors and matrices themselves, and numbers."""
+    modules = list(model.modules())
+    matrices = [module.quantized for module in modules if getattr(module, "quantized", None) is not None]
+    scales = [module.scale for module in modules if isinstance(getattr(module, "scale", None), float)]
+    parameters = list(model.parameters())
+    return [_core.precision(), *scales, *map(_core.version, parameters), *matrices, *parameters]
+
+
+def _are_same(now: list[Any], before: list[Any]) -> bool:
+    return len(now) == len(before) and all(map(is_same, now, before))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,6 +172,8 @@ def read_number(name: str, value: Any) -> float:
     """`value` as a float; TypeError, which names `generate`, unless it is a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"generate: {name} must be a number, got {type(value).__name__}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"generate: {name} must be a number that a float can hold, got {value}")
     return float(value)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyformer import formats
 from pyformer.formats.hf.decoder import DECODER_TYPES
+from pyformer.formats.hf.t5 import T5_TYPES
 from pyformer.models import bert
 from pyformer.models.autoencoder import Autoencoder, AutoencoderConfig
 from pyformer.models.bert import BERT, BertClassifier, BertConfig
@@ -24,6 +25,7 @@ from pyformer.models.llama import Llama, LlamaConfig
 from pyformer.models.lstm import LSTM, LSTMConfig
 from pyformer.models.mlp import MLPLanguageModel, MLPLanguageModelConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
+from pyformer.models.t5 import T5, T5Config
 from pyformer.models.vit import ViT, ViTConfig
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "GPT",
     "KAN",
     "LSTM",
+    "T5",
     "Autoencoder",
     "AutoencoderConfig",
     "BertClassifier",
@@ -62,6 +65,7 @@ __all__ = [
     "MLPLanguageModelConfig",
     "RetNet",
     "RetNetConfig",
+    "T5Config",
     "ViT",
     "ViTConfig",
     "from_pretrained",
@@ -89,6 +93,7 @@ _BY_TYPE = {
     "pyformer_llama": Llama.from_pretrained,
     "modernbert": Encoder.from_pretrained,
     "vit": ViT.from_pretrained,
+    **dict.fromkeys(T5_TYPES, T5.from_pretrained),
     **dict.fromkeys(DECODER_TYPES, Decoder.from_pretrained),
     **{model.model_type: model.from_pretrained for model in _OWN_LAYOUT},
 }
@@ -98,8 +103,8 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
 
     Args:
-        folder: a folder of `save_pretrained`, or of a family of `transformers` in docs/open.md, or a GGUF file of the
-            Llama family.
+        folder: a folder of `save_pretrained`, or of a family of `transformers` in docs/open.md, or a GGUF file of a
+            family in docs/checkpoints.md.
         options: those of that class's `from_pretrained`; `dtype` is one of all.
 
     Returns:
@@ -118,5 +123,5 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
     """
     kind = formats.read_config(folder).get("model_type")
     if not isinstance(kind, str) or kind not in _BY_TYPE:
-        raise ValueError(f"from_pretrained: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
+        raise ValueError(f"{folder}: config.json: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
     return _BY_TYPE[kind](folder, **options)

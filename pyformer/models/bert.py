@@ -221,7 +221,7 @@ class BertClassifier(Pretrained):
 def from_pretrained(folder: str | os.PathLike, **options: Any) -> BERT | BertClassifier:
     """A BertClassifier if config.json says that the folder holds one, else a BERT."""
     kinds = formats.read_config(folder).get("architectures") or []
-    cls = BertClassifier if bert.CLASSIFIER in kinds else BERT
+    cls = BertClassifier if isinstance(kinds, list) and bert.CLASSIFIER in kinds else BERT
     return cls.from_pretrained(folder, **options)
 
 

@@ -80,3 +80,10 @@ class Config:
             for each in token if several else [token]:
                 if each is not None and (isinstance(each, bool) or not isinstance(each, int)):
                     raise TypeError(f"{type(self).__name__}: {name} must be an int, got {type(each).__name__}")
+
+    def _check_ids(self, *names: str) -> None:
+        """Fields that are tokens of the vocabulary."""
+        for name in names:
+            token, owner = getattr(self, name), type(self).__name__
+            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.vocab_size:
+                raise ValueError(f"{owner}: {name} must be in [0, {self.vocab_size}), got {token!r}")

@@ -16,12 +16,10 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn
 from pyformer.float_mode import in_default_float_mode
-from pyformer.generation.beam import beam_search
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
-from pyformer.models.translation import Translation
-from pyformer.nn.layers import check_sizes
+from pyformer.models.translation import translate
 
 IGNORED = -100
 
@@ -67,10 +65,7 @@ class EncoderDecoderConfig(Config):
                 f"got {self.embed_dim}"
             )
         self._check_probability("dropout")
-        for name in ("bos_id", "eos_id"):
-            token = getattr(self, name)
-            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.vocab_size:
-                raise ValueError(f"EncoderDecoderConfig: {name} must be in [0, {self.vocab_size}), got {token!r}")
+        self._check_ids("bos_id", "eos_id")
 
 
 class EncoderDecoder(Pretrained):
@@ -158,7 +153,7 @@ class EncoderDecoder(Pretrained):
         weights: dict[str, list[pf.Tensor]] = {"encoder": [], "decoder": [], "cross": []}
         kept = weights if return_weights else None
         memory, source_lengths = self.encode(source, source_lengths, kept)
-        logits = self.tokens.as_linear(self._decode(memory, source_lengths, target, target_lengths, kept))
+        logits = self.head.as_linear(self._decode(memory, source_lengths, target, target_lengths, kept))
         return (logits, weights) if return_weights else logits
 
     def encode(
@@ -166,9 +161,10 @@ class EncoderDecoder(Pretrained):
     ) -> tuple[pf.Tensor, pf.Tensor | None]:
         """(the source in context (B, S, C), its lengths as a Tensor or None), from arguments of `forward`."""
         ids, lengths = self._read("source", source, lengths)
-        x = self.dropout(self.embed(ids, np.arange(ids.shape[1])))
+        places = np.arange(ids.shape[1])
+        x, mask = self.dropout(self.embed(ids, places)), self.score_bias(self.encoder, places, len(places))
         for block in self.encoder:
-            x = block(x, key_lengths=lengths, return_weights=weights is not None)
+            x = block(x, key_lengths=lengths, mask=mask, return_weights=weights is not None)
             if weights is not None:
                 x, own = x
                 weights["encoder"].append(own)
@@ -186,10 +182,11 @@ class EncoderDecoder(Pretrained):
         ids, lengths = self._read("target", target, lengths)
         if ids.shape[0] != memory.shape[0]:
             raise ValueError(
-                f"EncoderDecoder: target must have {memory.shape[0]} rows as source has, got {ids.shape[0]}"
+                f"{type(self).__name__}: target must have {memory.shape[0]} rows as source has, got {ids.shape[0]}"
             )
-        x = self.dropout(self.embed(ids, np.arange(ids.shape[1])))
-        where = {"key_lengths": lengths, "context_lengths": memory_lengths}
+        places = np.arange(ids.shape[1])
+        x, mask = self.dropout(self.embed(ids, places)), self.score_bias(self.decoder, places, len(places))
+        where = {"key_lengths": lengths, "context_lengths": memory_lengths, "mask": mask}
         for block in self.decoder:
             x = block(x, memory, **where, return_weights=weights is not None)
             if weights is not None:
@@ -204,6 +201,15 @@ class EncoderDecoder(Pretrained):
         width = self.config.embed_dim
         x = self.tokens(ids) * math.sqrt(width)
         return x + pf.tensor(nn.sinusoids(positions, width), device=x.device).to(x.dtype)
+
+    def score_bias(self, stack: nn.ModuleList, positions: np.ndarray, keys: int) -> pf.Tensor | None:
+        """What is added to the scores by where queries stand and how many keys there are: nothing here."""
+        return None
+
+    @property
+    def head(self) -> nn.Projection:
+        """The last projection."""
+        return self.tokens
 
     def final(self, x: pf.Tensor) -> pf.Tensor:
         """The last normalisation, where there is one."""
@@ -223,17 +229,19 @@ class EncoderDecoder(Pretrained):
         Rows of `target` start with bos_id and end with eos_id, then padding. `label_smoothing` spreads that part of
         each label over the vocabulary. Arguments and errors otherwise as in `forward`.
         """
-        target = read_int64("EncoderDecoder", "target", target, "target_lengths")
+        target = read_int64(type(self).__name__, "target", target, "target_lengths")
         if target.ndim != 2 or target.shape[1] < 2:
-            raise ValueError(f"EncoderDecoder: target must be (B, T) with T at least 2, got shape {target.shape}")
+            raise ValueError(
+                f"{type(self).__name__}: target must be (B, T) with T at least 2, got shape {target.shape}"
+            )
         inputs, labels, input_lengths = target[:, :-1], target[:, 1:], None
         if target_lengths is not None:
-            ends = read_lengths("EncoderDecoder", target_lengths, *target.shape, name="target_lengths")
+            ends = read_lengths(type(self).__name__, target_lengths, *target.shape, name="target_lengths")
             labels = np.where(np.arange(1, target.shape[1]) < ends[:, None], labels, IGNORED)
             input_lengths = np.maximum(ends - 1, 1)
         memory, source_lengths = self.encode(source, source_lengths)
         hidden = self._decode(memory, source_lengths, inputs, input_lengths)
-        return self.tokens.linear_cross_entropy(
+        return self.head.linear_cross_entropy(
             hidden.reshape(-1, self.config.embed_dim),
             pf.tensor(labels.reshape(-1), device=hidden.device),
             ignore_index=IGNORED,
@@ -242,10 +250,10 @@ class EncoderDecoder(Pretrained):
 
     def count_targets(self, source: Any, target: Any, source_lengths: Any = None, target_lengths: Any = None) -> int:
         """How many tokens `loss` is the mean of; arguments as in `loss`."""
-        target = read_int64("EncoderDecoder", "target", target, "target_lengths")
+        target = read_int64(type(self).__name__, "target", target, "target_lengths")
         if target_lengths is None:
             return target.shape[0] * (target.shape[1] - 1)
-        ends = read_lengths("EncoderDecoder", target_lengths, *target.shape, name="target_lengths")
+        ends = read_lengths(type(self).__name__, target_lengths, *target.shape, name="target_lengths")
         return int(np.maximum(ends - 1, 0).sum())
 
     def translate(
@@ -269,31 +277,12 @@ class EncoderDecoder(Pretrained):
         Raises as `forward` does, and ValueError for settings out of range.
         """
         limit = self.config.context_length if max_new_tokens is None else max_new_tokens
-        check_sizes("EncoderDecoder", beams=beams, max_new_tokens=limit)
-        if limit > self.config.context_length:
-            raise ValueError(
-                f"EncoderDecoder: max_new_tokens must be at most the context length {self.config.context_length}, "
-                f"got {limit}"
-            )
-        if not 0.0 <= length_penalty < math.inf:
-            raise ValueError(f"EncoderDecoder: length_penalty must be 0 or above, got {length_penalty}")
-        with nn.inference():
-            memory, lengths = self.encode(source, source_lengths)
-            decoder = Translation(self, memory, lengths, beams, limit)
-            return beam_search(
-                decoder.extend,
-                memory.shape[0],
-                beams,
-                limit,
-                start_id=self.config.bos_id,
-                end_id=self.config.eos_id,
-                length_penalty=length_penalty,
-            )
+        return translate(self, source, source_lengths, limit, beams, length_penalty)
 
     def _read(self, name: str, ids: Any, lengths: Any) -> tuple[pf.Tensor, pf.Tensor | None]:
         device = self.tokens.device
-        ids = read_ids("EncoderDecoder", ids, self.config.context_length, device, name, f"{name}_lengths")
+        ids = read_ids(type(self).__name__, ids, self.config.context_length, device, name, f"{name}_lengths")
         if lengths is not None:
-            lengths = read_lengths("EncoderDecoder", lengths, *ids.shape, name=f"{name}_lengths")
+            lengths = read_lengths(type(self).__name__, lengths, *ids.shape, name=f"{name}_lengths")
             lengths = pf.tensor(lengths, device=device)
         return ids, lengths

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pyformer as pf
 from pyformer import formats, nn
+from pyformer.formats.folder import naming_config
 from pyformer.formats.quantized import quantized_config, read_quantized_config
 from pyformer.models import quantization
 from pyformer.models.config import Config
@@ -57,7 +58,7 @@ class Pretrained(nn.Module):
         `transformers`; older files are replaced only when the new ones are complete. Weights of more than
         `shard_bytes` go to several files with an index. What the config.json that the model was opened from says
         besides, and its generation_config.json, are written again. A path that ends in .gguf becomes a GGUF file,
-        for the family of LLaMA, and a `tokenizer` goes into it.
+        for the families in docs/checkpoints.md, and a `tokenizer` goes into it.
 
         Raises:
             OSError: the folder can't be written or the disk is full.
@@ -68,9 +69,10 @@ class Pretrained(nn.Module):
         if any(".lora_A." in name for name in state):
             raise ValueError("save_pretrained: the model has LoRA layers: pf.lora.save or pf.lora.merge first")
         quantized = quantization.matrices(self)
+        shared_names = self.shared_names() | quantization.shared_names(self)
         if os.fspath(folder).endswith(".gguf"):
             tensors = {self.layout.stored_name(name): value for name, value in (state | quantized).items()}
-            shared = {self.layout.stored_name(a): self.layout.stored_name(b) for a, b in self.shared_names().items()}
+            shared = {self.layout.stored_name(a): self.layout.stored_name(b) for a, b in shared_names.items()}
             formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer, shared)
             return
         if tokenizer is not None:
@@ -88,7 +90,7 @@ class Pretrained(nn.Module):
             parts = () if stacked is None else stacked.parts
             is_part = self.layout.stacked_name(name) is not None
             tensors[names[name]] = formats.Stacked((*parts, tensor)) if is_part else tensor
-        shared = {names[name]: names[other] for name, other in self.shared_names().items()}
+        shared = {names[name]: names[other] for name, other in shared_names.items()}
         formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config, shared)
 
     def quantize(self: Self, how: str, where: Callable[[str], bool] | None = None) -> Self:
@@ -133,7 +135,8 @@ class Pretrained(nn.Module):
         GGUF file opens, too.
 
         Args:
-            dtype: of the parameters; by default float64 for a float64 file and float32 otherwise.
+            dtype: of the parameters; by default float64 for a float64 file that is not to be quantised, and float32
+                otherwise.
             device: where the model is to be; by default that of new tensors.
             quantize: "keep" leaves matrices of 8 or fewer bits a number as the file has them; "q8" or "q4" is what
                 `quantize` makes of the model. By default a folder opens as it was saved, unless a dtype is given, and
@@ -151,9 +154,10 @@ class Pretrained(nn.Module):
         device = None if device is None else pf.device(device)
         quantization.check(quantize)
         values = formats.read_config(folder)
-        quantized = read_quantized_config(values)
-        config = cls.read_config(values)
-        layout = cls.layout_of(values)
+        with naming_config(folder):
+            quantized = read_quantized_config(values)
+            config = cls.read_config(values)
+            layout = cls.layout_of(values)
         weights = formats.Weights(folder, layout, quantized)
         config = cls._untied(config, weights)
         weights.check_layers(getattr(config, "num_layers", 0))
@@ -162,7 +166,8 @@ class Pretrained(nn.Module):
             weights.check(cls(config, **options).shapes())
         with nn.init.skip():
             model = cls(config, **options)
-        model.to(weights.dtype() if dtype is None else dtype)
+        own_dtype = pf.float32 if quantize in quantization.FORMATS else weights.dtype()
+        model.to(own_dtype if dtype is None else dtype)
         if device is not None:
             model.to(device)
         as_saved = bool(quantized) and dtype is None and quantize is None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.identity import TensorMap
 
 FORMATS = {"q8": ("q8", "q8"), "q4": ("Q4_1", "Q8_0")}  # of matrices; of the table of tokens and the last projection
 
@@ -24,11 +25,15 @@ def quantize(model: nn.Module, how: str, where: Callable[[str], bool] | None = N
         raise ValueError("quantize: the model has LoRA layers: pf.lora.merge first")
     words = getattr(model.config, "vocab_size", None)
     head = getattr(model, "head", None)
+    made: TensorMap[pf.QuantizedWeight] = TensorMap()  # what is one weight becomes one matrix
     for name, module in model.named_modules():
         is_table = isinstance(module, nn.Embedding) and module.num_embeddings == words
         is_meant = isinstance(module, nn.Linear) or is_table
         if is_meant and module.quantized is None and (where is None or where(name)):
-            module.quantize(FORMATS[how][is_table or module is head])
+            kind, weight = FORMATS[how][is_table or module is head], module.matrix
+            matrix = made.get(weight)
+            module.quantize(kind if matrix is None or matrix.format != kind else matrix)
+            made.setdefault(weight, module.quantized)
 
 
 def matrices(model: nn.Module) -> dict[str, pf.QuantizedWeight]:
@@ -38,3 +43,10 @@ def matrices(model: nn.Module) -> dict[str, pf.QuantizedWeight]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Projection) and module.quantized is not None
     }
+
+
+def shared_names(model: nn.Module) -> dict[str, str]:
+    """Of `matrices`, each further name of a matrix, with its first name."""
+    first: dict[pf.QuantizedWeight, str] = {}
+    names = {name: first.setdefault(matrix, name) for name, matrix in matrices(model).items()}
+    return {name: other for name, other in names.items() if name != other}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
+from pyformer.generation.beam import beam_search
+from pyformer.nn.layers import check_sizes
 
 
 class Translation:
@@ -32,11 +35,38 @@ class Translation:
         positions = cache.length[:1]
         cache.begin(1)
         x = model.embed(pf.tensor(tokens[:, None], device=cache.device), positions)
+        mask = model.score_bias(model.decoder, positions, cache.capacity)
         for layer, (block, source) in enumerate(zip(model.decoder, self.sources, strict=True)):
-            x = block(x, source, context_lengths=self.lengths, cache=cache[layer])
-        logits = model.tokens.as_linear(model.final(x).reshape(len(tokens), -1))
+            x = block(x, source, context_lengths=self.lengths, cache=cache[layer], mask=mask)
+        logits = model.head.as_linear(model.final(x).reshape(len(tokens), -1))
         log_probabilities = ops.log_softmax(logits.to("cpu").to(pf.float64)).numpy()
         if np.isnan(log_probabilities).any():
             row = int(np.isnan(log_probabilities).any(axis=1).argmax()) // self.beams
-            raise ValueError(f"EncoderDecoder: the logits of row {row} hold nan")
+            raise ValueError(f"{type(model).__name__}: the logits of row {row} hold nan")
         return log_probabilities
+
+
+def translate(
+    model: Any, source: Any, source_lengths: Any, limit: int, beams: int, length_penalty: float
+) -> list[list[int]]:
+    """What `EncoderDecoder.translate` gives, of at most `limit` tokens."""
+    owner, config = type(model).__name__, model.config
+    check_sizes(owner, beams=beams, max_new_tokens=limit)
+    if limit > config.context_length:
+        raise ValueError(
+            f"{owner}: max_new_tokens must be at most the context length {config.context_length}, got {limit}"
+        )
+    if not 0.0 <= length_penalty < math.inf:
+        raise ValueError(f"{owner}: length_penalty must be 0 or above, got {length_penalty}")
+    with nn.inference():
+        memory, lengths = model.encode(source, source_lengths)
+        decoder = Translation(model, memory, lengths, beams, limit)
+        return beam_search(
+            decoder.extend,
+            memory.shape[0],
+            beams,
+            limit,
+            start_id=config.bos_id,
+            end_id=config.eos_id,
+            length_penalty=length_penalty,
+        )

@@ -67,14 +67,15 @@ def attention_weights(
     return ops.where(seen, ops.softmax(ops.where(seen, scores, -np.inf)), 0.0)
 
 
-def capped_attention(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, softcap: float, **where: Any) -> pf.Tensor:
+def capped_attention(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, softcap: float | None, **where: Any) -> pf.Tensor:
     """`pf.ops.attention` whose scores go through softcap * tanh(score / softcap); it holds all scores at once.
+    A mask of floats gets a gradient.
 
     Args:
         q: (B, Tq, H, D), float.
         k: (B, Tk, Hkv, D), q's dtype; Hkv divides H.
         v: (B, Tk, Hkv, Dv), q's dtype.
-        softcap: above 0; no score is farther from 0.
+        softcap: above 0; no score is farther from 0. None for none.
         where: mask, causal, scale, window, key_lengths and query_offset, as in `pf.ops.attention`.
 
     Returns:

@@ -14,16 +14,19 @@ from pyformer.nn import init
 from pyformer.nn.module import MODULE, Module, activation_dtype, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
+MOST_QUANTIZED = 65504  # a block's scale and minimum are float16
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
 
 
 def check_sizes(owner: str, **sizes: int) -> None:
-    """Raises TypeError or ValueError unless every size is an int of at least 1; layers are at most MAX_LAYERS."""
+    """Raises TypeError or ValueError unless every size is an int of 1 ... 2**63 - 1, layers at most MAX_LAYERS."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"{owner}: {name} must be an int, got {type(size).__name__}")
         if size < 1:
             raise ValueError(f"{owner}: {name} must be at least 1, got {size}")
+        if size >= 1 << 63:
+            raise ValueError(f"{owner}: {name} must be below 2**63, got {size}")
         if name.endswith("layers") and size > MAX_LAYERS:
             raise ValueError(f"{owner}: {name} must be at most {MAX_LAYERS}, got {size}")
 
@@ -89,13 +92,27 @@ class Projection(Module):
         """The weight's."""
         return self.weight.device if self.quantized is None else self.quantized.device
 
+    @property
+    def matrix(self) -> pf.Tensor | _core.QuantizedWeight:
+        """What two layers share where they are one: the weight, or the quantised matrix in its place."""
+        return self.weight if self.quantized is None else self.quantized
+
     def quantize(self, quantized: str | _core.QuantizedWeight) -> None:
         """Puts a quantised matrix in the weight's place: its numbers as "q8", "Q8_0" or "Q4_1", or the one given.
 
         Raises:
-            ValueError: the format is none of these, or the shapes differ.
+            ValueError: it is quantised already, the format is none of these, the shapes differ, the weight is
+                float64 or float16 (what is computed with a quantised matrix is float32), or it has numbers above 65504,
+                infinities or NaN.
         """
+        if self.quantized is not None:
+            raise ValueError(f"quantize: the matrix is quantised already, as {self.quantized.format}")
+        if self.weight.dtype in (pf.float64, pf.float16):
+            raise ValueError(f"quantize: expected a float32 or bfloat16 weight, got {self.weight.dtype.name}")
         if isinstance(quantized, str):
+            largest = self.weight.detach().abs().max().item()
+            if not largest <= MOST_QUANTIZED:
+                raise ValueError(f"quantize: expected finite numbers of at most {MOST_QUANTIZED}, got {largest}")
             quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
         if quantized.shape != tuple(self.weight.shape):
             raise ValueError(f"quantize: expected a matrix {tuple(self.weight.shape)}, got {quantized.shape}")

@@ -481,13 +481,17 @@ class Module(metaclass=_MadeOn):
 
         Raises:
             TypeError: the dtype is not float.
-            ValueError: the device is not there.
+            ValueError: the device is not there, or the dtype is float64 or float16 and a matrix is quantised: what is
+                computed with it is float32.
         """
         if isinstance(target, str):
             target = pf.DType.__members__.get(target, target)
         to_dtype = isinstance(target, pf.DType)
         if to_dtype and not is_float(target):
             raise TypeError(f"Module.to: expected a float dtype, got {target}")
+        is_quantized = any(getattr(module, "quantized", None) is not None for module in self.modules())
+        if is_quantized and target in (pf.float64, pf.float16):
+            raise ValueError(f"Module.to: expected float32 or bfloat16 for quantised matrices, got {target.name}")
         for kinds in ((PARAMETER,), (BUFFER, TRANSIENT)):
             for tensor in distinct(t for _, t in self._named_tensors(*kinds)):
                 if not to_dtype or is_float(tensor.dtype):

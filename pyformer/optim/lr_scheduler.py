@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class LambdaLR(LRScheduler):
     """The factor is a function of how often `step` was called.
 
     Raises:
-        TypeError: the optimiser is none, or the function can't be called.
+        TypeError: the optimiser is none, the function can't be called, or it gives no number.
         ValueError: the function gives a factor that is negative or not finite.
 
     Example:
@@ -103,7 +103,10 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer)
 
     def _factor(self, n: int) -> float:
-        return self._function(n)
+        factor = self._function(n)
+        if isinstance(factor, bool) or not isinstance(factor, (int, float, np.integer, np.floating)):
+            raise TypeError(f"LambdaLR: lr_lambda must give a number, got {type(factor).__name__}")
+        return float(factor)
 
 
 class StepLR(LRScheduler):
@@ -147,6 +150,9 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        if not isinstance(milestones, Iterable):
+            raise TypeError(f"MultiStepLR: milestones must be a list of ints, got {type(milestones).__name__}")
+        milestones = list(milestones)  # once: a generator has nothing the second time
         for milestone in milestones:
             self._check("milestones", milestone, whole=True)
         self._check("gamma", gamma)

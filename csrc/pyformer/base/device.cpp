@@ -101,32 +101,36 @@ std::string library_name(std::string kind) {
   return "libpyformer_" + kind + ".so";
 }
 
+[[noreturn]] void refuse(const std::string& wanted, const std::string& why) {
+  throw ValueError(cat("device: '", wanted, "' is not available: ", why));
+}
+int count_devices(const DeviceApi& api, const std::string& wanted) {
+  const int count = api.devices.count();
+  if (count > 0) return count;
+  const Failure why = api.devices.why();
+  refuse(wanted, why ? why : "no such device was found");
+}
+
 // The API that a kind's library brings. ValueError says why the device that is wanted can't be had.
 const DeviceApi* open_library(const std::string& kind, const std::string& wanted) {
-  const auto refuse = [&](const std::string& why) {
-    throw ValueError(cat("device: '", wanted, "' is not available: ", why));
-  };
   for (const std::filesystem::path& folder : library_folders()) {
     const std::filesystem::path file = folder / library_name(kind);
     std::error_code ignored;
     if (folder.empty() || !std::filesystem::exists(file, ignored)) continue;
     void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library) refuse(dlerror());
+    if (!library) refuse(wanted, dlerror());
     const auto get = reinterpret_cast<const DeviceApi* (*)()>(dlsym(library, "pyformer_device_api"));
     const DeviceApi* api = get ? get() : nullptr;
     if (!api || api->abi != DeviceApi::kAbi || api->bytes != sizeof(DeviceApi) || kind != api->kind)
-      refuse(cat(file.filename().string(), " belongs to another version of pyformer"));
-    if (api->devices.count() < 1) {
-      const Failure why = api->devices.why();
-      refuse(why ? why : "no such device was found");
-    }
+      refuse(wanted, cat(file.filename().string(), " belongs to another version of pyformer"));
+    (void)count_devices(*api, wanted);
     return api;
   }
-  refuse(kind == "cuda"
+  refuse(wanted,
+         kind == "cuda"
              ? "this build of pyformer has no CUDA core (libpyformer_cuda.so); with the CUDA toolkit installed, "
                "`pip install -C cmake.define.PYFORMER_CUDA=ON .` in pyformer's sources builds it"
              : cat("this build of pyformer has no library for it (", library_name(kind), ")"));
-  return nullptr;
 }
 
 int open_kind(const std::string& kind, const std::string& wanted) {
@@ -179,7 +183,7 @@ Device device_from_name(const std::string& wanted) {
     if (!may_be_opened(kind)) throw ValueError(cat("device: expected 'cpu' or 'cuda', got '", wanted, "'"));
     number = open_kind(kind, wanted);
   }
-  const int count = kinds[size_t(number)]->devices.count();
+  const int count = count_devices(*kinds[size_t(number)], wanted);
   if (index >= count || index > 127)
     throw ValueError(
         cat("device: '", wanted, "' is not there: ", kind, " has ", count, count == 1 ? " device" : " devices"));

@@ -52,8 +52,15 @@ struct Float16 {
 #define PF_ALWAYS_INLINE inline __attribute__((always_inline))
 #endif
 
-// Conversions round to the nearest, ties to even; NaN stays NaN. A GPU has instructions for
-// them, whose NaN is always the same.
+#if defined(__CUDA_ARCH__)
+namespace cuda {  // a GPU's instructions for conversions, in cuda/conversions.h
+__device__ __forceinline__ uint16_t bfloat16_bits(float x);
+__device__ __forceinline__ uint16_t float16_bits(float x);
+__device__ __forceinline__ float float16_value(uint16_t bits);
+}  // namespace cuda
+#endif
+
+// Conversions round to the nearest, ties to even; NaN stays NaN. A GPU's instructions always give the same NaN.
 PF_ALWAYS_INLINE uint32_t float_bits(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, 4);
@@ -67,9 +74,7 @@ PF_ALWAYS_INLINE float float_of_bits(uint32_t bits) {
 
 PF_ALWAYS_INLINE BFloat16 to_bfloat16(float x) {
 #if defined(__CUDA_ARCH__)
-  BFloat16 rounded;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(x));
-  return rounded;
+  return {cuda::bfloat16_bits(x)};
 #else
   const uint32_t bits = float_bits(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return {uint16_t((bits >> 16) | 0x40u)};
@@ -81,9 +86,7 @@ PF_ALWAYS_INLINE float to_float(BFloat16 x) { return float_of_bits(uint32_t(x.bi
 
 PF_ALWAYS_INLINE Float16 to_float16(float x) {
 #if defined(__CUDA_ARCH__)
-  Float16 rounded;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(rounded.bits) : "f"(x));
-  return rounded;
+  return {cuda::float16_bits(x)};
 #else
   const uint32_t bits = float_bits(x), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return {uint16_t(sign | 0x7e00u)};
@@ -98,9 +101,7 @@ PF_ALWAYS_INLINE Float16 to_float16(float x) {
 
 PF_ALWAYS_INLINE float to_float(Float16 x) {
 #if defined(__CUDA_ARCH__)
-  float wide;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
-  return wide;
+  return cuda::float16_value(x.bits);
 #else
   const uint32_t sign = uint32_t(x.bits & 0x8000u) << 16, magnitude = x.bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return float_of_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);

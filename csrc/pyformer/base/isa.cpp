@@ -59,7 +59,7 @@ static bool is_bf16_faster_than_fma() { return __builtin_cpu_is("amd"); }
 bool is_supported(Isa isa) {
 #if defined(PF_BUILT_X86)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
   if (isa == Isa::amx) return avx512 && has_amx_bf16() && is_amx_permitted();

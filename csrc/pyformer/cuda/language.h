@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "pyformer/base/dtype.h"
+#include "pyformer/cuda/conversions.h"
 
 #if defined(__CUDACC__)
 #define DEVICE __device__ __forceinline__

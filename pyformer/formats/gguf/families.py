@@ -1,4 +1,4 @@
-"""Families of models in GGUF, as data: which keys and names stand for which of Hugging Face's."""
+"""Models in GGUF: what a config.json would say of a file, its tensors by Hugging Face's names, and the reverse."""
 
 from __future__ import annotations
 
@@ -6,68 +6,24 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 import pyformer as pf
 from pyformer.formats.atomic import parse_object
-from pyformer.formats.gguf.blocks import dequantize
-from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile, bytes_at
+from pyformer.formats.gguf import rope
+from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile
+from pyformer.formats.gguf.table import FAMILIES, INTEGERS, OUTER, PATTERN, REALS, SCALE, Family
 from pyformer.formats.gguf.writer import Blocks
 
 log = logging.getLogger(__name__)
 
-# config.json's names of numbers, and GGUF's, without the family's name before them.
-_INTEGERS = {
-    "max_position_embeddings": "context_length",
-    "num_hidden_layers": "block_count",
-    "num_attention_heads": "attention.head_count",
-    "hidden_size": "embedding_length",
-    "intermediate_size": "feed_forward_length",
-    "num_key_value_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-}
-_REALS = {"rms_norm_eps": "attention.layer_norm_rms_epsilon", "rope_theta": "rope.freq_base"}
 # Keys that say again what others say, or nothing here.
 _SILENT = {"vocab_size", "rope.dimension_count", "attention.value_length"}
-_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_OUTER = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
-_ROPE_FACTORS = "rope_freqs.weight"
+_FULL, _SLIDING = "full_attention", "sliding_attention"
 # Each of these ends a text; the first is config.json's, or the list of all that there are.
 _ENDS = ("eos", "eot", "eom")
 _SHARED = "pyformer.shared"  # as in safetensors' metadata
-
-
-@dataclass(frozen=True)
-class Family:
-    """One `general.architecture`.
-
-    `model_type` is config.json's, `also` are others that are written as this one; `more` are numbers that it has
-    besides; `permuted` says that the rows of q and k are in the order of interleaved rotary positions.
-    """
-
-    model_type: str
-    permuted: bool = False
-    also: tuple[str, ...] = ()
-    more: Mapping[str, str] = field(default_factory=dict)
-    layer: Mapping[str, str] = field(default_factory=lambda: _LAYER)
-
-
-FAMILIES = {
-    "llama": Family("llama", permuted=True, also=("mistral",), more={"sliding_window": "attention.sliding_window"})
-}
 
 
 def _family(file: GGUFFile) -> tuple[str, Family]:
@@ -86,8 +42,9 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     """What config.json would say of the model in a file."""
     arch, family = _family(file)
     metadata = file.metadata
-    integers = {**_INTEGERS, **family.more}
-    known = {*integers.values(), *_REALS.values(), *_SILENT, "rope.scaling.type", *_FACTORS}
+    integers, reals = {**INTEGERS, **family.more}, {**REALS, **family.reals}
+    known = {*integers.values(), *reals.values(), *_SILENT, *rope.KEYS}
+    known |= set() if family.pattern is None else {PATTERN, SCALE}
     extra = [key for key in metadata.values if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]
     if extra:
         raise ValueError(f"{file.path}: keys that are not followed here: {', '.join(sorted(extra)[:5])}")
@@ -96,23 +53,63 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     values: dict[str, Any] = {"model_type": family.model_type, "vocab_size": file.entries["token_embd.weight"].shape[0]}
     for name, key in integers.items():
         values[name] = metadata.integer(f"{arch}.{key}", None, low=1)
-    if values.get("sliding_window") is not None:
-        values["model_type"] = family.also[0]  # LLaMA has none: it is Mistral
-    for name, key in _REALS.items():
+    for name, key in reals.items():
         values[name] = metadata.number(f"{arch}.{key}", None)
-    # The width of a head is said up to three times.
-    for key in ("rope.dimension_count", "attention.value_length"):
-        values["head_dim"] = values["head_dim"] or metadata.integer(f"{arch}.{key}", None, low=1)
-        _check_equal(file, f"{arch}.{key}", values["head_dim"])
+    _read_heads(file, arch, family, values)
     _check_equal(file, f"{arch}.vocab_size", values["vocab_size"])
-    values["rope_scaling"] = _rope_scaling(file, arch, values)
+    values["rope_scaling"] = rope.read_scaling(file, arch, values)
+    if family.pattern is not None:
+        _read_pattern(file, arch, family, values)
+    for name, tensor in (("attention_bias", "attn_output"), ("mlp_bias", "ffn_down")):
+        values[name] = True if f"blk.0.{tensor}.bias" in file.entries else None
     values["tie_word_embeddings"] = "output.weight" not in file.entries
     bos, *ends = (metadata.integer(f"tokenizer.ggml.{name}_token_id", None) for name in ("bos", *_ENDS))
     ends = list(dict.fromkeys(token for token in ends if token is not None))
     values |= {"bos_token_id": bos, "eos_token_id": ends if len(ends) > 1 else ends[0] if ends else None}
-    if values.get("sliding_window") is not None:
-        values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
-    return {name: value for name, value in values.items() if value is not None}
+    if family.also and values.get("sliding_window") is not None:  # config.json's llama has none: it is Mistral
+        values["model_type"] = family.also[0]
+    # What `transformers` takes for keys that aren't there differs from one family to the next.
+    values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
+    # What the file says of these is that there is none.
+    said = ["bos_token_id", "eos_token_id", "sliding_window"]
+    said += ["attention_multiplier"] if "attention_multiplier" in reals else []  # then 1 / sqrt(head_dim), not 1
+    return {name: value for name, value in values.items() if value is not None or name in said}
+
+
+def _read_heads(file: GGUFFile, arch: str, family: Family, values: dict[str, Any]) -> None:
+    """The width of a head, which is said up to three times; positions may turn a part of it."""
+    turned, value = f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"
+    heads, width = values["num_attention_heads"], values["hidden_size"]
+    for key in (value, turned) if not family.partial else (value,):
+        values["head_dim"] = values["head_dim"] or file.metadata.integer(key, None, low=1)
+    if family.partial or values["head_dim"] is None:
+        values["head_dim"] = values["head_dim"] or (width // heads if heads and width else None)
+    _check_equal(file, value, values["head_dim"])
+    dims = file.metadata.integer(turned, values["head_dim"], low=1)
+    if not family.partial:
+        _check_equal(file, turned, values["head_dim"])
+    elif values["head_dim"] and dims != values["head_dim"]:
+        values["partial_rotary_factor"] = dims / values["head_dim"]
+
+
+def _read_pattern(file: GGUFFile, arch: str, family: Family, values: dict[str, Any]) -> None:
+    """Gemma: which layers have the window, and how scores are scaled."""
+    layers = values["num_hidden_layers"] or 0
+    if layers > len(file.entries):
+        raise ValueError(f"{file.path}: {arch}.block_count means {layers} layers, got {len(file.entries)} tensors")
+    slides = [(layer + 1) % family.pattern != 0 for layer in range(layers)]
+    if f"{arch}.{PATTERN}" in file.metadata:
+        slides = file.metadata.numbers(f"{arch}.{PATTERN}", "i").tolist()
+        if len(slides) != layers:
+            raise ValueError(f"{file.path}: {arch}.{PATTERN} must have {layers} elements, got {len(slides)}")
+    values["layer_types"] = [_SLIDING if each else _FULL for each in slides]
+    scale = file.metadata.number(f"{arch}.{SCALE}", None)
+    wide = layers == family.wide_layers and values["num_attention_heads"]
+    width = values["hidden_size"] // values["num_attention_heads"] if wide else values["head_dim"]
+    if scale is not None and not 0.0 < scale < 1e9:
+        raise ValueError(f"{file.path}: {arch}.{SCALE} must be above 0, got {scale}")
+    # A scale is of float32, and the number that it stands for is mostly whole.
+    values["query_pre_attn_scalar"] = width if scale is None else float(f"{scale**-2.0:.6g}")
 
 
 def _check_equal(file: GGUFFile, key: str, wanted: int | None) -> None:
@@ -121,54 +118,12 @@ def _check_equal(file: GGUFFile, key: str, wanted: int | None) -> None:
         raise ValueError(f"{file.path}: {key} must be {wanted}, as the rest of the file says, got {got}")
 
 
-def _rope_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str, Any] | None:
-    """Linear scaling by the keys, or LLaMA 3's where the file's factors are those of its rule."""
-    said = [value for key in _FACTORS if (value := file.metadata.number(f"{arch}.{key}", None))]
-    factor = said[0] if said else None
-    # A factor without a type is linear, as llama.cpp has it.
-    kind = file.metadata.text(f"{arch}.rope.scaling.type", "none" if factor in (None, 1.0) else "linear")
-    if kind == "linear":
-        return {"rope_type": "linear", "factor": file.metadata.number(f"{arch}.{_FACTORS[0]}") if not said else factor}
-    if kind == "none" and factor not in (None, 1.0):
-        log.warning("%s: the rotary scaling's type is none, so its factor %s is left out", file.path, factor)
-    if kind != "none":
-        raise ValueError(f"{file.path}: {arch}.rope.scaling.type must be none or linear, got {kind!r}")
-    if _ROPE_FACTORS not in file.entries:
-        return None
-    entry = file.entries[_ROPE_FACTORS]
-    if len(entry.shape) != 1 or entry.shape[0] > 1 << 12:
-        raise ValueError(f"{file.path}: {_ROPE_FACTORS} must be a vector of half a head, got shape {entry.shape}")
-    with open(file.path, "rb") as opened:
-        factors = dequantize(entry.dtype, bytes_at(opened, entry.begin, entry.end - entry.begin))
-    rule = {"rope_type": "llama3", "factor": float(factors.max()), **_LLAMA3}
-    wanted = _llama3_factors(2 * entry.shape[0], values.get("rope_theta") or 10000.0, rule)
-    if not np.allclose(factors, wanted, rtol=1e-5, atol=0.0):
-        raise ValueError(f"{file.path}: {_ROPE_FACTORS} must be those of LLaMA 3's rule, which alone is known here")
-    return rule
-
-
-_FACTORS = ("rope.scaling.factor", "rope.scale_linear")  # the latter in older files
-_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-
-
-def _llama3_factors(head_dim: int, base: float, rule: Mapping[str, Any]) -> np.ndarray:
-    """By how much the rule divides each frequency."""
-    low, high = rule["low_freq_factor"], rule["high_freq_factor"]
-    length, factor = rule["original_max_position_embeddings"], rule["factor"]
-    found = []
-    for i in range(0, head_dim, 2):
-        turns = length / (2 * np.pi * base ** (i / head_dim))
-        smooth = min(max((turns - low) / (high - low), 0.0), 1.0)
-        found.append(1.0 / ((1.0 - smooth) / factor + smooth))
-    return np.array(found)
-
-
 def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
     """The tensors of a model by Hugging Face's names, without a prefix; those that are not known keep their own."""
     arch, family = _family(file)
     found: dict[str, GGUFEntry] = {}
     for name, entry in file.entries.items():
-        if name == _ROPE_FACTORS:
+        if name in rope.TENSORS:
             continue
         layer = re.fullmatch(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)", name)
         outer = re.fullmatch(r"(\w+)\.(weight|bias)", name)
@@ -176,10 +131,12 @@ def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
             stored = f"layers.{int(layer.group(1))}.{family.layer[layer.group(2)]}.{layer.group(3)}"
             if family.permuted and layer.group(2) in ("attn_q", "attn_k"):
                 entry = replace(entry, heads=_heads(file, arch, layer.group(2), entry))
-        elif outer and outer.group(1) in _OUTER:
-            stored = f"{_OUTER[outer.group(1)]}.{outer.group(2)}"
+        elif outer and outer.group(1) in OUTER:
+            stored = f"{OUTER[outer.group(1)]}.{outer.group(2)}"
         else:
             stored = name
+        if family.centred and name.endswith("norm.weight"):
+            entry = replace(entry, shift=1.0)
         if stored in found:
             raise ValueError(f"{file.path}: {name} is there twice")
         found[stored] = entry
@@ -189,20 +146,39 @@ def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
 def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file for the content of a config.json; ValueError for what GGUF has no key for."""
     arch = _architecture(values)
+    family = FAMILIES[arch]
+    for name, wanted in family.fixed.items():
+        if values.get(name, wanted) != wanted:
+            raise ValueError(f"GGUF: {name} must be {wanted!r} to be written, got {values[name]!r}")
+    missing = [name for name in family.needed if values.get(name) is None]
+    if missing:
+        raise ValueError(f"GGUF: {missing[0]} must be a number to be written, got None")
     keys: dict[str, Any] = {"general.architecture": arch, f"{arch}.vocab_size": values["vocab_size"]}
-    for name, key in {**_INTEGERS, **FAMILIES[arch].more, **_REALS}.items():
+    integers, reals = {**INTEGERS, **family.more}, {**REALS, **family.reals}
+    for name, key in {**integers, **reals}.items():
         if values.get(name) is not None:
-            keys[f"{arch}.{key}"] = float(values[name]) if name in _REALS else values[name]
-    keys[f"{arch}.rope.dimension_count"] = values["head_dim"]
-    keys |= _token_keys(values)
-    scaling = values.get("rope_scaling") or {}
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "linear":
-        keys |= {f"{arch}.rope.scaling.type": "linear", f"{arch}.rope.scaling.factor": float(scaling["factor"])}
-    elif kind == "llama3" and any(scaling.get(name) != value for name, value in _LLAMA3.items()):
-        raise ValueError(f"GGUF: rope_scaling must be {_LLAMA3} to be written, got {scaling}")
-    elif kind not in ("default", "llama3"):
-        raise ValueError(f"GGUF: rope_scaling of type {kind!r} is not written")
+            keys[f"{arch}.{key}"] = float(values[name]) if name in reals else values[name]
+    keys[f"{arch}.attention.value_length"] = values["head_dim"]
+    keys[f"{arch}.rope.dimension_count"] = int(values["head_dim"] * values.get("partial_rotary_factor", 1.0))
+    if family.pattern is not None:
+        keys |= _pattern_keys(arch, family, values)
+    if family.unturned is not None:
+        wanted = [int((layer + 1) % family.unturned != 0) for layer in range(values["num_hidden_layers"])]
+        if values.get("no_rope_layers") != wanted:
+            raise ValueError(f"GGUF: no_rope_layers must be {wanted} to be written, got {values.get('no_rope_layers')}")
+    return keys | _token_keys(values) | rope.file_keys(arch, values)
+
+
+def _pattern_keys(arch: str, family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_read_pattern` reads; only where it is not what a file without these keys means."""
+    keys: dict[str, Any] = {}
+    slides = [kind == _SLIDING for kind in values["layer_types"]]
+    if slides != [(layer + 1) % family.pattern != 0 for layer in range(len(slides))]:
+        keys[f"{arch}.{PATTERN}"] = slides
+    wide = len(slides) == family.wide_layers
+    usual = values["hidden_size"] // values["num_attention_heads"] if wide else values["head_dim"]
+    if values["query_pre_attn_scalar"] != usual:
+        keys[f"{arch}.{SCALE}"] = float(values["query_pre_attn_scalar"]) ** -0.5
     return keys
 
 
@@ -233,9 +209,9 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[
     """Tensors or quantised matrices by Hugging Face's names, without a prefix, as a file has them."""
     family = FAMILIES[_architecture(values)]
     heads = {"attn_q": values["num_attention_heads"], "attn_k": values["num_key_value_heads"]}
-    layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, _OUTER))
+    layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, OUTER))
     found = {}
-    for stored, tensor in tensors.items():
+    for stored, tensor in _stacked(family, tensors).items():
         place, _, kind = stored.rpartition(".")
         number = re.match(r"layers\.(\d+)\.", stored)
         name = layer.get(place[number.end() :]) if number else outer.get(place)
@@ -247,12 +223,29 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[
         if family.permuted and name in heads:
             pairs = tensor.reshape(heads[name], 2, tensor.shape[0] // heads[name] // 2, *tensor.shape[1:])
             tensor = pairs.swapaxes(1, 2).reshape(*tensor.shape)
+        if family.centred and name.endswith("norm"):
+            tensor = tensor.to(pf.float32) + 1.0
         tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
         found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
-    scaling = values.get("rope_scaling") or {}
-    if scaling.get("rope_type", scaling.get("type")) == "llama3":
-        factors = _llama3_factors(values["head_dim"], values["rope_theta"], scaling)
-        found[_ROPE_FACTORS] = pf.tensor(factors.astype(np.float32), device="cpu")
+    return found | rope.file_tensors(values)
+
+
+def _stacked(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors, those joined that a file holds as one; ValueError where they are of several formats."""
+    found = dict(tensors)
+    for whole, parts in family.stacked.values():
+        for name in [name for name in found if f".{parts[0]}." in name]:
+            rows = [found.pop(name.replace(parts[0], part)) for part in parts]
+            formats = {getattr(row, "format", None) for row in rows}
+            if len(formats) > 1:
+                raise ValueError(f"GGUF: {whole} must be of one format, got {sorted(map(str, formats))}")
+            joined: Any
+            if formats == {None}:
+                joined = pf.ops.concat(rows)
+            else:
+                shape = (sum(row.shape[0] for row in rows), *rows[0].shape[1:])
+                joined = Blocks(rows[0].format, shape, pf.ops.concat([row.blocks() for row in rows]))
+            found[name.replace(parts[0], whole)] = joined
     return found
 
 

@@ -44,10 +44,12 @@ _TYPE_NAMES = {**{code: name for code, (name, _) in _NUMBERS.items()}, STRING: "
 class GGUFEntry(Entry):
     """One tensor of a GGUF file; dtype is a type's name, such as "Q4_1".
 
-    `heads` is not 0 where the rows of each head are in the order of interleaved rotary positions.
+    `heads` is not 0 where the rows of each head are in the order of interleaved rotary positions; `shift` is what the
+    file's numbers are more than ours.
     """
 
     heads: int = 0
+    shift: float = 0.0
 
     @property
     def is_float(self) -> bool:
@@ -63,6 +65,8 @@ class GGUFEntry(Entry):
         size = (last - first) * row_bytes or self.end - self.begin
         values = dequantize(self.dtype, bytes_at(file, self.begin + first * row_bytes, size))
         values = values.reshape(last - first, *self.shape[1:])
+        if self.shift:
+            values = values - np.float32(self.shift)
         return pf.asarray(np.ascontiguousarray(self.ordered(values)[begin - first : end - first]))
 
     def ordered(self, rows: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def write_gguf(file: BinaryIO, keys: Mapping[str, Any], tensors: Mapping[str, pf
 
     Args:
         file: open for writing bytes.
-        keys: each a bool, int (uint32), float (float32), str, list of str, or array of int32 or float32.
+        keys: each a bool, int (uint32), float (float32), str, list of str or of bool, or array of int32 or float32.
         tensors: by name, of 1 to 4 axes, float32, float16 or bfloat16; those of one axis are written as float32; or
             `Blocks`.
 
@@ -91,6 +91,8 @@ def _value(key: str, value: Any) -> bytes:
         return struct.pack("<If", FLOAT32, value)
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _string(value)
+    if isinstance(value, list) and value and all(isinstance(each, bool) for each in value):
+        return struct.pack("<IIQ", ARRAY, BOOL, len(value)) + bytes(value)
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(map(_string, value))
     if isinstance(value, np.ndarray) and value.dtype.name in _ARRAYS:

@@ -151,6 +151,9 @@ def read_labels(owner: str, values: Mapping[str, Any], count_name: str) -> dict[
     """
     found: dict[str, Any] = {"problem_type": values.get("problem_type"), "labels": None}
     names, numbers = values.get("id2label") or {}, values.get("label2id") or {}
+    if not isinstance(names, Mapping) or not isinstance(numbers, Mapping):
+        kinds = f"{type(names).__name__} and {type(numbers).__name__}"
+        raise ValueError(f"{owner}: id2label must map numbers to names, and label2id these values back, got {kinds}")
     if _says_nothing(names) and numbers and not _says_nothing(_reversed(numbers)):
         if names and len(names) != len(numbers):
             raise ValueError(f"{owner}: label2id must have {len(names)} names as id2label has, got {len(numbers)}")
@@ -158,7 +161,7 @@ def read_labels(owner: str, values: Mapping[str, Any], count_name: str) -> dict[
     if not names:
         return {**found, count_name: values.get("num_labels", 2)}
     count = len(names)
-    if not isinstance(names, Mapping) or set(names) != {str(i) for i in range(count)}:
+    if set(names) != {str(i) for i in range(count)}:
         raise ValueError(
             f"{owner}: id2label must have the keys '0' to '{count - 1}', or label2id these values, "
             f"got {sorted(map(str, names))[:5]}"
@@ -166,6 +169,8 @@ def read_labels(owner: str, values: Mapping[str, Any], count_name: str) -> dict[
     if values.get("num_labels", count) != count:
         raise ValueError(f"{owner}: num_labels must be {count} as there are names, got {values['num_labels']!r}")
     labels = tuple(names[str(i)] for i in range(count))
+    if not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"{owner}: id2label must have names, got {labels}")
     differs = any(str(numbers.get(label, i)) != str(i) for i, label in enumerate(labels) if labels.count(label) == 1)
     if differs or set(numbers) - set(labels):
         log.warning("%s: config.json's label2id is not the reverse of its id2label, which is followed", owner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -51,6 +51,8 @@ def checked_layout(config: Any) -> Layout:
     config says."""
     name = type(config).__name__
     layout = layout_of(name, config.family)
+    if "attention_scale" in FAMILIES[config.family].keys:
+        config = replace(config, attention_scale=_scale(config))
     again = _read(config.family, type(config), _values(config))
     differ = [field.name for field in fields(config) if getattr(again, field.name) != getattr(config, field.name)]
     if differ:
@@ -109,6 +111,8 @@ def _values(config: Any) -> dict[str, Any]:
     values: dict[str, Any] = {"architectures": [family.architecture], "model_type": config.family}
     for ours, theirs in {**KEYS, **family.keys}.items():
         value, (_, convert) = getattr(config, ours), _CONVERTED.get(theirs, (_same, _same))
+        if ours == "attention_scale":
+            value = _scale(config)
         values[theirs] = value if value is None else convert(value)
     values[family.activation] = {**OUR_ACTIVATIONS, "gelu_tanh": "gelu_pytorch_tanh"}[config.activation]
     values |= {key: allowed[0] for key, allowed in family.written.items()}
@@ -121,6 +125,11 @@ def _values(config: Any) -> dict[str, Any]:
     if family.windows in ("some", "types", "sides"):
         values["layer_types"] = list(config.layer_types or [FULL] * config.num_layers)
     return {**values, **write_rope(family, config)}
+
+
+def _scale(config: Any) -> float:
+    """By what scores are multiplied, also where the config leaves it open, which `transformers` has no word for."""
+    return config.head_dim**-0.5 if config.attention_scale is None else config.attention_scale
 
 
 def _known(family: Family) -> set[str]:

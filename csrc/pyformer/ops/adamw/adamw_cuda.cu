@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kThreads) adamw_step(const AdamWStep a) {
   A* exp_avg = static_cast<A*>(piece.exp_avg);
   A* exp_avg_sq = static_cast<A*>(piece.exp_avg_sq);
   for (int64_t i = threadIdx.x; i < piece.count; i += kThreads) {
-    const A grad = static_cast<const A*>(piece.grad)[i];
+    const A grad = squarable(static_cast<const A*>(piece.grad)[i]);
     const A m = fma(blend1, grad - exp_avg[i], exp_avg[i]);
     const A v = fma(blend2 * grad, grad, beta2 * exp_avg_sq[i]);
     exp_avg[i] = m;

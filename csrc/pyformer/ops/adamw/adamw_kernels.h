@@ -31,6 +31,13 @@ struct AdamWStep {
 // The largest gradient whose square, and any average of such, is finite in T.
 template <class T>
 constexpr T kLargestSquared = sizeof(T) == 8 ? T(0x1p511) : T(0x1p63);
+// A gradient as it is squared: a larger one counts as the largest; infinities and NaN stay.
+template <class A>
+PF_ALWAYS_INLINE A squarable(A grad) {
+  constexpr A most = kLargestSquared<A>;
+  if (!(grad - grad == A(0))) return grad;
+  return grad > most ? most : grad < -most ? -most : grad;
+}
 
 struct AdamWTable {
   static constexpr const char* name = "adamw";

@@ -5,12 +5,6 @@
 
 namespace pyformer::PF_ISA {
 
-template <class A>
-static A squarable(A grad) {
-  const A limited = max(min(grad, kLargestSquared<A>), -kLargestSquared<A>);
-  return grad - grad == A(0) ? limited : grad;
-}
-
 template <class T>
 static void step(const AdamWStep& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;

@@ -81,13 +81,14 @@ static uint64_t not_finite(const BFloat16* x, int64_t stride, int64_t n, int64_t
 
 static PF_INLINE uint64_t first_keys(int64_t n) { return ~uint64_t(0) >> (kBlock - n); }
 
-// VCVTNE2PS2BF16 takes denormals for zeros. So do products, all that reads what is stored here; and beside the 1 that
-// is the greatest of a row's exponentials a denormal leaves no trace in their sum. Thirty-two numbers stored as
-// to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
+// Thirty-two numbers stored as to_bfloat16 rounds them, NaN as some NaN; x becomes what they were rounded to.
+// VCVTNE2PS2BF16 takes denormals for zeros, of which the greatest round up to a number that products see.
 template <bool by_instruction>
 static PF_INLINE void store_rounded(Lanes<float> (&x)[2], BFloat16* p) {
 #if defined(__AVX512F__)
-  if constexpr (by_instruction) {
+  constexpr int kDenormal = 0x20;
+  if (by_instruction &&
+      (_mm512_fpclass_ps_mask(x[0].v[0].r, kDenormal) | _mm512_fpclass_ps_mask(x[1].v[0].r, kDenormal)) == 0) {
     __m512i both;  // by its name, as this file is compiled for CPUs without it
     asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(x[0].v[0].r), "v"(x[1].v[0].r));
     _mm512_storeu_si512(p, both);

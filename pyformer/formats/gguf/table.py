@@ -1,0 +1,119 @@
+"""The table of families in GGUF: which keys and names stand for which of Hugging Face's, as llama.cpp has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# config.json's names of numbers, and GGUF's, without the family's name before them.
+INTEGERS = {
+    "max_position_embeddings": "context_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+}
+REALS = {"rms_norm_eps": "attention.layer_norm_rms_epsilon", "rope_theta": "rope.freq_base"}
+WINDOW = {"sliding_window": "attention.sliding_window"}
+PATTERN = "attention.sliding_window_pattern"
+SCALE = "attention.scale"
+OUTER = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
+_ATTENTION = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+}
+_MLP = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+_HEAD_NORMS = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+_LAYER = {"attn_norm": "input_layernorm", **_ATTENTION, "ffn_norm": "post_attention_layernorm", **_MLP}
+_AFTER = {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
+_SANDWICH = {"attn_norm": "input_layernorm", **_ATTENTION, "ffn_norm": "pre_feedforward_layernorm", **_AFTER, **_MLP}
+_SILU = {"hidden_act": "silu"}
+_GEMMA = {"hidden_activation": "gelu_pytorch_tanh"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One `general.architecture`.
+
+    `model_type` is config.json's, `also` are others that are written as this one. `more` and `reals` are numbers that
+    it has besides, `needed` those of them without which another value would be meant. `fixed` is what config.json must
+    say to be written at all, where it says it. `permuted` says that the rows of q and k are in the order of interleaved
+    rotary positions, `centred` that norms hold 1 + weight. `stacked` are tensors that hold several of ours, and what
+    Hugging Face calls them. `pattern`: all layers but each so-many-th have the window. `wide_layers`: so many layers
+    mean that scores are scaled by the width of a head of the embedding, not by that of a head.
+    """
+
+    model_type: str
+    permuted: bool = False
+    also: tuple[str, ...] = ()
+    more: Mapping[str, str] = field(default_factory=dict)
+    reals: Mapping[str, str] = field(default_factory=dict)
+    needed: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=lambda: _SILU)
+    layer: Mapping[str, str] = field(default_factory=lambda: _LAYER)
+    stacked: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    centred: bool = False
+    pattern: int | None = None
+    wide_layers: int | None = None
+    unturned: int | None = None  # positions don't turn each so-many-th layer
+    partial: bool = False  # rope.dimension_count may be less than a head
+
+
+_UNWINDOWED = {**_SILU, "use_sliding_window": False}
+FAMILIES = {
+    "llama": Family("llama", permuted=True, also=("mistral",), more=WINDOW),
+    "qwen2": Family("qwen2", fixed=_UNWINDOWED),
+    "qwen3": Family("qwen3", fixed=_UNWINDOWED, layer={**_LAYER, **_HEAD_NORMS}),
+    "smollm3": Family("smollm3", permuted=True, fixed=_UNWINDOWED, unturned=4),
+    "gemma2": Family(
+        "gemma2",
+        more=WINDOW,
+        reals={
+            "attn_logit_softcapping": "attn_logit_softcapping",
+            "final_logit_softcapping": "final_logit_softcapping",
+        },
+        needed=("attn_logit_softcapping", "final_logit_softcapping", "sliding_window"),
+        fixed=_GEMMA,
+        layer=_SANDWICH,
+        centred=True,
+        pattern=2,
+        wide_layers=46,
+    ),
+    "gemma3": Family(
+        "gemma3_text",
+        more=WINDOW,
+        reals={"final_logit_softcapping": "final_logit_softcapping", "rope_local_base_freq": "rope.freq_base_swa"},
+        needed=("sliding_window",),
+        fixed=_GEMMA,
+        layer={**_SANDWICH, **_HEAD_NORMS},
+        centred=True,
+        pattern=6,
+        wide_layers=62,
+    ),
+    "olmo2": Family("olmo2", layer={**_ATTENTION, **_HEAD_NORMS, **_AFTER, **_MLP}),
+    "granite": Family(
+        "granite",
+        permuted=True,
+        reals={
+            "attention_multiplier": SCALE,
+            "embedding_multiplier": "embedding_scale",
+            "residual_multiplier": "residual_scale",
+            "logits_scaling": "logit_scale",
+        },
+    ),
+    "phi3": Family(
+        "phi3",
+        more=WINDOW,
+        layer={**_LAYER, "attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"},
+        stacked={
+            "attn_qkv": ("self_attn.qkv_proj", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+            "ffn_up": ("mlp.gate_up_proj", ("mlp.gate_proj", "mlp.up_proj")),
+        },
+        partial=True,
+    ),
+}

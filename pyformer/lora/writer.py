@@ -1,0 +1,56 @@
+"""Writes the files of `peft`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pyformer import formats
+from pyformer.lora.places import are_transposed, learned_layers, stored_name
+from pyformer.models.pretrained import Pretrained
+
+CONFIG_NAME, WEIGHTS_NAME = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+
+
+def save(model: Pretrained, folder: str | os.PathLike) -> None:
+    """Writes the LoRA layers of a model in the layout of `peft`: adapter_config.json, adapter_model.safetensors.
+
+    Args:
+        model: with LoRA layers.
+        folder: a path, made if need be.
+
+    Raises:
+        ValueError: the model has none.
+        TypeError: the model is none of `pf.models`.
+        OSError: the folder can't be written.
+
+    Example:
+        >>> model = pf.models.Llama(pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
+        >>> pf.lora.add(model, rank=2).save(folder)
+        >>> sorted(path.name for path in folder.iterdir())
+        ['adapter_config.json', 'adapter_model.safetensors']
+    """
+    layers = learned_layers(model, "save")
+    tensors = {
+        f"{PREFIX}{stored_name(model, name)}.{part}.weight": getattr(layer, part).weight
+        for name, layer in layers.items()
+        for part in ("lora_A", "lora_B")
+    }
+    settings: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": None,
+        "inference_mode": True,
+        **model.lora_settings,
+        "fan_in_fan_out": are_transposed(model, layers),
+        "bias": "none",
+        "modules_to_save": None,
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with formats.atomic_files(folder / CONFIG_NAME, folder / WEIGHTS_NAME) as (config, weights):
+        config.write((json.dumps(settings, indent=2) + "\n").encode())
+        formats.write_safetensors(weights, tensors, {"format": "pt"})
