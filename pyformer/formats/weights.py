@@ -73,6 +73,7 @@ class Weights:
         from pyformer.formats.gguf.reader import GGUFFile
 
         file = GGUFFile(self.path)
+        families.warn_of_config(file)
         self.shared = families.read_shared(file)
         return {name: (self.path, entry) for name, entry in families.stored_entries(file).items()}
 
