@@ -93,9 +93,10 @@ def _without_tensors(value: Any, tensors: dict[str, pf.Tensor]) -> Any:
 def _with_tensors(value: Any, tensors: Mapping[str, pf.Tensor], where: str) -> Any:
     if isinstance(value, dict):
         if set(value) == {_TENSOR}:
-            if value[_TENSOR] not in tensors:
-                raise ValueError(f"{where}: tensor {value[_TENSOR]!r} is missing")
-            return tensors[value[_TENSOR]]
+            name = value[_TENSOR]
+            if not isinstance(name, str) or name not in tensors:
+                raise ValueError(f"{where}: tensor {name!r} is missing")
+            return tensors[name]
         return {key: _with_tensors(item, tensors, where) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_tensors(item, tensors, where) for item in value]
