@@ -84,7 +84,7 @@ class Conversation:
             raise ValueError(
                 f"chat: the tokenizer has {tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
             )
-        check_int("max_new_tokens", max_new_tokens, 1)
+        max_new_tokens = check_int("max_new_tokens", max_new_tokens, 1)
         self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
         self._sampler = Sampler(temperature, top_k, top_p, seed, **penalties)
         self._stop_strings, self._speculate = StopText(stop_strings).strings, speculate

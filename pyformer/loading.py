@@ -49,7 +49,7 @@ class DataLoader:
         [4.0, 5.0, 6.0, 7.0] [0, 1, 0, 1]
         [8.0, 9.0] [0, 1]
         >>> len(loader), loader.epoch, loader.state_dict()
-        (3, 1, {'seed': 0, 'epoch': 1, 'batch': 0})
+        (3, 1, {'seed': 0, 'epoch': 1, 'batch': 0, 'batch_size': 4, 'examples': 10})
     """
 
     def __init__(
@@ -91,26 +91,34 @@ class DataLoader:
             if self._count is not None and self._batch == len(self):
                 self._begin_pass(self.epoch + 1)
             yield batch
-        if self._count is None:
+        if self._count is None or not len(self):
             self._begin_pass(self.epoch + 1)
 
-    def state_dict(self) -> dict[str, int]:
-        """Where it is, for `load_state_dict`: seed, epoch, and the batches that the epoch has given. JSON values."""
-        return {"seed": self.seed, "epoch": self.epoch, "batch": self._batch}
+    def state_dict(self) -> dict[str, int | None]:
+        """Where it is, for `load_state_dict`: seed, epoch, and the batches that the epoch has given, of which size and
+        of how many examples. JSON values."""
+        place: dict[str, int | None] = {"seed": self.seed, "epoch": self.epoch, "batch": self._batch}
+        return {**place, "batch_size": self.batch_size, "examples": self._count}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, int | None]) -> None:
         """Makes the next iteration go on from a state that `state_dict` gave.
 
         Of an iterable without a length, the examples that were already seen are read again and dropped.
 
         Raises:
-            ValueError: the state is of another seed, or something is missing or negative.
+            ValueError: the state is of another seed, batch_size or number of examples, or something is missing or
+                negative.
         """
         values = [state.get(name) for name in ("seed", "epoch", "batch")] if isinstance(state, Mapping) else []
         if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < 0 for v in values):
             raise ValueError(f"DataLoader: expected a state with seed, epoch and batch, got {state!r}")
         if values[0] != self.seed:
             raise ValueError(f"DataLoader: the state is of seed {values[0]}, this loader has {self.seed}")
+        for name, own in (("batch_size", self.batch_size), ("examples", self._count)):
+            if state.get(name, own) != own:
+                raise ValueError(f"DataLoader: the state is of {name} {state[name]}, this loader has {own}")
+        if self._count is not None and values[2] > len(self):
+            raise ValueError(f"DataLoader: the state is at batch {values[2]} of a pass of {len(self)}")
         self._begin_pass(values[1])
         self._batch, self._loaded = values[2], True
 

@@ -9,7 +9,8 @@ from typing import Any
 def save(value: Any, path: str | os.PathLike[str]) -> None:
     """Writes nested dicts and lists of Tensors, numbers, text, bools and None to one file, for `pf.load`.
 
-    The state of a module or of an optimiser is such a value. The file is safetensors inside, never a pickle: reading it
+    The state of a module or of an optimiser is such a value; that of a quantised model has no matrices, which
+    `save_pretrained` writes. The file is safetensors inside, never a pickle: reading it
     runs no code. It is whole or not there. Tuples come back as lists, and keys as strings.
 
     Args:
@@ -18,6 +19,7 @@ def save(value: Any, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TypeError: something is none of these; a module's `state_dict()` is what to save of it.
+        ValueError: two keys of a dict are the same as text, such as 1 and "1", or one is "$tensor".
         OSError: the file can't be written.
 
     Example:
@@ -31,6 +33,8 @@ def save(value: Any, path: str | os.PathLike[str]) -> None:
         save_state(path, {"value": value})
     except TypeError as error:
         raise TypeError(f"save: {error}; a module is saved by its state_dict()") from None
+    except ValueError as error:
+        raise ValueError(f"save: {error}") from None
 
 
 def load(path: str | os.PathLike[str]) -> Any:

@@ -230,6 +230,18 @@ def _said(folder: Path) -> tuple[Path, dict[str, Any]]:
     return inner, said
 
 
+def copy_settings(folder: Path, out: Path) -> None:
+    """Copies what a folder says of vectors, in the files of `sentence-transformers`, to another with the same BERT."""
+    files = [MODULES_NAME, PROMPTS_NAME, SETTINGS_NAME]
+    if (folder / MODULES_NAME).is_file():
+        parts = [str(module.get("path") or "") for module in _modules(folder)]
+        files += [f"{part}/{POOLING_NAME}" for part in parts if part == Path(part).name != ""]
+    for name in files:
+        if (folder / name).is_file():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes((folder / name).read_bytes())
+
+
 def _prompts(folder: Path) -> dict[str, Any]:
     """What the file beside modules.json says of prompts and of the width."""
     path = folder / PROMPTS_NAME

@@ -91,12 +91,13 @@ class TextClassifier:
         labels = tuple(labels)
         if len(labels) < 2 or len(set(labels)) != len(labels):
             raise ValueError(f"TextClassifier.start: expected two or more different labels, got {labels[:5]}")
-        encoder = models.from_pretrained(folder)
+        encoder = models.from_pretrained(folder, dtype="float32")  # matrices of 8 bits can't be trained
         if not isinstance(encoder, BERT):
             raise TypeError(f"TextClassifier.start: expected a BERT, got {type(encoder).__name__}")
         config = replace(encoder.config, num_labels=len(labels), labels=labels, problem_type=None)
         model = BertClassifier(config)
-        model.bert.load_state_dict(encoder.state_dict(), strict=False)  # it may lack a pooler
+        missing, _ = model.bert.load_state_dict(encoder.state_dict(), strict=False)  # it may lack a pooler
+        assert all(name.startswith("pooler.") for name in missing), missing
         return cls(model.eval(), tokenizers.load(folder), max_length=max_length)
 
     @classmethod
@@ -256,7 +257,7 @@ def read_table(path: Path) -> tuple[list[str], list[str]]:
     """(texts, labels) of a file of lines `label<TAB>text` in UTF-8; ValueError names the first line that is none."""
     texts, labels = [], []
     try:
-        lines = path.read_bytes().decode("utf-8").replace("\r\n", "\n").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
     for number, line in enumerate(lines, 1):

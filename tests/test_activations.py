@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from tolerance import same_bits
 
 import pyformer as pf
@@ -25,6 +26,35 @@ TRICKY = [0.0, -0.0, 1e-30, -1e-30, 1e-45, -1e-45, np.nan, -np.nan, 3.0, -3.0, 3
 @pytest.fixture(params=_core.supported_isas())
 def isa(request):
     _core.set_isa(request.param)
+
+
+TORCHS = {
+    "none": lambda x: x * 1.0,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "relu": lambda x: torch.relu(x) + 0.0,  # of -0 ours is +0
+    "silu": torch.nn.functional.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("isa")
+def test_zeros_have_torchs_signs(name, dtype):
+    values = np.array([-0.0, 0.0, -1e-45, 1e-45, -1e-7, -13.0, -17.0, -40.0, -104.0, -200.0, -3e4] * 5)
+    x = pf.tensor(values, dtype=dtype)
+    separate = ALONE[name](x)
+    # A bias of -0 lets a sum of -0 be what it is at a fused one.
+    minus, one = pf.tensor([-0.0], dtype=dtype), pf.ones(1, 1, dtype=dtype)
+    before = ops.linear(x.reshape(-1, 1), one, minus)
+    for given, found in ((x, separate), (before, ops.linear(x.reshape(-1, 1), one, minus, activation=name))):
+        wanted = TORCHS[name](torch.tensor(given.to("float64").numpy()).to(getattr(torch, dtype))).double().numpy()
+        found = found.to("float64").numpy()
+        zeros = (found == 0) & (wanted == 0)
+        assert zeros.sum() >= (0 if name == "sigmoid" else 10)
+        np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(wanted[zeros]))
 
 
 def columns(dtype, values=TRICKY):

@@ -243,3 +243,14 @@ def test_a_model_that_answers_no_one_class_is_refused(encoder):
 def test_texts_may_come_from_a_generator(learned):
     texts = ["the film is bad", "a lovely film"]
     np.testing.assert_array_equal(learned.predict(text for text in texts), learned.predict(texts))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_label_and_the_folder_is_made_before_the_work(encoder, tmp_path):
+    (tmp_path / "t.tsv").write_bytes(b"\xef\xbb\xbfgood\tlovely\nbad\tawful\n")
+    assert read_table(tmp_path / "t.tsv") == (["lovely", "awful"], ["good", "bad"])
+    ended = pyformer(
+        "classify", "train", encoder, tmp_path / "t.tsv", "--out", tmp_path / "t.tsv" / "x", "--held-out", "0"
+    )
+    assert ended.returncode == 1 or ended.returncode == 2
+    assert "epoch" not in ended.stderr
+    assert "Traceback" not in ended.stderr

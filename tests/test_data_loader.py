@@ -162,3 +162,19 @@ def test_examples_of_any_dtype_become_a_batch_of_it(dtype):
     assert pair[1].shape == (2,)
     whole = next(iter(DataLoader(pf.ops.stack(examples), 2)))
     assert whole.dtype == batch.dtype
+
+
+def test_a_state_of_other_batches_is_refused_and_empty_passes_count():
+    def loader(size, count=10, **options):
+        return pf.data.DataLoader(list(range(count)), batch_size=size, shuffle=True, seed=1, **options)
+
+    first = loader(3)
+    next(iter(first))
+    for other, message in ((loader(5), "batch_size 3, this"), (loader(3, 11), "examples 10, this loader has 11")):
+        with pytest.raises(ValueError, match=f"DataLoader: the state is of {message}"):
+            other.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="the state is at batch 7 of a pass of 2"):
+        loader(3, 5).load_state_dict({"seed": 1, "epoch": 0, "batch": 7})
+    empty = loader(3, 2, drop_last=True)
+    assert [list(empty), list(empty)] == [[], []]
+    assert empty.epoch == 2

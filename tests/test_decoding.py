@@ -326,6 +326,35 @@ def test_a_prompt_cache_forgets_the_oldest_and_other_weights():
         PromptCache(0)
 
 
+@pytest.mark.parametrize("change", ["another model", "weights", "precision", "another model's rows"])
+def test_a_prompt_cache_keeps_nothing_of_a_text_that_others_were_made_during(change):
+    pf.manual_seed(6)
+    model, other = CACHED["gpt"]().eval(), CACHED["gpt"]().eval()
+    kept, prompt = PromptCache(), list(range(12))
+    judged = other if change.startswith("another") else model
+    if change == "another model's rows":  # a decoder that is there before the cache is the other's
+        decoder = Decoder(model, prompt_cache=kept)
+        other.generate([prompt], 4, temperature=0, prompt_cache=kept)
+        row = decoder.add(prompt, Sampler(temperature=0))
+        assert [decoder.step()[row] for _ in range(4)] == model.generate([prompt], 4, temperature=0)[0, 12:].tolist()
+        decoder.close()
+    else:
+        stream = model.stream([prompt], 8, temperature=0, prompt_cache=kept)
+        next(stream)
+        if change == "weights":
+            with pf.no_grad():
+                model.h[0].attn.c_attn.weight *= 2.0
+        if change == "precision":
+            with pf.autocast("bfloat16"):
+                text = [*prompt, *(next(stream)[1] for _ in range(6))]
+        else:
+            judged.generate([[30, 31]], 2, temperature=0, prompt_cache=kept)
+        stream.close()
+        prompt = prompt if change != "precision" else model.generate([prompt], 1, temperature=0).tolist()[0] + text[12:]
+    wanted = judged.generate([prompt], 4, temperature=0, log_probabilities=1)[1]
+    assert judged.generate([prompt], 4, temperature=0, log_probabilities=1, prompt_cache=kept)[1] == wanted
+
+
 def test_a_prompt_cache_forgets_what_was_computed_otherwise():
     """The scale of LoRA layers, the precision, quantised matrices and another model: no bit depends on the cache."""
     pf.manual_seed(6)
@@ -336,6 +365,10 @@ def test_a_prompt_cache_forgets_what_was_computed_otherwise():
         assert model.generate([prompt], 4, temperature=0, log_probabilities=1, prompt_cache=kept)[1] == wanted
 
     model, kept = CACHED["gpt"]().eval(), PromptCache()
+    check(model, kept)
+    hook = model.h[0].register_forward_hook(lambda module, args, result: result * 1.5)
+    check(model, kept)
+    hook.remove()
     check(model, kept)
     with pf.autocast("bfloat16"):
         check(model, kept)
@@ -404,6 +437,16 @@ def test_stop_strings_end_a_row_when_its_new_text_has_one(model):
         model.generate([[1]], 3, stop_strings="x")
 
 
+def test_beams_past_the_length_where_texts_are_read_again_are_refused_at_once():
+    model = CACHED["longrope"]().eval()
+    again = model.reread_at
+    prompt = np.arange(again - 4)[None] % 20
+    assert model.generate(prompt, 5, beams=2).shape == (1, again + 1)
+    with pytest.raises(ValueError, match=f"beams don't go past {again} tokens, where Decoder reads texts again; got"):
+        model.generate(prompt, 6, beams=2)
+    assert model.generate(np.arange(again + 1)[None] % 20, 3, beams=2).shape == (1, again + 4)
+
+
 def test_a_stop_text_holds_back_what_may_become_one():
     strings, text = ["abab", "bc", "abac"], "xxababab-abac"
     for cuts in range(1 << (len(text) - 1)):
@@ -438,7 +481,7 @@ def test_a_stop_text_holds_back_what_may_become_one():
         ({"beams": 2, "log_probabilities": 0}, ValueError, "beams don't go with log_probabilities"),
         ({"beams": 2, "presence_penalty": 1.0}, ValueError, "beams don't go with penalties"),
         ({"beams": 2, "overflow": "slide"}, ValueError, "beams don't go with overflow"),
-        ({"beams": 2, "length_penalty": float("nan")}, ValueError, "length_penalty must be finite"),
+        ({"beams": 2, "length_penalty": float("nan")}, ValueError, "length_penalty must be between"),
         ({"beams": 2, "early_stopping": "soon"}, ValueError, "early_stopping must be True, False or 'never'"),
         ({"log_probabilities": -1}, ValueError, "log_probabilities must be at least 0"),
         ({"speculate": 3}, TypeError, "speculate must be a bool"),

@@ -177,6 +177,21 @@ def test_a_beam_as_wide_as_all_beginnings_finds_the_best_of_all(seed, penalty):
     assert model.translate(source[None], max_new_tokens=3, beams=16, length_penalty=penalty) == [best]
 
 
+def test_penalties_of_lengths_that_no_float_holds_are_refused():
+    model, source = make(), batch()[0]
+    for penalty in (1e308, float("inf"), float("nan"), 10**400):
+        with pytest.raises(ValueError, match=r"Decoder: length_penalty must be between .* for texts of 6 tokens"):
+            model.translate(source, max_new_tokens=6, beams=2, length_penalty=penalty)
+    with pytest.raises(ValueError, match="length_penalty must be 0 or above, got -1"):
+        model.translate(source, max_new_tokens=6, length_penalty=-1)
+    with pytest.raises(ValueError, match="beams must be at most 10000"):
+        model.translate(source, max_new_tokens=6, beams=10**9)
+    with pytest.raises(TypeError, match="length_penalty must be a number, got str"):
+        model.translate(source, max_new_tokens=6, length_penalty="1")
+    most = 100 / np.log10(6)
+    assert len(model.translate(source, max_new_tokens=6, beams=2, length_penalty=0.999 * most)) == len(source)
+
+
 def test_beam_scores_at_least_greedy_without_penalty():
     model = make()
     source = batch()[0]

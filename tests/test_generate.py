@@ -90,7 +90,7 @@ def test_forms_of_prompts(model):
 def test_stop_and_padding(model):
     free = model.generate([[1], [2], [3]], 10, seed=0).to("cpu").numpy()
     stop = int(free[1, 4])
-    rows = model.generate([[1], [2], [3]], 10, seed=0, stop=[stop, 10**6], pad_id=50).to("cpu").numpy()
+    rows = model.generate([[1], [2], [3]], 10, seed=0, stop=[stop, 51], pad_id=50).to("cpu").numpy()
     assert rows.shape == (3, 11)
     for row, unstopped in zip(rows, free, strict=True):
         ends = np.flatnonzero(unstopped[1:] == stop)
@@ -223,6 +223,27 @@ def test_extreme_logits():
         ([[1]], {"top_p": 1.5}, ValueError, "top_p"),
         ([[1]], {"seed": -1}, ValueError, "seed"),
         ([[1]], {"stop": ["x"]}, TypeError, "stop"),
+        ([[1]], {"stop": VOCAB}, ValueError, r"stop must be in \[0, 53\), got 53"),
+        ([[1]], {"stop": [1, -1]}, ValueError, r"stop must be in \[0, 53\), got -1"),
+        ([[1]], {"temperature": float("inf")}, ValueError, "temperature must be 0 or above and finite, got inf"),
+        ([[1]], {"temperature": 10**400}, ValueError, "temperature must be a number that a float can hold"),
+        ([[1]], {"temperature": 1j}, TypeError, "temperature must be a number, got complex"),
+        ([[1]], {"temperature": np.complex64(1)}, TypeError, "temperature must be a number, got complex64"),
+        ([[1]], {"top_p": float("nan")}, ValueError, "top_p"),
+        ([[1]], {"min_p": float("nan")}, ValueError, "min_p"),
+        ([[1]], {"min_p": 10**400}, ValueError, "min_p"),
+        ([[1]], {"repetition_penalty": 0.0}, ValueError, "repetition_penalty must be above 0 and finite, got 0"),
+        ([[1]], {"repetition_penalty": float("inf")}, ValueError, "repetition_penalty must be above 0 and finite"),
+        ([[1]], {"presence_penalty": float("nan")}, ValueError, "presence_penalty must be finite, got nan"),
+        ([[1]], {"frequency_penalty": -(10**400)}, ValueError, "frequency_penalty"),
+        ([[1]], {"beams": 0}, ValueError, "beams must be at least 1, got 0"),
+        ([[1]], {"beams": 10**12}, ValueError, "beams must be at most 10000, got 1000000000000"),
+        ([[1]], {"beams": 2.0}, TypeError, "beams must be an int, got float"),
+        ([[1]], {"beams": 2, "length_penalty": 1e308}, ValueError, "length_penalty must be between -166.1 and 166.1"),
+        ([[1]], {"beams": 2, "length_penalty": -1e308}, ValueError, "length_penalty must be between"),
+        ([[1]], {"beams": 2, "length_penalty": 10**400}, ValueError, "length_penalty must be between"),
+        ([[1]], {"beams": 2, "length_penalty": float("nan")}, ValueError, "length_penalty must be between"),
+        ([[1]], {"beams": 2, "length_penalty": "x"}, TypeError, "length_penalty must be a number, got str"),
         ([[1]], {"pad_id": 2**63}, ValueError, "pad_id must fit in int64"),
         ([[1]], {"overflow": "wrap"}, ValueError, "overflow"),
     ],
@@ -230,6 +251,43 @@ def test_extreme_logits():
 def test_bad_arguments(model, ids, options, error, message):
     with pytest.raises(error, match=message):
         model.generate(ids, **{"max_new_tokens": 4, **options})
+
+
+def test_small_numpy_integers_do_not_wrap_around(model):
+    two = [[1, 2], [1, 2]]
+    wanted = model.generate(two, 6, seed=255).tolist()
+    assert model.generate(two, np.uint8(6), seed=np.uint8(255), top_k=np.uint8(VOCAB)).tolist() == wanted
+    long = model.generate([[1] * 10], 120, temperature=0, overflow="slide").tolist()
+    assert model.generate([[1] * 10], np.int8(120), temperature=0, overflow="slide").tolist() == long
+    with pytest.raises(ValueError, match="10 tokens of prompt and 250 new ones exceed"):
+        model.generate([[1] * 10], np.uint8(250))
+    beams = model.generate(two, 6, beams=130).tolist()
+    assert model.generate(two, 6, beams=np.uint8(130)).tolist() == beams
+    decoder = Decoder(model, speculate=True)
+    decoder.add([1, 2], Sampler(temperature=0), new_tokens=np.int8(126))
+    with pytest.raises(TypeError, match="new_tokens must be an int, got float"):
+        decoder.add([1, 2], Sampler(temperature=0), new_tokens=2.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1e308},
+        {"repetition_penalty": 5e-324},
+        {"presence_penalty": 1e308, "frequency_penalty": 1e308},
+        {"presence_penalty": -1e308, "frequency_penalty": -1e308},
+    ],
+)
+@pytest.mark.parametrize("temperature", [0, 5e-324, 1e-300, 1.0, 1e308])
+@pytest.mark.filterwarnings("error")
+def test_penalties_and_temperatures_of_any_size_choose_tokens(options, temperature):
+    text, logits = [0, 1, 2, 2, 2], np.array([3.0, -2.0, 1.0, -np.inf, 0.5], np.float32)
+    chosen = {Sampler(temperature, seed=seed, **options)(logits, 0, text, 1) for seed in range(20)}
+    everything = (
+        set(range(5)) if temperature > 1.0 else {0, 4} if options.get("presence_penalty", 0) > 0 else {0, 1, 2, 4}
+    )
+    assert chosen <= everything - {3}
+    assert 0 <= Sampler(temperature, seed=0, **options)(logits[:3], 0, text, 1) < 3  # all of them penalised
 
 
 def alone(model, prompt, tokens, **options):

@@ -197,8 +197,11 @@ def test_a_rotary_factor_without_a_type_is_linear(whole, caplog):
         assert pf.from_pretrained(edited(whole, said)).config.rope_scaling is None
     assert caplog.text == ""
     said = {"llama.rope.scaling.factor": 4.0, "llama.rope.scaling.type": "none"}
-    assert pf.from_pretrained(edited(whole, said)).config.rope_scaling is None
-    assert "type is none, so its factor 4.0 is left out" in caplog.text
+    path = edited(whole, said)
+    for opener in (pf.from_pretrained, Llama.from_pretrained):
+        caplog.clear()
+        assert opener(path).config.rope_scaling is None
+        assert caplog.text.count("type is none, so its factor 4.0 is left out") == 1
 
 
 def test_all_ends_of_a_text_are_read_and_written_again(whole, caplog):
@@ -427,3 +430,12 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path):
         file.truncate(entry.end - 100)
         with pytest.raises(ValueError, match="cut while being read"):
             entry.read_rows(file, 0, 64)
+
+
+def test_ends_that_generation_config_alone_names_are_written_and_the_rest_is_named(tmp_path, caplog):
+    model = make()
+    model.generation_config = {"temperature": 0.3, "do_sample": True, "eos_token_id": [2, 3], "pad_token_id": None}
+    model.save_pretrained(tmp_path / "x.gguf")
+    left = "GGUF leaves out what generation_config.json says of do_sample, temperature"
+    assert [message.partition(": ")[2] for message in caplog.messages] == [left]
+    assert pf.from_pretrained(tmp_path / "x.gguf").config.eos_token_id == [2, 3]

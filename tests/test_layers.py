@@ -94,7 +94,7 @@ NOT_IN_OPS = re.compile(
 )
 ADDRESS = r"(?:\braw\(\)|\bstorage\(\)\.data\(\)|->data\(\))"
 CAST_IN_C = re.compile(r"\(\s*(?:const\s+)?[\w:]+(?:\s+const)?\s*\*+\s*\)\s*[\w(]")
-READS_ON_THE_CPU = {"has_zero.cpp"}  # floor_divide's ValueError needs the answer at once
+READS_ON_THE_CPU = {"has_zero.cpp", "check_quantizable.cpp"}  # their ValueErrors need the answer at once
 
 
 def without_comments(text: str) -> str:

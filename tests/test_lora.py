@@ -256,6 +256,10 @@ def test_settings_that_are_not_known_are_named(tmp_path, changes, message):
             "lora_A and lora_B of layers.0.self_attn.q_proj must be",
         ),
         (lambda t: t.clear(), "expected layers of rank 3, got"),
+        (
+            lambda t: t.update({name: t[name].to(pf.int32) for name in [*t][-1:]}),
+            "layers.1.self_attn.v_proj must have floats, got",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
@@ -268,6 +272,17 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         lora.load(model, tmp_path)
     lora.add(model)  # it has none of the file's
+
+
+def test_a_model_whose_layers_find_no_memory_stays_as_it_was():
+    model = make()
+    model.norm.weight.requires_grad = False
+    before = [p.requires_grad for p in model.parameters()]
+    with pytest.raises(MemoryError):
+        lora.add(model, rank=1 << 40)
+    assert [p.requires_grad for p in model.parameters()] == before
+    assert not before[-1] or not all(before)
+    lora.add(model, rank=2)  # it has none of the others
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -365,3 +365,57 @@ def test_sizes_that_do_not_fit(options, error, message):
         ops.interpolate(pf.zeros(1, 2, 3), **options)
     with pytest.raises(TypeError, match="expected a float tensor"):
         ops.interpolate(pf.zeros(1, 2, 3, dtype=pf.int64), size=2)
+
+
+def test_elu_has_torchs_gradient_at_0():
+    for alpha in (1.0, 2.0):
+        x, t = pf.tensor([0.0, -0.0, 1e-20, -1e-20], requires_grad=True), torch.tensor([0.0, -0.0, 1e-20, -1e-20])
+        ops.elu(x, alpha).sum().backward()
+        t.requires_grad_()
+        torch.nn.functional.elu(t, alpha).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), t.grad.numpy())
+
+
+@pytest.mark.parametrize("bad", [np.nan, -0.5, -np.inf])
+def test_targets_that_are_no_probabilities_make_kl_div_nan(bad):
+    x, target = [[-1.0, -1.0]], [[bad, 0.5]]
+    theirs = torch.nn.functional.kl_div(torch.tensor(x), torch.tensor(target), reduction="sum")
+    assert np.isnan(theirs.item())
+    assert np.isnan(ops.kl_div(pf.tensor(x), pf.tensor(target), "sum").item())
+    x = pf.tensor([[np.nan, -np.inf, -1.0]], requires_grad=True)
+    loss = ops.kl_div(x, pf.tensor([[0.0, 0.0, 1.0]]), "sum")
+    loss.backward()
+    assert loss.item() == 1.0
+    assert x.grad.tolist() == [[0.0, 0.0, -1.0]]
+
+
+def test_weights_that_can_not_be_drawn_from_are_refused():
+    pf.manual_seed(0)
+    for replacement in (False, True):
+        big = pf.tensor([[3e38, 3e38, 3e38]] * 3000)
+        counts = np.bincount(pf.multinomial(big, 1, replacement).numpy()[:, 0], minlength=3)
+        assert counts.min() > 900
+        for weights in ([1.0, np.nan], [1.0, -1.0], [1.0, np.inf]):
+            with pytest.raises(ValueError, match="multinomial: weights must be finite and 0 or above"):
+                pf.multinomial(pf.tensor(weights), 1, replacement)
+        with pytest.raises(ValueError, match="multinomial: expected 1 weights above 0 a row, got 0"):
+            pf.multinomial(pf.tensor([[1.0, 0.0], [0.0, 0.0]]), 1, replacement)
+    with pytest.raises(ValueError, match="multinomial: expected 2 weights above 0 a row, got 1"):
+        pf.multinomial(pf.tensor([0.0, 1.0, 0.0]), 2)
+    assert pf.multinomial(pf.tensor([0.0, 1.0, 0.0]), 2, replacement=True).tolist() == [1, 1]
+    for p in (1.5, np.nan, -0.5):
+        with pytest.raises(ValueError, match=r"bernoulli: p must be in \[0, 1\]"):
+            pf.bernoulli(pf.tensor([0.5, p]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_products_do_not_overflow_in_the_middle(dtype):
+    large = 1e30 if dtype != "float16" else 256.0
+    for values in ([large, 1 / large] * 4, [1 / large, large, 1 / large, large, 3.0]):
+        x = pf.tensor(values, dtype=dtype, requires_grad=True)
+        out = pf.prod(x)
+        out.backward()
+        exact = np.array(x.detach().to("float64").numpy())
+        assert out.dtype == x.dtype
+        np.testing.assert_allclose(out.item(), exact.prod(), rtol=0.01)
+        np.testing.assert_allclose(x.grad.to("float64").numpy(), exact.prod() / exact, rtol=0.01)

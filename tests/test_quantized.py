@@ -525,6 +525,29 @@ def test_quantised_models_are_float32_or_bfloat16(tmp_path):
 def test_numbers_beyond_a_blocks_scale_are_refused(number, how):
     quantized = model()
     with pf.no_grad():
-        quantized.layers[0].self_attn.q_proj.weight[3, 4] = number
+        quantized.layers[1].mlp.down_proj.weight[3, 4] = number
+    before = logits(quantized)
     with pytest.raises(ValueError, match="quantize: expected finite numbers of at most 65504, got "):
         quantized.quantize(how)
+    assert not any(getattr(module, "quantized", None) for module in quantized.modules())  # all of it, or nothing
+    np.testing.assert_array_equal(logits(quantized), before)
+    matrix = pf.tensor([[1.0, -2.0], [3.0, 4.0]])
+    matrix[1, 0] = number
+    for format in ("q8", "Q8_0", "Q4_1"):
+        with pytest.raises(ValueError, match="quantize: expected finite numbers of at most 65504, got "):
+            pf.QuantizedWeight.quantize(matrix, format)
+
+
+def test_a_model_of_which_one_matrix_is_refused_stays_as_it_was():
+    mixed = model()
+    mixed.layers[1].mlp.down_proj.to(pf.float16)
+    with pytest.raises(ValueError, match="expected a float32 or bfloat16 weight, got float16"):
+        mixed.quantize("q8")
+    assert not any(getattr(module, "quantized", None) for module in mixed.modules())
+
+
+@pytest.mark.parametrize("format", ["q8", "Q8_0", "Q4_1"])
+def test_the_largest_scale_is_finite(format):
+    largest = pf.tensor([[65504.0, -65504.0]])
+    found = pf.QuantizedWeight.quantize(largest, format).dequantize().numpy()
+    np.testing.assert_allclose(found, largest.numpy(), rtol=1e-3)

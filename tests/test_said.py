@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tolerance import same_bits
 
 import pyformer as pf
+from pyformer.models import by_name
 from pyformer.models.config import PROBLEMS
 
 models = pf.models
@@ -321,6 +323,44 @@ def test_generation_config_is_read_and_written_again(tmp_path):
     opened = pf.from_pretrained(tmp_path)
     assert opened.generation_config == said
     assert read(saved_again(opened, tmp_path), "generation_config.json") == said
+
+
+TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "sep_token_id", "suppress_tokens")
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("kind", ["gpt", "llama"])
+def test_tokens_outside_the_vocabulary_are_named_once_and_kept(kind, name, tmp_path, caplog):
+    model = tied_model(kind)
+    model.save_pretrained(tmp_path)
+    for file in ("config.json", "generation_config.json"):
+        if file != "config.json":
+            (tmp_path / file).write_text(json.dumps({"temperature": 0.5}))
+        kept = read(tmp_path, file)
+        for inside, outside in ((49, 50), (0, -1), (7, 1 << 40)):
+            several = name in ("suppress_tokens", "eos_token_id")
+            for value, said in ((inside, False), (outside, True), *([([3, outside], True)] if several else [])):
+                rewrite(tmp_path, file, **{name: value})
+                caplog.clear()
+                opened = pf.from_pretrained(tmp_path)
+                named = [m for m in caplog.messages if f"outside the vocabulary of 50 tokens: {name} {outside}" in m]
+                assert len(named) == said, caplog.messages
+                assert read(saved_again(opened, tmp_path), file)[name] == value
+                assert opened.generate(IDS, 3, seed=0).shape == (1, 7)
+        (tmp_path / file).write_text(json.dumps(kept))
+
+
+def test_an_end_that_no_text_has_is_named_whatever_the_model(tmp_path, caplog):
+    sizes = {"vocab_size": 50, "context_length": 8, "num_layers": 1, "num_heads": 2, "embed_dim": 16}
+    for kind in by_name.LANGUAGE_MODELS:
+        config = dataclasses.replace(by_name.language_config(kind, **sizes), eos_token_id=50)
+        by_name.language_model(kind, config).save_pretrained(tmp_path / kind)
+        caplog.clear()
+        pf.from_pretrained(tmp_path / kind)
+        said = f"{tmp_path / kind}: outside the vocabulary of 50 tokens: eos_token_id 50"
+        assert caplog.messages.count(said) == 1, (kind, caplog.messages)
+        with pytest.raises(TypeError, match="eos_token_id must be an int"):
+            dataclasses.replace(config, eos_token_id="x")
 
 
 def test_generate_follows_generation_config(tmp_path, caplog):

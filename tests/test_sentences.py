@@ -14,6 +14,7 @@ import torch
 
 import pyformer as pf
 from pyformer import datasets
+from pyformer.cli import main
 from pyformer.models import BERT, BertConfig
 
 pytest.importorskip("tokenizers")
@@ -218,3 +219,19 @@ def test_the_command_line_says_what_is_wrong(folder, tmp_path):
 def test_texts_may_come_from_a_generator(encoder):
     texts = ["a cat", "two dogs"]
     np.testing.assert_array_equal(encoder.encode(text for text in texts), encoder.encode(texts))
+
+
+def test_a_quantised_folder_says_the_same_of_vectors(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "a")
+    (tmp_path / "a" / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12, "do_lower_case": True}))
+    pooling = tmp_path / "a" / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({"word_embedding_dimension": 384, "pooling_mode_cls_token": True}))
+    assert main(["quantize", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    plain, narrow = (pf.SentenceEncoder.from_pretrained(tmp_path / name) for name in "ab")
+    said = [(each.max_length, each.pooling, each.lower, each.normalize, each.prompt) for each in (plain, narrow)]
+    assert said[0] == said[1]
+    assert float(plain.encode(["a man"])[0] @ narrow.encode(["a man"])[0]) > 0.99
+    started = pf.TextClassifier.start(tmp_path / "b", ("x", "y")).model.bert  # its matrices become floats
+    ids = [[101, 2003, 2023, 102]]
+    vectors = [model(ids).detach().numpy().ravel() for model in (plain.model, started)]
+    assert np.corrcoef(*vectors)[0, 1] > 0.99

@@ -206,6 +206,11 @@ def test_save_and_load(tmp_path):
     assert [again[k] for k in ("text", "none", "number")] == ["x", None, 0.5]
     with pytest.raises(TypeError, match=r"save: .*state_dict"):
         pf.save(nn.Linear(2, 2), tmp_path / "g")
+    for lost in ({1: 2, "1": 3}, [{True: 1, "True": 2}], {"a": {"$tensor": "t0"}, "b": pf.ones(1)}):
+        with pytest.raises(
+            ValueError, match=r"save: (keys that are the same as text: (1, '1'|True)|a key must not be)"
+        ):
+            pf.save(lost, tmp_path / "g")
     assert not (tmp_path / "g").exists()
     data = bytearray((tmp_path / "f").read_bytes())
     data[-1] ^= 1
@@ -427,6 +432,30 @@ def test_muons_step_does_not_depend_on_the_size_of_gradients(size):
     w.grad = pf.zeros(2, 3)
     optim.Muon([w], lr=0.5, weight_decay=0.0).step()
     np.testing.assert_array_equal(w.detach().numpy(), steps[1])
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Lion", "Muon"])
+def test_zero_gradients_leave_parameters_and_without_eps_they_are_torchs(name):
+    """With eps 0 the step is 0 / 0 where it divides, NaN there as here."""
+    start = np.array([[1.0, -2.0, 3.0], [4.0, 0.0, 5.0]], np.float32)
+    gradient = np.array([[0.0, 0.5, 0.0], [-0.0, 1.0, 0.25]], np.float32)
+    divides = name in ("Adam", "AdamW", "RMSprop", "Adagrad")
+    for options in ({}, {"eps": 0.0}) if divides else ({},):
+        w = pf.tensor(start, requires_grad=True)
+        ours = getattr(optim, name)([w], lr=0.5, weight_decay=0.0, **options)
+        for step in (0.0, 1.0):
+            w.grad = pf.tensor(gradient * step)
+            ours.step()
+            if not step and not options:
+                np.testing.assert_array_equal(w.detach().numpy(), start)
+        assert np.isnan(w.detach().numpy()).any() == bool(options)
+        if divides:
+            theirs_w = torch.nn.Parameter(torch.tensor(start))
+            theirs = getattr(torch.optim, name)([theirs_w], lr=0.5, weight_decay=0.0, **options)
+            for step in (0.0, 1.0):
+                theirs_w.grad = torch.tensor(gradient * step)
+                theirs.step()
+            np.testing.assert_allclose(w.detach().numpy(), theirs_w.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_adagrad_goes_on_after_gradients_whose_squares_are_infinite():

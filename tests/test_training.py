@@ -429,6 +429,50 @@ def test_a_mean_of_another_model_is_refused(tmp_path):
             trainer.restore()
 
 
+def test_a_run_of_an_adapter_exports_it_and_goes_on(tmp_path):
+    def trainer(run, **changes):
+        pf.manual_seed(3)
+        model = pf.models.Llama(pf.models.LlamaConfig(40, 16, num_layers=1, num_heads=2, embed_dim=16))
+        pf.lora.add(model, rank=2)
+        tokens = np.random.default_rng(0).integers(0, 40, 2000)
+        return Trainer(model, tokens[:1500], tokens[1500:], dataclasses.replace(OPTIONS, **changes), run)
+
+    def logits(model):
+        return model.eval()([[1, 2, 3]]).numpy()
+
+    whole, kept = trainer(None), trainer(tmp_path)
+    assert whole.train()
+    assert kept.train()
+    np.testing.assert_array_equal(logits(whole.model), logits(kept.model))
+    plain = trainer(None).model
+    pf.lora.merge(plain)
+    pf.lora.load(plain, tmp_path)
+    np.testing.assert_array_equal(logits(plain), logits(kept.model))
+    again = trainer(tmp_path)
+    again.restore()
+    np.testing.assert_array_equal(logits(again.model), logits(kept.model))
+
+
+def test_what_is_refused_by_one_part_changes_no_other(tmp_path):
+    assert make_trainer(tmp_path).train()
+    state = formats.load_state(tmp_path / CHECKPOINT_NAME)
+    short = {**state["optimizer"], "param_groups": state["optimizer"]["param_groups"][1:]}
+    no_model = {**state["model"], next(reversed(state["model"])): pf.zeros(1)}
+    for change in ({"optimizer": short}, {"model": no_model}, {"random_state": [0, -1]}):
+        trainer = make_trainer(tmp_path)
+        before = (
+            [p.numpy().copy() for p in trainer.model.parameters()],
+            pf.random.get_state(),
+            len(trainer.optimizer.state),
+        )
+        formats.save_state(tmp_path / CHECKPOINT_NAME, {**state, **change})
+        with pytest.raises(ValueError, match="doesn't belong to this run"):
+            trainer.restore()
+        after = [p.numpy() for p in trainer.model.parameters()]
+        assert all(np.array_equal(a, b) for a, b in zip(after, before[0], strict=True))
+        assert (pf.random.get_state(), len(trainer.optimizer.state)) == before[1:]
+
+
 @pytest.mark.parametrize("tokens", [[1, 2, 3] * 20, np.zeros(60), np.zeros((6, 10), np.int32), None])
 def test_tokens_must_be_an_array_of_integers(tokens):
     model = make_trainer(None).model

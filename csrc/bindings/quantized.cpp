@@ -44,7 +44,11 @@ Example:
           },
           py::arg("weight"), py::arg("format"), NoGil(),
           R"(The numbers of a float matrix (n, k) as "q8" or "Q8_0", groups of 64 or 32 with a scale, or "Q4_1", groups of 32 with a scale and a
-minimum.)")
+minimum.
+
+Raises:
+    ValueError: the format is none of these, or a number is above 65504, infinite or NaN: scales and minima are float16.
+    TypeError: it is no float matrix.)")
       .def_property_readonly(
           "format", [](const QuantizedWeight& w) { return format_row(w).name; }, "Its name.")
       .def_property_readonly(
@@ -71,6 +75,12 @@ minimum.)")
         return py::make_tuple(py::type::of(self), py::make_tuple(format_row(w).name, w.k, self.attr("blocks")()));
       });
   reinterpret_cast<PyTypeObject*>(cls.ptr())->tp_new = &new_for_call;
+  core.def(
+      "check_quantizable",
+      [](const Tensor& weight, const std::string& format) {
+        check_quantizable(quant_format_from_name(format), weight.array());
+      },
+      py::arg("weight"), py::arg("format"), NoGil(), "Raises what QuantizedWeight.quantize would.");
   core.def(
       "quantized_formats",
       [] {

@@ -61,6 +61,7 @@ def run_train(args: argparse.Namespace) -> int:
         shares = ", ".join(f"{name} {count:,}" for name, count in sorted(Counter(names).items())[:20])
         say(f"{len(train):,} texts to learn from, {len(test):,} to be judged on: {shares}")
     pf.manual_seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)  # before the work
     classifier = TextClassifier.start(args.path, labels, max_length=args.max_length)
     classifier.fit(
         [texts[i] for i in train],
@@ -72,7 +73,6 @@ def run_train(args: argparse.Namespace) -> int:
         seed=args.seed,
         progress=not args.quiet,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
     classifier.save_pretrained(args.out)
     if len(test):
         right = int((classifier.predict([texts[i] for i in test]).argmax(axis=1) == numbers[test]).sum())

@@ -54,7 +54,7 @@ def read_lines(path: Path | None) -> list[str]:
     """The lines of a file or of stdin, without their ends; ValueError where they are not UTF-8."""
     data = path.read_bytes() if path is not None else sys.stdin.buffer.read() if sys.stdin is not None else b""
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path or 'stdin'}: not UTF-8 at byte {error.start}") from None
     lines = text.replace("\r\n", "\n").split("\n")

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         "presence_penalty": args.presence_penalty,
         "frequency_penalty": args.frequency_penalty,
         "speculate": args.speculate,
-        "stop": _or(said.get("eos_token_id"), model.config.eos_token_id, None),
+        "stop": None if "eos_token_id" in said else _ends(model.config),
         "stop_strings": args.stop,
         "tokenizer": tokenizer,
         "overflow": "slide",
@@ -118,6 +118,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ends(config: Any) -> list[int]:
+    """The tokens of the vocabulary that end a text."""
+    said = config.eos_token_id
+    tokens = said if isinstance(said, list) else [] if said is None else [said]
+    return [token for token in tokens if 0 <= token < config.vocab_size]
+
+
 def _prompt(args: argparse.Namespace) -> str:
     if args.prompt is not None:
         return args.prompt
@@ -126,7 +133,7 @@ def _prompt(args: argparse.Namespace) -> str:
     if _is_piped():
         raw = standard_input()
         data = raw.read() if raw is not None else b""
-        return data.decode("utf-8", errors="replace").removesuffix("\n")
+        return data.decode("utf-8-sig", errors="replace").removesuffix("\n")
     return ""
 
 

@@ -10,6 +10,7 @@ import pyformer as pf
 from pyformer import models, tokenizers
 from pyformer.cli.arguments import add_common, say
 from pyformer.models import quantization
+from pyformer.sentences import copy_settings
 
 
 def add_command(commands: Any) -> None:
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         model.save_pretrained(args.out, tokenizer=tokenizer)
     else:
         model.save_pretrained(args.out)
+        copy_settings(args.path, args.out)
         if tokenizer is not None:
             tokenizer.save(args.out)
     matrices = quantization.matrices(model)

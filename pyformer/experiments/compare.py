@@ -258,9 +258,9 @@ class Race(TaskTrainer):
         return {"seconds": self.seconds, "seen": self.seen, "peak_bytes": self.peak_bytes, "points": self.points}
 
     def _restore_more(self, state: dict[str, Any]) -> None:
-        self.seconds, self.seen = float(state["seconds"]), int(state["seen"])
-        self.peak_bytes = int(state["peak_bytes"])
-        self.points = [(int(step), float(t), int(seen), float(loss)) for step, t, seen, loss in state["points"]]
+        points = [(int(step), float(t), int(seen), float(loss)) for step, t, seen, loss in state["points"]]
+        found = float(state["seconds"]), int(state["seen"]), int(state["peak_bytes"]), points
+        self.seconds, self.seen, self.peak_bytes, self.points = found
 
     def export(self) -> None:
         """Writes the model, if it is of a kind that can be opened again, and the loss curve."""

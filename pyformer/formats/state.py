@@ -11,6 +11,8 @@ import pyformer as pf
 from pyformer.formats.atomic import PathLike, atomic_files, naming, parse_object
 from pyformer.formats.safetensors import array_of, read_safetensors, write_safetensors
 
+_TENSOR = "$tensor"  # {_TENSOR: name} stands for a tensor in the JSON
+
 
 def save_state(path: PathLike, state: Any) -> None:
     """Saves nested dicts and lists of Tensors and JSON values in one file, for `load_state`.
@@ -24,6 +26,7 @@ def save_state(path: PathLike, state: Any) -> None:
     Raises:
         OSError: the file can't be written.
         TypeError: there is something else in it.
+        ValueError: two keys of a dict are the same as text, such as 1 and "1", or one is "$tensor".
 
     Example:
         >>> pf.formats.save_state(folder / "state", {"step": 3, "moments": [pf.ones(2)]})
@@ -75,9 +78,14 @@ def _without_tensors(value: Any, tensors: dict[str, pf.Tensor]) -> Any:
     if isinstance(value, pf.Tensor):
         name = f"t{len(tensors)}"
         tensors[name] = value
-        return {"$tensor": name}
+        return {_TENSOR: name}
     if isinstance(value, Mapping):
-        return {str(key): _without_tensors(item, tensors) for key, item in value.items()}
+        named = {str(key): item for key, item in value.items()}
+        if len(named) != len(value):
+            raise ValueError(f"keys that are the same as text: {', '.join(map(repr, value))[:200]}")
+        if _TENSOR in named:
+            raise ValueError(f"a key must not be {_TENSOR!r}, which stands for a tensor in the file")
+        return {name: _without_tensors(item, tensors) for name, item in named.items()}
     if isinstance(value, (list, tuple)):
         return [_without_tensors(item, tensors) for item in value]
     return value
@@ -85,8 +93,8 @@ def _without_tensors(value: Any, tensors: dict[str, pf.Tensor]) -> Any:
 
 def _with_tensors(value: Any, tensors: Mapping[str, pf.Tensor], where: str) -> Any:
     if isinstance(value, dict):
-        if set(value) == {"$tensor"}:
-            name = value["$tensor"]
+        if set(value) == {_TENSOR}:
+            name = value[_TENSOR]
             if not isinstance(name, str) or name not in tensors:
                 raise ValueError(f"{where}: tensor {name!r} is missing")
             return tensors[name]

@@ -72,6 +72,7 @@ class Weights:
         from pyformer.formats.gguf import families
 
         file = gguf_file(self.path)
+        families.warn_of_config(file)
         self.shared = families.read_shared(file)
         return {name: (self.path, entry) for name, entry in families.stored_entries(file).items()}
 

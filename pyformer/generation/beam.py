@@ -11,7 +11,9 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.float_mode import in_default_float_mode
-from pyformer.generation.sampling import read_number
+
+MAX_BEAMS = 10_000
+MOST_DIVIDED_BY = 1e100  # a text's log-probability, so that quotients still differ
 
 
 @in_default_float_mode
@@ -40,7 +42,8 @@ def beam_search(
         limit: the most tokens of a text.
         start_id: the token that every text begins with.
         end_id: the token that ends one, or several.
-        length_penalty: 0 for none; above 0 favours longer texts.
+        length_penalty: 0 for none; above 0 favours longer texts. Its size is such that `limit` to that power is at most
+            1e100.
         as_transformers: divide by the number of tokens itself, let a text end only where it is among the best `beams`,
             and leave its end in the result.
         early_stopping: "never" stops when no beginning can become better than the worst ended text that is kept, False
@@ -50,6 +53,7 @@ def beam_search(
         The ids of each source's text.
 
     Raises:
+        ValueError: length_penalty is out of range, or there are more than 10,000 beams.
         Exception: whatever `extend` raises.
 
     Source: Wu et al. 2016, "Google's neural machine translation system", section 7.
@@ -60,6 +64,8 @@ def beam_search(
         >>> pf.generation.beam_search(extend, 1, 2, 5, start_id=0, end_id=2, length_penalty=0.0)
         [[1]]
     """
+
+    check_beams("beam_search", beams, length_penalty, limit)
 
     def score(total: float, length: int) -> float:
         return total / (length if as_transformers else (5.0 + length) / 6.0) ** length_penalty
@@ -116,13 +122,18 @@ def search_beams(
     early_stopping: bool | str,
 ) -> list[list[int]]:
     """Each prompt with the likeliest text that beams find behind it, of at most `limit` tokens, its end included."""
-    length_penalty = read_number("length_penalty", length_penalty)
-    if not math.isfinite(length_penalty):
-        raise ValueError(f"generate: length_penalty must be finite, got {length_penalty}")
+    length_penalty = check_beams("generate", beams, length_penalty, limit)
     if early_stopping not in (True, False, "never"):
         raise ValueError(f"generate: early_stopping must be True, False or 'never', got {early_stopping!r}")
     if not limit:
         return [list(prompt) for prompt in prompts]
+    again = model.reread_at
+    for prompt in prompts if again is not None else ():
+        if len(prompt) <= again < len(prompt) + limit - 1:  # the last token is not read
+            raise ValueError(
+                f"generate: beams don't go past {again} tokens, where {type(model).__name__} reads texts again; "
+                f"got {len(prompt)} tokens of prompt and {limit} new ones"
+            )
     counts = np.array([len(prompt) for prompt in prompts], np.int64)
     ids = np.zeros((len(prompts), int(counts.max())), np.int64)
     for row, prompt in zip(ids, prompts, strict=True):
@@ -150,6 +161,21 @@ def search_beams(
         options = {"length_penalty": length_penalty, "as_transformers": True, "early_stopping": early_stopping}
         found = beam_search(extend, len(prompts), beams, limit, start_id=0, end_id=end_ids, **options)
     return [prompt + text for prompt, text in zip(prompts, found, strict=True)]
+
+
+def check_beams(owner: str, beams: int, length_penalty: Any, longest: int) -> float:
+    """`length_penalty` as a float; TypeError or ValueError, which name `owner`, unless texts can be judged by it."""
+    if beams > MAX_BEAMS:
+        raise ValueError(f"{owner}: beams must be at most {MAX_BEAMS}, got {beams}")
+    if isinstance(length_penalty, bool) or not isinstance(length_penalty, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner}: length_penalty must be a number, got {type(length_penalty).__name__}")
+    most = math.log(MOST_DIVIDED_BY) / math.log(max(longest, 2))
+    if not -most <= length_penalty <= most:
+        raise ValueError(
+            f"{owner}: length_penalty must be between {-most:.4g} and {most:.4g} for texts of {longest} tokens, "
+            f"got {length_penalty}"
+        )
+    return float(length_penalty)
 
 
 def _highest(values: np.ndarray, count: int) -> Iterable[int]:

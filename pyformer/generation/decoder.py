@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 import pyformer as pf
-from pyformer import nn
+from pyformer import _core, nn
 from pyformer.generation.drafts import MOST, Drafts
 from pyformer.generation.prompt_cache import PromptCache
 from pyformer.generation.prompts import read_prompt
-from pyformer.generation.sampling import Sampler
+from pyformer.generation.sampling import Sampler, check_int
 from pyformer.generation.steps import Steps
 
 # Packing a weight reads and writes it once, as much as a few tokens do.
@@ -38,6 +38,7 @@ class _Row:
     sampler: Sampler
     drafts: Drafts | None
     guess: list[int] = field(default_factory=list)  # the end of the window
+    computed_by: list[Any] = field(default_factory=list)  # what the prompt cache calls this model
     # Of the step that is under way, or that an exception broke off:
     logits: np.ndarray | None = None  # (1 + guess, V), after what the model has read
     chosen: list[int] = field(default_factory=list)  # the tokens drawn from them
@@ -116,6 +117,7 @@ class Decoder:
         for ids that are no integers, IndexError for one outside [0, V).
         """
         tokens = read_prompt("Decoder", prompt, self.model.config.vocab_size)
+        new_tokens = None if new_tokens is None else check_int("new_tokens", new_tokens, 0)
         if new_tokens is None or new_tokens >= PACK_FROM_TOKENS:
             self._pack()
         begin = 0 if len(tokens) <= self.model.longest else len(tokens) - self._half
@@ -150,7 +152,7 @@ class Decoder:
         if self._prompts is not None:
             for place in places:
                 row, read = self._running[place], int(self._cache.length[place])
-                self._prompts.add(row.tokens[row.begin :][:read], self._cache, place)
+                self._prompts.add(row.computed_by, row.tokens[row.begin :][:read], self._cache, place)
 
     def _pack(self) -> None:
         """Packs the weights, unless this decoder holds them packed, until `_unpack` or until this decoder is gone."""
@@ -242,6 +244,9 @@ class Decoder:
             return
         if self.speculate:
             self._guess()
+        for row in self._running if self._prompts is not None else ():
+            if row.computed_by[:1] != [_core.precision()]:
+                row.computed_by = []
         windows = [row.window + row.guess for row in self._running]
         before = self._cache.mark()
         try:
@@ -273,7 +278,9 @@ class Decoder:
 
     def _start_from(self, prompts: PromptCache, windows: list[list[int]], room: int) -> Any:
         """A cache that has read the windows, which begin with what the prompt cache has of them."""
-        parts = []
+        parts, computed_by = [], prompts.check(self.model)
+        for row in self._waiting:
+            row.computed_by = computed_by
         for window in windows:
             part = prompts.find(self.model, window)
             parts.append(self.model.new_cache(1, room) if part is None else part)

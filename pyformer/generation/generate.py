@@ -79,11 +79,11 @@ def generate(
     """
     if pad_id is None:
         pad_id = said_of_generation(model).get("pad_token_id", 0)
-    _check_pad("pad_id", pad_id)
+    pad_id = _check_pad("pad_id", pad_id)
     if stream is not None and not callable(stream):
         raise TypeError(f"generate: stream must be a function of (row, token), got {type(stream).__name__}")
     if log_probabilities is not None:
-        check_int("log_probabilities", log_probabilities, 0)
+        log_probabilities = check_int("log_probabilities", log_probabilities, 0)
     beams = _beams_of(model, beams, settings)
     texts = Texts(model, ids, max_new_tokens, most=log_probabilities, **settings)
     if beams > 1:
@@ -99,7 +99,7 @@ def generate(
         rows = texts.rows
     result: Any = rows
     if texts.rectangular:
-        width = len(texts.prompts[0]) + max_new_tokens
+        width = len(texts.prompts[0]) + texts.max_new_tokens
         out = np.full((len(rows), width), pad_id, np.int64)
         for row, tokens_of in enumerate(rows):
             out[row, : len(tokens_of)] = tokens_of
@@ -155,9 +155,10 @@ class Texts:
         prompt_cache: PromptCache | None = None,
         most: int | None = None,
     ) -> None:
-        self.model, self.max_new_tokens = model, max_new_tokens
+        self.model = model
         self.prompts, self.rectangular = read_prompts(ids, model.config.vocab_size)
-        check_int("max_new_tokens", max_new_tokens, 0)
+        self.max_new_tokens = check_int("max_new_tokens", max_new_tokens, 0)
+        seed = None if seed is None else check_int("seed", seed, 0)
         said = said_of_generation(model)
         options = {
             "temperature": _or(temperature, said.get("temperature"), 1.0),
@@ -176,13 +177,16 @@ class Texts:
         if most is not None:
             pairs = zip(self.samplers, self.found, strict=True)
             self.samplers = [_Telling(sampler, most, found) for sampler, found in pairs]
-        self.stops = _read_stops(_or(stop, said.get("eos_token_id")))
+        self.stops = _read_stops(said.get("eos_token_id") if stop is None else stop)
+        outside = [token for token in self.stops if not 0 <= token < model.config.vocab_size]
+        if outside and stop is not None:  # a file's are named where it is read
+            raise ValueError(f"generate: stop must be in [0, {model.config.vocab_size}), got {outside[0]}")
         self._ends = _text_ends(self.prompts, stop_strings, tokenizer)
         if not isinstance(speculate, bool):
             raise TypeError(f"generate: speculate must be a bool, got {type(speculate).__name__}")
         if prompt_cache is not None and not isinstance(prompt_cache, PromptCache):
             raise TypeError(f"generate: prompt_cache must be a PromptCache, got {type(prompt_cache).__name__}")
-        _check_room(self.prompts, max_new_tokens, model.longest, overflow)
+        _check_room(self.prompts, self.max_new_tokens, model.longest, overflow)
         self._of_decoder = {"speculate": speculate, "prompt_cache": prompt_cache}
         self._overflow = overflow
         Decoder(model, **self._of_decoder)
@@ -310,7 +314,7 @@ def _beams_of(model: Any, beams: int | None, settings: dict[str, Any]) -> int:
     """How many beginnings are to be followed; those who choose how to sample are not given the file's."""
     sampling = [name for name in ("temperature", "top_k", "top_p", "min_p", "seed") if settings.get(name) is not None]
     if beams is not None:
-        check_int("beams", beams, 1)
+        beams = check_int("beams", beams, 1)
         if beams > 1 and sampling:
             raise ValueError(f"generate: beams don't go with {', '.join(sampling)}")
         return beams
@@ -320,10 +324,11 @@ def _beams_of(model: Any, beams: int | None, settings: dict[str, Any]) -> int:
     return said["num_beams"]
 
 
-def _check_pad(name: str, token: Any) -> None:
-    check_int(name, token, None)
+def _check_pad(name: str, token: Any) -> int:
+    token = check_int(name, token, None)
     if not -(2**63) <= token < 2**63:
         raise ValueError(f"generate: {name} must fit in int64, got {token}")
+    return token
 
 
 def _or(*values: Any) -> Any:
@@ -337,9 +342,7 @@ def _read_stops(stop: int | Iterable[int] | None) -> frozenset[int]:
     if isinstance(stop, (str, bytes)) or not isinstance(stop, (int, np.integer, Iterable)):
         raise TypeError(f"generate: stop must be a token or tokens, got {type(stop).__name__}")
     stops = [stop] if isinstance(stop, (int, np.integer)) else list(stop)
-    for token in stops:
-        check_int("stop", token, None)
-    return frozenset(int(token) for token in stops)
+    return frozenset(check_int("stop", token, None) for token in stops)
 
 
 def _check_room(prompts: list[list[int]], max_new_tokens: int, context_length: int, overflow: str) -> None:

@@ -14,9 +14,10 @@ from pyformer.nn.layers import check_sizes
 class PromptCache:
     """Keys and values of the texts that a model has made, for `model.generate(prompt_cache=...)` and `pf.chat`.
 
-    No bit depends on it. It forgets everything when the model's parameters, quantised matrices, the scale of its LoRA
-    layers or the precision of products (`pf.autocast`) have changed. It can't see what is written through NumPy's view
-    of a parameter: `clear()` then. It holds the parameters of the model that it was last used with.
+    No bit depends on it. It forgets everything when the model's parameters, buffers, quantised matrices, forward hooks,
+    the scale of its LoRA layers or the precision of products (`pf.autocast`) have changed. It can't see what is written
+    through NumPy's view of a parameter, nor what a hook comes to do otherwise: `clear()` then. It holds the parameters
+    of the model that it was last used with; what another model was reading meanwhile is not kept.
 
     Args:
         most_tokens: of all texts together; the oldest leave first.
@@ -51,14 +52,18 @@ class PromptCache:
         with self._lock:
             self._texts = []
 
-    def check(self, model: Any) -> None:
-        """Forgets what other weights have read; ValueError where the model has no keys and values."""
+    def check(self, model: Any) -> list[Any]:
+        """Forgets what other weights have read; ValueError where the model has no keys and values.
+
+        Gives what texts that begin to be read now are computed by, for `add`.
+        """
         if not isinstance(model.new_cache(), nn.KVCache):
             raise ValueError(f"PromptCache: {type(model).__name__} keeps a state, which can't go back to a text's part")
         computed_by = _computed_by(model)
         with self._lock:
             if not _are_same(computed_by, self._computed_by):
                 self._texts, self._computed_by = [], computed_by
+            return self._computed_by
 
     def find(self, model: Any, tokens: Sequence[int]) -> nn.KVCache | None:
         """A cache of one row with the longest beginning of `tokens` that is kept, but for the last token; or None."""
@@ -77,10 +82,14 @@ class PromptCache:
         most = min(len(text), len(tokens) - 1)
         return next((i for i in range(most) if text[i] != tokens[i]), most)
 
-    def add(self, text: list[int], cache: nn.KVCache, row: int) -> None:
-        """Keeps what a row of a cache has read, which is `text`."""
+    def add(self, computed_by: list[Any], text: list[int], cache: nn.KVCache, row: int) -> None:
+        """Keeps what a row of a cache has read, which is `text`, unless others have used this cache since `check`."""
         with self._lock:
-            if not text or any(kept[: len(text)] == text for kept, _ in self._texts):
+            if (
+                computed_by is not self._computed_by
+                or not text
+                or any(kept[: len(text)] == text for kept, _ in self._texts)
+            ):
                 return
             self._texts = [(kept, of_it) for kept, of_it in self._texts if kept != text[: len(kept)]]
             self._texts.append((text, cache.part(row, len(text))))
@@ -93,8 +102,9 @@ def _computed_by(model: Any) -> list[Any]:
     modules = list(model.modules())
     matrices = [module.quantized for module in modules if getattr(module, "quantized", None) is not None]
     scales = [module.scale for module in modules if isinstance(getattr(module, "scale", None), float)]
-    parameters = list(model.parameters())
-    return [_core.precision(), *scales, *map(_core.version, parameters), *matrices, *parameters]
+    hooks = [hook for module in modules for hook in module.__dict__.get("_forward_hooks", {}).values()]
+    tensors = [*model.parameters(), *(buffer for _, buffer in model.named_buffers())]
+    return [_core.precision(), *scales, *hooks, *map(_core.version, tensors), *matrices, *tensors]
 
 
 def _are_same(now: list[Any], before: list[Any]) -> bool:

@@ -12,6 +12,8 @@ import numpy as np
 import pyformer as pf
 from pyformer.float_mode import in_default_float_mode
 
+_LARGEST = sys.float_info.max / 4.0
+
 
 class Sampler:
     """Picks the tokens of one text. Its random numbers depend on the seed and on where a token stands alone.
@@ -58,25 +60,23 @@ class Sampler:
     ) -> None:
         self.temperature = read_number("temperature", temperature)
         if not 0.0 <= self.temperature < math.inf:
-            raise ValueError(f"generate: temperature must be 0 or above, got {temperature}")
-        if top_k is not None:
-            check_int("top_k", top_k, 1)
-        if top_p is not None and not 0.0 < read_number("top_p", top_p) <= 1.0:
+            raise ValueError(f"generate: temperature must be 0 or above and finite, got {temperature}")
+        self.top_k = None if top_k is None else check_int("top_k", top_k, 1)
+        self.top_p = None if top_p is None else read_number("top_p", top_p)
+        self.min_p = None if min_p is None else read_number("min_p", min_p)
+        if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"generate: top_p must be in (0, 1], got {top_p}")
-        if min_p is not None and not 0.0 <= read_number("min_p", min_p) <= 1.0:
+        if self.min_p is not None and not 0.0 <= self.min_p <= 1.0:
             raise ValueError(f"generate: min_p must be in [0, 1], got {min_p}")
-        if seed is not None:
-            check_int("seed", seed, 0)
-        self.top_k, self.top_p, self.min_p = top_k, top_p, min_p
+        seed = None if seed is None else check_int("seed", seed, 0)
         self.repetition_penalty = read_number("repetition_penalty", repetition_penalty)
-        if not 1e-30 <= self.repetition_penalty <= 1e30:  # beyond, logits become infinite
-            said = f"above 0, from 1e-30 to 1e30, got {repetition_penalty}"
-            raise ValueError(f"generate: repetition_penalty must be {said}")
+        if not 0.0 < self.repetition_penalty < math.inf:
+            raise ValueError(f"generate: repetition_penalty must be above 0 and finite, got {repetition_penalty}")
         self.presence_penalty = _finite("presence_penalty", presence_penalty)
         self.frequency_penalty = _finite("frequency_penalty", frequency_penalty)
         self._calls = 0
         if self.temperature > 0.0:
-            words = np.random.SeedSequence(fresh_seed() if seed is None else int(seed)).generate_state(2, np.uint64)
+            words = np.random.SeedSequence(fresh_seed() if seed is None else seed).generate_state(2, np.uint64)
             self._key = int(words[0]) << 64 | int(words[1])
 
     @property
@@ -125,13 +125,16 @@ class Sampler:
         """The logits after what is taken from tokens that the text has."""
         if not self.has_penalties:
             return logits
-        scores = logits.astype(np.float64)
-        if self.repetition_penalty != 1.0:
-            there = np.unique(text)
-            found = scores[there]
-            scores[there] = np.where(found > 0.0, found / self.repetition_penalty, found * self.repetition_penalty)
-        there, counts = np.unique(np.asarray(text[start:], np.int64), return_counts=True)
-        scores[there] -= self.presence_penalty + self.frequency_penalty * counts
+        scores, read = logits.astype(np.float64), np.unique(text)
+        found = scores[read]
+        with np.errstate(over="ignore"):
+            if self.repetition_penalty != 1.0:
+                scores[read] = np.where(found > 0.0, found / self.repetition_penalty, found * self.repetition_penalty)
+            there, counts = np.unique(np.asarray(text[start:], np.int64), return_counts=True)
+            scores[there] -= self.presence_penalty + self.frequency_penalty * counts
+        # A penalty may be large; what was finite stays so, and so do differences.
+        bounded = np.clip(scores[read], -_LARGEST, _LARGEST)
+        scores[read] = np.where(np.isfinite(found), bounded, scores[read])
         return scores
 
 
@@ -161,17 +164,18 @@ def fresh_seed() -> int:
     return (int(high) << 31) + int(low)
 
 
-def check_int(name: str, value: Any, low: int | None) -> None:
-    """TypeError or ValueError, which name `generate`, unless `value` is an int of at least `low`."""
+def check_int(name: str, value: Any, low: int | None) -> int:
+    """`value` as a Python int; TypeError or ValueError, which name `generate`, unless it is one of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"generate: {name} must be an int, got {type(value).__name__}")
     if low is not None and value < low:
         raise ValueError(f"generate: {name} must be at least {low}, got {value}")
+    return int(value)
 
 
 def read_number(name: str, value: Any) -> float:
     """`value` as a float; TypeError, which names `generate`, unless it is a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"generate: {name} must be a number, got {type(value).__name__}")
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         raise ValueError(f"generate: {name} must be a number that a float can hold, got {value}")

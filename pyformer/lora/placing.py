@@ -106,19 +106,15 @@ def check_model(model: Any) -> None:
 
 
 def placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings: dict[str, Any]) -> Adapter:
-    """Puts a layer of its rank at each place, and freezes the rest."""
+    """Puts a layer of its rank at each place, and freezes the rest; all or none are put."""
+    trained = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.requires_grad_(True)  # what is frozen registers as no parameter
-    linears = linear_layers(model)
-    made: dict[nn.Linear, LoRALinear] = {}
-    first: TensorMap[LoRALinear] = TensorMap()
-    for name, rank in ranks.items():
-        linear = linears[name]
-        if linear not in made:
-            layer = LoRALinear(linear, rank, scale, settings["lora_dropout"])
-            twin = first.setdefault(linear.matrix, layer)
-            layer.lora_A, layer.lora_B = twin._parts()
-            made[linear] = layer.train(linear.training)
-    layers = {name: made[linears[name]] for name in ranks}
+    try:
+        layers = _layers(linear_layers(model), ranks, scale, settings["lora_dropout"])
+    except BaseException:
+        for parameter, was in trained:
+            parameter.requires_grad = was
+        raise
     for name, layer in layers.items():
         put(model, name, layer)
     model.requires_grad_(False)
@@ -129,6 +125,21 @@ def placed(model: Pretrained, ranks: Mapping[str, int], scale: float, settings: 
     settings.setdefault("target_modules", _targets(theirs, layers))
     object.__setattr__(model, "lora_settings", settings)
     return adapter
+
+
+def _layers(
+    linears: Mapping[str, nn.Linear], ranks: Mapping[str, int], scale: float, dropout: float
+) -> dict[str, LoRALinear]:
+    made: dict[nn.Linear, LoRALinear] = {}
+    first: TensorMap[LoRALinear] = TensorMap()
+    for name, rank in ranks.items():
+        linear = linears[name]
+        if linear not in made:
+            layer = LoRALinear(linear, rank, scale, dropout)
+            twin = first.setdefault(linear.matrix, layer)
+            layer.lora_A, layer.lora_B = twin._parts()
+            made[linear] = layer.train(linear.training)
+    return {name: made[linears[name]] for name in ranks}
 
 
 def _targets(theirs: Mapping[str, str], layers: Collection[str]) -> list[str]:

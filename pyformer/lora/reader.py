@@ -21,6 +21,7 @@ from pyformer.lora.placing import Adapter, check_model, placed
 from pyformer.lora.settings import is_named, read_settings
 from pyformer.lora.writer import CONFIG_NAME, PREFIX, WEIGHTS_NAME
 from pyformer.models.pretrained import Pretrained
+from pyformer.nn.module import is_float
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,8 @@ def _rank(path: Path, name: str, parts: Mapping[str, pf.Tensor], linear: nn.Line
     a, b = parts.get("A"), parts.get("B")
     if a is None or b is None or a.ndim != 2 or a.shape[0] < 1:
         raise ValueError(f"{path}: {name} must have both lora_A and lora_B, matrices")
+    if not (is_float(a.dtype) and is_float(b.dtype)):
+        raise ValueError(f"{path}: {name} must have floats, got {a.dtype}, {b.dtype}")
     wanted = (a.shape[0], linear.in_features), (linear.out_features, a.shape[0])
     if (tuple(a.shape), tuple(b.shape)) != wanted:
         raise ValueError(

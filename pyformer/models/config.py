@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pyformer import nn
 from pyformer.nn import layers
+
+log = logging.getLogger(__name__)
+
+TOKEN_LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")  # settings of tokens, beside *_token_id
 
 # What a classifier answers: a number, one class of all, or each class yes or no; the words are those of `transformers`.
 PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
@@ -74,6 +79,7 @@ class Config:
             raise TypeError(f"{type(self).__name__}: labels must be a list of names, got {labels!r}")
 
     def _check_tokens(self, *names: str) -> None:
+        """Fields that may name tokens: TypeError if one is no int. Where a file says them, `warn_of_tokens` looks."""
         for name in names:
             token = getattr(self, name)
             several = name == "eos_token_id" and isinstance(token, list)
@@ -87,3 +93,23 @@ class Config:
             token, owner = getattr(self, name), type(self).__name__
             if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < self.vocab_size:
                 raise ValueError(f"{owner}: {name} must be in [0, {self.vocab_size}), got {token!r}")
+
+
+def warn_of_tokens(where: str, said: Mapping[str, Any], vocab_size: int) -> None:
+    """Names the settings of `said` whose tokens are outside the vocabulary: they end, begin and fill no text."""
+    found = []
+    for name, value in said.items():
+        if name.endswith("_token_id") or name in TOKEN_LISTS:
+            outside = [token for token in _tokens(value) if not 0 <= token < vocab_size]
+            found += [f"{name} {', '.join(map(str, outside[:5]))}"] if outside else []
+    if found:
+        log.warning("%s: outside the vocabulary of %d tokens: %s", where, vocab_size, "; ".join(found))
+
+
+def _tokens(value: Any) -> Iterator[int]:
+    """The integers of a setting: of one token, a list, or a list of lists."""
+    if isinstance(value, list):
+        for each in value:
+            yield from _tokens(each)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield value

@@ -149,6 +149,7 @@ class KANTransformerConfig(_GridConfig):
         self._check_sizes("vocab_size", "context_length", "num_layers", "num_heads", "embed_dim")
         self._check_divides("num_heads", "embed_dim")
         self._check_probability("dropout")
+        self._check_tokens("eos_token_id")
         self._check_grid()
 
 

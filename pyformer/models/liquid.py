@@ -47,6 +47,7 @@ class LiquidConfig(Config):
     def __post_init__(self) -> None:
         self._check_sizes("vocab_size", "context_length", "num_layers", "embed_dim")
         self._check_probability("dropout")
+        self._check_tokens("eos_token_id")
 
 
 class Liquid(StateModel):

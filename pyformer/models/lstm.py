@@ -54,6 +54,7 @@ class LSTMConfig(Config):
         self._check_sizes("vocab_size", "context_length", "num_layers", "embed_dim")
         self._check_one_of("cell", sorted(CELLS))
         self._check_probability("dropout")
+        self._check_tokens("eos_token_id")
 
 
 class LSTM(StateModel):

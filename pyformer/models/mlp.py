@@ -46,6 +46,7 @@ class MLPLanguageModelConfig(Config):
         self._default_hidden_dim()
         self._check_sizes("vocab_size", "context_length", "num_layers", "embed_dim", "window", "hidden_dim")
         self._check_probability("dropout")
+        self._check_tokens("eos_token_id")
 
 
 class MLPLanguageModel(StateModel):

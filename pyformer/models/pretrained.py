@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import pyformer as pf
 from pyformer import formats, nn
-from pyformer.formats.folder import naming_config
+from pyformer.formats.folder import GENERATION_KEYS, naming_config
 from pyformer.formats.quantized import quantized_config, read_quantized_config
 from pyformer.models import quantization
-from pyformer.models.config import Config
+from pyformer.models.config import Config, warn_of_tokens
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Pretrained(nn.Module):
         if os.fspath(folder).endswith(".gguf"):
             tensors = {self.layout.stored_name(name): value for name, value in (state | quantized).items()}
             shared = {self.layout.stored_name(a): self.layout.stored_name(b) for a, b in shared_names.items()}
-            formats.save_gguf(folder, self.layout.write(self), tensors, tokenizer, shared)
+            formats.save_gguf(folder, self._gguf_config(folder), tensors, tokenizer, shared)
             return
         if tokenizer is not None:
             raise TypeError(
@@ -95,6 +95,18 @@ class Pretrained(nn.Module):
         shared = {names[name]: names[other] for name, other in shared_names.items()}
         formats.save_model(folder, config, tensors, transposed, shard_bytes, self.generation_config, shared)
 
+    def _gguf_config(self, path: str | os.PathLike) -> dict[str, Any]:
+        """What config.json would say, with all ends of a text; a warning names what GGUF has no place for."""
+        values, said = dict(self.layout.write(self)), self.generation_config or {}
+        ends: dict[int, None] = {}
+        for end in (said.get("eos_token_id"), values.get("eos_token_id")):
+            ends |= dict.fromkeys(end if isinstance(end, list) else [] if end is None else [end])
+        values["eos_token_id"] = list(ends) if len(ends) > 1 else next(iter(ends), None)
+        left = [k for k in GENERATION_KEYS if k != "eos_token_id" and said.get(k) is not None]
+        if left:
+            log.warning("%s: GGUF leaves out what %s says of %s", path, formats.GENERATION_NAME, ", ".join(left))
+        return values
+
     def quantize(self: Self, how: str, where: Callable[[str], bool] | None = None) -> Self:
         """Puts matrices of 8 or 4 bits a number in the place of the float ones; returns self.
 
@@ -108,7 +120,8 @@ class Pretrained(nn.Module):
             where: where(name of a module) is true for those that are meant, all by default.
 
         Raises:
-            ValueError: how is none of these, or the model has LoRA layers.
+            ValueError: how is none of these, the model has LoRA layers, or a matrix is float64 or float16 or has
+                numbers above 65504, infinities or NaN. The model is as it was then.
 
         Example:
             >>> config = pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8)
@@ -179,6 +192,9 @@ class Pretrained(nn.Module):
             model.quantize(quantize)
         model.unread_config = layout.unread(values)
         model.generation_config = formats.read_generation(folder, cls.generation_keys)
+        if hasattr(config, "vocab_size"):
+            warn_of_tokens(os.fspath(folder), values, config.vocab_size)
+            warn_of_tokens(formats.GENERATION_NAME, model.generation_config or {}, config.vocab_size)
         return model.eval()
 
     @classmethod

@@ -25,15 +25,20 @@ def quantize(model: nn.Module, how: str, where: Callable[[str], bool] | None = N
         raise ValueError("quantize: the model has LoRA layers: pf.lora.merge first")
     words = getattr(model.config, "vocab_size", None)
     head = getattr(model, "head", None)
-    made: TensorMap[pf.QuantizedWeight] = TensorMap()  # what is one weight becomes one matrix
+    meant: dict[nn.Projection, str] = {}
     for name, module in model.named_modules():
         is_table = isinstance(module, nn.Embedding) and module.num_embeddings == words
         is_meant = isinstance(module, nn.Linear) or is_table
         if is_meant and module.quantized is None and (where is None or where(name)):
-            kind, weight = FORMATS[how][is_table or module is head], module.matrix
-            matrix = made.get(weight)
-            module.quantize(kind if matrix is None or matrix.format != kind else matrix)
-            made.setdefault(weight, module.quantized)
+            meant[module] = FORMATS[how][is_table or module is head]
+    for module, kind in meant.items():  # all, before the first one changes
+        module._check_quantize(kind)
+    made: TensorMap[pf.QuantizedWeight] = TensorMap()  # what is one weight becomes one matrix
+    for module, kind in meant.items():
+        weight = module.matrix
+        matrix = made.get(weight)
+        module.quantize(kind if matrix is None or matrix.format != kind else matrix)
+        made.setdefault(weight, module.quantized)
 
 
 def matrices(model: nn.Module) -> dict[str, pf.QuantizedWeight]:

@@ -47,6 +47,7 @@ class RetNetConfig(Config):
                 f"RetNetConfig: twice num_heads ({self.num_heads}) must divide embed_dim ({self.embed_dim})"
             )
         self._check_probability("dropout")
+        self._check_tokens("eos_token_id")
 
 
 class Block(nn.Module):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 import pyformer as pf
 from pyformer import nn, ops
-from pyformer.generation.beam import beam_search
+from pyformer.generation.beam import beam_search, check_beams
 from pyformer.nn.layers import check_sizes
 
 
@@ -57,7 +56,7 @@ def translate(
         raise ValueError(
             f"{owner}: max_new_tokens must be at most the context length {config.context_length}, got {limit}"
         )
-    if not 0.0 <= length_penalty < math.inf:
+    if check_beams(owner, beams, length_penalty, limit) < 0.0:
         raise ValueError(f"{owner}: length_penalty must be 0 or above, got {length_penalty}")
     with nn.inference():
         memory, lengths = model.encode(source, source_lengths)

@@ -141,12 +141,15 @@ def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
 
     Raises:
         TypeError: p is not a float tensor.
+        ValueError: an element is not in [0, 1].
 
     Example:
         >>> pf.bernoulli(pf.tensor([0.0, 1.0]))
         tensor([0., 1.], dtype=float32)
     """
     chances = _drawable(p)
+    if not (ops.greater_equal(chances, 0) & ops.less_equal(chances, 1)).all().item():
+        raise ValueError("bernoulli: p must be in [0, 1]")
     drawn = rand(*p.shape, dtype=chances.dtype, device=p.device, generator=generator)
     return ops.less(drawn, chances).to(p.dtype)
 
@@ -155,8 +158,8 @@ def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: 
     """`count` indices for each row of weights, drawn in proportion to them.
 
     Args:
-        p: (..., V), float, none negative.
-        count: how many; at most V without replacement.
+        p: (..., V), float and finite, none negative, a sum above 0.
+        count: how many; without replacement at most as many as are above 0.
         replacement: whether an index may come again.
         generator: what to draw from, in place of the process's numbers.
 
@@ -164,7 +167,7 @@ def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: 
         Tensor of int64 (..., count).
 
     Raises:
-        ValueError: count is too large.
+        ValueError: count is too large, or weights are negative, not finite or all 0.
         TypeError: p is not a float tensor.
 
     Example:
@@ -172,6 +175,14 @@ def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: 
         tensor([1], dtype=int64)
     """
     p = _drawable(p)
+    if not (ops.greater_equal(p, 0) & ops.less(p, math.inf)).all().item():
+        raise ValueError("multinomial: weights must be finite and 0 or above")
+    there = ops.sum(ops.greater(p, 0), -1)
+    fewest = there.min().item() if there.size else count
+    if fewest < (1 if replacement else count) and count:
+        raise ValueError(f"multinomial: expected {1 if replacement else count} weights above 0 a row, got {fewest}")
+    if p.size and p.max().item() > 2.0**60:
+        p = p * 2.0**-64  # the sum of them could overflow
     if not replacement:
         # The largest log(u) / p is index i with probability p[i] / sum(p), and so on among those that are left.
         drawn = ops.log(1.0 - rand(*p.shape, dtype=p.dtype, device=p.device, generator=generator)) / p

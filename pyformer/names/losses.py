@@ -33,7 +33,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
         >>> pf.ops.elu(pf.tensor([0.0, 3.0]))
         tensor([0., 3.], dtype=float32)
     """
-    below = ops.minimum(x, 0.0)
+    below = ops.where(ops.greater(x, 0), 0.0, x)  # minimum would halve the gradient at 0
     # exp(x) - 1 cancels near 0; 2 t / (1 - t) with t = tanh(x / 2) is the same, and does not.
     is_near = ops.greater(below, -1.0)
     half = ops.tanh(ops.where(is_near, below, 0.0) * 0.5)
@@ -174,7 +174,8 @@ def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float 
 
 
 def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """target * (log(target) - x) of log probabilities x, 0 where target is 0; the mean of nothing is 0.
+    """target * (log(target) - x) of log probabilities x, 0 where target is 0; the mean of nothing is 0. NaN where
+    target is NaN or negative.
 
     Args:
         x: (N, ...), logarithms of probabilities.
@@ -188,7 +189,7 @@ def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
         >>> pf.ops.kl_div(pf.tensor([[0.0, -1.0]]), pf.tensor([[0.0, 1.0]]), reduction="batchmean")
         tensor(1., dtype=float32)
     """
-    is_there = ops.greater(target, 0)
+    is_there = ops.not_equal(target, 0)
     logarithm = ops.log(ops.where(is_there, target, 1.0))
     losses = ops.where(is_there, target * (logarithm - ops.where(is_there, x, 0.0)), 0.0)
     if reduction == "batchmean":

@@ -14,7 +14,6 @@ from pyformer.nn import init
 from pyformer.nn.module import MODULE, Module, activation_dtype, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
-MOST_QUANTIZED = 65504  # a block's scale and minimum are float16
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
 
 
@@ -105,19 +104,22 @@ class Projection(Module):
                 float64 or float16 (what is computed with a quantised matrix is float32), or it has numbers above 65504,
                 infinities or NaN.
         """
+        self._check_quantize(quantized)
+        if isinstance(quantized, str):
+            quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
+        self.unpack()
+        self.quantized, self.weight = quantized, None
+
+    def _check_quantize(self, quantized: str | _core.QuantizedWeight) -> None:
+        """Raises what `quantize` would."""
         if self.quantized is not None:
             raise ValueError(f"quantize: the matrix is quantised already, as {self.quantized.format}")
         if self.weight.dtype in (pf.float64, pf.float16):
             raise ValueError(f"quantize: expected a float32 or bfloat16 weight, got {self.weight.dtype.name}")
         if isinstance(quantized, str):
-            largest = self.weight.detach().abs().max().item()
-            if not largest <= MOST_QUANTIZED:
-                raise ValueError(f"quantize: expected finite numbers of at most {MOST_QUANTIZED}, got {largest}")
-            quantized = _core.QuantizedWeight.quantize(self.weight.detach(), quantized)
-        if quantized.shape != tuple(self.weight.shape):
+            _core.check_quantizable(self.weight.detach(), quantized)
+        elif quantized.shape != tuple(self.weight.shape):
             raise ValueError(f"quantize: expected a matrix {tuple(self.weight.shape)}, got {quantized.shape}")
-        self.unpack()
-        self.quantized, self.weight = quantized, None
 
     def _quantized_linear(
         self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None

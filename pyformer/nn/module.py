@@ -431,7 +431,8 @@ class Module(metaclass=_MadeOn):
         """Parameters and persistent buffers by dotted name, detached; one that is used twice has all its names.
 
         It is no snapshot: the tensors share this module's memory, and what is kept changes as training goes on.
-        `copy.deepcopy(module.state_dict())` keeps the values of now.
+        `copy.deepcopy(module.state_dict())` keeps the values of now. Matrices that `quantize` has put in the place of
+        weights are no part of it: `save_pretrained`, a copy and a pickle have them.
         """
         return {name: t.detach() for name, t in self._named_tensors(PARAMETER, BUFFER)}
 
@@ -440,7 +441,7 @@ class Module(metaclass=_MadeOn):
 
         Everything is checked before the first value changes. Floats convert to the dtype of the
         parameter. Returns (missing names, unexpected names), both empty when `strict`. A tensor that is used twice
-        here may come under one of its names.
+        here may come under one of its names. Quantised matrices stay what they are.
 
         Raises:
             KeyError: names are missing or unexpected, and `strict`.

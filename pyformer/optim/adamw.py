@@ -30,7 +30,8 @@ class AdamW(Optimizer):
         params: parameters or groups, as in `Optimizer`.
         lr: learning rate.
         betas: (beta1, beta2), in [0, 1).
-        eps: keeps the division finite.
+        eps: keeps the division finite. With 0, or what the state's dtype rounds to 0, the step of an element whose
+            gradients so far were all 0 is 0 / 0: NaN, as in torch.
         weight_decay: the part of a parameter that a step takes off, times lr.
         fused, foreach: torch's; they change nothing, as the step always is one kernel.
         amsgrad, maximize: torch's; only False is known.

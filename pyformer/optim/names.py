@@ -85,7 +85,8 @@ def _squarable(grad: pf.Tensor) -> pf.Tensor:
 class RMSprop(_Plain):
     """v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps), weight_decay * p being added to g.
 
-    A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`.
+    A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`. With eps 0 an element whose
+    gradients so far were all 0 becomes NaN, as in torch.
 
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
@@ -127,7 +128,7 @@ class Adagrad(_Plain):
     """v = v + g^2; p -= lr * g / (sqrt(v) + eps), weight_decay * p being added to g.
 
     A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`; a v beyond the largest float
-    as that float.
+    as that float. With eps 0 an element whose gradients so far were all 0 becomes NaN, as in torch.
 
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pyformer import _core, formats, optim
+from pyformer import _core, formats, lora, optim
 from pyformer.training.average import WeightMean
 from pyformer.training.evaluation import evaluating
 from pyformer.training.metrics import METRICS_NAME, Metrics, rewind_metrics, write_loss_curve
@@ -90,10 +90,13 @@ class Checkpointed:
         """Takes from a checkpoint what `_more_state` gave."""
 
     def export(self) -> None:
-        """Writes the model for use elsewhere, and the loss curve."""
+        """Writes the model for use elsewhere, of one with LoRA layers these alone, and the loss curve."""
         if self.run is None:
             return
-        self.model.save_pretrained(self.run)
+        if hasattr(self.model, "lora_settings"):
+            lora.save(self.model, self.run)
+        else:
+            self.model.save_pretrained(self.run)
         self._draw_curve()
         self._exported_step = self.step
 
@@ -102,7 +105,8 @@ class Checkpointed:
 
         The options are those of this trainer from here on, the learning rate, betas and weight decay among them.
 
-        FileNotFoundError if there is no checkpoint, ValueError if it doesn't fit or is damaged.
+        FileNotFoundError if there is no checkpoint, ValueError if it doesn't fit or is damaged; then model, optimiser
+        and random numbers are as they were.
         """
         assert self.run is not None
         path = self.run / CHECKPOINT_NAME
@@ -113,16 +117,14 @@ class Checkpointed:
             if not 0 <= step <= self.options.steps:
                 raise ValueError(f"it is of step {step}, where the run has {self.options.steps}")
             mean = self._mean.checked(state, step)
-            self.model.load_state_dict(state["model"])
-            options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-            self.optimizer.load_state_dict(state["optimizer"])
-            for group, own in zip(self.optimizer.param_groups, options, strict=True):
-                group.update(own)
+            with self._kept_if_refused():
+                self.optimizer.load_state_dict(state["optimizer"])
+                _core.set_rng_state(seed, stream)
+                self._restore_more(state)
+                if self.scaler:
+                    self.scaler.load_state_dict(state["loss_scale"])
+                self.model.load_state_dict(state["model"])  # the last that may refuse
             self._mean.mean = mean
-            if self.scaler:
-                self.scaler.load_state_dict(state["loss_scale"])
-            self._restore_more(state)
-            _core.set_rng_state(seed, stream)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
         self.step = self.saved_step = step
@@ -130,6 +132,24 @@ class Checkpointed:
         self._recent, self.validation_loss = recent, state.get("validation_loss")
         remove_leftovers(self.run)
         rewind_metrics(self.run / METRICS_NAME, step)
+
+    @contextlib.contextmanager
+    def _kept_if_refused(self) -> Iterator[None]:
+        """Keeps the options of the optimiser, and after an error its state, the loss scale and the random numbers."""
+        optimizer, random_state = self.optimizer, _core.rng_state()
+        scale = self.scaler.state_dict() if self.scaler else {}
+        kept, options = optimizer.state, [dict(group) for group in optimizer.param_groups]
+        try:
+            yield
+        except BaseException:
+            optimizer.state = kept
+            if self.scaler:
+                self.scaler.load_state_dict(scale)
+            _core.set_rng_state(*random_state)
+            raise
+        finally:
+            for group, own in zip(optimizer.param_groups, options, strict=True):
+                group.update(own)
 
     @contextlib.contextmanager
     def _metrics_file(self) -> Iterator[Metrics]:

@@ -118,6 +118,11 @@ def _check_equal(file: GGUFFile, key: str, wanted: int | None) -> None:
         raise ValueError(f"{file.path}: {key} must be {wanted}, as the rest of the file says, got {got}")
 
 
+def warn_of_config(file: GGUFFile) -> None:
+    """Names what `read_config` leaves out of a file: apart, since the file is read more than once to open it."""
+    rope.warn_of_scaling(file, _family(file)[0])
+
+
 def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
     """The tensors of a model by Hugging Face's names, without a prefix; those that are not known keep their own."""
     arch, family = _family(file)

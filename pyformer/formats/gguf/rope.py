@@ -27,10 +27,7 @@ _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_positi
 def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str, Any] | None:
     """What rope_scaling of config.json would say; LLaMA 3's where the file's factors are those of its rule."""
     metadata = file.metadata
-    said = [value for key in _FACTORS if (value := metadata.number(f"{arch}.{key}", None))]
-    factor = said[0] if said else None
-    # A factor without a type is linear, as llama.cpp has it.
-    kind = metadata.text(f"{arch}.rope.scaling.type", "none" if factor in (None, 1.0) else "linear")
+    kind, factor = _kind(file, arch)
     original = metadata.integer(f"{arch}.{_ORIGINAL}", None, low=1)
     if LONG in file.entries or SHORT in file.entries:
         if original is None or not {LONG, SHORT} <= file.entries.keys():
@@ -38,7 +35,7 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
         factors = {"short_factor": _factors(file, SHORT).tolist(), "long_factor": _factors(file, LONG).tolist()}
         return {"rope_type": "longrope", **factors, "original_max_position_embeddings": original}
     if kind == "linear":
-        return {"rope_type": "linear", "factor": factor if said else metadata.number(f"{arch}.{_FACTORS[0]}")}
+        return {"rope_type": "linear", "factor": factor or metadata.number(f"{arch}.{_FACTORS[0]}")}
     if kind == "yarn":
         found = {"rope_type": "yarn", "factor": metadata.number(f"{arch}.rope.scaling.factor")}
         found["original_max_position_embeddings"] = metadata.integer(f"{arch}.{_ORIGINAL}", low=1)
@@ -47,8 +44,6 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
         return found | {
             name: metadata.number(f"{arch}.{key}") for name, key in _YARN.items() if f"{arch}.{key}" in metadata
         }
-    if kind == "none" and factor not in (None, 1.0):
-        log.warning("%s: the rotary scaling's type is none, so its factor %s is left out", file.path, factor)
     if kind != "none":
         raise ValueError(f"{file.path}: {arch}.rope.scaling.type must be none or linear or yarn, got {kind!r}")
     if FACTORS not in file.entries:
@@ -62,6 +57,20 @@ def read_scaling(file: GGUFFile, arch: str, values: dict[str, Any]) -> dict[str,
     if not np.allclose(factors, wanted, rtol=1e-5, atol=0.0):
         raise ValueError(f"{file.path}: {FACTORS} must be those of LLaMA 3's rule, which alone is known here")
     return rule
+
+
+def warn_of_scaling(file: GGUFFile, arch: str) -> None:
+    """Names what `read_scaling` leaves out."""
+    kind, factor = _kind(file, arch)
+    if kind == "none" and factor not in (None, 1.0):
+        log.warning("%s: the rotary scaling's type is none, so its factor %s is left out", file.path, factor)
+
+
+def _kind(file: GGUFFile, arch: str) -> tuple[str, float | None]:
+    """The type of scaling, and its factor where there is one; a factor without a type is linear, as in llama.cpp."""
+    said = [value for key in _FACTORS if (value := file.metadata.number(f"{arch}.{key}", None))]
+    factor = said[0] if said else None
+    return file.metadata.text(f"{arch}.rope.scaling.type", "none" if factor in (None, 1.0) else "linear"), factor
 
 
 def _factors(file: GGUFFile, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@
 //   silu       x / (1 + e^-x)
 //   tanh, sigmoid
 //
+// A zero that stands for something below 0, or for -0, is -0, but for relu's.
 // x and out (...), any float dtype. Saved for backward: x.
 #pragma once
 #include "pyformer/core/tensor.h"

@@ -39,7 +39,7 @@ struct Gelu : Apart<Gelu> {
   static constexpr Activation id = Activation::gelu;
   template <class V>
   static PF_INLINE V value(V x) {
-    return gelu_erf(x);
+    return copysign(gelu_erf(x), x);  // a half less itself is +0, also at -0 and far below it
   }
   template <class V>
   static PF_INLINE V derivative(V x) {

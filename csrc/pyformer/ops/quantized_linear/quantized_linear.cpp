@@ -46,11 +46,7 @@ QuantizedWeight quantized_weight(QuantFormat format, int64_t k, const Array& blo
 }
 
 QuantizedWeight quantize_weight(QuantFormat format, const Array& weight) {
-  if (format != QuantFormat::q8 && format != QuantFormat::q8_0 && format != QuantFormat::q4_1)
-    throw ValueError(cat("quantize: format must be q8, Q8_0 or Q4_1, got '", kQuantFormats[int(format)].name, "'"));
-  if (!is_float(weight.dtype()) || weight.ndim() != 2)
-    throw TypeError(
-        cat("quantize: expected a float matrix (n, k), got ", name(weight.dtype()), " ", weight.shape().str()));
+  check_quantizable(format, weight);
   const Array source = cast(weight, DType::float32);
   const QuantMatrix m = {format, weight.dim(0), weight.dim(1), nullptr};
   const Array blocks = source.like({m.n, m.row_bytes()}, DType::uint8);

@@ -37,6 +37,9 @@ struct QuantizedWeight {
 
 // Of blocks as files have them, uint8 (n, bytes of a row); the last block of a row may have more numbers than k asks.
 QuantizedWeight quantized_weight(QuantFormat format, int64_t k, const Array& blocks);
+// ValueError or TypeError for a matrix that quantize_weight refuses: numbers above 65504, inf and NaN have no float16
+// scale.
+void check_quantizable(QuantFormat format, const Array& weight);
 // The numbers of a float matrix (n, k) in q8 or q8_0, scales amax / 127, or q4_1, scales and minima that err little.
 QuantizedWeight quantize_weight(QuantFormat format, const Array& weight);
 Array quantized_blocks(const QuantizedWeight& w);                  // as files have them
