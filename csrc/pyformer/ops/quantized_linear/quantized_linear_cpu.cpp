@@ -23,7 +23,26 @@ PF_INLINE int32_t four_bytes(const int8_t* p) {
   return four;
 }
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+// Registers of 64 bytes, for VPDPBUSD. CPUs without it run the kernels of AVX2.
+struct Quads {
+  static constexpr bool is_signed_at_128 = false;
+  using Bytes = __m512i;
+  using Sums = __m512i;
+  static PF_INLINE Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static PF_INLINE Bytes low(Bytes b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
+  static PF_INLINE Bytes high(Bytes b) { return low(_mm512_srli_epi16(b, 4)); }
+  static PF_INLINE Sums all(int32_t value) { return _mm512_set1_epi32(value); }
+  template <bool>
+  static PF_INLINE Sums add(Sums sums, Bytes w, const int8_t* x) {
+    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
+  }
+  static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
+  static PF_INLINE Lanes<float> halves(const uint8_t* p) {
+    return {{{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}}};
+  }
+};
+#elif defined(__AVX2__)
 // Registers of 32 bytes. Sums of two products fit in 16 bits for q up to 129; others are multiplied as q - 128, by
 // their signs. (VPMADDUBSW saturates.)
 struct Quads {
@@ -116,27 +135,6 @@ struct Quads {
 };
 #endif
 
-#if defined(__AVX512F__)
-// VPDPBUSD: registers of 64 bytes.
-struct VnniQuads {
-  static constexpr bool is_signed_at_128 = false;
-  using Bytes = __m512i;
-  using Sums = __m512i;
-  static PF_INLINE Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static PF_INLINE Bytes low(Bytes b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
-  static PF_INLINE Bytes high(Bytes b) { return low(_mm512_srli_epi16(b, 4)); }
-  static PF_INLINE Sums all(int32_t value) { return _mm512_set1_epi32(value); }
-  template <bool>
-  static PF_INLINE Sums add(Sums sums, Bytes w, const int8_t* x) {
-    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
-  }
-  static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
-  static PF_INLINE Lanes<float> halves(const uint8_t* p) {
-    return {{{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}}};
-  }
-};
-#endif
-
 // ---- panels ---------------------------------------------------------------------------------------------------
 
 // A panel as it lies, with scales and minima of float16, or unpacked, with float32.
@@ -174,66 +172,67 @@ static QuantPanel unpacked_panel(const QuantMatrix& w, int64_t panel, void* memo
           f.has_minimum ? reinterpret_cast<const uint8_t*>(minima) : nullptr};
 }
 
-template <class Q, bool is_half>
+template <bool is_half>
 static PF_INLINE Lanes<float> scales_at(const uint8_t* p, int64_t group) {
   if constexpr (is_half)
-    return Q::halves(p + 32 * group);
+    return Quads::halves(p + 32 * group);
   else
     return Lanes<float>::load(reinterpret_cast<const float*>(p) + 16 * group);
 }
 
 // sums[r][lane] of `count` rows of x from `row` on.
-template <class Q, int bits, bool at_128, bool is_half, int count>
+template <int bits, bool at_128, bool is_half, int count>
 static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
   const QuantFormatRow& f = g.w.row();
   const int64_t width = g.w.width(), runs = g.w.runs(), length = f.run();
-  const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
+  const int32_t zero = at_128 ? 0 : f.zero;
   const uint8_t* quants = panel.quants;
   Lanes<float> sums[count];
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) sums[r] = Lanes<float>::zero();
   for (int64_t run = 0; run < runs; ++run) {
-    typename Q::Sums dots[count];
+    Quads::Sums dots[count];
 #pragma GCC unroll 8
-    for (int r = 0; r < count; ++r) dots[r] = Q::all(-zero * g.sums[(row + r) * runs + run]);
+    for (int r = 0; r < count; ++r) dots[r] = Quads::all(-zero * g.sums[(row + r) * runs + run]);
     for (int64_t k = run * length; k < (run + 1) * length; k += bits == 4 ? 32 : 16) {
       const int8_t* x = g.q + row * width + k;
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i, quants += 64) {
-        const typename Q::Bytes w = Q::load(quants);
+        const Quads::Bytes w = Quads::load(quants);
 #pragma GCC unroll 8
         for (int r = 0; r < count; ++r) {
           if constexpr (bits == 4) {
-            dots[r] = Q::template add<false>(dots[r], Q::low(w), x + r * width + 4 * i);
-            dots[r] = Q::template add<false>(dots[r], Q::high(w), x + r * width + 16 + 4 * i);
+            dots[r] = Quads::add<false>(dots[r], Quads::low(w), x + r * width + 4 * i);
+            dots[r] = Quads::add<false>(dots[r], Quads::high(w), x + r * width + 16 + 4 * i);
           } else {
-            dots[r] = Q::template add<at_128>(dots[r], w, x + r * width + 4 * i);
+            dots[r] = Quads::add<at_128>(dots[r], w, x + r * width + 4 * i);
           }
         }
       }
     }
     const int64_t group = run * length / f.group;
-    const Lanes<float> scales = scales_at<Q, is_half>(panel.scales, group);
+    const Lanes<float> scales = scales_at<is_half>(panel.scales, group);
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) {
       const float scale = g.scales[((row + r) * width + run * length) / kQuantXGroup];
-      sums[r] = fma(Q::floats(dots[r]), scales * Lanes<float>::broadcast(scale), sums[r]);
+      sums[r] = fma(Quads::floats(dots[r]), scales * Lanes<float>::broadcast(scale), sums[r]);
       if (panel.minima)
         sums[r] = fma(Lanes<float>::broadcast(float(g.sums[(row + r) * runs + run])),
-                      scales_at<Q, is_half>(panel.minima, group) * Lanes<float>::broadcast(scale), sums[r]);
+                      scales_at<is_half>(panel.minima, group) * Lanes<float>::broadcast(scale), sums[r]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) sums[r].store(to[r]);
 }
 
-template <class Q, int count>
+template <int count>
 static void multiply_rows(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
   const QuantFormatRow& f = g.w.row();
-  if (f.bits == 4) return multiply<Q, 4, false, true, count>(g, panel, row, to);
-  if (f.bits == 8) return multiply<Q, 8, true, true, count>(g, panel, row, to);
-  if (f.zero == 128) return multiply<Q, 8, true, false, count>(g, panel, row, to);
-  return multiply<Q, 8, false, false, count>(g, panel, row, to);
+  if (f.bits == 4) return multiply<4, false, true, count>(g, panel, row, to);
+  constexpr bool at_128 = Quads::is_signed_at_128;
+  if (f.bits == 8) return multiply<8, at_128, true, count>(g, panel, row, to);
+  if (f.zero == 128) return multiply<8, at_128, false, count>(g, panel, row, to);
+  return multiply<8, false, false, count>(g, panel, row, to);
 }
 
 // Bias, activation and residual, and the store, of one row's columns [col, col + n).
@@ -249,7 +248,6 @@ static PF_INLINE void finish_row(const QuantProducts& g, int64_t row, int64_t co
   }
 }
 
-template <class Q>
 static void products(const QuantProducts& g, int64_t begin, int64_t end) {
   with_activation(g.epilogue.activation, [&]<class F>() {
     for (int64_t item = begin; item < end; ++item) {
@@ -260,10 +258,10 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
       for (int64_t row = start, count; row < stop; row += count) {
         alignas(64) float sums[8][16];
         count = stop - row >= 8 ? 8 : stop - row >= 4 ? 4 : stop - row >= 2 ? 2 : 1;
-        (count == 8   ? multiply_rows<Q, 8>
-         : count == 4 ? multiply_rows<Q, 4>
-         : count == 2 ? multiply_rows<Q, 2>
-                      : multiply_rows<Q, 1>)(g, w, row, sums);
+        (count == 8   ? multiply_rows<8>
+         : count == 4 ? multiply_rows<4>
+         : count == 2 ? multiply_rows<2>
+                      : multiply_rows<1>)(g, w, row, sums);
         for (int64_t r = 0; r < count; ++r) finish_row<F>(g, row + r, col, n, sums[r]);
       }
     }
@@ -272,9 +270,11 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
 
 static Kernel<QuantProducts> fastest_products() {
 #if defined(__AVX512F__)
-  if (__builtin_cpu_supports("avx512vnni")) return products<VnniQuads>;
+  if (__builtin_cpu_supports("avx512vnni")) return products;
+  return KernelsOf<QuantizedLinearTable, Isa::avx2>::table().multiply[DType::float32];
+#else
+  return products;
 #endif
-  return products<Quads>;
 }
 
 }  // namespace pyformer::PF_ISA
