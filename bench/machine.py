@@ -43,6 +43,7 @@ def measure_limits(threads: int) -> dict[str, float]:
     """The machine's peaks now, on that many threads, and how far its CPUs are apart."""
     return {
         "fma_peak_gflops": _core.fma_peak_gflops(_core.DType.float32, threads),
+        "bfloat16_peak_gflops": _core.bfloat16_peak_gflops(threads),
         "read_bandwidth_gbps": _core.read_bandwidth_gbps(threads),
         "copy_bandwidth_gbps": _core.copy_bandwidth_gbps(threads),
         "round_trip_ns": _core.round_trip_ns(),

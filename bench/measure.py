@@ -37,8 +37,9 @@ class Row:
 
     values: for each contender its samples in `unit`; an `error` entry instead where it failed.
     higher_is_better: False for times and sizes, True for rates.
-    flops, bytes: of the work that one sample's time stands for, to be set against the machine's limits; memory: which
-    of its bandwidths, "read" or "copy"; seconds: pyformer's median time for it.
+    flops, bytes: of the work that one sample's time stands for, to be set against the machine's limits; arithmetic:
+    which of its peaks, "FMA" or "bfloat16"; memory: which of its bandwidths, "read" or "copy"; seconds: pyformer's
+    median time for it.
     """
 
     section: str
@@ -48,6 +49,7 @@ class Row:
     higher_is_better: bool = False
     flops: float = 0.0
     bytes: float = 0.0
+    arithmetic: str = "FMA"
     memory: str = "read"
     seconds: float = 0.0
     errors: dict[str, str] = field(default_factory=dict)

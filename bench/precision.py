@@ -98,5 +98,5 @@ def _row(
     }
     results = [contenders["pyformer"]().to(pf.float64).numpy(), contenders["torch"]().double().numpy()]
     check_close(f"{name} {dtype}", *results, TOLERANCES[dtype])
-    work = {"flops": 2 * flops} if dtype == "float64" else {}  # of bfloat16's own limit nothing is measured
+    work = {"flops": 2 * flops} if dtype == "float64" else {"flops": flops, "arithmetic": dtype}
     return timed_row(dtype, f"{name} {dtype} forward+backward", contenders, settings, **work)

@@ -85,9 +85,10 @@ def _share(row: dict[str, Any], limits: dict[str, float]) -> str:
     """The share of the limit that binds: arithmetic or memory."""
     if not row["seconds"]:
         return ""
-    fma = row["flops"] / (1e9 * limits["fma_peak_gflops"]) / row["seconds"]
+    arithmetic = row.get("arithmetic", "FMA")
+    peak = row["flops"] / (1e9 * limits[f"{arithmetic.lower()}_peak_gflops"]) / row["seconds"]
     memory = row["bytes"] / (1e9 * limits[f"{row['memory']}_bandwidth_gbps"]) / row["seconds"]
-    share, of = max((fma, "FMA peak"), (memory, f"{row['memory']} bandwidth"))
+    share, of = max((peak, f"{arithmetic} peak"), (memory, f"{row['memory']} bandwidth"))
     return f"{share:.0%} {of}" if share else ""
 
 
@@ -131,9 +132,20 @@ def _about(data: dict[str, Any]) -> list[str]:
         f"Limits measured in the same run: fused multiply-add {limits['fma_peak_gflops']:.0f} GFLOP/s, "
         f"memory read {limits['read_bandwidth_gbps']:.1f} GB/s, copy {limits['copy_bandwidth_gbps']:.1f} GB/s "
         "(read and written together).",
+        *_bfloat16(limits),
         *_around(data.get("limits_measured", [])),
         f"{machine['date']}, commit {machine['commit']}; {versions}; {data['repetitions']} interleaved repetitions.",
         *data.get("notes", []),
+    ]
+
+
+def _bfloat16(limits: dict[str, float]) -> list[str]:
+    """The highest rate of products of bfloat16, if it was measured."""
+    if not limits.get("bfloat16_peak_gflops"):
+        return []
+    return [
+        f"Products of bfloat16 from L1, their loads counted in: {limits['bfloat16_peak_gflops']:,.0f} GFLOP/s at the "
+        "highest; shares are of what was measured before and after each item."
     ]
 
 

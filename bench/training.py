@@ -161,7 +161,8 @@ def run_bfloat16(name: str, settings: Settings) -> Iterator[Row]:
     errors = {}
     if not settings.quick:
         errors = _add_compiled(steps, "torch.compile autocast", twin, optimizer, shape, mixed)
-    yield timed_row(mixed, f"training step {name} bfloat16", steps, settings, errors=errors)
+    work = {"flops": shape.flops, "arithmetic": mixed, "errors": errors}
+    yield timed_row(mixed, f"training step {name} bfloat16", steps, settings, **work)
 
 
 def _add_compiled(

@@ -51,6 +51,13 @@ def test_ratio_is_above_one_where_pyformer_leads(report):
     assert [c.ratio for c in found] == [1.5, pytest.approx(1.5), None]
 
 
+def test_share_of_bfloat16_is_of_its_own_peak(report):
+    step = row("step", 1.0, {}, flops=50e9, arithmetic="bfloat16", seconds=1.0)
+    limits = {**data()["limits"], "bfloat16_peak_gflops": 200.0}
+    assert [c.share for c in report.comparisons(data(step, limits=limits))] == ["25% bfloat16 peak"]
+    assert "200 GFLOP/s at the highest" in report.text_table(data(step, limits=limits))
+
+
 def test_share_is_of_the_limit_that_binds(report):
     compute = row("compute", 1.0, {}, flops=50e9, bytes=1e9, seconds=1.0)
     memory = row("memory", 1.0, {}, flops=1e9, bytes=9e9, seconds=1.0)

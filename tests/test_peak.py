@@ -17,6 +17,11 @@ def test_fma_peak_of_both_dtypes():
         assert _core.fma_peak_gflops(dtype, 1) > 0
 
 
+def test_bfloat16_peak():
+    peak = _core.bfloat16_peak_gflops(1)
+    assert peak > 0 if _core.bfloat16_isa() != "ref" else peak >= 0
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="asks Linux for one CPU")
 def test_round_trip_needs_two_cpus():
     script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import pyformer._core as c; "
@@ -32,6 +37,8 @@ def test_bad_arguments():
         _core.fma_peak_gflops(pf.int64, 1)
     with pytest.raises(ValueError, match="fma_peak_gflops: threads must be 1 to 1024, got 0"):
         _core.fma_peak_gflops(pf.float32, 0)
+    with pytest.raises(ValueError, match="bfloat16_peak_gflops: threads must be 1 to 1024, got 0"):
+        _core.bfloat16_peak_gflops(0)
     with pytest.raises(ValueError, match="read_bandwidth_gbps: threads must be 1 to 1024, got 1025"):
         _core.read_bandwidth_gbps(1025)
     with pytest.raises(ValueError, match="copy_bandwidth_gbps: threads must be 1 to 1024, got 0"):

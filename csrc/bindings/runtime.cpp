@@ -37,7 +37,7 @@ void bind_runtime(py::module_& core) {
            R"(Sets how many threads operations use. Results do not depend on it.
 
 Args:
-    count: from 1 to 1,024; no more run at once than there are CPUs. The environment's PYFORMER_NUM_THREADS, then
+    count: from 1 to 1,024; at most as many as there are CPUs run at once. The environment's PYFORMER_NUM_THREADS, then
         OMP_NUM_THREADS, set the number at the start, else the CPUs that the process may use.
 
 Raises:
@@ -95,6 +95,8 @@ Example:
       },
       py::arg("dtype"), py::arg("threads"),
       "This machine's fused multiply-add peak in float32 or float64, GFLOP/s, measured now.");
+  core.def("bfloat16_peak_gflops", &bfloat16_peak_gflops, py::arg("threads"), NoGil(),
+           "This machine's rate of products of bfloat16 that lie in L1, GFLOP/s, measured now.");
   core.def("read_bandwidth_gbps", &read_bandwidth_gbps, py::arg("threads"), NoGil(),
            "This machine's memory read bandwidth, GB/s, measured now.");
   core.def("copy_bandwidth_gbps", &copy_bandwidth_gbps, py::arg("threads"), NoGil(),

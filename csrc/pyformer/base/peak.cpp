@@ -46,25 +46,31 @@ struct alignas(64) Sink {  // a cache line a thread
   double value;
 };
 
-double fma_peak_gflops(DType dtype, int threads) {
+double rounds_per_second(int threads, const std::function<void(int, int64_t)>& work) {
   constexpr int64_t kFirstRounds = 10'000;
   constexpr double kRun_s = 0.01;
   constexpr int kRuns = 10;
+  check_threads("rounds_per_second", threads);
+  const auto seconds_for = [&](int64_t rounds) {
+    return seconds_of(threads, [&](int thread) { work(thread, rounds); });
+  };
+  const int64_t rounds = std::max(kFirstRounds, int64_t(kFirstRounds * kRun_s / seconds_for(kFirstRounds)));
+  double best_s = 1e300;
+  for (int run = 0; run < kRuns; ++run) best_s = std::min(best_s, seconds_for(rounds));
+  return double(rounds) * threads / best_s;
+}
+
+double fma_peak_gflops(DType dtype, int threads) {
   if (dtype != DType::float32 && dtype != DType::float64)
     throw TypeError(cat("fma_peak_gflops: expected float32 or float64, got ", name(dtype)));
   const int index = dtype == DType::float64;
   check_threads("fma_peak_gflops", threads);
   const PeakKernels& kernels = best_kernels();
   std::vector<Sink> sinks(threads);
-  const auto seconds_for = [&](int64_t rounds) {
-    return seconds_of(threads,
-                      [&](int thread) { kernels.fma_chains[index]({0.5, 0.5, &sinks[thread].value}, 0, rounds); });
-  };
-  const int64_t rounds = std::max(kFirstRounds, int64_t(kFirstRounds * kRun_s / seconds_for(kFirstRounds)));
-  double best_s = 1e300;
-  for (int run = 0; run < kRuns; ++run) best_s = std::min(best_s, seconds_for(rounds));
   const int64_t flops_a_round = 2 * FmaChains::kChains * kernels.register_bytes / item_bytes(dtype);
-  return 1e-9 * double(flops_a_round * rounds) * threads / best_s;
+  return 1e-9 * double(flops_a_round) * rounds_per_second(threads, [&](int thread, int64_t rounds) {
+           kernels.fma_chains[index]({0.5, 0.5, &sinks[thread].value}, 0, rounds);
+         });
 }
 
 constexpr int64_t kMemoryBytes = int64_t(512) << 20;

@@ -15,4 +15,9 @@ void multiply_bfloat16(const Gemm& g, Isa set);
 int64_t bfloat16_panel_bytes(int64_t n, int64_t k, Isa set);
 void pack_bfloat16(const GemmPack& p, Isa set);
 
+// 10^9 operations a second of the best set's tiles, their loads from L1 counted in: what products of bfloat16 could
+// reach here now. On AMX the products alone would be faster where loads are slow, but no program gets these. ValueError
+// unless 1 <= threads <= 1024; 0 where only the plain loops multiply.
+double bfloat16_peak_gflops(int threads);
+
 }  // namespace pyformer

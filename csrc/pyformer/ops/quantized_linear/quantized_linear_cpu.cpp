@@ -23,26 +23,7 @@ PF_INLINE int32_t four_bytes(const int8_t* p) {
   return four;
 }
 
-#if defined(__AVX512F__)
-// Registers of 64 bytes, for VPDPBUSD. CPUs without it run the kernels of AVX2.
-struct Quads {
-  static constexpr bool is_signed_at_128 = false;
-  using Bytes = __m512i;
-  using Sums = __m512i;
-  static PF_INLINE Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static PF_INLINE Bytes low(Bytes b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
-  static PF_INLINE Bytes high(Bytes b) { return low(_mm512_srli_epi16(b, 4)); }
-  static PF_INLINE Sums all(int32_t value) { return _mm512_set1_epi32(value); }
-  template <bool>
-  static PF_INLINE Sums add(Sums sums, Bytes w, const int8_t* x) {
-    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
-  }
-  static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
-  static PF_INLINE Lanes<float> halves(const uint8_t* p) {
-    return {{{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}}};
-  }
-};
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
 // Registers of 32 bytes. Sums of two products fit in 16 bits for q up to 129; others are multiplied as q - 128, by
 // their signs. (VPMADDUBSW saturates.)
 struct Quads {
@@ -76,6 +57,12 @@ struct Quads {
       }
       sums.part[i] = _mm256_add_epi32(sums.part[i], _mm256_madd_epi16(pairs, ones));
     }
+    return sums;
+  }
+  static PF_INLINE Sums joined(const Sums& coarse, const Sums& fine) {
+    Sums sums;
+    for (int i = 0; i < 2; ++i)
+      sums.part[i] = _mm256_add_epi32(_mm256_mullo_epi32(coarse.part[i], _mm256_set1_epi32(kQuantFine)), fine.part[i]);
     return sums;
   }
   static PF_INLINE Lanes<float> floats(const Sums& sums) {
@@ -122,6 +109,10 @@ struct Quads {
     for (int i = 0; i < 64; ++i) sums.at[i / 4] += int32_t(w.at[i]) * x[i % 4];
     return sums;
   }
+  static PF_INLINE Sums joined(Sums coarse, const Sums& fine) {
+    for (int i = 0; i < 16; ++i) coarse.at[i] = coarse.at[i] * kQuantFine + fine.at[i];
+    return coarse;
+  }
   static PF_INLINE Lanes<float> floats(const Sums& sums) {
     alignas(64) float to[16];
     for (int i = 0; i < 16; ++i) to[i] = float(sums.at[i]);
@@ -131,6 +122,30 @@ struct Quads {
     alignas(64) float to[16];
     for (int i = 0; i < 16; ++i) to[i] = half_at(p + 2 * i);
     return Lanes<float>::load(to);
+  }
+};
+#endif
+
+#if defined(__AVX512F__)
+// VPDPBUSD: registers of 64 bytes.
+struct VnniQuads {
+  static constexpr bool is_signed_at_128 = false;
+  using Bytes = __m512i;
+  using Sums = __m512i;
+  static PF_INLINE Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static PF_INLINE Bytes low(Bytes b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
+  static PF_INLINE Bytes high(Bytes b) { return low(_mm512_srli_epi16(b, 4)); }
+  static PF_INLINE Sums all(int32_t value) { return _mm512_set1_epi32(value); }
+  template <bool>
+  static PF_INLINE Sums add(Sums sums, Bytes w, const int8_t* x) {
+    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
+  }
+  static PF_INLINE Sums joined(Sums coarse, Sums fine) {
+    return _mm512_add_epi32(_mm512_mullo_epi32(coarse, _mm512_set1_epi32(kQuantFine)), fine);
+  }
+  static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
+  static PF_INLINE Lanes<float> halves(const uint8_t* p) {
+    return {{{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}}};
   }
 };
 #endif
@@ -172,67 +187,81 @@ static QuantPanel unpacked_panel(const QuantMatrix& w, int64_t panel, void* memo
           f.has_minimum ? reinterpret_cast<const uint8_t*>(minima) : nullptr};
 }
 
-template <bool is_half>
+template <class Q, bool is_half>
 static PF_INLINE Lanes<float> scales_at(const uint8_t* p, int64_t group) {
   if constexpr (is_half)
-    return Quads::halves(p + 32 * group);
+    return Q::halves(p + 32 * group);
   else
     return Lanes<float>::load(reinterpret_cast<const float*>(p) + 16 * group);
 }
 
+// The 64 bytes at `quants`, which are multiplied by x's next four numbers, and for 4 bits by those 16 later.
+template <class Q, int bits, bool at_128>
+static PF_INLINE typename Q::Sums add_quads(typename Q::Sums sums, const typename Q::Bytes& w, const int8_t* x) {
+  if constexpr (bits == 4) {
+    sums = Q::template add<false>(sums, Q::low(w), x);
+    return Q::template add<false>(sums, Q::high(w), x + 16);
+  } else {
+    return Q::template add<at_128>(sums, w, x);
+  }
+}
+
 // sums[r][lane] of `count` rows of x from `row` on.
-template <int bits, bool at_128, bool is_half, int count>
+template <class Q, int bits, bool at_128, bool is_half, int count>
 static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
+  constexpr int64_t kStep = bits == 4 ? 32 : 16;  // numbers of x for 4 registers of w
   const QuantFormatRow& f = g.w.row();
-  const int64_t width = g.w.width(), runs = g.w.runs(), length = f.run();
-  const int32_t zero = at_128 ? 0 : f.zero;
+  const int64_t width = g.w.width(), runs = g.w.runs(), length = f.run(), groups = width / kQuantXGroup;
+  const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
   const uint8_t* quants = panel.quants;
   Lanes<float> sums[count];
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) sums[r] = Lanes<float>::zero();
   for (int64_t run = 0; run < runs; ++run) {
-    Quads::Sums dots[count];
+    const uint8_t *wide = g.wide + row * groups + run * length / kQuantXGroup, *start = quants;
+    typename Q::Sums dots[count];
 #pragma GCC unroll 8
-    for (int r = 0; r < count; ++r) dots[r] = Quads::all(-zero * g.sums[(row + r) * runs + run]);
-    for (int64_t k = run * length; k < (run + 1) * length; k += bits == 4 ? 32 : 16) {
+    for (int r = 0; r < count; ++r) dots[r] = Q::all(wide[r * groups] ? 0 : -zero * g.sums[(row + r) * runs + run]);
+    for (int64_t k = run * length; k < (run + 1) * length; k += kStep) {
       const int8_t* x = g.q + row * width + k;
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i, quants += 64) {
-        const Quads::Bytes w = Quads::load(quants);
+        const typename Q::Bytes w = Q::load(quants);
 #pragma GCC unroll 8
-        for (int r = 0; r < count; ++r) {
-          if constexpr (bits == 4) {
-            dots[r] = Quads::add<false>(dots[r], Quads::low(w), x + r * width + 4 * i);
-            dots[r] = Quads::add<false>(dots[r], Quads::high(w), x + r * width + 16 + 4 * i);
-          } else {
-            dots[r] = Quads::add<at_128>(dots[r], w, x + r * width + 4 * i);
-          }
-        }
+        for (int r = 0; r < count; ++r) dots[r] = add_quads<Q, bits, at_128>(dots[r], w, x + r * width + 4 * i);
       }
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r)
+      if (wide[r * groups]) [[unlikely]] {
+        const int8_t* x = g.q + (g.rows + row + r) * width + run * length;
+        typename Q::Sums fine = Q::all(-zero * g.sums[(row + r) * runs + run]);
+        for (int64_t at = 0; at < length / kStep * 4; ++at)
+          fine = add_quads<Q, bits, at_128>(fine, Q::load(start + 64 * at), x + at / 4 * kStep + at % 4 * 4);
+        dots[r] = Q::joined(dots[r], fine);
+      }
     const int64_t group = run * length / f.group;
-    const Lanes<float> scales = scales_at<is_half>(panel.scales, group);
+    const Lanes<float> scales = scales_at<Q, is_half>(panel.scales, group);
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) {
       const float scale = g.scales[((row + r) * width + run * length) / kQuantXGroup];
-      sums[r] = fma(Quads::floats(dots[r]), scales * Lanes<float>::broadcast(scale), sums[r]);
+      sums[r] = fma(Q::floats(dots[r]), scales * Lanes<float>::broadcast(scale), sums[r]);
       if (panel.minima)
         sums[r] = fma(Lanes<float>::broadcast(float(g.sums[(row + r) * runs + run])),
-                      scales_at<is_half>(panel.minima, group) * Lanes<float>::broadcast(scale), sums[r]);
+                      scales_at<Q, is_half>(panel.minima, group) * Lanes<float>::broadcast(scale), sums[r]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) sums[r].store(to[r]);
 }
 
-template <int count>
+template <class Q, int count>
 static void multiply_rows(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
   const QuantFormatRow& f = g.w.row();
-  if (f.bits == 4) return multiply<4, false, true, count>(g, panel, row, to);
-  constexpr bool at_128 = Quads::is_signed_at_128;
-  if (f.bits == 8) return multiply<8, at_128, true, count>(g, panel, row, to);
-  if (f.zero == 128) return multiply<8, at_128, false, count>(g, panel, row, to);
-  return multiply<8, false, false, count>(g, panel, row, to);
+  if (f.bits == 4) return multiply<Q, 4, false, true, count>(g, panel, row, to);
+  if (f.bits == 8) return multiply<Q, 8, true, true, count>(g, panel, row, to);
+  if (f.zero == 128) return multiply<Q, 8, true, false, count>(g, panel, row, to);
+  return multiply<Q, 8, false, false, count>(g, panel, row, to);
 }
 
 // Bias, activation and residual, and the store, of one row's columns [col, col + n).
@@ -248,6 +277,7 @@ static PF_INLINE void finish_row(const QuantProducts& g, int64_t row, int64_t co
   }
 }
 
+template <class Q>
 static void products(const QuantProducts& g, int64_t begin, int64_t end) {
   with_activation(g.epilogue.activation, [&]<class F>() {
     for (int64_t item = begin; item < end; ++item) {
@@ -258,10 +288,10 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
       for (int64_t row = start, count; row < stop; row += count) {
         alignas(64) float sums[8][16];
         count = stop - row >= 8 ? 8 : stop - row >= 4 ? 4 : stop - row >= 2 ? 2 : 1;
-        (count == 8   ? multiply_rows<8>
-         : count == 4 ? multiply_rows<4>
-         : count == 2 ? multiply_rows<2>
-                      : multiply_rows<1>)(g, w, row, sums);
+        (count == 8   ? multiply_rows<Q, 8>
+         : count == 4 ? multiply_rows<Q, 4>
+         : count == 2 ? multiply_rows<Q, 2>
+                      : multiply_rows<Q, 1>)(g, w, row, sums);
         for (int64_t r = 0; r < count; ++r) finish_row<F>(g, row + r, col, n, sums[r]);
       }
     }
@@ -270,11 +300,9 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
 
 static Kernel<QuantProducts> fastest_products() {
 #if defined(__AVX512F__)
-  if (__builtin_cpu_supports("avx512vnni")) return products;
-  return KernelsOf<QuantizedLinearTable, Isa::avx2>::table().multiply[DType::float32];
-#else
-  return products;
+  if (__builtin_cpu_supports("avx512vnni")) return products<VnniQuads>;
 #endif
+  return products<Quads>;
 }
 
 }  // namespace pyformer::PF_ISA
