@@ -567,7 +567,7 @@ CPP = [
     unsaved(
         "layer_norm",
         'record("layer_norm", {x, weight, bias}, r.out,\n                '
-        "[x = save(x), weight = save(weight), statistics",
+        "[norm, x = save(x), weight = save(weight), statistics",
         "x",
         "5x17",
     ),
@@ -689,18 +689,15 @@ CPP = [
     ),
     mutant(
         "every set lacks a row of a kernel table",
-        "static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},\n"
-        "                                         {{PF_ISA::backward<float>, PF_ISA::backward<double>}}};",
-        "static constexpr RmsNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},\n"
-        "                                         {{PF_ISA::backward<float>}}};",
-        f"{EVERY_ROW}[rms_norm]",
+        "{{backward<float, NormForm::rms>, backward<double, NormForm::rms>}}",
+        "{{backward<float, NormForm::rms>}}",
+        f"{EVERY_ROW}[norm]",
     ),
     mutant(
         "one set lacks a row of a kernel table",
-        "static constexpr LayerNormTable table = {{{PF_ISA::forward<float>, PF_ISA::forward<double>}},",
-        "static constexpr LayerNormTable table = {{{PF_ISA::kIsa == Isa::avx2 ? nullptr : PF_ISA::forward<float>, "
-        "PF_ISA::forward<double>}},",
-        f"{EVERY_ROW}[layer_norm]",
+        "{{forward<float, NormForm::centred>, forward<double, NormForm::centred>}}",
+        "{{kIsa == Isa::avx2 ? nullptr : forward<float, NormForm::centred>, forward<double, NormForm::centred>}}",
+        f"{EVERY_ROW}[norm]",
     ),
     mutant(
         "float64 becomes 16 bits by way of float32",

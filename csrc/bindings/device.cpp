@@ -33,8 +33,7 @@ static py::dict kernel_dict() {
   for (const KernelTableRow& table : kernel_tables()) {
     py::dict sets;
     for (int i = 0; i < kIsaCount; ++i)
-      if (const void* kernels = is_built(Isa(i)) ? table.table_of(Isa(i)) : nullptr)
-        sets[name(Isa(i))] = filled_entries(kernels, table.bytes);
+      if (const void* kernels = table.table_of(Isa(i))) sets[name(Isa(i))] = filled_entries(kernels, table.bytes);
     ops[table.op] = sets;
   }
   return ops;

@@ -87,7 +87,9 @@ static std::vector<std::pair<const char*, const MathFunctions*>> sets() {
     if (is_supported(isa)) out.push_back({name(isa), &f});
   };
   add(Isa::ref, math_functions<Isa::ref>());
+#if defined(PF_BUILT_PORTABLE)
   add(Isa::portable, math_functions<Isa::portable>());
+#endif
 #if defined(PF_BUILT_X86)
   add(Isa::avx2, math_functions<Isa::avx2>());
   add(Isa::avx512, math_functions<Isa::avx512>());

@@ -21,14 +21,6 @@ Isa isa_from_name(const std::string& wanted) {
   throw ValueError(cat("instruction set must be ref, portable, avx2, avx512, avx512_bf16 or amx, got '", wanted, "'"));
 }
 
-bool is_built(Isa isa) {
-#if defined(PF_BUILT_X86)
-  return int(isa) < kIsaCount;
-#else
-  return isa <= Isa::portable;
-#endif
-}
-
 #if defined(PF_BUILT_X86)
 // Of CPUID's leaf 7.
 static bool has_avx512_bf16() {

@@ -18,8 +18,17 @@ constexpr bool is_product_set(Isa isa) { return isa >= Isa::avx512_bf16; }
 
 constexpr const char* name(Isa isa) { return kIsas[int(isa)].name; }
 Isa isa_from_name(const std::string& name);  // ValueError unless it is one of them
-bool is_built(Isa isa);                      // compiled into this library
-bool is_supported(Isa isa);                  // built, this CPU has it, and the system lets this process use it
+// Compiled into this library.
+constexpr bool is_built(Isa isa) {
+#if !defined(PF_BUILT_X86)
+  if (isa > Isa::portable) return false;
+#endif
+#if !defined(PF_BUILT_PORTABLE)
+  if (isa == Isa::portable) return false;
+#endif
+  return int(isa) < kIsaCount;
+}
+bool is_supported(Isa isa);  // built, this CPU has it, and the system lets this process use it
 Isa current_isa();
 void set_isa(Isa isa);  // ValueError if it isn't supported; for tests and benchmarks
 

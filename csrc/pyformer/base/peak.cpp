@@ -21,7 +21,7 @@ static const PeakKernels& best_kernels() {
   if (is_supported(Isa::avx512)) return peak_kernels<Isa::avx512>();
   if (is_supported(Isa::avx2)) return peak_kernels<Isa::avx2>();
 #endif
-  return peak_kernels<Isa::portable>();
+  return peak_kernels<Isa::ref>();
 }
 
 static void check_threads(const char* op, int threads) {

@@ -32,6 +32,6 @@ struct PeakKernels {
   Kernel<CopyBlocks> copy_blocks;
 };
 template <Isa>
-const PeakKernels& peak_kernels();  // specialised per set in peak_cpu.cpp; there is none for ref
+const PeakKernels& peak_kernels();  // specialised per set in peak_cpu.cpp; ref's is for CPUs without AVX2
 
 }  // namespace pyformer

@@ -1,7 +1,7 @@
 // Finds the kernel for a device and a dtype in an op's kernel tables and runs it: on the CPU in tasks that the thread
 // pool shares out, on a device in one launch.
 //
-//   run("layer_norm", &LayerNormTable::forward, x, args);      x: an Array, for its device and dtype
+//   run("softmax", &SoftmaxTable::softmax_forward, x, args);      x: an Array, for its device and dtype
 #pragma once
 #include <array>
 
@@ -22,31 +22,26 @@ concept PlainTable = requires { requires Table::plain; };
 template <class Table>
 concept ProductTable = requires { requires Table::products; };
 
+// Whether kernels of the op were compiled for a set.
+template <class Table>
+constexpr bool has_table(Isa isa) {
+  if (PlainTable<Table>) return isa == Isa::ref;
+  return is_built(isa) && (ProductTable<Table> || !is_product_set(isa));
+}
+
+template <class Table, Isa isa>
+const Table* host_table() {
+  if constexpr (has_table<Table>(isa)) return &KernelsOf<Table, isa>::table();
+  return nullptr;
+}
+
 // The CPU's tables of an op, indexed by Isa; null where that set was not built or has none.
 template <class Table>
 const std::array<const Table*, kIsaCount>& host_tables() {
-  if constexpr (PlainTable<Table>) {
-    static const std::array<const Table*, kIsaCount> tables = {&KernelsOf<Table, Isa::ref>::table()};
-    return tables;
-#if defined(PF_BUILT_X86)
-  } else if constexpr (ProductTable<Table>) {
-    static const std::array<const Table*, kIsaCount> tables = {
-        &KernelsOf<Table, Isa::ref>::table(),         &KernelsOf<Table, Isa::portable>::table(),
-        &KernelsOf<Table, Isa::avx2>::table(),        &KernelsOf<Table, Isa::avx512>::table(),
-        &KernelsOf<Table, Isa::avx512_bf16>::table(), &KernelsOf<Table, Isa::amx>::table()};
-    return tables;
-#endif
-  } else {
-    static const std::array<const Table*, kIsaCount> tables = {
-        &KernelsOf<Table, Isa::ref>::table(),
-        &KernelsOf<Table, Isa::portable>::table(),
-#if defined(PF_BUILT_X86)
-        &KernelsOf<Table, Isa::avx2>::table(),
-        &KernelsOf<Table, Isa::avx512>::table(),
-#endif
-    };
-    return tables;
-  }
+  static const std::array<const Table*, kIsaCount> tables = {
+      host_table<Table, Isa::ref>(),    host_table<Table, Isa::portable>(),    host_table<Table, Isa::avx2>(),
+      host_table<Table, Isa::avx512>(), host_table<Table, Isa::avx512_bf16>(), host_table<Table, Isa::amx>()};
+  return tables;
 }
 
 // The entry of a set or, where it lacks it, of the set that it falls back to; null (0) where none has it.

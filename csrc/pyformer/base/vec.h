@@ -27,6 +27,16 @@ constexpr int64_t kVectorBytes = 32;
 constexpr int64_t kVectorBytes = 16;
 #endif
 
+// get.operator()<T>() for the floats that a table's kernels are compiled for. Where float64 matters little, which is
+// wherever there are neither products nor attention nor norms, AVX-512 leaves it to AVX2: it takes long to compile.
+template <class Entry, class Get>
+constexpr PerDtype<Entry> for_loop_floats(const Get& get) {
+  if constexpr (kVectorBytes == 64)
+    return {{get.template operator()<float>()}};
+  else
+    return for_wide_floats<Entry>(get);
+}
+
 template <class T>
 struct Register;
 template <>

@@ -19,18 +19,17 @@
 #include "pyformer/ops/global_norm/global_norm_kernels.h"
 #include "pyformer/ops/gru/gru_kernels.h"
 #include "pyformer/ops/in_place/in_place_kernels.h"
-#include "pyformer/ops/layer_norm/layer_norm_kernels.h"
 #include "pyformer/ops/linear/linear_kernels.h"
 #include "pyformer/ops/linear_cross_entropy/linear_cross_entropy_kernels.h"
 #include "pyformer/ops/loss/loss_kernels.h"
 #include "pyformer/ops/lstm/lstm_kernels.h"
 #include "pyformer/ops/matmul/gemm_kernels.h"
+#include "pyformer/ops/norm/norm_kernels.h"
 #include "pyformer/ops/norm_planes/norm_planes_kernels.h"
 #include "pyformer/ops/pool/pool_kernels.h"
 #include "pyformer/ops/random/random_kernels.h"
 #include "pyformer/ops/reduce/reduce_kernels.h"
 #include "pyformer/ops/retention/retention_kernels.h"
-#include "pyformer/ops/rms_norm/rms_norm_kernels.h"
 #include "pyformer/ops/rope/rope_kernels.h"
 #include "pyformer/ops/sgd/sgd_kernels.h"
 #include "pyformer/ops/softmax/softmax_kernels.h"
@@ -70,7 +69,6 @@ constexpr Row kRows[] = {
     row<GlobalNormTable>(),
     row<GruTable>(),
     row<InPlaceTable>(),
-    row<LayerNormTable>(),
     row<LinearCrossEntropyTable>(),
     row<LinearTable>(),
     row<LossTable>(),
@@ -80,8 +78,8 @@ constexpr Row kRows[] = {
     row<RandomTable>(),
     row<ReduceTable>(),
     row<RetentionTable>(),
-    row<RmsNormTable>(),
     row<RopeTable>(),
+    row<RowNormTable>(),
     row<SgdTable>(),
     row<SoftmaxTable>(),
     row<TopkTable>(),

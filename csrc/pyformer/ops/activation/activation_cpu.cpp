@@ -48,7 +48,9 @@ template <>
 const ActivationTable& KernelsOf<ActivationTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr ActivationTable table = {
-      {{forward<float>, forward<double>}}, {{backward<float>, backward<double>}}, {{both<float>, both<double>}}};
+      for_loop_floats<Kernel<ActivationForward>>([]<class T>() -> Kernel<ActivationForward> { return forward<T>; }),
+      for_loop_floats<Kernel<ActivationBackward>>([]<class T>() -> Kernel<ActivationBackward> { return backward<T>; }),
+      for_loop_floats<Kernel<ActivationBoth>>([]<class T>() -> Kernel<ActivationBoth> { return both<T>; })};
   return table;
 }
 }  // namespace pyformer

@@ -93,6 +93,7 @@ struct Minimum {
 
 // da = d * b * a^(b - 1), 0 where b = 0;  db = d * a^b * log(a), 0 where a = 0 and b >= 0
 struct Power {
+  static constexpr bool kIsLong = true;  // beside a load, and to compile
   template <class V>
   static PF_INLINE V at(V a, V b) {
     return pow(a, b);

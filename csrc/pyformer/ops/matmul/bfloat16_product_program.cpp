@@ -294,7 +294,7 @@ bool gives_the_sums_of_plain_loops(Isa set) {
 Isa bfloat16_product_set(Isa isa) {
   static std::atomic<int8_t> checked[kIsaCount] = {};  // 0: not yet, 1: the same sums, -1: not
   while (isa != Isa::ref) {
-    if (table_of(isa).multiply[kType]) {
+    if (const auto* table = host_tables<BFloat16ProductTable>()[size_t(isa)]; table && table->multiply[kType]) {
       std::atomic<int8_t>& state = checked[int(isa)];
       if (state == 0 && state.exchange(gives_the_sums_of_plain_loops(isa) ? 1 : -1) == 0 && state < 0)
         std::fprintf(stderr, "pyformer: products of bfloat16 by %s are wrong on this machine and are not used\n",

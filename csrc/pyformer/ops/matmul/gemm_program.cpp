@@ -412,7 +412,9 @@ const GemmTable& KernelsOf<GemmTable, isa>::table() {
   return table;
 }
 template struct KernelsOf<GemmTable, Isa::ref>;
+#if defined(PF_BUILT_PORTABLE)
 template struct KernelsOf<GemmTable, Isa::portable>;
+#endif
 #if defined(PF_BUILT_X86)
 template struct KernelsOf<GemmTable, Isa::avx2>;
 template struct KernelsOf<GemmTable, Isa::avx512>;

@@ -39,20 +39,20 @@ template <class T, class C>
 static void rows_to(const MatmulRows& g, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
   const auto bias = in<C>(g.epilogue.bias);
-  with_activation(g.epilogue.activation, [&]<class F>() {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto c = to<C>(g.c) + i * g.c_stride;
-      const auto a = [&](int64_t p) { return element<T>(g.a, g.wide_a, i * g.a_stride + p * g.a_k_stride); };
-      for (int64_t j = 0; j < g.n; ++j) {
-        const auto b = [&](int64_t p) { return element<T>(g.b, g.wide_b, j * g.b_stride + p * g.b_k_stride); };
-        const A sum = dot<T>(g.k, a, b, g.continue_sum, g.continue_sum ? A(c[j]) : A(0));
-        const int64_t at = i * g.c_stride + j;
+  for (int64_t i = begin; i < end; ++i) {
+    const auto c = to<C>(g.c) + i * g.c_stride;
+    const auto a = [&](int64_t p) { return element<T>(g.a, g.wide_a, i * g.a_stride + p * g.a_k_stride); };
+    for (int64_t j = 0; j < g.n; ++j) {
+      const auto b = [&](int64_t p) { return element<T>(g.b, g.wide_b, j * g.b_stride + p * g.b_k_stride); };
+      const A sum = dot<T>(g.k, a, b, g.continue_sum, g.continue_sum ? A(c[j]) : A(0));
+      const int64_t at = i * g.c_stride + j;
+      with_activation(g.epilogue.activation, [&]<class F>() {
         c[j] = finish<F, A>(
             g.epilogue, sum, [&] { return A(bias[j]); }, [&](const void* m) { return A(in<C>(m)[at]); },
             [&](void* m, A value) { to<C>(m)[at] = value; });
-      }
+      });
     }
-  });
+  }
 }
 
 template <class T>

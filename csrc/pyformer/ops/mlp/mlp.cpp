@@ -54,7 +54,7 @@ Gradients mlp_backward(const MlpSaved& s, const Array& dout, const Needs& need) 
     const Array dpre = gradient_before(dout, s.down(), s.pre, acts ? s.pre.raw() : nullptr, s.operands);         // (3)
     const NormResult again = norm_forward(s.norm, s.x(), s.norm_weight(), s.norm_bias());                        // (4)
     up = linear_backward(dpre, again.out, s.up(), {}, Activation::none, need_dn, need[3], need[4], s.operands);  // (5)
-    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again, need[0], need[1], need[2]);               // (6)
+    norm = norm_backward(s.norm, up.dx, s.x(), s.norm_weight(), again.statistics, need[0], need[1], need[2]);    // (6)
   }
   return {norm.dx, norm.dweight, norm.dbias, up.dweight, up.dbias, down.dweight, down.dbias, need[7] ? dout : Array()};
 }

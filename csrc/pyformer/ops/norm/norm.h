@@ -1,4 +1,7 @@
-// The norm at the start of a fused op: layer_norm, rms_norm or none, as norm_linear and mlp take it.
+// layer_norm and rms_norm on Arrays: what both are made of, and what stands at the start of a fused op.
+//
+// Saved for backward: x, weight, four numbers a row (NormRow). Order of sums: the row-reduction rule over C; dweight
+// and dbias are chains over 32 consecutive rows, whose partials are added in index order.
 #pragma once
 #include <string>
 
@@ -14,7 +17,8 @@ struct Norm {
   double eps = 1e-5;
 };
 
-// The statistics come along for the gradient; with NormKind::none out is x.
+// x (..., C); weight and bias (C,) or absent, rms takes no bias. The statistics, (rows, 4), come along for the
+// gradient; with NormKind::none out is x.
 struct NormResult {
   Array out, statistics;
 };
@@ -24,6 +28,6 @@ struct NormGradient {
   Array dx, dweight, dbias;  // undefined where not wanted
 };
 NormGradient norm_backward(const Norm& norm, const Array& dout, const Array& x, const Array& weight,
-                           const NormResult& forward, bool need_dx, bool need_dweight, bool need_dbias);
+                           const Array& statistics, bool need_dx, bool need_dweight, bool need_dbias);
 
 }  // namespace pyformer

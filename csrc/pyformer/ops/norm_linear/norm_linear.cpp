@@ -23,8 +23,8 @@ Tensor norm_linear(const Norm& norm, const Tensor& x, const Tensor& norm_weight,
                   const bool need_dn = need[0] || need[1] || need[2];
                   LinearGradient g = linear_backward(dout, again.out, weight(), {}, Activation::none, need_dn, need[3],
                                                      need[4], operands);  // (2)
-                  NormGradient d =
-                      norm_backward(norm, g.dx, x(), norm_weight(), again, need[0], need[1], need[2]);  // (3)
+                  NormGradient d = norm_backward(norm, g.dx, x(), norm_weight(), again.statistics, need[0], need[1],
+                                                 need[2]);  // (3)
                   return {d.dx, d.dweight, d.dbias, g.dweight, g.dbias};
                 });
 }

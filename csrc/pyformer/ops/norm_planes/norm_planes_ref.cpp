@@ -1,5 +1,5 @@
 // group_norm and batch_norm, plain loops over planes. What they define, with xhat = (x - mean) * rstd as in
-// layer_norm_ref.cpp and g = dout * weight:
+// norm_ref.cpp and g = dout * weight:
 //
 //   out = xhat * weight + bias,  dx = rstd * (g - mean_g - xhat * mean_gx),  or rstd * g where mean and rstd are given
 //

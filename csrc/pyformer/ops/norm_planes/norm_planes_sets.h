@@ -36,7 +36,7 @@ struct Planes {
   }
 };
 
-// The formulas are those of layer_norm_ref.cpp.
+// The formulas are those of norm_ref.cpp.
 template <class Loops, class T>
 static RowStatistics<Accumulator<T>> statistics_of(const Planes<T>& planes, double eps) {
   using A = Accumulator<T>;

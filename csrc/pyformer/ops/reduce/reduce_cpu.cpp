@@ -132,16 +132,19 @@ template <>
 const ReduceTable& KernelsOf<ReduceTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
   static constexpr ReduceTable table = {
-      .sum_blocks = {{sum_blocks<float>, sum_blocks<double>}},
+      .sum_blocks = for_loop_floats<Kernel<SumBlocks>>([]<class T>() -> Kernel<SumBlocks> { return sum_blocks<T>; }),
       .sum_tree = {},  // a tree of a few sums: the plain loop serves
       .sum_integers = {},
-      .extreme_rows = {{extreme_rows<float>, extreme_rows<double>}},
-      .extreme_columns = {{extreme_columns<float>, extreme_columns<double>}},
+      .extreme_rows = for_loop_floats<Kernel<Extreme>>([]<class T>() -> Kernel<Extreme> { return extreme_rows<T>; }),
+      .extreme_columns =
+          for_loop_floats<Kernel<Extreme>>([]<class T>() -> Kernel<Extreme> { return extreme_columns<T>; }),
       .extreme_of_parts = {},
-      .spread = {{spread<float>, spread<double>}},
+      .spread = for_loop_floats<Kernel<Spread>>([]<class T>() -> Kernel<Spread> { return spread<T>; }),
       .scatter = {},
-      .running_totals = {{run_chains<false, float, float>, run_chains<false, double, double>}},
-      .running_sums = {{run_chains<true, float, float>, run_chains<true, double, double>}},
+      .running_totals = for_loop_floats<Kernel<RunningSums>>(
+          []<class T>() -> Kernel<RunningSums> { return run_chains<false, T, T>; }),
+      .running_sums =
+          for_loop_floats<Kernel<RunningSums>>([]<class T>() -> Kernel<RunningSums> { return run_chains<true, T, T>; }),
       .running_bases = {}};
   return table;
 }

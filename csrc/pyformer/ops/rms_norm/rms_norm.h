@@ -2,25 +2,12 @@
 //
 //   out = x * rstd * weight,  rstd = 1 / sqrt(mean(x^2) + eps) over the last axis of x (..., C)
 //
-// Rows whose squares overflow or vanish are as exact as others. weight is (C,) or absent. Saved for backward: x,
-// weight, four numbers a row (NormRow).
-// Order of sums: the row-reduction rule over C; dweight is chains over 32 consecutive rows, whose partials are added in
-// index order.
+// Rows whose squares overflow or vanish are as exact as others. weight is (C,) or absent. What is saved, and the order
+// of sums: norm.h.
 #pragma once
 #include "pyformer/core/tensor.h"
 
 namespace pyformer {
-
-struct RmsNormResult {
-  Array out, statistics;  // (rows, 4)
-};
-RmsNormResult rms_norm_forward(const Array& x, const Array& weight, double eps);
-
-struct RmsNormGradient {
-  Array dx, dweight;  // undefined where not wanted
-};
-RmsNormGradient rms_norm_backward(const Array& dout, const Array& x, const Array& weight, const Array& statistics,
-                                  bool need_dx, bool need_dweight);
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
 

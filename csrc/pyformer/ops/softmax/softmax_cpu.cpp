@@ -90,10 +90,14 @@ namespace pyformer {
 template <>
 const SoftmaxTable& KernelsOf<SoftmaxTable, PF_ISA::kIsa>::table() {
   using namespace PF_ISA;
-  static constexpr SoftmaxTable table = {{{softmax_forward<float>, softmax_forward<double>}},
-                                         {{softmax_backward<float>, softmax_backward<double>}},
-                                         {{log_softmax_forward<float>, log_softmax_forward<double>}},
-                                         {{log_softmax_backward<float>, log_softmax_backward<double>}}};
+  static constexpr SoftmaxTable table = {
+      for_loop_floats<Kernel<SoftmaxForward>>([]<class T>() -> Kernel<SoftmaxForward> { return softmax_forward<T>; }),
+      for_loop_floats<Kernel<SoftmaxBackward>>(
+          []<class T>() -> Kernel<SoftmaxBackward> { return softmax_backward<T>; }),
+      for_loop_floats<Kernel<SoftmaxForward>>(
+          []<class T>() -> Kernel<SoftmaxForward> { return log_softmax_forward<T>; }),
+      for_loop_floats<Kernel<SoftmaxBackward>>(
+          []<class T>() -> Kernel<SoftmaxBackward> { return log_softmax_backward<T>; })};
   return table;
 }
 }  // namespace pyformer

@@ -1,11 +1,11 @@
-// What layer_norm's kernels see.
+// What the kernels of layer_norm and rms_norm see. rms_norm has no bias.
 #pragma once
 #include "pyformer/base/kernel.h"
 
 namespace pyformer {
 
 // Work item: one row.
-struct LayerNormForward {
+struct RowNormForward {
   int64_t rows, cols;
   double eps;
   const void* x;       // (rows, C)
@@ -19,7 +19,7 @@ struct LayerNormForward {
 };
 
 // Work item: one chunk of kRowChunk rows, whose contribution to dweight and dbias is one partial row.
-struct LayerNormBackward {
+struct RowNormBackward {
   static constexpr int64_t kRowChunk = 32;
   int64_t rows, cols;
   const void* dout;        // (rows, C)
@@ -34,10 +34,10 @@ struct LayerNormBackward {
   int64_t grain() const { return 1; }
 };
 
-struct LayerNormTable {
-  static constexpr const char* name = "layer_norm";
-  PerDtype<Kernel<LayerNormForward>> forward;
-  PerDtype<Kernel<LayerNormBackward>> backward;
+struct RowNormTable {
+  static constexpr const char* name = "norm";
+  PerDtype<Kernel<RowNormForward>> layer_forward, rms_forward;
+  PerDtype<Kernel<RowNormBackward>> layer_backward, rms_backward;
 };
 
 }  // namespace pyformer
