@@ -12,12 +12,16 @@ import pyformer as pf
 from pyformer import _core, nn
 from pyformer.nn.module import changes
 
+_METHODS = {"hidden", "hidden_at", "logits", "logits_at", "next_logits", "read_inputs"}
+
 
 def _is_own(model: Any) -> bool:
     """Whether the model's next logits are those of `LanguageModel`, from `read_inputs` to `logits`."""
-    methods = {"hidden", "hidden_at", "logits", "logits_at", "next_logits", "read_inputs"}
-    own = type(model).__module__.startswith("pyformer.") and hasattr(model, "hidden_at")
-    return own and not methods & vars(model).keys()
+    kind = type(model)
+    if not kind.__module__.startswith("pyformer.") or _METHODS & vars(model).keys():
+        return False
+    methods = (getattr(kind, name, None) for name in _METHODS)
+    return all(getattr(method, "__module__", "").startswith("pyformer.") for method in methods)
 
 
 def _refusal(model: Any) -> str:
