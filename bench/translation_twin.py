@@ -284,7 +284,7 @@ def report(ours: Path, theirs: Path) -> None:
         entries = training.read_metrics(run / training.METRICS_NAME)
         for what, name in (("training", "loss"), ("validation", "validation_loss")):
             lines[f"{who}, {what}"] = training.loss_points(entries, name)
-    picture = svg.line_chart("verses", "step", "loss (nats a token)", lines)
+    picture = svg.line_chart("verses", "step", "loss (nats per token)", lines)
     formats.write_bytes_atomic(theirs / "comparison.svg", picture.encode())
 
 

@@ -7,6 +7,7 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +73,8 @@ STUBS = stub_signatures()
 
 
 def signature_from_stub(_app: Any, _what: str, name: str, _obj: Any, _options: Any, signature: str, returns: str):
-    return STUBS.get(name) if signature else None
+    is_own = isinstance(_obj, FunctionType) and not name.startswith("pyformer.Tensor.")  # pf.rand, around the core's
+    return STUBS.get(name) if signature and not is_own else None
 
 
 # ---- docstrings: plain text for help(), made safe for reStructuredText ----------------------------------------------

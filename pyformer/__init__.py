@@ -32,8 +32,6 @@ from pyformer._core import (
     get_num_threads,
     manual_seed,
     ones,
-    rand,
-    randn,
     set_num_threads,
     tensor,
     zeros,
@@ -66,6 +64,7 @@ from pyformer.ops import (
     bmm,
     broadcast_to,
     cat,
+    cdist,
     ceil,
     chunk,
     clamp,
@@ -87,9 +86,11 @@ from pyformer.ops import (
     empty_like,
     eq,
     equal,
+    erf,
     exp,
     expand,
     expand_dims,
+    expm1,
     eye,
     flatten,
     flip,
@@ -109,6 +110,7 @@ from pyformer.ops import (
     less,
     linspace,
     log,
+    log1p,
     log_softmax,
     logical_and,
     logical_not,
@@ -141,8 +143,10 @@ from pyformer.ops import (
     pow,
     power,
     prod,
+    rand,
     rand_like,
     randint,
+    randn,
     randn_like,
     randperm,
     ravel,
@@ -154,6 +158,8 @@ from pyformer.ops import (
     roll,
     round,
     rsqrt,
+    scatter,
+    scatter_add,
     sigmoid,
     sign,
     sin,
@@ -206,10 +212,12 @@ from pyformer.autograd import (
 from pyformer.limits import finfo, iinfo
 from pyformer.models import from_pretrained
 from pyformer.products import bfloat16_products
+from pyformer.random import Generator
 from pyformer.saving import load, save
 
 __all__ = [
     "DType",
+    "Generator",
     "QuantizedWeight",
     "SentenceEncoder",
     "Tensor",
@@ -238,6 +246,7 @@ __all__ = [
     "bool",
     "broadcast_to",
     "cat",
+    "cdist",
     "ceil",
     "chat",
     "checkpoint",
@@ -268,9 +277,11 @@ __all__ = [
     "enable_grad",
     "eq",
     "equal",
+    "erf",
     "exp",
     "expand",
     "expand_dims",
+    "expm1",
     "eye",
     "finfo",
     "flatten",
@@ -311,6 +322,7 @@ __all__ = [
     "load",
     "load_tokenizer",
     "log",
+    "log1p",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -371,6 +383,8 @@ __all__ = [
     "round",
     "rsqrt",
     "save",
+    "scatter",
+    "scatter_add",
     "set_grad_enabled",
     "set_num_threads",
     "show_config",
@@ -424,6 +438,18 @@ _LAZY_NAMES = {
     "load_tokenizer": ("tokenizers", "load"),
 }
 _LAZY = ("data", "datasets", "generation", "lora", "tokenizers", "training")
+# Names of torch that have no place here, and what there is instead.
+_ELSEWHERE = {
+    "amp": "mixed precision is pf.autocast; the Trainer scales losses where float16 needs it",
+    "backends": "pf.show_config() says what this build uses; PYFORMER_CPU_ISA chooses among it",
+    "compile": "operations run at once, and the layers use fused ones by themselves",
+    "grad": "gradients are those of loss.backward() or pf.autograd.grad(loss, inputs)",
+    "jit": "operations run at once, and the layers use fused ones by themselves",
+    "seed": "pf.manual_seed(n) sets the seed, pf.Generator().seed() draws one",
+    "set_default_dtype": "floats are float32 unless dtype= says otherwise; Module.to changes a model",
+    "utils": "pf.data has the DataLoader, pf.nn.utils the clipping, pf.checkpoint the recomputation",
+    "vmap": "operations take leading axes of batches by themselves",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -437,6 +463,7 @@ def __getattr__(name: str) -> object:
 
     near = get_close_matches(name, __dir__(), 1)
     hint = f". Did you mean: {near[0]!r}?" if near and not name.startswith("_") else ""
+    hint = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else hint
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 

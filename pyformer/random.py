@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pyformer import _core
 from pyformer._core import manual_seed
 
-__all__ = ["get_state", "manual_seed", "set_state"]
+__all__ = ["Generator", "get_state", "manual_seed", "set_state"]
 
 
 def get_state() -> tuple[int, int]:
@@ -44,9 +47,79 @@ def set_state(state: Sequence[int]) -> None:
         >>> (pf.randn(3) == first).all().item()
         True
     """
+    _core.set_rng_state(*_checked(state))
+
+
+def _checked(state: Any) -> tuple[int, int]:
     pair = list(state) if isinstance(state, Sequence) else []
     if len(pair) != 2 or any(isinstance(x, bool) or not isinstance(x, int) for x in pair):
         raise TypeError(f"set_state: expected (seed, draws), two ints as get_state gives them, got {state!r}")
     if not all(0 <= x < 2**64 for x in pair):
         raise ValueError(f"set_state: expected numbers of 64 bits, got {tuple(pair)}")
-    _core.set_rng_state(*pair)
+    return pair[0], pair[1]
+
+
+class Generator:
+    """Random numbers apart from those of the process: what `generator=` of `pf.randn` and its like takes.
+
+    It begins with the seed 0. Its numbers are those that the process draws after `manual_seed` with the same seed.
+    While one thread draws with a generator, no other should draw.
+
+    Args:
+        device: taken as torch takes it; numbers are the same on every device.
+
+    Raises:
+        ValueError: the device is not known.
+
+    Example:
+        >>> generator = pf.Generator().manual_seed(7)
+        >>> first = pf.randn(3, generator=generator)
+        >>> pf.manual_seed(7)
+        >>> (pf.randn(3) == first).all().item()
+        True
+    """
+
+    def __init__(self, device: Any = None) -> None:
+        self.device = _core.device(device)
+        self._state = (0, 0)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Begins again with a seed, and returns itself."""
+        self.set_state((seed, 0))
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed that it began with."""
+        return self._state[0]
+
+    def seed(self) -> int:
+        """Begins again with a seed that the system draws, and returns it."""
+        return self.manual_seed(int.from_bytes(os.urandom(8), "little")).initial_seed()
+
+    def get_state(self) -> tuple[int, int]:
+        """(seed, draws), as `pf.random.get_state`."""
+        return self._state
+
+    def set_state(self, state: Sequence[int]) -> None:
+        """Goes back to a state that `get_state` gave."""
+        self._state = _checked(state)
+
+    def __repr__(self) -> str:
+        return f"Generator(seed={self._state[0]}, draws={self._state[1]})"
+
+
+@contextlib.contextmanager
+def drawing_from(generator: Generator | None) -> Iterator[None]:
+    """Within it, numbers are drawn from a generator, or from the process's own for None."""
+    if generator is None:
+        yield
+        return
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator: expected a pf.Generator, got {type(generator).__name__}")
+    before = _core.rng_state()
+    _core.set_rng_state(*generator._state)
+    try:
+        yield
+        generator._state = _core.rng_state()
+    finally:
+        _core.set_rng_state(*before)

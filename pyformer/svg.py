@@ -1,32 +1,45 @@
-"""Small line and bar charts as SVG text."""
+"""Small line and dot charts as SVG text."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 68, 26, 40, 44
-NAME_WIDTH, BAR_HEIGHT, NUMBER_WIDTH = 130, 20, 48
+NAME_WIDTH, ROW_HEIGHT, NUMBER_WIDTH = 130, 20, 48
+LETTER, LINE = 7, 15
 COLORS = ("#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#744210", "#12a5b5", "#4a5568")
 
 Points = Sequence[tuple[float, float]]
 
 
-def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Points], names_from: float = 0.0) -> str:
+def line_chart(
+    title: str,
+    x_label: str,
+    y_label: str,
+    lines: Mapping[str, Points],
+    log_x: bool = False,
+    log_y: bool = False,
+) -> str:
     """Returns an SVG of the named lines, each (x, y) points; those not finite are left out.
 
-    The names stand at the right, from the part `names_from` of the height downwards.
+    On a logarithmic axis equal ratios are equally far apart; points at or below 0 are left out. Each name stands beside
+    its line's end.
     """
-    finite = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in lines.items()}
-    x_ticks = _ticks([x for points in finite.values() for x, _ in points])
-    y_ticks = _ticks([y for points in finite.values() for _, y in points])
+    finite = {
+        name: [(x, y) for x, y in points if _is_drawable(x, log_x) and _is_drawable(y, log_y)]
+        for name, points in lines.items()
+    }
+    x_ticks = _ticks_of([x for points in finite.values() for x, _ in points], log_x)
+    y_ticks = _ticks_of([y for points in finite.values() for _, y in points], log_y)
+    right = WIDTH - max(RIGHT, 12 + LETTER * max((len(name) for name in lines), default=0))
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
-        up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        across, up = _part(x, x_ticks, log_x), _part(y, y_ticks, log_y)
+        return LEFT + across * (right - LEFT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -41,8 +54,8 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
         parts += [_line(x, y, x, TOP), _text(x, y + 16, label)]
     for tick, label in zip(y_ticks, _labels(y_ticks), strict=True):
         x, y = place(x_ticks[0], tick)
-        parts += [_line(x, y, WIDTH - RIGHT, y), _text(x - 6, y + 4, label, anchor="end")]
-    for index, (name, points) in enumerate(finite.items()):
+        parts += [_line(x, y, right, y), _text(x - 6, y + 4, label, anchor="end")]
+    for index, points in enumerate(finite.values()):
         color = COLORS[index % len(COLORS)]
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
@@ -50,15 +63,46 @@ def line_chart(title: str, x_label: str, y_label: str, lines: Mapping[str, Point
             # A line of one point shows nothing.
             x, y = place(*points[0])
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>')
-        style = f'fill="{color}" font-weight="bold"'
-        y = TOP + names_from * (HEIGHT - TOP - BOTTOM) + 16 * (index + 1)
-        parts.append(_text(WIDTH - RIGHT - 8, y, name, style, anchor="end"))
+    ends = {name: place(*points[-1])[1] if points else HEIGHT - BOTTOM for name, points in finite.items()}
+    for index, y in enumerate(_apart(list(ends.values()))):
+        style = f'fill="{COLORS[index % len(COLORS)]}" font-weight="bold"'
+        parts.append(_text(right + 6, y + 4, list(ends)[index], style, anchor="start"))
     return "\n".join([*parts, "</svg>", ""])
 
 
-def bar_chart(title: str, names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> str:
-    """Returns an SVG with a row for each name and panels side by side, a bar from 0 in each row; None has no bar."""
-    height = TOP + BAR_HEIGHT * (len(names) + 1) + 10
+def _is_drawable(value: float, log: bool) -> bool:
+    return math.isfinite(value) and (value > 0.0 or not log)
+
+
+def _part(value: float, ticks: Sequence[float], log: bool) -> float:
+    """Where a value stands between the first tick, 0, and the last, 1."""
+    if log:
+        return math.log(value / ticks[0]) / math.log(ticks[-1] / ticks[0])
+    return (value - ticks[0]) / (ticks[-1] - ticks[0])
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """The heights, moved as little as lines of text need that must not cover each other."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    moved = list(heights)
+    for above, below in itertools.pairwise(order):
+        moved[below] = max(moved[below], moved[above] + LINE)
+    lowest = HEIGHT - BOTTOM
+    for i in reversed(order):
+        moved[i] = min(moved[i], lowest)
+        lowest = moved[i] - LINE
+    return moved
+
+
+def dot_chart(title: str, names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> str:
+    """Returns an SVG with a row for each name and panels side by side; None has no dot.
+
+    Each panel goes from its least value to its largest, so that differences are seen; it has no 0. A panel's name may
+    have several lines.
+    """
+    heads = max(panel.count("\n") + 1 for panel in panels)
+    first = TOP + LINE * heads + 8
+    height = first + ROW_HEIGHT * len(names) + 10
     width = (WIDTH - NAME_WIDTH - RIGHT) / len(panels)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -66,19 +110,37 @@ def bar_chart(title: str, names: Sequence[str], panels: Mapping[str, Sequence[fl
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
         _text(WIDTH / 2, 22, title, 'font-size="15"'),
     ]
-    rows = [TOP + BAR_HEIGHT * (row + 1) for row in range(len(names))]
-    parts += [_text(NAME_WIDTH - 8, y + 14, name, anchor="end") for y, name in zip(rows, names, strict=True)]
+    rows = [first + ROW_HEIGHT * row + ROW_HEIGHT / 2 for row in range(len(names))]
+    for y, name in zip(rows, names, strict=True):
+        parts += [_text(NAME_WIDTH - 8, y + 4, name, anchor="end"), _line(NAME_WIDTH, y, WIDTH - RIGHT, y)]
     for index, (panel, values) in enumerate(panels.items()):
         left, color = NAME_WIDTH + index * width, COLORS[index % len(COLORS)]
-        parts.append(_text(left, TOP + 12, panel, 'font-weight="bold"', anchor="start"))
-        scale = (width - NUMBER_WIDTH) / (max((v for v in values if v is not None), default=0.0) or 1.0)
+        for line, words in enumerate(panel.split("\n")):
+            style = 'font-weight="bold"' if line == 0 else ""
+            parts.append(_text(left, TOP + LINE * (line + 1), words, style, anchor="start"))
+        there = [value for value in values if value is not None and math.isfinite(value)]
+        low, span = min(there, default=0.0), max(there, default=0.0) - min(there, default=0.0)
         for y, value in zip(rows, values, strict=True):
             if value is not None and math.isfinite(value):
-                bar = f'width="{value * scale:.1f}" height="{BAR_HEIGHT - 6}" fill="{color}"'
-                parts.append(f'<rect x="{left:.1f}" y="{y + 3}" {bar}/>')
-                number = f"{value:#.3g}".rstrip(".") if value < 999.5 else f"{value:.0f}"
-                parts.append(_text(left + value * scale + 4, y + 14, number, anchor="start"))
+                x = left + 5 + (value - low) / (span or 1.0) * (width - NUMBER_WIDTH - 16)
+                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
+                number = f"{value:#.4g}".rstrip(".") if value < 999.5 else f"{value:.0f}"
+                parts.append(_text(x + 8, y + 4, number, anchor="start"))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _ticks_of(values: Sequence[float], log: bool) -> list[float]:
+    return _powers(values) if log and values else _ticks(values)
+
+
+def _powers(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times powers of ten, from the last at or below all values to the first at or above."""
+    low, high = min(values) * 1.000001, max(values) * 0.999999
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    known = [float(f"{m}e{power}") for power in powers for m in (1, 2, 5)]
+    first = max(i for i, tick in enumerate(known) if tick <= low)
+    last = min((i for i, tick in enumerate(known) if tick >= high), default=len(known) - 1)
+    return known[first : max(last, first + 1) + 1]
 
 
 def _ticks(values: Sequence[float]) -> list[float]:

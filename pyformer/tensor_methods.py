@@ -229,6 +229,76 @@ def requires_grad_(self: Tensor, on: bool = True) -> Tensor:
     return self
 
 
+def scatter_(self: Tensor, axis: int, index: Tensor, src: Any) -> Tensor:
+    """`scatter`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the shapes do not fit.
+        IndexError: an index is out of range.
+
+    Example:
+        >>> pf.zeros(2, 3).scatter_(1, pf.tensor([[2], [0]]), 1)
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]], dtype=float32)
+    """
+    return _written(self, "scatter_", names.scatter, axis, index, src)
+
+
+def scatter_add_(self: Tensor, axis: int, index: Tensor, src: Tensor) -> Tensor:
+    """`scatter_add`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the shapes do not fit.
+        IndexError: an index is out of range.
+
+    Example:
+        >>> pf.zeros(3).scatter_add_(0, pf.tensor([2, 2]), pf.tensor([1.0, 5.0]))
+        tensor([0., 0., 6.], dtype=float32)
+    """
+    return _written(self, "scatter_add_", names.scatter_add, axis, index, src)
+
+
+def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`masked_fill`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the shapes do not broadcast.
+
+    Example:
+        >>> x = pf.tensor([1.0, -2.0])
+        >>> x.masked_fill_(x < 0, 0)
+        tensor([1., 0.], dtype=float32)
+    """
+    return _written(self, "masked_fill_", names.masked_fill, mask, value)
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """`clamp`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: neither bound is given.
+
+    Example:
+        >>> pf.tensor([-1.0, 0.5, 3.0]).clamp_(0, 1)
+        tensor([0. , 0.5, 1. ], dtype=float32)
+    """
+    return _written(self, "clamp_", names.clamp, min, max)
+
+
+def _written(self: Tensor, symbol: str, operation: Callable, *args: Any) -> Tensor:
+    """What operation(self, *args) gives, written into self."""
+    _check_writable(symbol, self, args[-1])
+    before = _core.set_grad_enabled(False)
+    try:
+        return _write(symbol, self, operation(self, *args))
+    finally:
+        _core.set_grad_enabled(before)
+
+
 # ---- dtypes, devices, counts -----------------------------------------------------------------------------------------
 
 
@@ -417,7 +487,23 @@ def _arrays(value: Any) -> Any:
 
 # ---- putting them in place -------------------------------------------------------------------------------------------
 
-_OWN = [astype, contiguous, copy_, cpu, cuda, dim, fill_, numel, requires_grad_, where, zero_]
+_OWN = [
+    astype,
+    clamp_,
+    contiguous,
+    copy_,
+    cpu,
+    cuda,
+    dim,
+    fill_,
+    masked_fill_,
+    numel,
+    requires_grad_,
+    scatter_,
+    scatter_add_,
+    where,
+    zero_,
+]
 # Compiled operations that had no method.
 _COMPILED = [
     "add",
@@ -433,6 +519,7 @@ _COMPILED = [
     "cast",
     "gelu",
     "equal",
+    "layer_norm",
 ]
 _DTYPES = {
     **{"float": DType.float32, "double": DType.float64, "half": DType.float16, "bfloat16": DType.bfloat16},
@@ -440,30 +527,14 @@ _DTYPES = {
 }
 
 
-def _bound(function: Any) -> Any:
-    """function, so that it is a method as a class's attribute: a compiled one is none by itself."""
-    if not isinstance(function, builtins.type(len)):
-        return function
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return function(self, *args, **kwargs)
-
-    method.__name__ = function.__name__
-    method.__doc__ = function.__doc__
-    method.__wrapped__ = function  # type: ignore[attr-defined]
-    # The types themselves, not their names: what unwraps the method looks for names in a compiled function.
-    method.__annotations__ = {"self": Tensor, "return": Any}
-    return method
-
-
 def install() -> None:
     """Gives Tensor its further methods; once, when pyformer is imported."""
     for method in _OWN:
         setattr(Tensor, method.__name__, method)
     for name in names.METHODS:
-        setattr(Tensor, name, _bound(getattr(names, name)))
+        setattr(Tensor, name, getattr(names, name))
     for name in _COMPILED:
-        setattr(Tensor, name, _bound(getattr(_ops, name)))
+        setattr(Tensor, name, getattr(_ops, name))
     for name, dtype in _DTYPES.items():
         setattr(Tensor, name, _to(dtype, name))
     for symbol, name, short in (("+", "add", "add"), ("-", "sub", "sub"), ("*", "mul", "mul"), ("/", "truediv", "div")):
@@ -477,11 +548,31 @@ def install() -> None:
     for symbol, name in (("**=", "pow"), ("//=", "floordiv"), ("%=", "mod")):
         setattr(Tensor, f"__i{name}__", _in_place(symbol, getattr(Tensor, f"__{name}__")))
     Tensor.__setitem__ = _set_item
+    Tensor.__format__ = _format
+    Tensor.__getattr__ = _missing
     Tensor.type = astype
     Tensor.__array_function__ = _array_function
     Tensor.size = property(_size)
     Tensor.data = property(_data, _set_data)
     Tensor.mT = property(_mt)
+
+
+def _missing(self: Tensor, name: str) -> Any:
+    hint = "; tile repeats the whole (torch's repeat), repeat_interleave each element (NumPy's)"
+    raise AttributeError(
+        f"'Tensor' object has no attribute {name!r}{hint if name == 'repeat' else ''}", name=name, obj=self
+    )
+
+
+def _format(self: Tensor, spec: str) -> str:
+    if spec and _count(self) != 1:
+        raise TypeError(
+            f"format: {spec!r} needs a tensor of one element, got {self.shape}; format x.tolist()'s numbers"
+        )
+    return _compiled_format(self, spec)
+
+
+_compiled_format = Tensor.__format__
 
 
 def _operator(function: Callable) -> Callable:

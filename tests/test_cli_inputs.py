@@ -142,8 +142,8 @@ def test_eval_is_the_loss_of_every_token_but_the_first(trained, tmp_path):
     assert got["perplexity"] == pytest.approx(math.exp(total / 100), rel=1e-6)
     assert got["bits_per_byte"] == pytest.approx(total / math.log(2) / 101, rel=1e-6)
     shown = run(tmp_path, "eval", trained / "run", "-", stdin=text).stdout
-    assert f"{got['loss']:.4f} nats a byte over 100" in shown
-    assert f"{got['bits_per_byte']:.4f} bits a byte" in shown
+    assert f"{got['loss']:.4f} nats per byte over 100" in shown
+    assert f"{got['bits_per_byte']:.4f} bits per byte" in shown
     assert "too short" in run(tmp_path, "eval", trained / "run", "-", stdin="a", code=2).stderr
 
 

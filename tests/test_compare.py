@@ -334,6 +334,51 @@ def test_a_stopped_comparison_goes_on_to_the_same_losses(tmp_path):
     assert "changed" in run(tmp_path, "compare", "--resume", "--out", "stopped", code=2).stderr
 
 
+def test_the_rate_is_searched_by_one_rule_and_the_best_is_trained_with_all_seeds(tmp_path):
+    args = ["--task", "function", "--models", "mlp,kan", "--parameters", 2_200, "--steps", 12, "--threads", 1]
+    args += ["--seed", 5, "--seeds", 3, "--rates", "0.0001,0.01"]
+    done = run(tmp_path, "compare", *args, "--out", "all")
+    assert "8 runs of 12 steps each" in done.stderr
+    record = json.loads((tmp_path / "all" / "results.json").read_text())
+    for name, result in record["results"].items():
+        best = min(result["searched"], key=result["searched"].get)
+        assert list(result["searched"]) == ["0.0001", "0.01"]
+        assert result["learning_rate"] == float(best) == 0.01
+        assert len(set(result["losses"])) == 3
+        assert result["losses"][0] == result["loss"] == result["searched"][best]
+        for i, loss in enumerate(result["losses"]):
+            task = compare_tasks.load_task("function", [], 5)
+            size = compare.find_size(name, task.entrants[name], 2_200)
+            alone = Race(compare.make_model(task.entrants[name], size, 5 + i), task, 0.01, Budget(12), 5 + i)
+            assert alone.race()
+            assert alone.result()["loss"] == loss
+        mean, error = np.mean(result["losses"]), np.std(result["losses"], ddof=1) / 3**0.5
+        assert f"| {name} |" in done.stdout
+        assert f"{mean:.4g} ± {error:.1g}" in done.stdout
+    words = compare_report.command(record)
+    assert words.endswith("--steps 12 --parameters 2200 --seed 5 --seeds 3 --rates 0.0001,0.01")
+    # Stopped in the middle, it goes on with what is left.
+    whole = json.loads((tmp_path / "all" / "results.json").read_text())
+    part = {**whole, "results": {"mlp": whole["results"]["mlp"]}, "races": {"kan": {}}}
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "results.json").write_text(json.dumps(part))
+    done = run(tmp_path, "compare", "--resume", "--out", "part")
+    assert "4 runs of 12 steps each" in done.stderr
+    assert losses(tmp_path / "part") == losses(tmp_path / "all")
+    assert not (tmp_path / "part" / "mlp-0.01-5").exists()
+
+
+def test_a_race_that_diverged_is_the_worst_rate():
+    done = {"0.1-0": {"loss": None}, "0.01-0": {"loss": 2.0}, "0.001-0": {"loss": 2.0}}
+    assert compare.next_race([0.1, 0.01, 0.001], range(2), {}) == (0.1, 0)
+    assert compare.next_race([0.1, 0.01, 0.001], range(2), done) == (0.001, 1)
+    done["0.001-1"] = {"loss": None}
+    assert compare.next_race([0.1, 0.01, 0.001], range(2), done) is None
+    result = compare.joined([0.1, 0.01, 0.001], range(2), done)
+    assert result["losses"] == [2.0, None]
+    assert compare_report._losses(result["losses"]) == "1 of 2 diverged"
+
+
 @pytest.fixture(scope="module")
 def family(tmp_path_factory):
     folder = tmp_path_factory.mktemp("family")
@@ -375,6 +420,8 @@ def test_results_of_a_run(family):
         (["--task", "chess"], "chess"),
         (["--models", "gpt,bert", "text.txt"], "has gpt, llama, lstm, gru, retnet, kan, liquid, mlp, got bert"),
         (["--models", "gpt,,lstm"], "commas"),
+        (["--seeds", 0], "--seeds"),
+        (["--rates", "0.1,-1"], "--rates"),
         (["--task", "series", "text.txt"], "takes no FILE"),
         (["none.txt"], "none.txt"),
         (["short.txt"], "too short"),

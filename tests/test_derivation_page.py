@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import json
 import re
@@ -16,6 +16,9 @@ from pyformer.experiments import derive, derive_report, derive_tasks
 from pyformer.models.derivation import POSITIONS, WORD_RUNGS
 
 DOCS = Path(__file__).parents[1] / "docs"
+_SPEC = importlib.util.spec_from_file_location("derivation_seeds", DOCS / "derivation" / "seeds.py")
+seeds = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(seeds)
 PAGE = (DOCS / "derivation.md").read_text()
 RECORD = json.loads((DOCS / "derivation" / "results.json").read_text())
 RESULTS = RECORD["results"]
@@ -127,3 +130,28 @@ def test_today_gives_what_the_record_holds(name):
     assert {k: v for k, v in result.items() if k not in timed} == {
         k: v for k, v in RESULTS[name].items() if k not in timed
     }
+
+
+def test_tables_of_more_seeds_are_those_of_their_record():
+    record = json.loads((DOCS / "derivation" / "seeds.json").read_text())
+    assert seeds.filled(PAGE, record) == PAGE
+    assert set(re.findall(r"<!-- numbers: ([\w ]+) -->", PAGE)) == set(seeds.BLOCKS)
+    for rung in seeds.RUNGS[:5]:
+        assert len(seeds.losses(record, rung)) > 1
+
+
+def test_what_the_tables_of_more_seeds_say():
+    record = json.loads((DOCS / "derivation" / "seeds.json").read_text())
+
+    def steps(before, after):
+        return [b - a for a, b in zip(seeds.losses(record, before), seeds.losses(record, after), strict=True)]
+
+    assert max(steps("mlp", "residual")) < -0.5
+    # A residual gives back the word itself even where attention is blind for it.
+    blind = seeds.losses(record, "x + attention, own word hidden")
+    assert max(blind) < min(seeds.losses(record, "attention")) - 0.3
+
+
+def test_a_mean_and_its_standard_error():
+    assert seeds.with_error([1.0, 2.0, 3.0]) == "2.000 ± 0.577"
+    assert seeds.with_error([1.25]) == "1.250"

@@ -15,7 +15,7 @@ from browser import BROWSER, NODE, look
 import pyformer as pf
 from pyformer.cli import explain, main, pages
 from pyformer.cli.explain_steps import RUNGS, compute, steps_of
-from pyformer.models import GPT, LSTM, GPTConfig, LSTMConfig
+from pyformer.models import BERT, GPT, LSTM, BertConfig, GPTConfig, Llama, LlamaConfig, LSTMConfig
 from pyformer.models.derivation import Size, make_rung
 from pyformer.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
@@ -291,6 +291,22 @@ def test_every_step_fits_a_dark_phone(run, tmp_path):
     assert seen["paper"] == "rgb(13, 17, 23)"
 
 
+@pytest.mark.parametrize("rung", ["attention", "transformer"])
+def test_a_rung_by_the_command_line(rung, tmp_path, capsys, monkeypatch):
+    """It is trained for the page; the numbers in the page are those of the model that came out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pf.datasets, "shakespeare", lambda: "to be or not to be , that is the question . " * 60)
+    assert main(["explain", "--rung", rung, "--steps", "2", "--text", "to be or", "--text", "not that"]) == 0
+    assert f"saved explain-{rung}.html" in capsys.readouterr().out
+    data = embedded((tmp_path / f"explain-{rung}.html").read_text(encoding="utf-8"))
+    assert [example["text"] for example in data["examples"]] == ["to be or", "not that"]
+    model, tokenizer = explain.trained_rung(rung, 2)
+    for example in data["examples"]:
+        assert example["ids"] == list(tokenizer.encode(example["text"]))
+        expected = logits_of(model, example["ids"])
+        np.testing.assert_allclose(floats(example["numbers"]["logits"]).reshape(expected.shape), expected, atol=1e-6)
+
+
 def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch):
     for arguments, words in (
         ([], "expected a RUN or --rung NAME"),
@@ -300,9 +316,17 @@ def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch)
     ):
         assert main(["explain", *arguments]) == 2
         assert words in capsys.readouterr().err
-    LSTM(LSTMConfig(256, 8, 1, 4)).save_pretrained(tmp_path)
-    assert main(["explain", str(tmp_path)]) == 2
-    assert "expected a GPT, got a LSTM" in capsys.readouterr().err
+    for model in (
+        LSTM(LSTMConfig(256, 8, 1, 4)),
+        Llama(LlamaConfig(256, 24, 1, 2, 8)),
+        BERT(BertConfig(256, 24, 1, 2, 8)),
+    ):
+        name = type(model).__name__
+        model.save_pretrained(tmp_path / name)
+        assert main(["explain", str(tmp_path / name)]) == 2
+        message = capsys.readouterr().err
+        assert "expected a GPT, as `pyformer train` makes without --model, got a " in message
+        assert "`explain --rung` shows attention, mlp, residual, norm, transformer" in message
     monkeypatch.setattr(explain, "MAX_PARAMETERS", 1000)
     assert main(["explain", str(run)]) == 2
     assert "a page holds at most 1,000" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -171,14 +172,53 @@ def test_report_of_nothing():
     assert derive_report.drawings({}) == {}
 
 
-def test_bars():
-    picture = svg.bar_chart("a < b", ["one", "two"], {"x": [1.0, None], "y": [0.0, float("nan")], "z": [None, None]})
-    bars = [e for e in ET.fromstring(picture).iter() if e.tag.endswith("rect")]
-    assert len(bars) == 1 + 2
+def test_dots():
+    picture = svg.dot_chart("a < b", ["one", "two"], {"x\nless": [1.0, None], "y": [0.0, math.nan], "z": [None, None]})
+    dots = [e for e in ET.fromstring(picture).iter() if e.tag.endswith("circle")]
+    assert len(dots) == 2
+    assert ">less<" in picture
 
-    numbers = svg.bar_chart("", ["a", "b", "c", "d"], {"x": [22.0, 0.72, 999.9, 12345.6]})
-    for number in (">22.0<", ">0.720<", ">1000<", ">12346<"):
+    numbers = svg.dot_chart("", ["a", "b", "c", "d"], {"x": [22.0, 0.7200, 999.9, 12345.6]})
+    for number in (">22.00<", ">0.7200<", ">1000<", ">12346<"):
         assert number in numbers
+
+
+def test_a_panel_of_dots_goes_from_the_least_to_the_largest():
+    picture = svg.dot_chart("", ["a", "b", "c"], {"x": [4.43, 4.45, 4.47], "y": [1.0, 1.0, 1.0]})
+    x = [float(e.attrib["cx"]) for e in ET.fromstring(picture).iter() if e.tag.endswith("circle")]
+    assert x[2] - x[1] == pytest.approx(x[1] - x[0], abs=0.2)
+    assert x[2] - x[0] > 100
+    assert x[3] == x[4] == x[5]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.003, 0.01, 0.03], [0.002, 0.005, 0.01, 0.02, 0.05]),
+        ([16, 32, 64, 128], [10, 20, 50, 100, 200]),
+        ([1e-6, 1.5e-6], [1e-6, 2e-6]),
+        ([3.0], [2, 5]),
+        ([100.0], [100, 200]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(values, ticks):
+    assert svg._powers(values) == pytest.approx(ticks)
+    picture = svg.line_chart("", "x", "y", {"a": [(v, 1.0) for v in values]}, log_x=True)
+    line = next(e for e in ET.fromstring(picture).iter() if e.tag.endswith("polyline"))
+    x = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
+    assert svg.LEFT <= min(x) <= max(x) <= svg.WIDTH - svg.RIGHT
+    if len(values) == 4:  # equal ratios, equal distances
+        assert np.diff(x) == pytest.approx([x[1] - x[0]] * 3, abs=0.2)
+
+
+def test_names_stand_at_the_ends_of_their_lines():
+    ends = {"high": 2.0, "low": 1.0, "lower": 0.99, "lowest": 0.98}
+    picture = svg.line_chart("", "x", "y", {name: [(0.0, 3.0), (1.0, y)] for name, y in ends.items()})
+    texts = {e.text: float(e.attrib["y"]) for e in ET.fromstring(picture).iter() if e.text in ends}
+    heights = [texts[name] for name in ends]
+    assert heights == sorted(heights)
+    assert min(np.diff(heights)) >= svg.LINE - 0.1
+    assert heights[1] - heights[0] > 60
 
 
 def boxes_of(picture):

@@ -176,12 +176,36 @@ def test_methods_of_dtype_device_and_count():
         (lambda x: pf.ops.cross_entropy(x, [0, 1], weight=x), ValueError, r"weight must be \(3,\), got \(2, 3\)"),
         (lambda x: x.norm(0), ValueError, "norm: p must be above 0"),
         (lambda x: pf.onse, AttributeError, "no attribute 'onse'. Did you mean: 'ones'"),
+        (lambda x: pf.seed(0), AttributeError, r"no attribute 'seed': pf.manual_seed\(n\) sets the seed"),
+        (lambda x: x.repeat(2, 1), AttributeError, "no attribute 'repeat'; tile repeats the whole"),
+        (lambda x: x.rehsape, AttributeError, "^'Tensor' object has no attribute 'rehsape'$"),
+        (lambda x: f"{x:.3f}", TypeError, r"format: '.3f' needs a tensor of one element, got \(2, 3\)"),
+        (
+            lambda x: pf.cdist(x, pf.ones(4)),
+            ValueError,
+            r"cdist: expected \(..., m, C\) and \(..., n, C\), got \(2, 3\)",
+        ),
     ],
 )
 def test_errors_say_what_was_expected(call, error, message):
     with pytest.raises(error, match=message) as raised:
         call(pf.ones(2, 3))
     assert len(str(raised.value)) < 400
+
+
+def test_what_stands_elsewhere_is_not_here():
+    assert all(not hasattr(pf, name) for name in pf._ELSEWHERE)
+
+
+def test_names_in_place_write():
+    x = pf.tensor([-1.0, 0.5, 3.0])
+    alias = x
+    x.clamp_(0, 2).masked_fill_(x == 0.5, 7)
+    assert alias.tolist() == [0.0, 7.0, 2.0]
+    with pytest.raises(RuntimeError, match="clamp_: x is a leaf that requires a gradient"):
+        pf.ones(2, requires_grad=True).clamp_(0, 1)
+    with pytest.raises(RuntimeError, match="scatter_add_: y requires a gradient"):
+        pf.zeros(2).scatter_add_(0, pf.tensor([0]), pf.ones(1, requires_grad=True))
 
 
 def test_errors_show_no_values():

@@ -240,3 +240,128 @@ def test_the_gradient_of_a_remainder_of_zero_stays():
     x = pf.tensor([4.0, -4.0, 5.0], requires_grad=True)
     (x % pf.tensor([2.0, -2.0, -2.0])).sum().backward()
     assert x.grad.numpy().tolist() == [1.0, 1.0, 1.0]
+
+
+SMALL = [0.0, -0.0, 2e-37, -1e-30, 1e-20, 1e-16, -1.1e-16, 3e-16, 1e-12, -1e-8, 1.3e-5, 1e-3, -0.07, 0.3, 0.4999, 0.51]
+LARGE = [-0.9, 1.0, -2.5, 3.7, -5.8, 6.2, 9.0, -20.0, 88.0, 300.0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["log1p", "expm1", "erf"])
+def test_functions_near_zero_and_far_from_it_are_right_to_the_last_digits(name, dtype):
+    numbers = SMALL + [x for x in LARGE if name != "log1p" or x > -1]
+    x = pf.tensor(pf.tensor(np.array(numbers)).to(dtype), requires_grad=True)
+    exact = [float(v) for v in x.detach().to(pf.float64).numpy()]
+    value = getattr(x, name)()
+    assert value.dtype == x.dtype
+    largest = {"float32": 3.4028234e38, "float16": 65504.0, "bfloat16": 3.39e38, "float64": math.inf}[dtype]
+    wanted = [getattr(math, name)(v) for v in exact]
+    near(value, [w if w <= largest else math.inf for w in wanted], dtype, 4 if dtype == "float64" else 1.01)
+    assert np.signbit(value.detach().to(pf.float64).numpy()[1])  # -0 stays -0
+    value.backward(pf.ones_like(value))
+    slope = {
+        "log1p": lambda v: 1 / (1 + v),
+        "expm1": lambda v: math.exp(v),
+        "erf": lambda v: 2 / math.sqrt(math.pi) * math.exp(-v * v),
+    }[name]
+    tiny = {"float32": 2**-149, "float16": 2**-24, "bfloat16": 2**-133, "float64": 0.0}[dtype]
+    slopes = np.array([s if (s := slope(v)) <= largest else math.inf for v in exact])
+    got = x.grad.detach().to(pf.float64).numpy()
+    bound = 4 * EPS["float64" if dtype == "float64" else dtype]
+    with np.errstate(invalid="ignore"):
+        ok = (got == slopes) | (np.abs(got - slopes) <= tiny + bound * slopes)
+    assert ok.all(), (got, slopes)
+
+
+@pytest.mark.parametrize(
+    ("name", "edges", "wanted"),
+    [
+        ("log1p", [-1.0, -2.0, math.inf, math.nan, 3e38], [-math.inf, math.nan, math.inf, math.nan, 88.59684822]),
+        ("expm1", [-math.inf, math.inf, math.nan, -200.0, 200.0], [-1.0, math.inf, math.nan, -1.0, math.inf]),
+        ("erf", [-math.inf, math.inf, math.nan, -4.5, 1e30], [-1.0, 1.0, math.nan, -1.0, 1.0]),
+    ],
+)
+def test_edges_of_functions_are_torchs(name, edges, wanted):
+    x, y = pf.tensor(edges, requires_grad=True), torch.tensor(edges, requires_grad=True)
+    value, expected = getattr(x, name)(), getattr(y, name)()
+    np.testing.assert_allclose(value.detach().numpy(), wanted, rtol=1e-6)
+    np.testing.assert_allclose(value.detach().numpy(), expected.detach().numpy(), rtol=1e-6)
+    value.backward(pf.ones_like(value))
+    expected.backward(torch.ones_like(expected))
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-6)
+
+
+def test_scatter_of_integers_numbers_and_meeting_places():
+    x = np.arange(12).reshape(3, 4)
+    index = np.array([[3, 1, 3], [0, 0, 0]])
+    source = np.array([[10, 20, 30], [1, 2, 3]])
+    for method in ("scatter_add", "scatter_add_"):
+        got = getattr(pf.tensor(x), method)(1, pf.tensor(index), pf.tensor(source))
+        np.testing.assert_array_equal(got.numpy(), torch.tensor(x).scatter_add(1, *map(torch.tensor, (index, source))))
+    got = pf.tensor(x).scatter(dim=1, index=pf.tensor(index), src=pf.tensor(source))
+    np.testing.assert_array_equal(got.numpy(), [[0, 20, 2, 30], [3, 5, 6, 7], [8, 9, 10, 11]])
+    got = pf.zeros(3, 4).scatter_(1, pf.tensor(index), 7)
+    np.testing.assert_array_equal(got.numpy(), torch.zeros(3, 4).scatter_(1, torch.tensor(index), 7))
+    mask = pf.zeros(4, dtype=pf.bool).scatter(0, pf.tensor([2]), True)
+    assert mask.tolist() == [False, False, True, False]
+    # Of elements that meet, the last is there, and has the gradient.
+    src = pf.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    start = pf.zeros(3, requires_grad=True)
+    out = start.scatter(0, pf.tensor([1, 2, 1]), src)
+    (out * pf.tensor([5.0, 6.0, 7.0])).sum().backward()
+    assert (out.tolist(), src.grad.tolist(), start.grad.tolist()) == ([0, 3, 2], [0, 7, 6], [5, 0, 0])
+    with pytest.raises(IndexError, match="must be within"):
+        pf.zeros(3).scatter(0, pf.tensor([3]), 1)
+    with pytest.raises(ValueError, match=r"scatter: index \(4,\) is larger than src \(2,\)"):
+        pf.zeros(5).scatter(0, pf.tensor([0, 1, 2, 3]), pf.ones(2))
+    with pytest.raises(TypeError, match="scatter_add: src must be float32"):
+        pf.zeros(5).scatter_add(0, pf.tensor([0]), pf.ones(1, dtype=pf.float64))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bit_sums_of_what_meets_are_rounded_once(dtype):
+    x = pf.full((1,), 1.0).to(dtype)
+    source = pf.full((300,), 2.0**-9).to(dtype)
+    got = x.scatter_add(0, pf.zeros(300, dtype=pf.int64), source)
+    assert got.item() == pf.tensor(1.0 + 300 * 2.0**-9).to(dtype).item()
+
+
+def test_distances_that_are_small_beside_the_vectors():
+    a = np.array([[1e4, 1.0], [1e4, 1.0]], np.float32)
+    b = np.array([[1e4, 1.0], [1e4, 1.0 + 2**-20]], np.float32)
+    x = pf.tensor(a, requires_grad=True)
+    distances = pf.cdist(x, pf.tensor(b))
+    assert distances.tolist() == [[0.0, 2**-20]] * 2
+    distances.sum().backward()
+    assert x.grad.tolist() == [[0.0, -1.0]] * 2
+
+
+@pytest.mark.parametrize(("old", "new"), [(7, 3), (3, 7), (1, 5), (5, 1), (4, 8), (8, 4)])
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "linear"])
+def test_signals_in_another_size_are_torchs(old, new, mode):
+    x = np.random.default_rng(old).standard_normal((2, 3, old))
+    for options in ({"size": new}, {"scale_factor": new / old}):
+        for corners in [None] if mode.startswith("nearest") else [None, False, True]:
+            words = {**options, "mode": mode, "align_corners": corners}
+            got = ops.interpolate(pf.tensor(x), **words)
+            wanted = torch.nn.functional.interpolate(torch.tensor(x), **words)
+            np.testing.assert_allclose(got.numpy(), wanted.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"size": 4, "mode": "cubic"}, ValueError, "interpolate: mode must be one of nearest"),
+        ({"size": 4, "mode": "bilinear"}, ValueError, r"bilinear takes \(N, C, H, W\), got \(1, 2, 3\)"),
+        ({}, ValueError, "expected either size or scale_factor"),
+        ({"size": 4, "scale_factor": 2}, ValueError, "expected either size or scale_factor"),
+        ({"size": (4, 4)}, ValueError, "size must be one number or 1, got 2"),
+        ({"size": 0}, ValueError, "expected sizes of at least 1"),
+        ({"size": 4, "align_corners": True}, ValueError, "align_corners goes with"),
+    ],
+)
+def test_sizes_that_do_not_fit(options, error, message):
+    with pytest.raises(error, match=message):
+        ops.interpolate(pf.zeros(1, 2, 3), **options)
+    with pytest.raises(TypeError, match="expected a float tensor"):
+        ops.interpolate(pf.zeros(1, 2, 3, dtype=pf.int64), size=2)

@@ -17,7 +17,7 @@ from pyformer.models.derivation import WORD_RUNGS, Size, make_rung
 from pyformer.training import TaskTrainer, TrainingOptions, step
 
 LENGTHS = np.array([3, 6, 1, 5])
-CELLS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "CfC": nn.CfC}
+CELLS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN, "CfC": nn.CfC}
 DIRECTIONS = [{}, {"bidirectional": True}, {"reverse": True}]
 
 

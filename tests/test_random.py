@@ -137,3 +137,42 @@ def test_16_bit_numbers_are_the_float32_ones_rounded(dtype):
     expected = pf.ops.dropout(pf.ones(1000), 0.3).to(dtype).to(pf.float32).numpy()
     pf.manual_seed(3)
     np.testing.assert_array_equal(pf.ops.dropout(x, 0.3).to(pf.float32).numpy(), expected)
+
+
+def test_a_generator_draws_apart_from_the_process():
+    pf.manual_seed(11)
+    expected = [pf.randn(3), pf.rand(2, dtype=pf.float64), pf.randint(5, 9, (4,)), pf.randperm(6), pf.normal(1, 2, 3)]
+    half, weights = pf.full((8,), 0.5), pf.tensor([1.0, 2.0, 3.0])
+    expected += [pf.bernoulli(half), pf.multinomial(weights, 2), pf.multinomial(weights, 5, replacement=True)]
+    pf.manual_seed(3)
+    before = pf.random.get_state()
+    g = pf.Generator("cpu").manual_seed(11)
+    draws = [
+        lambda: pf.randn(3, generator=g),
+        lambda: pf.rand(2, dtype=pf.float64, generator=g),
+        lambda: pf.randint(5, 9, (4,), generator=g),
+        lambda: pf.randperm(6, generator=g),
+        lambda: pf.normal(1, 2, 3, generator=g),
+        lambda: half.bernoulli(generator=g),
+        lambda: pf.multinomial(weights, 2, generator=g),
+        lambda: weights.multinomial(5, replacement=True, generator=g),
+    ]
+    for draw, wanted in zip(draws, expected, strict=True):
+        state = g.get_state()
+        np.testing.assert_array_equal(draw().numpy(), wanted.numpy())
+        assert g.get_state()[1] > state[1]
+        g.set_state(state)
+        np.testing.assert_array_equal(draw().numpy(), wanted.numpy())
+    assert pf.random.get_state() == before
+    assert (g.initial_seed(), g.seed() != g.seed()) == (11, True)
+
+
+def test_a_generator_that_is_none_or_a_draw_that_fails_leaves_the_process_as_it_was():
+    before, g = pf.random.get_state(), pf.Generator()
+    with pytest.raises(TypeError, match=r"generator: expected a pf\.Generator, got int"):
+        pf.randn(2, generator=3)
+    with pytest.raises((TypeError, ValueError)):
+        pf.randn(-2, generator=g)
+    with pytest.raises(TypeError, match="set_state: expected"):
+        g.set_state(5)
+    assert pf.random.get_state() == before

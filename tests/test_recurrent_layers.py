@@ -1,4 +1,4 @@
-"""LSTM, GRU, CfC, MultiScaleRetention and KANLayer beside their torch twins: values and all gradients."""
+"""LSTM, GRU, RNN, CfC, MultiScaleRetention and KANLayer beside their torch twins: values and all gradients."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def both(array):
     return pf.tensor(array, requires_grad=True), torch.tensor(array, requires_grad=True)
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 def test_recurrent_layer_equals_torch(kind, bidirectional, bias):
@@ -64,6 +64,17 @@ def test_recurrent_layer_equals_torch(kind, bidirectional, bias):
     theirs = (expected, *(tlast if kind == "LSTM" else (tlast,)))
     compare(ours, theirs, dict(module.named_parameters()), dict(twin.named_parameters()), pairs)
     assert same_bits(module(x)[0].numpy(), module(x)[0].numpy())
+
+
+def test_relu_in_the_place_of_tanh():
+    module = randomised(nn.RNN(7, 9, nonlinearity="relu"))
+    twin = torch.nn.RNN(7, 9, nonlinearity="relu", batch_first=True).to(torch.float64)
+    twin.load_state_dict({k: torch.tensor(v.numpy()) for k, v in module.state_dict().items()})
+    x, tx = both(random(3, 6, 7))
+    (out, last), (expected, tlast) = module(x), twin(tx)
+    compare((out, last), (expected, tlast), dict(module.named_parameters()), dict(twin.named_parameters()), [(x, tx)])
+    with pytest.raises(ValueError, match="RNN: nonlinearity must be 'tanh' or 'relu', got 'gelu'"):
+        nn.RNN(3, 4, nonlinearity="gelu")
 
 
 def test_cfc_equals_its_twin():
@@ -153,7 +164,7 @@ def test_errors(call, error, message):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "CfC"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "CfC"])
 def test_a_sequence_in_parts_has_the_bits_of_the_whole(kind, dtype):
     """From the state before it, also with lengths, and in 16 bits, whose states are float32."""
     pf.manual_seed(0)

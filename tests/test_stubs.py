@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import os
+import pickle
+import pydoc
 import subprocess
 import sys
 import typing
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
+from test_reference import names_of
 
 import pyformer as pf
 from pyformer import _core
@@ -100,13 +107,56 @@ def test_a_users_script_passes_strict_type_checking(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_signatures_and_hints_of_everything_public_can_be_read():
-    compiled = {"instancemethod", "builtin_function_or_method", "pybind11_type"}  # their types stand in the stubs
-    for room in (pf, pf.ops, pf.Tensor, pf.nn, pf.optim, pf.autograd, pf.data, pf.training, pf.tokenizers):
-        for name in dir(room):
-            thing = getattr(room, name)
-            if name.startswith("_") or not callable(thing) or type(thing).__name__ == "pybind11_type":
-                continue
-            inspect.signature(thing)
-            if type(thing).__name__ not in compiled:
-                typing.get_type_hints(thing)
+ROOMS = [
+    *(pf, pf.ops, pf.Tensor, pf.QuantizedWeight, pf.device, pf.nn, pf.nn.init, pf.nn.functional, pf.nn.utils, pf.optim),
+    *(pf.optim.lr_scheduler, pf.autograd, pf.random, pf.cuda, pf.models, pf.generation, pf.data, pf.datasets),
+    *(pf.training, pf.tokenizers, pf.lora),
+]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_signature_hints_and_help_of_everything_public(room):
+    for name in dir(room) if inspect.isclass(room) else names_of(room):
+        thing = getattr(room, name)
+        is_exception = inspect.isclass(thing) and issubclass(thing, BaseException)
+        cannot_be_made = thing is pf.Tensor
+        if name.startswith("_") or not callable(thing) or is_exception or cannot_be_made:
+            continue
+        parameters = inspect.signature(thing).parameters
+        hints = typing.get_type_hints(thing)
+        if not inspect.isclass(thing):
+            typed = {n for n, p in parameters.items() if p.annotation is not inspect.Parameter.empty}
+            assert typed - {"self"} <= set(hints), name
+        assert thing.__name__ in pydoc.plain(pydoc.render_doc(thing)), name
+
+
+def test_hints_of_compiled_functions_are_those_of_the_stubs():
+    hints = typing.get_type_hints(pf.Tensor.mean)
+    assert hints == {"axis": int | Sequence[int] | None, "keepdims": bool, "return": pf.Tensor}
+    assert typing.get_type_hints(pf.ones(2).mean) == hints
+    assert typing.get_type_hints(pf.ops.softmax) == {"x": pf.Tensor, "axis": int, "return": pf.Tensor}
+    assert typing.get_type_hints(pf.Tensor.absolute) == {"x": pf.Tensor, "return": pf.Tensor}
+    assert typing.get_type_hints(pf.tensor)["requires_grad"] is bool
+    for room, owner in (
+        (_core, ""),
+        (_core.ops, "ops"),
+        (pf.Tensor, "Tensor"),
+        (pf.QuantizedWeight, "QuantizedWeight"),
+    ):
+        for name, thing in vars(room).items():
+            if type(thing).__name__ == "compiled_function" and owner != "Tensor":
+                hints = typing.get_type_hints(thing)
+                assert set(hints) == {"return", *inspect.signature(thing).parameters} - {"self"}, name
+
+
+def test_compiled_functions_are_copied_by_name_and_bind_as_methods():
+    for function in (pf.ops.relu, pf.Tensor.mean, pf.tensor, pf.QuantizedWeight.dequantize):
+        assert copy.deepcopy(function) is function
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert inspect.isroutine(function)
+    x = pf.tensor([1.0, -3.0])
+    assert pickle.loads(pickle.dumps(x.mean))().item() == -1.0
+    assert (pf.Tensor.mean(x).item(), x.absolute().tolist(), x.sum(dim=0).item()) == (-1.0, [1.0, 3.0], -2.0)
+    assert (pf.ops.relu.__name__, pf.ops.relu.__module__) == ("relu", "pyformer._core.ops")
+    assert pf.Tensor.mean.__doc__.startswith("The mean")
+    assert not hasattr(pf.ops.relu, "absent")

@@ -16,6 +16,8 @@ OPTIMISERS = [
     ("Adagrad", {"lr": 0.1, "weight_decay": 0.3}),
     ("Adam", {"lr": 0.1}),
     ("Adam", {"lr": 0.1, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
+    ("Adafactor", {"lr": 0.1}),
+    ("Adafactor", {"lr": 0.1, "weight_decay": 0.3, "d": 1.5, "eps": (1e-3, 1e-2), "beta2_decay": -0.5}),
     ("RMSprop", {"lr": 0.05}),
     ("RMSprop", {"lr": 0.05, "alpha": 0.5, "weight_decay": 0.3, "eps": 1e-3}),
 ]
@@ -53,7 +55,27 @@ def test_lion_is_its_formula():
     np.testing.assert_allclose(w.detach().numpy(), p, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["Adam", "Adagrad", "RMSprop", "Lion", "Muon"])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4, 6), (1, 7)])
+def test_adafactor_of_any_shape_is_torchs(shape):
+    start = np.random.default_rng(0).standard_normal(shape)
+    ours, theirs = pf.tensor(start, requires_grad=True), torch.tensor(start, requires_grad=True)
+    optimiser, twin = optim.Adafactor([ours], lr=0.3), torch.optim.Adafactor([theirs], lr=0.3)
+    for _ in range(4):
+        for p, optimizer in ((ours, optimiser), (theirs, twin)):
+            optimizer.zero_grad()
+            ((p - 2.0) ** 2 * 3.0 + p).sum().backward()
+            optimizer.step()
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-12)
+    kept = {name: tuple(t.shape) for name, t in optimiser.state[ours].items() if name != "step"}
+    rows, columns = (*shape[:-1], 1), (*shape[:-2], 1, *shape[-1:])
+    assert kept == ({"row_var": rows, "col_var": columns} if len(shape) > 1 else {"variance": shape})
+    other = optim.Adafactor([pf.zeros(*shape, requires_grad=True, dtype=pf.float64)])
+    other.load_state_dict(optimiser.state_dict())
+    with pytest.raises(ValueError, match="Adafactor: "):
+        optim.Adafactor([pf.zeros(2, 9, 9, requires_grad=True)]).load_state_dict(optimiser.state_dict())
+
+
+@pytest.mark.parametrize("name", ["Adam", "Adafactor", "Adagrad", "RMSprop", "Lion", "Muon"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_saved_state_goes_on_the_same(name, dtype, tmp_path):
     w = pf.tensor(START).to(dtype).detach()
@@ -74,6 +96,9 @@ def test_a_saved_state_goes_on_the_same(name, dtype, tmp_path):
     ("make", "message"),
     [
         (lambda p: optim.RMSprop(p, alpha=1.5), "RMSprop: alpha must be in"),
+        (lambda p: optim.Adafactor(p, d=0.5), "Adafactor: d must be in"),
+        (lambda p: optim.Adafactor(p, beta2_decay=0.5), "Adafactor: -beta2_decay must be in"),
+        (lambda p: optim.Adafactor(p, eps=1e-3), "Adafactor: eps must be a pair"),
         (lambda p: optim.Lion(p, betas=(0.5,)), "Lion: betas must be two numbers"),
         (lambda p: optim.Adam(p, lr=-1), "Adam: lr must be in"),
     ],

@@ -309,8 +309,8 @@ def test_curve_names_the_unit_of_the_losses(tmp_path, text, unit, caplog):
     trainer = make_trainer(tmp_path / "run", tokenizer=tokenizer)
     with caplog.at_level("INFO"), trainer._metrics_file() as metrics:
         trainer._evaluate_and_report(metrics)
-    assert f"nats a {unit}" in caplog.text
-    assert f"loss (nats a {unit})" in (tmp_path / "run" / training.CURVE_NAME).read_text()
+    assert f"nats per {unit}" in caplog.text
+    assert f"loss (nats per {unit}, lower is better)" in (tmp_path / "run" / training.CURVE_NAME).read_text()
 
 
 def test_a_step_holds_one_micro_batch_at_a_time(monkeypatch):

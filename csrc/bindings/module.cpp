@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "bindings.h"
+#include "callables.h"
 
 namespace pyformer::bindings {
 
@@ -226,12 +227,18 @@ static void stand_before(PyMethodDef& method) {
   publish_signature(method);
 }
 
-// Puts call_explained before every function of a module or class.
-static void explain_wrong_arguments(const py::object& scope) {
-  for (const auto& [name, value] : py::dict(scope.attr("__dict__"))) {
-    PyObject* function = PyInstanceMethod_Check(value.ptr()) ? PyInstanceMethod_GET_FUNCTION(value.ptr()) : value.ptr();
+// Puts call_explained before every function of a module or class, and gives those with public names their types.
+static void publish_functions(const py::object& scope, const char* owner) {
+  for (const auto& [name, value] : py::dict(scope.attr("__dict__")).attr("copy")().cast<py::dict>()) {
+    const bool is_static = Py_IS_TYPE(value.ptr(), &PyStaticMethod_Type);
+    const py::object held = is_static ? value.attr("__func__") : py::reinterpret_borrow<py::object>(value);
+    PyObject* function = PyInstanceMethod_Check(held.ptr()) ? PyInstanceMethod_GET_FUNCTION(held.ptr()) : held.ptr();
     if (!PyCFunction_Check(function)) continue;
     stand_before(*reinterpret_cast<PyCFunctionObject*>(function)->m_ml);
+    const auto text = name.cast<std::string>();
+    if (text[0] == '_' && text != "__init__") continue;
+    const py::object typed = with_types(function, owner);
+    scope.attr(name) = is_static ? py::reinterpret_steal<py::object>(PyStaticMethod_New(typed.ptr())) : typed;
   }
 }
 
@@ -252,6 +259,7 @@ PYBIND11_MODULE(_core, core) {
   bind_cache(core);
   bind_optim(core);
   bind_quantized(core);
+  bind_replay(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
   bind_attention(ops);
   bind_convolution(ops);
@@ -262,9 +270,8 @@ PYBIND11_MODULE(_core, core) {
   bind_sequence(ops);
   bind_shape(ops);
   bind_unary(ops);
-  for (const py::object& scope :
-       {py::object(core), py::object(ops), core.attr("Tensor").cast<py::object>(),
-        core.attr("PackedLinear").cast<py::object>(), core.attr("QuantizedWeight").cast<py::object>(),
-        core.attr("device").cast<py::object>()})
-    explain_wrong_arguments(scope);
+  publish_functions(core, "");
+  publish_functions(ops, "ops");
+  for (const char* name : {"Tensor", "DType", "PackedLinear", "QuantizedWeight", "device"})
+    publish_functions(core.attr(name), name);
 }

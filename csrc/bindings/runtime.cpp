@@ -37,7 +37,7 @@ void bind_runtime(py::module_& core) {
            R"(Sets how many threads operations use. Results do not depend on it.
 
 Args:
-    count: from 1 to 1,024; no more run at once than there are CPUs. The environment's PYFORMER_NUM_THREADS, then
+    count: from 1 to 1,024; at most as many as there are CPUs run at once. The environment's PYFORMER_NUM_THREADS, then
         OMP_NUM_THREADS, set the number at the start, else the CPUs that the process may use.
 
 Raises:

@@ -30,16 +30,28 @@ from pyformer.training import CHECKPOINT_NAME, locked
 
 RUNS = Path("runs")
 TABLE_NAME = "table.md"
-SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed", "device")
+SETTINGS = ("task", "files", "models", "steps", "seconds", "parameters", "seed", "seeds", "rates", "device")
 KINDS: dict[str, Any] = {
     "task": compare_tasks.TASKS,
     "steps": whole(1),
     "seconds": real(0.0, above=True),
     "parameters": whole(1, 10**8),
-    "seed": whole(0, 2**63 - 2),
+    "seed": whole(0, 2**63 - 102),
+    "seeds": whole(1, 100),
     "device": device,
 }
-RECORD_KEYS = {"pyformer", "machine", "date", "settings", "results", "unit", "loss_name", "logarithmic", "data_sha256"}
+RECORD_KEYS = {
+    "pyformer",
+    "machine",
+    "date",
+    "settings",
+    "results",
+    "unit",
+    "loss_name",
+    "logarithmic",
+    "data_sha256",
+    "races",
+}
 
 
 def add_command(commands: Any) -> None:
@@ -61,6 +73,13 @@ def add_command(commands: Any) -> None:
     budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a model, instead")
     parser.add_argument("--parameters", type=KINDS["parameters"], metavar="N", help="of each model, within 2%%")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
+    seeds_help = "train each model with so many seeds, from --seed on; the table has the mean and its standard error"
+    parser.add_argument("--seeds", type=KINDS["seeds"], metavar="N", help=seeds_help)
+    rates_help = (
+        "learning rates to search, the same for all models: each is tried with the first seed, and the one with the "
+        "least loss at the end is taken (default: one for each model, not searched for)"
+    )
+    parser.add_argument("--rates", type=_rates, metavar="A,B", help=rates_help)
     parser.add_argument("--device", type=KINDS["device"], help=DEVICE_HELP)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default runs/compare-TASK)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
@@ -112,10 +131,12 @@ def _started(args: argparse.Namespace) -> tuple[dict[str, Any], compare.Task]:
         "seconds": None if args.steps else args.seconds or task.seconds,
         "parameters": args.parameters or task.parameters,
         "seed": seed,
+        "seeds": args.seeds or 1,
+        "rates": args.rates,
         "device": args.device or default_device(),
     }
     about = {"unit": task.unit, "loss_name": task.loss_name, "logarithmic": task.logarithmic}
-    return {**new_record(settings), **about, "data_sha256": _digest(task)}, task
+    return {**new_record(settings), **about, "data_sha256": _digest(task), "races": {}}, task
 
 
 def _check_record(path: Path, record: dict[str, Any]) -> None:
@@ -124,11 +145,16 @@ def _check_record(path: Path, record: dict[str, Any]) -> None:
     if isinstance(settings, dict):
         # Records from before there was a choice.
         settings.setdefault("device", "cpu")
+        settings.setdefault("seeds", 1)
+        settings.setdefault("rates", None)
+    record.setdefault("races", {})
     if set(record) != RECORD_KEYS or not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         raise ValueError(f"{path}: not the record of `pyformer compare`")
     for name, kind in KINDS.items():
         if settings[name] is not None or name not in ("steps", "seconds"):
             settings[name] = check_setting(path, name, settings[name], kind)
+    if settings["rates"] is not None:
+        settings["rates"] = check_setting(path, "rates", _word(settings["rates"]), _rates)
     if (settings["steps"] is None) == (settings["seconds"] is None):
         raise ValueError(f"{path}: must have steps or seconds")
     for name in ("models", "files"):
@@ -136,10 +162,10 @@ def _check_record(path: Path, record: dict[str, Any]) -> None:
             raise ValueError(f"{path}: {name} must be a list of names")
     if not settings["models"] or len(set(settings["models"])) < len(settings["models"]):
         raise ValueError(f"{path}: models must be one or more, each once")
-    types = {"unit": str, "loss_name": str, "logarithmic": bool}
+    types = {"unit": str, "loss_name": str, "logarithmic": bool, "races": dict}
     if not isinstance(results, dict) or not all(isinstance(record[name], kind) for name, kind in types.items()):
         raise ValueError(f"{path}: not the record of `pyformer compare`")
-    if not set(results) <= set(settings["models"]):
+    if not set(results) | set(record["races"]) <= set(settings["models"]):
         raise ValueError(f"{path}: has results of models that take no part")
 
 
@@ -172,6 +198,10 @@ def _names(text: str) -> list[str]:
     return names
 
 
+def _rates(text: str) -> list[float]:
+    return [real(0.0, above=True)(rate) for rate in _names(text)]
+
+
 def _digest(task: compare.Task) -> str:
     """Of what the models are judged on, which tells of all that the data depends on."""
     digest = hashlib.sha256()
@@ -188,43 +218,58 @@ def _work(args: argparse.Namespace, task: compare.Task, sizes: dict[str, compare
         for race in races:
             race.request_stop()
 
+    settings, done = record["settings"], record["races"]
+    seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
+    each = len(settings["rates"] or [0]) + len(seeds) - 1
     if not args.quiet:
-        _say_how_long(record)
-    with JobBar([1.0] * len(sizes), hidden=args.quiet or sys.stderr is None) as bar, stop_on_signals(stop) as received:
+        _say_how_long(record, each)
+    costs = [1.0] * (each * len(sizes))
+    with JobBar(costs, hidden=args.quiet or sys.stderr is None) as bar, stop_on_signals(stop) as received:
         for number, (name, size) in enumerate(sizes.items()):
-            if name in record["results"]:
-                bar.skip(number)
-                continue
-            races[:] = [race] = [_prepare(args.out / name, task, name, size, record["settings"])]
-            race.report = bar.reporter(number, name)
-            result = None if received else _result(race, task, name, size)
-            if result is None:
-                return received[0] if received else 1
-            record["results"][name] = result
-            _save(args.out, record)
+            rates = settings["rates"] or [task.entrants[name].rate]
+            finished = each if name in record["results"] else len(done.setdefault(name, {}))
+            for job in range(finished):
+                bar.skip(each * number + job)
+            while name not in record["results"]:
+                wanted = compare.next_race(rates, seeds, done[name])
+                if wanted is None:
+                    record["results"][name] = compare.joined(rates, seeds, done.pop(name))
+                    _save(args.out, record)
+                    break
+                folder = args.out / (name if each == 1 else f"{name}-{compare.race_name(*wanted)}")
+                races[:] = [race] = [_prepare(folder, task, name, size, settings, *wanted)]
+                race.report = bar.reporter(each * number + len(done[name]), folder.name)
+                result = None if received else _result(race, task, name, size)
+                if result is None:
+                    return received[0] if received else 1
+                done[name][compare.race_name(*wanted)] = result
+                _save(args.out, record)
     return 0
 
 
-def _say_how_long(record: dict[str, Any]) -> None:
+def _say_how_long(record: dict[str, Any], each: int) -> None:
     settings = record["settings"]
-    left = len(settings["models"]) - len(record["results"])
+    left = each * (len(settings["models"]) - len(record["results"])) - sum(map(len, record["races"].values()))
+    what = ("model" if each == 1 else "run") + ("s" if left != 1 else "")
     if settings["seconds"] is None:
-        say(f"{left} models of {settings['steps']:,} steps each; the bar tells how long from the first model on")
+        say(f"{left} {what} of {settings['steps']:,} steps each; the bar tells how long from the first on")
         return
     # Evaluations take a fifth again.
     total = minutes(1.2 * left * settings["seconds"])
-    say(f"{left} models of {settings['seconds']:g} s of training each, about {total}; Ctrl-C stops, --resume goes on")
+    say(f"{left} {what} of {settings['seconds']:g} s of training each, about {total}; Ctrl-C stops, --resume goes on")
 
 
-def _prepare(folder: Path, task: compare.Task, name: str, size: compare.Size, settings: dict[str, Any]) -> compare.Race:
+def _prepare(
+    folder: Path, task: compare.Task, name: str, size: compare.Size, settings: dict[str, Any], rate: float, seed: int
+) -> compare.Race:
     """A model's race, taken to its checkpoint if there is one."""
-    entrant, seed = task.entrants[name], settings["seed"]
+    entrant = task.entrants[name]
     budget = compare.Budget(settings["steps"], settings["seconds"])
     model = compare.make_model(entrant, size, seed, settings["device"])
     folder.mkdir(exist_ok=True)
     if task.tokenizer is not None:
         task.tokenizer.save(folder)
-    race = compare.Race(model, task, entrant.rate, budget, seed, folder)
+    race = compare.Race(model, task, rate, budget, seed, folder)
     if (folder / CHECKPOINT_NAME).is_file():
         race.restore()
     return race

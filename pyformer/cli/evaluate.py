@@ -22,7 +22,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "eval",
         help="measure how well a model predicts a text",
-        description="Measure how well a model predicts a text: the mean loss, perplexity, and bits a byte, which "
+        description="Measure how well a model predicts a text: the mean loss, perplexity, and bits per byte, which "
         "compares models with other tokenizers. The text is read in windows of the model's context, each from an empty "
         "context; every token but the first is predicted once.",
     )
@@ -49,14 +49,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result))
         return 0
-    print(f"{result['loss']:.4f} nats a {tokenizer.unit} over {result['tokens']:,}")
+    print(f"{result['loss']:.4f} nats per {tokenizer.unit} over {result['tokens']:,}")
     print(f"perplexity {result['perplexity']:.4f}")
-    print(f"{result['bits_per_byte']:.4f} bits a byte")
+    print(f"{result['bits_per_byte']:.4f} bits per byte")
     return 0
 
 
 def evaluate(model: Any, tokenizer: Any, text: str, batch: int) -> dict[str, Any]:
-    """The mean loss of a token in nats, the perplexity, bits a byte, and of how many tokens and bytes."""
+    """The mean loss of a token in nats, the perplexity, bits per byte, and of how many tokens and bytes."""
     tokens = np.asarray(tokenizer.encode(text))
     if len(tokens) < 2:
         raise ValueError(f"the text is too short: it has {len(tokens)} tokens, the first of which is not predicted")

@@ -59,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
         model = models.from_pretrained(args.folder)
         if not can_explain(model):
             where = formats.display_name(args.folder)
-            raise ValueError(f"{where}: expected a GPT, got a {type(model).__name__}, whose steps no page shows yet")
+            kind, shown = type(model).__name__, ", ".join(RUNGS)
+            raise ValueError(
+                f"{where}: expected a GPT, as `pyformer train` makes without --model, got a {kind}, whose steps no "
+                f"page shows; `explain --rung` shows {shown}, `attend` the attention of every model"
+            )
         tokenizer = open_tokenizer(args.folder, model.config)
         out, name = args.folder / "explain.html", formats.display_name(args.folder.resolve().name)
     out = args.out or out

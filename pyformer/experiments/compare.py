@@ -6,9 +6,10 @@ Sizes are found by counting: of each model the width is chosen so that its param
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,51 @@ def _nearest(entrant: Entrant, choice: int, target: int) -> Size:
 
 def _difference(size: Size, target: int) -> float:
     return abs(size.parameters / target - 1.0)
+
+
+def race_name(rate: float, seed: int) -> str:
+    """What a race of a model is called among its races."""
+    return f"{rate:g}-{seed}"
+
+
+def next_race(rates: Sequence[float], seeds: Sequence[int], done: Mapping[str, Result]) -> tuple[float, int] | None:
+    """The learning rate and seed of a model's next race, or None when all that are `done` are enough.
+
+    Each rate is tried with the first seed; the one with the least loss at the end, the smaller of two equal ones,
+    trains with the other seeds, too.
+    """
+    for rate in rates:
+        if race_name(rate, seeds[0]) not in done:
+            return rate, seeds[0]
+    best = best_rate(rates, seeds[0], done)
+    return next(((best, seed) for seed in seeds if race_name(best, seed) not in done), None)
+
+
+def best_rate(rates: Sequence[float], seed: int, done: Mapping[str, Result]) -> float:
+    """The rate with the least loss at the end; a race that diverged is the worst."""
+
+    def loss(rate: float) -> tuple[float, float]:
+        found = done[race_name(rate, seed)]["loss"]
+        return math.inf if found is None else found, rate
+
+    return min(rates, key=loss)
+
+
+def joined(rates: Sequence[float], seeds: Sequence[int], done: Mapping[str, Result]) -> Result:
+    """What came out of a model's races: that of the first seed at the best rate, with the losses of all seeds.
+
+    "losses" has them, "searched" the loss of each rate; of one race alone they are left out.
+    """
+    best = best_rate(rates, seeds[0], done)
+    races = [done[race_name(best, seed)] for seed in seeds]
+    result = dict(races[0])
+    if len(races) > 1:
+        result["losses"] = [race["loss"] for race in races]
+        if "accuracy" in result:
+            result["accuracy"] = sum(race["accuracy"] for race in races) / len(races)
+    if len(rates) > 1:
+        result["searched"] = {f"{rate:g}": done[race_name(rate, seeds[0])]["loss"] for rate in rates}
+    return result
 
 
 def make_model(entrant: Entrant, size: Size, seed: int, device: str = "cpu") -> nn.Module:

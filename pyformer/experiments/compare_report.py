@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import shlex
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ def table(record: Record) -> str:
         ("size", _size),
         ("parameters", lambda r: f"{r['parameters']:,}"),
         ("learning rate", lambda r: f"{r['learning_rate']:g}"),
-        (f"{loss}, at the end", lambda r: _loss(r["loss"])),
-        ("best", lambda r: _loss(r["best_loss"])),
+        (f"{loss}, at the end", lambda r: _losses(r["losses"]) if "losses" in r else _loss(r["loss"])),
+        ("best", lambda r: "" if "losses" in r else _loss(r["best_loss"])),
         ("accuracy", lambda r: f"{r['accuracy']:.1%}" if "accuracy" in r else ""),
         (f"{unit}s seen", lambda r: f"{r['seen']:,}"),
         (f"{unit}s/s", lambda r: f"{r['per_second']:,}"),
@@ -48,18 +48,26 @@ def _loss(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.4g}"
 
 
+def _losses(values: list[float | None]) -> str:
+    """The mean of several seeds, and its standard error."""
+    if None in values:
+        return f"{values.count(None)} of {len(values)} diverged"
+    error = statistics.stdev(values) / len(values) ** 0.5  # type: ignore[type-var]
+    return f"{statistics.mean(values):.4g} ± {error:.1g}"  # type: ignore[type-var]
+
+
 def drawings(record: Record) -> dict[str, str]:
-    """SVG texts by file name: validation loss against time and against targets seen."""
+    """SVG texts by file name: validation loss of the first seed against time and against targets seen."""
     logarithmic, unit = record["logarithmic"], record["unit"]
-    y_label = f"log10 of {record['loss_name']}" if logarithmic else f"validation loss ({record['loss_name']})"
+    y_label = record["loss_name"] if logarithmic else f"validation loss ({record['loss_name']})"
     title = f"{record['settings']['task']}: {record['settings']['parameters']:,} parameters each"
 
     def draw(column: int, x_label: str) -> str:
-        lines = {}
-        for name, result in record["results"].items():
-            points = [(float(point[column]), float(point[3])) for point in result["points"]]
-            lines[name] = [(x, math.log10(max(y, 1e-30)) if logarithmic else y) for x, y in points]
-        return svg.line_chart(title, x_label, y_label, lines)
+        lines = {
+            name: [(float(point[column]), float(point[3])) for point in result["points"]]
+            for name, result in record["results"].items()
+        }
+        return svg.line_chart(title, x_label, f"{y_label}, lower is better", lines, log_y=logarithmic)
 
     return {BY_TIME: draw(1, "seconds of training"), BY_TOKENS: draw(2, f"{unit}s seen in training")}
 
@@ -72,6 +80,10 @@ def command(record: Record) -> str:
     budget = "steps" if settings["steps"] else "seconds"
     for name in (budget, "parameters", "seed"):
         words += [f"--{name}", f"{settings[name]:g}" if name == "seconds" else str(settings[name])]
+    if settings.get("seeds", 1) > 1:
+        words += ["--seeds", str(settings["seeds"])]
+    if settings.get("rates"):
+        words += ["--rates", ",".join(f"{rate:g}" for rate in settings["rates"])]
     return shlex.join(words)
 
 

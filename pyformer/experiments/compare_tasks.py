@@ -61,7 +61,7 @@ def text_task(text: str, seed: int = 0) -> Task:
     return Task(
         name=TEXT,
         unit=tokenizer.unit,
-        loss_name="nats a character",
+        loss_name="nats per character",
         batch_of=batch_of,
         validation=data.validation_batches(held_out, batch=TEXT_BATCH, context_length=CONTEXT, count=TEXT_EVALUATIONS),
         entrants={
@@ -247,7 +247,7 @@ def sentiment_task(texts: Sequence[str], labels: np.ndarray, seed: int = 0) -> T
     return Task(
         name=SENTIMENT,
         unit="sentence",
-        loss_name="nats a sentence",
+        loss_name="nats per sentence",
         batch_of=lambda step: flat(sentences.draw(step)),
         validation=validation,
         entrants={

@@ -11,15 +11,13 @@ from pyformer.models.derivation import WORD_RUNGS
 
 Results = dict[str, dict[str, Any]]
 
-# Between lines that stay high and lines that stay low.
-NAMES_FROM = 0.5
-
+ACCURACY = "accuracy (higher is better)"
 COLUMNS = (
     "rung",
     "sentiment, accuracy",
     "next word, loss",
     "parameters",
-    "ms a step",
+    "ms per step",
     "peak MB",
     "time grows as",
     "memory grows as",
@@ -83,10 +81,16 @@ def drawings(results: Results) -> dict[str, str]:
         "ladder.svg": _draw_ladder(results),
         "distance.svg": _draw_distance(results),
         "lookup.svg": _draw_series(
-            results, derive.LOOKUP, "Which word stands at place p?", "words", "accuracy", "accuracy"
+            results, derive.LOOKUP, "Which word stands at place p?", "words", ACCURACY, "accuracy"
         ),
         "rate.svg": _draw_series(
-            results, derive.RATE, "Six layers", "learning rate", "next word, loss (nats a word)", "loss"
+            results,
+            derive.RATE,
+            "Six layers",
+            "learning rate",
+            "next word, loss (nats per word, lower is better)",
+            "loss",
+            log_x=True,
         ),
         "growth.svg": _draw_growth(results),
     }
@@ -100,12 +104,12 @@ def _draw_ladder(results: Results) -> str:
         return [results.get(f"{kind}/{name}", {}).get(value) for name in names]
 
     panels = {
-        "sentiment, accuracy": column(derive_tasks.SENTIMENT, "accuracy"),
-        "next word, loss": column(derive_tasks.NEXT_WORD, "loss"),
-        "ms a step": column(derive_tasks.SENTIMENT, "step_ms"),
+        "sentiment, accuracy\nhigher is better": column(derive_tasks.SENTIMENT, "accuracy"),
+        "next word, loss (nats)\nlower is better": column(derive_tasks.NEXT_WORD, "loss"),
+        "ms per step\nlower is better": column(derive_tasks.SENTIMENT, "step_ms"),
     }
     shown = {title: values for title, values in panels.items() if any(v is not None for v in values)}
-    return svg.bar_chart("From convolution to the transformer", names, shown) if shown else ""
+    return svg.dot_chart("From convolution to the transformer", names, shown) if shown else ""
 
 
 def _draw_distance(results: Results) -> str:
@@ -114,17 +118,19 @@ def _draw_distance(results: Results) -> str:
         for key, result in _of(results, derive.DISTANCE)
     }
     title = "Which key word came so many words ago?"
-    return svg.line_chart(title, "distance (words)", "accuracy", lines, NAMES_FROM) if lines else ""
+    return svg.line_chart(title, "distance (words)", ACCURACY, lines) if lines else ""
 
 
-def _draw_series(results: Results, kind: str, title: str, x_label: str, y_label: str, value: str) -> str:
+def _draw_series(
+    results: Results, kind: str, title: str, x_label: str, y_label: str, value: str, log_x: bool = False
+) -> str:
     """Results called kind/rung/number: a line a rung, over the numbers."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for key, result in _of(results, kind):
         _, name, number = key.split("/")
         if result[value] is not None:
             lines.setdefault(name, []).append((float(number), result[value]))
-    return svg.line_chart(title, x_label, y_label, lines, NAMES_FROM) if lines else ""
+    return svg.line_chart(title, x_label, y_label, lines, log_x) if lines else ""
 
 
 def _draw_growth(results: Results) -> str:
@@ -134,7 +140,7 @@ def _draw_growth(results: Results) -> str:
         if result:
             lines[name] = list(zip(map(float, result["n"]), result["ms"], strict=True))
     title = "Forward and backward of two sentences"
-    return svg.line_chart(title, "words in a sentence", "ms", lines, NAMES_FROM) if lines else ""
+    return svg.line_chart(title, "words in a sentence", "ms (lower is better)", lines, True, True) if lines else ""
 
 
 def _of(results: Results, kind: str) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -56,7 +56,8 @@ def read_config(folder: PathLike) -> dict[str, Any]:
 
         return families.read_config(gguf_file(folder))
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; is it a model's folder?")
+        hint = "is it a model's folder? Nothing is fetched from a hub"
+        raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; {hint}")
     return read_json(path)
 
 

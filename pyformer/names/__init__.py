@@ -5,7 +5,18 @@ Each function stands in `pf`, in `pf.ops` and, where its first argument is a ten
 stands once, in the `__all__` of its module.
 """
 
-from pyformer.names import arithmetic, choosing, drawing, losses, making, products, reductions, shapes
+from pyformer.names import (
+    arithmetic,
+    choosing,
+    drawing,
+    losses,
+    making,
+    products,
+    reductions,
+    resizing,
+    shapes,
+    special,
+)
 from pyformer.names.arithmetic import *  # noqa: F403
 from pyformer.names.choosing import *  # noqa: F403
 from pyformer.names.drawing import *  # noqa: F403
@@ -13,14 +24,16 @@ from pyformer.names.losses import *  # noqa: F403
 from pyformer.names.making import *  # noqa: F403
 from pyformer.names.products import *  # noqa: F403
 from pyformer.names.reductions import *  # noqa: F403
+from pyformer.names.resizing import *  # noqa: F403
 from pyformer.names.shapes import *  # noqa: F403
+from pyformer.names.special import *  # noqa: F403
 
 _of_tensors: list[str] = []
-for _module in (arithmetic, choosing, products, reductions, shapes):
+for _module in (arithmetic, choosing, products, reductions, shapes, special):
     _of_tensors += _module.__all__
 
-__all__ = [*_of_tensors, *drawing.__all__, *losses.__all__, *making.__all__]
+__all__ = [*_of_tensors, *drawing.__all__, *losses.__all__, *making.__all__, *resizing.__all__]
 
 # The methods of Tensor: what takes a tensor first, but for what torch and NumPy have as functions only.
-_FUNCTIONS_ONLY = {"cat", "concatenate", "cosine_similarity", "einsum", "mod", "one_hot"}
+_FUNCTIONS_ONLY = {"cat", "cdist", "concatenate", "cosine_similarity", "einsum", "mod", "one_hot"}
 METHODS = sorted({*_of_tensors, "bernoulli", "multinomial"} - _FUNCTIONS_ONLY)

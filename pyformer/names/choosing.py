@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import axis_at, torch_words
+from pyformer.autograd import Context, Function
+from pyformer.names.arguments import axis_at, is_float, torch_words, wide
 from pyformer.names.making import eye
-from pyformer.names.shapes import flip, swapped_order
+from pyformer.names.shapes import clone, flip, swapped_order
 
 
 def gather(x: Tensor, index: Any, axis: Any = None, *, dim: Any = None) -> Tensor:
@@ -31,6 +33,115 @@ def gather(x: Tensor, index: Any, axis: Any = None, *, dim: Any = None) -> Tenso
     """
     axis = dim if axis is None else axis
     return ops.gather(x, axis, index) if isinstance(axis, Tensor) else ops.gather(x, index, axis)
+
+
+class _Added(Function):
+    """x plus what src adds at the places that `gather` would read."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Tensor, index: Tensor, src: Tensor, axis: int) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.axis = axis
+        # What is added up at a place is gather's gradient there.
+        start = _core.zeros(*x.shape, dtype=x.dtype, device=x.device, requires_grad=True)
+        before = _core.set_grad_enabled(True)
+        try:
+            read = ops.gather(start, index, axis)
+            (sums,) = _core.gradients([read], [src], [start], False)
+        finally:
+            _core.set_grad_enabled(before)
+        return (x.to(sums.dtype) + sums).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Context, dout: Tensor) -> tuple[Tensor | None, ...]:
+        (index,) = ctx.saved_tensors
+        return dout, None, ops.gather(dout, index, ctx.axis), None
+
+
+@torch_words
+def scatter_add(x: Tensor, axis: int, index: Tensor, src: Tensor) -> Tensor:
+    """x with src added at the places that an index names: out[i][index[i][j]] += src[i][j] for axis 1 of two.
+
+    The order in which numbers that meet at a place are added is always the same. Integers are added as float64, so
+    they are exact up to 2**53.
+
+    Args:
+        x: (...), of numbers.
+        axis: an int.
+        index: integer, with as many axes as x; no extent is above src's, nor, but for the axis, x's.
+        src: of x's dtype, with as many axes.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        IndexError: an index is out of range, or the axis is not there.
+        TypeError: index is not of integers, or the dtypes differ.
+
+    Example:
+        >>> pf.zeros(3).scatter_add(0, pf.tensor([2, 0, 2]), pf.tensor([1.0, 2.0, 5.0]))
+        tensor([2., 0., 6.], dtype=float32)
+    """
+    axis = axis_at("scatter_add", axis, x.ndim)
+    src = _fitting("scatter_add", x, index, src)
+    if x.dtype == DType.bool:
+        raise TypeError("scatter_add: expected numbers, got bool")
+    if is_float(x.dtype):
+        return _Added.apply(x, index, src, axis)
+    return _Added.apply(wide(x), index, wide(src), axis).to(x.dtype)
+
+
+def _fitting(op: str, x: Tensor, index: Tensor, src: Tensor) -> Tensor:
+    """The part of src that index has a place for; the shapes and dtypes are checked."""
+    if src.dtype != x.dtype:
+        raise TypeError(f"{op}: src must be {x.dtype.name} as x is, got {src.dtype.name}")
+    if src.ndim != x.ndim or index.ndim != x.ndim:
+        raise ValueError(f"{op}: expected index and src of {x.ndim} axes, got {index.shape} and {src.shape}")
+    if any(n > m for n, m in zip(index.shape, src.shape, strict=True)):
+        raise ValueError(f"{op}: index {index.shape} is larger than src {src.shape}")
+    return src if index.shape == src.shape else src[tuple(slice(n) for n in index.shape)]
+
+
+@torch_words
+def scatter(x: Tensor, axis: int, index: Tensor, src: Any) -> Tensor:
+    """x with src written at the places that an index names: out[i][index[i][j]] = src[i][j] for axis 1 of two.
+
+    Where an index comes twice, the last element of src counts, and it alone gets a gradient.
+
+    Args:
+        x: (...), any dtype.
+        axis: an int.
+        index: integer, with as many axes as x; no extent is above src's, nor, but for the axis, x's.
+        src: a Tensor of x's dtype with as many axes, or a number.
+
+    Returns:
+        Tensor of x's shape and dtype.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        IndexError: an index is out of range, or the axis is not there.
+        TypeError: index is not of integers, or the dtypes differ.
+
+    Example:
+        >>> pf.zeros(3).scatter(0, pf.tensor([2, 0]), pf.tensor([1.0, 2.0]))
+        tensor([2., 0., 1.], dtype=float32)
+        >>> pf.zeros(2, 3).scatter(1, pf.tensor([[2], [0]]), 1)
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]], dtype=float32)
+    """
+    axis = axis_at("scatter", axis, x.ndim)
+    src = _fitting("scatter", x, index, src) if isinstance(src, Tensor) else src
+    # Which element of src stands at each place of x in the end; -1 where none does.
+    numbers = _core.arange(x.size, device=x.device).reshape(x.shape)
+    places = ops.gather(numbers, index, axis).reshape(-1)
+    writer = _core.full((x.size,), -1, dtype=DType.int64, device=x.device)
+    writer[places] = _core.arange(places.size, device=x.device)
+    writer = writer.reshape(x.shape)
+    is_written = ops.greater_equal(writer, 0)
+    if isinstance(src, Tensor) and src.size:
+        src = src.reshape(-1)[ops.maximum(writer, 0).reshape(-1)].reshape(x.shape)
+    return ops.where(is_written, src, x) if places.size else clone(x)
 
 
 @torch_words
@@ -147,4 +258,15 @@ def one_hot(ids: Tensor, classes: int) -> Tensor:
 
 clip = clamp
 
-__all__ = ["argsort", "clamp", "clip", "gather", "index_select", "masked_fill", "one_hot", "sort"]
+__all__ = [
+    "argsort",
+    "clamp",
+    "clip",
+    "gather",
+    "index_select",
+    "masked_fill",
+    "one_hot",
+    "scatter",
+    "scatter_add",
+    "sort",
+]

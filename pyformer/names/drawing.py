@@ -9,6 +9,50 @@ from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.names.choosing import argsort
 from pyformer.names.shapes import unsqueeze
+from pyformer.random import Generator, drawing_from
+
+
+def rand(
+    *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+) -> Tensor:
+    """Numbers drawn evenly from [0, 1).
+
+    Args:
+        shape: extents, or one sequence of them.
+        dtype: a float dtype, float32 by default.
+        device: "cpu" by default; the numbers are the same on every device.
+        requires_grad: whether gradients are wanted.
+        generator: what to draw from, in place of the process's numbers; so for all that draw.
+
+    Raises:
+        ValueError: an extent is negative.
+        TypeError: the dtype is not a float one.
+
+    Example:
+        >>> x = pf.rand(2, 3)
+        >>> x.shape, ((x >= 0) & (x < 1)).all().item()
+        ((2, 3), True)
+    """
+    with drawing_from(generator):
+        return _core.rand(*shape, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def randn(
+    *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+) -> Tensor:
+    """Numbers of the standard normal distribution; arguments as in `rand`.
+
+    Raises:
+        ValueError: an extent is negative.
+        TypeError: the dtype is not a float one.
+
+    Example:
+        >>> pf.manual_seed(0)
+        >>> pf.randn(2, 3).shape
+        (2, 3)
+    """
+    with drawing_from(generator):
+        return _core.randn(*shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def rand_like(x: Tensor) -> Tensor:
@@ -37,24 +81,28 @@ def randn_like(x: Tensor) -> Tensor:
     return _core.randn(*x.shape, dtype=x.dtype, device=x.device)
 
 
-def randint(low: int, high: int, shape: Any, *, device: Any = None) -> Tensor:
-    """int64 drawn evenly from low ... high - 1.
+def randint(
+    low: int, high: Any, shape: Any = None, *, device: Any = None, generator: Generator | None = None
+) -> Tensor:
+    """int64 drawn evenly from low ... high - 1; randint(high, shape) begins at 0.
 
     Raises:
         ValueError: there is no integer between, or more than 2**32 are.
 
     Example:
-        >>> pf.randint(0, 10, (3,)).shape
-        (3,)
+        >>> pf.randint(5, 10, (3,)).shape, pf.randint(10, (3,)).shape
+        ((3,), (3,))
     """
+    if shape is None:
+        low, high, shape = 0, low, high
     if not 0 < high - low <= 2**32:
         raise ValueError(f"randint: expected 1 to 2**32 integers to draw from, got {low} to {high}")
     shape = shape if isinstance(shape, (tuple, list)) else (shape,)
-    drawn = _core.rand(*shape, dtype=DType.float64, device=device) * float(high - low)
+    drawn = rand(*shape, dtype=DType.float64, device=device, generator=generator) * float(high - low)
     return ops.minimum(drawn.to(DType.int64), high - low - 1) + low
 
 
-def randperm(n: int, *, device: Any = None) -> Tensor:
+def randperm(n: int, *, device: Any = None, generator: Generator | None = None) -> Tensor:
     """0 ... n - 1 in random order, int64.
 
     Raises:
@@ -64,10 +112,12 @@ def randperm(n: int, *, device: Any = None) -> Tensor:
         >>> pf.randperm(5).sort()[0]
         tensor([0, 1, 2, 3, 4], dtype=int64)
     """
-    return argsort(_core.rand(n, dtype=DType.float64, device=device), 0)
+    return argsort(rand(n, dtype=DType.float64, device=device, generator=generator), 0)
 
 
-def normal(mean: float, std: float, shape: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def normal(
+    mean: float, std: float, shape: Any, *, dtype: Any = None, device: Any = None, generator: Generator | None = None
+) -> Tensor:
     """Numbers of a normal distribution: mean + std * `randn`.
 
     Raises:
@@ -78,7 +128,7 @@ def normal(mean: float, std: float, shape: Any, *, dtype: Any = None, device: An
         (3,)
     """
     shape = shape if isinstance(shape, (tuple, list)) else (shape,)
-    return _core.randn(*shape, dtype=dtype, device=device) * std + mean
+    return randn(*shape, dtype=dtype, device=device, generator=generator) * std + mean
 
 
 def _drawable(p: Tensor) -> Tensor:
@@ -86,7 +136,7 @@ def _drawable(p: Tensor) -> Tensor:
     return p.detach().to(DType.float32) if p.dtype in (DType.bfloat16, DType.float16) else p.detach()
 
 
-def bernoulli(p: Tensor) -> Tensor:
+def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
     """1 with probability p, else 0, element by element, of p's dtype.
 
     Raises:
@@ -97,16 +147,18 @@ def bernoulli(p: Tensor) -> Tensor:
         tensor([0., 1.], dtype=float32)
     """
     chances = _drawable(p)
-    return ops.less(rand_like(chances), chances).to(p.dtype)
+    drawn = rand(*p.shape, dtype=chances.dtype, device=p.device, generator=generator)
+    return ops.less(drawn, chances).to(p.dtype)
 
 
-def multinomial(p: Tensor, count: int, replacement: bool = False) -> Tensor:
+def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """`count` indices for each row of weights, drawn in proportion to them.
 
     Args:
         p: (..., V), float, none negative.
         count: how many; at most V without replacement.
         replacement: whether an index may come again.
+        generator: what to draw from, in place of the process's numbers.
 
     Returns:
         Tensor of int64 (..., count).
@@ -122,12 +174,12 @@ def multinomial(p: Tensor, count: int, replacement: bool = False) -> Tensor:
     p = _drawable(p)
     if not replacement:
         # The largest log(u) / p is index i with probability p[i] / sum(p), and so on among those that are left.
-        drawn = ops.log(1.0 - rand_like(p)) / p
+        drawn = ops.log(1.0 - rand(*p.shape, dtype=p.dtype, device=p.device, generator=generator)) / p
         return ops.topk(ops.where(ops.greater(p, 0), drawn, -math.inf), count, -1)[1]
     ends = ops.cumsum(p, -1)
-    drawn = _core.rand(*p.shape[:-1], count, dtype=p.dtype, device=p.device) * ends[..., -1:]
+    drawn = rand(*p.shape[:-1], count, dtype=p.dtype, device=p.device, generator=generator) * ends[..., -1:]
     passed = ops.less_equal(unsqueeze(ends, -2), unsqueeze(drawn, -1))
     return ops.minimum(ops.sum(passed, -1), p.shape[-1] - 1)
 
 
-__all__ = ["bernoulli", "multinomial", "normal", "rand_like", "randint", "randn_like", "randperm"]
+__all__ = ["bernoulli", "multinomial", "normal", "rand", "rand_like", "randint", "randn", "randn_like", "randperm"]

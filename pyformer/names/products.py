@@ -8,6 +8,7 @@ from pyformer._core import Tensor, ops
 from pyformer.names.arguments import rounded, torch_words, wide
 from pyformer.names.choosing import clamp
 from pyformer.names.reductions import norm
+from pyformer.names.shapes import unsqueeze
 
 
 def outer(a: Tensor, b: Tensor) -> Tensor:
@@ -40,6 +41,33 @@ def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) ->
     """
     one, other = (x / clamp(norm(x, 2, axis, True), min=eps) for x in (wide(a), wide(b)))
     return rounded(ops.sum(one * other, axis), a, b)
+
+
+def cdist(a: Tensor, b: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of the difference of each vector of a and each of b, computed in float64.
+
+    Args:
+        a: (..., m, C), float.
+        b: (..., n, C), whose leading axes broadcast with a's.
+        p: above 0; see `norm`.
+
+    Returns:
+        Tensor (..., m, n). All m n differences are held at once. The gradient
+            of a distance that is 0 is 0.
+
+    Raises:
+        ValueError: the shapes do not fit, or p is not above 0.
+        TypeError: p is a tensor that requires a gradient.
+
+    Example:
+        >>> pf.cdist(pf.tensor([[0.0, 0.0], [3.0, 0.0]]), pf.tensor([[0.0, 4.0]]))
+        tensor([[4.],
+                [5.]], dtype=float32)
+    """
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"cdist: expected (..., m, C) and (..., n, C), got {a.shape} and {b.shape}")
+    apart = unsqueeze(wide(a), -2) - unsqueeze(wide(b), -3)
+    return rounded(norm(apart, p, -1), a, b)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
@@ -121,4 +149,4 @@ def _einsum_pair(a: Tensor, a_has: str, b: Tensor, b_has: str, wanted: set[str])
 
 bmm = mm = dot = ops.matmul
 
-__all__ = ["bmm", "cosine_similarity", "dot", "einsum", "mm", "outer"]
+__all__ = ["bmm", "cdist", "cosine_similarity", "dot", "einsum", "mm", "outer"]

@@ -43,8 +43,16 @@ from pyformer.nn.names import (
     Softmax,
     Softplus,
 )
-from pyformer.nn.recurrent import GRU, LSTM, CfC
+from pyformer.nn.recurrent import GRU, LSTM, RNN, CfC
 from pyformer.nn.retention import MultiScaleRetention
+from pyformer.nn.torch_transformer import (
+    MultiheadAttention,
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from pyformer.nn.transformer import MLP, MultiHeadAttention, TransformerBlock, mlp
 
 __all__ = [
@@ -52,6 +60,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "MLP",
+    "RNN",
     "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
@@ -79,6 +88,7 @@ __all__ = [
     "ModuleList",
     "MultiHeadAttention",
     "MultiScaleRetention",
+    "MultiheadAttention",
     "Parameter",
     "ParameterList",
     "Projection",
@@ -90,7 +100,12 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Transformer",
     "TransformerBlock",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "alibi_bias",
     "alibi_slopes",
     "attention_weights",

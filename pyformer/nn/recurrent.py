@@ -1,4 +1,4 @@
-"""Recurrent layers over whole sequences: LSTM, GRU, and the liquid cell CfC."""
+"""Recurrent layers over whole sequences: LSTM, GRU, the plain RNN, and the liquid cell CfC."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Ends:
 
 
 class Recurrent(Module):
-    """What the three share: layers, directions, and parameters under torch's names.
+    """What the four share: layers, directions, and parameters under torch's names.
 
     Layer l of direction d has weight_ih_l{l}, weight_hh_l{l}, bias_ih_l{l}, bias_hh_l{l}, with the suffix
     `_reverse` for the direction from the last token to the first. A layer reads what the layer before gives, of
@@ -293,6 +293,66 @@ class GRU(Recurrent):
 
     def _read(self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, **options: Any) -> tuple:
         return ops.gru(x, *parameters, **options, reverse=backwards)
+
+
+class RNN(Recurrent):
+    """Plain recurrent units, one above the other: (B, T, C) -> (B, T, H), or 2 H wide if bidirectional.
+
+    h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Layer l has `weight_ih_l{l}` (H, inputs), `weight_hh_l{l}`
+    (H, H), `bias_ih_l{l}` and `bias_hh_l{l}` (H,), named and laid out as torch's; the backward direction's names end in
+    `_reverse`. Parameters are drawn evenly from +-1 / sqrt(H). It is made of one product a token, without a kernel of
+    its own: `LSTM` and `GRU` are quicker.
+
+    Args:
+        input_dim, hidden_dim: C and H.
+        num_layers: how many; each reads what the one before gives, of both directions side by side.
+        nonlinearity: "tanh", or "relu" in its place.
+        bias: whether there are biases.
+        bidirectional: read in both directions.
+        reverse: read from the last token to the first only.
+        dtype: of the parameters, float32 by default.
+
+    Raises:
+        ValueError: a size is below 1, both bidirectional and reverse, the nonlinearity is another, or a shape does not
+            fit (when called).
+        TypeError: a size is no int.
+
+    Source: Elman 1990, "Finding structure in time".
+
+    Example:
+        >>> out, h = pf.nn.RNN(4, 8, num_layers=2)(pf.zeros(3, 5, 4))
+        >>> out.shape, h.shape
+        ((3, 5, 8), (2, 3, 8))
+    """
+
+    gates = 1
+
+    def __init__(
+        self, input_dim: int, hidden_dim: int, num_layers: int = 1, nonlinearity: str = "tanh", **options: Any
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+        super().__init__(input_dim, hidden_dim, num_layers, **options)
+        self.nonlinearity = nonlinearity
+
+    forward = GRU.forward
+
+    def _read(
+        self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, h0: pf.Tensor | None = None
+    ) -> tuple[pf.Tensor, pf.Tensor]:
+        if x.dtype in (pf.bfloat16, pf.float16) and _core.precision() is None:  # the state is kept in float32
+            out, h = self._read(x.float(), [p.float() for p in parameters], backwards, h0 if h0 is None else h0.float())
+            return out.to(x.dtype), h
+        w_ih, w_hh, *biases = parameters
+        b_ih, b_hh = biases or (None, None)
+        activation = getattr(ops, self.nonlinearity)
+        inputs = ops.split(ops.linear(x, w_ih, b_ih), [1] * x.shape[1], 1)
+        h = pf.zeros(x.shape[0], self.hidden_dim, dtype=inputs[0].dtype, device=x.device) if h0 is None else h0
+        outs = []
+        for part in reversed(inputs) if backwards else inputs:
+            h = activation(part.reshape(h.shape) + ops.linear(h, w_hh, b_hh))
+            outs.append(h)
+        return ops.stack(outs[::-1] if backwards else outs, 1), h
 
 
 class CfC(Recurrent):

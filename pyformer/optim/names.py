@@ -1,4 +1,5 @@
-"""Optimisers beside AdamW and SGD, written with operations on tensors: Adam, Adagrad, RMSprop and Lion."""
+"""Optimisers beside AdamW and SGD, written with operations on tensors: Adam, Adagrad, Adafactor, RMSprop
+and Lion."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class _Plain(Optimizer):
 
     def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         for p, grad in zip(params, grads, strict=True):
-            state = self._state_of(p, self._always)
+            state = self._state_of(p, self._always_of(p))
             value = state.get("master", p).detach()
             new, kept = self._step(group, value, grad, state)
             targets = [p, *(state[name] for name in kept)] + ([state["master"]] if "master" in state else [])
@@ -156,6 +157,87 @@ class Adagrad(_Plain):
         largest = sys.float_info.max if total.dtype == pf.float64 else float(np.finfo(np.float32).max)
         total = pf.where(pf.isfinite(state["sum"] + grad), pf.clamp(total, max=largest), total)
         return p - grad / (total.sqrt() + float(group["eps"])) * float(group["lr"]), {"sum": total}
+
+
+class Adafactor(_Plain):
+    """Divides the gradient by its running root mean square, of which a matrix keeps a row and a column only.
+
+    With step t, b = t^beta2_decay and r = min(lr, 1 / sqrt(t)): v = v + b (g^2 - v), of a tensor (..., m, n) as a
+    column of row means times a row of column means, over the mean of these. u = g / max(sqrt(v), eps[0]) is divided by
+    max(1, rms(u) / d), and p -= max(eps[1], rms(p)) * r * u. Before that, p is multiplied by 1 - lr * weight_decay.
+
+    Args:
+        params: parameters, or groups of them.
+        lr, beta2_decay, d, weight_decay: as above.
+        eps: a pair; None in its place stands for the distance from 1 to the next number of the parameter's dtype.
+
+    Raises:
+        ValueError: an option is out of range, or the parameters do not fit.
+        TypeError: an option is no number, or a parameter no float Tensor.
+
+    Source: Shazeer, Stern 2018, "Adafactor: Adaptive learning rates with sublinear memory cost".
+
+    Example:
+        >>> w = pf.tensor([[3.0, -3.0], [3.0, -3.0]], requires_grad=True)
+        >>> optimizer = pf.optim.Adafactor([w], lr=0.5)
+        >>> w.square().sum().backward()
+        >>> optimizer.step()
+        >>> w.detach()
+        tensor([[ 1.5, -1.5],
+                [ 1.5, -1.5]], dtype=float32)
+        >>> [tuple(optimizer.state[w][name].shape) for name in ("row_var", "col_var")]
+        [(2, 1), (1, 2)]
+    """
+
+    _state_names = ("row_var", "col_var", "variance")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, beta2_decay=beta2_decay, eps=eps, d=d, weight_decay=weight_decay)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        super()._check_options(options)
+        self._check_range("-beta2_decay", -options["beta2_decay"], 0.0, math.inf)
+        self._check_range("d", options["d"], 1.0, math.inf)
+        if not isinstance(options["eps"], (tuple, list)) or len(options["eps"]) != 2:
+            raise ValueError(f"Adafactor: eps must be a pair, got {options['eps']!r}")
+        for eps in options["eps"]:
+            if eps is not None:
+                self._check_range("eps", eps, 0.0, math.inf)
+
+    def _always_of(self, p: pf.Tensor) -> tuple[str, ...]:
+        return ("row_var", "col_var") if p.ndim > 1 else ("variance",)
+
+    def _shape_of(self, p: pf.Tensor, name: str) -> tuple[int, ...]:
+        shape = tuple(p.shape)
+        return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, *shape[-1:])}.get(name, shape)
+
+    def _step(self, group: Any, p: Any, grad: Any, state: Any) -> Any:
+        lr, t = float(group["lr"]), state["step"] + 1
+        tiny, least = (pf.finfo(p.dtype).eps if eps is None else float(eps) for eps in group["eps"])
+        part, grad = t ** float(group["beta2_decay"]), _squarable(grad)
+        square = grad.square()
+        if p.ndim > 1:
+            rows, columns = state["row_var"], state["col_var"]
+            rows = rows + (square.mean(-1, keepdims=True) - rows) * part
+            columns = columns + (square.mean(-2, keepdims=True) - columns) * part
+            kept = {"row_var": rows, "col_var": columns}
+            variance = rows / rows.mean(-2, keepdims=True).clamp(min=tiny) * columns
+        else:
+            variance = state["variance"] + (square - state["variance"]) * part
+            kept = {"variance": variance}
+        update = grad * variance.clamp(min=tiny * tiny).rsqrt()
+        count = max(p.size, 1) ** 0.5
+        size = (p.norm() / count).clamp(min=least) * min(lr, t**-0.5)
+        size = size / (update.norm() / (count * float(group["d"]))).clamp(min=1.0)
+        return p * (1.0 - lr * float(group["weight_decay"])) - update * size, kept
 
 
 class Lion(_Plain):

@@ -115,12 +115,20 @@ class Optimizer:
                 state[name] = kept.to(dtype).to(p.device)
         for name in names:
             if name not in state:
-                state[name] = pf.zeros(tuple(p.shape), dtype=dtype, device=p.device)
+                state[name] = pf.zeros(self._shape_of(p, name), dtype=dtype, device=p.device)
         if p.dtype not in _HALVES:
             state.pop("master", None)
         elif "master" not in state:
             state["master"] = p.detach().to(pf.float32)
         return state
+
+    def _always_of(self, p: pf.Tensor) -> tuple[str, ...]:
+        """The tensors that p's state always holds."""
+        return self._always
+
+    def _shape_of(self, p: pf.Tensor, name: str) -> tuple[int, ...]:
+        """The shape of a tensor of p's state."""
+        return tuple(p.shape)
 
     def __repr__(self) -> str:
         groups = [
@@ -225,7 +233,7 @@ class Optimizer:
         if not isinstance(value, Mapping):
             raise TypeError(f"{self._name}: state {which} must be a dict, got {type(value).__name__}")
         master = ("master",) if p.dtype in _HALVES else ()
-        needed, known = {"step", *self._always, *master}, {"step", *self._state_names, *master}
+        needed, known = {"step", *self._always_of(p), *master}, {"step", *self._state_names, *master}
         if not needed <= set(value) <= known:
             got = sorted(map(str, value))
             raise ValueError(f"{self._name}: state {which} must hold {sorted(known)}, got {got}")
@@ -235,16 +243,15 @@ class Optimizer:
         if not 0 <= step < 2**63 - 1:
             raise ValueError(f"{self._name}: step {which} must be in [0, 2**63 - 1), got {step}")
         names = [name for name in (*self._state_names, *master) if name in value]
-        return {"step": step, **{name: self._checked_tensor(f"{name} {which}", p, value[name]) for name in names}}
+        return {"step": step, **{name: self._checked_tensor(name, which, p, value[name]) for name in names}}
 
-    def _checked_tensor(self, which: str, p: pf.Tensor, tensor: Any) -> pf.Tensor:
+    def _checked_tensor(self, name: str, which: str, p: pf.Tensor, tensor: Any) -> pf.Tensor:
+        which, shape = f"{name} {which}", self._shape_of(p, name)
         if not isinstance(tensor, pf.Tensor):
             raise TypeError(f"{self._name}: {which} must be a Tensor, got {type(tensor).__name__}")
         dtype = gradient_dtype(p)
-        if tuple(tensor.shape) != tuple(p.shape) or tensor.dtype != dtype:
-            raise ValueError(
-                f"{self._name}: {which} must be {dtype} {tuple(p.shape)}, got {tensor.dtype} {tuple(tensor.shape)}"
-            )
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+            raise ValueError(f"{self._name}: {which} must be {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)}")
         return pf.tensor(tensor, device=p.device)
 
 

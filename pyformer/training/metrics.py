@@ -164,7 +164,7 @@ def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: 
 
     Args:
         run: the run's folder, with `metrics.jsonl`.
-        unit, measure: losses are so many `measure` a `unit`.
+        unit, measure: losses are in `measure` per `unit`.
 
     Raises:
         OSError: the file can't be written.
@@ -181,5 +181,5 @@ def write_loss_curve(run: str | os.PathLike[str], unit: str = "token", measure: 
         "validation": loss_points(entries, "validation_loss"),
     }
     title = printable(formats.display_name(Path(run).name))
-    picture = svg.line_chart(title, "step", f"loss ({measure} a {unit})", lines)
+    picture = svg.line_chart(title, "step", f"loss ({measure} per {unit}, lower is better)", lines)
     formats.write_bytes_atomic(Path(run) / CURVE_NAME, picture.encode())

@@ -131,7 +131,7 @@ class Trainer(Checkpointed):
 
     @property
     def unit(self) -> str:
-        """What a token is: losses are in nats a unit."""
+        """What a token is: losses are in nats per unit."""
         return self.tokenizer.unit if self.tokenizer else "token"
 
     @property
@@ -287,7 +287,7 @@ class Trainer(Checkpointed):
         self._check_finite("the validation loss", loss, self.step)
         self.validation_loss, self._evaluated_step = loss, self.step
         self._report(metrics, step=self.step, validation_loss=self.validation_loss)
-        measure = f"{self.measure} a {self.unit}"
+        measure = f"{self.measure} per {self.unit}"
         log.info("step %d: validation loss %.4f %s", self.step, self.validation_loss, measure)
         self._draw_curve()
 

@@ -57,6 +57,32 @@ def _classes_and_one_ignored(rng):
     return np.array([0, 5, -100, 2, 2])
 
 
+def _placed(op, source_shape, **inputs):
+    """x.op(1, index, source), each element once a row."""
+
+    def make(rng):
+        index = np.argsort(rng.random((4, 9)), axis=1)[:, :6]
+        return {"x": rng.standard_normal((5, 9)), "index": index, "source": rng.standard_normal(source_shape), **inputs}
+
+    return _case(
+        op,
+        lambda pf, x, index, source: getattr(x, op)(1, index, source),
+        lambda torch, x, index, source: getattr(x, op)(1, index, source),
+        make,
+        ("x", "source"),
+    )
+
+
+def _resized(name, shape, **options):
+    return _case(
+        "interpolate",
+        lambda pf, x: pf.ops.interpolate(x, **options),
+        lambda torch, x: torch.nn.functional.interpolate(x, **options),
+        _of(*shape),
+        name=name,
+    )
+
+
 def _einsum(equation, *shapes):
     names = "abc"[: len(shapes)]
     return Case(
@@ -117,6 +143,36 @@ CASES = [
     _method("rsqrt", inputs=_of(7, 5, positive=True)),
     _method("reciprocal", inputs=_of(7, 5, positive=True)),
     _case("tan", lambda pf, x: pf.tan(x), lambda torch, x: torch.sin(x) / torch.cos(x), _of(7, positive=True)),
+    _method("erf"),
+    _method("log1p", inputs=_of(7, 5, positive=True)),
+    _method("expm1"),
+    _placed("scatter", (4, 6)),
+    _placed("scatter_add", (6, 8)),
+    _case(
+        "scatter_add",
+        lambda pf, x, index: x.scatter_add(0, index, x * 2.0),
+        lambda torch, x, index: x.scatter_add(0, index, x * 2.0),
+        lambda rng: {"x": rng.standard_normal((6, 4)), "index": rng.integers(0, 6, (5, 3))},
+        name="meeting",
+    ),
+    _case(
+        "cdist", lambda pf, a, b: pf.cdist(a, b), lambda t, a, b: t.cdist(a, b), _pair((3, 4, 5), (6, 5)), ("a", "b")
+    ),
+    _case(
+        "cdist",
+        lambda pf, a, b: pf.cdist(a, b, p=1),
+        lambda torch, a, b: torch.cdist(a, b, p=1),
+        _pair((4, 5), (2, 6, 5)),
+        ("a", "b"),
+        name="one-norm",
+    ),
+    _resized("nearest", (2, 3, 7), size=4),
+    _resized("nearest-exact", (2, 3, 7), size=10, mode="nearest-exact"),
+    _resized("linear", (2, 3, 7), size=10, mode="linear"),
+    _resized("bilinear", (2, 3, 5, 7), size=(9, 4), mode="bilinear"),
+    _resized("bilinear-aligned", (2, 3, 5, 7), size=(9, 4), mode="bilinear", align_corners=True),
+    _resized("bicubic", (1, 2, 5, 7), scale_factor=1.6, mode="bicubic"),
+    _resized("bicubic-aligned", (1, 2, 5, 7), size=9, mode="bicubic", align_corners=True),
     _method("var", dim=1),
     _method("var", dim=(0, 2), correction=0, keepdim=True, name="axes-0-2"),
     _method("std", dim=-1),

@@ -1,0 +1,141 @@
+"""torch's transformer layers: the same values, gradients and masks with the same parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import pyformer as pf
+from pyformer import nn
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((3, 5, 8)), RNG.standard_normal((3, 4, 8))
+CAUSAL = np.triu(np.ones((5, 5), bool), 1)
+PADDING = np.arange(5) >= np.array([[5], [3], [1]])
+
+
+def twins(name, *args, **options):
+    """The module and torch's, in float64, with the same values."""
+    pf.manual_seed(0)
+    ours = getattr(nn, name)(*args, **options, dtype=pf.float64)
+    theirs = getattr(torch.nn, name)(*args, **options, dtype=torch.float64)
+    theirs.load_state_dict({k: torch.tensor(v.numpy()) for k, v in ours.state_dict().items()})
+    return ours, theirs
+
+
+def compare(ours, theirs, *arrays, **masks):
+    """Results, gradients of what came in, and of all parameters."""
+    xs = [pf.tensor(a, requires_grad=True) for a in arrays]
+    ys = [torch.tensor(a, requires_grad=True) for a in arrays]
+    options = {k: pf.tensor(v) if isinstance(v, np.ndarray) else v for k, v in masks.items()}
+    words = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in masks.items()}
+    got, wanted = ours(*xs, **options), theirs(*ys, **words)
+    if isinstance(got, tuple):
+        assert (got[1] is None) == (wanted[1] is None)
+        if got[1] is not None:
+            near(got[1], wanted[1])
+        got, wanted = got[0], wanted[0]
+    near(got, wanted)
+    (got * got).sum().backward()
+    (wanted * wanted).sum().backward()
+    for x, y in zip(xs, ys, strict=True):
+        near(x.grad, y.grad)
+    parameters = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        near(parameter.grad, parameters[name].grad)
+
+
+def near(got, wanted):
+    np.testing.assert_allclose(got.detach().numpy(), wanted.detach().numpy(), rtol=1e-9, atol=1e-10)
+
+
+MASKS = {
+    "none": {},
+    "causal": {"attn_mask": CAUSAL},
+    "padding": {"key_padding_mask": PADDING},
+    "both": {"attn_mask": CAUSAL, "key_padding_mask": PADDING},
+    "floats": {"attn_mask": RNG.standard_normal((5, 5)), "key_padding_mask": np.where(PADDING, -np.inf, 0.5)},
+    "mixed": {"attn_mask": RNG.standard_normal((5, 5)), "key_padding_mask": PADDING},
+    "heads": {"attn_mask": RNG.random((6, 5, 5)) > 2.0, "need_weights": True, "average_attn_weights": False},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("mask", MASKS)
+def test_attention_is_torchs(mask, need_weights):
+    ours, theirs = twins("MultiheadAttention", 8, 2, batch_first=True)
+    compare(ours, theirs, X, X, X, **{"need_weights": need_weights, **MASKS[mask]})
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_to_another_sequence_with_time_first(bias):
+    ours, theirs = twins("MultiheadAttention", 8, 2, bias=bias)
+    compare(ours, theirs, Y.swapaxes(0, 1), X.swapaxes(0, 1), X.swapaxes(0, 1))
+
+
+def test_causal_without_a_mask_and_rows_that_see_nothing():
+    ours = nn.MultiheadAttention(8, 2, batch_first=True)
+    x = pf.tensor(X.astype(np.float32))
+    whole = ours(x, x, x, is_causal=True)[0].numpy()
+    np.testing.assert_allclose(whole, ours(x, x, x, attn_mask=pf.tensor(CAUSAL))[0].numpy(), rtol=1e-6, atol=1e-7)
+    blind = ours(x, x, x, key_padding_mask=pf.ones(3, 5, dtype=pf.bool))[0].numpy()
+    assert np.array_equal(blind, np.broadcast_to(ours.out_proj.bias.numpy(), blind.shape))
+
+
+def test_dropped_weights_are_those_that_come_back():
+    pf.manual_seed(1)
+    layer = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True)
+    x = pf.tensor(X.astype(np.float32))
+    weights = layer(x, x, x, average_attn_weights=False)[1].numpy()
+    assert 0.3 < (weights == 0).mean() < 0.7
+    assert (layer.eval()(x, x, x)[1].numpy() > 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"norm_first": True, "activation": "gelu"}, {"bias": False}], ids=str)
+def test_an_encoder_layer_is_torchs(options):
+    ours, theirs = twins("TransformerEncoderLayer", 8, 2, 12, dropout=0.0, batch_first=True, **options)
+    compare(ours, theirs, X, src_mask=CAUSAL, src_key_padding_mask=PADDING)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_decoder_layer_is_torchs(norm_first):
+    ours, theirs = twins("TransformerDecoderLayer", 8, 2, 12, dropout=0.0, batch_first=True, norm_first=norm_first)
+    compare(ours, theirs, Y, X, tgt_mask=CAUSAL[:4, :4], memory_key_padding_mask=PADDING)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+def test_the_whole_is_torchs():
+    ours, theirs = twins("Transformer", 8, 2, 2, 1, 12, dropout=0.0)
+    compare(ours, theirs, X.swapaxes(0, 1), Y.swapaxes(0, 1), tgt_mask=CAUSAL[:4, :4], src_key_padding_mask=PADDING)
+    mask = nn.Transformer.generate_square_subsequent_mask(4)
+    np.testing.assert_array_equal(mask.numpy(), torch.nn.Transformer.generate_square_subsequent_mask(4).numpy())
+
+
+def test_stacked_layers_learn_apart():
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    stack = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8))
+    first, second = (stack.layers[i].linear1.weight for i in range(2))
+    assert first is not second
+    assert (first == second).all().item()
+    assert stack.num_parameters() == 2 * layer.num_parameters() + 16
+    assert stack(pf.tensor(X.astype(np.float32))).shape == X.shape
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: nn.MultiheadAttention(8, 3), r"num_heads \(3\) must divide embed_dim \(8\)"),
+        (lambda x: nn.MultiheadAttention(6, 2)(x, x, x), "expected query, key and value of three axes, the last of 6"),
+        (lambda x: nn.MultiheadAttention(8, 2)(x, x, x, pf.ones(2, 2)), r"key_padding_mask must be \(5, 3\), got"),
+        (lambda x: nn.MultiheadAttention(8, 2)(x, x, x, attn_mask=pf.ones(2, 2)), r"must be \(3, 3\) or \(10, 3, 3\)"),
+        (
+            lambda x: nn.TransformerEncoderLayer(8, 2, activation="elu"),
+            "activation must be 'relu', 'gelu' or a function",
+        ),
+    ],
+)
+def test_what_does_not_fit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(pf.tensor(X.astype(np.float32)))
