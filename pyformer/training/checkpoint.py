@@ -115,7 +115,7 @@ class Checkpointed:
             self._mean.mean = mean
             self._restore_more(state)
             _core.set_rng_state(seed, stream)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
         self.step = self.saved_step = step
         self._exported_step = self._evaluated_step = None
