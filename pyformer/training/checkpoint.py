@@ -125,7 +125,7 @@ class Checkpointed:
                     self.scaler.load_state_dict(state["loss_scale"])
                 self.model.load_state_dict(state["model"])  # the last that may refuse
             self._mean.mean = mean
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
         self.step = self.saved_step = step
         self._exported_step = self._evaluated_step = None
