@@ -90,6 +90,8 @@ def works() -> dict[str, Callable[[], Work]]:
         "linear 1x256x512": lambda: linear(1, 256, 512),
         "attention H1 T256 D64": lambda: attention(1, 256, 64, False),
         "attention H1 T256 D64 backward": lambda: attention(1, 256, 64, True),
+        "attention H1 T512 D128": lambda: attention(1, 512, 128, False),
+        "attention H1 T512 D128 backward": lambda: attention(1, 512, 128, True),
         "add": lambda: rows(lambda x: x + x, 2),
         "gelu": lambda: rows(pf.ops.gelu, 2),
         "softmax": lambda: rows(pf.ops.softmax, 2),

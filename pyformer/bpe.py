@@ -94,12 +94,16 @@ class BPETokenizer:
     unit = "token"
 
     def __init__(self, tokenizer: Any, settings: dict[str, Any] | None = None) -> None:
-        self._json, self._settings = tokenizer.to_str(), settings
-        content = json.loads(self._json)
+        text = tokenizer.to_str()
+        self._set_up(_opened(type(tokenizer), text), text, settings)
+
+    def _set_up(self, tokenizer: Any, text: str, settings: dict[str, Any] | None) -> None:
+        """Takes a tokenizer of the library that nobody else has, and its content."""
+        self._json, self._settings, self._tokenizer = text, settings, tokenizer
+        content = json.loads(text)
         ignored = [f"{name} {json.dumps(content[name])}" for name in ("truncation", "padding") if content.get(name)]
         if ignored:
             log.warning("%s: encode() gives whole texts, without its %s", FILE_NAME, " and ".join(ignored))
-        self._tokenizer = _opened(type(tokenizer), self._json)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         dropout = (content.get("model") or {}).pop("dropout", None)
@@ -187,7 +191,8 @@ class BPETokenizer:
 
         ValueError if it is not one.
         """
-        opened = cls(_opened(tokenizers_library().Tokenizer, text), settings)
+        tokenizer, opened = _opened(tokenizers_library().Tokenizer, text), cls.__new__(cls)
+        opened._set_up(tokenizer, tokenizer.to_str(), settings)
         opened._json = text
         return opened
 

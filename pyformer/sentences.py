@@ -13,6 +13,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import formats, models, nn, ops, tokenizers
+from pyformer.formats.atomic import naming
 from pyformer.models.bert import BERT
 from pyformer.terminal import bar
 
@@ -113,7 +114,8 @@ class SentenceEncoder:
         folder = Path(folder)
         inner, said = _said(folder)
         model = models.from_pretrained(inner, dtype=dtype, device=device)
-        return cls(model, tokenizers.load(inner), **said)
+        with naming(folder):
+            return cls(model, tokenizers.load(inner), **said)
 
     def encode(
         self, texts: Sequence[str], batch_size: int = 32, normalize: bool | None = None, progress: bool = False
@@ -217,9 +219,9 @@ def _said(folder: Path) -> tuple[Path, dict[str, Any]]:
             raise ValueError(
                 f"{folder / MODULES_NAME}: expected Transformer, Pooling and perhaps Normalize, got {', '.join(kinds)}"
             )
-        inner = folder / str(listed[0].get("path") or "")
+        inner = folder / listed[0]["path"]
         has_prompt = bool(said.get("prompt"))
-        said |= {"pooling": _pooling(folder / str(listed[1].get("path")) / POOLING_NAME, has_prompt)}
+        said |= {"pooling": _pooling(folder / listed[1]["path"] / POOLING_NAME, has_prompt)}
         said["normalize"] = kinds[-1] == "Normalize"
     if (inner / SETTINGS_NAME).is_file():
         settings = formats.read_json(inner / SETTINGS_NAME)
@@ -237,7 +239,7 @@ def _prompts(folder: Path) -> dict[str, Any]:
     prompts, name = values.get("prompts") or {}, values.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise ValueError(f"{path}: prompts must be texts by name, got {prompts!r}")
-    if name is not None and name not in prompts:
+    if name is not None and (not isinstance(name, str) or name not in prompts):
         raise ValueError(f"{path}: default_prompt_name must be one of {sorted(prompts)}, got {name!r}")
     others = sorted(other for other in prompts if other != name and prompts[other])
     if others:
@@ -261,8 +263,11 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
     listed = formats.atomic.parse_object(b'{"modules": ' + path.read_bytes() + b"}", str(path))["modules"]
     if not isinstance(listed, list) or not all(isinstance(module, dict) for module in listed):
         raise ValueError(f"{path}: expected a list of parts")
-    if any(set(str(module.get("path"))) & set("/\\\0") or str(module.get("path")) == ".." for module in listed):
-        raise ValueError(f"{path}: a part's path must be a folder beside it")
+    for module in listed:
+        place = module.setdefault("path", "")
+        fits = isinstance(place, str) and len(place.encode("utf-8", "surrogatepass")) < 256 and place != ".."
+        if not fits or set(place) & set("/\\\0"):
+            raise ValueError(f"{path}: a part's path must be a folder beside it, got {str(place)[:100]!r}")
     return listed
 
 

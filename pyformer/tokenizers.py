@@ -18,6 +18,7 @@ import numpy as np
 
 from pyformer import formats
 from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer, check_ids
+from pyformer.formats.folder import gguf_file
 from pyformer.token_checks import checked_ids, encode_text
 
 MAX_FILE_BYTES = 1 << 28
@@ -316,10 +317,9 @@ def load(folder: str | os.PathLike[str]) -> Tokenizer:
 
 
 def _from_gguf(path: Path) -> Tokenizer:
-    from pyformer.formats.gguf.reader import GGUFFile
     from pyformer.formats.gguf.tokenizer import read_tokenizer
 
-    content, settings = read_tokenizer(GGUFFile(path))
+    content, settings = read_tokenizer(gguf_file(path))
     try:
         return BPETokenizer.from_json(content, settings)
     except (ValueError, RecursionError) as error:

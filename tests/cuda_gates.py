@@ -43,6 +43,10 @@ INSTRUCTIONS = {
     "sm80": (("HMMA", "LDSM", "LDGSTS"), ("LDL", "STL", "HGMMA")),
     "sm90": (("HGMMA", "UTMALDG"), ("LDL", "STL", "HMMA")),
 }
+# How many products and at most how many loads of operands for one: as many as are unrolled for D = 64, and ldmatrix of
+# four matrices each.
+LEAST_PRODUCTS = {"attention_forward_sm80": 96, "attention_dq_sm80": 128, "attention_dk_dv_sm80": 192, "sm80": 16}
+MOST_LOADS = 0.5
 OWN_LIBRARIES = {"libstdc++.so.6", "libgcc_s.so.1", "libm.so.6", "libc.so.6", "ld-linux-x86-64.so.2"}
 OWN_LIBRARIES |= {"libpthread.so.0", "libdl.so.2", "librt.so.1"}  # of an older C library
 # The wheel is to have at most 15 MB for the seven targets of CMakeLists.txt.
@@ -152,6 +156,12 @@ class Kernel(NamedTuple):
             if part in self.name and self.instructions:
                 faults += [f"no {name}" for name in wanted if not self.instructions[name]]
                 faults += [f"{self.instructions[name]} {name}" for name in unwanted if self.instructions[name]]
+        products, loads = self.instructions["HMMA"], self.instructions["LDSM"]
+        least = next((count for part, count in LEAST_PRODUCTS.items() if part in self.name), 0)
+        if self.instructions and products < least:
+            faults.append(f"{products} HMMA, must be {least}")
+        if least and loads > MOST_LOADS * products:
+            faults.append(f"{loads} LDSM for {products} HMMA")
         return faults
 
 

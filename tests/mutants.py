@@ -166,6 +166,24 @@ PYTHON = [
         "test_cache.py::test_a_models_cache_is_of_its_dtype",
     ),
     mutant(
+        "a recording of weights that are no more",
+        "self._replay is not None and self._replay.serves():",
+        "self._replay is not None:",
+        "test_steps.py::test_a_change_of_the_model_is_noticed",
+    ),
+    mutant(
+        "a recording of a model that was another",
+        "changes(), _core.precision(), _core.isa()",
+        "0, _core.precision(), _core.isa()",
+        "test_steps.py::test_a_change_of_the_model_is_noticed",
+    ),
+    mutant(
+        "steps that stand where the recorded one stood",
+        "return self._replay([ids, cache.starts, cache.ends])",
+        "return self._replay([ids, cache.ends, cache.ends])",
+        "test_steps.py::test_threads_change_no_bit_and_may_change_between_steps",
+    ),
+    mutant(
         "cosine upside down",
         "self.final) * 0.5 * (1.0 + math.cos(",
         "self.final) * 0.5 * (1.0 - math.cos(",
@@ -653,8 +671,8 @@ CPP = [
     ),
     mutant(
         "attention: a window of one more",
-        "in.window : far) + 1, 0, range.end)",
-        "in.window : far), 0, range.end)",
+        "in.window : kFar) + 1, 0, range.end)",
+        "in.window : kFar), 0, range.end)",
         f"{ORACLE}[attention-window]",
     ),
     mutant(

@@ -100,13 +100,13 @@ def test_messages_take_the_place_of_those_before_and_a_seed_gives_the_same_answe
 def test_guesses_change_no_answer_and_what_was_said_is_read_once(smollm2, monkeypatch):
     _, tokenizer = smollm2
     said, options = ["Hi there", "And then?"], {"max_new_tokens": 9, "seed": 5, "temperature": 0.7}
-    answers, passes, read = {}, [], Llama.hidden
+    answers, passes, read = {}, [], Llama.read_inputs
 
-    def hidden(self, ids, *args, **kwargs):
+    def read_inputs(self, ids, *args, **kwargs):
         passes.append(ids.shape[1])
         return read(self, ids, *args, **kwargs)
 
-    monkeypatch.setattr(Llama, "hidden", hidden)
+    monkeypatch.setattr(Llama, "read_inputs", read_inputs)
     for speculate in (False, True):
         chat = pf.chat(small(tokenizer, context_length=256), tokenizer, speculate=speculate, **options)
         passes.clear()

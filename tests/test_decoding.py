@@ -191,13 +191,13 @@ def cached(request):
 
 def counting(monkeypatch, model):
     """A list to which each pass of the model adds how many tokens it reads."""
-    passes, read = [], type(model).hidden
+    passes, read = [], type(model).read_inputs
 
-    def hidden(self, ids, *args, **kwargs):
+    def read_inputs(self, ids, *args, **kwargs):
         passes.append(ids.size)
         return read(self, ids, *args, **kwargs)
 
-    monkeypatch.setattr(type(model), "hidden", hidden)
+    monkeypatch.setattr(type(model), "read_inputs", read_inputs)
     return passes
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import logging
 import os
@@ -16,11 +17,13 @@ import struct
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import pyformer as pf
 from pyformer import formats
 from pyformer.conversation import render
+from pyformer.formats.state import _checksum
 
 MANY = int(os.environ.get("PYFORMER_FUZZ_MUTANTS", "200"))
 SIZES = {"vocab_size": 10, "context_length": 8, "num_layers": 2, "num_heads": 2, "embed_dim": 8}
@@ -270,6 +273,34 @@ def test_adapters(which, tmp_path):
     assert 0 < fuzz(path, make, reader, names=[str(tmp_path)]) < MANY
 
 
+def test_checkpoints_of_training(tmp_path):
+    """What a checkpoint says is changed under a right checksum; what is taken must do for another step."""
+    pf.manual_seed(0)
+    batch = (np.linspace(-1, 1, 8, dtype=np.float32)[:, None],) * 2
+    options = pf.training.TrainingOptions(steps=2, warmup=0, average=0.5)
+    model = pf.models.KAN(pf.models.KANConfig((1, 1)))
+    trainer = pf.training.TaskTrainer(model, lambda number: batch, [batch], options, run=tmp_path)
+    trainer.train()
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    data, (tensors, metadata) = path.read_bytes(), formats.read_safetensors(path)
+    text = mutant_of(json.loads(metadata["state"]))
+
+    def make(rng):
+        if rng.random() < 0.1:
+            return damaged(rng, data)
+        tree, file = text(rng).decode("utf-8", "replace"), io.BytesIO()
+        formats.write_safetensors(file, tensors, {"state": tree, "crc32": _checksum(tree, tensors)})
+        return file.getvalue()
+
+    def reader():
+        trainer.restore()
+        for p in model.parameters():
+            p.grad = pf.ones(*p.shape)
+        trainer.optimizer.step()
+
+    assert 0 < fuzz(path, make, reader) < MANY
+
+
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] | trim }}</s>{% endfor %}{{ eos_token }}"
 SETTINGS = {
     "tokenizer_class": "PreTrainedTokenizerFast",
@@ -329,6 +360,35 @@ def test_tokenizers_of_our_own(kind, tmp_path):
 
 def test_settings_of_tokenizers(byte_pairs, tmp_path):
     assert 0 < fuzz(tmp_path / "tokenizer_config.json", mutant_of(SETTINGS), lambda: use(tmp_path)) < MANY
+
+
+SENTENCES = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ],
+    "sentence_bert_config.json": {"max_seq_length": 7, "do_lower_case": True},
+    "config_sentence_transformers.json": {"prompts": {"a": "the ", "b": ""}, "default_prompt_name": "a"}
+    | {"truncate_dim": 4, "similarity_fn_name": None, "__version__": {"pytorch": "2"}},
+    "1_Pooling/config.json": {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True, "include_prompt": True}
+    | {"pooling_mode_cls_token": False},
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_folders_of_sentence_encoders(name, byte_pairs, tmp_path):
+    pf.models.BERT(pf.models.BertConfig(**{**SIZES, "vocab_size": 264})).save_pretrained(tmp_path)
+    (tmp_path / "1_Pooling").mkdir()
+    for file, content in SENTENCES.items():
+        (tmp_path / file).write_text(json.dumps(content))
+
+    def reader():
+        vectors = pf.SentenceEncoder.from_pretrained(tmp_path).encode(["The cat", "the"])
+        assert len(vectors) == 2
+        assert np.isfinite(vectors).all()
+
+    assert 0 < fuzz(tmp_path / name, mutant_of(SENTENCES[name]), reader, names=[str(tmp_path)]) < MANY
 
 
 HARM = (b"{{ 'x' * 10 ** 9 }}", b"{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}")

@@ -15,6 +15,7 @@ import pytest
 
 import pyformer as pf
 from pyformer.formats import atomic_files
+from pyformer.formats.gguf import reader
 from pyformer.formats.gguf.blocks import BY_NAME, dequantize
 from pyformer.formats.gguf.reader import GGUFFile
 from pyformer.formats.gguf.writer import write_gguf
@@ -374,6 +375,14 @@ def test_ten_thousand_mutants_are_read_or_refused(tmp_path):
     assert 500 < read < 8000
     assert slowest < 1.0
     assert grown < 64 << 20
+
+
+def test_a_file_that_is_opened_is_parsed_once(whole, monkeypatch):
+    made, real = [], reader.GGUFFile
+    monkeypatch.setattr(reader, "GGUFFile", lambda path: made.append(path) or real(path))
+    for count in (1, 2):  # and again when it is opened again: it may be another by then
+        pf.from_pretrained(whole)
+        assert len(made) == count
 
 
 def test_mutants_of_a_model_open_or_are_refused(whole):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import resource
+import sys
 
 import numpy as np
 import pytest
@@ -84,6 +86,20 @@ def test_nothing_is_drawn_inside_skip():
     assert (kept.numpy() == 7).all()
     assert (linear.weight.numpy() == 0).all()
     np.testing.assert_array_equal(pf.randn(4).numpy(), expected)
+
+
+def test_what_is_to_be_replaced_takes_no_memory():
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    before = resident() if sys.platform == "linux" else 0
+    with nn.init.skip(untouched=True), nn.init.skip():
+        layer = nn.Linear(4096, 4096)
+    if sys.platform == "linux":
+        assert resident() - before < 16 << 20  # of 64 MiB
+    assert layer.weight.requires_grad
+    assert not layer.weight.numpy().any()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from case_runner import VECTOR_ISAS
 import pyformer as pf
 from pyformer import _core, datasets
 from pyformer.formats.gguf.blocks import BY_NAME, dequantize
+from pyformer.formats.gguf.reader import GGUFFile
 from pyformer.models import Llama, LlamaConfig
 
 FORMATS = _core.quantized_formats()
@@ -55,11 +56,19 @@ def numbers(rows: int, k: int, seed: int = 1) -> np.ndarray:
     return (rng.standard_normal((rows, k)) * rng.choice([0.01, 1, 30], (rows, k))).astype(np.float32)
 
 
-def rounded_x(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x in 8 bits, and the scale of each group of 32: the rule, in NumPy's float32."""
+def uneven(rows: int, k: int, seed: int = 1) -> np.ndarray:
+    """Such numbers with groups that stand out."""
+    out = np.random.default_rng(seed).choice([1, 40], (rows, -(-k // X_GROUP)), p=[0.8, 0.2]).repeat(X_GROUP, 1)
+    return numbers(rows, k, seed) * out[:, :k].astype(np.float32)
+
+
+def rounded_x(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x in 8 or 16 bits, and of each group of 32 the scale and the largest number: the rule, in NumPy's float32."""
     groups = np.pad(x, ((0, 0), (0, -x.shape[1] % X_GROUP))).reshape(len(x), -1, X_GROUP)
     most = np.abs(groups).max(-1, keepdims=True)
-    return np.rint(groups * (np.float32(127) / most)), most / np.float32(127)
+    mean = np.cumsum(most, 1, dtype=np.float32)[:, -1:] / np.float32(groups.shape[1])
+    steps = np.where(most > 2 * mean, np.float32(127 * 254), np.float32(127))
+    return np.rint(groups * (steps / most)), most / steps, most
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -80,7 +89,7 @@ def test_blocks_stand_for_the_numbers_of_their_definition(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_set_gives_the_bits_of_the_plain_loops_for_any_rows_and_threads(name):
-    w, x = matrix(name), pf.tensor(numbers(300, 512))
+    w, x = matrix(name), pf.tensor(uneven(300, 512))
     bias, residual = pf.tensor(numbers(1, 37, 2)[0]), pf.tensor(numbers(300, 37, 3))
     _core.set_isa("ref")
     wanted = w(x, bias, "silu", residual).numpy()
@@ -96,14 +105,14 @@ def test_every_set_gives_the_bits_of_the_plain_loops_for_any_rows_and_threads(na
 @pytest.mark.parametrize("k", [1, 31, 64, 65, 100, 130])
 @pytest.mark.parametrize("name", MADE)
 def test_matrices_that_are_made_take_any_width(name, k):
-    w, x = pf.QuantizedWeight.quantize(pf.tensor(numbers(19, k)), name), pf.tensor(numbers(5, k))
+    w, x = pf.QuantizedWeight.quantize(pf.tensor(numbers(19, k)), name), pf.tensor(uneven(5, k))
     _core.set_isa("ref")
     wanted = w(x).numpy()
     for isa in VECTOR_ISAS:
         _core.set_isa(isa)
         np.testing.assert_array_equal(w(x).numpy().view(np.int32), wanted.view(np.int32))
     groups = np.pad(w.dequantize().numpy(), ((0, 0), (0, -k % X_GROUP))).reshape(19, -1, X_GROUP)
-    q, scales = rounded_x(x.numpy())
+    q, scales, _ = rounded_x(x.numpy())
     x_numbers = q.astype("d") * scales
     exact = np.einsum("mgk,ngk->mn", x_numbers, groups.astype("d"))
     size = np.einsum("mgk,ngk->mn", np.abs(x_numbers), 2 * np.abs(groups).max(-1, keepdims=True) + 0 * groups)
@@ -113,7 +122,7 @@ def test_matrices_that_are_made_take_any_width(name, k):
 @pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_1"])
 def test_the_sum_is_the_documented_one(name):
     """An FMA a group, and one for the minimum, in order: emulated in longer numbers."""
-    raw, x = blocks_of(name, 9, 256), numbers(4, 256)
+    raw, x = blocks_of(name, 9, 256), uneven(4, 256)
     got = pf.QuantizedWeight(name, 256, pf.tensor(raw))(pf.tensor(x)).numpy()
     blocks = raw.reshape(9, 8, -1)
     half = [blocks[:, :, at : at + 2].copy().view("<f2").astype(np.float32)[..., 0] for at in (0, 2)]
@@ -122,31 +131,32 @@ def test_the_sum_is_the_documented_one(name):
     else:
         packed = blocks[:, :, 4 if name == "Q4_1" else 2 :]
         values = np.concatenate([packed & 15, packed >> 4], -1).astype("d") - (8 if name == "Q4_0" else 0)
-    q, scales = rounded_x(x)
+    q, scales, _ = rounded_x(x)
+    assert 127 < q.max() <= 127 * 254
     total = np.zeros((4, 9), np.float32)
     for g in range(8):
         for factor, dots in ((half[0], q[:, g].astype("d") @ values[:, g].T), (half[1], q[:, g].sum(-1)[:, None])):
             if factor is half[0] or name == "Q4_1":
                 scale = (factor[:, g] * scales[:, g]).astype(np.longdouble)  # float32, then longer
-                total = (dots * scale + total).astype(np.float32)
+                total = (dots.astype(np.float32) * scale + total).astype(np.float32)
     assert np.mean(got == total) > 0.95  # two roundings may differ from one now and then
     np.testing.assert_allclose(got, total, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_product_is_as_near_to_the_numbers_as_rounding_x_allows(name):
-    """Half a step of x each, and the roundings of two sums of groups and of their scales."""
-    w, x = matrix(name), numbers(20, 512)
+    """Half a step of x each, and the roundings of two sums of groups, of their scales and of a wide group's sum."""
+    w, x = matrix(name), uneven(20, 512)
     exact = w.dequantize().numpy().astype("d")
     got = w(pf.tensor(x)).numpy()
     size = np.abs(exact).reshape(37, -1, X_GROUP)
-    _, scales = rounded_x(x)
+    _, scales, most = rounded_x(x)
     half_steps = np.einsum("mg,ng->mn", scales[..., 0].astype("d") / 2, size.sum(-1))
-    terms = np.einsum("mg,ng->mn", scales[..., 0].astype("d") * 127, size.sum(-1))
+    terms = np.einsum("mg,ng->mn", most[..., 0].astype("d"), size.sum(-1))
     if name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):  # scale q and minimum are larger than their sum
         terms = terms * 40
     runs = 2 * 512 / 16
-    bound = half_steps * (1 + 2.0**-20) + UNIT * (runs + 3) * terms
+    bound = half_steps * (1 + 2.0**-20) + UNIT * (runs + 4) * terms
     error = np.abs(got - x.astype("d") @ exact.T)
     assert (error <= bound).all()
     assert error.max() > half_steps.max() / 1000  # it is not the float32 product
@@ -346,6 +356,26 @@ def test_matrices_of_gguf_stay_as_they_are(tmp_path, kind):
     q = read.layers[0].self_attn.q_proj.quantized.dequantize().numpy()
     np.testing.assert_array_equal(plain.layers[0].self_attn.q_proj.weight.detach().numpy(), q)
     np.testing.assert_array_equal(logits(pf.from_pretrained(save(read, tmp_path / "folder"))), logits(read))
+
+
+def test_matrices_that_gguf_has_as_one_are_written_and_read_so(tmp_path):
+    """Phi 3's q, k and v, gate and up."""
+
+    def phi():
+        pf.manual_seed(1)
+        return pf.models.Decoder(pf.models.DecoderConfig(**SIZES, family="phi3")).eval()
+
+    quantized = phi().quantize("q4")
+    quantized.save_pretrained(tmp_path / "m.gguf")
+    entries = GGUFFile(tmp_path / "m.gguf").entries
+    assert {entries[f"blk.1.{name}.weight"].dtype for name in ("attn_qkv", "ffn_up", "attn_output")} == {"Q4_1"}
+    again = pf.from_pretrained(tmp_path / "m.gguf", quantize="keep")
+    assert formats_of(again) == formats_of(quantized)
+    np.testing.assert_array_equal(logits(again), logits(quantized))
+    np.testing.assert_array_equal(logits(pf.from_pretrained(save(again, tmp_path / "folder"))), logits(quantized))
+    part = phi().quantize("q4", where=lambda name: name.endswith("k_proj"))
+    with pytest.raises(ValueError, match=r"qkv_proj must be of one format, got .'None', 'Q4_1'."):
+        part.save_pretrained(tmp_path / "part.gguf")
 
 
 def test_what_gguf_does_not_have_is_refused(tmp_path):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from safetensors.numpy import load_file
 from tolerance import MODEL_OPS, assert_close, by_rows
-from transformers import AutoConfig, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationConfig
 from transformers.models.t5.modeling_t5 import T5Attention
 
 import pyformer as pf
@@ -138,6 +140,37 @@ def test_translations_are_those_of_transformers(case, opened):
     rows = [row[1:].tolist() for row in out]
     assert ours == [row[: row.index(1)] if 1 in row else row for row in rows]
     assert len({tuple(row) for row in ours}) > 1
+
+
+GENERATION = {"num_beams": 3, "length_penalty": 0.5, "max_length": 9, "decoder_start_token_id": 5}
+GENERATION |= {"eos_token_id": [1, 7, 11], "pad_token_id": 0, "early_stopping": True}
+
+
+@pytest.mark.parametrize("says", [{}, {"early_stopping": False, "length_penalty": 2.0}, {"num_beams": 1}])
+def test_generation_config_is_followed_as_transformers_does(says, opened, tmp_path, caplog):
+    folder, theirs, _ = opened("t5")
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    says = {**GENERATION, **says}
+    (tmp_path / "generation_config.json").write_text(json.dumps(says))
+    model, (source, _) = pf.from_pretrained(tmp_path), texts()
+    assert "generation_config" not in caplog.text
+    ours = model.translate(source, SOURCE_LENGTHS)
+    settings = GenerationConfig(**says, use_cache=False)
+    out = theirs.generate(torch.tensor(source), attention_mask=seen(), generation_config=settings)
+    ends = set(says["eos_token_id"])
+    for row, text in zip(out.tolist(), ours, strict=True):
+        assert row[0] == 5
+        whole = [token for token in row[1:] if token]
+        assert text == (whole[:-1] if whole[-1] in ends else whole)
+    assert model.translate(source, SOURCE_LENGTHS, beams=1, max_new_tokens=2) != ours
+    for key, value in (("do_sample", True), ("repetition_penalty", 2.0)):
+        model.generation_config = {**says, key: value}
+        with pytest.raises(ValueError, match=rf"generation_config.json: T5.translate doesn't do what {key} say"):
+            model.translate(source)
+    for key, value in (("decoder_start_token_id", 61), ("decoder_start_token_id", "x"), ("num_beams", 0)):
+        model.generation_config = {**says, key: value}
+        with pytest.raises((ValueError, TypeError), match=f"generation_config.json: .*{key} must be"):
+            model.translate(source)
 
 
 @pytest.mark.parametrize("case", ["t5", "t5 v1.1"])
@@ -269,6 +302,25 @@ def test_matrices_of_8_bits_translate_and_are_saved(case, opened, tmp_path):
     model.save_pretrained(tmp_path)
     found = model.translate(source, SOURCE_LENGTHS, max_new_tokens=5)
     assert pf.from_pretrained(tmp_path).translate(source, SOURCE_LENGTHS, max_new_tokens=5) == found
+
+
+def test_its_tokenizer_needs_tokenizer_json_only(tmp_path):
+    """T5's is a unigram: whole texts have the likeliest pieces, a space is a letter, and the end is added."""
+    words = [(piece, -float(i % 5) - 2) for i, piece in enumerate(["▁", "▁the", "▁cat", "s", *"acehtd"])]
+    theirs = tokenizers.Tokenizer(
+        tokenizers.models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *words], unk_id=2)
+    )
+    theirs.pre_tokenizer, theirs.decoder = tokenizers.pre_tokenizers.Metaspace(), tokenizers.decoders.Metaspace()
+    theirs.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])
+    theirs.add_special_tokens(["<pad>", "</s>", "<unk>"])
+    theirs.save(str(tmp_path / "tokenizer.json"))
+    ours = pf.load_tokenizer(tmp_path)
+    for text in ("the cats chat", "a  dead cat é the", "", " that"):
+        ids = ours.encode(text).tolist()
+        assert [*ours.template[0], *ids, *ours.template[1]] == theirs.encode(text).ids
+        assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=False)
+        stream = ours.stream_decoder()
+        assert "".join(map(stream.push, ids)) + stream.finish() == theirs.decode(ids, skip_special_tokens=False)
 
 
 def test_what_is_done_otherwise_is_named(opened, tmp_path, caplog):

@@ -236,6 +236,7 @@ void bind_matmul(py::module_& core, py::module_& ops);
 void bind_normalization(py::module_& ops);
 void bind_quantized(py::module_& core);
 void bind_reduce(py::module_& ops);
+void bind_replay(py::module_& core);
 void bind_sequence(py::module_& ops);
 void bind_shape(py::module_& ops);
 void bind_unary(py::module_& ops);

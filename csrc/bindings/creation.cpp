@@ -146,6 +146,7 @@ static Array real_range(double start, double stop, double step) {
 
 static Tensor arange(const py::object& start, const py::object& stop, const py::object& step, const py::object& dtype,
                      const py::object& device, bool requires_grad) {
+  refuse_to_record("a tensor is made of numbers of Python");
   const Device place = device_or_default(name_of_device(device));
   const Number first = stop.is_none() ? Number{true, 0, 0} : number_from("arange", start);
   const Number last = number_from("arange", stop.is_none() ? start : stop), stride = number_from("arange", step);

@@ -33,6 +33,7 @@ struct Exported {
       strides[i] = stride;
       stride *= std::max<int64_t>(shape[i], 1);
     }
+    refuse_to_record("an array is given to another library");
     return {array.raw(), {dlpack::kCpu, 0}, array.ndim(), dlpack_type(array.dtype()), shape, strides, 0};
   }
 };

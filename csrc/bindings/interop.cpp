@@ -17,6 +17,7 @@ py::array numpy_of(const Array& array) {
   const py::dtype dtype(numpy_name(array.dtype()));
   if (!array.device().is_cpu())
     throw TypeError(cat("numpy: the tensor is on ", name(array.device()), "; use .to(\"cpu\") first"));
+  refuse_to_record("an array is given to NumPy");
   auto* owner = new Array(array);
   const py::capsule base(owner, [](void* p) { delete static_cast<Array*>(p); });
   return py::array(dtype, std::vector<py::ssize_t>(array.shape().begin(), array.shape().end()), array.raw(), base);
@@ -227,6 +228,7 @@ static Array copy_of(const py::object& data, bool to_wanted = false) {
     ReleaseGil release;
     return source.copy();
   }
+  refuse_to_record("a tensor is made of numbers of Python");
   if (const Array copy = copy_of_plain(data); copy.defined()) return copy;
   DType dtype;
   const DefaultFloatMode mode;

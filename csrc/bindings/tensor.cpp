@@ -56,6 +56,7 @@ static py::tuple shape_tuple(const Tensor& t) {
 }
 
 Array on_cpu(const Array& array) {
+  refuse_to_record("numbers of an array are read");
   const ReleaseGil release;
   return to(array, kCpu);
 }

@@ -13,6 +13,7 @@ from pyformer import models, tokenizers
 from pyformer.cli.arguments import DEVICE_HELP, add_common, add_sampling, any_text, device, move, real, whole
 from pyformer.cli.generate import writer
 from pyformer.conversation import Conversation
+from pyformer.formats.folder import reading_once
 
 
 def add_command(commands: Any) -> None:
@@ -31,7 +32,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--temperature", type=real(0.0), default=0.0, help="0 takes the likeliest (default 0)")
     add_sampling(parser)
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="the same seed gives the same answers")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default float32)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="(default float32, or as a folder was saved)")
+    parser.add_argument(
+        "--quantize", choices=("keep", "q8", "q4"), help="8 or 4 bits a number; keep: what a GGUF file has"
+    )
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
     parser.set_defaults(run=run)
@@ -41,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     """Answers what is said; 0."""
     if args.threads:
         pf.set_num_threads(args.threads)
-    tokenizer = tokenizers.load(args.path)
-    model = models.from_pretrained(args.path, dtype=args.dtype)
+    with reading_once():
+        tokenizer = tokenizers.load(args.path)
+        model = models.from_pretrained(args.path, dtype=args.dtype, quantize=args.quantize)
     move(model, args.device)
     conversation = Conversation(
         model,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from pyformer.formats.atomic import PathLike, atomic_files, json_bytes, naming, 
 from pyformer.formats.safetensors import write_safetensors
 
 log = logging.getLogger(__name__)
+
+_headers: ContextVar[dict[Path, Any] | None] = ContextVar("headers", default=None)
 
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
@@ -50,13 +53,34 @@ def read_config(folder: PathLike) -> dict[str, Any]:
     path = Path(folder) / CONFIG_NAME
     if Path(folder).is_file():
         from pyformer.formats.gguf import families
-        from pyformer.formats.gguf.reader import GGUFFile
 
-        return families.read_config(GGUFFile(folder))
+        return families.read_config(gguf_file(folder))
     if not path.is_file():
         hint = "is it a model's folder? Nothing is fetched from a hub"
         raise FileNotFoundError(f"{folder}: no {CONFIG_NAME} here; {hint}")
     return read_json(path)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within, the header of a GGUF file is read once: its tokens take longer than a small model's weights."""
+    before = _headers.set({} if _headers.get() is None else _headers.get())
+    try:
+        yield
+    finally:
+        _headers.reset(before)
+
+
+def gguf_file(path: PathLike) -> Any:
+    """The `GGUFFile` of a path, whose module is imported where there is such a file only."""
+    from pyformer.formats.gguf.reader import GGUFFile
+
+    headers = _headers.get()
+    if headers is None:
+        return GGUFFile(path)
+    if Path(path) not in headers:
+        headers[Path(path)] = GGUFFile(path)
+    return headers[Path(path)]
 
 
 def naming_config(folder: PathLike) -> AbstractContextManager[None]:
@@ -64,11 +88,12 @@ def naming_config(folder: PathLike) -> AbstractContextManager[None]:
     return naming(folder if Path(folder).is_file() else Path(folder) / CONFIG_NAME)
 
 
-def read_generation(folder: PathLike) -> dict[str, Any] | None:
+def read_generation(folder: PathLike, also: Collection[str] = ()) -> dict[str, Any] | None:
     """generation_config.json of a model's folder; a warning (logger "pyformer") names what `generate` does not follow.
 
     Args:
         folder: a path.
+        also: further keys that are followed.
 
     Returns:
         Its content, a dict, or None where there is no such file.
@@ -83,7 +108,7 @@ def read_generation(folder: PathLike) -> dict[str, Any] | None:
     """
     path = Path(folder) / GENERATION_NAME
     said = read_json(path) if path.is_file() else None
-    unknown = {k for k, v in (said or {}).items() if v not in (None, False)} - {*GENERATION_KEYS, *_SILENT_KEYS}
+    unknown = {k for k, v in (said or {}).items() if v not in (None, False)} - {*GENERATION_KEYS, *_SILENT_KEYS, *also}
     if unknown:
         log.warning("%s has keys that are ignored: %s", GENERATION_NAME, ", ".join(sorted(unknown)[:20]))
     return said

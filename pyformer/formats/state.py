@@ -85,9 +85,10 @@ def _without_tensors(value: Any, tensors: dict[str, pf.Tensor]) -> Any:
 def _with_tensors(value: Any, tensors: Mapping[str, pf.Tensor], where: str) -> Any:
     if isinstance(value, dict):
         if set(value) == {"$tensor"}:
-            if value["$tensor"] not in tensors:
-                raise ValueError(f"{where}: tensor {value['$tensor']!r} is missing")
-            return tensors[value["$tensor"]]
+            name = value["$tensor"]
+            if not isinstance(name, str) or name not in tensors:
+                raise ValueError(f"{where}: tensor {name!r} is missing")
+            return tensors[name]
         return {key: _with_tensors(item, tensors, where) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_tensors(item, tensors, where) for item in value]

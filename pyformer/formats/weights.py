@@ -15,7 +15,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core, nn
 from pyformer.formats.atomic import PathLike, parse_object, read_json
-from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME
+from pyformer.formats.folder import INDEX_NAME, SHARED, WEIGHTS_NAME, gguf_file
 from pyformer.formats.layout import Layout
 from pyformer.formats.safetensors import Entry, read_header, read_tensor
 
@@ -70,9 +70,8 @@ class Weights:
 
     def _of_gguf(self) -> dict[str, tuple[Path, Entry]]:
         from pyformer.formats.gguf import families
-        from pyformer.formats.gguf.reader import GGUFFile
 
-        file = GGUFFile(self.path)
+        file = gguf_file(self.path)
         self.shared = families.read_shared(file)
         return {name: (self.path, entry) for name, entry in families.stored_entries(file).items()}
 

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from pyformer import formats
+from pyformer.formats.folder import reading_once
 from pyformer.formats.hf.decoder import DECODER_TYPES
 from pyformer.formats.hf.t5 import T5_TYPES
 from pyformer.models import bert
@@ -121,7 +122,8 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
         >>> type(again).__name__, (again([[1, 2]]) == model([[1, 2]])).numpy().all().item()
         ('GPT', True)
     """
-    kind = formats.read_config(folder).get("model_type")
-    if not isinstance(kind, str) or kind not in _BY_TYPE:
-        raise ValueError(f"{folder}: config.json: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
-    return _BY_TYPE[kind](folder, **options)
+    with reading_once():
+        kind = formats.read_config(folder).get("model_type")
+        if not isinstance(kind, str) or kind not in _BY_TYPE:
+            raise ValueError(f"{folder}: config.json: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
+        return _BY_TYPE[kind](folder, **options)

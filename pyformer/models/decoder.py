@@ -209,12 +209,9 @@ class Decoder(LanguageModel):
         logits = self.logits(hidden.reshape(-1, hidden.shape[-1]))
         return ops.cross_entropy(logits, self.on_device(targets.reshape(-1)), ignore_index=IGNORED)
 
-    def hidden(
-        self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
-    ) -> pf.Tensor:
-        """What the last projection sees, (B, T, C), as `LanguageModel.hidden` says."""
+    def read_inputs(self, ids: Any, lengths: Any, cache: nn.KVCache | None) -> tuple[pf.Tensor, Span]:
         before = None if cache is None else cache.mark()
-        ids, span = self.read_inputs(ids, lengths, cache)
+        ids, span = super().read_inputs(ids, lengths, cache)
         if before is not None and self.reread_at is not None and before.max(initial=0) > 0:
             grown = (before > 0) & (before <= self.reread_at) & (span.lengths > self.reread_at)
             if grown.any():
@@ -223,6 +220,12 @@ class Decoder(LanguageModel):
                     f"{self._name}: a text that grows past {self.reread_at} tokens is turned by other frequencies: "
                     "read it again from its start"
                 )
+        return ids, span
+
+    def hidden_at(
+        self, ids: pf.Tensor, span: Span, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
+    ) -> pf.Tensor:
+        """What the last projection sees, (B, T, C), as `LanguageModel.hidden_at` says."""
         x = self.dropout(self.embed(ids, span))
         places = [places_of(self.config, span, *kind, like=self.head) for kind in self._seen]
         for i, layer in enumerate(self.layers):

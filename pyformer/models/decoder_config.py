@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyformer import ops
@@ -26,6 +26,8 @@ class Rope:
     base: float
     scaling: Mapping[str, Any] | None
     width: int
+    # Tensors made of the above, by what they are made for besides.
+    made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import math
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyformer as pf
 from pyformer import nn, ops
@@ -206,11 +205,10 @@ class GPT(LanguageModel):
     def head(self) -> nn.Projection:
         return self.wte if self.lm_head is None else self.lm_head
 
-    def hidden(
-        self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
+    def hidden_at(
+        self, ids: pf.Tensor, span: Span, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
     ) -> pf.Tensor:
-        """What the last projection sees, (B, T, C), as `LanguageModel.hidden` says."""
-        ids, span = self.read_inputs(ids, lengths, cache)
+        """What the last projection sees, (B, T, C), as `LanguageModel.hidden_at` says."""
         x = self.dropout(self.wte(ids) + self.wpe(span.places))
         for layer, block in enumerate(self.h):
             if cache is not None:

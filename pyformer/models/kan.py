@@ -13,7 +13,7 @@ import pyformer as pf
 from pyformer import nn, ops
 from pyformer.models.config import Config
 from pyformer.models.inputs import check_rows, read_floats
-from pyformer.models.language_model import LanguageModel
+from pyformer.models.language_model import LanguageModel, Span
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.state_model import initialise
 from pyformer.nn.layers import check_sizes
@@ -194,11 +194,10 @@ class KANTransformer(LanguageModel):
     def head(self) -> nn.Projection:
         return self.wte
 
-    def hidden(
-        self, ids: Any, lengths: Any = None, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
+    def hidden_at(
+        self, ids: pf.Tensor, span: Span, weights: list[pf.Tensor] | None = None, cache: nn.KVCache | None = None
     ) -> pf.Tensor:
-        """What the last projection sees, (B, T, C), as `LanguageModel.hidden` says."""
-        ids, span = self.read_inputs(ids, lengths, cache)
+        """What the last projection sees, (B, T, C), as `LanguageModel.hidden_at` says."""
         x = self.dropout(self.wte(ids) + self.wpe(span.places))
         for layer, block in enumerate(self.blocks):
             where = {"key_lengths": span.reach["key_lengths"], "cache": None if cache is None else cache[layer]}

@@ -46,6 +46,16 @@ class LanguageModel(Generating, Pretrained):
 
         With `cache`, rows go on from the tokens in it and join them.
         """
+        return self.hidden_at(*self.read_inputs(ids, lengths, cache), weights, cache)
+
+    def hidden_at(
+        self,
+        ids: pf.Tensor,
+        span: Span,
+        weights: list[pf.Tensor] | None = None,
+        cache: nn.KVCache | None = None,
+    ) -> pf.Tensor:
+        """`hidden` of what `read_inputs` gave."""
         raise NotImplementedError
 
     def logits(self, hidden: pf.Tensor) -> pf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,23 +65,36 @@ def places_of(config: DecoderConfig, span: Span, window: int | None, rope: Rope 
 def _rotary(rope: Rope, head_dim: int, span: Span, like: nn.Projection) -> dict[str, Any]:
     """The fields of Places that say how positions turn a head's elements."""
 
+    scaling = rope.scaling or {}
+    original = scaling["original_max_position_embeddings"] if scaling.get("rope_type") == "longrope" else None
+
     def angles(length: int) -> tuple[pf.Tensor, pf.Tensor]:
-        frequencies = ops.rope_frequencies(rope.width, rope.base, rope.scaling, length=length)
-        return span.places, frequencies.to(like.device)
+        def make() -> pf.Tensor:
+            return ops.rope_frequencies(rope.width, rope.base, rope.scaling, length=length).to(like.device)
+
+        return span.places, _kept(rope, ("frequencies", original and length > original, like.device), make)
 
     lengths = span.lengths
     found: dict[str, Any] = {"rotary": angles(int(lengths.max()))}
-    scaling = rope.scaling or {}
-    if scaling.get("rope_type") == "longrope":
+    if original is not None:
         # Each row by its own length, whatever stands beside it.
-        is_long = lengths > scaling["original_max_position_embeddings"]
+        is_long = lengths > original
         if is_long.any() and not is_long.all():
             found["long"], found["rotary"] = found["rotary"], angles(int(lengths.min()))
             found["is_long"] = pf.tensor(is_long.reshape(-1, 1, 1, 1), device=like.device)
-    magnitude = ops.rope_magnitude(rope.scaling)
+    magnitude = _kept(rope, "magnitude", lambda: ops.rope_magnitude(rope.scaling))
     if magnitude != 1.0:
         # Queries and keys are both to be multiplied: the queries take the factors of both.
-        factors = np.ones(head_dim)
-        factors[: rope.width] = magnitude * magnitude
-        found["magnitude"] = pf.tensor(factors, device=like.device).to(activation_dtype(like))
+        def make() -> pf.Tensor:
+            factors = np.ones(head_dim)
+            factors[: rope.width] = magnitude * magnitude
+            return pf.tensor(factors, device=like.device).to(activation_dtype(like))
+
+        found["magnitude"] = _kept(rope, ("magnitude", like.device, activation_dtype(like)), make)
     return found
+
+
+def _kept(rope: Rope, key: Any, make: Callable[[], Any]) -> Any:
+    """What `make` made when it was first asked for. It stays, as recorded kernel calls read it."""
+    found = rope.made.get(key)
+    return rope.made.setdefault(key, make()) if found is None else found

@@ -24,13 +24,15 @@ class Pretrained(nn.Module):
     """A model with `config`.
 
     `config_class` is the config's class, `layout` what a folder of such models looks like, and `model_type` names the
-    kind in config.json where the layout is our own.
+    kind in config.json where the layout is our own. `generation_keys` are those of generation_config.json that the
+    model follows besides those of `generate`.
     """
 
     config: Any
     config_class: type[Config]
     model_type: str
     layout = formats.OWN
+    generation_keys: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
         if "config_class" in cls.__dict__ and "model_class" not in cls.config_class.__dict__:
@@ -164,17 +166,18 @@ class Pretrained(nn.Module):
         options = {**cls._options_of(weights), **options}
         with nn.init.outlines():
             weights.check(cls(config, **options).shapes())
-        with nn.init.skip():
+        keeps = quantize == "keep" or (bool(quantized) and dtype is None and quantize is None)
+        with nn.init.skip(untouched=keeps):
             model = cls(config, **options)
         own_dtype = pf.float32 if quantize in quantization.FORMATS else weights.dtype()
         model.to(own_dtype if dtype is None else dtype)
         if device is not None:
             model.to(device)
-        as_saved = bool(quantized) and dtype is None and quantize is None
-        weights.fill(model, quantized=as_saved or quantize == "keep")
+        weights.fill(model, quantized=keeps)
         if quantize not in (None, "keep"):
             model.quantize(quantize)
-        model.unread_config, model.generation_config = layout.unread(values), formats.read_generation(folder)
+        model.unread_config = layout.unread(values)
+        model.generation_config = formats.read_generation(folder, cls.generation_keys)
         return model.eval()
 
     @classmethod

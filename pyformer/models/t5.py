@@ -13,11 +13,14 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import formats, nn
+from pyformer.formats.folder import GENERATION_NAME
 from pyformer.formats.hf import t5
+from pyformer.generation.generate import said_of_generation
 from pyformer.models.config import Config
 from pyformer.models.encoder_decoder import EncoderDecoder
 from pyformer.models.pretrained import Pretrained
 from pyformer.models.t5_block import T5Block
+from pyformer.models.translation import translate
 from pyformer.nn.layers import check_eps
 from pyformer.nn.transformer import check_activation
 
@@ -108,7 +111,7 @@ class T5(EncoderDecoder):
 
     Freshly initialised from `pf.manual_seed`'s stream, float32. It is called, trained and translates as an
     `EncoderDecoder`, with texts of any length. Its folders are those of Hugging Face's T5ForConditionalGeneration and
-    MT5ForConditionalGeneration; `translate` doesn't follow generation_config.json.
+    MT5ForConditionalGeneration.
 
     Args:
         config: a T5Config.
@@ -129,6 +132,7 @@ class T5(EncoderDecoder):
     model_type = "t5"
     config_class = T5Config
     layout = t5.LAYOUT
+    generation_keys = ("decoder_start_token_id", "max_new_tokens", "max_length")
 
     def __init__(self, config: T5Config) -> None:
         Pretrained.__init__(self, config)  # the parts are others than an EncoderDecoder's
@@ -181,14 +185,54 @@ class T5(EncoderDecoder):
         source: Any,
         source_lengths: Any = None,
         *,
-        max_new_tokens: int | None = 512,
-        beams: int = 1,
-        length_penalty: float = 0.6,
+        max_new_tokens: int | None = None,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        early_stopping: bool | str | None = None,
     ) -> list[list[int]]:
-        """As `EncoderDecoder.translate` says, with 512 tokens at most by default."""
-        limit = 512 if max_new_tokens is None else max_new_tokens
-        options = {"max_new_tokens": limit, "beams": beams, "length_penalty": length_penalty}
-        return super().translate(source, source_lengths, **options)
+        """The likeliest target found for each row of `source`, as `transformers` finds it, without its start and end.
+
+        What is None follows the generation_config.json that the model was opened with, where that says it
+        (`max_new_tokens` or `max_length`, `num_beams`, `length_penalty`, `early_stopping`). Its
+        `decoder_start_token_id` and `eos_token_id` come before those of config.json.
+
+        Args:
+            source, source_lengths: as in `forward`.
+            max_new_tokens: the most tokens of a target, the end included; 512 by default.
+            beams: how many beginnings are followed at once; 1, greedy, by default.
+            length_penalty, early_stopping: of beams, as in `GPT.generate`.
+
+        Raises as `forward` does, ValueError and TypeError for settings out of range, and ValueError where
+        generation_config.json says to sample or has a repetition penalty, which isn't done here.
+        """
+        file, said = self.generation_config or {}, said_of_generation(self)
+        others = ["do_sample"] if file.get("do_sample") else []
+        others += ["repetition_penalty"] if said.get("repetition_penalty", 1.0) != 1.0 else []
+        if others:
+            raise ValueError(f"{GENERATION_NAME}: T5.translate doesn't do what {' and '.join(others)} say")
+        start, end = file.get("decoder_start_token_id"), said.get("eos_token_id", self.config.eos_id)
+        start, ends = self.config.bos_id if start is None else start, {end} if isinstance(end, int) else set(end)
+        if type(start) is not int or not 0 <= start < self.config.vocab_size:
+            wanted = f"decoder_start_token_id must be in [0, {self.config.vocab_size})"
+            raise ValueError(f"{GENERATION_NAME}: {wanted}, got {start!r}")
+        if early_stopping not in (None, True, False, "never"):
+            raise ValueError(f"T5: early_stopping must be True, False or 'never', got {early_stopping!r}")
+        if max_new_tokens is None:
+            most, whole = file.get("max_new_tokens"), file.get("max_length")
+            max_new_tokens = most if most is not None else whole - 1 if type(whole) is int else 512
+        found = translate(
+            self,
+            source,
+            source_lengths,
+            max_new_tokens,
+            said.get("num_beams", 1) if beams is None else beams,
+            said.get("length_penalty", 1.0) if length_penalty is None else length_penalty,
+            start_id=start,
+            end_id=ends,
+            as_transformers=True,
+            early_stopping=said.get("early_stopping", False) if early_stopping is None else early_stopping,
+        )
+        return [text[:-1] if text[-1] in ends else text for text in found]
 
     @classmethod
     def _untied(cls, config: T5Config, weights: formats.Weights) -> T5Config:

@@ -47,9 +47,10 @@ class Translation:
 
 
 def translate(
-    model: Any, source: Any, source_lengths: Any, limit: int, beams: int, length_penalty: float
+    model: Any, source: Any, source_lengths: Any, limit: int, beams: int, length_penalty: float, **search: Any
 ) -> list[list[int]]:
-    """What `EncoderDecoder.translate` gives, of at most `limit` tokens."""
+    """What `EncoderDecoder.translate` gives, of at most `limit` tokens; `search` are further arguments of
+    `beam_search`."""
     owner, config = type(model).__name__, model.config
     check_sizes(owner, beams=beams, max_new_tokens=limit)
     if limit > config.context_length:
@@ -66,7 +67,6 @@ def translate(
             memory.shape[0],
             beams,
             limit,
-            start_id=config.bos_id,
-            end_id=config.eos_id,
             length_penalty=length_penalty,
+            **{"start_id": config.bos_id, "end_id": config.eos_id, **search},
         )

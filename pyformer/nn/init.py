@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
 from pyformer import _core
 from pyformer.float_mode import in_default_float_mode
+
+# From so many elements on memory comes from the system, zeros that take none before they are touched.
+UNTOUCHED = 1 << 16
 
 # A range that holds less of a normal distribution would be drawn again and again.
 LEAST_PROBABILITY = 0.01
@@ -25,8 +30,12 @@ _local = threading.local()
 
 
 @contextlib.contextmanager
-def skip() -> Iterator[None]:
+def skip(untouched: bool = False) -> Iterator[None]:
     """Inside, this module draws nothing: new parameters are zeros, and given tensors stay as they are.
+
+    Args:
+        untouched: large float32 parameters take no memory before they are written or read, for those that are to be
+            replaced.
 
     Example:
         >>> with pf.nn.init.skip():
@@ -34,12 +43,12 @@ def skip() -> Iterator[None]:
         >>> layer.weight.detach()
         tensor([[0., 0.]], dtype=float32)
     """
-    before = skipped()
-    _local.skip = True
+    before = skipped(), getattr(_local, "untouched", False)
+    _local.skip, _local.untouched = True, untouched or before[1]
     try:
         yield
     finally:
-        _local.skip = before
+        _local.skip, _local.untouched = before
 
 
 def skipped() -> bool:
@@ -170,7 +179,10 @@ def _new(
 ) -> Any:
     if getattr(_local, "outlines", False):
         return Outline(shape)
-    tensor = make(shape, dtype=dtype, device=device)
+    if getattr(_local, "untouched", False) and make is pf.zeros and dtype is None and math.prod(shape) >= UNTOUCHED:
+        tensor = pf.asarray(np.zeros(shape, np.float32), device=device)
+    else:
+        tensor = make(shape, dtype=dtype, device=device)
     tensor.requires_grad = requires_grad
     return tensor
 

@@ -29,6 +29,17 @@ class _Local(threading.local):
 
 
 _local = _Local()
+_changes = 0  # of modules: what they are made of
+
+
+def changes() -> int:
+    """A number that is another one after a module of this process has got another attribute, part or hook."""
+    return _changes
+
+
+def _note_change() -> None:
+    global _changes
+    _changes += 1
 
 
 class inference(contextlib.ContextDecorator):
@@ -147,6 +158,7 @@ class Hook:
     def remove(self) -> None:
         """The hook is called no more."""
         self._hooks.pop(self, None)
+        _note_change()
 
 
 class _MadeOn(type):
@@ -283,6 +295,7 @@ class Module(metaclass=_MadeOn):
         else:
             self._kinds[name] = kind
         object.__setattr__(self, name, value)
+        _note_change()
 
     def _check_replacement(self, name: str, known: str, value: Any) -> None:
         """TypeError unless `value` may take the place of what is registered as `name`."""
@@ -308,6 +321,7 @@ class Module(metaclass=_MadeOn):
     def __delattr__(self, name: str) -> None:
         self._kinds.pop(name, None)
         object.__delattr__(self, name)
+        _note_change()
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy gets a register of names of its own; copy.copy would share it.
@@ -330,6 +344,7 @@ class Module(metaclass=_MadeOn):
             raise TypeError(f"register_buffer: {name} is a {self._kinds[name]} of this module; del it first")
         self._kinds[name] = BUFFER if persistent else TRANSIENT
         object.__setattr__(self, name, value)
+        _note_change()
 
     def _own(self, *kinds: str) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name, kind in self._kinds.items() if kind in kinds]
@@ -402,6 +417,7 @@ class Module(metaclass=_MadeOn):
             raise ValueError(f"share: {name} is {tuple(own[name].shape)}, {other} {tuple(own[other].shape)}")
         path, _, attribute = name.rpartition(".")
         object.__setattr__(dict(self.named_modules())[path], attribute, own[other])
+        _note_change()
 
     def num_parameters(self) -> int:
         """How many numbers the parameters hold; shared ones count once."""
@@ -527,6 +543,7 @@ class Module(metaclass=_MadeOn):
         hooks = self.__dict__.setdefault("_forward_hooks", {})
         handle = Hook(hooks)
         hooks[handle] = hook
+        _note_change()
         return handle
 
     def cpu(self) -> Module:

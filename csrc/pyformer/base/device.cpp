@@ -12,6 +12,7 @@
 
 #include "pyformer/base/allocator.h"
 #include "pyformer/base/error.h"
+#include "pyformer/base/recording.h"
 #include "pyformer/base/thread_pool.h"
 
 namespace pyformer {
@@ -220,6 +221,28 @@ void release_on(Device device, void* data, int64_t bytes) noexcept {
   device_api(device).memory.release(data, bytes, device.index);
 }
 
+namespace {
+struct HostCopy {
+  void* to;
+  const void* from;
+  int64_t bytes;
+};
+struct HostFill {
+  void* to;
+  int64_t bytes;
+  uint8_t value;
+};
+
+// Notes what happens within the CPU's memory.
+template <class Args>
+void note_on_host(bool on_host, const Args& args, Recording::Function function) {
+  Recording* const r = recording();
+  if (!r) return;
+  if (!on_host) return r->refuse("memory of another device is used");
+  r->note("copy", function, nullptr, DType::uint8, -1, 0, args);
+}
+}  // namespace
+
 void copy_between(Device to_device, void* to, Device from_device, const void* from, int64_t bytes) {
   if (bytes == 0) return;
   const bool to_host = to_device.is_cpu(), from_host = from_device.is_cpu();
@@ -230,10 +253,20 @@ void copy_between(Device to_device, void* to, Device from_device, const void* fr
                               : to_host            ? Direction::to_host
                                                    : Direction::to_device;
   const Device device = to_host ? from_device : to_device;
+  note_on_host(to_host && from_host, HostCopy{to, from, bytes},
+               [](const Recording::Call&, const void* args, int64_t, int64_t) {
+                 const auto& a = *static_cast<const HostCopy*>(args);
+                 (void)copy_on_host(a.to, a.from, a.bytes, Direction::within_device, 0);
+               });
   throw_if(device_api(device).memory.copy(to, from, bytes, direction, device.index), device);
 }
 
 void fill_on(Device device, void* to, uint8_t value, int64_t bytes) {
+  note_on_host(device.is_cpu(), HostFill{to, bytes, value},
+               [](const Recording::Call&, const void* args, int64_t, int64_t) {
+                 const auto& a = *static_cast<const HostFill*>(args);
+                 (void)fill_on_host(a.to, a.value, a.bytes, 0);
+               });
   throw_if(device_api(device).memory.fill(to, value, bytes, device.index), device);
 }
 

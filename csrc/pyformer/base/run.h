@@ -8,6 +8,7 @@
 #include "pyformer/base/device.h"
 #include "pyformer/base/error.h"
 #include "pyformer/base/isa.h"
+#include "pyformer/base/recording.h"
 #include "pyformer/base/thread_pool.h"
 #include "pyformer/base/workspace.h"
 
@@ -90,17 +91,29 @@ template <class Args>
 concept WantsScratch = requires(const Args& args, DType dtype) { args.scratch_bytes(dtype); };
 
 template <class Args>
-void run_on_host(Kernel<Args> kernel, [[maybe_unused]] DType dtype, const Args& args) {
-  parallel_for(args.items(), args.grain(), [&](int64_t begin, int64_t end) {
-    if constexpr (WantsScratch<Args>) {
-      const Workspace scratch(args.scratch_bytes(dtype));
-      Args own = args;
-      own.scratch = scratch.data();
-      kernel(own, begin, end);
-    } else {
-      kernel(args, begin, end);
-    }
-  });
+void run_items(Kernel<Args> kernel, [[maybe_unused]] DType dtype, const Args& args, int64_t begin, int64_t end) {
+  if constexpr (WantsScratch<Args>) {
+    const Workspace scratch(args.scratch_bytes(dtype));
+    Args own = args;
+    own.scratch = scratch.data();
+    kernel(own, begin, end);
+  } else {
+    kernel(args, begin, end);
+  }
+}
+
+template <class Args>
+void run_on_host(const char* op, Kernel<Args> kernel, DType dtype, const Args& args) {
+  if (Recording* const r = recording())
+    r->note(
+        op,
+        [](const Recording::Call& call, const void* noted, int64_t begin, int64_t end) {
+          run_items(reinterpret_cast<Kernel<Args>>(call.kernel), call.dtype, *static_cast<const Args*>(noted), begin,
+                    end);
+        },
+        reinterpret_cast<void (*)()>(kernel), dtype, args.items(), args.grain(), args);
+  parallel_for(args.items(), args.grain(),
+               [&](int64_t begin, int64_t end) { run_items(kernel, dtype, args, begin, end); });
 }
 
 template <class Table, class Args>
@@ -108,8 +121,9 @@ void run(const char* op, PerDtype<Kernel<Args>> Table::* row, Device device, DTy
   const Kernel<Args> kernel = find_entry(op, row, device, dtype);
   const int64_t items = args.items();
   if (device.is_cpu()) {
-    run_on_host(kernel, dtype, args);
+    run_on_host(op, kernel, dtype, args);
   } else if (items > 0) {
+    refuse_to_record("a kernel runs on another device");
     use(device);
     kernel(args, 0, items);
   }
@@ -118,7 +132,17 @@ void run(const char* op, PerDtype<Kernel<Args>> Table::* row, Device device, DTy
 template <class Table, class Args>
 void run(const char* op, PerDtype<Program<Args>> Table::* row, Device device, DType dtype, const Args& args) {
   const Program<Args> program = find_entry(op, row, device, dtype);
-  if (!device.is_cpu()) use(device);
+  if (!device.is_cpu()) {
+    refuse_to_record("a kernel runs on another device");
+    use(device);
+  } else if (Recording* const r = recording()) {
+    r->note(
+        op,
+        [](const Recording::Call& call, const void* noted, int64_t, int64_t) {
+          reinterpret_cast<Program<Args>>(call.kernel)(*static_cast<const Args*>(noted));
+        },
+        reinterpret_cast<void (*)()>(program), dtype, -1, 0, args);
+  }
   program(args);
 }
 

@@ -1,5 +1,7 @@
 #include "pyformer/core/array.h"
 
+#include <algorithm>
+
 namespace pyformer {
 
 static std::atomic<int64_t> live{0};
@@ -17,9 +19,22 @@ Storage::~Storage() {
   --live;
 }
 
+// While a thread records, its arrays lie in memory of the recording, which is used again where nobody else holds it.
+static std::shared_ptr<Storage> new_storage(int64_t bytes, Device device) {
+  Recording* const r = recording();
+  if (!r) return std::make_shared<Storage>(bytes, device);
+  const auto serves = [&](const std::shared_ptr<void>& block) {
+    const auto& storage = *static_cast<const Storage*>(block.get());
+    return block.use_count() == 1 && storage.bytes() == bytes && storage.device() == device;
+  };
+  auto found = std::find_if(r->blocks().begin(), r->blocks().end(), serves);
+  if (found == r->blocks().end()) found = r->blocks().insert(found, std::make_shared<Storage>(bytes, device));
+  return std::static_pointer_cast<Storage>(*found);
+}
+
 Array Array::empty(const Shape& shape, DType dtype, Device device) {
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
-  return Array(std::make_shared<Storage>(bytes, device), shape, dtype);
+  return Array(new_storage(bytes, device), shape, dtype);
 }
 
 Array Array::zeros(const Shape& shape, DType dtype, Device device) {
@@ -29,6 +44,7 @@ Array Array::zeros(const Shape& shape, DType dtype, Device device) {
 }
 
 Array Array::borrow(void* data, const Shape& shape, DType dtype, Device device, std::shared_ptr<void> owner) {
+  refuse_to_record("an array lies in memory of another library");
   const int64_t bytes = checked_multiply(shape.size(), item_bytes(dtype));
   return Array(std::make_shared<Storage>(data, bytes, device, std::move(owner)), shape, dtype);
 }

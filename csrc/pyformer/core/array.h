@@ -5,6 +5,7 @@
 
 #include "pyformer/base/device.h"
 #include "pyformer/base/dtype.h"
+#include "pyformer/base/recording.h"
 #include "pyformer/core/shape.h"
 
 namespace pyformer {

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "pyformer/base/recording.h"
+
 namespace pyformer {
 
 static std::mutex mutex;
@@ -76,7 +78,10 @@ RandomStream micro_batch_stream(uint64_t seed, uint64_t step, uint64_t micro_bat
   return {mix(mix(mix(seed) + step) + micro_batch), 0};
 }
 
-RandomStream draw_stream() { return StreamScope::draw(innermost); }
+RandomStream draw_stream() {
+  refuse_to_record("random numbers are drawn");
+  return StreamScope::draw(innermost);
+}
 
 void manual_seed(uint64_t seed) {
   if (StreamScope::is_replaying()) return;

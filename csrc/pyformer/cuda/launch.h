@@ -29,6 +29,14 @@ inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw CudaError(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
+// That a block may have on the calling thread's device.
+inline unsigned most_shared_bytes() {
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device), "the device");
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory of a device");
+  return unsigned(bytes);
+}
+
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {
   constexpr unsigned kWithoutAsking = 48 << 10;
@@ -41,6 +49,8 @@ void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, 
 }
 
 #else
+
+inline unsigned most_shared_bytes() { return emulated::kMaxSharedBytes; }
 
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {

@@ -161,7 +161,7 @@ struct PendingCheck {
 
   void raise() const {
     const Array here = offender.to(kCpu);
-    const int64_t* found = here.data<int64_t>();
+    const auto* found = static_cast<const int64_t*>(here.raw());
     if (found[0] >= 0) throw_for(found[0], found[1]);
   }
 };
@@ -170,7 +170,10 @@ static std::vector<PendingCheck> pending;
 
 void raise_later(const Array& offender, ThrowFor throw_for) {
   PendingCheck check = {offender, std::move(throw_for)};
-  if (offender.device().is_cpu()) return check.raise();
+  if (offender.device().is_cpu()) {
+    if (Recording* const r = recording()) r->note([check] { check.raise(); });
+    return check.raise();
+  }
   const std::lock_guard lock(pending_mutex);
   pending.push_back(std::move(check));
 }

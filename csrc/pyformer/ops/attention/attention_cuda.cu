@@ -1,6 +1,8 @@
-// Attention, a first version: 64 threads for each query, and for dk and dv 64 for each key. Sums are those of
-// attention_ref.cpp, for bfloat16 too as it takes float16's: a sum's order depends on its keys and queries only.
+// Attention. Of 16-bit floats tensor cores take it (attention_sm80.h), where their tiles fit. Else, plain kernels: 64
+// threads for each query, and for dk and dv 64 for each key, with the sums of attention_ref.cpp, for bfloat16 too as it
+// takes float16's. Either way a sum's order depends on its keys and queries only.
 #include "pyformer/cuda/rows.h"
+#include "pyformer/ops/attention/attention_backward_sm80.h"
 #include "pyformer/ops/attention/attention_rows.h"
 
 namespace pyformer::cuda {
@@ -79,8 +81,6 @@ DEVICE float block_chain(const AttentionShared& s, const X& a, const Y& b) {
   return chain;
 }
 
-DEVICE float base_of(float m) { return m == -kInfinity<float> ? 0.0f : m; }
-
 // A block's number to (batch row, head, query or key).
 struct Place {
   int64_t b, head, i;
@@ -158,17 +158,14 @@ __global__ void __launch_bounds__(kWide, 8) attention_forward(const AttentionFor
 template <class T>
 static void forward(const AttentionForward& a) {
   const AttentionInput& in = a.in;
+  if constexpr (sizeof(T) == 2)
+    if (Attend::takes(in, most_shared_bytes())) return forward_sm80<T>(a);
   start(attention_forward<T>, in.batch * in.heads * in.queries, kWide,
         unsigned(sizeof(AttentionShared) + 2 * size_t(in.value_dim) * sizeof(float)), a);
 }
 
 // ---- backward
 // -----------------------------------------------------------------------------------------------------------
-
-struct Backward {
-  AttentionBackward args;
-  float* delta;  // (B, H, Tq)
-};
 
 // delta_i = dot(dout_i / l_i, out_i)
 template <class T>
@@ -295,6 +292,8 @@ static void backward(const AttentionBackward& a) {
     return unsigned(sizeof(AttentionShared) + size_t(sums) * sizeof(float));
   };
   start_rows<DeltaRow<T>, float>(args, rows, in.value_dim);
+  if constexpr (sizeof(T) == 2)
+    if (Attend::takes(in, most_shared_bytes())) return backward_sm80<T>(args);
   if (a.dq) start(attention_dq<T>, rows, kWide, shared_bytes(in.head_dim), args);
   if (a.dk)
     start(attention_dk_dv<T>, in.batch * in.key_heads * in.keys, kWide, shared_bytes(2 * (in.head_dim + in.value_dim)),

@@ -14,15 +14,21 @@ struct KeyRange {
 
 PF_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
+constexpr int64_t kFar = int64_t(1) << 60;
+PF_INLINE int64_t key_length(const AttentionInput& in, int64_t b) {
+  return in.key_lengths ? in.key_lengths[b] : in.keys;
+}
+// Where query 0 of batch row b stands.
+PF_INLINE int64_t first_position(const AttentionInput& in, int64_t b) {
+  return in.query_offset ? clamp(in.query_offset[b], -kFar, kFar) : key_length(in, b) - in.queries;
+}
+
 // Query i of batch row b stands at p = query_offset + i. Causal: j <= p. Window: p - window < j <= p.
 PF_INLINE KeyRange key_range(const AttentionInput& in, int64_t b, int64_t i) {
-  constexpr int64_t far = int64_t(1) << 60;
-  const int64_t length = in.key_lengths ? in.key_lengths[b] : in.keys;
-  const int64_t offset = in.query_offset ? clamp(in.query_offset[b], -far, far) : length - in.queries;
-  const int64_t p = offset + i;
+  const int64_t length = key_length(in, b), p = first_position(in, b) + i;
   KeyRange range = {0, length};
   if (in.causal || in.window > 0) range.end = clamp(p + 1, 0, length);
-  if (in.window > 0) range.begin = clamp(p - (in.window < far ? in.window : far) + 1, 0, range.end);
+  if (in.window > 0) range.begin = clamp(p - (in.window < kFar ? in.window : kFar) + 1, 0, range.end);
   return range;
 }
 

@@ -145,7 +145,9 @@ std::shared_ptr<const Weight> PackedLinear::packed() {
 
 Array PackedLinear::operator()(const Array& x, Activation activation, const Array& residual) {
   const Array a = unrounded_operand(x);
-  return linear_forward(a, *packed(), widened(bias_.array()), activation, widened(residual), false,
+  const std::shared_ptr<const Weight> weight = packed();
+  if (Recording* const r = recording()) r->keep(weight);
+  return linear_forward(a, *weight, widened(bias_.array()), activation, widened(residual), false,
                         operand_dtype(a.dtype()), product_result(a))
       .out;
 }

@@ -1,51 +1,66 @@
-// Activations to 8 bits, plain loops that compilers vectorise: the same operations on every instruction set.
+// Activations to 8 or 16 bits, plain loops that compilers vectorise: the same operations on every instruction set.
 #pragma once
 #include "pyformer/base/element.h"
 #include "pyformer/ops/quantized_linear/quantized_linear_kernels.h"
 
 namespace pyformer::PF_ISA {
 
-// The factor by which a group is multiplied before it is rounded; its scale goes to *scale.
-static inline float activation_factor(const float* x, int64_t count, float* scale) {
-  uint32_t most = 0;  // magnitudes compare as their bits do, and NaN is above infinity
+// The largest magnitude of a group, as bits: these compare as the magnitudes do, and NaN is above infinity.
+static inline uint32_t largest_bits(const float* x, int64_t count) {
+  uint32_t most = 0;
   for (int64_t j = 0; j < count; ++j) {
     const uint32_t bits = to_bits(x[j]) & 0x7fffffffu;
     most = bits > most ? bits : most;
   }
-  const float amax = from_bits(most);
-  if (most >= 0x7f800000u) {
-    *scale = from_bits(0x7fc00000u);
-    return 0;
-  }
-  if (amax < 0x1p-100f) {
-    *scale = 0;
-    return 0;
-  }
-  *scale = amax / 127.0f;
-  return 127.0f / amax;
+  return from_bits(most) < 0x1p-100f ? 0 : most;
 }
 
-// `count` numbers, and zeros after them.
-static inline void quantize_group(const float* x, int64_t count, int8_t* q, float* scale) {
-  const float factor = activation_factor(x, count, scale);
-  if (factor == 0) count = 0;
-  for (int64_t j = 0; j < count; ++j) q[j] = int8_t(int32_t(round_to_int(x[j] * factor)));
-  for (int64_t j = count; j < kQuantXGroup; ++j) q[j] = 0;
+// A group of `count` numbers, and zeros after them, whose largest magnitude is amax; returns its scale.
+static inline float quantize_group(const float* x, int64_t count, float amax, bool is_wide, int8_t* q, int8_t* fine) {
+  const bool is_finite = to_bits(amax) < 0x7f800000u;
+  if (!is_finite || amax == 0) count = 0;
+  const float steps = is_wide ? 127.0f * kQuantFine : 127.0f, factor = steps / amax;
+  if (is_wide)
+    for (int64_t j = 0; j < count; ++j) {
+      const float number = round_to_int(x[j] * factor), coarse = round_to_int(number * (1.0f / kQuantFine));
+      q[j] = int8_t(int32_t(coarse));
+      fine[j] = int8_t(int32_t(number - coarse * kQuantFine));
+    }
+  else
+    for (int64_t j = 0; j < count; ++j) q[j] = int8_t(int32_t(round_to_int(x[j] * factor)));
+  for (int64_t j = count; j < kQuantXGroup; ++j) q[j] = fine[j] = 0;
+  return is_finite ? amax / steps : from_bits(0x7fc00000u);
 }
 
 static void quantize_rows(const QuantizeRows& g, int64_t begin, int64_t end) {
-  const int64_t k = g.w.k, width = g.w.width(), length = g.w.row().run();
+  const int64_t k = g.w.k, width = g.w.width(), length = g.w.row().run(), groups = width / kQuantXGroup;
   for (int64_t row = begin; row < end; ++row) {
+    const float* x = g.x + row * k;
     int8_t* q = g.q + row * width;
-    for (int64_t start = 0; start < width; start += kQuantXGroup) {
-      const int64_t left = k - start < kQuantXGroup ? k - start : kQuantXGroup;
-      quantize_group(g.x + row * k + start, left < 0 ? 0 : left, q + start,
-                     g.scales + (row * width + start) / kQuantXGroup);
+    int8_t* fine = q + g.rows * width;
+    float* scales = g.scales + row * groups;
+    uint8_t* wide = g.wide + row * groups;
+    const auto count_at = [&](int64_t group) {
+      const int64_t left = k - group * kQuantXGroup;
+      return left < 0 ? 0 : left < kQuantXGroup ? left : kQuantXGroup;
+    };
+    float sum = 0;
+    for (int64_t i = 0; i < groups; ++i) {
+      scales[i] = from_bits(largest_bits(x + i * kQuantXGroup, count_at(i)));
+      sum += scales[i];
+    }
+    const float bound = kQuantWideFrom * (sum / float((k + kQuantXGroup - 1) / kQuantXGroup));
+    for (int64_t i = 0; i < groups; ++i) {
+      const int64_t at = i * kQuantXGroup;
+      wide[i] = scales[i] > bound;
+      scales[i] = quantize_group(x + at, count_at(i), scales[i], wide[i], q + at, fine + at);
     }
     for (int64_t run = 0; run < g.w.runs(); ++run) {
-      int32_t sum = 0;
-      for (int64_t j = run * length; j < (run + 1) * length; ++j) sum += q[j];
-      g.sums[row * g.w.runs() + run] = sum;
+      int32_t coarse_sum = 0, fine_sum = 0;
+      for (int64_t j = run * length; j < (run + 1) * length; ++j) coarse_sum += q[j];
+      const bool is_wide = wide[run * length / kQuantXGroup];
+      for (int64_t j = run * length; is_wide && j < (run + 1) * length; ++j) fine_sum += fine[j];
+      g.sums[row * g.w.runs() + run] = is_wide ? kQuantFine * coarse_sum + fine_sum : coarse_sum;
     }
   }
 }

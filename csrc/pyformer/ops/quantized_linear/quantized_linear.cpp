@@ -96,15 +96,17 @@ static void check(const char* which, const Array& operand, const QuantizedWeight
 static Array forward(const Array& x, const QuantizedWeight& w, const Epilogue& epilogue, const Shape& shape) {
   const QuantMatrix m = matrix_of(w);
   const int64_t rows = rows_of(x), groups = m.width() / kQuantXGroup;
-  const Array q = x.like({rows, m.width()}, DType::int8), scales = x.like({rows, groups});
-  const Array sums = x.like({rows, m.runs()}, DType::int32), out = x.like(shape);
+  const Array q = x.like({2, rows, m.width()}, DType::int8), scales = x.like({rows, groups});
+  const Array wide = x.like({rows, groups}, DType::uint8), sums = x.like({rows, m.runs()}, DType::int32);
+  const Array out = x.like(shape);
   const auto* numbers = static_cast<const float*>(x.raw());
   auto* q_to = static_cast<int8_t*>(q.raw());
   auto* scales_to = static_cast<float*>(scales.raw());
+  auto* wide_to = static_cast<uint8_t*>(wide.raw());
   auto* sums_to = static_cast<int32_t*>(sums.raw());
-  run_here(&Table::quantize, x, QuantizeRows{m, rows, numbers, q_to, scales_to, sums_to});
+  run_here(&Table::quantize, x, QuantizeRows{m, rows, numbers, q_to, scales_to, wide_to, sums_to});
   run_here(&Table::multiply, x,
-           QuantProducts{m, rows, q_to, scales_to, sums_to, static_cast<float*>(out.raw()), epilogue});
+           QuantProducts{m, rows, q_to, scales_to, wide_to, sums_to, static_cast<float*>(out.raw()), epilogue});
   return out;
 }
 

@@ -6,8 +6,10 @@
 // consecutive k (quantized_linear_kernels.h lists the formats); the last group is filled up with zeros.
 //
 // The rule "int8", of which every format and every instruction set gives the same bits, for one row or many:
-//   x in groups of 32 consecutive k: scale_x = amax / 127, qx = rint(x * (127 / amax)), ties to even. amax below 2^-100
-//     counts as 0: scale_x = 0, qx = 0. With an inf or NaN in it: scale_x = NaN, qx = 0.
+//   x in groups of 32 consecutive k: scale_x = amax / 127, qx = rint(x * (127 / amax)), ties to even. Groups whose amax
+//     is above twice the mean of those of the row (their sum in order, by their number) have 32258 = 127 * 254 in the
+//     place of 127, 16 bits: else one large number leaves few steps for the 31 beside it. amax below 2^-100 counts as
+//     0: scale_x = 0, qx = 0. With an inf or NaN in it: scale_x = NaN, qx = 0.
 //   sum = +0; for each run of 32 (of w's groups of 16: of 16) consecutive k, ascending:
 //     sum = fma(sum_k qx (q - zero), scale * scale_x, sum), the inner sum exact, in int32
 //     where the format has minima: sum = fma(sum_k qx, minimum * scale_x, sum)

@@ -59,6 +59,12 @@ struct Quads {
     }
     return sums;
   }
+  static PF_INLINE Sums joined(const Sums& coarse, const Sums& fine) {
+    Sums sums;
+    for (int i = 0; i < 2; ++i)
+      sums.part[i] = _mm256_add_epi32(_mm256_mullo_epi32(coarse.part[i], _mm256_set1_epi32(kQuantFine)), fine.part[i]);
+    return sums;
+  }
   static PF_INLINE Lanes<float> floats(const Sums& sums) {
     alignas(64) float to[16];
     for (int i = 0; i < 2; ++i) _mm256_store_ps(to + 8 * i, _mm256_cvtepi32_ps(sums.part[i]));
@@ -103,6 +109,10 @@ struct Quads {
     for (int i = 0; i < 64; ++i) sums.at[i / 4] += int32_t(w.at[i]) * x[i % 4];
     return sums;
   }
+  static PF_INLINE Sums joined(Sums coarse, const Sums& fine) {
+    for (int i = 0; i < 16; ++i) coarse.at[i] = coarse.at[i] * kQuantFine + fine.at[i];
+    return coarse;
+  }
   static PF_INLINE Lanes<float> floats(const Sums& sums) {
     alignas(64) float to[16];
     for (int i = 0; i < 16; ++i) to[i] = float(sums.at[i]);
@@ -129,6 +139,9 @@ struct VnniQuads {
   template <bool>
   static PF_INLINE Sums add(Sums sums, Bytes w, const int8_t* x) {
     return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
+  }
+  static PF_INLINE Sums joined(Sums coarse, Sums fine) {
+    return _mm512_add_epi32(_mm512_mullo_epi32(coarse, _mm512_set1_epi32(kQuantFine)), fine);
   }
   static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
   static PF_INLINE Lanes<float> halves(const uint8_t* p) {
@@ -182,36 +195,51 @@ static PF_INLINE Lanes<float> scales_at(const uint8_t* p, int64_t group) {
     return Lanes<float>::load(reinterpret_cast<const float*>(p) + 16 * group);
 }
 
+// The 64 bytes at `quants`, which are multiplied by x's next four numbers, and for 4 bits by those 16 later.
+template <class Q, int bits, bool at_128>
+static PF_INLINE typename Q::Sums add_quads(typename Q::Sums sums, const typename Q::Bytes& w, const int8_t* x) {
+  if constexpr (bits == 4) {
+    sums = Q::template add<false>(sums, Q::low(w), x);
+    return Q::template add<false>(sums, Q::high(w), x + 16);
+  } else {
+    return Q::template add<at_128>(sums, w, x);
+  }
+}
+
 // sums[r][lane] of `count` rows of x from `row` on.
 template <class Q, int bits, bool at_128, bool is_half, int count>
 static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
+  constexpr int64_t kStep = bits == 4 ? 32 : 16;  // numbers of x for 4 registers of w
   const QuantFormatRow& f = g.w.row();
-  const int64_t width = g.w.width(), runs = g.w.runs(), length = f.run();
+  const int64_t width = g.w.width(), runs = g.w.runs(), length = f.run(), groups = width / kQuantXGroup;
   const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
   const uint8_t* quants = panel.quants;
   Lanes<float> sums[count];
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) sums[r] = Lanes<float>::zero();
   for (int64_t run = 0; run < runs; ++run) {
+    const uint8_t *wide = g.wide + row * groups + run * length / kQuantXGroup, *start = quants;
     typename Q::Sums dots[count];
 #pragma GCC unroll 8
-    for (int r = 0; r < count; ++r) dots[r] = Q::all(-zero * g.sums[(row + r) * runs + run]);
-    for (int64_t k = run * length; k < (run + 1) * length; k += bits == 4 ? 32 : 16) {
+    for (int r = 0; r < count; ++r) dots[r] = Q::all(wide[r * groups] ? 0 : -zero * g.sums[(row + r) * runs + run]);
+    for (int64_t k = run * length; k < (run + 1) * length; k += kStep) {
       const int8_t* x = g.q + row * width + k;
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i, quants += 64) {
         const typename Q::Bytes w = Q::load(quants);
 #pragma GCC unroll 8
-        for (int r = 0; r < count; ++r) {
-          if constexpr (bits == 4) {
-            dots[r] = Q::template add<false>(dots[r], Q::low(w), x + r * width + 4 * i);
-            dots[r] = Q::template add<false>(dots[r], Q::high(w), x + r * width + 16 + 4 * i);
-          } else {
-            dots[r] = Q::template add<at_128>(dots[r], w, x + r * width + 4 * i);
-          }
-        }
+        for (int r = 0; r < count; ++r) dots[r] = add_quads<Q, bits, at_128>(dots[r], w, x + r * width + 4 * i);
       }
     }
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r)
+      if (wide[r * groups]) [[unlikely]] {
+        const int8_t* x = g.q + (g.rows + row + r) * width + run * length;
+        typename Q::Sums fine = Q::all(-zero * g.sums[(row + r) * runs + run]);
+        for (int64_t at = 0; at < length / kStep * 4; ++at)
+          fine = add_quads<Q, bits, at_128>(fine, Q::load(start + 64 * at), x + at / 4 * kStep + at % 4 * 4);
+        dots[r] = Q::joined(dots[r], fine);
+      }
     const int64_t group = run * length / f.group;
     const Lanes<float> scales = scales_at<Q, is_half>(panel.scales, group);
 #pragma GCC unroll 8

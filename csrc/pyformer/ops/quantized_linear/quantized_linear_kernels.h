@@ -27,6 +27,8 @@ constexpr QuantFormatRow kQuantFormats[kQuantFormatCount] = {
     {"Q4_K", 256, 144, 0, 32, 0, true},  {"Q5_K", 256, 176, 0, 32, 0, true},   {"Q6_K", 256, 210, 0, 16, 32, false},
     {"MXFP4", 32, 17, 0, 32, 12, false}, {"IQ4_NL", 32, 18, 0, 32, 128, false}};
 constexpr int64_t kQuantXGroup = 32;                           // numbers of x that have a scale
+constexpr float kQuantWideFrom = 2;                            // times the mean of the groups' largest magnitudes
+constexpr int kQuantFine = 254;                                // a wide number is 254 q + fine
 constexpr int64_t kQuantMaxBlock = 256, kQuantMaxGroups = 16;  // numbers and groups of a block
 
 // The matrix (n, k). Where the format has panels, each is 16 rows: all q, then the scales [k / group][16] as float16,
@@ -55,9 +57,10 @@ struct QuantizeRows {
   QuantMatrix w;  // for its format and k
   int64_t rows;
   const float* x;  // (rows, k)
-  int8_t* q;       // (rows, width)
+  int8_t* q;       // (2, rows, width): numbers of 8 bits, or the coarse parts of wide ones; the fine parts
   float* scales;   // (rows, width / kQuantXGroup)
-  int32_t* sums;   // (rows, runs): of q
+  uint8_t* wide;   // (rows, width / kQuantXGroup): whether a group has fine parts
+  int32_t* sums;   // (rows, runs): of the numbers
   int64_t items() const { return rows; }
   int64_t grain() const { return grain_of_rows(w.k); }
 };
@@ -69,6 +72,7 @@ struct QuantProducts {
   int64_t rows;
   const int8_t* q;
   const float* scales;
+  const uint8_t* wide;
   const int32_t* sums;
   float* out;  // (rows, n)
   Epilogue epilogue;

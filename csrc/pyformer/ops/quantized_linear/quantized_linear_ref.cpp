@@ -60,13 +60,14 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
     for (int64_t col = first; col < first + 16 && col < g.w.n; ++col) {
       w.read(col);
       for (int64_t row = start; row < start + g.kRows && row < g.rows; ++row) {
-        const int8_t* q = g.q + row * width;
+        const int8_t *q = g.q + row * width, *fine = q + g.rows * width;
         float sum = 0;
         for (int64_t run = 0; run < runs; ++run) {
+          const int64_t group = run * length / f.group, x_group = (row * width + run * length) / kQuantXGroup;
           int32_t dot = 0;
-          for (int64_t k = run * length; k < (run + 1) * length; ++k) dot += int32_t(q[k]) * w.numbers[k];
-          const int64_t group = run * length / f.group;
-          const float scale = g.scales[(row * width + run * length) / kQuantXGroup];
+          for (int64_t k = run * length; k < (run + 1) * length; ++k)
+            dot += (g.wide[x_group] ? kQuantFine * q[k] + fine[k] : q[k]) * w.numbers[k];
+          const float scale = g.scales[x_group];
           sum = fma(float(dot), w.scales[group] * scale, sum);
           if (f.has_minimum) sum = fma(float(g.sums[row * runs + run]), w.minima[group] * scale, sum);
         }
