@@ -126,8 +126,8 @@ def prod(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
         >>> pf.tensor([[1, 2], [3, 4]]).prod(axis=0)
         tensor([3, 8], dtype=int64)
     """
-    shape, dtype = x.shape, x.dtype if is_float(x.dtype) else DType.int64
-    x = x.to(DType.float64 if is_float(dtype) else dtype)
+    shape, source = x.shape, x
+    x = wide(x) if is_float(x.dtype) else x.to(DType.int64)
     at = 0 if axis is None else axis_at("prod", axis, x.ndim)
     x = x.reshape(-1) if axis is None else x
     if x.shape[at] == 0:
@@ -139,7 +139,7 @@ def prod(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
         x = ops.concat([x, rest], at) if rest.shape[at] else x
     reduced = [1 if axis is None or i == at else n for i, n in enumerate(shape)]
     kept = [] if axis is None else [n for i, n in enumerate(shape) if i != at]
-    return ops.reshape(x.to(dtype), reduced if keepdims else kept)
+    return ops.reshape(rounded(x, source) if is_float(x.dtype) else x, reduced if keepdims else kept)
 
 
 @torch_words
