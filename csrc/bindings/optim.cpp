@@ -90,8 +90,8 @@ each replay.)");
       "scale_",
       [](const std::vector<Tensor>& tensors, const Tensor& factor) {
         if (factor.dtype() != DType::float64 || factor.array().size() != 1)
-          throw TypeError(
-              cat("scale_: factor must be one float64, got ", name(factor.dtype()), " ", factor.shape().str()));
+          throw TypeError(cat("scale_: factor must be a number or one float64, got ", name(factor.dtype()), " ",
+                              factor.shape().str()));
         if (!tensors.empty()) check_device("scale_", "factor", factor.array(), "tensors[0]", tensors[0].array());
         scale_(tensors, factor.array());
       },
