@@ -17,7 +17,8 @@ from pyformer.generation.sampling import Sampler, check_int
 from pyformer.generation.stopping import StopText
 from pyformer.models.language_model import LanguageModel
 
-# Of the processor; and by the clock, on a machine that is busy or has no such limit.
+# A template may take TEMPLATE_SECONDS of processor time. TEMPLATE_WAIT_S, by the clock, ends one on a system that can't
+# limit processor time.
 TEMPLATE_SECONDS, TEMPLATE_WAIT_S = 1, 10
 MOST_CHARACTERS = 1 << 20
 # Tokens that end a turn in one family or another, where a tokenizer has them.

@@ -20,7 +20,7 @@ _headers: ContextVar[dict[Path, Any] | None] = ContextVar("headers", default=Non
 
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
-# What `generate` follows of it, and what says nothing of how to go on.
+# The keys of generation_config.json that `generate` follows; those in _SILENT_KEYS don't change what it writes.
 GENERATION_KEYS = (
     *("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "eos_token_id", "pad_token_id"),
     *("num_beams", "length_penalty", "early_stopping"),

@@ -286,7 +286,8 @@ class Decoder:
             parts.append(self.model.new_cache(1, room) if part is None else part)
         rest = [window[part.longest :] for window, part in zip(windows, parts, strict=True)]
         rows, cache = self._waiting, self.model.new_cache()
-        # Side by side they are as long as the longest beginning with the longest rest behind it.
+        # Rows that are read together take the room of the longest cached beginning plus the longest rest. Where the
+        # model has less room than that, each row is read alone.
         apart = max(part.longest for part in parts) + max(map(len, rest)) > self.model.longest
         for i, part in enumerate(parts):
             if apart:

@@ -74,7 +74,7 @@ class T5Config(Config):
     eos_id: int = 1
     family: str = "t5"
 
-    # Distances have no end.
+    # T5 knows positions by their distances only, which have no upper limit.
     context_length: ClassVar[int] = 2**31 - 1
 
     def __post_init__(self) -> None:

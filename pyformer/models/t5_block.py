@@ -24,7 +24,7 @@ class DistanceAttention(nn.Module):
         self.head_dim, self.causal, self.max_distance = config.head_dim, causal, config.max_distance
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(config.embed_dim, width, bias=False) for _ in range(3))
         self.out_proj = nn.Linear(width, config.embed_dim, bias=False)
-        # The first layer of a stack has the table of all of them.
+        # The first layer of a stack holds the table of distances that all its layers use.
         self.distances = nn.Embedding(config.num_buckets, config.num_heads) if first else None
 
     def forward(

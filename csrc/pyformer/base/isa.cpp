@@ -22,7 +22,7 @@ Isa isa_from_name(const std::string& wanted) {
 }
 
 #if defined(PF_BUILT_X86)
-// Of CPUID's leaf 7.
+// CPUID's leaf 7 says in these bits what the CPU has.
 static bool has_avx512_bf16() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);

@@ -85,15 +85,16 @@ PF_INLINE RowStatistics<T> row_statistics(T scale, T mean, T rest, T mean_square
   return {{scale, corrected, rstd, -(low * rstd)}, var, square};
 }
 
-// Of a row that is scaled by its mean square alone.
+// The statistics of a row that is scaled by its mean square alone.
 template <class T>
 PF_INLINE RowStatistics<T> rms_statistics(T scale, T mean_square, double eps) {
   const T square = mean_square + T(eps * double(scale) * double(scale));
   return {{scale, T(0), reciprocal_root(square), T(-0.0)}, mean_square, square};
 }
 
-// take(1) or, where that has lost bits, take(scale): largest() says how large the numbers are whose squares are added.
-// If they are all 0 there is no scale by which a mean beside them could not overflow, and nothing is lost.
+// The statistics of a row in units in which its squares fit: take(1), or take(scale) where take(1) has lost bits. The
+// scale follows from largest(), the greatest magnitude among the numbers whose squares are added. If these numbers are
+// all 0, take(1) has lost nothing, and any scale could make the row's mean overflow.
 template <class T, class Take, class Largest>
 PF_INLINE RowStatistics<T> in_fitting_units(double eps, const Take& take, const Largest& largest) {
   const RowStatistics<T> plain = take(T(1));

@@ -41,7 +41,7 @@ class Tensor {
   Device device() const { return array().device(); }
 
   bool is_leaf() const { return !node(); }
-  // A leaf that wants its gradient, or the result of an op on such.
+  // Whether this is a leaf that wants its gradient, or the result of an op on a tensor that requires one.
   bool requires_grad() const;
   void set_requires_grad(bool on);  // leaves of a float dtype only
   Array grad() const;               // undefined if there is none

@@ -154,7 +154,8 @@ DEVICE void bulk_commit() {
   emulated::self->stores.commit();
 #endif
 }
-// Until of this thread's groups at most the `pending` newest still read shared memory. A thread ends only after <0>.
+// Waits until at most the `pending` newest groups of this thread still read shared memory. A thread must wait for all
+// its groups, bulk_wait_read<0>(), before it ends.
 template <int pending>
 DEVICE void bulk_wait_read() {
 #if defined(__CUDACC__)
@@ -163,7 +164,7 @@ DEVICE void bulk_wait_read() {
   emulated::self->stores.wait(pending);
 #endif
 }
-// Until they are written, too.
+// Waits until all groups but the `pending` newest of this thread are also written to global memory.
 template <int pending>
 DEVICE void bulk_wait() {
 #if defined(__CUDACC__)

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kExponentOfZero = -126;
 
-// Of a number whose type has no exponent below `least`: subnormals have that one.
+// The exponent of x, a number of a type whose smallest exponent is `least`, which subnormals have, too.
 int exponent_of(float x, int least) {
   const int biased = int(std::bit_cast<uint32_t>(x) >> 23 & 0xff);
   return x == 0 ? kExponentOfZero : std::max(biased - 127, least);

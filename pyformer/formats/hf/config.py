@@ -38,7 +38,8 @@ SAMPLING_DEFAULTS = {
     **{"forced_bos_token_id": None, "forced_eos_token_id": None, "suppress_tokens": None, "early_stopping": False},
     **{"begin_suppress_tokens": None, "remove_invalid_values": False, "exponential_decay_length_penalty": None},
 }
-# Of any family: an encoder beside a decoder, and rotary positions of a part of a head, are not here.
+# The values that these keys must have, unless a family says otherwise: most families have no encoder beside the
+# decoder, and turn all of a head by rotary positions.
 FIXED = {"is_encoder_decoder": False, "partial_rotary_factor": 1.0}
 LABEL_KEYS = {"id2label", "label2id", "num_labels", "problem_type"}
 

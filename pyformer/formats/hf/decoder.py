@@ -26,7 +26,8 @@ _WINDOW_KEYS = {
     "_sliding_window_pattern",
 }
 _DROPOUTS = ("attention_dropout", "resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout")
-# What a value of theirs is here, and the reverse; what is none of theirs stays for the config to refuse.
+# For a key of config.json: how its value becomes ours, and how ours becomes the file's. A value of a wrong type is
+# passed on as it is, and DecoderConfig refuses it.
 _CONVERTED = {
     "query_pre_attn_scalar": (
         lambda theirs: theirs**-0.5 if is_number(theirs) else theirs,

@@ -226,7 +226,7 @@ FAMILIES = {
         },
         defaults={"attention_multiplier": 1.0},
     ),
-    # Phi-4-mini is one of these, too.
+    # Phi-4-mini has this model_type, too.
     "phi3": Family(
         "Phi3ForCausalLM",
         defaults={"rms_norm_eps": 1e-5},
@@ -251,7 +251,7 @@ FAMILIES = {
             "global_attn_every_n_layers": 3,
             "tie_word_embeddings": True,
         },
-        # There rope_scaling would be of both kinds of layers.
+        # ModernBERT's rope_scaling would apply to its local and its global layers; that is not supported.
         fixed={"norm_bias": (False,), "rope_scaling": (None,)},
         known=(
             *("decoder_bias", "classifier_pooling", "classifier_dropout", "classifier_bias", "classifier_activation"),

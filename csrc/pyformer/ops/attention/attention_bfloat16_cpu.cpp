@@ -433,7 +433,8 @@ static PF_INLINE Lanes<float> keep_or_zero(uint64_t bits, Lanes<float> x) {
   return x;
 }
 
-// A block of queries and one of keys that meet. A panel of its rows looks at columns that any of them attends to.
+// A block of queries and a block of keys, some of which they attend to. A panel of rows computes the columns that any
+// row of the panel attends to.
 struct Pair {
   int64_t r, n, block, keys;  // the first query in the chunk, how many there are; the block of keys, how many
   uint64_t allow[kBlock];

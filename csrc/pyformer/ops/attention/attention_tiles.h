@@ -444,7 +444,8 @@ static PF_INLINE void join_sums(const T* o, T alpha, T beta, int64_t D, T* total
   }
 }
 
-// What exponentials below m and below total_m are multiplied with once the higher of both is their base.
+// Two sums of exponentials, exp(s - m) and exp(s - total_m), get one base, the greater of m and total_m: the first is
+// multiplied by beta, the second by alpha.
 template <class V>
 struct Rebase {
   V raised, alpha, beta;

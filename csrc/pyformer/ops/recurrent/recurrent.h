@@ -20,9 +20,9 @@ struct RecurrentOperands {
   Array x, w_ih, w_hh, b_ih, b_hh, h0;
   bool rounds = false;  // all products round their float32 operands to bfloat16: mixed precision (core/precision.h)
 };
-// Whether an op on x that begins now rounds so.
+// What `rounds` is for an op on x that begins now.
 bool rounds_products(const Tensor& x);
-// In which the products over all steps take their operands.
+// The dtype of the operands of the products over all steps.
 DType products_dtype(const RecurrentOperands& in);
 
 // How many tokens of each row count; empty: all.
