@@ -33,7 +33,8 @@ MARGIN = 1 << 10
 IDS_AT_ONCE = 1 << 12
 MOST_IDS = 1 << 22
 
-# White space to the library and to Python; a piece ends where it follows something else.
+# A piece ends before white space that follows another character; white space is what the library and Python both call
+# so.
 _BEFORE_SPACE = re.compile(r"[\S\x1c-\x1f](?=[^\S\x1c-\x1f])")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 # The parts of a regular expression that look at text before the match, or at where the text begins.

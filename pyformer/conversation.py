@@ -89,7 +89,7 @@ class Conversation:
         self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
         self._sampler = Sampler(temperature, top_k, top_p, seed, **penalties)
         self._stop_strings, self._speculate = StopText(stop_strings).strings, speculate
-        # What was said is not read again when there is more of it.
+        # A turn reads only what is new since the turn before.
         self._read = PromptCache() if isinstance(model.new_cache(), nn.KVCache) else None
         Decoder(model, speculate=speculate)
         self.messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]

@@ -15,7 +15,7 @@ _NO_MATTER = {
     *("return_token_type_ids", "spaces_between_special_tokens", "errors", "local_files_only", "model_specific"),
     # Settings of tokenizers written in Python: the tokenizer.json that is made of one has their effect in it.
     *("legacy", "use_fast", "from_slow", "sp_model_kwargs", "do_basic_tokenize", "never_split", "init_inputs"),
-    *("add_bos_token", "add_eos_token"),  # compared with the template
+    *("add_bos_token", "add_eos_token"),  # BPETokenizer compares these with the template
 }
 _TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens")

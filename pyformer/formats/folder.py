@@ -163,7 +163,7 @@ def save_model(
             opened[head].write(json_bytes(_index(names, groups)))
         for name, values in texts.items():
             opened[name].write(json_bytes(dict(values)))
-    # Readers take model.safetensors where there is one.
+    # What an earlier save left must not stay beside this one: readers take model.safetensors where there is one.
     (folder / stale).unlink(missing_ok=True)
 
 

@@ -26,7 +26,7 @@ class Rope:
     base: float
     scaling: Mapping[str, Any] | None
     width: int
-    # Tensors made of the above, by what they are made for besides.
+    # Tensors made of base, scaling and width, by what else they depend on.
     made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -44,7 +44,8 @@ static bool is_amx_permitted() {
 #endif
 }
 
-// On Intel's CPUs to Granite Rapids VDPBF16PS does half the multiply-adds a cycle that FMA does, on AMD's Zen 4 twice.
+// VDPBF16PS does half as many multiply-adds a cycle as FMA on Intel's CPUs up to Granite Rapids, and twice as many on
+// AMD's Zen 4.
 static bool is_bf16_faster_than_fma() { return __builtin_cpu_is("amd"); }
 #endif
 

@@ -127,7 +127,7 @@ struct Normalizer {
   PF_INLINE V gradient(const V& g, const V& mean_g, const V& xhat, const V& mean_gx) const {
     return gradient(g - mean_g, xhat, mean_gx);
   }
-  // The same where the mean of g does not matter.
+  // The same from g that has its mean taken off, or whose mean does not matter (rms).
   PF_INLINE V gradient(const V& g, const V& xhat, const V& mean_gx) const {
     const V dx = rstd * fma(-xhat, mean_gx, g);
     if constexpr (form == NormForm::scaled) return dx * scale;
@@ -135,7 +135,7 @@ struct Normalizer {
   }
 };
 
-// use.operator()<form>() with the form for a row: usual, unless the row is in units.
+// Calls use.operator()<form>() with the form that the row needs: `usual`, or `scaled` for a row in units.
 template <NormForm usual, class T, class Use>
 PF_INLINE void with_form(const NormRow<T>& row, const Use& use) {
   if (__builtin_expect(row.scale == T(1), 1))

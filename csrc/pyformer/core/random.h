@@ -19,10 +19,10 @@ struct RandomStream {
 
 // All of these lock; several threads may draw at once. The process starts with seed 0, stream 0.
 RandomStream draw_stream();               // a stream of its own for the caller
-RandomStream draw_stream(Device device);  // the same; for what is recorded there, each replay draws its own
-void manual_seed(uint64_t seed);          // and back to stream 0, as a process that has not forked
+RandomStream draw_stream(Device device);  // the same; in a recording there, each replay draws its own
+void manual_seed(uint64_t seed);          // starts at stream 0, as if the process had not forked; not if replaying
 RandomStream rng_state();                 // what the next draw_stream() will give
-void set_rng_state(RandomStream state);   // nothing within a StreamScope that gives again
+void set_rng_state(RandomStream state);   // does nothing within a StreamScope that replays
 
 // While a scope lives, draw_stream() on its thread takes streams from it. A scope that notes takes each stream from the
 // scope around it, or from the process, and lists it. A scope that replays gives the streams of such a list again. A

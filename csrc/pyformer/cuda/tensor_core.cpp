@@ -20,7 +20,7 @@ int exponent_of(float x, int least) {
 
 double power_of_2(int exponent) { return std::bit_cast<double>(uint64_t(1023 + exponent) << 52); }
 
-// Rounds toward zero.
+// x rounded to float32 toward zero.
 float truncated(double x) {
   if (std::fabs(x) >= 0x1p128) return x > 0 ? INFINITY : -INFINITY;
   const float nearest = float(x);

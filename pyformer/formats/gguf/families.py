@@ -108,7 +108,7 @@ def _read_pattern(file: GGUFFile, arch: str, family: Family, values: dict[str, A
     width = values["hidden_size"] // values["num_attention_heads"] if wide else values["head_dim"]
     if scale is not None and not 0.0 < scale < 1e9:
         raise ValueError(f"{file.path}: {arch}.{SCALE} must be above 0, got {scale}")
-    # A scale is of float32, and the number that it stands for is mostly whole.
+    # The file has the scale in float32; six digits of scale**-2 give back the number, mostly a whole one.
     values["query_pre_attn_scalar"] = width if scale is None else float(f"{scale**-2.0:.6g}")
 
 

@@ -16,7 +16,7 @@ from pyformer.formats.safetensors import Entry
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MAX_COUNT = 1 << 16  # keys, tensors
+MAX_COUNT = 1 << 16  # of keys, and of tensors
 MAX_NAME_BYTES = 64
 MAX_ITEMS = 1 << 21  # of all arrays together
 MAX_HEADER_BYTES = 1 << 27

@@ -165,7 +165,7 @@ def _layout(kind: str, family: Family) -> Layout:
         parts=family.outer_names,
         layer_parts=family.names,
         stacked=family.stacked,
-        # The last projection repeats the embedding where they are tied.
+        # A file may hold lm_head.weight although it is tied to the embedding.
         unused=family.unused,
         redundant=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|lm_head\.weight",
         tie=("lm_head.weight", "embed_tokens.weight"),

@@ -106,7 +106,7 @@ class Family:
     local_rope_base: float | None = None
     rope_keys: tuple[str, str] = ("rope_theta", "rope_local_base_freq")
     partial_rotary: bool = False
-    long: bool = False  # "longrope" is said by original_max_position_embeddings beside it
+    long: bool = False  # every scaling is longrope; original_max_position_embeddings is beside it
     outer_names: Mapping[str, str] = field(default_factory=dict)
     unused: str = "$^"
     bare: tuple[str, ...] = ("lm_head.",)
@@ -159,7 +159,7 @@ FAMILIES = {
         fixed={"attention_bias": (False,), "mlp_bias": (False,)},
         windows="all",
     ),
-    # Other positions than rotary are ours alone.
+    # Only this family of our own has positions that are not rotary.
     OWN_TYPE: Family(
         "pyformer.models.Llama",
         keys={**_BIAS, "mlp_bias": "mlp_bias", "positions": "positions"},

@@ -127,7 +127,7 @@ LAYOUT = _T5Layout(
     _read,
     _write,
     parts=_OUTER,
-    # The first checkpoints have a table of distances for the source, of which nothing is read.
+    # The first checkpoints also hold a table of distances for attention to the source, which has no use.
     redundant=r"(en|de)coder\.embed_tokens\.weight|lm_head\.weight"
     r"|decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
     tie=("lm_head.weight", "shared.weight"),
