@@ -28,15 +28,16 @@ PIECE = 1 << 16
 PIECES_AT_ONCE = 16
 # The library moves all later letters of a word at every merge: longer words are cut where a vocabulary is learned.
 LONGEST_WORD_BYTES = 256
-# What lies so near a piece's end may depend on what comes after it.
+# Tokens within so many characters of a piece's end may depend on the text after the piece.
 MARGIN = 1 << 10
 IDS_AT_ONCE = 1 << 12
 MOST_IDS = 1 << 22
 
-# White space to the library and to Python; a piece ends where it follows something else.
+# A piece ends before white space that follows another character; white space is what the library and Python both call
+# so.
 _BEFORE_SPACE = re.compile(r"[\S\x1c-\x1f](?=[^\S\x1c-\x1f])")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-# What in a pattern looks back, or at where the text begins.
+# The parts of a regular expression that look at text before the match, or at where the text begins.
 _LOOKS_BACK = re.compile(r"\(\?<|\\[bBAGK]|(?<!\[)\^")
 
 

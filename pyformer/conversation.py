@@ -17,7 +17,8 @@ from pyformer.generation.sampling import Sampler, check_int
 from pyformer.generation.stopping import StopText
 from pyformer.models.language_model import LanguageModel
 
-# Of the processor; and by the clock, on a machine that is busy or has no such limit.
+# A template may take TEMPLATE_SECONDS of processor time. TEMPLATE_WAIT_S, by the clock, ends one on a system that can't
+# limit processor time.
 TEMPLATE_SECONDS, TEMPLATE_WAIT_S = 1, 10
 MOST_CHARACTERS = 1 << 20
 # Tokens that end a turn in one family or another, where a tokenizer has them.
@@ -88,7 +89,7 @@ class Conversation:
         self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
         self._sampler = Sampler(temperature, top_k, top_p, seed, **penalties)
         self._stop_strings, self._speculate = StopText(stop_strings).strings, speculate
-        # What was said is not read again when there is more of it.
+        # A turn reads only what is new since the turn before.
         self._read = PromptCache() if isinstance(model.new_cache(), nn.KVCache) else None
         Decoder(model, speculate=speculate)
         self.messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]

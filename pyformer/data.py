@@ -171,7 +171,7 @@ def split_text(text: str, seed: int = 0) -> tuple[str, str]:
     count = min(MAX_BLOCKS, max(10, len(text) // BLOCK_CHARACTERS // 10 * 10))
     cuts = [_line_start(text, i * len(text) // count, (i + 1) * len(text) // count) for i in range(count)]
     blocks = [text[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
-    # Of their own counter: batches are drawn from other ones.
+    # The blocks are drawn at a counter of their own; batches use other counters.
     raw = np.random.Philox(key=seed, counter=[0, 0, 0, 2]).random_raw(count // 10)
     chosen = {10 * group + int(number % 10) for group, number in enumerate(raw.tolist())}
     train = "".join(block for i, block in enumerate(blocks) if i not in chosen)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 MODULES_NAME, SETTINGS_NAME, POOLING_NAME = "modules.json", "sentence_bert_config.json", "config.json"
 PROMPTS_NAME = "config_sentence_transformers.json"
-# What that file says besides without a meaning for vectors.
+# Keys of that file that change no vector, or that are followed elsewhere.
 _SILENT_PROMPT_KEYS = {"__version__", "model_type", "similarity_fn_name", "prompts", "default_prompt_name"}
 POOLINGS = ("mean", "cls")
 

@@ -13,13 +13,13 @@ _NO_MATTER = {
     *("model_max_length", "max_len", "max_length", "padding_side", "truncation_side", "truncation_strategy", "stride"),
     *("pad_to_multiple_of", "pad_token_type_id", "model_input_names", "chat_template", "use_default_system_prompt"),
     *("return_token_type_ids", "spaces_between_special_tokens", "errors", "local_files_only", "model_specific"),
-    # Of the tokenizers that are no tokenizer.json; by that time their effect is in it.
+    # Settings of tokenizers written in Python: the tokenizer.json that is made of one has their effect in it.
     *("legacy", "use_fast", "from_slow", "sp_model_kwargs", "do_basic_tokenize", "never_split", "init_inputs"),
-    *("add_bos_token", "add_eos_token"),  # compared with the template
+    *("add_bos_token", "add_eos_token"),  # BPETokenizer compares these with the template
 }
 _TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MORE_TOKENS = ("additional_special_tokens", "extra_special_tokens")
-# Of BertNormalizer, by the words of the settings.
+# The settings' names for the fields of BertNormalizer in tokenizer.json.
 _BERT = {"strip_accents": "strip_accents", "tokenize_chinese_chars": "handle_chinese_chars"}
 
 

@@ -227,6 +227,12 @@ def callables():
                 yield f"{room.__name__}.{name}", thing
 
 
+def test_from_pretrained_names_what_every_kind_of_model_takes():
+    opened = inspect.signature(pf.from_pretrained).parameters
+    assert list(opened) == list(inspect.signature(pf.models.GPT.from_pretrained).parameters)
+    assert list(opened) == ["folder", "dtype", "device", "quantize", "options"]
+
+
 @pytest.mark.parametrize(("name", "thing"), list(callables()), ids=[name for name, _ in callables()])
 def test_every_function_has_a_signature_and_help(name, thing):
     parameters = inspect.signature(thing).parameters

@@ -605,7 +605,7 @@ def test_training_is_imported_when_it_is_asked_for():
     code = (
         "import sys, pyformer as pf; assert 'pyformer.training' not in sys.modules; print(pf.training.Trainer.__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout == "Trainer\n", done.stderr
     with pytest.raises(AttributeError, match="module 'pyformer' has no attribute 'trainings'"):
         pf.trainings  # noqa: B018

@@ -143,7 +143,7 @@ def _check_record(path: Path, record: dict[str, Any]) -> None:
     """ValueError, naming the file, unless this is a record that can be gone on with."""
     settings, results = record.get("settings"), record.get("results")
     if isinstance(settings, dict):
-        # Records from before there was a choice.
+        # Older records lack these settings: they had no other value then.
         settings.setdefault("device", "cpu")
         settings.setdefault("seeds", 1)
         settings.setdefault("rates", None)
@@ -203,7 +203,7 @@ def _rates(text: str) -> list[float]:
 
 
 def _digest(task: compare.Task) -> str:
-    """Of what the models are judged on, which tells of all that the data depends on."""
+    """SHA-256 of the first batch and of the validation data: other data has another one."""
     digest = hashlib.sha256()
     for array in (*task.batch_of(0), *(array for batch in task.validation for array in batch)):
         digest.update(array.tobytes())
@@ -254,7 +254,7 @@ def _say_how_long(record: dict[str, Any], each: int) -> None:
     if settings["seconds"] is None:
         say(f"{left} {what} of {settings['steps']:,} steps each; the bar tells how long from the first on")
         return
-    # Evaluations take a fifth again.
+    # Evaluations take about a fifth of the time that training takes.
     total = minutes(1.2 * left * settings["seconds"])
     say(f"{left} {what} of {settings['seconds']:g} s of training each, about {total}; Ctrl-C stops, --resume goes on")
 

@@ -99,7 +99,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     record = formats.read_json(path)
     settings, results = record.get("settings"), record.get("results")
     if isinstance(settings, dict):
-        # Records from before there was a choice.
+        # Older records lack the device: it was always the CPU.
         settings.setdefault("device", "cpu")
     if not isinstance(settings, dict) or set(settings) != set(DEFAULTS) or not isinstance(results, dict):
         raise ValueError(f"{path}: not the record of `pyformer derive`")

@@ -94,7 +94,7 @@ class Record:
         names, digest = content.get("files"), content.get("text_sha256")
         settings = content.get("settings")
         if isinstance(settings, dict):
-            # Records from before there was a choice.
+            # Older records lack these settings: they had no other value then.
             settings.setdefault("model", MODEL_DEFAULTS["model"])
             settings.setdefault("average", 0.0)
             settings.setdefault("dtype", "float32")

@@ -40,8 +40,8 @@ RATES, RATE_LAYERS = (0.003, 0.01, 0.03), 6
 GROWTH_LENGTHS = (16, 32, 64, 128)
 PAIRS_OF_PAIRS, PAIRS_OF_PAIRS_LENGTHS = "pairs of pairs", (2, 4, 8, 16)
 
-# Seconds that a job's 300 steps took on two cores, in the order of `make_jobs`; the rest of a job, such as its
-# evaluation, took REST times as long again.
+# Seconds that the 300 steps of each job took on two cores, in the order of `make_jobs`. What else a job does, such as
+# its evaluation, took REST times the seconds of its steps.
 SECONDS = {
     PICTURES: (0.8,),
     SENTIMENT: (4.2, 2.7, 5.2, 5.3, 5.2, 5.1, 5.1, 8.6, 0.6, 1.4, 1.4, 1.5, 1.7),

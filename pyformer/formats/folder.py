@@ -20,7 +20,7 @@ _headers: ContextVar[dict[Path, Any] | None] = ContextVar("headers", default=Non
 
 CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
-# What `generate` follows of it, and what says nothing of how to go on.
+# The keys of generation_config.json that `generate` follows; those in _SILENT_KEYS don't change what it writes.
 GENERATION_KEYS = (
     *("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "eos_token_id", "pad_token_id"),
     *("num_beams", "length_penalty", "early_stopping"),
@@ -163,7 +163,7 @@ def save_model(
             opened[head].write(json_bytes(_index(names, groups)))
         for name, values in texts.items():
             opened[name].write(json_bytes(dict(values)))
-    # Readers take model.safetensors where there is one.
+    # What an earlier save left must not stay beside this one: readers take model.safetensors where there is one.
     (folder / stale).unlink(missing_ok=True)
 
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=nn.Module)
 
 MAX_INDEX_BYTES = 32 << 20
-# Of a file at a time: besides the weights there is no more than this in memory, whatever their dtype.
+# This much of a file is read at a time, so no more than this is in memory beside the weights, whatever their dtype.
 CHUNK_BYTES = 1 << 20
 
 

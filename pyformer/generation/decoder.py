@@ -32,16 +32,16 @@ def _release(projections: Sequence[nn.Projection]) -> None:
 class _Row:
     number: int
     tokens: list[int]  # the whole text
-    start: int  # how many of them are the prompt's
-    begin: int  # the first of them that the model has before it
-    window: list[int]  # those of them that the model reads next, and what is guessed to follow
+    start: int  # how many of the tokens are the prompt's
+    begin: int  # the place of the first token that the model still sees
+    window: list[int]  # the tokens that the model reads next, and those guessed to follow
     sampler: Sampler
     drafts: Drafts | None
     guess: list[int] = field(default_factory=list)  # the end of the window
     computed_by: list[Any] = field(default_factory=list)  # what the prompt cache calls this model
-    # Of the step that is under way, or that an exception broke off:
+    # Results of the step that is under way, or that an exception broke off:
     logits: np.ndarray | None = None  # (1 + guess, V), after what the model has read
-    chosen: list[int] = field(default_factory=list)  # the tokens drawn from them
+    chosen: list[int] = field(default_factory=list)  # the tokens drawn from the logits
 
     @property
     def is_chosen(self) -> bool:
@@ -286,7 +286,8 @@ class Decoder:
             parts.append(self.model.new_cache(1, room) if part is None else part)
         rest = [window[part.longest :] for window, part in zip(windows, parts, strict=True)]
         rows, cache = self._waiting, self.model.new_cache()
-        # Side by side they are as long as the longest beginning with the longest rest behind it.
+        # Rows that are read together take the room of the longest cached beginning plus the longest rest. Where the
+        # model has less room than that, each row is read alone.
         apart = max(part.longest for part in parts) + max(map(len, rest)) > self.model.longest
         for i, part in enumerate(parts):
             if apart:

@@ -100,20 +100,29 @@ _BY_TYPE = {
 }
 
 
-def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
+def from_pretrained(
+    folder: str | os.PathLike, *, dtype: Any = None, device: Any = None, quantize: str | None = None, **options: Any
+) -> Any:
     """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
 
     Args:
         folder: a folder of `save_pretrained`, or of a family of `transformers` in docs/open.md, or a GGUF file of a
             family in docs/checkpoints.md.
-        options: those of that class's `from_pretrained`; `dtype` is one of all.
+        dtype: of the parameters; by default float64 for a float64 file that is not to be quantised, and float32
+            otherwise.
+        device: where the model is to be; by default that of new tensors.
+        quantize: "keep" leaves matrices of 8 or fewer bits a number as the file has them; "q8" or "q4" is what
+            `quantize` makes of the model. By default a folder opens as it was saved, unless a dtype is given, and a
+            GGUF file's matrices become floats.
+        options: what the class of the model takes beside its config.
 
     Returns:
         The model, a `pf.nn.Module`, in evaluation mode.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or the kind of model is not known.
+        ValueError: a file is damaged, the kind of model is not known, or the device is not there.
+        TypeError: a value in config.json or a tensor has the wrong type, or dtype is no float dtype.
 
     Example:
         >>> model = pf.models.GPT(pf.models.GPTConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))
@@ -126,4 +135,4 @@ def from_pretrained(folder: str | os.PathLike, **options: Any) -> Any:
         kind = formats.read_config(folder).get("model_type")
         if not isinstance(kind, str) or kind not in _BY_TYPE:
             raise ValueError(f"{folder}: config.json: model_type must be one of {sorted(_BY_TYPE)}, got {kind!r}")
-        return _BY_TYPE[kind](folder, **options)
+        return _BY_TYPE[kind](folder, dtype=dtype, device=device, quantize=quantize, **options)

@@ -14,7 +14,7 @@ from pyformer.models.lstm import LSTM, LSTMConfig
 from pyformer.models.mlp import MLPLanguageModel, MLPLanguageModelConfig
 from pyformer.models.retnet import RetNet, RetNetConfig
 
-# Model, config, whether it has heads.
+# For each name: the class of the model, what makes its config, whether the config takes num_heads.
 _KINDS: dict[str, tuple[Callable[[Any], LanguageModel], Callable[..., Any], bool]] = {
     "gpt": (GPT, GPTConfig, True),
     "llama": (Llama, lambda **sizes: LlamaConfig(**sizes, **_grouped(**sizes), tied=True), True),

@@ -26,7 +26,7 @@ class Rope:
     base: float
     scaling: Mapping[str, Any] | None
     width: int
-    # Tensors made of the above, by what they are made for besides.
+    # Tensors made of base, scaling and width, by what else they depend on.
     made: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -195,7 +195,8 @@ class DecoderConfig(Config):
                     f"{self._name}: rotary_dim must be even and at most head_dim ({self.head_dim}), "
                     f"got {self.rotary_dim}"
                 )
-        # A head as wide as no memory holds costs none yet; longrope names a factor for each pair.
+        # The frequencies of 2 channels check all settings without memory for a wide head. Only longrope needs the real
+        # width, since it has a factor for each pair of channels.
         is_long = isinstance(self.rope_scaling, Mapping) and self.rope_scaling.get("rope_type") == "longrope"
         ops.rope_frequencies(self.rotary_dim or self.head_dim if is_long else 2, self.rope_base, self.rope_scaling)
         ops.rope_magnitude(self.rope_scaling)

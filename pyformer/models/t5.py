@@ -74,7 +74,7 @@ class T5Config(Config):
     eos_id: int = 1
     family: str = "t5"
 
-    # Distances have no end.
+    # T5 knows positions by their distances only, which have no upper limit.
     context_length: ClassVar[int] = 2**31 - 1
 
     def __post_init__(self) -> None:
@@ -135,7 +135,7 @@ class T5(EncoderDecoder):
     generation_keys = ("decoder_start_token_id", "max_new_tokens", "max_length")
 
     def __init__(self, config: T5Config) -> None:
-        Pretrained.__init__(self, config)  # the parts are others than an EncoderDecoder's
+        Pretrained.__init__(self, config)  # not EncoderDecoder's: T5 is made of other parts
         width, eps = config.embed_dim, config.norm_epsilon
         with nn.init.skip():
             self.tokens = nn.Embedding(config.vocab_size, width)

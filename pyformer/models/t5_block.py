@@ -24,7 +24,7 @@ class DistanceAttention(nn.Module):
         self.head_dim, self.causal, self.max_distance = config.head_dim, causal, config.max_distance
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(config.embed_dim, width, bias=False) for _ in range(3))
         self.out_proj = nn.Linear(width, config.embed_dim, bias=False)
-        # The first layer of a stack has the table of all of them.
+        # The first layer of a stack holds the table of distances that all its layers use.
         self.distances = nn.Embedding(config.num_buckets, config.num_heads) if first else None
 
     def forward(
@@ -81,7 +81,7 @@ def buckets(positions: np.ndarray, keys: int, both_sides: bool, count: int, max_
     else:
         start, distance = 0, ops.maximum(-ahead, 0)
     near = count // 2
-    # Of float32, as the first implementation has it: at the edges of groups a rounding decides.
+    # Computed in float32 as the first implementation does: at the edges of groups a rounding decides.
     ratio = ops.log(ops.maximum(distance, 1).to(pf.float32) / near) / math.log(max_distance / near)
     far = ops.minimum((ratio * (count - near)).to(pf.int64) + near, count - 1)
     return ops.where(distance < near, distance, far) + start
@@ -105,7 +105,7 @@ class T5Block(nn.TransformerBlock):
     """A `TransformerBlock` of T5's parts; its mask is what `DistanceAttention.score_bias` gives."""
 
     def __init__(self, config: Any, *, decodes: bool, first: bool) -> None:
-        nn.Module.__init__(self)  # the parts are others
+        nn.Module.__init__(self)  # not TransformerBlock's: T5 is made of other parts
         width, eps = config.embed_dim, config.norm_epsilon
         self.norm_first = True
         self.attention_norm = nn.RMSNorm(width, eps=eps)

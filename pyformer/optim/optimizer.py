@@ -48,14 +48,14 @@ class Optimizer:
         (True, [0.01, 0.0])
     """
 
-    # The tensors that a parameter's state may hold, and those of them that it always does.
+    # The names of the tensors that a parameter's state may hold (`_state_names`) and must hold (`_always`).
     _state_names: tuple[str, ...] = ()
     _always: tuple[str, ...] = ()
-    # Whether `_update` leaves all as it is where `_norm` is not finite, and can be recorded (pf.cuda.Graph).
+    # Whether `_update` can be recorded (pf.cuda.Graph) and by itself changes nothing where `_norm` is not finite.
     _waits_for_nobody = False
     _norm: pf.Tensor | None = None
     _skipped: pf.Tensor | None = None  # how many of the steps that were counted were not taken
-    _is_settled = True  # none, as far as is known without a look
+    _is_settled = True  # no step was skipped, as far as is known without reading `_skipped`
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         self._name = type(self).__name__

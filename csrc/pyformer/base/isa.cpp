@@ -22,7 +22,7 @@ Isa isa_from_name(const std::string& wanted) {
 }
 
 #if defined(PF_BUILT_X86)
-// Of CPUID's leaf 7.
+// CPUID's leaf 7 says in these bits what the CPU has.
 static bool has_avx512_bf16() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
@@ -44,7 +44,8 @@ static bool is_amx_permitted() {
 #endif
 }
 
-// On Intel's CPUs to Granite Rapids VDPBF16PS does half the multiply-adds a cycle that FMA does, on AMD's Zen 4 twice.
+// VDPBF16PS does half as many multiply-adds a cycle as FMA on Intel's CPUs up to Granite Rapids, and twice as many on
+// AMD's Zen 4.
 static bool is_bf16_faster_than_fma() { return __builtin_cpu_is("amd"); }
 #endif
 

@@ -85,15 +85,16 @@ PF_INLINE RowStatistics<T> row_statistics(T scale, T mean, T rest, T mean_square
   return {{scale, corrected, rstd, -(low * rstd)}, var, square};
 }
 
-// Of a row that is scaled by its mean square alone.
+// The statistics of a row that is scaled by its mean square alone.
 template <class T>
 PF_INLINE RowStatistics<T> rms_statistics(T scale, T mean_square, double eps) {
   const T square = mean_square + T(eps * double(scale) * double(scale));
   return {{scale, T(0), reciprocal_root(square), T(-0.0)}, mean_square, square};
 }
 
-// take(1) or, where that has lost bits, take(scale): largest() says how large the numbers are whose squares are added.
-// If they are all 0 there is no scale by which a mean beside them could not overflow, and nothing is lost.
+// The statistics of a row in units in which its squares fit: take(1), or take(scale) where take(1) has lost bits. The
+// scale follows from largest(), the greatest magnitude among the numbers whose squares are added. If these numbers are
+// all 0, take(1) has lost nothing, and any scale could make the row's mean overflow.
 template <class T, class Take, class Largest>
 PF_INLINE RowStatistics<T> in_fitting_units(double eps, const Take& take, const Largest& largest) {
   const RowStatistics<T> plain = take(T(1));
@@ -126,7 +127,7 @@ struct Normalizer {
   PF_INLINE V gradient(const V& g, const V& mean_g, const V& xhat, const V& mean_gx) const {
     return gradient(g - mean_g, xhat, mean_gx);
   }
-  // The same where the mean of g does not matter.
+  // The same from g that has its mean taken off, or whose mean does not matter (rms).
   PF_INLINE V gradient(const V& g, const V& xhat, const V& mean_gx) const {
     const V dx = rstd * fma(-xhat, mean_gx, g);
     if constexpr (form == NormForm::scaled) return dx * scale;
@@ -134,7 +135,7 @@ struct Normalizer {
   }
 };
 
-// use.operator()<form>() with the form for a row: usual, unless the row is in units.
+// Calls use.operator()<form>() with the form that the row needs: `usual`, or `scaled` for a row in units.
 template <NormForm usual, class T, class Use>
 PF_INLINE void with_form(const NormRow<T>& row, const Use& use) {
   if (__builtin_expect(row.scale == T(1), 1))

@@ -31,7 +31,7 @@ PF_INLINE void store_strip(V value, Element<V>* p, int64_t n) {
     n == kStrip<V> ? value.store(p) : value.store_partial(p, n);
 }
 
-// Of 16-bit floats, in *_ref.cpp.
+// The same for 16-bit floats in *_ref.cpp, where a strip is one element.
 template <Real V, class T, class Pointer>
 PF_INLINE V load_strip(const Widening<T, Pointer>& p, int64_t) {
   return p[0];

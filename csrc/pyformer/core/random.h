@@ -13,21 +13,21 @@ namespace pyformer {
 struct RandomStream {
   uint64_t seed = 0;
   uint64_t stream = 0;
-  // Of a recording (graph_recording.h): where kernels find the seed and stream of each replay. Else null.
+  // Where kernels find the seed and stream of each replay of a recording (graph_recording.h); null outside of one.
   const uint64_t* replayed = nullptr;
 };
 
 // All of these lock; several threads may draw at once. The process starts with seed 0, stream 0.
 RandomStream draw_stream();               // a stream of its own for the caller
-RandomStream draw_stream(Device device);  // the same; for what is recorded there, each replay draws its own
-void manual_seed(uint64_t seed);          // and back to stream 0, as a process that has not forked
+RandomStream draw_stream(Device device);  // the same; in a recording there, each replay draws its own
+void manual_seed(uint64_t seed);          // starts at stream 0, as if the process had not forked; not if replaying
 RandomStream rng_state();                 // what the next draw_stream() will give
-void set_rng_state(RandomStream state);   // nothing within a StreamScope that gives again
+void set_rng_state(RandomStream state);   // does nothing within a StreamScope that replays
 
-// While a scope lives, draw_stream() on its thread draws through it. A scope that notes takes each stream from the
-// scope around it, or from the process, and keeps a list of them. A scope that replays gives the streams of such a list
-// again. A scope that counts gives a stream, then the next ones of the same seed. The last two leave the process's
-// state alone, and other threads do not disturb them. Scopes nest.
+// While a scope lives, draw_stream() on its thread takes streams from it. A scope that notes takes each stream from the
+// scope around it, or from the process, and lists it. A scope that replays gives the streams of such a list again. A
+// scope that counts gives one stream, then the next streams of the same seed. Scopes that replay or count do not change
+// the process's state, and no other thread changes what they give. Scopes nest.
 class StreamScope {
  public:
   StreamScope();                                            // notes
@@ -38,9 +38,9 @@ class StreamScope {
   const std::vector<RandomStream>& streams() const { return streams_; }
   bool gave_all() const { return given_ == streams_.size(); }
 
-  // From the scope, or from the process if there is none.
+  // The next stream of the scope, or of the process if `scope` is null.
   static RandomStream draw(StreamScope* scope);
-  // What `make` gives, noted by the scope and those around it; or, replaying, what was noted.
+  // A scope that replays gives the stream that was noted. Else `make` gives it; the scope and those around it note it.
   static RandomStream note(StreamScope* scope, const std::function<RandomStream()>& make);
   static bool is_replaying();
   static bool is_noting();

@@ -41,7 +41,7 @@ class Tensor {
   Device device() const { return array().device(); }
 
   bool is_leaf() const { return !node(); }
-  // A leaf that wants its gradient, or the result of an op on such.
+  // Whether this is a leaf that wants its gradient, or the result of an op on a tensor that requires one.
   bool requires_grad() const;
   void set_requires_grad(bool on);  // leaves of a float dtype only
   Array grad() const;               // undefined if there is none
@@ -49,7 +49,7 @@ class Tensor {
   // Gives a leaf without a gradient another array of its shape: other memory, dtype or device. Not while another thread
   // computes with it. What was recorded before keeps the array that it saw.
   void set_array(Array value);
-  // The same for all handles of one tensor, for as long as there is one.
+  // Equal for all handles of one tensor, and only for them, while one of them lives.
   const void* identity() const { return state_.get(); }
   Tensor detach() const { return Tensor(array()); }
   const std::shared_ptr<Node>& node() const;

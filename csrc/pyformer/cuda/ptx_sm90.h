@@ -35,7 +35,7 @@ DEVICE void fence_mbarrier_init() {
   emulated::fence_mbarrier_init();
 #endif
 }
-// All that the thread wrote before is seen by those who wait for the phase.
+// Arrives. Threads that wait for the phase see all that this thread wrote before.
 DEVICE void mbarrier_arrive(Mbarrier* bar) {
 #if defined(__CUDACC__)
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
@@ -43,7 +43,7 @@ DEVICE void mbarrier_arrive(Mbarrier* bar) {
   emulated::mbarrier_arrive(&bar->state);
 #endif
 }
-// Arrives, and the phase is complete only when that many more bytes have been copied.
+// Arrives, and lets the phase complete only when `bytes` more bytes have been copied.
 DEVICE void mbarrier_arrive_expect(Mbarrier* bar, uint32_t bytes) {
 #if defined(__CUDACC__)
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(bar)), "r"(bytes)
@@ -53,7 +53,7 @@ DEVICE void mbarrier_arrive_expect(Mbarrier* bar, uint32_t bytes) {
   emulated::mbarrier_arrive(&bar->state);
 #endif
 }
-// Until the phase of that parity is complete.
+// Waits until the phase of that parity is complete.
 DEVICE void mbarrier_wait(Mbarrier* bar, uint32_t parity) {
 #if defined(__CUDACC__)
   uint32_t done;
@@ -73,9 +73,9 @@ DEVICE void mbarrier_wait(Mbarrier* bar, uint32_t parity) {
 
 // ---- bulk copies, by one thread ------------------------------------------------------------------------------------
 
-// A box of a tensor whose first element is at those coordinates, innermost first, to shared memory (128-byte aligned; a
-// multiple of 1,024 where lines are swizzled). It completes the box's bytes on the mbarrier, also where it lies
-// outside.
+// Copies a box of a tensor to shared memory (128-byte aligned; a multiple of 1,024 where lines are swizzled). The box's
+// first element is at the coordinates `at`, innermost first. The mbarrier counts all bytes of the box, also those
+// outside of the tensor.
 template <class... At>
 DEVICE void load_box(void* shared, const TensorMap* map, Mbarrier* bar, At... at) {
   constexpr int rank = sizeof...(At);
@@ -100,8 +100,8 @@ DEVICE void load_box(void* shared, const TensorMap* map, Mbarrier* bar, At... at
 #endif
 }
 
-// A box from shared memory; what lies outside of the tensor is not written. It belongs to the thread's open group. What
-// threads wrote to the box comes before: each does fence_proxy_async, then all a barrier.
+// Copies a box from shared memory; what lies outside of the tensor is not written. The copy belongs to the thread's
+// open group. Before it each thread that wrote to the box does fence_proxy_async, then all meet at a barrier.
 template <class... At>
 DEVICE void store_box(const TensorMap* map, const void* shared, At... at) {
   constexpr int rank = sizeof...(At);
@@ -125,7 +125,7 @@ DEVICE void store_box(const TensorMap* map, const void* shared, At... at) {
 #endif
 }
 
-// Adjacent bytes; both addresses and the size are multiples of 16.
+// Copies adjacent bytes; both addresses and the size are multiples of 16.
 DEVICE void load_bulk(void* shared, const void* global, uint32_t bytes, Mbarrier* bar) {
 #if defined(__CUDACC__)
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
@@ -154,7 +154,8 @@ DEVICE void bulk_commit() {
   emulated::self->stores.commit();
 #endif
 }
-// Until of this thread's groups at most the `pending` newest still read shared memory. A thread ends only after <0>.
+// Waits until at most the `pending` newest groups of this thread still read shared memory. A thread must wait for all
+// its groups, bulk_wait_read<0>(), before it ends.
 template <int pending>
 DEVICE void bulk_wait_read() {
 #if defined(__CUDACC__)
@@ -163,7 +164,7 @@ DEVICE void bulk_wait_read() {
   emulated::self->stores.wait(pending);
 #endif
 }
-// Until they are written, too.
+// Waits until all groups but the `pending` newest of this thread are also written to global memory.
 template <int pending>
 DEVICE void bulk_wait() {
 #if defined(__CUDACC__)
@@ -173,7 +174,7 @@ DEVICE void bulk_wait() {
 #endif
 }
 
-// Brings a tensor map near, before it is used.
+// Fetches a tensor map into the cache before it is used.
 DEVICE void prefetch(const TensorMap* map) {
 #if defined(__CUDACC__)
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -184,7 +185,7 @@ DEVICE void prefetch(const TensorMap* map) {
 
 // ---- fences, registers ---------------------------------------------------------------------------------------------
 
-// What this thread wrote to shared memory is seen by wgmma and bulk stores that come after.
+// Later wgmma and bulk stores see what this thread wrote to shared memory.
 DEVICE void fence_proxy_async() {
 #if defined(__CUDACC__)
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -193,8 +194,8 @@ DEVICE void fence_proxy_async() {
 #endif
 }
 
-// The warpgroup's registers a thread, 24 to 256 in steps of 8, fewer or more than before; all its warps do it. The
-// kernel needs __launch_bounds__(threads, 1).
+// Lowers or raises the number of registers that each thread of the warpgroup has: 24 to 256 in steps of 8. All warps of
+// the warpgroup call it. The kernel needs __launch_bounds__(threads, 1).
 template <int registers>
 DEVICE void setmaxnreg_decrease() {
   static_assert(registers >= 24 && registers <= 256 && registers % 8 == 0);

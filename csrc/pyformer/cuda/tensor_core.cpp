@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kExponentOfZero = -126;
 
-// Of a number whose type has no exponent below `least`: subnormals have that one.
+// The exponent of x, a number of a type whose smallest exponent is `least`, which subnormals have, too.
 int exponent_of(float x, int least) {
   const int biased = int(std::bit_cast<uint32_t>(x) >> 23 & 0xff);
   return x == 0 ? kExponentOfZero : std::max(biased - 127, least);
@@ -20,7 +20,7 @@ int exponent_of(float x, int least) {
 
 double power_of_2(int exponent) { return std::bit_cast<double>(uint64_t(1023 + exponent) << 52); }
 
-// Rounds toward zero.
+// x rounded to float32 toward zero.
 float truncated(double x) {
   if (std::fabs(x) >= 0x1p128) return x > 0 ? INFINITY : -INFINITY;
   const float nearest = float(x);

@@ -18,10 +18,10 @@ from pyformer.formats.gguf.writer import Blocks
 
 log = logging.getLogger(__name__)
 
-# Keys that say again what others say, or nothing here.
+# Keys that repeat what other keys say, or that change nothing in this library.
 _SILENT = {"vocab_size", "rope.dimension_count", "attention.value_length"}
 _FULL, _SLIDING = "full_attention", "sliding_attention"
-# Each of these ends a text; the first is config.json's, or the list of all that there are.
+# A GGUF file names each token that ends a text by a key of its own; config.json lists them all in eos_token_id.
 _ENDS = ("eos", "eot", "eom")
 _SHARED = "pyformer.shared"  # as in safetensors' metadata
 
@@ -70,7 +70,7 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
         values["model_type"] = family.also[0]
     # What `transformers` takes for keys that aren't there differs from one family to the next.
     values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
-    # What the file says of these is that there is none.
+    # A missing key means None for these names, not the default of `transformers`.
     said = ["bos_token_id", "eos_token_id", "sliding_window"]
     said += ["attention_multiplier"] if "attention_multiplier" in reals else []  # then 1 / sqrt(head_dim), not 1
     return {name: value for name, value in values.items() if value is not None or name in said}
@@ -108,7 +108,7 @@ def _read_pattern(file: GGUFFile, arch: str, family: Family, values: dict[str, A
     width = values["hidden_size"] // values["num_attention_heads"] if wide else values["head_dim"]
     if scale is not None and not 0.0 < scale < 1e9:
         raise ValueError(f"{file.path}: {arch}.{SCALE} must be above 0, got {scale}")
-    # A scale is of float32, and the number that it stands for is mostly whole.
+    # The file has the scale in float32; six digits of scale**-2 give back the number, mostly a whole one.
     values["query_pre_attn_scalar"] = width if scale is None else float(f"{scale**-2.0:.6g}")
 
 

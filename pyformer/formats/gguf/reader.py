@@ -16,7 +16,7 @@ from pyformer.formats.safetensors import Entry
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MAX_COUNT = 1 << 16  # keys, tensors
+MAX_COUNT = 1 << 16  # of keys, and of tensors
 MAX_NAME_BYTES = 64
 MAX_ITEMS = 1 << 21  # of all arrays together
 MAX_HEADER_BYTES = 1 << 27
@@ -58,7 +58,7 @@ class GGUFEntry(Entry):
     def read_rows(self, file: BinaryIO, begin: int, rows: int) -> pf.Tensor:
         """Rows [begin, begin + rows), or fewer at the end, as float32."""
         end = min(begin + rows, self.shape[0])
-        # Whole heads where rows change places, a vector whole, since a block is no element.
+        # Rows that change places are read by whole heads. A vector is read whole: its elements lie in blocks.
         step = self.shape[0] // self.heads if self.heads else 1 if len(self.shape) > 1 else self.shape[0]
         first, last = begin // step * step, -(-end // step) * step
         row_bytes = (self.end - self.begin) // self.shape[0] if len(self.shape) > 1 else 0

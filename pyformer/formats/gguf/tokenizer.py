@@ -39,9 +39,9 @@ PRE_TOKENIZERS = {
     **dict.fromkeys(("llama3", "llama-v3", "llama-bpe", "falcon3", "dbrx", "smaug-bpe"), _LLAMA3),
     **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen"), _QWEN2),
 }
-# These look a word up whole before they merge.
+# With these values of tokenizer.ggml.pre a word that is itself a token is not merged from its letters.
 _WHOLE_WORDS = ("llama3", "llama-v3", "llama-bpe", "falcon3")
-# These normalise to NFC first.
+# With these values of tokenizer.ggml.pre a text is normalised to NFC before it is cut.
 _NFC = ("qwen2", "deepseek-r1-qwen")
 
 

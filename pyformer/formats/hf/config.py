@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 # Keys that are written anew with each file.
 WRITTEN_KEYS = {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version"}
-# Keys of config.json that say nothing about the computation here; the next file says the same.
+# Keys of config.json that don't change what a model computes.
 IGNORED_KEYS = WRITTEN_KEYS | {
     *("initializer_range", "use_cache", "_name_or_path", "gradient_checkpointing", "pretraining_tp"),
     *("chunk_size_feed_forward", "output_attentions", "output_hidden_states", "return_dict"),
     *("bos_token_id", "eos_token_id", "pad_token_id"),
 }
-# What decoders' files say besides without a meaning for what is computed; lengths and sampling are of `generate`.
+# More such keys, of decoders. Their lengths and sampling settings concern `generate` alone.
 HARMLESS_KEYS = IGNORED_KEYS | {
     *("sep_token_id", "decoder_start_token_id", "tokenizer_class", "prefix", "task_specific_params", "finetuning_task"),
     *("torchscript", "use_bfloat16", "tf_legacy_loss", "output_past", "auto_map", "attn_implementation", "mup_base"),
@@ -30,7 +30,7 @@ HARMLESS_KEYS = IGNORED_KEYS | {
     *("begin_suppress_tokens", "remove_invalid_values", "exponential_decay_length_penalty", "use_return_dict"),
     *("cross_attention_hidden_size", "tie_encoder_decoder", "ignore_keys_at_rope_validation"),
 }
-# Of those, the ones that would change what is generated, with the value that changes nothing.
+# The keys of HARMLESS_KEYS that would change what is generated, each with the value that changes nothing.
 SAMPLING_DEFAULTS = {
     **{"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0, "num_beams": 1},
     **{"num_beam_groups": 1, "diversity_penalty": 0.0, "repetition_penalty": 1.0, "length_penalty": 1.0},
@@ -38,7 +38,8 @@ SAMPLING_DEFAULTS = {
     **{"forced_bos_token_id": None, "forced_eos_token_id": None, "suppress_tokens": None, "early_stopping": False},
     **{"begin_suppress_tokens": None, "remove_invalid_values": False, "exponential_decay_length_penalty": None},
 }
-# Of any family: an encoder beside a decoder, and rotary positions of a part of a head, are not here.
+# The values that these keys must have, unless a family says otherwise: most families have no encoder beside the
+# decoder, and turn all of a head by rotary positions.
 FIXED = {"is_encoder_decoder": False, "partial_rotary_factor": 1.0}
 LABEL_KEYS = {"id2label", "label2id", "num_labels", "problem_type"}
 

@@ -26,7 +26,8 @@ _WINDOW_KEYS = {
     "_sliding_window_pattern",
 }
 _DROPOUTS = ("attention_dropout", "resid_pdrop", "embd_pdrop", "embedding_dropout", "mlp_dropout")
-# What a value of theirs is here, and the reverse; what is none of theirs stays for the config to refuse.
+# For a key of config.json: how its value becomes ours, and how ours becomes the file's. A value of a wrong type is
+# passed on as it is, and DecoderConfig refuses it.
 _CONVERTED = {
     "query_pre_attn_scalar": (
         lambda theirs: theirs**-0.5 if is_number(theirs) else theirs,
@@ -164,7 +165,7 @@ def _layout(kind: str, family: Family) -> Layout:
         parts=family.outer_names,
         layer_parts=family.names,
         stacked=family.stacked,
-        # The last projection repeats the embedding where they are tied.
+        # A file may hold lm_head.weight although it is tied to the embedding.
         unused=family.unused,
         redundant=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq|lm_head\.weight",
         tie=("lm_head.weight", "embed_tokens.weight"),

@@ -106,7 +106,7 @@ class Family:
     local_rope_base: float | None = None
     rope_keys: tuple[str, str] = ("rope_theta", "rope_local_base_freq")
     partial_rotary: bool = False
-    long: bool = False  # "longrope" is said by original_max_position_embeddings beside it
+    long: bool = False  # every scaling is longrope; original_max_position_embeddings is beside it
     outer_names: Mapping[str, str] = field(default_factory=dict)
     unused: str = "$^"
     bare: tuple[str, ...] = ("lm_head.",)
@@ -159,7 +159,7 @@ FAMILIES = {
         fixed={"attention_bias": (False,), "mlp_bias": (False,)},
         windows="all",
     ),
-    # Other positions than rotary are ours alone.
+    # Only this family of our own has positions that are not rotary.
     OWN_TYPE: Family(
         "pyformer.models.Llama",
         keys={**_BIAS, "mlp_bias": "mlp_bias", "positions": "positions"},
@@ -226,7 +226,7 @@ FAMILIES = {
         },
         defaults={"attention_multiplier": 1.0},
     ),
-    # Phi-4-mini is one of these, too.
+    # Phi-4-mini has this model_type, too.
     "phi3": Family(
         "Phi3ForCausalLM",
         defaults={"rms_norm_eps": 1e-5},
@@ -251,7 +251,7 @@ FAMILIES = {
             "global_attn_every_n_layers": 3,
             "tie_word_embeddings": True,
         },
-        # There rope_scaling would be of both kinds of layers.
+        # ModernBERT's rope_scaling would apply to its local and its global layers; that is not supported.
         fixed={"norm_bias": (False,), "rope_scaling": (None,)},
         known=(
             *("decoder_bias", "classifier_pooling", "classifier_dropout", "classifier_bias", "classifier_activation"),

@@ -66,7 +66,7 @@ def _write(model: Any) -> dict[str, Any]:
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,
         "tie_word_embeddings": config.tied,
-        # Left out, they would become 50256, whatever the vocabulary.
+        # `transformers` takes 50256 for a key that is missing, whatever the vocabulary.
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
     }

@@ -37,7 +37,8 @@ _FIELDS = {
 _REQUIRED = [_FIELDS[name] for name in ("vocab_size", "num_layers", "num_heads", "embed_dim", "hidden_dim", "head_dim")]
 _FIXED: dict[str, tuple[Any, ...]] = {"is_encoder_decoder": (True,), "is_decoder": (False,)}
 _DERIVED = {"feed_forward_proj", "dense_act_fn", "is_gated_act", "tie_word_embeddings", "scale_decoder_outputs"}
-# Positions are distances, of any length; the others concern heads that aren't here and how to draw weights.
+# n_positions sets no limit, since T5 knows positions by their distances only. classifier_dropout is of a head that this
+# library doesn't have, and initializer_factor scales first weights, which the file replaces.
 _KNOWN = {*_FIELDS.values(), *_DERIVED, "n_positions", "classifier_dropout", "initializer_factor"}
 _ARCHITECTURES = {"t5": "T5ForConditionalGeneration", "mt5": "MT5ForConditionalGeneration"}
 T5_TYPES = tuple(_ARCHITECTURES)
@@ -126,7 +127,7 @@ LAYOUT = _T5Layout(
     _read,
     _write,
     parts=_OUTER,
-    # The first checkpoints have a table of distances for the source, of which nothing is read.
+    # The first checkpoints also hold a table of distances for attention to the source, which has no use.
     redundant=r"(en|de)coder\.embed_tokens\.weight|lm_head\.weight"
     r"|decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
     tie=("lm_head.weight", "shared.weight"),

@@ -84,7 +84,7 @@ class WordModel(nn.Module):
         for layer in self.layers:
             x = layer(x, seen)
         if x.ndim == 4:
-            # Every pair has a vote, and the head is linear: the mean vote is the vote of the mean.
+            # Every pair of words votes. The head is linear, so the mean of the votes is the head of the mean.
             x = average(x, seen)
         if not self.causal:
             batch, n, width = x.shape

@@ -32,7 +32,7 @@ struct Products : AttentionProducts {
   BFloat16Tile tile;
   Kernel<BFloat16Pack> pack;
 
-  // Panels of k elements each with room for k_room.
+  // Packs rows, or columns, of k elements as panels with room for k_room elements.
   void pack_rows(BFloat16Vectors v, int64_t k, int64_t k_room, void* to) const {
     pack({v, k, true, to, steps(k_room) * row_step}, 0, row_panels(v.count));
   }
@@ -55,7 +55,7 @@ struct Products : AttentionProducts {
   }
 };
 
-// The terms of a block that are attended to, as bfloat16_dot.h adds them.
+// The sum of the terms of a block whose bits are set, added as in bfloat16_dot.h.
 template <class X, class Y>
 static float attended_sum(uint64_t bits, const X& x, const Y& y) {
   const auto set = [&](int64_t j) { return bool((bits >> j) & 1); };
@@ -422,7 +422,7 @@ static void pack_keys(BFloat16BackwardTask& task, int64_t key, int64_t n) {
   if (task.a.dq) task.u.pack_cols({k, in.head_dim, 1, in.k_strides.token}, n, kBlock, task.k_across);
 }
 
-// x where the bit is set, zero elsewhere.
+// Lanes of x whose bits are set, zeros in the others.
 static PF_INLINE Lanes<float> keep_or_zero(uint64_t bits, Lanes<float> x) {
 #if defined(__AVX512F__)
   x.v[0].r = _mm512_maskz_mov_ps(__mmask16(bits), x.v[0].r);
@@ -433,7 +433,8 @@ static PF_INLINE Lanes<float> keep_or_zero(uint64_t bits, Lanes<float> x) {
   return x;
 }
 
-// A block of queries and one of keys that meet. A panel of its rows looks at columns that any of them attends to.
+// A block of queries and a block of keys, some of which they attend to. A panel of rows computes the columns that any
+// row of the panel attends to.
 struct Pair {
   int64_t r, n, block, keys;  // the first query in the chunk, how many there are; the block of keys, how many
   uint64_t allow[kBlock];

@@ -52,7 +52,7 @@ PF_INLINE Accumulator<T> added_mask(const AttentionInput& in, int64_t at) {
 }
 
 #if !defined(PF_CUDA)
-// What the mask leaves of those bits. `start` is mask_start() of the row.
+// Those of `bits`, one for each key of a block, whose keys the mask allows. `start` is mask_start() of the row.
 template <class T>
 PF_INLINE uint64_t mask_bits(const AttentionInput& in, uint64_t bits, int64_t start) {
   if (in.mask_allowed) {

@@ -174,7 +174,7 @@ static void weighted_tile(const T* __restrict__ a, const uint64_t* allow, const 
       for (int n = 0; n < N; ++n) sum[r][n] = fma(x, row[n], sum[r][n]);
     }
   };
-  // One loop around both, so that some_rows is compiled once.
+  // One loop around both calls, so that some_rows is compiled once.
   for (int64_t k = first, some_end = full;; some_end = last) {
     for (; k < some_end; ++k) some_rows(k);
     if (k >= last) break;
@@ -405,7 +405,7 @@ static PF_INLINE T total_of_lanes(const Lanes<T>& lanes) {
   return fold_lanes(lanes, [](Vec<T> a, Vec<T> b) { return a + b; });
 }
 
-// x where the bit is set, -inf elsewhere.
+// Lanes of x whose bits are set, -inf in the others.
 template <class T>
 static PF_INLINE Vec<T> keep(uint64_t bits, Vec<T> x) {
 #if defined(__AVX512F__)
@@ -444,7 +444,8 @@ static PF_INLINE void join_sums(const T* o, T alpha, T beta, int64_t D, T* total
   }
 }
 
-// What exponentials below m and below total_m are multiplied with once the higher of both is their base.
+// Two sums of exponentials, exp(s - m) and exp(s - total_m), get one base, the greater of m and total_m: the first is
+// multiplied by beta, the second by alpha.
 template <class V>
 struct Rebase {
   V raised, alpha, beta;

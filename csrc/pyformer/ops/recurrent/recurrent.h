@@ -20,19 +20,20 @@ struct RecurrentOperands {
   Array x, w_ih, w_hh, b_ih, b_hh, h0;
   bool rounds = false;  // all products round their float32 operands to bfloat16: mixed precision (core/precision.h)
 };
-// Whether an op on x that begins now rounds so.
+// What `rounds` is for an op on x that begins now.
 bool rounds_products(const Tensor& x);
-// In which the products over all steps take their operands.
+// The dtype of the operands of the products over all steps.
 DType products_dtype(const RecurrentOperands& in);
 
-// How many tokens of each row count; empty: all.
+// For each row, how many of its tokens count. An empty list: all tokens of all rows.
 using Lengths = std::vector<int64_t>;
 
 // Checks everything; ValueError or TypeError that starts with the op's name.
 RecurrentShape check_recurrent(const char* op, const RecurrentOperands& in, int64_t gates, bool reverse);
 void check_state(const char* op, const char* which, const Array& state, const Array& x, int64_t hidden);
 
-// In the accumulator's dtype: itself if it has it, or in memory of its own. Undefined stays undefined.
+// The array in the accumulator's dtype. wide() gives the array itself if it has that
+// dtype or is undefined, wide_copy() always gives memory of its own.
 Array wide(const Array& array);
 Array wide_copy(const Array& array);
 RecurrentOperands wide(const RecurrentOperands& in);
@@ -41,7 +42,7 @@ RecurrentOperands wide(const RecurrentOperands& in);
 Array state_or_zeros(const Array& state, const RecurrentShape& s, const Array& x);
 // Step t of a (B, T, n) array as (B, n).
 Array step_copy(const Array& array, int64_t t);
-// ValueError unless there is one for each row, from 1 to T, and the walk is not reversed.
+// ValueError unless each row has a length, from 1 to T, and the walk is not reversed.
 void check_lengths(const char* op, const Lengths& lengths, const RecurrentShape& s);
 // (B, H): the last state of each row, of states (B, T, H).
 Array last_states(const Array& states, const Lengths& lengths, const RecurrentShape& s);

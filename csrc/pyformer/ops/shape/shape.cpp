@@ -4,7 +4,7 @@
 
 namespace pyformer {
 
-// An extent grown by more, which may not fit: an array of no elements can have any extents.
+// extent + more, or a ValueError: extents of arrays without elements may be so large that the sum doesn't fit int64.
 static int64_t added(const char* op, int64_t extent, int64_t more) {
   int64_t sum;
   if (__builtin_add_overflow(extent, more, &sum)) throw ValueError(cat(op, ": an extent is beyond 64 bits"));
