@@ -22,7 +22,7 @@ from pyformer.tokenizer_settings import not_done
 
 log = logging.getLogger(__name__)
 
-FILE_NAME, SETTINGS_NAME = "tokenizer.json", "tokenizer_config.json"
+FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 # Text goes to the library in pieces of about so many characters.
 PIECE = 1 << 16
 PIECES_AT_ONCE = 16
@@ -361,10 +361,17 @@ class BPETokenizer:
         return self._json, dict(self._settings or {})
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `tokenizer.json` and, if it came with one, `tokenizer_config.json`; opened ones as they were."""
+        """Writes `tokenizer.json` and, if it came with one, `tokenizer_config.json`; opened ones as they were.
+
+        What another tokenizer left there of its settings and its chat template is removed: it would be followed.
+        """
+        settings = Path(folder) / SETTINGS_NAME
         formats.write_bytes_atomic(Path(folder) / FILE_NAME, self._json.encode("utf-8"))
         if self._settings is not None:
-            formats.write_json_atomic(Path(folder) / SETTINGS_NAME, self._settings)
+            formats.write_json_atomic(settings, self._settings)
+        else:
+            settings.unlink(missing_ok=True)
+        (Path(folder) / TEMPLATE_NAME).unlink(missing_ok=True)  # the settings hold the template
 
 
 @dataclass

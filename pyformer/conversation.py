@@ -6,7 +6,8 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ class Conversation:
         Decoder(model, speculate=speculate)
         self.messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
         self._stops = self._end_tokens()
+        # The answer that may be under way; a weak reference, so that one that is dropped ends at once.
+        self._last: weakref.ref[Generator[str, None, None]] | None = None
 
     def _end_tokens(self) -> frozenset[int]:
         """The tokens that end an answer."""
@@ -112,7 +115,7 @@ class Conversation:
         return render(self.tokenizer.chat_template, {**self.tokenizer.named_tokens, **values, "tools": None})
 
     def __call__(self, said: str | Sequence[dict[str, Any]]) -> Iterator[str]:
-        """The pieces of the answer, as they come.
+        """The pieces of the answer, as they come. An answer that was not read to its end ends here, as far as it came.
 
         Args:
             said: what the user says next, or messages that take the place of all so far.
@@ -121,6 +124,9 @@ class Conversation:
             ValueError: the template refuses the messages, or they leave no room in the context.
             TypeError: messages are no dicts with "role" and "content".
         """
+        last = None if self._last is None else self._last()
+        if last is not None:
+            last.close()  # which puts it behind its own question
         if isinstance(said, str):
             messages = [*self.messages, {"role": "user", "content": said}]
         else:
@@ -133,9 +139,11 @@ class Conversation:
                 f"begin a new one or leave messages out"
             )
         self.messages = messages
-        return self._answer(ids, min(room, self.max_new_tokens))
+        answer = self._answer(ids, min(room, self.max_new_tokens))
+        self._last = weakref.ref(answer)
+        return answer
 
-    def _answer(self, ids: list[int], most: int) -> Iterator[str]:
+    def _answer(self, ids: list[int], most: int) -> Generator[str, None, None]:
         decoder = Decoder(self.model, speculate=self._speculate, prompt_cache=self._read)
         shown, answer = StopText(self._stop_strings), []
         try:

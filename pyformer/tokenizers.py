@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from pyformer import formats
-from pyformer.bpe import FILE_NAME, SETTINGS_NAME, BPETokenizer, check_ids
+from pyformer.bpe import FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME, BPETokenizer, check_ids
 from pyformer.formats.atomic import naming
 from pyformer.formats.folder import gguf_file
 from pyformer.token_checks import checked_ids, encode_text
 
 MAX_FILE_BYTES = 1 << 28
-TEMPLATE_NAME, MAX_TEMPLATE_BYTES = "chat_template.jinja", 1 << 20
+MAX_TEMPLATE_BYTES = 1 << 20
 PIECE = 1 << 20  # of what is done at once, between two looks for Ctrl-C
 
 

@@ -269,6 +269,16 @@ def test_settings_beside_a_tokenizer_are_kept(tmp_path):
         assert json.loads((tmp_path / "again" / name).read_text()) == json.loads((tmp_path / name).read_text())
 
 
+@pytest.mark.parametrize("settings", [None, {"bos_token": "<s>"}, {"chat_template": "own"}])
+def test_settings_of_another_tokenizer_are_not_left_where_one_is_saved(settings, tmp_path):
+    opened(tmp_path, trained("byte-level"), {"eos_token": "a", "chat_template": "old"})
+    (tmp_path / "chat_template.jinja").write_text("older")
+    tokenizers.BPETokenizer(trained("byte-level"), settings).save(tmp_path)
+    again = tokenizers.load(tmp_path)
+    assert again.chat_template == (settings or {}).get("chat_template")
+    assert again.to_json()[1] == (settings or {})
+
+
 def test_ids_with_gaps_between_them_are_known(tmp_path):
     whole = trained("byte-level")
     content = json.loads(whole.to_str())

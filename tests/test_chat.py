@@ -86,6 +86,18 @@ def test_an_answer_that_is_not_read_to_its_end_is_kept_as_far_as_it_came(smollm2
     assert chat.messages[-1] == {"role": "assistant", "content": first}
 
 
+def test_the_next_question_ends_the_answer_under_way(smollm2):
+    _, tokenizer = smollm2
+    chat = pf.chat(small(tokenizer), tokenizer, max_new_tokens=8)
+    pieces = chat("Hi")
+    first = next(pieces)
+    second = "".join(chat("Ho"))
+    assert [m["content"] for m in chat.messages] == ["Hi", first, "Ho", second]
+    assert list(pieces) == []
+    again = pf.chat(small(tokenizer), tokenizer, max_new_tokens=8)
+    assert "".join(again(chat.messages[:3])) == second  # the model has read them in that order
+
+
 def test_messages_take_the_place_of_those_before_and_a_seed_gives_the_same_answer(smollm2):
     _, tokenizer = smollm2
     answers = []

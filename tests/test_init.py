@@ -76,6 +76,27 @@ def test_constants_and_dtypes():
     assert weight.is_leaf
 
 
+def test_fill_takes_what_a_module_refuses_over_its_parameter():
+    layer = nn.Linear(3, 2)
+    rows = np.arange(6.0).reshape(2, 3)
+    for given in (rows, rows.tolist(), pf.tensor(rows), pf.tensor(rows, dtype=pf.bfloat16)):
+        with pytest.raises(TypeError, match=r"nn\.init\.fill_ writes values"):
+            layer.weight = given
+        before = layer.weight
+        nn.init.fill_(nn.init.zeros_(layer.weight), given)
+        assert layer.weight is before
+        assert layer.weight.requires_grad
+        assert (layer.weight.detach().numpy() == rows).all()
+    for given in (0.5, np.float64(0.5), pf.tensor(0.5)):
+        assert nn.init.fill_(nn.init.zeros_(layer.bias), given).detach().numpy().tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"fill_: expected values of shape \(2,\), got \(3,\)"):
+        nn.init.fill_(layer.bias, [1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="numbers"):
+        nn.init.fill_(layer.bias, "many")
+    with nn.init.skip():
+        assert nn.init.fill_(layer.bias, 7.0).detach().numpy().tolist() == [0.5, 0.5]
+
+
 def test_nothing_is_drawn_inside_skip():
     pf.manual_seed(3)
     expected = pf.randn(4).numpy()

@@ -415,6 +415,35 @@ def test_lora_trains_beside_4_bits_and_merges(tmp_path):
     assert np.abs(merged - after).mean() < np.abs(after - before).mean() / 2
 
 
+def test_a_strict_state_dict_of_a_quantised_model_is_refused_since_it_has_no_matrices():
+    model, other = (Llama(LlamaConfig(**SIZES)).quantize("q8") for _ in range(2))
+    pf.nn.init.fill_(other.norm.weight, 3.0)
+    own, before = model.norm.weight, model([[1, 2]]).numpy()
+    with pytest.raises(ValueError, match=r"no quantised matrices, .*layers\.0\.self_attn\.q_proj.* save_pretrained"):
+        model.load_state_dict(other.state_dict())
+    assert (model([[1, 2]]).numpy() == before).all()
+    assert model.load_state_dict(other.state_dict(), strict=False) == ([], [])
+    assert (own.detach().numpy() == 3.0).all()
+
+
+def test_a_run_with_lora_beside_quantised_matrices_goes_on_from_its_checkpoint(tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 48, 500)
+    base = Llama(LlamaConfig(**SIZES)).quantize("q8")
+
+    def trainer():
+        model = copy.deepcopy(base)
+        pf.lora.add(model, rank=2)
+        options = pf.training.TrainingOptions(steps=2, batch=2, lr=1e-2, warmup=1, sample_every=0)
+        return pf.training.Trainer(model, tokens[:400], tokens[400:], options, run=tmp_path)
+
+    first, second = trainer(), trainer()
+    first.train()
+    second.restore()
+    assert second.step == 2
+    assert (second.model([[1, 2]]) == first.model([[1, 2]])).numpy().all()
+    assert not (trainer().model([[1, 2]]) == first.model([[1, 2]])).numpy().all()
+
+
 def test_where_says_which_and_what_is_unknown_is_refused(tmp_path):
     part = model().quantize("q4", where=lambda name: name.endswith("up_proj"))
     assert formats_of(part) == {f"layers.{i}.mlp.up_proj": "Q4_1" for i in range(2)}

@@ -323,6 +323,10 @@ def test_generation_config_is_read_and_written_again(tmp_path):
     opened = pf.from_pretrained(tmp_path)
     assert opened.generation_config == said
     assert read(saved_again(opened, tmp_path), "generation_config.json") == said
+    opened.generation_config = None  # forgets it, and no other model's is left in its place
+    opened.save_pretrained(tmp_path)
+    assert pf.from_pretrained(tmp_path).generation_config is None
+    assert {path.name for path in tmp_path.iterdir()} == {"again", "config.json", "model.safetensors"}
 
 
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "sep_token_id", "suppress_tokens")

@@ -125,7 +125,8 @@ def save_model(
 ) -> None:
     """Writes config.json, model.safetensors and, if given, generation_config.json into `folder`, made if need be.
 
-    All files are complete on the disk before any replaces an older one. `model.save_pretrained` calls this.
+    All files are complete on the disk before any replaces an older one, and those that no longer hold are removed.
+    `model.save_pretrained` calls this.
 
     Args:
         folder: a path.
@@ -134,7 +135,7 @@ def save_model(
         transposed: the names of matrices that are written transposed.
         shard_bytes: more of tensors go to files named model-00001-of-00002.safetensors and so on, beside
             model.safetensors.index.json, as `transformers` has them.
-        generation: the content of generation_config.json.
+        generation: the content of generation_config.json; by default there is none, nor one left from before.
         shared: names that are one tensor with another, and that other's; each is written, and the files say so.
 
     Raises:
@@ -163,8 +164,10 @@ def save_model(
             opened[head].write(json_bytes(_index(names, groups)))
         for name, values in texts.items():
             opened[name].write(json_bytes(dict(values)))
-    # What an earlier save left must not stay beside this one: readers take model.safetensors where there is one.
-    (folder / stale).unlink(missing_ok=True)
+    # What an earlier save left must not stay beside this one: readers take model.safetensors where there is one, and
+    # follow a generation_config.json.
+    for name in [stale] if generation is not None else [stale, GENERATION_NAME]:
+        (folder / name).unlink(missing_ok=True)
 
 
 def save_gguf(

@@ -59,8 +59,9 @@ class Pretrained(nn.Module):
         """Writes config.json and model.safetensors, for `from_pretrained` and, where the family is theirs, for
         `transformers`; older files are replaced only when the new ones are complete. Weights of more than
         `shard_bytes` go to several files with an index. What the config.json that the model was opened from says
-        besides, and its generation_config.json, are written again. A path that ends in .gguf becomes a GGUF file,
-        for the families in docs/checkpoints.md, and a `tokenizer` goes into it.
+        besides, and its generation_config.json, are written again; a model without one leaves none in the folder. A
+        path that ends in .gguf becomes a GGUF file, for the families in docs/checkpoints.md, and a `tokenizer` goes
+        into it.
 
         Raises:
             OSError: the folder can't be written or the disk is full.

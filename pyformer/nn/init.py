@@ -512,28 +512,40 @@ def ones_(tensor: pf.Tensor) -> pf.Tensor:
     return constant_(tensor, 1.0)
 
 
-def fill_(tensor: pf.Tensor, values: Callable[[pf.Tensor], pf.Tensor]) -> pf.Tensor:
-    """Writes what a function gives into a tensor; inside `skip` the function is not called.
+def fill_(tensor: pf.Tensor, values: Any) -> pf.Tensor:
+    """Writes values, or what a function gives, into a tensor; inside `skip` nothing is written.
 
     Args:
         tensor: (...), any dtype.
-        values: values(tensor) gives a Tensor of the same shape, dtype and device.
+        values: a number, or an array, list or Tensor of the same shape, which become the tensor's dtype; or a function:
+            values(tensor) gives a Tensor of the same shape, dtype and device.
 
     Returns:
         The tensor.
 
     Raises:
-        ValueError: the shapes differ.
-        TypeError: the dtypes or devices differ.
+        ValueError: the shapes differ, or the dtype can't hold a value.
+        TypeError: the values are no numbers; the dtypes or devices of what a function gives differ.
 
     Example:
         >>> pf.nn.init.fill_(pf.zeros(3), lambda tensor: pf.arange(3, dtype=tensor.dtype))
         tensor([0., 1., 2.], dtype=float32)
+        >>> pf.nn.init.fill_(pf.zeros(3), [0.5, 1.5, 2.5])
+        tensor([0.5, 1.5, 2.5], dtype=float32)
     """
     if not skipped():
         with pf.no_grad():
-            _core.copy_([tensor], [values(tensor)])
+            _core.copy_([tensor], [values(tensor) if callable(values) else _like(tensor, values)])
     return tensor
+
+
+def _like(tensor: pf.Tensor, values: Any) -> pf.Tensor:
+    made = pf.tensor(values, dtype=tensor.dtype, device=tensor.device)
+    if made.ndim == 0:
+        return pf.full(tuple(tensor.shape), made.item(), dtype=tensor.dtype, device=tensor.device)
+    if made.shape != tensor.shape:
+        raise ValueError(f"fill_: expected values of shape {tuple(tensor.shape)}, got {tuple(made.shape)}")
+    return made
 
 
 def _drawn(draw: Callable[..., pf.Tensor], like: pf.Tensor) -> pf.Tensor:

@@ -432,7 +432,7 @@ class Module(metaclass=_MadeOn):
 
         It is no snapshot: the tensors share this module's memory, and what is kept changes as training goes on.
         `copy.deepcopy(module.state_dict())` keeps the values of now. Matrices that `quantize` has put in the place of
-        weights are no part of it: `save_pretrained`, a copy and a pickle have them.
+        weights are no part of it, nor of a file of `pf.save` of it: `save_pretrained`, a copy and a pickle have them.
         """
         return {name: t.detach() for name, t in self._named_tensors(PARAMETER, BUFFER)}
 
@@ -441,11 +441,12 @@ class Module(metaclass=_MadeOn):
 
         Everything is checked before the first value changes. Floats convert to the dtype of the
         parameter. Returns (missing names, unexpected names), both empty when `strict`. A tensor that is used twice
-        here may come under one of its names. Quantised matrices stay what they are.
+        here may come under one of its names. Quantised matrices, which no state dict has, stay what they are.
 
         Raises:
             KeyError: names are missing or unexpected, and `strict`.
-            ValueError: a shape differs, or two names of one tensor here have different values.
+            ValueError: a matrix here is quantised, and `strict`; a shape differs, or two names of one tensor here have
+                different values.
             TypeError: `state` is no dict of values by name, or a value can't be converted to the dtype here.
         """
         if not isinstance(state, Mapping):
@@ -453,6 +454,12 @@ class Module(metaclass=_MadeOn):
         for name in state:
             if not isinstance(name, str):
                 raise TypeError(f"load_state_dict: expected names as keys, got {name!r}")
+        kept = [name for name, module in self.named_modules() if getattr(module, "quantized", None) is not None]
+        if strict and kept:
+            raise ValueError(
+                f"load_state_dict: a state dict has no quantised matrices, as those here of {_some(kept)}: "
+                f"expected strict=False, which leaves them, or pf.from_pretrained of what save_pretrained wrote"
+            )
         own = dict(self._named_tensors(PARAMETER, BUFFER))
         given: TensorMap[str] = TensorMap()
         for name, tensor in own.items():

@@ -123,7 +123,11 @@ class Checkpointed:
                 self._restore_more(state)
                 if self.scaler:
                     self.scaler.load_state_dict(state["loss_scale"])
-                self.model.load_state_dict(state["model"])  # the last that may refuse
+                other = sorted(set(state["model"]) ^ set(self.model.state_dict()))
+                if other:
+                    raise KeyError(f"names that only one of the model and the checkpoint has: {', '.join(other[:5])}")
+                # The last that may refuse; not strict, since the matrices of a quantised model are not trained.
+                self.model.load_state_dict(state["model"], strict=False)
             self._mean.mean = mean
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path}: doesn't belong to this run: {error}") from error
