@@ -63,6 +63,18 @@ def test_unscaling_twice_is_refused():
         scaler.unscale_(optimizer)
 
 
+def test_a_second_step_without_update_is_refused():
+    p = pf.ones(2, requires_grad=True)
+    optimizer, scaler = pf.optim.SGD([p], lr=1.0), pf.optim.GradScaler(4.0)
+    scaler.scale((p * 3.0).sum()).backward()
+    scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match=r"has made its step already; update\(\) ends a step"):
+        scaler.step(optimizer)
+    assert p.tolist() == [-2.0, -2.0]
+    scaler.update()
+    scaler.step(optimizer)
+
+
 def test_small_gradients_survive_in_float16():
     found = []
     for scaler in (None, pf.optim.GradScaler(init_scale=1024.0)):

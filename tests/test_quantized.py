@@ -286,7 +286,7 @@ def test_a_model_in_8_or_4_bits_is_saved_with_its_rule(tmp_path, how, tied):
     quantized.save_pretrained(tmp_path)
     said = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
     assert said["quant_method"] == "pyformer"
-    assert said["rule"] == "int8"
+    assert said["rule"] == "int8_int16"
     again = pf.from_pretrained(tmp_path)
     assert formats_of(again) == formats_of(quantized)
     np.testing.assert_array_equal(logits(again), logits(quantized))
@@ -456,7 +456,7 @@ def test_where_says_which_and_what_is_unknown_is_refused(tmp_path):
     matrices = config["quantization_config"]["matrices"]
     name = next(iter(matrices))
     for changes, message in (
-        ({"rule": "int7"}, "rule must be 'int8', got 'int7'"),
+        ({"rule": "int7"}, "rule must be 'int8_int16', got 'int7'; quantise the model again"),
         ({"matrices": 3}, "formats and widths by name"),
         ({"matrices": {**matrices, name: ["Q4_1", "64"]}}, "must be .format, width."),
         ({"matrices": {**matrices, name: ["Q9", 64]}}, "must be .format, width."),

@@ -194,6 +194,57 @@ def test_modules_of_others_are_called_each_step():
     assert steps.refused == "Mine is no module of pyformer's own"
 
 
+def test_methods_that_were_replaced_are_called_each_step(monkeypatch):
+    """Numbers of Python in them may change between steps."""
+    factor, model = [1.0], tiny()
+    attention, mix = model.layers[0].self_attn, model.layers[0].self_attn.mix
+    attention.mix = lambda *args: mix(*args) * factor[0]
+
+    def change(step, decoder):
+        factor[0] = 0.5 if step >= 5 else 1.0
+
+    assert both(model, 1, change).steps.refused == "Attention is no module of pyformer's own"
+    kind, model = type(tiny().layers[0].mlp), tiny()
+    plain = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda self, x: plain(self, x) * factor[0])
+    assert "no module of pyformer's own" in both(model, 1).steps.refused
+
+
+def test_a_weight_that_is_no_parameter_is_watched():
+    def change(step, decoder):
+        layer = decoder.model.layers[0].mlp.up_proj
+        if step == 0:
+            weight = layer.weight.detach().numpy().copy()
+            del layer.weight
+            layer.weight = pf.tensor(weight)
+        if step == 5:
+            layer.weight[:] = 0.0
+
+    found = {}
+    for record in (False, True):
+        decoder, (note,) = started(tiny(), 1, record)
+        for step in range(9):
+            change(step, decoder)
+            decoder.step()
+        found[record] = np.stack(note.logits)
+    np.testing.assert_array_equal(found[False], found[True])
+    assert decoder.steps.replayed > 0
+
+
+def test_weights_that_are_packed_while_a_step_is_recorded_are_packed_once():
+    model = tiny()
+    fresh, _ = started(model, 1, True)
+    for _ in range(5):
+        fresh.step()
+    written, _ = started(model, 1, True)
+    for step in range(5):
+        if step == 2:
+            for parameter in model.parameters():
+                pf.nn.init.normal_(parameter, std=0.02)
+        written.step()
+    assert len(written.steps.times()) == len(fresh.steps.times()) > 10
+
+
 def test_a_models_own_ways_are_followed():
     class Scaled(pf.models.GPT):
         def logits(self, hidden):
@@ -249,6 +300,11 @@ def test_the_memory_of_a_recording_goes_with_the_rows():
     assert decoder.steps._replay is not None
     decoder.remove(0)
     assert decoder.steps._replay is None
+    decoder, _ = started(tiny(), 2, True)
+    for _ in range(5):
+        decoder.step()
+    decoder.remove(0)  # the other goes on in other memory
+    assert (len(decoder.steps.times()), decoder.steps._replay) == (0, None)
 
 
 # ---- what can be recorded -----------------------------------------------------------------------------------------
@@ -292,11 +348,12 @@ def test_calls_are_made_again_with_other_numbers():
         (lambda x: pf.ops.dropout(x, 0.5), "random numbers are drawn"),
         (lambda x: x + pf.randn(3), "random numbers are drawn"),
         (lambda x: x + pf.from_dlpack(np.ones(3, np.float32)), "memory of another library"),
+        (lambda x: x + pf.from_dlpack(np.ones(6, np.float32)[::2]), "memory of another library"),
         (lambda x: x + pf.asarray(np.ones(3, np.float32)), "memory of another library"),
         (lambda x: x.to(pf.int64) // x.to(pf.int64), "numbers of an array are read"),
         (lambda x: x + pf.arange(3.0), "made of numbers of Python"),
     ],
-    ids=["tensor", "item", "numpy", "dropout", "randn", "dlpack", "asarray", "division", "arange"],
+    ids=["tensor", "item", "numpy", "dropout", "randn", "dlpack", "strided", "asarray", "division", "arange"],
 )
 def test_what_depends_on_more_than_the_inputs_is_refused(function, why):
     replay = recorded(function, pf.ones(3))

@@ -84,7 +84,9 @@ static PyTypeObject* callable_type() {
                                 {Py_tp_methods, methods},
                                 {0, nullptr}};
   static PyType_Spec spec = {"pyformer._core.compiled_function", sizeof(Callable), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                                 Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                             slots};
   static PyObject* const type = PyType_FromSpec(&spec);
   if (!type) throw py::error_already_set();
   return reinterpret_cast<PyTypeObject*>(type);

@@ -77,16 +77,17 @@ py::object dlpack_of(const Array& array, const py::object& stream, const py::obj
       !max_version.is_none() &&
       argument<std::pair<int, int>>("__dlpack__", "max_version to be two integers", max_version).first >= 1;
   const bool copied = !copy.is_none() && argument<bool>("__dlpack__", "copy to be None or a bool", copy);
-  auto* context = new Exported{copied ? copy_without_gil(array) : array, {}, {}};
-  hand_over(context->array, stream);
+  std::unique_ptr<Exported> owned(new Exported{copied ? copy_without_gil(array) : array, {}, {}});
+  hand_over(owned->array, stream);
+  const dlpack::TensorView view = owned->view();
+  Exported* const context = owned.release();
   PyObject* capsule;
   if (versioned) {
-    auto* managed =
-        new dlpack::ManagedVersioned{{1, 0}, context, delete_managed<dlpack::ManagedVersioned>, 0, context->view()};
+    auto* managed = new dlpack::ManagedVersioned{{1, 0}, context, delete_managed<dlpack::ManagedVersioned>, 0, view};
     capsule = PyCapsule_New(managed, "dltensor_versioned",
                             [](PyObject* c) { release_capsule<dlpack::ManagedVersioned>(c, "dltensor_versioned"); });
   } else {
-    auto* managed = new dlpack::Managed{context->view(), context, delete_managed<dlpack::Managed>};
+    auto* managed = new dlpack::Managed{view, context, delete_managed<dlpack::Managed>};
     capsule = PyCapsule_New(managed, "dltensor", [](PyObject* c) { release_capsule<dlpack::Managed>(c, "dltensor"); });
   }
   if (!capsule) throw py::error_already_set();
@@ -116,6 +117,7 @@ static Array copied_there(const dlpack::TensorView& view, void* data, const Shap
 
 // Shares a row-major, writable tensor; copies any other element by element.
 static Array array_of(const dlpack::TensorView& view, bool read_only, std::shared_ptr<void> owner) {
+  refuse_to_record("an array lies in memory of another library");
   const Device device = device_of_dlpack(view.device.type, view.device.id);
   const Shape shape(view.shape, view.ndim);
   const DType dtype = dtype_of(view.dtype);

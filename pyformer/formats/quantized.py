@@ -8,7 +8,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core
 
-KEY, METHOD, RULE = "quantization_config", "pyformer", "int8"
+KEY, METHOD, RULE = "quantization_config", "pyformer", "int8_int16"
 
 
 def quantized_config(quantized: Mapping[str, pf.QuantizedWeight]) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def read_quantized_config(values: dict[str, Any]) -> dict[str, tuple[str, int]]:
         return {}  # another's: the family refuses it
     del values[KEY]
     if said.get("rule") != RULE:
-        raise ValueError(f"{KEY}: rule must be {RULE!r}, got {said.get('rule')!r}")
+        what = "quantise the model again: by this version it would give other numbers"
+        raise ValueError(f"{KEY}: rule must be {RULE!r}, got {said.get('rule')!r}; {what}")
     matrices, known = said.get("matrices"), _core.quantized_formats()
     if not isinstance(matrices, dict):
         raise ValueError(f"{KEY}: matrices must be formats and widths by name, got {type(matrices).__name__}")

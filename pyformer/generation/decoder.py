@@ -165,8 +165,7 @@ class Decoder:
                     held.append(module)
 
     def _unpack(self) -> None:
-        if self.steps is not None:
-            self.steps.forget()
+        self._forget_steps()
         if self._packed is not None:
             self._packed()
             self._packed = None
@@ -211,8 +210,14 @@ class Decoder:
             row.drafts.extend(row.chosen)
         row.window, row.guess, row.logits, row.chosen = row.chosen[-1:], [], None, []
 
+    def _forget_steps(self) -> None:
+        """The recording reads the cache's memory, which is about to be given back."""
+        if self.steps is not None:
+            self.steps.forget()
+
     def _keep(self, places: list[int]) -> None:
         if len(places) < len(self._running):
+            self._forget_steps()
             self._cache.keep(places)
             self._running = [self._running[place] for place in places]
 
@@ -272,6 +277,7 @@ class Decoder:
             self._read_parts(self._waiting, windows, cache)
         else:
             cache = self._start_from(self._prompts, windows, room)
+        self._forget_steps()
         self._cache.join(cache)
         self._running += self._waiting
         self._waiting = []

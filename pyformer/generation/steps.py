@@ -4,6 +4,7 @@ Python."""
 from __future__ import annotations
 
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,18 @@ def _is_own(model: Any) -> bool:
     return all(getattr(method, "__module__", "").startswith("pyformer.") for method in methods)
 
 
+def _is_changed(module: nn.Module) -> bool:
+    """Whether a method of it, or of its class, was replaced by other Python."""
+    kind = type(module)
+    on_it = (name for name, value in vars(module).items() if callable(value) and name not in module._kinds)
+    return any(isinstance(getattr(kind, name, None), FunctionType) for name in on_it) or any(
+        isinstance(method, FunctionType) and not method.__module__.startswith("pyformer")
+        for base in kind.__mro__
+        if base.__module__.startswith("pyformer")
+        for method in vars(base).values()
+    )
+
+
 def _refusal(model: Any) -> str:
     """Why steps of this model can't be recorded: Python that is not known; "" if there is no such reason."""
     if model.reread_at is not None:
@@ -31,7 +44,7 @@ def _refusal(model: Any) -> str:
     if str(model.head.device) != "cpu":
         return "the model is on another device"
     for module in model.modules():
-        if not type(module).__module__.startswith("pyformer.") or "forward" in vars(module):
+        if not type(module).__module__.startswith("pyformer.") or _is_changed(module):
             return f"{type(module).__name__} is no module of pyformer's own"
         if module._forward_hooks:
             return f"a {type(module).__name__} has hooks"
@@ -97,6 +110,8 @@ class Steps:
         ids, cache.starts, cache.ends = (_core.tensor(x) for x in (ids, *kept))
         span = replace(span, places=cache.starts.reshape(-1, 1), reach={"causal": True, **cache.reach})
         weights = [*self._model.parameters(), *(buffer for _, buffer in self._model.named_buffers())]
+        for module in self._model.modules():
+            weights += [value for value in vars(module).values() if isinstance(value, pf.Tensor)]  # no parameters, too
         replay = _core.Replay([ids, cache.starts, cache.ends], weights)
         try:
             replay.begin()

@@ -112,7 +112,7 @@ class Pretrained(nn.Module):
         """Puts matrices of 8 or 4 bits a number in the place of the float ones; returns self.
 
         They are those of Linear layers and the table of a language model's tokens. They are no parameters and can't be
-        trained, but `pf.lora` can be trained beside them. What they compute follows one rule, "int8" of
+        trained, but `pf.lora` can be trained beside them. What they compute follows one rule, "int8_int16" of
         `pf.QuantizedWeight`, on every machine, for one token or many.
 
         Args:

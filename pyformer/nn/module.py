@@ -295,7 +295,8 @@ class Module(metaclass=_MadeOn):
         else:
             self._kinds[name] = kind
         object.__setattr__(self, name, value)
-        _note_change()
+        if name != "training":  # inference computes the same in both modes
+            _note_change()
 
     def _check_replacement(self, name: str, known: str, value: Any) -> None:
         """TypeError unless `value` may take the place of what is registered as `name`."""

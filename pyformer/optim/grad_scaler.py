@@ -62,6 +62,7 @@ class GradScaler:
         self._scale = pf.tensor(float(init_scale), dtype=pf.float64, device="cpu")
         self._taken = pf.tensor(0, dtype=pf.int64, device="cpu")  # steps, since one was not or the factor grew
         self._norms: list[tuple[Optimizer, pf.Tensor]] = []  # of the gradients of this step, of each optimiser
+        self._stepped: list[Optimizer] = []  # in this step
 
     def scale(self, loss: pf.Tensor) -> pf.Tensor:
         """The loss times the factor, in float32 or wider: what `backward` is to be called on."""
@@ -89,10 +90,17 @@ class GradScaler:
         return next((norm for other, norm in self._norms if other is optimizer), None)
 
     def step(self, optimizer: Optimizer) -> None:
-        """A step of the optimiser, unless a gradient is not finite; before it `unscale_`, unless that was done."""
+        """A step of the optimiser, unless a gradient is not finite; before it `unscale_`, unless that was done.
+
+        Raises:
+            RuntimeError: there was a step of this optimiser since the last `update()`.
+        """
+        if any(other is optimizer for other in self._stepped):
+            raise RuntimeError("GradScaler: this optimiser has made its step already; update() ends a step")
         if self._norm_of(optimizer) is None:
             self.unscale_(optimizer)
         optimizer._step_where_finite(self._norm_of(optimizer))
+        self._stepped.append(optimizer)
 
     @in_default_float_mode
     def update(self) -> None:
@@ -111,7 +119,7 @@ class GradScaler:
             scale = pf.ops.where(is_finite, kept, self._scale * self.backoff_factor)
             _core.copy_([self._scale], [scale])
             _core.copy_([self._taken], [pf.ops.where(grows, 0, taken)])
-        self._norms = []
+        self._norms, self._stepped = [], []
 
     def get_scale(self) -> float:
         """The factor; waits for the device."""

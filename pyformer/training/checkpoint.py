@@ -140,6 +140,7 @@ class Checkpointed:
     @contextlib.contextmanager
     def _kept_if_refused(self) -> Iterator[None]:
         """Keeps the options of the optimiser, and after an error its state, the loss scale and the random numbers."""
+        self.optimizer._settle()
         optimizer, random_state = self.optimizer, _core.rng_state()
         scale = self.scaler.state_dict() if self.scaler else {}
         kept, options = optimizer.state, [dict(group) for group in optimizer.param_groups]

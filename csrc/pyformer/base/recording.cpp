@@ -25,6 +25,7 @@ void Recording::note(std::function<void()> check) {
 }
 
 void Recording::make(const Call& call) const {
+  if (call.items == 0) return;
   const void* const args = &args_[call.args];
   if (call.items < 0)
     call.function(call, args, 0, 0);

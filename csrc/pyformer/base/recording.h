@@ -74,6 +74,18 @@ Recording* recording();
 // Returns what it recorded into before.
 Recording* record_into(Recording* recording);
 
+// While it lives, the calling thread records nothing: what it does then is a part of a call that is noted, or is done
+// once.
+class NotRecording {
+ public:
+  NotRecording() : before_(record_into(nullptr)) {}
+  ~NotRecording() { record_into(before_); }
+  NotRecording(const NotRecording&) = delete;
+
+ private:
+  Recording* const before_;
+};
+
 inline void refuse_to_record(const char* why) {
   if (Recording* r = recording()) r->refuse(why);
 }

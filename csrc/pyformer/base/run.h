@@ -138,6 +138,7 @@ void run(const char* op, PerDtype<Program<Args>> Table::* row, Device device, DT
         },
         reinterpret_cast<void (*)()>(program), dtype, -1, 0, args);
   }
+  const NotRecording pause;
   program(args);
 }
 

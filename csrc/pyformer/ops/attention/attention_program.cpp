@@ -143,7 +143,9 @@ const AttentionTable& KernelsOf<AttentionTable, isa>::table() {
   return table;
 }
 template struct KernelsOf<AttentionTable, Isa::ref>;
+#if defined(PF_BUILT_PORTABLE)
 template struct KernelsOf<AttentionTable, Isa::portable>;
+#endif
 #if defined(PF_BUILT_X86)
 template struct KernelsOf<AttentionTable, Isa::avx2>;
 template struct KernelsOf<AttentionTable, Isa::avx512>;

@@ -136,6 +136,7 @@ std::shared_ptr<const Weight> PackedLinear::packed() {
   std::lock_guard lock(mutex_);
   const Array& weight = weight_.array();
   if (!packed_ || source_.storage_pointer() != weight.storage_pointer() || !packed_->is_current(weight)) {
+    const NotRecording pause;  // packed once, not with every replay
     packed_.reset();
     source_ = weight;
     packed_ = std::make_shared<const Weight>(pyformer::packed("linear", weight));

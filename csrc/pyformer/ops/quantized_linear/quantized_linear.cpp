@@ -68,6 +68,7 @@ Array quantized_rows(const QuantizedWeight& w, const Array& ids) {
   Shape shape = ids.shape();
   shape.push_back(w.k);
   const Array out = w.data.like(shape, DType::float32);
+  if (Recording* const r = recording()) r->keep(w.data.storage_pointer());
   run_here(
       &Table::rows, w.data,
       QuantRows{matrix_of(w), ids.size(), static_cast<const int64_t*>(rows.raw()), static_cast<float*>(out.raw())});
@@ -91,6 +92,7 @@ static void check(const char* which, const Array& operand, const QuantizedWeight
 
 static Array forward(const Array& x, const QuantizedWeight& w, const Epilogue& epilogue, const Shape& shape) {
   const QuantMatrix m = matrix_of(w);
+  if (Recording* const r = recording()) r->keep(w.data.storage_pointer());
   const int64_t rows = rows_of(x), groups = m.width() / kQuantXGroup;
   const Array q = x.like({2, rows, m.width()}, DType::int8), scales = x.like({rows, groups});
   const Array wide = x.like({rows, groups}, DType::uint8), sums = x.like({rows, m.runs()}, DType::int32);
