@@ -99,6 +99,7 @@ from pyformer.ops import (
     full_like,
     gather,
     ge,
+    get_default_dtype,
     greater,
     gt,
     index_select,
@@ -160,6 +161,7 @@ from pyformer.ops import (
     rsqrt,
     scatter,
     scatter_add,
+    set_default_dtype,
     sigmoid,
     sign,
     sin,
@@ -299,6 +301,7 @@ __all__ = [
     "full_like",
     "gather",
     "ge",
+    "get_default_dtype",
     "get_num_threads",
     "greater",
     "gt",
@@ -385,6 +388,7 @@ __all__ = [
     "save",
     "scatter",
     "scatter_add",
+    "set_default_dtype",
     "set_grad_enabled",
     "set_num_threads",
     "show_config",
@@ -437,17 +441,14 @@ _LAZY_NAMES = {
     "chat": ("conversation", "chat"),
     "load_tokenizer": ("tokenizers", "load"),
 }
-_LAZY = ("data", "datasets", "generation", "lora", "tokenizers", "training")
+_LAZY = ("amp", "data", "datasets", "generation", "lora", "tokenizers", "training", "utils")
 # Names of torch that have no place here, and what there is instead.
 _ELSEWHERE = {
-    "amp": "mixed precision is pf.autocast; the Trainer scales losses where float16 needs it",
     "backends": "pf.show_config() says what this build uses; PYFORMER_CPU_ISA chooses among it",
     "compile": "operations run at once, and the layers use fused ones by themselves",
     "grad": "gradients are those of loss.backward() or pf.autograd.grad(loss, inputs)",
     "jit": "operations run at once, and the layers use fused ones by themselves",
     "seed": "pf.manual_seed(n) sets the seed, pf.Generator().seed() draws one",
-    "set_default_dtype": "floats are float32 unless dtype= says otherwise; Module.to changes a model",
-    "utils": "pf.data has the DataLoader, pf.nn.utils the clipping, pf.checkpoint the recomputation",
     "vmap": "operations take leading axes of batches by themselves",
 }
 

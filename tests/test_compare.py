@@ -283,6 +283,21 @@ def test_a_page_keeps_what_is_around_a_record(tmp_path):
         compare_report.write_page(page, series)
 
 
+def test_a_page_says_nothing_of_time_where_steps_are_the_budget(tmp_path):
+    page = tmp_path / "page.md"
+    timed, counted = record_of("function", ["mlp"]), record_of("function", ["mlp"])
+    counted["settings"] |= {"steps": 7, "seconds": None}
+    for record in (timed, counted):
+        compare_report.write_page(page, record)
+    first, second = page.read_text().split("<!-- compare: function-7-steps -->\n")
+    assert "values/s | peak MB | seconds |" in first
+    assert "values seen | peak MB |\n" in second
+    assert "page/function-7-steps/loss_by_tokens.svg" in second
+    made = {folder.name: sorted(path.name for path in folder.iterdir()) for folder in (tmp_path / "page").iterdir()}
+    drawn = ["loss_by_time.svg", "loss_by_tokens.svg", "results.json"]
+    assert made == {"function": drawn, "function-7-steps": drawn[1:]}
+
+
 def command(*args):
     return [sys.executable, "-m", "pyformer", *map(str, args)]
 
@@ -329,7 +344,7 @@ def test_a_stopped_comparison_goes_on_to_the_same_losses(tmp_path):
     assert after["results"]["gru"] == json.loads(before)["results"]["gru"]
     made = {path.name for path in (tmp_path / "stopped").iterdir()}
     assert made == {"results.json", "table.md", "loss_by_time.svg", "loss_by_tokens.svg", "gru", "gpt"}
-    assert compare_report.block(after, "page/text") in (tmp_path / "page.md").read_text()
+    assert compare_report.block(after, "page/text-60-steps") in (tmp_path / "page.md").read_text()
     (tmp_path / "text.txt").write_text(TEXT.replace("fox", "cat"))
     assert "changed" in run(tmp_path, "compare", "--resume", "--out", "stopped", code=2).stderr
 
@@ -355,6 +370,8 @@ def test_the_rate_is_searched_by_one_rule_and_the_best_is_trained_with_all_seeds
         mean, error = np.mean(result["losses"]), np.std(result["losses"], ddof=1) / 3**0.5
         assert f"| {name} |" in done.stdout
         assert f"{mean:.4g} ± {error:.1g}" in done.stdout
+        searched = ", ".join(f"{rate}: {loss:.4g}" for rate, loss in result["searched"].items())
+        assert f"| {searched} |" in done.stdout
     words = compare_report.command(record)
     assert words.endswith("--steps 12 --parameters 2200 --seed 5 --seeds 3 --rates 0.0001,0.01")
     # Stopped in the middle, it goes on with what is left.
@@ -478,9 +495,9 @@ def test_a_page_is_checked_before_training(tmp_path):
     (tmp_path / "page.md").write_bytes(b"\xff")
     error = run(tmp_path, "compare", "text.txt", "--steps", 2, "--out", "run", "--page", "page.md", code=2).stderr
     assert "page.md: is not UTF-8 at byte 0" in error
-    (tmp_path / "page.md").write_text("<!-- compare: text -->\n")
+    (tmp_path / "page.md").write_text("<!-- compare: text-2-steps -->\n")
     error = run(tmp_path, "compare", "text.txt", "--steps", 2, "--out", "run", "--page", "page.md", code=2).stderr
-    assert "without '<!-- end of text -->'" in error
+    assert "without '<!-- end of text-2-steps -->'" in error
     assert not (tmp_path / "run").exists()
 
 

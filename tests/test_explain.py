@@ -14,9 +14,22 @@ from browser import BROWSER, NODE, look
 
 import pyformer as pf
 from pyformer.cli import explain, main, pages
-from pyformer.cli.explain_steps import RUNGS, compute, steps_of
-from pyformer.models import BERT, GPT, LSTM, BertConfig, GPTConfig, Llama, LlamaConfig, LSTMConfig
+from pyformer.cli.explain_models import RUNGS, steps_of
+from pyformer.cli.explain_steps import compute
+from pyformer.models import (
+    BERT,
+    GPT,
+    LSTM,
+    BertConfig,
+    Decoder,
+    DecoderConfig,
+    GPTConfig,
+    Llama,
+    LlamaConfig,
+    LSTMConfig,
+)
 from pyformer.models.derivation import Size, make_rung
+from pyformer.models.language_model import LanguageModel
 from pyformer.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 
 TOLERANCE = 1e-4
@@ -26,6 +39,17 @@ WORDS = ["[unknown]", *(f"w{i}" for i in range(19))]
 def small_gpt(**options):
     pf.manual_seed(0)
     return shaken(GPT(GPTConfig(256, 24, 2, 4, 16, **options)))
+
+
+def small_llama(**options):
+    pf.manual_seed(0)
+    return shaken(Llama(LlamaConfig(256, 24, 2, 4, 16, num_kv_heads=2, hidden_dim=24, **options)))
+
+
+def small_decoder(**options):
+    pf.manual_seed(0)
+    sizes = {"vocab_size": 256, "context_length": 24, "num_layers": 2, "num_heads": 4, "embed_dim": 16}
+    return shaken(Decoder(DecoderConfig(**sizes, **options)))
 
 
 def shaken(model):
@@ -45,6 +69,14 @@ MODELS = {
     "gpt-untied-gelu": lambda: small_gpt(tied=False, activation="gelu"),
     "gpt-relu": lambda: small_gpt(activation="relu"),
     "gpt-silu": lambda: small_gpt(activation="silu"),
+    "llama": small_llama,
+    "llama-window": lambda: small_llama(window=3, tied=True),
+    "llama-learned": lambda: small_llama(positions="learned"),
+    "llama-none": lambda: small_llama(positions="none"),
+    "llama-stretched": lambda: small_llama(rope_scaling={"rope_type": "linear", "factor": 3.0}, rope_base=100.0),
+    "qwen2": lambda: small_decoder(family="qwen2", qkv_bias=True),
+    "phi3": lambda: small_decoder(family="phi3", rotary_dim=2, num_kv_heads=1),
+    "smollm3": lambda: small_decoder(family="smollm3", rope_layers=(True, False)),
     **{name: (lambda name=name: small_rung(name)) for name in RUNGS},
 }
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -70,7 +102,7 @@ def test_the_steps_are_what_the_model_computes(name):
     logits = logits_of(model, IDS)
     assert np.abs(logits).max() > 0.3
     np.testing.assert_allclose(values["logits"].numpy(), logits, atol=2e-5)
-    if isinstance(model, GPT):
+    if isinstance(model, LanguageModel):
         with pf.no_grad():
             _, weights = model([IDS], return_weights=True)
         for layer, expected in enumerate(weights, start=1):
@@ -79,12 +111,12 @@ def test_the_steps_are_what_the_model_computes(name):
 
 def page_of(name):
     model = MODELS[name]()
-    tokenizer = ByteTokenizer() if isinstance(model, GPT) else WordTokenizer(WORDS, 0)
-    texts = ["hello, world", "</script> a\nb é"] if isinstance(model, GPT) else ["w3 w1 w4 w1 zzz", "w5"]
+    tokenizer = ByteTokenizer() if isinstance(model, LanguageModel) else WordTokenizer(WORDS, 0)
+    texts = ["hello, world", "</script> a\nb é"] if isinstance(model, LanguageModel) else ["w3 w1 w4 w1 zzz", "w5"]
     return model, tokenizer, texts, explain.page("A page", model, tokenizer, texts)
 
 
-@pytest.mark.parametrize("name", ["gpt", "gpt-untied-gelu", "transformer"])
+@pytest.mark.parametrize("name", ["gpt", "gpt-untied-gelu", "llama-none", "transformer"])
 def test_numbers_in_the_page_are_the_librarys(name):
     model, tokenizer, texts, text = page_of(name)
     data = embedded(text)
@@ -93,6 +125,9 @@ def test_numbers_in_the_page_are_the_librarys(name):
     if isinstance(model, GPT):
         assert (held["token table"] == state["wte.weight"]).all()
         assert (held["W k 2"] == state["h.1.attn.c_attn.weight"][16:32]).all()
+    if isinstance(model, Llama):
+        assert (held["gain mlp 2"] == state["layers.1.post_attention_layernorm.weight"]).all()
+        assert (held["W gate 1"] == state["layers.0.mlp.gate_proj.weight"]).all()
     assert sum(w.size for w in held.values()) == model.num_parameters()
     for example, words in zip(data["examples"], texts, strict=True):
         ids = tokenizer.encode(words).tolist()
@@ -261,7 +296,65 @@ def test_the_page_in_a_browser(run, tmp_path):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
-def test_every_step_fits_a_dark_phone(run, tmp_path):
+def test_a_llama_in_a_browser(tmp_path):
+    """Shared heads, turned queries, windows and gates: what is read out is the library's, to its words."""
+    folder = tmp_path / "llama"
+    small_llama(window=3).save_pretrained(folder)
+    ByteTokenizer().save(folder)
+    assert main(["explain", str(folder), "--text", "-abcde"]) == 0
+    seen = look(
+        folder / "explain.html",
+        PRESS
+        + """
+        const seen = { checked: document.getElementById("checked").textContent };
+        const readAt = (name, head, row, column) => {
+          open(name);
+          const heads = document.querySelectorAll("#heads button");
+          if (heads.length) heads[head].click();
+          const result = document.getElementById("result");
+          result.focus();
+          for (let i = 0; i < row; i++) press(result, "ArrowDown");
+          for (let j = 0; j < column; j++) press(result, "ArrowRight");
+          return read();
+        };
+        seen.turned = readAt("q 2 turned", 3, 4, 1);
+        seen.score = readAt("scores 2", 3, 4, 3);
+        seen.captions = [...document.querySelectorAll("figcaption")].map(c => c.textContent.replaceAll("\\u00d7", "x"));
+        seen.far = readAt("weights 2", 3, 4, 1);
+        seen.weight = readAt("weights 2", 3, 4, 3);
+        seen.gathered = readAt("gathered 2", 3, 4, 2);
+        seen.norm = readAt("read 1", 0, 2, 5);
+        seen.passed = readAt("passed 1", 0, 2, 5);
+        return seen;""",
+        tmp_path,
+    )
+    assert float(re.search(r"at most ([\d.e+-]+)\.", seen["checked"])[1]) < TOLERANCE
+    found = compute(steps_of(pf.from_pretrained(folder)), list(b"-abcde"))
+    values = {name: value.numpy() for name, value in found.items()}
+
+    def result(name):
+        return float(seen[name].split(" = ")[1].replace("\u2212", "-"))
+
+    # Head 4 of queries uses head 2 of keys and values.
+    assert seen["captions"][:2] == ["q 2 turned of head 4: 6 x 4", "k 2 turned of head 2, transposed: 4 x 6"]
+    q, k = values["q 2 turned"][4, 12:], values["k 2 turned"][3, 4:]
+    close = {"rtol": 1e-3, "atol": 1e-4}
+    np.testing.assert_allclose(result("turned"), q[1], **close)
+    np.testing.assert_allclose(result("score"), values["scores 2"][3, 4, 3], **close)
+    np.testing.assert_allclose(values["scores 2"][3, 4, 3], q @ k / 2, rtol=1e-4)
+    assert "nothing: this token is too far back" in seen["far"]
+    np.testing.assert_allclose(result("weight"), values["weights 2"][3, 4, 3], **close)
+    np.testing.assert_allclose(result("gathered"), values["gathered 2"][4, 14], **close)
+    np.testing.assert_allclose(result("norm"), values["read 1"][2, 5], **close)
+    np.testing.assert_allclose(result("passed"), values["passed 1"][2, 5], **close)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is here to open the page")
+@pytest.mark.parametrize("name", ["gpt", "llama"])
+def test_every_step_fits_a_dark_phone(name, tmp_path):
+    run = tmp_path / "run"
+    MODELS[name]().save_pretrained(run)
+    ByteTokenizer().save(run)
     assert main(["explain", str(run), "--text", "a longer text, here"]) == 0
     seen = look(
         run / "explain.html",
@@ -318,15 +411,31 @@ def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch)
         assert words in capsys.readouterr().err
     for model in (
         LSTM(LSTMConfig(256, 8, 1, 4)),
-        Llama(LlamaConfig(256, 24, 1, 2, 8)),
         BERT(BertConfig(256, 24, 1, 2, 8)),
     ):
         name = type(model).__name__
         model.save_pretrained(tmp_path / name)
         assert main(["explain", str(tmp_path / name)]) == 2
         message = capsys.readouterr().err
-        assert "expected a GPT, as `pyformer train` makes without --model, got a " in message
+        assert (
+            "expected a GPT or a LLaMA, as `pyformer train` makes without --model and with --model llama, got a "
+            in message
+        )
         assert "`explain --rung` shows attention, mlp, residual, norm, transformer" in message
+    for name, options, words in (
+        ("alibi", {"positions": "alibi"}, "positions='alibi'"),
+        ("olmo2", {"family": "olmo2", "norms": "post", "qk_norm": "width"}, "norms='post', qk_norm='width'"),
+        ("granite", {"family": "granite", "residual_scale": 0.5}, "residual_scale=0.5"),
+    ):
+        model = small_llama(**options) if name == "alibi" else small_decoder(**options)
+        model.save_pretrained(tmp_path / name)
+        ByteTokenizer().save(tmp_path / name)
+        assert main(["explain", str(tmp_path / name)]) == 2
+        assert f"the model has {words}, which no page shows" in capsys.readouterr().err
+        assert not (tmp_path / name / "explain.html").exists()
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 12}
+    with pytest.raises(ValueError, match=r"rope_scaling=.*yarn"):
+        steps_of(small_llama(rope_scaling=yarn))
     monkeypatch.setattr(explain, "MAX_PARAMETERS", 1000)
     assert main(["explain", str(run)]) == 2
     assert "a page holds at most 1,000" in capsys.readouterr().err

@@ -13,27 +13,30 @@ from pyformer.experiments import compare, compare_models, compare_report, compar
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "family.md").read_text()
-RECORDS = {task: json.loads((DOCS / "family" / task / "results.json").read_text()) for task in compare_tasks.TASKS}
-BLOCK = re.compile(r"<!-- compare: (\w+) -->\n.*?<!-- end of \1 -->\n", re.DOTALL)
+RECORDS = {path.parent.name: json.loads(path.read_text()) for path in DOCS.glob("family/*/results.json")}
+BLOCK = re.compile(r"<!-- compare: ([\w-]+) -->\n.*?<!-- end of \1 -->\n", re.DOTALL)
 
 
-@pytest.mark.parametrize("task", RECORDS)
-def test_a_part_is_that_of_its_record(task):
-    record = RECORDS[task]
-    assert record["settings"]["task"] == task
-    assert compare_report.block(record, f"family/{task}") in PAGE
-    for name, picture in compare_report.drawings(record).items():
-        assert (DOCS / "family" / task / name).read_text() == picture
+@pytest.mark.parametrize("part", RECORDS)
+def test_a_part_is_that_of_its_record(part):
+    record = RECORDS[part]
+    assert compare_report.part_of(record) == part
+    assert compare_report.block(record, f"family/{part}") in PAGE
+    pictures = compare_report.page_drawings(record)
+    assert {path.name for path in (DOCS / "family" / part).iterdir()} == {*pictures, "results.json"}
+    for name, picture in pictures.items():
+        assert (DOCS / "family" / part / name).read_text() == picture
         ET.fromstring(picture)
 
 
-def test_there_is_one_part_for_each_task():
+def test_there_is_a_part_for_each_record_and_one_for_each_task():
     assert sorted(match.group(1) for match in BLOCK.finditer(PAGE)) == sorted(RECORDS)
+    assert {record["settings"]["task"] for record in RECORDS.values()} == set(compare_tasks.TASKS)
 
 
-@pytest.mark.parametrize("task", RECORDS)
-def test_models_were_equal_in_size_and_budget(task):
-    settings, results = RECORDS[task]["settings"], RECORDS[task]["results"]
+@pytest.mark.parametrize("part", RECORDS)
+def test_models_were_equal_in_size_and_budget(part):
+    settings, results = RECORDS[part]["settings"], RECORDS[part]["results"]
     assert list(results) == settings["models"]
     for result in results.values():
         assert abs(result["parameters"] / settings["parameters"] - 1) <= compare.TOLERANCE

@@ -11,7 +11,8 @@ import pytest
 
 import pyformer as pf
 from pyformer.cli import explain
-from pyformer.cli.explain_steps import compute, steps_of
+from pyformer.cli.explain_models import steps_of
+from pyformer.cli.explain_steps import compute
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -244,9 +244,21 @@ def test_every_function_has_a_signature_and_help(name, thing):
 def test_names_are_in_both_rooms_and_public_names_only_are_listed():
     for name in names.__all__:
         assert getattr(ops, name) is getattr(names, name)
-    assert set(dir(pf)) == {*pf.__all__, "data", "datasets", "generation", "lora", "tokenizers", "training"}
+    rooms = {"amp", "data", "datasets", "generation", "lora", "tokenizers", "training", "utils"}
+    assert set(dir(pf)) == {*pf.__all__, *rooms}
     for name in dir(pf):
         getattr(pf, name)
+
+
+def test_torchs_rooms_and_the_default_dtype():
+    assert pf.amp.autocast is pf.autocast
+    assert pf.utils.data is pf.data
+    pf.set_default_dtype(pf.float32)
+    pf.set_default_dtype("float32")
+    assert pf.get_default_dtype() == pf.ones(1).dtype == pf.float32
+    for other in (pf.float64, "bfloat16", 1, None):
+        with pytest.raises(ValueError, match=r"set_default_dtype: expected float32, got .*Module\.to changes"):
+            pf.set_default_dtype(other)
 
 
 def test_import_loads_no_lazy_room():

@@ -51,6 +51,7 @@ RAISES_NOTHING = {
     "pyformer.empty_cache",
     "pyformer.formats.Entry",
     "pyformer.formats.display_name",
+    "pyformer.get_default_dtype",
     "pyformer.get_num_threads",
     "pyformer.is_grad_enabled",
     "pyformer.nn.inference",

@@ -110,7 +110,7 @@ def test_a_users_script_passes_strict_type_checking(tmp_path):
 ROOMS = [
     *(pf, pf.ops, pf.Tensor, pf.QuantizedWeight, pf.device, pf.nn, pf.nn.init, pf.nn.functional, pf.nn.utils, pf.optim),
     *(pf.optim.lr_scheduler, pf.autograd, pf.random, pf.cuda, pf.models, pf.generation, pf.data, pf.datasets),
-    *(pf.training, pf.tokenizers, pf.lora),
+    *(pf.training, pf.tokenizers, pf.lora, pf.amp, pf.utils),
 ]
 
 

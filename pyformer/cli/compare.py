@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     record, task = (_resumed if args.resume else _started)(args)
     settings = record["settings"]
     if args.page is not None:
-        compare_report.check_page(args.page, settings["task"])
+        compare_report.check_page(args.page, compare_report.part_of(record))
     sizes = {name: compare.find_size(name, task.entrants[name], settings["parameters"]) for name in settings["models"]}
     args.out.mkdir(parents=True, exist_ok=True)
     with locked(args.out):

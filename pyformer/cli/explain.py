@@ -13,7 +13,8 @@ from pyformer import formats, models, nn, tokenizers
 from pyformer.cli import pages
 from pyformer.cli.arguments import add_common, any_text, open_tokenizer, prompt_ids, whole
 from pyformer.cli.attend import is_special, shown_token
-from pyformer.cli.explain_steps import RUNGS, can_explain, compute, steps_of
+from pyformer.cli.explain_models import RUNGS, can_explain, steps_of
+from pyformer.cli.explain_steps import compute
 from pyformer.experiments import derive, derive_tasks
 from pyformer.models.derivation import make_rung
 from pyformer.terminal import announce
@@ -35,7 +36,9 @@ def add_command(commands: Any) -> None:
         "of Shakespeare, which takes seconds; the text is fetched once, 5 MB.",
     )
     parser.texts = ("--text",)
-    parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="folder of a GPT's run, runs/NAME")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, metavar="RUN", help="folder of a GPT's or LLaMA's run, runs/NAME"
+    )
     parser.add_argument("--rung", choices=RUNGS, help="a rung of the derivation instead")
     parser.add_argument("--steps", type=whole(1), default=300, metavar="N", help="its training steps (default 300)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (RUN/explain.html, or explain-RUNG.html)")
@@ -61,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
             where = formats.display_name(args.folder)
             kind, shown = type(model).__name__, ", ".join(RUNGS)
             raise ValueError(
-                f"{where}: expected a GPT, as `pyformer train` makes without --model, got a {kind}, whose steps no "
-                f"page shows; `explain --rung` shows {shown}, `attend` the attention of every model"
+                f"{where}: expected a GPT or a LLaMA, as `pyformer train` makes without --model and with --model "
+                f"llama, got a {kind}, whose steps no page shows; `explain --rung` shows {shown}, `attend` the "
+                "attention of every model"
             )
         tokenizer = open_tokenizer(args.folder, model.config)
         out, name = args.folder / "explain.html", formats.display_name(args.folder.resolve().name)
@@ -91,7 +95,7 @@ def page(title: str, model: Any, tokenizer: tokenizers.Tokenizer, texts: Sequenc
     if parameters > MAX_PARAMETERS:
         raise ValueError(f"explain: the model has {parameters:,} parameters, a page holds at most {MAX_PARAMETERS:,}")
     found = steps_of(model)
-    limit = min(MAX_TOKENS, len(found.weights["place table"]))
+    limit = min(MAX_TOKENS, found.length)
     vocabulary = len(found.weights["token table"])
     names = [shown_token(tokenizer, token) for token in range(vocabulary)]
     examples = [_example(model, found, text, prompt_ids(tokenizer, text), limit) for text in texts]
@@ -133,7 +137,7 @@ def _example(model: Any, found: Any, text: str, ids: list[int], limit: int) -> d
     if not 0 < len(ids) <= limit:
         raise ValueError(f"explain: expected a text of 1 to {limit} tokens, {text!r} has {len(ids)}")
     with nn.inference():
-        logits = model([ids]) if isinstance(model, models.GPT) else model(pf.tensor([ids]))
+        logits = model(pf.tensor([ids]))
     values = compute(found, ids)
     numbers = {step.out: values[step.out] for step in found.steps if step.op == "softmax"} | {"logits": logits[0]}
     packed = {name: pages.packed(value.to("cpu").numpy()) for name, value in numbers.items()}

@@ -16,20 +16,28 @@ RECORD_NAME = "results.json"
 BY_TIME, BY_TOKENS = "loss_by_time.svg", "loss_by_tokens.svg"
 
 
-def table(record: Record) -> str:
-    """A Markdown table, a row for each model that has a result."""
+def part_of(record: Record) -> str:
+    """What the record's part of a page is called: the task, and after it the steps if they are the budget."""
+    task, steps = record["settings"]["task"], record["settings"]["steps"]
+    return task if steps is None else f"{task}-{steps}-steps"
+
+
+def table(record: Record, timed: bool = True) -> str:
+    """A Markdown table, a row for each model that has a result; without `timed`, what a loaded machine changes is left
+    out."""
     unit, loss = record["unit"], record["loss_name"]
     columns: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("size", _size),
         ("parameters", lambda r: f"{r['parameters']:,}"),
         ("learning rate", lambda r: f"{r['learning_rate']:g}"),
+        ("loss at each rate", lambda r: _searched(r["searched"]) if "searched" in r else ""),
         (f"{loss}, at the end", lambda r: _losses(r["losses"]) if "losses" in r else _loss(r["loss"])),
         ("best", lambda r: "" if "losses" in r else _loss(r["best_loss"])),
         ("accuracy", lambda r: f"{r['accuracy']:.1%}" if "accuracy" in r else ""),
         (f"{unit}s seen", lambda r: f"{r['seen']:,}"),
-        (f"{unit}s/s", lambda r: f"{r['per_second']:,}"),
+        (f"{unit}s/s", lambda r: f"{r['per_second']:,}" if timed else ""),
         ("peak MB", lambda r: f"{r['peak_mb']:.1f}"),
-        ("seconds", lambda r: f"{r['seconds']:.1f}"),
+        ("seconds", lambda r: f"{r['seconds']:.1f}" if timed else ""),
     ]
     results = record["results"]
     rows = {name: [show(result) for _, show in columns] for name, result in results.items()}
@@ -54,6 +62,10 @@ def _losses(values: list[float | None]) -> str:
         return f"{values.count(None)} of {len(values)} diverged"
     error = statistics.stdev(values) / len(values) ** 0.5  # type: ignore[type-var]
     return f"{statistics.mean(values):.4g} ± {error:.1g}"  # type: ignore[type-var]
+
+
+def _searched(losses: dict[str, float | None]) -> str:
+    return ", ".join(f"{rate}: {_loss(loss)}" for rate, loss in losses.items())
 
 
 def drawings(record: Record) -> dict[str, str]:
@@ -88,42 +100,52 @@ def command(record: Record) -> str:
 
 
 def block(record: Record, folder: str) -> str:
-    """The part of a page that a record makes, with its marks; the drawings are in `folder`, as the page sees it."""
-    start, end = _marks(record["settings"]["task"])
+    """The part of a page that a record makes, with its marks; the drawings are in `folder`, as the page sees it.
+
+    A part whose budget is steps says nothing of time, so that it is the same wherever the command is run.
+    """
+    start, end = _marks(part_of(record))
+    timed = record["settings"]["steps"] is None
     made = f"Made on {record['date']} on {record['machine']}, with pyformer {record['pyformer']}:"
     pictures = "\n\n".join(
-        f"![{name.partition('.')[0].replace('_', ' ')}]({folder}/{name})" for name in drawings(record)
+        f"![{name.partition('.')[0].replace('_', ' ')}]({folder}/{name})" for name in page_drawings(record)
     )
-    return f"{start}\n{made}\n\n```sh\n{command(record)}\n```\n\n{table(record)}\n{pictures}\n{end}\n"
+    return f"{start}\n{made}\n\n```sh\n{command(record)}\n```\n\n{table(record, timed)}\n{pictures}\n{end}\n"
+
+
+def page_drawings(record: Record) -> dict[str, str]:
+    """The drawings of a page's part: without that against time if steps are the budget."""
+    found = drawings(record)
+    return found if record["settings"]["steps"] is None else {BY_TOKENS: found[BY_TOKENS]}
 
 
 def write_page(page: Path, record: Record) -> None:
     """Puts a record's part into a page, where its marks are, else at the end; a page that isn't there is made.
 
-    Record and drawings go into the folder PAGE/TASK beside it, PAGE without its suffix.
+    Record and drawings go into the folder PAGE/PART beside it, PAGE without its suffix.
 
     Raises:
         ValueError: the page has the first mark without the second.
         OSError: a file can't be read or written.
     """
-    task = record["settings"]["task"]
-    before, found, after = check_page(page, task)
-    new = block(record, f"{page.stem}/{task}")
+    part = part_of(record)
+    before, found, after = check_page(page, part)
+    new = block(record, f"{page.stem}/{part}")
     text = before + new + after if found else f"{before.rstrip()}\n\n{new}"
-    folder = page.parent / page.stem / task
+    folder = page.parent / page.stem / part
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in drawings(record).items():
+    for name, picture in page_drawings(record).items():
         formats.write_bytes_atomic(folder / name, picture.encode())
     formats.write_json_atomic(folder / RECORD_NAME, record)
     formats.write_bytes_atomic(page, text.encode())
 
 
-def check_page(page: Path, task: str) -> tuple[str, bool, str]:
-    """What stands before the part of `task` in a page, whether it has that part, and what stands after it.
+def check_page(page: Path, part: str) -> tuple[str, bool, str]:
+    """What stands before a part of a page, whether it has that part, and what stands after it.
 
     Raises as `write_page` does.
     """
-    start, end = _marks(task)
+    start, end = _marks(part)
     try:
         text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
     except UnicodeDecodeError as error:
@@ -135,5 +157,5 @@ def check_page(page: Path, task: str) -> tuple[str, bool, str]:
     return before, bool(found), after
 
 
-def _marks(task: str) -> tuple[str, str]:
-    return f"<!-- compare: {task} -->", f"<!-- end of {task} -->"
+def _marks(part: str) -> tuple[str, str]:
+    return f"<!-- compare: {part} -->", f"<!-- end of {part} -->"

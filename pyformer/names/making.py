@@ -98,4 +98,41 @@ def linspace(start: float, stop: float, count: int, *, dtype: Any = None, device
 
 empty_like = zeros_like
 
-__all__ = ["empty", "empty_like", "eye", "full_like", "linspace", "ones_like", "zeros_like"]
+
+def get_default_dtype() -> DType:
+    """float32: what floats are made as where no `dtype=` says otherwise.
+
+    Example:
+        >>> pf.get_default_dtype()
+        pyformer.float32
+    """
+    return DType.float32
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """torch's; it takes float32 alone, which is the default here, and changes nothing.
+
+    Raises:
+        ValueError: another dtype.
+
+    Example:
+        >>> pf.set_default_dtype(pf.float32)
+    """
+    if dtype not in (DType.float32, "float32"):
+        raise ValueError(
+            f"set_default_dtype: expected float32, got {dtype!r}: floats are float32 unless dtype= says otherwise; "
+            "Module.to changes a model"
+        )
+
+
+__all__ = [
+    "empty",
+    "empty_like",
+    "eye",
+    "full_like",
+    "get_default_dtype",
+    "linspace",
+    "ones_like",
+    "set_default_dtype",
+    "zeros_like",
+]

@@ -12,6 +12,11 @@ from pyformer import _core
 from pyformer.optim.optimizer import Optimizer, count_step, masters_of, settings_of_replay
 
 # Of a step, in the order in which it is told them when it is replayed.
+# torch's options that are not taken, and why.
+REFUSED = {
+    "amsgrad": "the step is one kernel of two moments, and has no third",
+    "maximize": "negate the loss",
+}
 SETTINGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
 
 
@@ -34,7 +39,8 @@ class AdamW(Optimizer):
             gradients so far were all 0 is 0 / 0: NaN, as in torch.
         weight_decay: the part of a parameter that a step takes off, times lr.
         fused, foreach: torch's; they change nothing, as the step always is one kernel.
-        amsgrad, maximize: torch's; only False is known.
+        amsgrad, maximize: torch's; only False is taken. The step is one kernel of two moments and has no third, the
+            largest second moment so far; to climb, negate the loss.
 
     Raises:
         ValueError: an option is out of range or not known, or the parameters do not fit.
@@ -71,7 +77,7 @@ class AdamW(Optimizer):
     ) -> None:
         for name, value in (("amsgrad", amsgrad), ("maximize", maximize)):
             if value:
-                raise ValueError(f"{type(self).__name__}: expected {name}=False, got {value!r}: it is not known here")
+                raise ValueError(f"{type(self).__name__}: expected {name}=False, got {value!r}: {REFUSED[name]}")
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:

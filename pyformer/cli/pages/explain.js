@@ -81,18 +81,21 @@ const turned = view => ({
   rowLabels: view.columnLabels, columnLabels: view.rowLabels, dimRows: undefined, dimColumns: undefined,
 });
 const ofTokens = (label, value) => plain(label, value, rowsAreTokens);
-const byHead = (label, value, heads) => {
-  const columns = value.shape[1] / heads, offset = head * columns;
+const byHead = (label, value, heads, h = head) => {
+  const columns = value.shape[1] / heads, offset = h * columns;
   const at = (i, j) => value.data[i * value.shape[1] + offset + j];
-  return { label: `${label} of head ${head + 1}`, rows: value.shape[0], columns, at, ...rowsAreTokens };
+  return { label: `${label} of head ${h + 1}`, rows: value.shape[0], columns, at, ...rowsAreTokens };
 };
-const square = (label, value, masked, h = head) => {
+// Of all heads' squares one; of tokens that are not seen it has no numbers, if a step is given that says which.
+const square = (label, value, step, h = head) => {
   const T = ids.length;
-  const at = (i, j) => (masked && j > i ? NaN : value.data[(h * T + i) * T + j]);
+  const at = (i, j) => (step && !sees(step, i, j) ? NaN : value.data[(h * T + i) * T + j]);
   const labels = { rowLabels: names(), columnLabels: names(), dimRows: dims(), dimColumns: dims() };
   return { label: `${label} of head ${h + 1}`, rows: T, columns: T, at, ...labels };
 };
-const headsOf = step => step.heads || (["softmax", "mix"].includes(step.op) ? values[step.inputs[0]].shape[0] : 1);
+const sees = (step, i, j) => j <= i && j >= firstSeen(step, i);
+const unseen = (i, j) => (j > i ? "comes later" : "is too far back");
+const headsOf = step => step.heads || 1;
 const WIDEST = 4096;
 const narrow = view => (view.columns > WIDEST ? { ...view, columns: WIDEST, label: `${view.label}, its first ${WIDEST}` } : view);
 
@@ -106,14 +109,8 @@ const products = (n, left, right) => {
 const SHOWN = {
   rows: (step, [table]) => lookedUp(step, table, i => ids[i], "is number", data.vocabulary),
   places: (step, [table]) => lookedUp(step, table, i => i, "stands at", table.shape[0] && [...Array(table.shape[0]).keys()].map(String)),
-  add(step, [a, b]) {
-    const [left, right] = step.inputs, view = ofTokens(step.out, values[step.out]);
-    const one = ofTokens(left, a), two = ofTokens(right, b);
-    return {
-      panels: { [left]: one, [right]: two }, view,
-      met: (i, j) => [`${short(one.at(i, j))} + ${short(two.at(i, j))}`, { [left]: { cell: [i, j] }, [right]: { cell: [i, j] } }],
-    };
-  },
+  add: (step, inputs) => twoMet(step, inputs, "+"),
+  multiply: (step, inputs) => twoMet(step, inputs, "×"),
   activation(step, [x]) {
     const [from] = step.inputs, before = ofTokens(from, x);
     return {
@@ -130,6 +127,30 @@ const SHOWN = {
         const words = `(${short(before.at(i, j))} − ${short(mean)}) ÷ ${short(deviation)} × ${short(gain.data[j])} + ${short(bias.data[j])}`;
         const cell = { cell: [0, j] };
         return [`${words}: row ${i + 1} less its mean, by its deviation, times gain, plus bias`, { [from]: { row: i }, [g]: cell, [b]: cell }];
+      },
+    };
+  },
+  rms_norm(step, [x, gain]) {
+    const [from, g] = step.inputs, before = ofTokens(from, x);
+    return {
+      panels: { [from]: before, [g]: vector(g, gain) }, view: ofTokens(step.out, values[step.out]),
+      met: (i, j) => [
+        `${short(before.at(i, j))} ÷ ${short(sizeOf(x, i, step.eps))} × ${short(gain.data[j])}: row ${i + 1} by its size, times gain`,
+        { [from]: { row: i }, [g]: { cell: [0, j] } },
+      ],
+    };
+  },
+  rope(step, [x, angles]) {
+    const [from, table] = step.inputs, before = byHead(from, x, step.heads);
+    return {
+      panels: { [from]: before, [table]: vector(table, angles) }, view: byHead(step.out, values[step.out], step.heads),
+      met(i, j) {
+        const turn = turnOf(step, x, angles, i, j + head * before.columns);
+        if (!turn) return ["itself: this element is not turned", { [from]: { cell: [i, j] } }];
+        const other = turn.partner - head * before.columns, sign = turn.sin * Math.sin(turn.angle) < 0 ? "−" : "+";
+        const words = `${short(before.at(i, j))} × cos ${short(turn.angle)} ${sign} ${short(before.at(i, other))} × sin ${short(turn.angle)}`;
+        const angle = { cell: [0, j % angles.shape[0]] };
+        return [`${words}: place ${i} times angle ${(j % angles.shape[0]) + 1}, with element ${other + 1}`, { [from]: { row: i }, [table]: angle }];
       },
     };
   },
@@ -151,39 +172,52 @@ const SHOWN = {
     };
   },
   scores(step, [q, k]) {
-    const [left, right] = step.inputs, queries = byHead(left, q, step.heads), keys = turned(byHead(right, k, step.heads));
+    const [left, right] = step.inputs, queries = byHead(left, q, step.heads);
+    const keys = turned(byHead(right, k, step.kv_heads, shared(step, head)));
     return {
-      panels: { [left]: queries, [right]: keys }, view: square(step.out, values[step.out], false),
+      panels: { [left]: queries, [right]: keys }, view: square(step.out, values[step.out]),
       met: (i, j) => [
         `(${products(queries.columns, d => queries.at(i, d), d => keys.at(d, j))}) × ${short(step.scale)}: query ${i + 1} ` +
-        `(“${called(ids[i])}”) met key ${j + 1} (“${called(ids[j])}”)` + (j > i ? "; it comes later, and softmax leaves it out" : ""),
+        `(“${called(ids[i])}”) met key ${j + 1} (“${called(ids[j])}”)` + (sees(step, i, j) ? "" : `; it ${unseen(i, j)}, and softmax leaves it out`),
         { [left]: { row: i }, [right]: { column: j } },
       ],
     };
   },
   softmax(step, [scores]) {
-    const [from] = step.inputs, before = square(from, scores, true);
+    const [from] = step.inputs, before = square(from, scores, step);
     return {
-      panels: { [from]: before }, view: { ...square(step.out, values[step.out], true), positive: true },
+      panels: { [from]: before }, view: { ...square(step.out, values[step.out], step), positive: true },
       met(i, j) {
-        if (j > i) return ["nothing: this token comes later", { [from]: { row: i } }];
-        const sum = Array.from({ length: i + 1 }, (_, n) => Math.exp(before.at(i, n))).reduce((a, b) => a + b);
+        if (!sees(step, i, j)) return [`nothing: this token ${unseen(i, j)}`, { [from]: { row: i } }];
+        const first = firstSeen(step, i);
+        const sum = Array.from({ length: i + 1 - first }, (_, n) => Math.exp(before.at(i, first + n))).reduce((a, b) => a + b);
         return [`e^${short(before.at(i, j))} ÷ ${short(sum)}, the sum of e^score over what “${called(ids[i])}” sees`, { [from]: { row: i } }];
       },
     };
   },
   mix(step, [attention, v]) {
-    const [from, of] = step.inputs, heads = attention.shape[0];
-    const left = { ...square(from, attention, true), positive: true }, right = byHead(of, v, heads);
+    const [from, of] = step.inputs, left = { ...square(from, attention, step), positive: true };
+    const right = byHead(of, v, step.kv_heads, shared(step, head));
+    const first = i => firstSeen(step, i);
     return {
-      panels: { [from]: left, [of]: right }, view: byHead(step.out, values[step.out], heads),
+      panels: { [from]: left, [of]: right }, view: byHead(step.out, values[step.out], step.heads),
       met: (i, j) => [
-        `${products(i + 1, n => left.at(i, n), n => right.at(n, j))}: row ${i + 1} of the weights met column ${j + 1} of the values`,
+        `${products(i + 1 - first(i), n => left.at(i, first(i) + n), n => right.at(first(i) + n, j))}: row ${i + 1} of the weights met column ${j + 1} of the values`,
         { [from]: { row: i }, [of]: { column: j } },
       ],
     };
   },
 };
+
+function twoMet(step, [a, b], sign) {
+  const [left, right] = step.inputs, one = ofTokens(left, a), two = ofTokens(right, b);
+  return {
+    panels: { [left]: one, [right]: two }, view: ofTokens(step.out, values[step.out]),
+    met: (i, j) => [
+      `${short(one.at(i, j))} ${sign} ${short(two.at(i, j))}`, { [left]: { cell: [i, j] }, [right]: { cell: [i, j] } },
+    ],
+  };
+}
 
 function lookedUp(step, table, row, verb, labels) {
   const key = step.inputs[0], panels = {};
@@ -253,7 +287,7 @@ function showHeads(step, heads) {
       get("heads").querySelectorAll("button")[h].focus();
     };
     if (pictured) {
-      const view = { ...square(step.out, values[step.out], true, h), positive: step.op === "softmax" };
+      const view = { ...square(step.out, values[step.out], step, h), positive: step.op === "softmax" };
       const small = new HeatMap(make("span", button), () => {});
       small.canvas.tabIndex = -1;
       small.canvas.style.pointerEvents = "none";

@@ -29,6 +29,7 @@ const OPS = {
   rows: (step, [table], ids) => takeRows(table, ids),
   places: (step, [table], ids) => takeRows(table, ids.map((_, i) => i)),
   add: (step, [a, b]) => ({ shape: a.shape, data: Float64Array.from(a.data, (x, n) => x + b.data[n]) }),
+  multiply: (step, [a, b]) => ({ shape: a.shape, data: Float64Array.from(a.data, (x, n) => x * b.data[n]) }),
   activation: (step, [x]) => ({ shape: x.shape, data: Float64Array.from(x.data, ACTIVATIONS[step.kind]) }),
   layer_norm(step, [x, gain, bias]) {
     const [rows, columns] = x.shape, out = matrix(x.shape);
@@ -36,6 +37,26 @@ const OPS = {
       const { mean, deviation } = spread(x, i, step.eps);
       for (let j = 0; j < columns; j++) {
         out.data[i * columns + j] = ((x.data[i * columns + j] - mean) / deviation) * gain.data[j] + bias.data[j];
+      }
+    }
+    return out;
+  },
+  rms_norm(step, [x, gain]) {
+    const [rows, columns] = x.shape, out = matrix(x.shape);
+    for (let i = 0; i < rows; i++) {
+      const size = sizeOf(x, i, step.eps);
+      for (let j = 0; j < columns; j++) out.data[i * columns + j] = (x.data[i * columns + j] / size) * gain.data[j];
+    }
+    return out;
+  },
+  // Of each head, element n and its partner are turned by the token's place times an angle; what has none stays.
+  rope(step, [x, angles]) {
+    const [rows, columns] = x.shape, out = { shape: x.shape, data: Float64Array.from(x.data) };
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < columns; j++) {
+        const turn = turnOf(step, x, angles, i, j);
+        if (!turn) continue;
+        out.data[i * columns + j] = x.data[i * columns + j] * turn.cos + x.data[i * columns + turn.partner] * turn.sin;
       }
     }
     return out;
@@ -52,39 +73,56 @@ const OPS = {
     return out;
   },
   scores(step, [q, k]) {
-    const [T, C] = q.shape, D = C / step.heads, out = matrix([step.heads, T, T]);
+    const [T, C] = q.shape, K = k.shape[1], D = C / step.heads, out = matrix([step.heads, T, T]);
     for (let h = 0; h < step.heads; h++) {
+      const offset = shared(step, h) * D;
       for (let i = 0; i < T; i++) {
         for (let j = 0; j < T; j++) {
           let sum = 0;
-          for (let d = h * D; d < (h + 1) * D; d++) sum += q.data[i * C + d] * k.data[j * C + d];
+          for (let d = 0; d < D; d++) sum += q.data[i * C + h * D + d] * k.data[j * K + offset + d];
           out.data[(h * T + i) * T + j] = sum * step.scale;
         }
       }
     }
     return out;
   },
-  // A token sees itself and what stands before it.
   softmax(step, [scores]) {
     const [H, T] = scores.shape, out = matrix(scores.shape);
     for (let r = 0; r < H * T; r++) {
-      const seen = scores.data.subarray(r * T, r * T + (r % T) + 1), most = Math.max(...seen);
+      const i = r % T, first = firstSeen(step, i);
+      const seen = scores.data.subarray(r * T + first, r * T + i + 1), most = Math.max(...seen);
       const powers = seen.map(s => Math.exp(s - most)), sum = powers.reduce((a, b) => a + b);
-      out.data.set(powers.map(p => p / sum), r * T);
+      out.data.set(powers.map(p => p / sum), r * T + first);
     }
     return out;
   },
   mix(step, [weights, v]) {
-    const [H, T] = weights.shape, C = v.shape[1], D = C / H, out = matrix([T, C]);
+    const [H, T] = weights.shape, K = v.shape[1], D = K / step.kv_heads, C = H * D, out = matrix([T, C]);
     for (let i = 0; i < T; i++) {
       for (let c = 0; c < C; c++) {
-        const row = (Math.floor(c / D) * T + i) * T;
-        for (let j = 0; j <= i; j++) out.data[i * C + c] += weights.data[row + j] * v.data[j * C + c];
+        const h = Math.floor(c / D), row = (h * T + i) * T, from = shared(step, h) * D + (c % D);
+        for (let j = 0; j <= i; j++) out.data[i * C + c] += weights.data[row + j] * v.data[j * K + from];
       }
     }
     return out;
   },
 };
+
+// Which head of keys and values a head of queries uses, and the first token that token i sees: itself and those before.
+const shared = (step, h) => Math.floor((h * step.kv_heads) / step.heads);
+const firstSeen = (step, i) => (step.window ? Math.max(0, i - step.window + 1) : 0);
+
+function turnOf(step, x, angles, i, j) {
+  const D = x.shape[1] / step.heads, R = angles.shape[0], d = j % D;
+  if (d >= 2 * R) return undefined;
+  const angle = i * angles.data[d % R];
+  return { partner: d < R ? j + R : j - R, angle, cos: Math.cos(angle), sin: Math.sin(angle) * (d < R ? -1 : 1) };
+}
+
+function sizeOf(x, row, eps) {
+  const values = x.data.subarray(row * x.shape[1], (row + 1) * x.shape[1]);
+  return Math.sqrt(values.reduce((a, b) => a + b * b, 0) / values.length + eps);
+}
 
 function takeRows(table, ids) {
   const columns = table.shape[1], out = matrix([ids.length, columns]);
