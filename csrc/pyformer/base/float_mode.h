@@ -1,7 +1,7 @@
 // The floating-point mode of the calling thread: rounding, denormals, traps. Other code of the process may change it.
 #pragma once
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <xmmintrin.h>
 #endif
 
 namespace pyformer {

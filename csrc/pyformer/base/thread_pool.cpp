@@ -25,7 +25,7 @@
 #include <unistd.h>
 #endif
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include <xmmintrin.h>
 #endif
 
 namespace pyformer {

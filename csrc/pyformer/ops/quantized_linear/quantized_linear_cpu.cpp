@@ -301,8 +301,10 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
 static Kernel<QuantProducts> fastest_products() {
 #if defined(__AVX512F__)
   if (__builtin_cpu_supports("avx512vnni")) return products<VnniQuads>;
-#endif
+  return KernelsOf<QuantizedLinearTable, Isa::avx2>::table().multiply[DType::float32];
+#else
   return products<Quads>;
+#endif
 }
 
 }  // namespace pyformer::PF_ISA
