@@ -332,17 +332,22 @@ def attention(draw: Draw) -> Call:
         unseen = {"k": beyond, "v": beyond}
     causal = draw.flag("causal")
     window = draw.number("window", 1, tk) if draw.flag("has window", 0.25) else None
+    softcap = 2.0 if draw.flag("softcap", 0.15) else None
+    sinks = {"sinks": draw.array("sinks", (group * hkv,), dtype)} if draw.flag("sinks", 0.15) else {}
+    excludes = softcap is None and not sinks  # what isn't attended; else it is multiplied by 0
     order = None
-    if causal and tq == tk and "mask" not in arrays and "key_lengths" not in arrays:
+    if causal and tq == tk and excludes and "mask" not in arrays and "key_lengths" not in arrays:
         order = InOrder({"q": 1, "k": 1, "v": 1}, {"out0": 1}, ("q",), ("q", "k", "v"))
     shared = {k: 0 for k, v in arrays.items() if v.shape[0] == b and (b > 1 or k != "mask")}
     apart = [Apart(shared, {"out0": 0})]
     if "mask" not in arrays:
-        apart += [] if group > 1 else [Apart({"q": 2, "k": 2, "v": 2}, {"out0": 2})]
+        apart += [] if group > 1 else [Apart({"q": 2, "k": 2, "v": 2} | dict.fromkeys(sinks, 0), {"out0": 2})]
         apart += [] if causal or window else [Apart({"q": 1}, {"out0": 1})]
+    arrays |= sinks
     arguments = ", ".join(f"{k}={k}" if i > 2 else k for i, k in enumerate(arrays))
-    expression = f"pf.ops.attention({arguments}, causal={causal}, window={window})"
-    return Call(expression, arrays, dtype, ("q", "k", "v"), apart=tuple(apart), in_order=order, unseen=unseen or None)
+    expression = f"pf.ops.attention({arguments}, causal={causal}, window={window}, softcap={softcap})"
+    grads = ("q", "k", "v", *sinks)
+    return Call(expression, arrays, dtype, grads, apart=tuple(apart), in_order=order, unseen=unseen or None)
 
 
 def attention_packed(draw: Draw) -> Call:

@@ -392,8 +392,8 @@ PYTHON = [
     ),
     mutant(
         "scores are not capped",
-        "scores = ops.tanh(scores / softcap) * softcap",
-        "scores = scores * 1.0",
+        '"softcap": self.softcap}',
+        '"softcap": None}',
         "test_families.py::test_logits_loss_and_all_gradients_equal_transformers[gemma2]",
     ),
     mutant(
@@ -407,12 +407,6 @@ PYTHON = [
         "                begin = end\n\n    def has_own_head",
         "                begin = entry.begin\n\n    def has_own_head",
         "test_families.py::test_logits_loss_and_all_gradients_equal_transformers[phi3]",
-    ),
-    mutant(
-        "attention weights: a finite minus infinity",
-        "ops.where(seen, scores, -np.inf)",
-        "ops.where(seen, scores, -1e30)",
-        "test_attention_weights.py::test_a_mask_lower_than_any_number_of_ours",
     ),
     mutant(
         "RetNet keys not scaled",
@@ -644,6 +638,24 @@ CPP = [
         "T(0.044715 * 1.5957691216057307117)",
         "T(0.04472 * 1.5957691216057307117)",
         f"{ORACLE}[gelu-tanh-257]",
+    ),
+    mutant(
+        "attention weights: a finite minus infinity",
+        "reached = where(seen, scores, number(scores, -std::numeric_limits<double>::infinity()))",
+        "reached = where(seen, scores, number(scores, -1e30))",
+        "test_attention_weights.py::test_a_mask_lower_than_any_number_of_ours",
+    ),
+    mutant(
+        "attention: capped scores are not scaled back",
+        "multiply(tanh(divide(scores, cap)), cap)",
+        "tanh(divide(scores, cap))",
+        f"{ORACLE}[attention-softcap]",
+    ),
+    mutant(
+        "attention: the sink is taken for a key",
+        "{1, 1, scores.dim(3)}",
+        "{0, 1, scores.dim(3)}",
+        f"{ORACLE}[attention-sinks]",
     ),
     mutant(
         "attention: causal is off by one",

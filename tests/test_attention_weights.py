@@ -39,6 +39,9 @@ OPTIONS = {
     "offset": {"causal": True, "query_offset": pf.tensor([0, 2])},
     "mask": {"mask": pf.tensor(masks()[0])},
     "bias": {"mask": pf.tensor(masks()[1]), "causal": True},
+    "softcap": {"softcap": 0.5, "causal": True, "window": 2},
+    "sinks": {"sinks": pf.tensor([0.5, -1.0, 2.0, 0.0], dtype="float64"), "mask": pf.tensor(masks()[0])},
+    "sinks of minus infinity": {"sinks": pf.full((H,), -np.inf, dtype="float64"), "mask": pf.tensor(masks()[1])},
 }
 
 
@@ -48,7 +51,7 @@ def test_weights_times_values_are_the_fused_result(name):
     weights = nn.attention_weights(q, k, **OPTIONS[name])
     assert weights.shape == (B, H, TQ, TK)
     sums = weights.numpy().sum(-1)
-    assert np.all((np.abs(sums - 1) < 1e-12) | (sums == 0))
+    assert np.all((np.abs(sums - 1) < 1e-12) | (sums == 0) | ((sums < 1) & (name == "sinks")))
     values = np.repeat(v.numpy(), H // HKV, axis=2).transpose(0, 2, 1, 3)
     expected = ops.attention(q, k, v, **OPTIONS[name]).numpy()
     assert_close((weights.numpy() @ values).transpose(0, 2, 1, 3), by_rows(expected), additions=TK)

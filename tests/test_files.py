@@ -71,6 +71,12 @@ def test_round_trip_has_the_same_bits(model, folder):
     assert sorted(contents(folder)) == ["config.json", "model.safetensors"]
 
 
+def test_dtype_device_and_quantize_may_be_given_by_place(folder):
+    for opens in (pf.from_pretrained, GPT.from_pretrained):
+        again = opens(folder, "bfloat16", "cpu", None)
+        assert (again.wte.weight.dtype, again.wte.weight.device) == (pf.bfloat16, pf.device("cpu"))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_transformers_reads_what_we_write(model, tmp_path, dtype):
     model.to(getattr(pf, dtype)).save_pretrained(tmp_path)

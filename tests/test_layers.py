@@ -288,7 +288,6 @@ COMPUTES = {
     r"StateModel\.next_logits": "puts rows back in order",
     r"Ends\.\w+": "where rows end: places and booleans",
     r"LSTM\.\w+|LiquidNetwork\.\w+": "prepares targets and lengths, which come as NumPy arrays",
-    r"attention_weights|_reach": "which keys a query may see: booleans",
     r"MultiScaleRetention\._parallel": "distances between positions",
     r"array_of": "the bits of bfloat16",
     r"evaluate|sentiment_task.measure": "counts right answers: booleans",

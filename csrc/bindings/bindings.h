@@ -230,7 +230,7 @@ void bind_device(py::module_& core);
 void bind_runtime(py::module_& core);
 void bind_cache(py::module_& core);
 void bind_optim(py::module_& core);
-void bind_attention(py::module_& ops);
+void bind_attention(py::module_& core, py::module_& ops);
 void bind_convolution(py::module_& ops);
 void bind_elementwise(py::module_& ops);
 void bind_matmul(py::module_& core, py::module_& ops);

@@ -261,7 +261,7 @@ PYBIND11_MODULE(_core, core) {
   bind_quantized(core);
   bind_replay(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");
-  bind_attention(ops);
+  bind_attention(core, ops);
   bind_convolution(ops);
   bind_elementwise(ops);
   bind_matmul(core, ops);

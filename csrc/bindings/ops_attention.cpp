@@ -8,28 +8,31 @@ namespace pyformer::bindings {
 using OptionalTensor = std::optional<Tensor>;
 
 static AttentionOptions options_of(bool causal, std::optional<double> scale, std::optional<int64_t> window,
-                                   const OptionalTensor& key_lengths, const OptionalTensor& query_offset) {
+                                   const OptionalTensor& key_lengths, const OptionalTensor& query_offset,
+                                   std::optional<double> softcap) {
   AttentionOptions options;
   options.causal = causal;
   options.scale = scale;
   options.window = window;
+  options.softcap = softcap;
   options.key_lengths = or_absent(key_lengths).array();
   options.query_offset = or_absent(query_offset).array();
   return options;
 }
 
-void bind_attention(py::module_& ops) {
+void bind_attention(py::module_& core, py::module_& ops) {
   ops.def(
       "attention",
       [](const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& mask, bool causal,
          std::optional<double> scale, std::optional<int64_t> window, const OptionalTensor& key_lengths,
-         const OptionalTensor& query_offset) {
-        return attention(q, k, v, or_absent(mask), options_of(causal, scale, window, key_lengths, query_offset));
+         const OptionalTensor& query_offset, std::optional<double> softcap, const OptionalTensor& sinks) {
+        return attention(q, k, v, or_absent(mask),
+                         options_of(causal, scale, window, key_lengths, query_offset, softcap), or_absent(sinks));
       },
       py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("mask") = py::none(), py::arg("causal") = false,
       py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
-      py::arg("query_offset") = py::none(), NoGil(),
-      R"(softmax(q k^T * scale + mask) v of each head, never holding a (Tq, Tk) matrix.
+      py::arg("query_offset") = py::none(), py::arg("softcap") = py::none(), py::arg("sinks") = py::none(), NoGil(),
+      R"(softmax(q k^T * scale + mask) v of each head. A (Tq, Tk) matrix is held only with `softcap` or `sinks`.
 
 Args:
     q: (B, Tq, H, D), float.
@@ -43,15 +46,20 @@ Args:
     key_lengths: integers (B,), where the keys of each row end; Tk by default.
     query_offset: integers (B,): query i of row b stands at position query_offset[b] + i. By default the last query
         stands at the row's last key: the offset is its key length - Tq.
+    softcap: c makes c tanh(score / c) of each scaled score before the mask, as in Gemma 2.
+    sinks: (H,), of q's dtype, or float32 where that has 16 bits: a logit of each head that takes part in its softmax
+        as a key without a value would, as in gpt-oss. It gets a gradient.
 
 Returns:
-    Tensor (B, Tq, H, Dv) of q's dtype. A query with nothing to attend to gives zeros and zero gradients.
+    Tensor (B, Tq, H, Dv) of q's dtype. A query with nothing to attend to gives zeros and zero gradients. What it does
+        not attend to may hold NaN; with `softcap` or `sinks`, beyond the row's key length only.
 
 Raises:
-    ValueError: a shape does not fit, or a length is out of range.
+    ValueError: a shape does not fit, a length is out of range, or softcap is not above 0.
     TypeError: a dtype does not fit.
 
-Source: Dao et al. 2022, "FlashAttention"; grouped heads: Ainslie et al. 2023, "GQA".
+Source: Dao et al. 2022, "FlashAttention"; grouped heads: Ainslie et al. 2023, "GQA"; softcap: Gemma Team 2024, "Gemma
+    2", section 2; sinks: OpenAI 2025, "gpt-oss" model card, section 2.2.
 
 Example:
     >>> q = k = pf.zeros(1, 3, 1, 2)  # equal scores: the mean of what each position sees
@@ -65,21 +73,26 @@ Example:
             [3., 4.],
             [3., 4.]], dtype=float32)
     >>> pf.ops.attention(q, k, v[..., :1], causal=True).reshape(3)
-    tensor([1., 2., 3.], dtype=float32))");
+    tensor([1., 2., 3.], dtype=float32)
+    >>> pf.ops.attention(q, k, v[..., :1], sinks=pf.zeros(1)).reshape(3)  # (1 + 3 + 5 + nothing) / 4
+    tensor([2.25, 2.25, 2.25], dtype=float32))");
   ops.def(
       "attention_packed",
       [](const Tensor& qkv, const OptionalTensor& mask, bool causal, std::optional<double> scale,
-         std::optional<int64_t> window, const OptionalTensor& key_lengths, const OptionalTensor& query_offset) {
-        return attention_packed(qkv, or_absent(mask), options_of(causal, scale, window, key_lengths, query_offset));
+         std::optional<int64_t> window, const OptionalTensor& key_lengths, const OptionalTensor& query_offset,
+         std::optional<double> softcap, const OptionalTensor& sinks) {
+        return attention_packed(qkv, or_absent(mask),
+                                options_of(causal, scale, window, key_lengths, query_offset, softcap),
+                                or_absent(sinks));
       },
       py::arg("qkv"), py::kw_only(), py::arg("mask") = py::none(), py::arg("causal") = false,
       py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
-      py::arg("query_offset") = py::none(), NoGil(),
+      py::arg("query_offset") = py::none(), py::arg("softcap") = py::none(), py::arg("sinks") = py::none(), NoGil(),
       R"(`attention` of queries, keys and values that lie side by side in one tensor, as one projection gives them.
 
 Args:
     qkv: (B, T, 3, H, D), float; the third axis holds q, k and v.
-    mask, causal, scale, window, key_lengths, query_offset: as in `attention`.
+    mask, causal, scale, window, key_lengths, query_offset, softcap, sinks: as in `attention`.
 
 Returns:
     Tensor (B, T, H, D) of qkv's dtype.
@@ -93,6 +106,25 @@ Example:
     >>> pf.ops.attention_packed(qkv, causal=True).reshape(2, 2)
     tensor([[ 4.,  5.],
             [10., 11.]], dtype=float32))");
+  // For pyformer/nn/attention.py, which has the docstrings.
+  core.def(
+      "attention_weights",
+      [](const Tensor& q, const Tensor& k, const OptionalTensor& mask, bool causal, std::optional<double> scale,
+         std::optional<int64_t> window, const OptionalTensor& key_lengths, const OptionalTensor& query_offset,
+         std::optional<double> softcap, const OptionalTensor& sinks) {
+        return attention_weights(q, k, or_absent(mask),
+                                 options_of(causal, scale, window, key_lengths, query_offset, softcap),
+                                 or_absent(sinks));
+      },
+      py::arg("q"), py::arg("k"), py::kw_only(), py::arg("mask") = py::none(), py::arg("causal") = false,
+      py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
+      py::arg("query_offset") = py::none(), py::arg("softcap") = py::none(), py::arg("sinks") = py::none(), NoGil());
+  core.def(
+      "weighted_values",
+      [](const Tensor& weights, const Tensor& v, const OptionalTensor& key_lengths) {
+        return weighted_values(weights, v, or_absent(key_lengths).array());
+      },
+      py::arg("weights"), py::arg("v"), py::arg("key_lengths"), NoGil());
   ops.def("rope", &rope, py::arg("x"), py::arg("positions"), py::arg("frequencies"), py::arg("interleaved") = false,
           NoGil(), R"(Rotary positions: turns pairs of each head's elements by position * frequency.
 

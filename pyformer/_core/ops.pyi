@@ -22,6 +22,8 @@ def attention(
     window: int | None = None,
     key_lengths: Tensor | None = None,
     query_offset: Tensor | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor: ...
 def attention_packed(
     qkv: Tensor,
@@ -32,6 +34,8 @@ def attention_packed(
     window: int | None = None,
     key_lengths: Tensor | None = None,
     query_offset: Tensor | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor: ...
 def avg_pool2d(
     x: Tensor,

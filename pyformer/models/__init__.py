@@ -101,7 +101,7 @@ _BY_TYPE = {
 
 
 def from_pretrained(
-    folder: str | os.PathLike, *, dtype: Any = None, device: Any = None, quantize: str | None = None, **options: Any
+    folder: str | os.PathLike, dtype: Any = None, device: Any = None, quantize: str | None = None, **options: Any
 ) -> Any:
     """Opens a saved model, whichever kind: its class comes from `model_type` in config.json.
 

@@ -15,7 +15,6 @@ from pyformer.formats.hf import decoder
 from pyformer.models.decoder_config import DecoderConfig, Layer
 from pyformer.models.language_model import IGNORED, LanguageModel, Span
 from pyformer.models.places import Places, kinds_of, places_of
-from pyformer.nn.attention import capped_attention
 from pyformer.nn.cache import LayerCache
 
 
@@ -57,13 +56,10 @@ class Attention(nn.Module):
             q = q * places.magnitude
         if cache is not None:
             k, v = cache.append(k, v)
-        reach = {**places.reach, "scale": self.scale}
-        if self.softcap is None:
-            mixed = ops.attention(q, k, v, **reach)
-        else:
-            mixed = capped_attention(q, k, v, self.softcap, **reach)
+        reach = {**places.reach, "scale": self.scale, "softcap": self.softcap}
+        mixed = ops.attention(q, k, v, **reach)
         if weights is not None:
-            weights.append(nn.attention_weights(q, k, softcap=self.softcap, **reach))
+            weights.append(nn.attention_weights(q, k, **reach))
         return mixed.reshape(*x.shape[:2], -1)
 
 

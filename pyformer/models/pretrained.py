@@ -137,7 +137,6 @@ class Pretrained(nn.Module):
     def from_pretrained(
         cls: type[Self],
         folder: str | os.PathLike,
-        *,
         dtype: Any = None,
         device: Any = None,
         quantize: str | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.float_mode import in_default_float_mode
-from pyformer.nn.attention import capped_attention
+from pyformer.nn.attention import weighted_values
 from pyformer.nn.cache import LayerCache
 
 
@@ -48,9 +48,11 @@ class DistanceAttention(nn.Module):
             k, v = cache.append(k, v)
             reach = cache.reach
         where = {"mask": mask, "causal": self.causal, "scale": 1.0, **reach}
-        mixed = ops.attention(q, k, v, **where) if mask is None else capped_attention(q, k, v, None, **where)
+        # A mask with a gradient is for attention_weights alone.
+        weights = nn.attention_weights(q, k, **where) if return_weights or mask is not None else None
+        mixed = ops.attention(q, k, v, **where) if mask is None else weighted_values(weights, v, reach["key_lengths"])
         out = self.out_proj(mixed.reshape(*x.shape[:2], -1), residual=residual)
-        return (out, nn.attention_weights(q, k, **where)) if return_weights else out
+        return (out, weights) if return_weights else out
 
     def project(self, context: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
         """Keys and values (B, Tk, H, D) of `context` (B, Tk, C)."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 import pyformer as pf
-from pyformer import ops
+from pyformer import _core, ops
 from pyformer.float_mode import in_default_float_mode
 
 
-@in_default_float_mode
 def attention_weights(
     q: pf.Tensor,
     k: pf.Tensor,
@@ -24,19 +22,20 @@ def attention_weights(
     key_lengths: pf.Tensor | None = None,
     query_offset: pf.Tensor | None = None,
     softcap: float | None = None,
+    sinks: pf.Tensor | None = None,
 ) -> pf.Tensor:
     """The weights by which `pf.ops.attention`, given the same arguments, adds up the values.
 
-    Unlike that operation this holds all scores at once. Gradients flow to q and k.
+    Gradients flow to q, k, sinks and an added mask.
 
     Args:
         q: (B, Tq, H, D), float.
         k: (B, Tk, Hkv, D), q's dtype; Hkv divides H.
-        mask, causal, scale, window, key_lengths, query_offset: as in `pf.ops.attention`.
-        softcap: c makes c tanh(score / c) of each scaled score before the mask, as in Gemma 2.
+        mask, causal, scale, window, key_lengths, query_offset, softcap, sinks: as in `pf.ops.attention`.
 
     Returns:
-        Tensor (B, H, Tq, Tk) of q's dtype; each row adds up to 1, or is 0 where there is nothing to attend to.
+        Tensor (B, H, Tq, Tk) of q's dtype; each row adds up to 1, to less with sinks, or is 0 where there is nothing to
+            attend to.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -48,83 +47,35 @@ def attention_weights(
         tensor([[1. , 0. ],
                 [0.5, 0.5]], dtype=float32)
     """
-    batch, queries, heads, width = q.shape
-    keys, kv_heads = k.shape[1], k.shape[2]
-    grouped = q.transpose(0, 2, 1, 3).reshape(batch, kv_heads, heads // kv_heads * queries, width)
-    scores = ops.matmul(grouped, k.transpose(0, 2, 1, 3), transpose_b=True).reshape(batch, heads, queries, keys)
-    scores = scores * (1.0 / math.sqrt(width) if scale is None else scale)
-    if softcap is not None:
-        scores = ops.tanh(scores / softcap) * softcap
-    allowed = _reach(batch, queries, keys, causal, window, key_lengths, query_offset)[:, None]
-    if mask is not None and mask.dtype == pf.bool:
-        allowed = allowed & mask.to("cpu").numpy()
-    elif mask is not None:
-        scores = scores + mask
-        allowed = allowed & (mask.to("cpu").numpy() > -np.inf)
-    seen = pf.tensor(np.ascontiguousarray(np.broadcast_to(allowed, scores.shape)), device=q.device)
-    seen = ops.logical_and(seen, scores != -np.inf)
-    # A row that sees nothing is NaN between the two, which `where` leaves out of values and gradients.
-    return ops.where(seen, ops.softmax(ops.where(seen, scores, -np.inf)), 0.0)
+    where = {"mask": mask, "key_lengths": key_lengths, "query_offset": query_offset, "sinks": sinks}
+    return _core.attention_weights(q, k, causal=causal, scale=scale, window=window, softcap=softcap, **where)
 
 
-def capped_attention(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, softcap: float | None, **where: Any) -> pf.Tensor:
-    """`pf.ops.attention` whose scores go through softcap * tanh(score / softcap); it holds all scores at once.
-    A mask of floats gets a gradient.
+def weighted_values(weights: pf.Tensor, v: pf.Tensor, key_lengths: pf.Tensor | None = None) -> pf.Tensor:
+    """The values added up by such weights, as `pf.ops.attention` does.
 
     Args:
-        q: (B, Tq, H, D), float.
-        k: (B, Tk, Hkv, D), q's dtype; Hkv divides H.
-        v: (B, Tk, Hkv, Dv), q's dtype.
-        softcap: above 0; no score is farther from 0. None for none.
-        where: mask, causal, scale, window, key_lengths and query_offset, as in `pf.ops.attention`.
+        weights: (B, H, Tq, Tk), float.
+        v: (B, Tk, Hkv, Dv), of their dtype; Hkv divides H.
+        key_lengths: integers (B,), where each row's keys end; what lies beyond may hold NaN.
 
     Returns:
-        Tensor (B, Tq, H, Dv) of q's dtype. Keys beyond a row's length change no bit, as in `pf.ops.attention`.
+        Tensor (B, Tq, H, Dv).
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: the dtypes differ.
-
-    Source: Gemma Team 2024, "Gemma 2", section 2.
 
     Example:
-        >>> from pyformer.nn.attention import capped_attention
-        >>> q = k = pf.zeros(1, 2, 1, 4)
-        >>> capped_attention(q, k, pf.ones(1, 2, 1, 4), softcap=50.0, causal=True).shape
-        (1, 2, 1, 4)
+        >>> from pyformer.nn.attention import weighted_values
+        >>> weighted_values(pf.ones(1, 1, 2, 3), pf.arange(3.0).reshape(1, 3, 1, 1)).reshape(2)
+        tensor([3., 3.], dtype=float32)
     """
-    batch, queries, heads, _ = q.shape
-    keys, kv_heads, width = v.shape[1:]
-    weights = attention_weights(q, k, softcap=softcap, **where)
-    if where.get("key_lengths") is not None:
-        # What lies beyond a row's end is excluded: 0 times what is not finite would be NaN.
-        places = pf.arange(keys, device=q.device)
-        v = ops.where(ops.less(places, where["key_lengths"].reshape(batch, 1)).reshape(batch, keys, 1, 1), v, 0.0)
-    grouped = weights.reshape(batch, kv_heads, heads // kv_heads * queries, keys)
-    mixed = ops.matmul(grouped, v.transpose(0, 2, 1, 3))
-    return mixed.reshape(batch, heads, queries, width).transpose(0, 2, 1, 3)
-
-
-def _reach(
-    batch: int,
-    queries: int,
-    keys: int,
-    causal: bool,
-    window: int | None,
-    key_lengths: pf.Tensor | None,
-    query_offset: pf.Tensor | None,
-) -> np.ndarray:
-    """Which keys each query may see, (B, Tq, Tk), the mask aside."""
-    ends = np.full(batch, keys) if key_lengths is None else key_lengths.to("cpu").numpy()
-    starts = ends - queries if query_offset is None else query_offset.to("cpu").numpy()
-    key = np.arange(keys)
-    place = (starts[:, None] + np.arange(queries))[:, :, None]
-    seen = np.broadcast_to(key < ends[:, None, None], (batch, queries, keys))
-    if causal or window is not None:
-        seen = seen & (key <= place)
-    if window is not None:
-        seen = seen & (key > place - window)
-    return seen
+    ends = None if key_lengths is None else key_lengths.shape
+    fits = weights.ndim == v.ndim == 4 and v.shape[2] > 0 and weights.shape[1] % v.shape[2] == 0
+    if not fits or ends not in (None, v.shape[:1]):
+        got = f"{weights.shape}, {v.shape}" + ("" if ends is None else f" and key_lengths {ends}")
+        raise ValueError(f"weighted_values: expected weights (B, H, Tq, Tk) and v (B, Tk, Hkv, Dv), got {got}")
+    return _core.weighted_values(weights, v, key_lengths)
 
 
 def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.ndarray:

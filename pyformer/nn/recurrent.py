@@ -32,7 +32,7 @@ class Ends:
         return self._taken(x, np.where(self._places < self._ends, self._ends - 1 - self._places, self._places))
 
     def gaps_backwards(self, gaps: pf.Tensor) -> pf.Tensor:
-        """Gaps (B, T) to the observation before, for `flipped` rows: to what then is before, the next in time."""
+        """Gaps (B, T) of `flipped` rows: there the observation before is the one that follows in time."""
         return self._taken(gaps.reshape(*gaps.shape, 1), (self._ends - self._places) % self._ends)[:, :, 0]
 
     def last(self, x: pf.Tensor) -> pf.Tensor:
@@ -40,7 +40,7 @@ class Ends:
         return self._taken(x, self._ends - 1)[:, 0]
 
     def _taken(self, x: pf.Tensor, places: np.ndarray) -> pf.Tensor:
-        """(B, m, n): of each row of x (B, T, n) those at `places` (B, m)."""
+        """(B, m, n): the elements of each row of x (B, T, n) that stand at `places` (B, m)."""
         batch, tokens, width = x.shape
         index = self._tensor((np.arange(batch)[:, None] * tokens + places).reshape(-1))
         return ops.embedding(index, x.reshape(batch * tokens, width)).reshape(batch, places.shape[1], width)

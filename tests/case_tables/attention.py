@@ -21,12 +21,13 @@ def _allowed(torch, b, tq, tk, causal, window, key_lengths, query_offset):
     return allowed[:, None]
 
 
-def _torch_attention(causal, scale, window):
-    def run(torch, q, k, v, mask=None, key_lengths=None, query_offset=None):
+def _torch_attention(causal, scale, window, softcap=None):
+    def run(torch, q, k, v, mask=None, key_lengths=None, query_offset=None, sinks=None):
         b, tq, h, d = q.shape
         group = h // k.shape[2]
         k, v = (x.repeat_interleave(group, dim=2).transpose(1, 2) for x in (k, v))
         scores = q.transpose(1, 2) @ k.transpose(-1, -2) * (d**-0.5 if scale is None else scale)
+        scores = scores if softcap is None else torch.tanh(scores / softcap) * softcap
         allowed = _allowed(torch, b, tq, k.shape[2], causal, window, key_lengths, query_offset)
         allowed = allowed.expand_as(scores)
         if mask is not None and mask.dtype == torch.bool:
@@ -36,6 +37,7 @@ def _torch_attention(causal, scale, window):
             allowed = allowed & ~torch.isneginf(mask)
         scores = scores.masked_fill(~allowed, -1e30)
         lse = torch.logsumexp(scores, dim=-1, keepdim=True).clamp(min=-1e30)  # finite with no key at all
+        lse = lse if sinks is None else torch.logaddexp(lse, sinks[:, None, None])
         fixed = lse.detach()
         out = torch.exp(scores - fixed).masked_fill(~allowed, 0.0) @ v
         # The gradient of the sum of exponentials by way of the output, as fused kernels take it.
@@ -60,6 +62,8 @@ def _attention(
     window=None,
     extra=None,
     spread=1.0,
+    softcap=None,
+    sinks=False,
     bench=False,
 ):
     dv = d if dv is None else dv
@@ -70,10 +74,11 @@ def _attention(
             "k": rng.standard_normal((b, tk, hkv, d)),
             "v": rng.standard_normal((b, tk, hkv, dv)),
         }
-        return arrays | (extra(rng) if extra else {})
+        arrays |= extra(rng) if extra else {}
+        return arrays | ({"sinks": rng.standard_normal(h)} if sinks else {})
 
     def run(pf, q, k, v, **options):
-        return pf.ops.attention(q, k, v, causal=causal, scale=scale, window=window, **options)
+        return pf.ops.attention(q, k, v, causal=causal, scale=scale, window=window, softcap=softcap, **options)
 
     pairs = tq * tk * (0.5 if causal and tq == tk else 1.0)
     return Case(
@@ -81,9 +86,9 @@ def _attention(
         name,
         inputs,
         run,
-        _torch_attention(causal, scale, window),
-        grads=("q", "k", "v"),
-        reduction=max(tk, tq * h // hkv, d, dv),
+        _torch_attention(causal, scale, window, softcap),
+        grads=("q", "k", "v", "sinks") if sinks else ("q", "k", "v"),
+        reduction=max(tk, tq * h // hkv, d, dv, b * tq if sinks else 0),
         flops=2.0 * b * h * pairs * (d + dv),
         bytes=4.0 * b * (d + dv) * (tq * h + tk * hkv),
         bench=bench,
@@ -94,9 +99,13 @@ def _causal(tq, tk, **options):
     return _attention(f"causal-{tq}x{tk}", 2, tq, tk, 2, 2, 16, causal=True, **options)
 
 
-def _packed(name, b, t, h, d, *, causal=True, bench=False):
-    def torch_packed(torch, qkv):
-        return _torch_attention(causal, None, None)(torch, *qkv.unbind(2))
+def _packed(name, b, t, h, d, *, causal=True, bench=False, softcap=None, sinks=False):
+    def torch_packed(torch, qkv, **options):
+        return _torch_attention(causal, None, None, softcap)(torch, *qkv.unbind(2), **options)
+
+    def inputs(rng):
+        arrays = {"qkv": rng.standard_normal((b, t, 3, h, d))}
+        return arrays | ({"sinks": rng.standard_normal(h)} if sinks else {})
 
     def torch_fused(torch, qkv):
         """What torch users call; it never holds the scores, so it is the rival, while the oracle is written out."""
@@ -106,11 +115,11 @@ def _packed(name, b, t, h, d, *, causal=True, bench=False):
     return Case(
         "attention_packed",
         name,
-        lambda rng: {"qkv": rng.standard_normal((b, t, 3, h, d))},
-        lambda pf, qkv: pf.ops.attention_packed(qkv, causal=causal),
+        inputs,
+        lambda pf, qkv, **options: pf.ops.attention_packed(qkv, causal=causal, softcap=softcap, **options),
         torch_fused if bench else torch_packed,
-        grads=("qkv",),
-        reduction=max(t, d),
+        grads=("qkv", "sinks") if sinks else ("qkv",),
+        reduction=max(t, d, b * t if sinks else 0),
         flops=4.0 * b * h * t * t * (0.5 if causal else 1.0) * d,
         bytes=4.0 * b * t * h * d * 4,
         bench=bench,
@@ -271,6 +280,40 @@ CASES = [
     _attention("no-queries", 1, 0, 5, 1, 1, 8),
     _attention("empty-batch", 0, 3, 5, 2, 1, 8),
     _attention("large-scores", 1, 20, 80, 1, 1, 16, causal=True, spread=30.0),
+    _attention("softcap", 2, 9, 70, 2, 2, 16, softcap=0.7, spread=3.0),
+    _attention("softcap-causal-grouped", 2, 33, 66, 6, 2, 16, dv=24, causal=True, softcap=2.0),
+    _attention("softcap-window", 1, 70, 70, 2, 2, 16, causal=True, window=9, softcap=2.0),
+    _attention("sinks", 2, 9, 70, 4, 2, 16, sinks=True),
+    _attention("sinks-causal", 2, 70, 33, 2, 2, 16, causal=True, sinks=True),  # the first queries see nothing
+    _attention("sinks-no-keys", 1, 3, 0, 1, 1, 8, sinks=True),
+    _attention("sinks-boolean-mask", 2, 9, 70, 2, 2, 16, extra=_fully_masked, sinks=True),
+    _attention(
+        "softcap-sinks-added-infinity",
+        2,
+        9,
+        70,
+        2,
+        2,
+        16,
+        extra=lambda rng: {"mask": np.where(rng.random((1, 1, 9, 70)) < 0.4, -np.inf, 0.5)},
+        softcap=2.0,
+        sinks=True,
+    ),
+    _attention(
+        "softcap-sinks-cache",
+        3,
+        2,
+        300,
+        4,
+        2,
+        16,
+        dv=20,
+        causal=True,
+        extra=lambda rng: {"key_lengths": np.array([300, 2, 65]), "query_offset": np.array([290, 0, 63])},
+        softcap=2.0,
+        sinks=True,
+    ),
+    _packed("softcap-sinks", 2, 17, 3, 16, softcap=2.0, sinks=True),
     _packed("2x37", 2, 37, 3, 16),
     _packed("full", 1, 66, 2, 20, causal=False),
     _packed("1x200", 1, 200, 2, 64),

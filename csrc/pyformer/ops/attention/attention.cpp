@@ -7,6 +7,7 @@
 #include "pyformer/core/arithmetic/checks.h"
 #include "pyformer/core/precision.h"
 #include "pyformer/ops/attention/attention_kernels.h"
+#include "pyformer/ops/shape/shape.h"
 
 namespace pyformer {
 
@@ -109,6 +110,8 @@ static AttentionOptions checked(const AttentionOperands& o, AttentionOptions opt
     throw ValueError(cat("attention: window must be at least 1, got ", *options.window));
   if (options.scale && !std::isfinite(*options.scale))
     throw ValueError(cat("attention: scale must be finite, got ", *options.scale));
+  if (options.softcap && !(*options.softcap > 0 && std::isfinite(*options.softcap)))
+    throw ValueError(cat("attention: softcap must be above 0 and finite, got ", *options.softcap));
   if (options.mask.defined()) check_mask(o, options.mask);
   if (options.query_offset.defined()) {
     check_row_numbers(o, "query_offset", options.query_offset);
@@ -123,6 +126,10 @@ static AttentionOptions checked(const AttentionOperands& o, AttentionOptions opt
         });
   }
   return options;
+}
+
+AttentionOptions checked_options(const Array& q, const Array& k, const Array& v, AttentionOptions options) {
+  return checked(check_separate(q, k, v), std::move(options));
 }
 
 // ---- running --------------------------------------------------------------------------------------------------
@@ -228,8 +235,10 @@ static void take_mask(const char* op, const Tensor& mask, AttentionOptions& opti
   options.mask = widened(mask.array());
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options) {
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options,
+                 const Tensor& sinks) {
   take_mask("attention", mask, options);
+  if (options.softcap || sinks.defined()) return attention_of_scores(q, k, v, mask, std::move(options), sinks);
   const Array x = product_operand(q), y = product_operand(k), z = product_operand(v);
   options.wide = product_result(x) != x.dtype();
   const AttentionOperands o = check_separate(x, y, z);
@@ -244,8 +253,20 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
                 });
 }
 
-Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options) {
+// The queries, keys or values of a packed tensor.
+static Tensor third_of(const Tensor& qkv, int64_t which) {
+  std::vector<SliceRange> ranges;
+  for (int axis = 0; axis < 5; ++axis) ranges.push_back({0, 1, qkv.dim(axis)});
+  ranges[2] = {which, 1, 1};
+  return reshape(slice(qkv, ranges), {qkv.dim(0), qkv.dim(1), qkv.dim(3), qkv.dim(4)});
+}
+
+Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options, const Tensor& sinks) {
   take_mask("attention_packed", mask, options);
+  if (options.softcap || sinks.defined()) {
+    check_packed(qkv.array());
+    return attention_of_scores(third_of(qkv, 0), third_of(qkv, 1), third_of(qkv, 2), mask, std::move(options), sinks);
+  }
   const Array x = product_operand(qkv);
   options.wide = product_result(x) != x.dtype();
   const AttentionOperands o = check_packed(x);

@@ -6,6 +6,7 @@
 // no part: NaN there does not spread, and a row's bits depend on its query, its attended keys and their positions only.
 // Saved for backward: q, k, v, out, and per row the highest score and the sum of exponentials below it.
 // The order of all sums, and what 16-bit floats are rounded to and when, is written down in attention_ref.cpp.
+// With a softcap or with sinks all scores are held: attention_scores.cpp says how that is computed.
 #pragma once
 #include <optional>
 
@@ -17,6 +18,7 @@ struct AttentionOptions {
   bool causal = false;
   std::optional<double> scale;    // absent: 1 / sqrt(D)
   std::optional<int64_t> window;  // absent: none
+  std::optional<double> softcap;  // c makes c tanh(s / c) of each scaled score, before the mask; absent: none
   Array mask;                     // broadcastable to (B, H, Tq, Tk): boolean (true: may attend) or added to the scores
   Array key_lengths;              // (B,) int64 or int32, absent: Tk
   Array query_offset;             // (B,) int64 or int32, absent: the row's key length - Tq
@@ -39,9 +41,24 @@ AttentionGradient attention_backward(const Array& dout, const Array& q, const Ar
 Array attention_packed_backward(const Array& dout, const Array& qkv, const AttentionResult& result,
                                 const AttentionOptions& options);
 
+// The options, with copies of what must outlive the call; raises where they or the operands do not fit.
+AttentionOptions checked_options(const Array& q, const Array& k, const Array& v, AttentionOptions options);
+
 // The mask is given apart from the options, and must not want a gradient (ValueError). q, k and v are product operands
-// (core/precision.h), which decides `wide`.
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options);
-Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options);
+// (core/precision.h), which decides `wide`. sinks, (H,), undefined for none: a logit of each head that takes part in
+// its softmax as a key without a value would.
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, AttentionOptions options,
+                 const Tensor& sinks = Tensor());
+Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions options,
+                        const Tensor& sinks = Tensor());
+
+// The weights (B, H, Tq, Tk) by which attention adds up the values; here an added mask gets a gradient.
+Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, AttentionOptions options,
+                         const Tensor& sinks);
+// The values v (B, Tk, Hkv, Dv) added up by such weights: (B, Tq, H, Dv). key_lengths may be undefined.
+Tensor weighted_values(const Tensor& weights, const Tensor& v, const Array& key_lengths);
+// attention by way of these two.
+Tensor attention_of_scores(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+                           AttentionOptions options, const Tensor& sinks);
 
 }  // namespace pyformer

@@ -43,7 +43,7 @@ std::vector<Piece> pieces_of(const std::vector<Tensor>& tensors, int64_t piece_s
 // Where a tensor's piece begins; null for an absent tensor.
 void* piece_at(const Tensor& tensor, const Piece& piece);
 
-// Pieces as kernels take them, by the dtype of what they are of, and on its device.
+// Lists of pieces, one for each dtype of tensors, which for_each copies to the device for kernels to read.
 template <class KernelPiece>
 class PiecesByDType {
  public:

@@ -195,7 +195,8 @@ static PF_INLINE Lanes<float> scales_at(const uint8_t* p, int64_t group) {
     return Lanes<float>::load(reinterpret_cast<const float*>(p) + 16 * group);
 }
 
-// The 64 bytes at `quants`, which are multiplied by x's next four numbers, and for 4 bits by those 16 later.
+// Adds the products of a register of w and four numbers at x; of 4 bits, whose upper halves are the weights of the
+// four numbers 16 later, also those.
 template <class Q, int bits, bool at_128>
 static PF_INLINE typename Q::Sums add_quads(typename Q::Sums sums, const typename Q::Bytes& w, const int8_t* x) {
   if constexpr (bits == 4) {

@@ -7,7 +7,7 @@ namespace pyformer {
 struct RandomFill {
   int64_t size;
   uint64_t seed, stream;
-  const uint64_t* replayed;  // of a recording: where seed and stream are instead
+  const uint64_t* replayed;  // in a recording: where the kernel finds seed and stream, else null
   void* out;
   int64_t items() const { return size; }
   int64_t grain() const { return 1 << 14; }
