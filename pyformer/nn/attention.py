@@ -10,6 +10,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import ops
 from pyformer.float_mode import in_default_float_mode
+from pyformer.nn.module import is_float
 
 
 @in_default_float_mode
@@ -40,7 +41,7 @@ def attention_weights(
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, or the mask is of neither bools nor floats.
 
     Example:
         >>> q = k = pf.zeros(1, 2, 1, 4)
@@ -48,6 +49,8 @@ def attention_weights(
         tensor([[1. , 0. ],
                 [0.5, 0.5]], dtype=float32)
     """
+    if mask is not None:
+        check_mask("attention_weights", "mask", mask)
     batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[1], k.shape[2]
     grouped = q.transpose(0, 2, 1, 3).reshape(batch, kv_heads, heads // kv_heads * queries, width)
@@ -65,6 +68,14 @@ def attention_weights(
     seen = ops.logical_and(seen, scores != -np.inf)
     # A row that sees nothing is NaN between the two, which `where` leaves out of values and gradients.
     return ops.where(seen, ops.softmax(ops.where(seen, scores, -np.inf)), 0.0)
+
+
+def check_mask(owner: str, name: str, mask: Any) -> None:
+    """TypeError unless it is a Tensor of bools or floats: added to scores, 0 and 1 would hide nothing."""
+    if not isinstance(mask, pf.Tensor):
+        raise TypeError(f"{owner}: {name} must be a Tensor, got {type(mask).__name__}")
+    if mask.dtype != pf.bool and not is_float(mask.dtype):
+        raise TypeError(f"{owner}: {name} must be of bools or floats, got {mask.dtype.name}")
 
 
 def capped_attention(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, softcap: float | None, **where: Any) -> pf.Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import ops
 from pyformer.nn import init
-from pyformer.nn.attention import attention_weights
+from pyformer.nn.attention import attention_weights, check_mask
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, ModuleList, check_probability, check_sizes
 from pyformer.nn.module import Module
 
@@ -91,6 +91,7 @@ class MultiheadAttention(Module):
 
         Raises:
             ValueError: a shape does not fit.
+            TypeError: a mask is no Tensor of bools or floats.
         """
         turned = [x if self.batch_first else x.swapaxes(0, 1) for x in (query, key, value)]
         for x in turned:
@@ -130,6 +131,9 @@ class MultiheadAttention(Module):
         """torch's masks as that of `ops.attention`: True where a query may attend, or what is added to the scores."""
         batch, queries, heads, _ = q.shape
         keys = k.shape[1]
+        for name, given in (("attn_mask", mask), ("key_padding_mask", padding)):
+            if given is not None:
+                check_mask("MultiheadAttention", name, given)
         if mask is None and is_causal:
             mask = ~pf.ones(queries, keys, dtype=pf.bool, device=q.device).tril()
         parts = []
