@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from pyformer import _core
 from pyformer._core import manual_seed
 
@@ -51,12 +53,16 @@ def set_state(state: Sequence[int]) -> None:
 
 
 def _checked(state: Any) -> tuple[int, int]:
-    pair = list(state) if isinstance(state, Sequence) else []
-    if len(pair) != 2 or any(isinstance(x, bool) or not isinstance(x, int) for x in pair):
+    pair = list(state) if isinstance(state, (Sequence, np.ndarray)) else []
+    if len(pair) != 2 or not all(_is_int(x) for x in pair):
         raise TypeError(f"set_state: expected (seed, draws), two ints as get_state gives them, got {state!r}")
     if not all(0 <= x < 2**64 for x in pair):
         raise ValueError(f"set_state: expected numbers of 64 bits, got {tuple(pair)}")
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 class Generator:
@@ -84,8 +90,17 @@ class Generator:
         self._state = (0, 0)
 
     def manual_seed(self, seed: int) -> Generator:
-        """Begins again with a seed, and returns itself."""
-        self.set_state((seed, 0))
+        """Begins again with a seed from 0 to 2**64 - 1, an int of Python's or NumPy's, and returns itself.
+
+        Raises:
+            TypeError: it is no int; True and False are none.
+            ValueError: it is out of range.
+        """
+        if not _is_int(seed):
+            raise TypeError(f"manual_seed: expected an integer, got {type(seed).__name__}")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"manual_seed: expected a seed from 0 to 2**64 - 1, got {seed}")
+        self._state = int(seed), 0
         return self
 
     def initial_seed(self) -> int:

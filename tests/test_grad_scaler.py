@@ -128,3 +128,11 @@ def test_overflows_leave_the_weights_alone():
     assert own.train()
     assert own.scaler.get_scale() == 2.0**59
     assert all((value.numpy() == before[key]).all() for key, value in own.model.state_dict().items())
+
+
+@pytest.mark.parametrize("wrong", [None, "3", -1, True, 1.5])
+def test_a_state_that_is_refused_leaves_the_factor(wrong):
+    scaler = pf.optim.GradScaler()
+    with pytest.raises(ValueError, match="_growth_tracker must be an int"):
+        scaler.load_state_dict({**scaler.state_dict(), "scale": 4.0, "_growth_tracker": wrong})
+    assert scaler.get_scale() == 65536.0

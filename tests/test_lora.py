@@ -491,3 +491,39 @@ def test_layers_in_lists_get_adapters_too():
     lora.merge(model)
     assert [type(layer) for layer in (model.more[0], model.more[1][0])] == [pf.nn.Linear] * 2
     assert len(model.more) == 2
+
+
+MODELS = {
+    "GPT": lambda: GPT(GPTConfig(10, 16, num_layers=1, num_heads=2, embed_dim=16, tied=False)),
+    "Llama": lambda: Llama(LlamaConfig(10, 16, num_layers=1, num_heads=2, embed_dim=16)),
+    "BertClassifier": lambda: BertClassifier(BertConfig(10, 16, num_layers=1, num_heads=2, embed_dim=16)),
+    "RetNet": lambda: pf.models.RetNet(pf.models.RetNetConfig(10, 16, num_layers=1, num_heads=2, embed_dim=16)),
+    "EncoderDecoder": lambda: pf.models.EncoderDecoder(
+        pf.models.EncoderDecoderConfig(10, 16, num_layers=1, num_heads=2, embed_dim=16)
+    ),
+    "T5": lambda: pf.models.T5(pf.models.T5Config(10, num_layers=1, num_heads=2, embed_dim=16, tied=False)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_layer_that_gets_an_adapter_computes_with_it(name):
+    """Operations that do the work of several layers leave none of them out, nor does a loss the last one."""
+    pf.manual_seed(5)
+    targets = sorted({path.rpartition(".")[2] for path in lora.places.linear_layers(MODELS[name]())})
+    assert len(targets) > 2
+    for target in targets:
+        pf.manual_seed(5)
+        model = MODELS[name]().eval()
+        args = (IDS, IDS) if name in ("EncoderDecoder", "T5") else (IDS,)
+        before = model(*args).numpy()
+        adapter = learned(model, targets=(target,))
+        after = model(*args).detach()
+        assert (after.numpy() != before).any(), target
+        labels = IDS[:, 0] % 2 if name == "BertClassifier" else IDS
+        loss = model.loss(IDS, labels)
+        loss.backward()
+        for part in adapter.parameters():
+            assert np.abs(part.grad.numpy()).max() > 0, target
+        merged = lora.merge(model)
+        np.testing.assert_allclose(merged(*args).detach().numpy(), after.numpy(), atol=1e-5, err_msg=target)
+        assert merged.loss(IDS, labels).item() == pytest.approx(loss.item(), abs=1e-5), target

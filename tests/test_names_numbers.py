@@ -419,3 +419,38 @@ def test_products_do_not_overflow_in_the_middle(dtype):
         assert out.dtype == x.dtype
         np.testing.assert_allclose(out.item(), exact.prod(), rtol=0.01)
         np.testing.assert_allclose(x.grad.to("float64").numpy(), exact.prod() / exact, rtol=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-39, 1e-38, 1.0, 1e30])
+def test_multinomial_draws_small_weights_in_proportion_and_none_of_0(scale):
+    pf.manual_seed(3)
+    weights = np.tile(np.array([0, 1, 3, 0], np.float32) * np.float32(scale), (2000, 1))
+    drawn = pf.multinomial(pf.tensor(weights), 1).numpy().ravel()
+    assert set(drawn.tolist()) == {1, 2}
+    assert 0.70 < (drawn == 2).mean() < 0.80
+    both = pf.multinomial(pf.tensor(np.array([1, 0, 1e-39], np.float32)), 2)
+    assert sorted(both.tolist()) == [0, 2]
+
+
+def test_one_hot_takes_memory_for_its_result_alone():
+    classes = 1 << 20  # of which a matrix would have 8 TB
+    found = ops.one_hot(pf.tensor([[3], [classes - 1]]), classes)
+    assert (found.shape, found.dtype) == ((2, 1, classes), pf.int64)
+    assert [found.sum().item(), found[0, 0, 3].item(), found[1, 0, -1].item()] == [2, 1, 1]
+    for wrong in (-1, 4):
+        with pytest.raises(IndexError, match="embedding"):
+            ops.one_hot(pf.tensor([wrong]), 4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape"), [("linear", (1, 1, 4)), ("bilinear", (1, 1, 2, 4)), ("bicubic", (1, 1, 2, 4))]
+)
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_what_interpolate_gives_no_weight_contributes_no_nan(mode, shape, align_corners):
+    x = np.ones(shape, np.float32)
+    x[..., 1] = np.inf
+    leaf = pf.tensor(x, requires_grad=True)
+    out = ops.interpolate(leaf, size=shape[2:], mode=mode, align_corners=align_corners)
+    np.testing.assert_array_equal(out.detach().numpy(), x)
+    out.backward(pf.tensor(x))
+    np.testing.assert_array_equal(leaf.grad.numpy(), x)

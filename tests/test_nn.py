@@ -292,3 +292,35 @@ def test_docstrings_name_every_activation(thing):
     (line,) = [line for line in thing.__doc__.splitlines() if line.strip().startswith("activation: ")]
     named = set(re.findall(r'"(\w+)"', line))
     assert named == set(nn.transformer.ACTIVATIONS)
+
+
+def test_hooks_are_called_where_one_operation_does_the_work_of_several_modules():
+    pf.manual_seed(0)
+    model = models.GPT(models.GPTConfig(20, 8, num_layers=1, num_heads=2, embed_dim=8, tied=False)).eval()
+    ids = np.arange(6).reshape(1, 6)
+    before, loss = model(ids).numpy(), model.loss(ids, ids).item()
+    seen = []
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda module, args, result, name=name: seen.append(name))
+    np.testing.assert_array_equal(model(ids).numpy(), before)
+    for name in ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"):
+        assert f"h.0.{name}" in seen, seen
+    assert "lm_head" in seen, seen
+    assert model.loss(ids, ids).item() == pytest.approx(loss, rel=1e-6)
+    model.h[0].mlp.c_fc.register_forward_hook(lambda module, args, result: result * 0.0)
+    assert np.abs(model(ids).numpy() - before).max() > 0
+
+
+def test_a_layer_with_a_forward_of_its_own_is_called():
+    class Doubled(nn.Linear):
+        def forward(self, x, *args, **kwargs):
+            return super().forward(x, *args, **kwargs) * 2.0
+
+    pf.manual_seed(0)
+    layer, x = nn.MLP(4), pf.randn(2, 4)
+    before = layer(x).numpy()
+    layer.down = Doubled(16, 4)
+    with pf.no_grad():
+        layer.down.load_state_dict({"weight": pf.zeros(4, 16), "bias": pf.ones(4)})
+    np.testing.assert_array_equal(layer(x).numpy(), np.full((2, 4), 2.0, np.float32))
+    assert before.shape == (2, 4)

@@ -423,3 +423,22 @@ def test_forked_children_draw_numbers_of_their_own():
     first = draws_of_a_child()
     _core.set_rng_state(*state)
     assert draws_of_a_child() != first
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_relu_that_grows_without_bound_in_padding_leaves_gradients(dtype):
+    results = []
+    for tokens in (3, 120):  # 4 ** 120 is no float
+        cell = nn.RNN(1, 1, nonlinearity="relu", bidirectional=True)
+        for parameter in cell.parameters():
+            nn.init.constant_(parameter, 4.0)
+        cell.to(dtype)
+        x = pf.ones(1, tokens, 1, dtype=dtype)
+        x.requires_grad = True
+        out, last = cell(x, lengths=[2])
+        (out.float().sum() + last.float().sum()).backward()
+        grads = [x.grad[:, :2], *(parameter.grad for parameter in cell.parameters())]
+        results.append([t.float().numpy() for t in (out.detach()[:, :2], last.detach(), *grads)])
+    for few, many in zip(*results, strict=True):
+        assert np.isfinite(few).all()
+        np.testing.assert_array_equal(few, many)

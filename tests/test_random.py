@@ -176,3 +176,19 @@ def test_a_generator_that_is_none_or_a_draw_that_fails_leaves_the_process_as_it_
     with pytest.raises(TypeError, match="set_state: expected"):
         g.set_state(5)
     assert pf.random.get_state() == before
+
+
+def test_a_generator_takes_the_integers_that_manual_seed_takes():
+    first = pf.randn(3, generator=pf.Generator().manual_seed(7)).numpy()
+    for seed in (np.int64(7), np.uint8(7)):
+        np.testing.assert_array_equal(pf.randn(3, generator=pf.Generator().manual_seed(seed)).numpy(), first)
+    for wrong in (True, np.bool_(True), 7.0, "7", None):
+        with pytest.raises(TypeError, match="manual_seed: expected an integer, got"):
+            pf.Generator().manual_seed(wrong)
+    for wrong in (-1, 2**64):
+        with pytest.raises(ValueError, match="manual_seed: expected a seed from 0"):
+            pf.Generator().manual_seed(wrong)
+    generator = pf.Generator()
+    for state in (np.array([7, 2]), (np.int64(7), np.uint64(2))):
+        generator.set_state(state)
+        assert repr(generator.get_state()) == "(7, 2)"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import pyformer as pf
-from pyformer import formats, terminal, tokenizers, training
+from pyformer import formats, starting, terminal, tokenizers, training
 from pyformer.cli import main
 from pyformer.models import GPT, GPTConfig
 
@@ -266,6 +266,18 @@ def test_ctrl_c_while_it_starts_is_one_line(delay, tmp_path):
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert said.count("\n") == 1 or said.startswith("stopping to save")  # where training had begun
+
+
+def test_what_hears_ctrl_c_at_the_start_imports_nothing_that_takes_time():
+    path = starting.__file__
+    code = (
+        "import os, sys\n"
+        "before = set(sys.modules)\n"
+        f"exec(compile(open({path!r}).read(), 'starting', 'exec'), {{'__name__': 'starting'}})\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_program_that_imports_the_library_keeps_its_ctrl_c():

@@ -139,3 +139,14 @@ def test_stacked_layers_learn_apart():
 def test_what_does_not_fit(call, message):
     with pytest.raises(ValueError, match=message):
         call(pf.tensor(X.astype(np.float32)))
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("kind", ["int64", "uint8", "array", "list"])
+def test_a_mask_of_neither_bools_nor_floats_is_refused(kind, need_weights):
+    layer, x = nn.MultiheadAttention(8, 2, batch_first=True), pf.tensor(X, dtype=pf.float32)
+    masks = {"array": lambda m: m, "list": lambda m: m.tolist()}
+    made = masks.get(kind, lambda m: pf.tensor(m.astype(kind)))
+    for name, mask in (("attn_mask", CAUSAL), ("key_padding_mask", PADDING)):
+        with pytest.raises(TypeError, match=f"MultiheadAttention: {name} must be"):
+            layer(x, x, x, need_weights=need_weights, **{name: made(mask)})

@@ -481,3 +481,9 @@ def test_a_half_precision_model_takes_pictures_of_numpy(dtype):
     for wrong in (pf.tensor(pictures).to(other), pictures.astype(np.float64)):
         with pytest.raises(TypeError, match=f"must be {wanted}"):
             model(wrong)
+
+
+def test_a_convnet_of_one_class_has_no_loss():
+    model = ConvNet(ConvNetConfig(SIZE, CHANNELS, 1, widths=(4,)))
+    with pytest.raises(ValueError, match="ConvNet: with one class the cross-entropy is 0"):
+        model.loss(pf.zeros(2, CHANNELS, SIZE, SIZE), [0, 0])

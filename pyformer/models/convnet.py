@@ -128,7 +128,10 @@ class ConvNet(Pretrained):
         return self.head(self.dropout(x.mean(axis=(2, 3))))
 
     def loss(self, pictures: Any, labels: Any, label_smoothing: float = 0.0) -> pf.Tensor:
-        """Mean cross-entropy in nats of labels (B,), a scalar; raises as `forward` does, IndexError for a bad label."""
+        """Mean cross-entropy in nats of labels (B,), a scalar; raises as `forward` does, IndexError for a bad label,
+        ValueError for one class, whose cross-entropy would be 0, whatever the picture."""
+        if self.config.num_classes == 1:
+            raise ValueError("ConvNet: with one class the cross-entropy is 0, whatever the picture")
         scores = self(pictures)
         labels = read_labels("ConvNet", labels, *scores.shape, scores.device)
         return ops.cross_entropy(scores, labels, label_smoothing=label_smoothing)

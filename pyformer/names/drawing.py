@@ -184,8 +184,10 @@ def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: 
     if p.size and p.max().item() > 2.0**60:
         p = p * 2.0**-64  # the sum of them could overflow
     if not replacement:
-        # The largest log(u) / p is index i with probability p[i] / sum(p), and so on among those that are left.
-        drawn = ops.log(1.0 - rand(*p.shape, dtype=p.dtype, device=p.device, generator=generator)) / p
+        # The least -log(u) / p is that of index i with probability p[i] / sum(p), and so on among those that are left.
+        # Compared are logarithms: with small weights the quotients would be infinite, as those of weights of 0 are.
+        waits = -ops.log(1.0 - rand(*p.shape, dtype=p.dtype, device=p.device, generator=generator))
+        drawn = ops.log(p) - ops.log(waits)
         return ops.topk(ops.where(ops.greater(p, 0), drawn, -math.inf), count, -1)[1]
     ends = ops.cumsum(p, -1)
     drawn = rand(*p.shape[:-1], count, dtype=p.dtype, device=p.device, generator=generator) * ends[..., -1:]

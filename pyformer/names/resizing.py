@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyformer import _core
-from pyformer._core import DType, Tensor
+from pyformer._core import DType, Tensor, ops
 from pyformer.names.arguments import is_float, rounded
 from pyformer.names.choosing import index_select
 
@@ -101,7 +101,9 @@ def _resized(x: Tensor, axis: int, places: list[float], mode: str) -> Tensor:
     total = None
     for step in steps:
         weights = _core.tensor([weight(part - step) for part in parts], dtype=x.dtype, device=x.device).reshape(shape)
-        term = _taken(x, axis, [w + step for w in whole]) * weights
+        # An element of weight 0 is left out: 0 times an infinity, there or in the gradient, would be NaN.
+        taken = _taken(x, axis, [w + step for w in whole])
+        term = ops.where(ops.not_equal(weights, 0), taken * weights, 0.0)
         total = term if total is None else total + term
     return total
 

@@ -39,7 +39,7 @@ def attention_weights(
 
     Raises:
         ValueError: the shapes do not fit.
-        TypeError: the dtypes differ.
+        TypeError: the dtypes differ, or the mask is of neither bools nor floats.
 
     Example:
         >>> q = k = pf.zeros(1, 2, 1, 4)

@@ -11,7 +11,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import MODULE, Module, activation_dtype, own_precision
+from pyformer.nn.module import MODULE, Module, activation_dtype, is_plain, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
@@ -249,9 +249,20 @@ class Linear(Projection):
             return packed(x if norm is None else norm(x), activation, residual)
         if norm is None:
             return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
-        if activation is not None or residual is not None:
+        if activation is not None or residual is not None or not is_plain(norm, LayerNorm, RMSNorm):
             return ops.linear(norm(x), self.weight, self.bias, activation=activation, residual=residual)
         return ops.norm_linear(x, norm.gain, norm.bias, self.weight, self.bias, norm=norm.kind, eps=norm.eps)
+
+    def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
+        """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
+        own = is_plain(self, Linear)
+        return super().as_linear(x, activation, residual) if own else self(x, activation, residual)
+
+    def linear_cross_entropy(self, x: pf.Tensor, targets: pf.Tensor, **options: Any) -> pf.Tensor:
+        """`ops.linear_cross_entropy` of x (N, in) and targets (N,): the logits are held only where they must be."""
+        if is_plain(self, Linear):
+            return super().linear_cross_entropy(x, targets, **options)
+        return ops.cross_entropy(self(x), targets, **options)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

@@ -131,6 +131,14 @@ def own_precision(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def is_plain(module: Module, *kinds: type[Module]) -> bool:
+    """Whether calling the module computes what one of `kinds` does and nothing else: then an operation may do its work
+    in one with others. One with hooks, and one of a class with a `forward` of its own, such as a LoRA layer, is
+    called."""
+    own, forward = vars(module), type(module).forward
+    return any(forward is kind.forward for kind in kinds) and not own.get("_forward_hooks") and "forward" not in own
+
+
 def _kind_of(value: Any) -> str | None:
     """What assigning `value` to a new name registers it as."""
     if isinstance(value, Module):

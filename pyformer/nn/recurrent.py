@@ -129,7 +129,7 @@ class Recurrent(Module):
             is_narrow = x.dtype in (pf.bfloat16, pf.float16) and _core.precision() is None
             wide = [t.to(pf.float32) if is_narrow else t for t in (x, *parameters)]
             if is_narrow:
-                options = {k: v.to(pf.float32) if isinstance(v, pf.Tensor) else v for k, v in options.items()}
+                options = {k: v.to(pf.float32) if _is_of(x.dtype, v) else v for k, v in options.items()}
             out, _ = self._read(wide[0], wide[1:], False, **options)
             out, after = (out.to(x.dtype) if is_narrow else out), [ends.last(out)]
         return ends.zeroed(ends.flipped(out) if backwards else out), after
@@ -173,6 +173,10 @@ class Recurrent(Module):
 
     def extra_repr(self) -> str:
         return f"{self.input_dim}, {self.hidden_dim}, num_layers={self.num_layers}, bidirectional={self.bidirectional}"
+
+
+def _is_of(dtype: pf.DType, value: Any) -> bool:
+    return isinstance(value, pf.Tensor) and value.dtype == dtype
 
 
 def _described(value: Any) -> str:
@@ -337,20 +341,34 @@ class RNN(Recurrent):
 
     forward = GRU.forward
 
+    def _read_to(self, ends: Ends, *args: Any, **options: Any) -> tuple[pf.Tensor, list[pf.Tensor]]:
+        return super()._read_to(ends, *args, **options, there=ends.there)
+
     def _read(
-        self, x: pf.Tensor, parameters: list[pf.Tensor], backwards: bool, h0: pf.Tensor | None = None
+        self,
+        x: pf.Tensor,
+        parameters: list[pf.Tensor],
+        backwards: bool,
+        h0: pf.Tensor | None = None,
+        there: pf.Tensor | None = None,
     ) -> tuple[pf.Tensor, pf.Tensor]:
+        """As everywhere; the state stays where `there` (B, T, 1) is False: in padding relu could grow without bound,
+        and the gradient of what came before it would be 0 times infinity."""
         if x.dtype in (pf.bfloat16, pf.float16) and _core.precision() is None:  # the state is kept in float32
-            out, h = self._read(x.float(), [p.float() for p in parameters], backwards, h0 if h0 is None else h0.float())
+            wide = x.float(), [p.float() for p in parameters]
+            out, h = self._read(*wide, backwards, h0 if h0 is None else h0.float(), there)
             return out.to(x.dtype), h
         w_ih, w_hh, *biases = parameters
         b_ih, b_hh = biases or (None, None)
         activation = getattr(ops, self.nonlinearity)
         inputs = ops.split(ops.linear(x, w_ih, b_ih), [1] * x.shape[1], 1)
         h = pf.zeros(x.shape[0], self.hidden_dim, dtype=inputs[0].dtype, device=x.device) if h0 is None else h0
+        kept = [None] * len(inputs) if there is None else ops.split(there, [1] * x.shape[1], 1)
+        steps = list(zip(inputs, kept, strict=True))
         outs = []
-        for part in reversed(inputs) if backwards else inputs:
-            h = activation(part.reshape(h.shape) + ops.linear(h, w_hh, b_hh))
+        for part, is_there in reversed(steps) if backwards else steps:
+            after = activation(part.reshape(h.shape) + ops.linear(h, w_hh, b_hh))
+            h = after if is_there is None else ops.where(is_there.reshape(-1, 1), after, h)
             outs.append(h)
         return ops.stack(outs[::-1] if backwards else outs, 1), h
 

@@ -16,7 +16,15 @@ from pyformer import ops
 from pyformer.nn import init
 from pyformer.nn.attention import attention_weights
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, ModuleList, check_probability, check_sizes
-from pyformer.nn.module import Module
+from pyformer.nn.module import Module, is_float
+
+
+def _check_mask(name: str, mask: Any) -> None:
+    """TypeError unless it is a Tensor of bools or floats: added to scores, 0 and 1 would hide nothing."""
+    if not isinstance(mask, pf.Tensor):
+        raise TypeError(f"MultiheadAttention: {name} must be a Tensor, got {type(mask).__name__}")
+    if mask.dtype != pf.bool and not is_float(mask.dtype):
+        raise TypeError(f"MultiheadAttention: {name} must be of bools or floats, got {mask.dtype.name}")
 
 
 class MultiheadAttention(Module):
@@ -91,6 +99,7 @@ class MultiheadAttention(Module):
 
         Raises:
             ValueError: a shape does not fit.
+            TypeError: a mask is no Tensor of bools or floats.
         """
         turned = [x if self.batch_first else x.swapaxes(0, 1) for x in (query, key, value)]
         for x in turned:
@@ -130,6 +139,9 @@ class MultiheadAttention(Module):
         """torch's masks as that of `ops.attention`: True where a query may attend, or what is added to the scores."""
         batch, queries, heads, _ = q.shape
         keys = k.shape[1]
+        for name, given in (("attn_mask", mask), ("key_padding_mask", padding)):
+            if given is not None:
+                _check_mask(name, given)
         if mask is None and is_causal:
             mask = ~pf.ones(queries, keys, dtype=pf.bool, device=q.device).tril()
         parts = []

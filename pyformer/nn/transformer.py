@@ -10,7 +10,7 @@ from pyformer import _core, ops
 from pyformer.nn.attention import attention_weights
 from pyformer.nn.cache import LayerCache
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, RMSNorm, check_sizes
-from pyformer.nn.module import Module
+from pyformer.nn.module import Module, is_plain
 
 ACTIVATIONS = tuple(name for name in _core.activations() if name != "none")
 
@@ -32,6 +32,8 @@ def mlp(
 ) -> pf.Tensor:
     """down(activation(up(norm(x)))) + residual, in one operation that keeps little for backward.
 
+    Layers with hooks or with a `forward` of their own, such as LoRA's, are called one after the other.
+
     Args:
         x: (..., C), float.
         up, down: Linear layers (C to F, and F to N).
@@ -51,8 +53,9 @@ def mlp(
         >>> pf.nn.mlp(pf.zeros(2, 4), up, down, "gelu", norm=pf.nn.LayerNorm(4)).shape
         (2, 4)
     """
-    packed = up.packed()
-    if packed is not None or down.quantized is not None:
+    are_plain = is_plain(up, Linear) and is_plain(down, Linear)
+    are_plain = are_plain and (norm is None or is_plain(norm, LayerNorm, RMSNorm))
+    if not are_plain or up.packed() is not None or down.quantized is not None:
         return down(up(x, activation, norm=norm), residual=residual)
     options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.gain, "norm_bias": norm.bias}
     if norm is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
 from pyformer import _core
 from pyformer.float_mode import in_default_float_mode
@@ -146,6 +148,8 @@ class GradScaler:
         if missing:
             raise ValueError(f"GradScaler: expected {missing} in the state dict")
         *options, taken = (state_dict[name] for name in names)
+        if isinstance(taken, bool) or not isinstance(taken, (int, np.integer)) or taken < 0:
+            raise ValueError(f"GradScaler: _growth_tracker must be an int from 0, got {taken!r}")
         place = self._scale.device
         self.__init__(*options)  # type: ignore[misc]
         self._scale = self._scale.to(place)

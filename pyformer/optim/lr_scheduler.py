@@ -76,9 +76,9 @@ class LRScheduler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state_dict` was taken; KeyError or ValueError if it is another state."""
         n = state["last_epoch"]
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise ValueError(f"{type(self).__name__}: last_epoch must be an int from 0, got {n!r}")
-        self._go_to(n)
+        self._go_to(int(n))
 
 
 class LambdaLR(LRScheduler):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from pyformer.formats.hf.families import Family
 from pyformer.nn.layers import check_sizes
+
+log = logging.getLogger(__name__)
 
 ROPE_KEYS = {
     *("rope_theta", "rope_scaling", "rope_parameters", "rope_local_base_freq", "partial_rotary_factor"),
@@ -21,7 +24,10 @@ _SCALING_KEYS = {
 
 def read_rope(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the config that say how positions turn queries and keys."""
-    rope = _mapping(owner, said.get("rope_parameters") or said.get("rope_scaling") or {})
+    older, newer = said.get("rope_scaling") or {}, said.get("rope_parameters") or {}
+    if older and newer and older != newer:
+        log.warning("%s: rope_scaling %s is followed, as in transformers, not rope_parameters %s", owner, older, newer)
+    rope = _mapping(owner, older or newer)
     found: dict[str, Any] = {}
     if family.local_rope_base is not None:
         nested = set(rope) & {"full_attention", "sliding_attention"}
