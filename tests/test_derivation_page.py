@@ -150,6 +150,11 @@ def test_what_the_tables_of_more_seeds_say():
     # A residual gives back the word itself even where attention is blind for it.
     blind = seeds.losses(record, "x + attention, own word hidden")
     assert max(blind) < min(seeds.losses(record, "attention")) - 0.3
+    # What hiding the own word costs, with and without a residual, of three seeds each.
+    plain = seeds.with_error(steps("attention", "attention, own word hidden"))
+    added = seeds.with_error(steps("x + attention", "x + attention, own word hidden"))
+    assert f"seed by seed {plain}, and {added} where attention is added to x" in PAGE
+    assert {len(seeds.losses(record, name)) for name in ("attention", *seeds.LAYERS)} == {3}
 
 
 def test_a_mean_and_its_standard_error():

@@ -400,6 +400,35 @@ def test_a_rung_by_the_command_line(rung, tmp_path, capsys, monkeypatch):
         np.testing.assert_allclose(floats(example["numbers"]["logits"]).reshape(expected.shape), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_weights_of_other_dtypes_are_shown_as_float32(dtype, tmp_path):
+    small_llama().to(dtype).save_pretrained(tmp_path)
+    ByteTokenizer().save(tmp_path)
+    assert main(["explain", str(tmp_path), "--text", "abc"]) == 0
+    data = embedded((tmp_path / "explain.html").read_text(encoding="utf-8"))
+    numbers = floats(data["examples"][0]["numbers"]["logits"])
+    values = compute(steps_of(pf.from_pretrained(tmp_path, dtype="float32")), list(b"abc"))
+    np.testing.assert_allclose(numbers, values["logits"].numpy().ravel(), atol=2e-5)
+
+
+def test_without_a_text_the_page_has_what_the_model_can_read(tmp_path, capsys):
+    """The page's own texts are cut to a short context; those with unknown characters are left out."""
+    for name, context, tokenizer, expected in (
+        ("short", 5, ByteTokenizer(), ["The f", "A cla", "If th"]),
+        ("some", 24, CharTokenizer.train("A class is"), ["A class is"]),
+        ("none", 24, CharTokenizer.train("ACGT"), None),
+    ):
+        folder = tmp_path / name
+        shaken(GPT(GPTConfig(tokenizer.vocab_size, context, 1, 2, 8))).save_pretrained(folder)
+        tokenizer.save(folder)
+        assert main(["explain", str(folder)]) == (2 if expected is None else 0)
+        if expected is None:
+            assert "expected --text TEXT, as the model knows none of 'The for statement'" in capsys.readouterr().err
+        else:
+            data = embedded((folder / "explain.html").read_text(encoding="utf-8"))
+            assert [example["text"] for example in data["examples"]] == expected
+
+
 def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch):
     for arguments, words in (
         ([], "expected a RUN or --rung NAME"),
@@ -433,6 +462,9 @@ def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch)
         assert main(["explain", str(tmp_path / name)]) == 2
         assert f"the model has {words}, which no page shows" in capsys.readouterr().err
         assert not (tmp_path / name / "explain.html").exists()
+    quantised = Llama(LlamaConfig(256, 24, 1, 2, 64)).quantize("q8")
+    with pytest.raises(ValueError, match="explain: expected plain weights, got a quantised model"):
+        steps_of(quantised)
     yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 12}
     with pytest.raises(ValueError, match=r"rope_scaling=.*yarn"):
         steps_of(small_llama(rope_scaling=yarn))

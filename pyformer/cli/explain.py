@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         model, tokenizer = trained_rung(args.rung, args.steps)
         out, name = Path(f"explain-{args.rung}.html"), f"the rung {args.rung}"
     else:
-        model = models.from_pretrained(args.folder)
+        model = models.from_pretrained(args.folder, dtype="float32")
         if not can_explain(model):
             where = formats.display_name(args.folder)
             kind, shown = type(model).__name__, ", ".join(RUNGS)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         tokenizer = open_tokenizer(args.folder, model.config)
         out, name = args.folder / "explain.html", formats.display_name(args.folder.resolve().name)
     out = args.out or out
-    texts = args.text or (RUNG_TEXTS if args.rung else TEXTS)
+    texts = args.text or (RUNG_TEXTS if args.rung else fitting(TEXTS, tokenizer, model.config.context_length))
     formats.write_bytes_atomic(out, page(f"How a model computes: {name}", model, tokenizer, texts).encode("utf-8"))
     announce(f"saved {formats.display_name(out)}")
     return 0
@@ -84,6 +84,25 @@ def trained_rung(name: str, steps: int) -> tuple[Any, tokenizers.Tokenizer]:
     model = make_rung(name, task.size)
     derive.fit(model, task, derive.Budget(steps), lambda done, text: None)
     return model.eval(), task.tokenizer
+
+
+def fitting(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, limit: int) -> list[str]:
+    """The texts that the tokenizer knows, their beginnings where they are longer than `limit` tokens.
+
+    ValueError where it knows none of them.
+    """
+    found = []
+    for text in texts:
+        try:
+            while text and len(prompt_ids(tokenizer, text)) > limit:
+                text = text[:-1]
+        except ValueError:
+            continue
+        if text:
+            found.append(text)
+    if not found:
+        raise ValueError(f"explain: expected --text TEXT, as the model knows none of {', '.join(map(repr, texts))}")
+    return found
 
 
 def page(title: str, model: Any, tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> str:

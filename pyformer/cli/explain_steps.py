@@ -44,7 +44,9 @@ class Steps:
         self.steps.append(Step(op, out, inputs, part, title, note, settings))
         return out
 
-    def weight(self, name: str, tensor: pf.Tensor) -> str:
+    def weight(self, name: str, tensor: pf.Tensor | None) -> str:
+        if tensor is None:
+            raise ValueError("explain: expected plain weights, got a quantised model")
         self.weights[name] = tensor.detach().to("cpu").to(pf.float32).numpy()
         return name
 
