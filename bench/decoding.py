@@ -42,7 +42,7 @@ def _verify(ours: pf.models.GPT, theirs: torch.nn.Module, ids: np.ndarray, token
     check_close("decoding: scores of the chosen tokens", chosen, scores.max(axis=-1), 1e-3)
 
 
-class _Clock:
+class Clock:
     """When tokens came; `put` and `end` are what `transformers` calls."""
 
     def __init__(self) -> None:
@@ -59,8 +59,8 @@ class _Clock:
         return statistics.median(later - earlier for earlier, later in itertools.pairwise(self.times))
 
 
-def _steady(
-    contenders: dict[str, Callable[[_Clock], object]], weight_bytes: float, settings: Settings
+def steady(
+    contenders: dict[str, Callable[[Clock], object]], weight_bytes: float, settings: Settings
 ) -> dict[str, list[float]]:
     """Seconds a token, once the prompt is read and the weights are packed.
 
@@ -72,7 +72,7 @@ def _steady(
         samples[READING].append(weight_bytes / (1e9 * _core.read_bandwidth_gbps(settings.threads)))
         for who, work in contenders.items():
             time.sleep(0.0 if settings.quick else REST_S)
-            clock = _Clock()
+            clock = Clock()
             work(clock)
             samples[who].append(clock.token_seconds())
     return samples
@@ -107,7 +107,7 @@ def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
     with rivals.decoding(ours, ids, verify, settings, new_tokens=new) as (others, errors):
         samples = interleave({**contenders, **others}, settings)
     name = f"decode {'2x32' if settings.quick else 'gpt2-124M'} greedy batch {batch}, {prompt}+{new} tokens"
-    yield _row(name, batch * new, new * _weight_bytes(config), samples, errors)
+    yield rate_row(name, batch * new, new * _weight_bytes(config), samples, errors)
     streamed = {
         "pyformer": lambda clock: ours.generate(
             ids, new, temperature=0, stream=lambda row, token: clock.put(token) if row == 0 else None
@@ -117,13 +117,21 @@ def run_decoding(batch: int, settings: Settings) -> Iterator[Row]:
         ),
     }
     if batch == 1:  # `transformers` streams no more than one row
-        samples = _steady(streamed, _weight_bytes(config), settings)
-        yield _row(f"{name}, after the first", 1, _weight_bytes(config), samples, {})
+        samples = steady(streamed, _weight_bytes(config), settings)
+        yield rate_row(f"{name}, after the first", 1, _weight_bytes(config), samples, {})
 
 
-def _row(name: str, tokens: int, weight_bytes: float, samples: dict[str, list[float]], errors: dict[str, str]) -> Row:
+def rate_row(
+    name: str,
+    tokens: int,
+    weight_bytes: float,
+    samples: dict[str, list[float]],
+    errors: dict[str, str],
+    section: str = "decoding",
+) -> Row:
+    """A row of tokens a second, of seconds."""
     return Row(
-        "decoding",
+        section,
         name,
         "tok/s",
         {who: [tokens / s for s in times] for who, times in samples.items()},

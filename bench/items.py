@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from bench import decoding, ops, precision, startup, training
+from bench import decoding, minilm, ops, precision, smollm2, startup, training
 from bench.measure import Row, Settings
 
 Item = Callable[[Settings], Iterable[Row]]
@@ -27,6 +27,11 @@ def all_items(quick: bool) -> dict[str, Item]:
     items |= {f"bfloat16/training/{name}": partial(training.run_bfloat16, name) for name in shapes}
     items["bfloat16/matmul"] = precision.run_bfloat16_matmul
     items["bfloat16/attention"] = precision.run_bfloat16_attention
+    items |= {f"smollm2/{kind}": partial(smollm2.run_format, kind) for kind in smollm2.FORMATS}
+    items["smollm2/rows"] = smollm2.run_rows
+    items["smollm2/speculation"] = smollm2.run_speculation
+    items["smollm2/start"] = smollm2.run_start
+    items["minilm/encode"] = minilm.run_encode
     items["startup/import"] = startup.run_import
     items["startup/size"] = startup.run_size
     items["startup/overhead"] = startup.run_overhead

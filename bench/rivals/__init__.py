@@ -75,6 +75,9 @@ RIVALS = {
     "llama.cpp": Rival("bench.rivals.llama_gpt", "decoding", ("llama_cpp", "gguf"), "llama-cpp-python"),
 }
 
+# llama.cpp again, on a file as others made it.
+OPENERS = {"llama.cpp": Rival("bench.rivals.llama_file", "opening", ("llama_cpp", "gguf"), "llama-cpp-python")}
+
 
 def versions() -> dict[str, str]:
     """The rivals that are there, with their versions."""
@@ -141,7 +144,8 @@ def _running(work: str, job: Job, threads: int, check: Callable[[Process], None]
     """The found rivals that pass the check, and what became of the others."""
     processes: dict[str, Process] = {}
     errors: dict[str, str] = {}
-    found = {name: rival for name, rival in RIVALS.items() if rival.work == work and rival.is_found()}
+    rivals = OPENERS if work == "opening" else RIVALS
+    found = {name: rival for name, rival in rivals.items() if rival.work == work and rival.is_found()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.safetensors"
         if found:
@@ -196,6 +200,24 @@ def decoding(
         verify(np.concatenate([ids, answer], axis=1))
 
     return _running("decoding", _job(model, {"ids": ids}, settings, options), settings.threads, check)
+
+
+def opening(
+    path: Path, ids: np.ndarray, verify: Callable[[np.ndarray], None], settings: Settings, **options: Any
+) -> Any:
+    """Greedy decoding, by a GGUF file, of (B, T) ids, as `decoding`, whose answer says the seconds of each step, too.
+
+    A context manager that gives the rivals' calls and the errors by name. Option: new_tokens.
+    """
+
+    def check(process: Process) -> None:
+        answer = np.asarray(process.answer_within(FIRST_ANSWER_S)["tokens"])
+        if answer.shape != (len(ids), options["new_tokens"]):
+            raise ValueError(f"shape {answer.shape} of the new tokens")
+        verify(answer)
+
+    job = Job({}, {"ids": ids}, {"path": str(path), "threads": settings.threads, **options})
+    return _running("opening", job, settings.threads, check)
 
 
 def _job(model: pf.models.GPT, arrays: dict[str, np.ndarray], settings: Settings, options: dict[str, Any]) -> Job:

@@ -40,8 +40,8 @@ def write_gguf(job: Job, path: Path) -> None:
     writer.close()
 
 
-def _context(path: Path, settings: dict[str, Any], rows: int, length: int) -> Any:
-    """A context for `rows` sequences of `length` tokens."""
+def context_of(path: Path, threads: int, rows: int, length: int, wide_cache: bool) -> Any:
+    """A context for `rows` sequences of `length` tokens; keys and values are float32 if `wide_cache`, else float16."""
     llama_cpp.llama_backend_init()
     model_params = llama_cpp.llama_model_default_params()
     model_params.n_gpu_layers = 0
@@ -49,15 +49,16 @@ def _context(path: Path, settings: dict[str, Any], rows: int, length: int) -> An
     params = llama_cpp.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = rows * length
     params.n_seq_max = rows
-    params.n_threads = params.n_threads_batch = settings["threads"]
-    params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+    params.n_threads = params.n_threads_batch = threads
+    if wide_cache:
+        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
     context = model and llama_cpp.llama_init_from_model(model, params)
     if not context:
         raise RuntimeError("llama.cpp could not load the model")
     return context
 
 
-def _feed(context: Any, batch: Any, tokens: np.ndarray, position: int, vocab_size: int) -> np.ndarray:
+def feed(context: Any, batch: Any, tokens: np.ndarray, position: int, vocab_size: int) -> np.ndarray:
     """Extends each row by tokens (B, T) from that position on; returns the greedy next tokens (B,)."""
     rows, count = tokens.shape
     batch.n_tokens = rows * count
@@ -77,20 +78,25 @@ def _feed(context: Any, batch: Any, tokens: np.ndarray, position: int, vocab_siz
     return np.array([np.ctypeslib.as_array(s, (vocab_size,)).argmax() for s in scores])
 
 
+def forget(context: Any) -> None:
+    """Empties the cache of keys and values."""
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+
+
 def prepare(job: Job) -> Callable[[], list[list[int]]]:
     """The decoding: each call starts from an empty cache and returns the new tokens of each row."""
     path = Path(sys.argv[1]).with_suffix(".gguf")
     write_gguf(job, path)
     ids, new, vocab_size = job.arrays["ids"], job.settings["new_tokens"], job.settings["vocab_size"]
     rows, prompt = ids.shape
-    context = _context(path, job.settings, rows, prompt + new)
+    context = context_of(path, job.settings["threads"], rows, prompt + new, wide_cache=True)
     batch = llama_cpp.llama_batch_init(rows * prompt, 0, 1)
 
     def work() -> list[list[int]]:
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
-        tokens = [_feed(context, batch, ids, 0, vocab_size)]
+        forget(context)
+        tokens = [feed(context, batch, ids, 0, vocab_size)]
         while len(tokens) < new:
-            tokens.append(_feed(context, batch, tokens[-1][:, None], prompt + len(tokens) - 1, vocab_size))
+            tokens.append(feed(context, batch, tokens[-1][:, None], prompt + len(tokens) - 1, vocab_size))
         return np.stack(tokens, axis=1).tolist()
 
     return work
