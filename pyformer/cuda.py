@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -157,7 +158,7 @@ def stream(device: Place = 0) -> Iterator[None]:
     threads. It begins after what the thread queued before, and what it queues afterwards comes behind it.
 
     Each thread has a stream of its own anyway. Tensors may be handed from one to another: what uses a tensor comes
-    after what was queued for it on the stream where it was used last.
+    after what was queued for it on all the streams where it was used.
 
     Args:
         device: its number or name.
@@ -188,7 +189,9 @@ class Graph:
     each call, with new contents. Random numbers are drawn, and optimisers (AdamW, SGD) step, as they would if the
     function were called, with the learning rate of the moment. Nothing else that the function does on the host is done
     again: it must not depend on contents of tensors, and tensors that it reads and that are no inputs must stay where
-    they are. Ids that are out of range are told at the next wait, if the last call before it had them.
+    they are. Threads may call it beside each other and use those tensors: a call comes behind what they queued before,
+    and the next one replaces what it returned. Ids that are out of range are told at the next wait, if the last call
+    before it had them.
 
     Args:
         function: called once, with tensors; of what it does on the device nothing happens then. What it makes at a
@@ -210,6 +213,7 @@ class Graph:
     def __init__(self, function: Callable[..., Any], *examples: Any, device: Place = 0) -> None:
         place = _device(device)
         self._function = function  # and with it what the recording reads
+        self._one_call = threading.Lock()
         self._inputs = [pf.tensor(example, device=place) for example in examples]
         self._recording = _core.GraphRecording(place)
         try:
@@ -222,8 +226,9 @@ class Graph:
     def __call__(self, *inputs: Any) -> Any:
         if len(inputs) != len(self._inputs):
             raise TypeError(f"Graph: expected {len(self._inputs)} inputs, got {len(inputs)}")
-        if inputs:
-            place = self._inputs[0].device
-            _core.copy_(self._inputs, [pf.asarray(x).detach().to(place) for x in inputs])
-        self._recording.replay()
+        with self._one_call:
+            if inputs:
+                place = self._inputs[0].device
+                _core.copy_(self._inputs, [pf.asarray(x).detach().to(place) for x in inputs])
+            self._recording.replay()
         return self._outputs

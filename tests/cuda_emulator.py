@@ -65,6 +65,12 @@ def test_right_kernels_have_no_races(built):
     assert "data race" not in (text := races(built("pyformer_emulated_races", "thread"), "right")), text
 
 
+@pytest.mark.parametrize("schedule", ["plain", "highest,late,plain"])
+def test_the_librarys_kernels_on_tensor_cores_have_no_races(built, schedule):
+    text = races(built("pyformer_emulated_library_races", "thread"), schedule)
+    assert "data race" not in text, text
+
+
 @pytest.mark.parametrize("kernel", ["layer_norm", "matmul_sm80", "matmul_sm90"])
 def test_a_missing_barrier_is_a_race(built, kernel):
     text = races(built("pyformer_emulated_races", "thread"), kernel)

@@ -11,6 +11,7 @@ import cuda_device
 import numpy as np
 import pytest
 from test_cuda import gpt, state
+from test_grad_scaler import overflowing
 from tolerance import same_bits
 
 import pyformer as pf
@@ -77,6 +78,68 @@ def test_memory_is_not_reused_before_another_thread_is_done_with_it():
     pf.cuda.synchronize(DEVICE)
     assert y.tolist() == [3.0, 3.0, 3.0]
     assert len(again) == 3
+
+
+def test_memory_waits_for_each_of_two_threads_that_read_it_at_once():
+    """The first comes to it before the second does, and queues its kernel behind."""
+    held, barrier = [changed()], threading.Barrier(2, timeout=20)
+    elsewhere = _core.make_stream(DEVICE)
+    found = {}
+
+    def first():
+        source = Prepared(held[0], elsewhere)
+        barrier.wait()
+        barrier.wait()
+        found["first"] = pf.from_dlpack(source) + 1
+
+    def second():
+        barrier.wait()
+        found["second"] = held.pop() + 2
+        barrier.wait()
+
+    threads = [threading.Thread(target=function) for function in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    again = [pf.full((3,), 9.0, device=DEVICE) for _ in range(3)]  # in the memory of x
+    pf.cuda.synchronize(DEVICE)
+    assert found["first"].tolist() == [3.0, 3.0, 3.0]
+    assert found["second"].tolist() == [4.0, 4.0, 4.0]
+    assert len(again) == 3
+
+
+def test_a_write_waits_for_each_of_two_threads_that_read_at_once():
+    x, barrier, elsewhere = changed(), threading.Barrier(2, timeout=20), _core.make_stream(DEVICE)
+    found = []
+
+    def first():
+        source = Prepared(x, elsewhere)
+        barrier.wait()
+        barrier.wait()
+        found.append(pf.from_dlpack(source) + 1)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    barrier.wait()
+    in_thread(lambda: x + 2)
+    barrier.wait()
+    thread.join()
+    _core.copy_(x, pf.full((3,), 7.0, device=DEVICE))
+    pf.cuda.synchronize(DEVICE)
+    assert found[0].tolist() == [3.0, 3.0, 3.0]
+
+
+def test_pinned_memory_of_the_host_is_read_at_once():
+    host = np.arange(3, dtype=np.float32)
+    pin = cuda_device.library().pyformer_emulated_pin
+    pin(ctypes.c_void_p(host.ctypes.data), ctypes.c_int64(host.nbytes))
+    before = waits()
+    x = pf.asarray(host).to(DEVICE)
+    assert waits() == before
+    host[:] = 7.0
+    pin(None, ctypes.c_int64(0))
+    assert x.tolist() == [0.0, 1.0, 2.0]
 
 
 def test_a_stream_goes_on_where_the_thread_was():
@@ -146,6 +209,33 @@ def test_the_consumers_stream_waits():
     assert consumed(Prepared(changed(), None), 1) == [2.0, 2.0, 2.0]
     assert consumed(Prepared(changed(), 1), 1) == [2.0, 2.0, 2.0]
     assert consumed(Prepared(changed(), -1), _core.make_stream(DEVICE)) == [0.0, 0.0, 0.0]  # what no wait looks like
+
+
+@pytest.mark.parametrize("number", [None, 1, "own"])
+def test_memory_is_not_reused_before_its_consumer_is_done_with_it(number):
+    """It lets it go when its kernel is queued."""
+    stream = _core.make_stream(DEVICE) if number == "own" else 1
+    source = [Prepared(changed(), stream if number else None)]
+
+    def consume():
+        before = _core.enter_stream(DEVICE, stream)
+        y = pf.from_dlpack(source.pop()) + 1
+        here.wait()  # so that nothing is ordered by going back
+        there.wait()
+        _core.enter_stream(DEVICE, before)
+        return y
+
+    here, there = threading.Barrier(2, timeout=20), threading.Barrier(2, timeout=20)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(consume()))
+    thread.start()
+    here.wait()
+    again = [pf.full((3,), 9.0, device=DEVICE) for _ in range(3)]  # in the memory of the tensor
+    pf.cuda.synchronize(DEVICE)
+    there.wait()
+    thread.join()
+    assert found[0].tolist() == [3.0, 3.0, 3.0]
+    assert len(again) == 3
 
 
 def test_dlpack_refuses_streams_that_are_none():
@@ -318,6 +408,80 @@ def test_a_graph_is_replayed_by_another_thread():
 
     assert in_thread(replay) == [6.0, 8.0]
     assert graph([7.0, 8.0]).tolist() == [14.0, 16.0]
+
+
+def test_a_replay_comes_behind_other_threads_and_they_behind_it():
+    w, seven = pf.zeros(3, device=DEVICE), pf.full((3,), 7.0, device=DEVICE)
+    kept = []
+
+    def function(x):
+        kept.append(x * w)
+        _core.copy_(w, w + 1)
+        return x + w
+
+    graph = pf.cuda.Graph(function, [1.0, 1.0, 1.0], device=DEVICE)
+    pf.cuda.synchronize(DEVICE)
+    in_thread(lambda: _core.copy_(w, seven))
+    y = graph([1.0, 2.0, 3.0])  # sees what was written
+    later = in_thread(lambda: (y + 0, w + 0))
+    graph([5.0, 5.0, 5.0])  # overwrites y and w when they have been read
+    last = in_thread(lambda: w + 0)
+    assert later[0].tolist() == [9.0, 10.0, 11.0]
+    assert later[1].tolist() == [8.0, 8.0, 8.0]
+    assert last.tolist() == [9.0, 9.0, 9.0]
+    assert y.tolist() == [14.0, 14.0, 14.0]
+    assert kept[0].tolist() == [40.0, 40.0, 40.0]
+
+
+def test_a_graphs_memory_is_not_reused_before_another_thread_is_done_with_it():
+    kept = []
+
+    def function(x):
+        kept.append(x * 3)
+        return kept[0] + 1
+
+    graph = pf.cuda.Graph(function, [1.0, 1.0, 1.0], device=DEVICE)
+    graph([1.0, 1.0, 1.0])
+    y = in_thread(lambda: kept.pop() + 1)  # dies while the graph lives
+    del graph, function
+    gc.collect()
+
+    def others():  # on the stream that recorded
+        found = [pf.full((3,), 9.0, device=DEVICE) for _ in range(8)]
+        pf.cuda.synchronize(DEVICE)
+        return found
+
+    again = in_thread(others)
+    assert y.tolist() == [4.0, 4.0, 4.0]
+    assert len(again) == 8
+
+
+def test_calls_of_two_threads_do_not_mix():
+    w = pf.zeros(1, device=DEVICE, requires_grad=True)
+    optimizer = pf.optim.SGD([w], lr=1.0)
+    begun = threading.Event()
+
+    class Rate:
+        """A number that takes time, in which other threads run."""
+
+        def __float__(self):
+            if not begun.is_set():
+                begun.set()
+                other.join(0.3)
+            return 1.0
+
+    def step(x):
+        w.grad = x
+        optimizer.step()
+
+    step(pf.zeros(1, device=DEVICE))
+    graph = pf.cuda.Graph(step, [0.0], device=DEVICE)
+    other = threading.Thread(target=lambda: (begun.wait(20), graph([10.0])))
+    other.start()
+    optimizer.param_groups[0]["lr"] = Rate()
+    graph([1.0])
+    other.join()
+    assert w.detach().tolist() == [-11.0]
 
 
 LOOKS = [lambda x: x.item(), lambda x: x.to("cpu"), repr, lambda x: pf.cuda.synchronize(DEVICE)]
@@ -500,6 +664,31 @@ def test_loss_scaling_on_a_device_is_that_on_the_cpu(name, clip):
     assert count == counted == 7
 
 
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_a_step_that_was_left_out_is_one_of_those_who_counted_it(name):
+    def run(device):
+        w, v = (pf.tensor([x], device=device, requires_grad=True) for x in (1.0, 2.0))
+        optimizer, scaler = getattr(pf.optim, name)([w, v], lr=0.1), pf.optim.GradScaler(init_scale=16.0)
+        for i in range(8):
+            optimizer.zero_grad()
+            loss = w.square() * pf.tensor(np.inf if i in (2, 5) else 1.0, dtype=pf.float32, device=device)
+            if i in (1, 3, 5):  # v has no gradient in the others
+                loss = loss + v.square()
+            if i == 6:
+                loss.sum().backward()
+                optimizer.step()
+                continue
+            scaler.scale(loss.sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        steps = [state["step"] for state in optimizer.state_dict()["state"].values()]
+        return [w.detach().item(), v.detach().item()], steps
+
+    (expected, counts), (found, counted) = run("cpu"), run(DEVICE)
+    assert counts == counted == [6, 2]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_a_scaled_step_in_a_graph():
     def run(graphed):
         w = pf.tensor([1.0, -2.0], device=DEVICE, requires_grad=True)
@@ -514,11 +703,40 @@ def test_a_scaled_step_in_a_graph():
         step(pf.tensor(1.0, device=DEVICE))
         if graphed:
             step = pf.cuda.Graph(step, pf.tensor(1.0), device=DEVICE)
+        counts = []
         for i in range(8):
-            step(pf.tensor(np.inf if i in (2, 3) else 1.0, dtype=pf.float32, device=DEVICE))
-        return w.detach().tolist(), scaler.state_dict(), optimizer.state_dict()["state"][0]["step"]
+            step(pf.tensor(np.inf if i in (2, 3, 5) else 1.0, dtype=pf.float32, device=DEVICE))
+            if i % 2:
+                counts.append(optimizer.state_dict()["state"][0]["step"])
+        assert counts == [3, 3, 4, 6]
+        return w.detach().tolist(), scaler.state_dict()
 
     assert run(True) == run(False)
+
+
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_small_gradients_of_linear_cross_entropy_survive_in_float16(reduction, device):
+    """Of classes whose probability is 6e-9, which float16 does not hold."""
+    bias, targets = [0.0, 0.5, -18.0, -18.0], [0, 1, -100]
+
+    def gradients(dtype, scale):
+        x, w, b = (
+            pf.tensor(pf.tensor(a).to(dtype), device=device, requires_grad=True)
+            for a in ([[1.0, 0.0]] * 3, [[0.0, 0.0], [0.0, 0.0], [0.0, 64.0], [0.0, 32.0]], bias)
+        )
+        loss = pf.ops.linear_cross_entropy(x, w, pf.tensor(targets, device=device), b, reduction=reduction)
+        loss.backward(pf.full((), scale, dtype=dtype, device=device))
+        return [t.grad.to("cpu").to(pf.float64).numpy() / scale for t in (x, w, b)]
+
+    for got, expected in zip(gradients("float16", 32768.0), gradients("float32", 1.0), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=2e-3)
+
+
+def test_gradients_that_are_never_finite_are_told_at_the_next_line():
+    own = overflowing(trainer(DEVICE, "float16", steps=40, log_every=8))
+    with pytest.raises(FloatingPointError, match="gradients of 24 steps in a row are not finite at step 24"):
+        own.train()
 
 
 def test_float16_trains_on_a_device():

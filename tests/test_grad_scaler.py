@@ -43,6 +43,19 @@ def test_defaults_are_torchs():
     assert pf.optim.GradScaler().state_dict() == torch.amp.GradScaler("cpu").state_dict()
 
 
+def test_a_factor_is_no_larger_than_the_losses_dtype_holds():
+    for dtype, largest in (("float16", 2.0**15), ("float32", 2.0**19)):
+        w = pf.tensor([1.0], dtype=dtype, requires_grad=True)
+        optimizer, scaler = pf.optim.SGD([w], lr=0.125), pf.optim.GradScaler(growth_interval=1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            scaler.scale(w.sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        assert scaler.get_scale() == largest
+        assert w.tolist() == [0.625]  # each step was taken
+
+
 def test_a_state_is_taken_over_or_refused():
     scaler = pf.optim.GradScaler()
     state = {**pf.optim.GradScaler(**SETTINGS).state_dict(), "_growth_tracker": 2}
@@ -98,35 +111,54 @@ def trainer(run, **options):
     return pf.training.Trainer(model, tokens[:200], tokens[200:], chosen, run=run)
 
 
+def overflowing(own):
+    """A trainer whose gradients are NaN, and its loss is not."""
+    loss_of = own._loss
+    own._loss = lambda number: loss_of(number) + own.model.wte.weight[0, 0] * 0.0 * 60000.0 * 60000.0
+    return own
+
+
 def test_float16_trains_and_goes_on(tmp_path):
     whole = trainer(tmp_path / "whole")
     before = whole.evaluate()
     assert whole.train()
     assert whole.validation_loss < before
+    assert whole.scaler.state_dict()["scale"] == 2.0**15
+    assert whole.scaler.state_dict()["_growth_tracker"] == 12  # no step was left out
     assert {p.dtype for p in whole.model.parameters()} == {pf.float16}
 
     class Stop(pf.training.Callback):
         def on_step(self, trainer, loss):
+            if trainer.step == 3:
+                del trainer._loss  # the class's own is finite
             if trainer.step == 7:
                 trainer.request_stop()
 
-    first = trainer(tmp_path / "parts")
-    first.scaler = pf.optim.GradScaler(init_scale=2.0**40)  # so that steps are left out
+    first = overflowing(trainer(tmp_path / "parts"))
     first.callbacks = [Stop()]
     assert not first.train()
-    assert first.scaler.get_scale() < 2.0**40
+    assert first.scaler.get_scale() == 2.0**12  # three steps were left out
     second = trainer(tmp_path / "parts")
     second.restore()
     assert second.scaler.state_dict() == first.scaler.state_dict()
     assert second.train()
 
 
+def test_gradients_that_are_never_finite_are_an_error(caplog):
+    own = overflowing(trainer(None, steps=30))
+    before = own.model.wte.weight.numpy().copy()
+    with pytest.raises(FloatingPointError, match="gradients of 20 steps in a row are not finite at step 20"):
+        own.train()
+    assert (own.model.wte.weight.numpy() == before).all()
+    assert overflowing(trainer(None, steps=5)).train()
+    assert "no step was taken: the gradients of all 5 are not finite" in caplog.text
+
+
 def test_overflows_leave_the_weights_alone():
-    own = trainer(None, steps=1)
-    own.scaler = pf.optim.GradScaler(init_scale=2.0**60)
+    own = overflowing(trainer(None, steps=1))
     before = {key: value.numpy().copy() for key, value in own.model.state_dict().items()}
     assert own.train()
-    assert own.scaler.get_scale() == 2.0**59
+    assert own.scaler.get_scale() == 2.0**14
     assert all((value.numpy() == before[key]).all() for key, value in own.model.state_dict().items())
 
 

@@ -62,13 +62,18 @@ static Array copy_without_gil(const Array& array) {
 }
 
 // The consumer's stream, a number, waits for what was queued on the tensor's: the rule of Python's array API standard.
-// None and 1 are the device's own, 2 the thread's of the CUDA driver; -1: nothing waits.
+// None and 1 are the device's own, 2 the thread's of the CUDA driver; -1: nothing waits. When the consumer lets the
+// memory go, what it queued on its stream may still use it. The device's own stands for 2, behind which it comes, and
+// for a stream that nobody names.
 static void hand_over(const Array& array, const py::object& stream) {
   const Device d = array.device();
   if (d.is_cpu()) return;
   const int64_t number = stream.is_none() ? 1 : argument<int64_t>("__dlpack__", "stream to be None or an int", stream);
   if (number == 0 || number < -1) throw ValueError(cat("__dlpack__: stream must be None, -1 or from 1, got ", number));
-  if (number != -1) array.storage().hand_to(reinterpret_cast<void*>(number));
+  void* const named = reinterpret_cast<void*>(number);
+  void* const user = number > 2 ? named : nullptr;
+  if (number == -1) return array.storage().note_user(user);
+  array.storage().hand_to(named, user);
 }
 
 py::object dlpack_of(const Array& array, const py::object& stream, const py::object& max_version,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.optim.optimizer import Optimizer, count_step, masters_of, settings_of_replay
+from pyformer.optim.optimizer import Optimizer, count_step, masters_of
 
 # Of a step, in the order in which it is told them when it is replayed.
 # torch's options that are not taken, and why.
@@ -104,10 +104,10 @@ class AdamW(Optimizer):
                 **dict(zip(SETTINGS, settings(step), strict=True)),
                 masters=masters_of(states),
                 norm=self._norm,
-                skipped=self._skipped,
+                skipped=None if self._norm is None else self._skipped,
             )
             if _core.is_recording(params[0].device):
-                update(next=functools.partial(settings_of_replay, states, settings))
+                update(next=self._at_replay(states, settings))
             else:
                 count_step(states, update)
 

@@ -12,7 +12,7 @@ from pyformer import _core
 from pyformer.float_mode import in_default_float_mode
 from pyformer.optim.optimizer import Optimizer
 
-LARGEST = 2.0**127
+LARGEST, LARGEST_IN_FLOAT16 = 2.0**127, 2.0**15
 
 
 class GradScaler:
@@ -22,8 +22,12 @@ class GradScaler:
     taken it becomes larger. On a device nothing waits for the host, if the optimiser is AdamW or SGD. `Trainer` has one
     of its own for `TrainingOptions(dtype="float16")`.
 
+    The gradient of the loss is the factor itself, so that of a float16 loss, as float16 models have it, the factor is
+    at most 32768, also at first: with torch's 65536 the first step would always be left out, and one after each time
+    that the factor had grown.
+
     Args:
-        init_scale: the factor at first.
+        init_scale: the factor at first, if the loss's dtype holds it.
         growth_factor: what it is multiplied by after `growth_interval` steps one after another that were taken.
         backoff_factor: what it is multiplied by after a step that was not.
         growth_interval: a number of steps.
@@ -61,15 +65,21 @@ class GradScaler:
         if not growth_interval >= 1:
             raise ValueError(f"GradScaler: growth_interval must be at least 1, got {growth_interval}")
         self.growth_factor, self.backoff_factor, self.growth_interval = growth_factor, backoff_factor, growth_interval
+        self._largest = LARGEST
         self._scale = pf.tensor(float(init_scale), dtype=pf.float64, device="cpu")
         self._taken = pf.tensor(0, dtype=pf.int64, device="cpu")  # steps, since one was not or the factor grew
         self._norms: list[tuple[Optimizer, pf.Tensor]] = []  # of the gradients of this step, of each optimiser
         self._stepped: list[Optimizer] = []  # in this step
 
+    @in_default_float_mode
     def scale(self, loss: pf.Tensor) -> pf.Tensor:
         """The loss times the factor, in float32 or wider: what `backward` is to be called on."""
         if self._scale.device != loss.device:
             self._scale, self._taken = self._scale.to(loss.device), self._taken.to(loss.device)
+        if loss.dtype == pf.float16 and self._largest > LARGEST_IN_FLOAT16:
+            self._largest = LARGEST_IN_FLOAT16
+            with pf.no_grad():
+                _core.copy_(self._scale, pf.ops.minimum(self._scale, self._largest))
         wide = loss if loss.dtype == pf.float64 else loss.to(pf.float32)
         return wide * self._scale.to(wide.dtype)
 
@@ -116,7 +126,7 @@ class GradScaler:
             is_finite = norm - norm == 0.0
             taken = pf.ops.where(is_finite, self._taken + 1, 0)
             grows = taken == self.growth_interval
-            grown = pf.ops.minimum(self._scale * self.growth_factor, LARGEST)
+            grown = pf.ops.minimum(self._scale * self.growth_factor, self._largest)
             kept = pf.ops.where(grows, grown, self._scale)
             scale = pf.ops.where(is_finite, kept, self._scale * self.backoff_factor)
             _core.copy_([self._scale], [scale])

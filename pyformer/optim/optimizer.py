@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -54,8 +55,8 @@ class Optimizer:
     # Whether `_update` can be recorded (pf.cuda.Graph) and by itself changes nothing where `_norm` is not finite.
     _waits_for_nobody = False
     _norm: pf.Tensor | None = None
-    _skipped: pf.Tensor | None = None  # how many of the steps that were counted were not taken
-    _is_settled = True  # no step was skipped, as far as is known without reading `_skipped`
+    _skipped: pf.Tensor | None = None  # how many of the steps that `_counted` counted were not taken
+    _counted: list[pf.Tensor] | None = None  # parameters whose scaled steps may not all have been taken; None: none
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         self._name = type(self).__name__
@@ -112,7 +113,6 @@ class Optimizer:
         if state is None:
             if _core.is_recording(p.device):
                 raise RuntimeError(f"{self._name}: a first step makes the state and can't be recorded: take one before")
-            self._settle()
             state = self.state[p] = {"step": 0}
         if _core.is_state_of(p, state, names):
             return state
@@ -159,6 +159,8 @@ class Optimizer:
         Raises:
             ValueError: a gradient's shape or dtype does not fit its parameter.
         """
+        if self._norm is None:
+            self._settle()
         with pf.no_grad():
             for group in self.param_groups:
                 pairs = [(p, grad) for p in group["params"] if (grad := p.grad) is not None]
@@ -178,23 +180,46 @@ class Optimizer:
             if _core.is_recording(norm.device):
                 raise RuntimeError(f"{self._name}: a first scaled step can't be recorded: take one before")
             self._skipped = pf.zeros((), dtype=pf.int64, device=norm.device)
+        self._count([p for p in self._all() if p.grad is not None])
         self._norm = norm
         try:
             self.step()
         finally:
             self._norm = None
-        self._is_settled = False
         with pf.no_grad():
             _core.copy_(self._skipped, self._skipped + (norm - norm != 0.0).to(pf.int64))
 
+    def _count(self, params: list[pf.Tensor]) -> None:
+        """Makes `_skipped` that of a scaled step of these parameters; waits for the device if it was that of others."""
+        counted = self._counted
+        if counted is not None and not (len(counted) == len(params) and all(map(operator.is_, counted, params))):
+            self._settle()
+        self._counted = params
+
     def _settle(self) -> None:
         """Takes the steps that were not taken off those that were counted."""
-        if self._skipped is not None and not self._is_settled:
+        if self._skipped is not None and self._counted is not None:
             skipped = int(self._skipped.item())
             _core.zero_(self._skipped)
-            self._is_settled = True
-            for state in self.state.values():
-                state["step"] -= skipped
+            for p in self._counted:
+                if p in self.state:  # not if its first step was interrupted
+                    self.state[p]["step"] -= skipped
+        self._counted = None
+
+    def _at_replay(self, states: list[dict[str, Any]], settings: Callable[[int], Any]) -> Callable[[], Any]:
+        """What a step that is recorded is told by each replay, which counts as a step in each state."""
+        counted = None if self._norm is None else self._counted
+
+        def told() -> Any:
+            if counted is None:
+                self._settle()
+            else:
+                self._count(counted)
+            for s in states:
+                s["step"] += 1
+            return settings(states[0]["step"])
+
+        return told
 
     def _update(self, group: dict[str, Any], params: list[pf.Tensor], grads: list[pf.Tensor]) -> None:
         raise NotImplementedError
@@ -237,7 +262,7 @@ class Optimizer:
         state = self._checked_states(self._part(state_dict, "state", Mapping))
         for own, loaded in zip(self.param_groups, options, strict=True):
             own.update(loaded)
-        self.state, self._skipped = state, None
+        self.state, self._skipped, self._counted = state, None, None
 
     def _part(self, value: Any, name: str, kind: Any) -> Any:
         if not isinstance(value, Mapping) or name not in value:
@@ -293,13 +318,6 @@ class Optimizer:
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(f"{self._name}: {which} must be {dtype} {shape}, got {tensor.dtype} {tuple(tensor.shape)}")
         return pf.tensor(tensor, device=p.device)
-
-
-def settings_of_replay(states: list[dict[str, Any]], settings: Callable[[int], Any]) -> Any:
-    """What a step that was recorded is told by each replay, which counts as a step in each state."""
-    for s in states:
-        s["step"] += 1
-    return settings(states[0]["step"])
 
 
 def count_step(states: list[dict[str, Any]], update: Callable[[], None]) -> None:

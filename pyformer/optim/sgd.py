@@ -9,7 +9,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.optim.optimizer import Optimizer, count_step, masters_of, settings_of_replay
+from pyformer.optim.optimizer import Optimizer, count_step, masters_of
 
 
 class SGD(Optimizer):
@@ -78,6 +78,6 @@ class SGD(Optimizer):
             norm=self._norm,
         )
         if _core.is_recording(params[0].device):
-            update(next=functools.partial(settings_of_replay, states, lambda step: float(group["lr"])))
+            update(next=self._at_replay(states, lambda step: float(group["lr"])))
         else:
             count_step(states, update)

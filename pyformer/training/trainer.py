@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SAMPLE_TOKENS = 160
 MOST_UNREAD = 100  # steps on a device whose losses nobody has looked at
+MOST_LEFT_OUT = 20  # steps one after another whose gradients were not finite, of which the last were not scaled up
 
 
 class Trainer(Checkpointed):
@@ -51,7 +53,8 @@ class Trainer(Checkpointed):
     Raises:
         TypeError: tokens are no one-dimensional integers.
         ValueError: there are too few tokens, all parameters are frozen, or the options do not suit the model.
-        FloatingPointError: in `train`, where the loss, the gradient or the weights are not finite.
+        FloatingPointError: in `train`, where the loss, the gradient or the weights are not finite. In float16 a step
+            whose gradient is not is left out; the error comes after 20 in a row, when losses are no longer multiplied.
 
     Example:
         >>> pf.manual_seed(0)
@@ -109,6 +112,7 @@ class Trainer(Checkpointed):
         self.saved_step = self._exported_step = self._evaluated_step = None
         self.validation_loss = None
         self.scaler = optim.GradScaler() if options.dtype == "float16" else None
+        self._left_out = 0  # steps, since one was taken
         if self.scaler:
             model.to("float16")
         self.optimizer = self._make_optimizer()
@@ -171,7 +175,7 @@ class Trainer(Checkpointed):
         return self.step == self.options.steps
 
     def _train(self, progress: bool) -> None:
-        shown = progress_bar(progress, self.options.steps, self.step)
+        first, shown = self.step, progress_bar(progress, self.options.steps, self.step)
         with shown as bar, self._metrics_file() as metrics:
             clock = Clock()
             while self.step < self.options.steps and not self._stop:
@@ -184,6 +188,8 @@ class Trainer(Checkpointed):
         elif self._exported_step != self.step:
             # The process before this one may have died between its checkpoint and the export.
             self.export()
+        if 0 < self.step - first <= self._left_out:
+            log.warning("no step was taken: the gradients of all %d are not finite in float16", self.step - first)
 
     def _call(self, moment: str, *values: Any) -> None:
         for callback in self.callbacks:
@@ -215,6 +221,7 @@ class Trainer(Checkpointed):
         if loss.device == "cpu":
             loss = loss.item()
             self._check_step(self.step + 1, loss, norm.item())
+            self._check_left_out(self.step + 1)
         else:
             self._unread.append((self.step + 1, loss, norm))
         self.optimizer.scale_lr(self.schedule(self.step))
@@ -230,8 +237,17 @@ class Trainer(Checkpointed):
 
     def _check_step(self, step: int, loss: float, norm: float) -> None:
         self._check_finite("the loss", loss, step)
-        if self.scaler is None:  # which leaves the step out
+        if self.scaler is None:
             self._check_finite("the norm of the gradient", norm, step)
+        else:  # which leaves the step out
+            self._left_out = 0 if math.isfinite(norm) else self._left_out + 1
+
+    def _check_left_out(self, step: int) -> None:
+        if self.scaler and self._left_out >= MOST_LEFT_OUT and (scale := self.scaler.get_scale()) < 1.0:
+            raise FloatingPointError(
+                f"the gradients of {self._left_out} steps in a row are not finite at step {step}, with a loss scale of "
+                f"{scale:g}: they are too large for float16, or not numbers; train in bfloat16 or float32"
+            )
 
     @in_default_float_mode
     def _read(self) -> None:
@@ -248,6 +264,7 @@ class Trainer(Checkpointed):
         self._recent[-len(steps) :] = list(zip(losses, targets, strict=True))
         for step, loss, norm in zip(steps, losses, norms, strict=True):
             self._check_step(step, loss, norm)
+        self._check_left_out(steps[-1])
 
     def own_micro_batches(self) -> Sequence[int]:
         """The numbers of the micro-batches whose gradients this process forms: all of them."""

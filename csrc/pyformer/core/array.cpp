@@ -23,20 +23,45 @@ Storage::Storage(void* data, int64_t bytes, Device device, std::shared_ptr<void>
 }
 // Of foreign memory nobody knows the owner's stream; as a rule it is the device's own.
 Storage::~Storage() {
-  if (!foreign_owner_) release_on(device_, data_, bytes_, stream_);
-  if (foreign_owner_ && !device_.is_cpu()) (void)device_api(device_).streams.order(stream_, nullptr, device_.index);
+  const auto order = device_api(device_).streams.order;
+  void* const last = stream_;
+  for (void* user : users_)
+    if (user != last) (void)order(user, last, device_.index);
+  if (!foreign_owner_) release_on(device_, data_, bytes_, last);
+  if (foreign_owner_ && !device_.is_cpu()) (void)order(last, nullptr, device_.index);
   --live;
 }
 
-void Storage::hand_to(void* stream) const {
-  throw_if(device_api(device_).streams.order(stream_, stream, device_.index), device_);
+void Storage::note_user(void* stream) const {
+  const std::lock_guard lock(users_mutex_);
+  if (std::find(users_.begin(), users_.end(), stream) == users_.end()) users_.push_back(stream);
 }
 
+void Storage::hand_to(void* stream, void* user) const {
+  order_behind_users(stream);
+  note_user(user);
+}
+
+void Storage::order_behind_users(void* stream) const {
+  const auto order = [&](void* user) {
+    if (user != stream) throw_if(device_api(device_).streams.order(user, stream, device_.index), device_);
+  };
+  const std::lock_guard lock(users_mutex_);
+  void* const last = stream_;
+  order(last);
+  for (void* user : users_)
+    if (user != last) order(user);
+}
+
+static thread_local std::vector<std::weak_ptr<const Storage>>* noted_uses = nullptr;
+void note_uses(std::vector<std::weak_ptr<const Storage>>* uses) { noted_uses = uses; }
+
 void Storage::follow() const {
+  if (noted_uses) noted_uses->push_back(weak_from_this());
   void* const here = stream_here(device_);
   if (stream_.load(std::memory_order_relaxed) == here) return;
-  void* const before = stream_.exchange(here);
-  throw_if(device_api(device_).streams.order(before, here, device_.index), device_);
+  order_behind_users(here);
+  note_user(stream_.exchange(here));
 }
 
 // While a thread records, its arrays lie in memory of the recording, which is used again where nobody else holds it.

@@ -2,6 +2,8 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "pyformer/base/device.h"
 #include "pyformer/base/dtype.h"
@@ -11,8 +13,10 @@
 namespace pyformer {
 
 // A block of a device's memory and the number of writes in place it has seen. Threads may hand it to each other: it
-// knows the stream on which it was used last, and whoever uses it next on another one comes behind.
-class Storage {
+// knows the streams on which it was used, and whoever uses it next on another one comes behind all of them, as does
+// whoever gets the memory after it. Of the last one alone would not do: of two threads that read it at once, each may
+// come to it before the other has queued its kernel.
+class Storage : public std::enable_shared_from_this<Storage> {
  public:
   Storage(int64_t bytes, Device device);  // from the device's caching allocator
   Storage(void* data, int64_t bytes, Device device, std::shared_ptr<void> foreign_owner);  // borrowed memory
@@ -25,24 +29,32 @@ class Storage {
   }
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
-  // What is queued on `stream` from now on comes after what was done with this memory by now.
-  void hand_to(void* stream) const;
+  // What is queued on `stream` from now on comes after what was done with this memory by now. `user`: the stream of
+  // that owner, which is through with the memory only when what it queues there is done.
+  void hand_to(void* stream, void* user) const;
+  void note_user(void* stream) const;
   bool is_foreign() const { return bool(foreign_owner_); }
   int64_t version() const { return version_.load(std::memory_order_relaxed); }
   void written() { version_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
-  void follow() const;  // orders the calling thread's stream behind the one before
+  void follow() const;  // orders the calling thread's stream behind those before
+  void order_behind_users(void* stream) const;
 
   void* data_;
   int64_t bytes_;
   Device device_;
-  mutable std::atomic<void*> stream_;
+  mutable std::atomic<void*> stream_;  // the last
+  mutable std::mutex users_mutex_;
+  mutable std::vector<void*> users_;  // the others; streams are never destroyed
   std::shared_ptr<void> foreign_owner_;
   std::atomic<int64_t> version_{0};
 };
 
 int64_t live_storages();  // for leak tests
+
+// What the calling thread uses on devices from now on is noted there, or nowhere: null.
+void note_uses(std::vector<std::weak_ptr<const Storage>>* uses);
 
 class Array {
  public:

@@ -1,5 +1,7 @@
 #include "pyformer/core/graph_recording.h"
 
+#include <algorithm>
+
 namespace pyformer {
 
 static thread_local GraphRecording* of_thread = nullptr;
@@ -12,11 +14,13 @@ GraphRecording::GraphRecording(Device device) : device_(device) {
   numbers_ = Array::empty({kNumbersBytes}, DType::uint8, device);
   throw_if(device_api(device).graphs.begin(device.index), device);
   of_thread = this;
+  note_uses(&uses_);
 }
 
 GraphRecording::~GraphRecording() {
   if (is_open_) {
     of_thread = nullptr;
+    note_uses(nullptr);
     (void)device_api(device_).graphs.end(device_.index, &graph_);
   }
   checks_.clear();
@@ -25,7 +29,12 @@ GraphRecording::~GraphRecording() {
 
 void GraphRecording::end() {
   of_thread = nullptr;
+  note_uses(nullptr);
   is_open_ = false;
+  const auto is_one = [](const auto& a, const auto& b) { return !a.owner_before(b) && !b.owner_before(a); };
+  std::erase_if(uses_, [](const auto& use) { return use.expired(); });
+  std::sort(uses_.begin(), uses_.end(), std::owner_less<>());
+  uses_.erase(std::unique(uses_.begin(), uses_.end(), is_one), uses_.end());
   throw_if(device_api(device_).graphs.end(device_.index, &graph_), device_);
 }
 
@@ -47,6 +56,8 @@ void GraphRecording::replay() {
   if (!graph_) throw std::runtime_error("Graph: nothing was recorded");
   for (const auto& [at, write] : writers_) write(next_numbers_.data() + at);
   copy_between(device_, numbers_.raw(), kCpu, next_numbers_.data(), int64_t(next_numbers_.size()));
+  for (const auto& use : uses_)
+    if (const auto storage = use.lock()) (void)storage->data();
   throw_if(device_api(device_).graphs.launch(graph_, device_.index), device_);
   add_pending(checks_);
 }

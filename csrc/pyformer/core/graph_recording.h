@@ -22,8 +22,10 @@ class GraphRecording {
   ~GraphRecording();
   GraphRecording(const GraphRecording&) = delete;
 
-  void end();     // RuntimeError if what was recorded can't be done again
-  void replay();  // after end(), on the calling thread's stream
+  void end();  // RuntimeError if what was recorded can't be done again
+  // After end(), on the calling thread's stream: behind what any thread did with the memory that it uses, and before
+  // what any does with it later. One thread at a time.
+  void replay();
 
   // The calling thread's on that device, or null.
   static GraphRecording* of(Device device);
@@ -49,6 +51,7 @@ class GraphRecording {
   std::vector<char> next_numbers_;
   std::vector<std::pair<size_t, std::function<void(void*)>>> writers_;
   std::vector<PendingCheck> checks_;
+  std::vector<std::weak_ptr<const Storage>> uses_;  // what the recording reads or writes, as long as it is there
 };
 
 }  // namespace pyformer

@@ -26,6 +26,9 @@ void hand_out(int device, void* data, int64_t bytes, Stream stream);
 void take_back(int device, void* data, int64_t bytes, Stream stream);
 int64_t with_guard(int64_t bytes);  // what a block of so many bytes takes
 
+// Whether copies to a device read this memory of the host when they run; other memory is read before copy_memory
+// returns.
+bool is_pinned(const void* host);
 Failure copy_memory(void* to, const void* from, int64_t bytes, Direction direction, Stream stream);
 Failure fill_memory(void* to, uint8_t value, int64_t bytes, Stream stream);
 

@@ -2,9 +2,12 @@
 // DeviceApi.
 #include <pthread.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -184,11 +187,14 @@ void release(void* data, int64_t bytes, int device, void* stream) {
   const auto found = pool.live.find(data);
   const Block block = found->second;
   Graph* const recording = recording_on(device);
+  const auto owner = pool.graphs.find(block.stream);
   // What is recorded may read it at each replay.
-  if (recording && block.stream != recording->stream) return recording->kept.emplace_back(data, bytes), void();
+  const bool is_kept = recording && block.stream != recording->stream;
+  // Memory that a graph keeps is handed out again when its home is done.
+  const Stream next = is_kept ? recording->home : owner != pool.graphs.end() ? owner->second->home : block.stream;
+  if (stream != next && !use(device)) (void)order_streams(device, stream, next);
+  if (is_kept) return recording->kept.emplace_back(data, bytes), void();
   pool.live.erase(found);
-  if (!pool.graphs.count(block.stream) && stream != block.stream && !use(device))
-    (void)order_streams(device, stream, block.stream);
   if (recording || !block.is_recorded) take_back(device, data, bytes, block.stream);
   pool.free[{block.stream, block.bytes}].push_back(data);
   pool.statistics.in_use -= block.bytes;
@@ -200,9 +206,25 @@ void statistics(int device, MemoryStatistics* found) {
   *found = pools[device].statistics;
 }
 
+// Pinned memory of the host is read when the copy runs, and its owner may write to it before: by way of other memory.
+Failure copy_pinned(void* to, const void* from, int64_t bytes, int device) {
+  constexpr int64_t kPiece = int64_t(1) << 24;
+  const std::unique_ptr<char[]> piece(new (std::nothrow) char[size_t(std::min(bytes, kPiece))]);
+  if (!piece) return "no memory on the host to copy from pinned memory";
+  for (int64_t first = 0; first < bytes; first += kPiece) {
+    const int64_t count = std::min(kPiece, bytes - first);
+    std::memcpy(piece.get(), static_cast<const char*>(from) + first, size_t(count));
+    if (const Failure failure =
+            copy_memory(static_cast<char*>(to) + first, piece.get(), count, Direction::to_device, stream_on(device)))
+      return failure;
+  }
+  return nullptr;
+}
+
 Failure copy(void* to, const void* from, int64_t bytes, Direction direction, int device) {
   if (const Failure failure = use(device)) return failure;
   if (direction == Direction::to_host && recording_on(device)) return kRecorded;
+  if (direction == Direction::to_device && is_pinned(from)) return copy_pinned(to, from, bytes, device);
   return copy_memory(to, from, bytes, direction, stream_on(device));
 }
 
@@ -236,6 +258,8 @@ Failure begin(int device) {
   Stream stream = nullptr;
   if (const Failure failure = make(device, &stream)) return failure;
   Failure failure = order_streams(device, home, stream);
+  // The memory that it had before goes to the recording, which is replayed at home.
+  if (!failure) failure = order_streams(device, stream, home);
   if (!failure) failure = begin_recording(device, stream);
   if (failure) return destroy(stream, device), failure;
   auto* const graph = new Graph{stream, home, nullptr, {}};

@@ -105,6 +105,13 @@ static Failure keep_pinned(Recorded& recorded, const void*& from, int64_t bytes)
   return nullptr;
 }
 
+bool is_pinned(const void* host) {
+  cudaPointerAttributes found;
+  const cudaError_t error = cudaPointerGetAttributes(&found, host);
+  if (error != cudaSuccess) (void)cudaGetLastError();
+  return error == cudaSuccess && found.type != cudaMemoryTypeUnregistered;
+}
+
 // Pageable memory of the host is read before cudaMemcpyAsync returns.
 Failure copy_memory(void* to, const void* from, int64_t bytes, Direction direction, Stream stream) {
   if (direction == Direction::to_device)

@@ -41,6 +41,7 @@ Queue own_queues[kDevices];
 thread_local int current = 0;
 thread_local int64_t waits = 0;  // of the host for a device
 int64_t used_bytes[kDevices];
+const char *pinned_begin = nullptr, *pinned_end = nullptr;  // memory of the host that a test says is pinned
 
 // 1 and 2 are CUDA's names of the device's own and of a thread's own in exchange with other libraries.
 Queue& queue_of(int device, Stream stream) {
@@ -143,8 +144,13 @@ void take_back(int device, void* data, int64_t bytes, Stream stream) {
   });
 }
 
+bool is_pinned(const void* host) {
+  const Lock lock(mutex);
+  return host >= pinned_begin && host < pinned_end;
+}
+
 Failure copy_memory(void* to, const void* from, int64_t bytes, Direction direction, Stream stream) {
-  if (direction == Direction::to_device) {
+  if (direction == Direction::to_device && !is_pinned(from)) {
     const auto kept =
         std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
     enqueue(current, stream, [=] { std::memcpy(to, kept->data(), size_t(bytes)); });
@@ -212,6 +218,13 @@ extern "C" __attribute__((visibility("default"))) const char* pyformer_emulate(c
   } catch (const std::invalid_argument&) {
     return "unknown words";
   }
+}
+
+// For tests: these bytes of the host's memory count as pinned, and none else.
+extern "C" __attribute__((visibility("default"))) void pyformer_emulated_pin(const char* start, int64_t bytes) {
+  const pyformer::cuda::Lock lock(pyformer::cuda::mutex);
+  pyformer::cuda::pinned_begin = start;
+  pyformer::cuda::pinned_end = start + bytes;
 }
 
 // What the calling thread's kernels did so far: emulated::Counters as an array.

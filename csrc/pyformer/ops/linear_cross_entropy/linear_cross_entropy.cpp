@@ -59,8 +59,8 @@ class ChunkLoop {
         operands_(operands),
         wide_(accumulator(operands)),
         chunk_(std::min(rows_per_chunk(V_, operands), std::max<int64_t>(1, rows_))),
-        has_dout_(dout.defined()),
-        dout_(has_dout_ ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
+        has_each_dout_(dout.defined() && dout.size() > 1),
+        dout_(dout.defined() ? cast(dout, wide_) : ones_like(x.like({1}, wide_))) {
     r_.loss = x.like({rows_}, wide_);
     if (need.dx) r_.dx = x.like(x.shape(), wanted);
     if (need.dweight) r_.dweight = rows_ ? x.like(weight.shape(), wide_) : x.zeros_like(weight.shape(), wide_);
@@ -117,10 +117,11 @@ class ChunkLoop {
   // Loss of each row; its logits become dlogits if any gradient is wanted.
   void compute_loss(int64_t first, int64_t rows) {
     const bool wants_gradient = need_.dx || need_.dweight || need_.dbias;
-    cross_entropy_in_place("linear_cross_entropy", logits_,
-                           {rows, ids(targets_) + first, at(r_.loss, first), wants_gradient,
-                            at(dout_, has_dout_ ? first : 0), has_dout_, ids(counted_), max_.raw(), log_sum_.raw()},
-                           options_);
+    cross_entropy_in_place(
+        "linear_cross_entropy", logits_,
+        {rows, ids(targets_) + first, at(r_.loss, first), wants_gradient, at(dout_, has_each_dout_ ? first : 0),
+         has_each_dout_, ids(counted_), max_.raw(), log_sum_.raw()},
+        options_);
   }
 
   void compute_dx(const Array& dlogits, int64_t first, int64_t rows) {
@@ -153,7 +154,7 @@ class ChunkLoop {
   const int64_t rows_, C_, V_;
   const DType operands_, wide_;  // wide: of logits, losses and sums
   const int64_t chunk_;
-  const bool has_dout_;
+  const bool has_each_dout_;
   const Array dout_;
   Array logits_, max_, log_sum_;
   LinearCrossEntropyResult r_;
@@ -181,11 +182,27 @@ static void check(const Array& x, const Array& weight, const Array& bias, DType 
     throw TypeError(cat("linear_cross_entropy: bias must be ", name(wanted), ", got ", name(bias.dtype())));
 }
 
-static void scale(const Array& gradient, const Array& factor) {
+// By what dlogits, which are rounded to the operands' dtype, are multiplied: those of float16 would vanish.
+static double unit_of(DType operands) { return operands == DType::float16 ? 16384.0 : 1.0; }
+
+// gradient times factor, divided by unit and by the count, if there is one.
+static void scale(const Array& gradient, const Array& factor, double unit, const Array& counted) {
   if (!gradient.defined()) return;
   const Array wide = cast(factor, accumulator(factor.dtype()));
   run("linear_cross_entropy", &LinearCrossEntropyTable::scale, gradient,
-      ScaleGradient{gradient.size(), gradient.raw(), wide.raw()});
+      ScaleGradient{gradient.size(), gradient.raw(), wide.raw(), unit, ids(counted)});
+}
+
+// Of float16 operands all gradients are float32, times unit_of, and of the sum of losses.
+static LinearCrossEntropyResult losses_and_gradients(const Array& x, const Array& weight, const Array& bias,
+                                                     const Array& targets, const Array& counted,
+                                                     const CrossEntropyOptions& options, LinearCrossEntropyNeeds need,
+                                                     DType operands, DType wanted) {
+  if (operands != DType::float16)
+    return linear_cross_entropy_rows(x, weight, bias, targets, {}, counted, options, need, operands, wanted);
+  const Array unit = x.like({1}, DType::float32);
+  fill_(unit, bits_of(unit_of(operands), DType::float32));
+  return linear_cross_entropy_rows(x, weight, bias, targets, unit, {}, options, need, operands, DType::float32);
 }
 
 // One loss for each row: backward runs the loop again.
@@ -221,12 +238,15 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                                         records && bias.requires_grad()};
   // Shared, so that backward can hand the gradients on without a copy.
   const auto r = std::make_shared<LinearCrossEntropyResult>(
-      linear_cross_entropy_rows(a, b, bias.array(), checked.ids, {}, counted, options, need, operands, wanted));
+      losses_and_gradients(a, b, bias.array(), checked.ids, counted, options, need, operands, wanted));
   const Array out = reduced_loss("linear_cross_entropy", r->loss, options.reduction, {counted}, wanted);
   r->loss = Array();
   return record("linear_cross_entropy", {x, weight, targets, bias}, out,
-                [r](const Array& dout, const Needs&) -> Gradients {
-                  for (const Array* gradient : {&r->dx, &r->dweight, &r->dbias}) scale(*gradient, dout);
+                [r, operands, wanted, divisor = operands == DType::float16 ? counted : Array()](
+                    const Array& dout, const Needs&) -> Gradients {
+                  for (const Array* gradient : {&r->dx, &r->dweight, &r->dbias})
+                    scale(*gradient, dout, unit_of(operands), divisor);
+                  if (r->dx.defined()) r->dx = cast(r->dx, wanted);
                   return {std::move(r->dx), std::move(r->dweight), Array(), std::move(r->dbias)};
                 });
 }

@@ -28,7 +28,8 @@ struct ScaleElement {
   using Args = ScaleGradient;
   static DEVICE void at(const Args& a, int64_t i) {
     using A = Accumulator<T>;
-    const A factor = *static_cast<const A*>(a.factor);
+    const A divisor = A(a.unit) * A(a.counted && *a.counted > 1 ? *a.counted : 1);
+    const A factor = *static_cast<const A*>(a.factor) / divisor;
     if (factor == A(1)) return;
     const auto x = to<T>(a.x);
     x[i] = factor == A(0) ? A(0) : x[i] * factor;

@@ -15,11 +15,13 @@ struct AddColumnChains {
   int64_t grain() const { return 1; }
 };
 
-// Work item: one element. x = x * factor; nothing where factor is 1.
+// Work item: one element. x = x * (factor / unit); nothing where that is 1.
 struct ScaleGradient {
   int64_t size;
   void* x;
-  const void* factor;  // one number of the accumulator's dtype
+  const void* factor;      // one number of the accumulator's dtype
+  double unit;             // a power of 2
+  const int64_t* counted;  // times this, at least 1; null: nothing
   int64_t items() const { return size; }
   int64_t grain() const { return int64_t(1) << 15; }
 };

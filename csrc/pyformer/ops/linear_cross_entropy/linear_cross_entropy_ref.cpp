@@ -25,7 +25,8 @@ static void add_column_chains(const AddColumnChains& a, int64_t begin, int64_t e
 template <class T>
 static void scale(const ScaleGradient& a, int64_t begin, int64_t end) {
   using A = Accumulator<T>;
-  const A factor = *static_cast<const A*>(a.factor);
+  const A divisor = A(a.unit) * A(a.counted && *a.counted > 1 ? *a.counted : 1);
+  const A factor = *static_cast<const A*>(a.factor) / divisor;
   if (factor == A(1)) return;
   const auto x = to<T>(a.x);
   for (int64_t i = begin; i < end; ++i) x[i] = factor == A(0) ? A(0) : x[i] * factor;
