@@ -527,3 +527,26 @@ def test_each_layer_that_gets_an_adapter_computes_with_it(name):
         merged = lora.merge(model)
         np.testing.assert_allclose(merged(*args).detach().numpy(), after.numpy(), atol=1e-5, err_msg=target)
         assert merged.loss(IDS, labels).item() == pytest.approx(loss.item(), abs=1e-5), target
+
+
+PARTS = {
+    "ModernBERT": lambda: pf.models.Encoder(pf.models.EncoderConfig(10, 16, 2, 2, 16)),
+    "Phi 3": lambda: pf.models.Decoder(pf.models.DecoderConfig(10, 16, 2, 2, 16, family="phi3")),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_layers_that_are_parts_of_one_matrix_in_files_all_come_back(name, tmp_path, caplog):
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    pf.manual_seed(5)
+    model = PARTS[name]().eval()
+    learned(model, targets=targets)
+    wanted = model(IDS).detach().numpy()
+    lora.save(model, tmp_path)
+    assert "peft can't read the layers of gate_proj, k_proj, q_proj, up_proj, v_proj" in caplog.text
+    pf.manual_seed(5)
+    again = PARTS[name]().eval()
+    assert len(lora.load(again, tmp_path).layers) == len(targets) * 2
+    np.testing.assert_array_equal(again(IDS).detach().numpy(), wanted)
+    lora.merge(again).save_pretrained(tmp_path / "merged")
+    np.testing.assert_allclose(pf.from_pretrained(tmp_path / "merged")(IDS).detach().numpy(), wanted, atol=1e-5)

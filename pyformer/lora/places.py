@@ -33,8 +33,16 @@ def put(model: Pretrained, name: str, module: nn.Module) -> None:
 
 
 def stored_name(model: Pretrained, name: str) -> str:
-    """The name that `transformers` has for a module of ours."""
-    return model.layout.written_name(f"{name}.weight").removesuffix(".weight")
+    """The name that `transformers` has for a module of ours. One of several that its files hold row upon row in one
+    matrix keeps a name of its own, which `transformers` does not have: each has an adapter of its own."""
+    layout = model.layout
+    stored = layout.stored_name(f"{name}.weight").removesuffix(".weight")
+    return stored if stored.startswith(layout.bare) else layout.prefix + stored
+
+
+def parts_of_one(model: Pretrained, layers: Collection[str]) -> list[str]:
+    """Those of the layers that are parts of one matrix in the files of `transformers`."""
+    return [name for name in layers if model.layout.stacked_name(f"{name}.weight") is not None]
 
 
 def are_transposed(model: Pretrained, layers: Collection[str]) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from pyformer import formats
-from pyformer.lora.places import are_transposed, learned_layers, stored_name
+from pyformer.lora.places import are_transposed, learned_layers, parts_of_one, stored_name
 from pyformer.models.pretrained import Pretrained
+
+log = logging.getLogger(__name__)
 
 CONFIG_NAME, WEIGHTS_NAME = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -17,6 +20,10 @@ PREFIX = "base_model.model."
 
 def save(model: Pretrained, folder: str | os.PathLike) -> None:
     """Writes the LoRA layers of a model in the layout of `peft`: adapter_config.json, adapter_model.safetensors.
+
+    Layers that are parts of one matrix in the files of `transformers`, such as the projections of queries, keys and
+    values of ModernBERT and Phi 3, are written under names of their own. `load` reads them and `peft` does not, which a
+    warning says; `merge` and `save_pretrained` write what both read.
 
     Args:
         model: with LoRA layers.
@@ -39,6 +46,13 @@ def save(model: Pretrained, folder: str | os.PathLike) -> None:
         for name, layer in layers.items()
         for part in ("lora_A", "lora_B")
     }
+    parts = parts_of_one(model, layers)
+    if parts:
+        log.warning(
+            "%s: peft can't read the layers of %s, which are parts of one matrix there; pyformer.lora.load does",
+            folder,
+            ", ".join(sorted({name.rpartition(".")[2] for name in parts})),
+        )
     settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": None,

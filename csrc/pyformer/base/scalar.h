@@ -76,11 +76,11 @@ template <class V>
 using Bits = typename BitsOf<Element<V>>::type;
 
 template <class V>
-constexpr bool kIsReal = false;
+inline constexpr bool kIsReal = false;
 template <>
-constexpr bool kIsReal<float> = true;
+inline constexpr bool kIsReal<float> = true;
 template <>
-constexpr bool kIsReal<double> = true;
+inline constexpr bool kIsReal<double> = true;
 // float, double, Vec<float> or Vec<double>: what an elementary function takes.
 template <class V>
 concept Real = kIsReal<V>;
