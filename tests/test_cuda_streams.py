@@ -433,29 +433,6 @@ def test_a_replay_comes_behind_other_threads_and_they_behind_it():
     assert kept[0].tolist() == [40.0, 40.0, 40.0]
 
 
-def test_a_graphs_memory_is_not_reused_before_another_thread_is_done_with_it():
-    kept = []
-
-    def function(x):
-        kept.append(x * 3)
-        return kept[0] + 1
-
-    graph = pf.cuda.Graph(function, [1.0, 1.0, 1.0], device=DEVICE)
-    graph([1.0, 1.0, 1.0])
-    y = in_thread(lambda: kept.pop() + 1)  # dies while the graph lives
-    del graph, function
-    gc.collect()
-
-    def others():  # on the stream that recorded
-        found = [pf.full((3,), 9.0, device=DEVICE) for _ in range(8)]
-        pf.cuda.synchronize(DEVICE)
-        return found
-
-    again = in_thread(others)
-    assert y.tolist() == [4.0, 4.0, 4.0]
-    assert len(again) == 8
-
-
 def test_calls_of_two_threads_do_not_mix():
     w = pf.zeros(1, device=DEVICE, requires_grad=True)
     optimizer = pf.optim.SGD([w], lr=1.0)
