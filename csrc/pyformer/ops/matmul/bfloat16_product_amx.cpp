@@ -49,13 +49,15 @@ struct AmxUnit {
   static constexpr int64_t kRows = 32, kCols = 32, kTileBytes = 1024;
   static constexpr int64_t kRowStep = 2 * kTileBytes, kColStep = 2 * kTileBytes;
   static constexpr int64_t kBlockBytes = 1 << 20, kTaskProducts = 1 << 22;
+  static constexpr bool kIsSeparate = true;
 
   // Tiles that stay configured make each switch of threads save 8 KiB.
   static void begin() { asm volatile("ldtilecfg %0" ::"m"(kTileConfig)); }
   static void end() { asm volatile("tilerelease" ::); }
 
   template <bool two_rows, bool two_cols, bool rows_pass>
-  static void multiply(const char* a, const char* b, int64_t steps, float* c, int64_t c_stride, bool fresh) {
+  static void multiply(const char* a, const char* b, int64_t steps, float* c, int64_t c_stride, bool fresh,
+                       Meanwhile* meanwhile) {
     const int64_t c_bytes = c_stride * 4;
     float* const below = c + 16 * c_stride;
     if (fresh) {
@@ -78,6 +80,7 @@ struct AmxUnit {
       if constexpr (two_cols) multiply_tiles<1, 4, 7>();
       if constexpr (two_rows) multiply_tiles<2, 5, 6>();
       if constexpr (two_rows && two_cols) multiply_tiles<3, 5, 7>();
+      if (meanwhile) meanwhile->step();
       a += kRowStep;
       b += kColStep;
     }
@@ -94,9 +97,9 @@ struct AmxUnit {
   }
 
   static void tile(const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows, int64_t cols,
-                   bool fresh, bool rows_pass) {
+                   bool fresh, bool rows_pass, Meanwhile* meanwhile = nullptr) {
     const auto f = rows_pass ? function<true>(rows > 16, cols > 16) : function<false>(rows > 16, cols > 16);
-    f(static_cast<const char*>(a), static_cast<const char*>(b), steps, c, c_stride, fresh);
+    f(static_cast<const char*>(a), static_cast<const char*>(b), steps, c, c_stride, fresh, meanwhile);
   }
 
   // ---- packing ------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ struct PairUnit {
   static constexpr int64_t kRows = 7, kCols = 16 * kVectors;
   static constexpr int64_t kRowStep = kRows * kPairs * 4, kColStep = kCols * kPairs * 4;
   static constexpr int64_t kBlockBytes = 256 << 10, kTaskProducts = 1 << 20;
+  static constexpr bool kIsSeparate = false;
   static void begin() {}
   static void end() {}
 

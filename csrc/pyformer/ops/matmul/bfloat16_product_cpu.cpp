@@ -17,6 +17,7 @@ struct FmaUnit {
   static constexpr int64_t kRows = kVectorBytes == 64 ? 7 : 3, kCols = kVectors * width;
   static constexpr int64_t kRowStep = kRows * kBFloat16Block * 4, kColStep = kCols * kBFloat16Block * 4;
   static constexpr int64_t kBlockBytes = 512 << 10, kTaskProducts = 1 << 19;
+  static constexpr bool kIsSeparate = false;
   static void begin() {}
   static void end() {}
 

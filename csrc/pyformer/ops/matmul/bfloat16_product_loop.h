@@ -8,6 +8,8 @@
 //   Unit::tile(a, b, steps, c, c_stride, rows, cols, fresh, rows_pass)
 //       c = or += the sum of bfloat16_dot.h over `steps` blocks of 32 k; it may write all of kRows x kCols. The next
 //       call comes with another a and the same b where rows_pass, else with another b.
+//   Unit::kIsSeparate                   a unit of its own computes tiles: tile() takes a Meanwhile too and calls its
+//                                       step() `steps` times, as the vector units have nothing to do
 //
 // What happens to a finished sum is matmul_epilogue.h's, in float32; c is rounded once.
 #pragma once
@@ -61,15 +63,66 @@ static void load_sums(const BFloat16Multiply& g, float* sums, int64_t stride, in
       sums[i * stride + j] = static_cast<const float*>(g.c)[(row + i) * g.c_stride + col + j];
 }
 
-// Asks for the lines of C that a tile will be written to while the tile is computed.
-static void prefetch_c(const BFloat16Multiply& g, int64_t row, int64_t rows, int64_t col, int64_t cols) {
-  const int64_t bytes = g.wide_c ? 4 : 2;
-  for (int64_t i = 0; i < rows; ++i) {
-    const char* at = static_cast<const char*>(g.c) + ((row + i) * g.c_stride + col) * bytes;
-    __builtin_prefetch(at, 1);
-    __builtin_prefetch(at + cols * bytes - 1, 1);
+// Lines to be asked for, in runs of at most 128 bytes.
+struct LinesAhead {
+  const char* at;
+  int64_t stride, runs, bytes;
+  template <int write, int locality>
+  PF_INLINE void ask(int64_t n) {
+    for (; n > 0 && runs > 0; --n, --runs, at += stride) {
+      __builtin_prefetch(at, write, locality);
+      __builtin_prefetch(at + bytes - 1, write, locality);
+    }
   }
-}
+};
+
+// What is done for the tiles before and after one while that is computed: the sums of the one before go through the
+// epilogue to C, and the lines of C that this one goes to and those of the next packed panel are asked for. All of it
+// in one burst would have the loads of the tile wait.
+class Meanwhile {
+ public:
+  explicit Meanwhile(const BFloat16Multiply& g) : g_(g) {}
+
+  void ask_for_c(int64_t row, int64_t rows, int64_t col, int64_t cols) {
+    const int64_t item = g_.wide_c ? 4 : 2;
+    c_ = {static_cast<const char*>(g_.c) + (row * g_.c_stride + col) * item, g_.c_stride * item, rows, cols * item};
+  }
+  // Part `part` of `parts` of a packed panel.
+  void ask_for_packed(const char* panel, int64_t bytes, int64_t part, int64_t parts) {
+    constexpr int64_t kLineBytes = 64;
+    const int64_t first = bytes * part / parts / kLineBytes, last = bytes * (part + 1) / parts / kLineBytes;
+    packed_ = {panel + first * kLineBytes, 2 * kLineBytes, (last - first + 1) / 2, 2 * kLineBytes};
+  }
+  void store_next(const float* sums, int64_t stride, int64_t row, int64_t rows, int64_t col, int64_t cols) {
+    sums_ = sums, stride_ = stride, row_ = row, rows_ = rows, col_ = col, cols_ = cols;
+  }
+
+  void begin(int64_t steps) {
+    const auto share = [&](int64_t n) { return steps ? (n + steps - 1) / steps : n; };
+    store_share_ = share(rows_), c_share_ = share(c_.runs), packed_share_ = share(packed_.runs);
+  }
+  __attribute__((noinline)) void step() {
+    c_.ask<1, 3>(c_share_);
+    packed_.ask<0, 2>(packed_share_);
+    if (rows_ > 0) store(store_share_ < rows_ ? store_share_ : rows_);
+  }
+  void finish() {
+    if (rows_ > 0) store(rows_);
+  }
+
+ private:
+  void store(int64_t rows) {
+    g_.wide_c ? store_sums<float>(g_, sums_, stride_, row_, rows, col_, cols_)
+              : store_sums<BFloat16>(g_, sums_, stride_, row_, rows, col_, cols_);
+    sums_ += rows * stride_, row_ += rows, rows_ -= rows;
+  }
+
+  const BFloat16Multiply& g_;
+  LinesAhead c_ = {}, packed_ = {};
+  const float* sums_ = nullptr;
+  int64_t stride_ = 0, row_ = 0, rows_ = 0, col_ = 0, cols_ = 0;
+  int64_t store_share_ = 0, c_share_ = 0, packed_share_ = 0;
+};
 
 // Part `part` of `parts` of the lines that packing a panel will read.
 static void prefetch_panel(const BFloat16Vectors& v, int64_t first, int64_t count, int64_t k, int64_t part,
@@ -81,12 +134,6 @@ static void prefetch_panel(const BFloat16Vectors& v, int64_t first, int64_t coun
   const char* start = vector_of(v, first);
   for (int64_t i = runs * part / parts; i < runs * (part + 1) / parts; ++i)
     for (int64_t j = 0; j < bytes; j += kLineBytes) __builtin_prefetch(start + i * step + j, 0, 2);
-}
-
-static void prefetch_packed(const char* panel, int64_t bytes, int64_t part, int64_t parts) {
-  constexpr int64_t kLineBytes = 64;
-  for (int64_t at = bytes * part / parts / kLineBytes * kLineBytes; at < bytes * (part + 1) / parts; at += kLineBytes)
-    __builtin_prefetch(panel + at, 0, 2);
 }
 
 template <class Unit>
@@ -131,20 +178,24 @@ struct BFloat16Loop {
       pack_panel(g.source, panel, g.is_rows, g.k, static_cast<char*>(g.packed) + panel * g.panel_stride);
   }
 
-  // One tile of C: a panel of A with a panel of B.
+  // One tile of C: a panel of A with a panel of B. Its sums are left to `meanwhile` to be stored.
   static void multiply_panels(const BFloat16Multiply& g, int64_t row_panel, int64_t col_panel, const void* a,
-                              const void* b, float* partial) {
-    alignas(64) float own[Unit::kRows * Unit::kCols];
-    float* sums = partial ? partial : own;
-    const int64_t stride = partial ? g.partial_stride : Unit::kCols;
+                              const void* b, float* sums, int64_t stride, Meanwhile& meanwhile) {
     const int64_t row = row_panel * Unit::kRows, rows = left(row, Unit::kRows, g.m);
-    const int64_t col = col_panel * Unit::kCols, cols = left(col, Unit::kCols, g.n);
-    if (g.last && !g.nontemporal) prefetch_c(g, row, rows, col, cols);
+    const int64_t col = col_panel * Unit::kCols, cols = left(col, Unit::kCols, g.n), steps = steps_of(g.k);
+    const bool fresh = g.first && !g.continue_sum;
+    if (g.last && !g.nontemporal) meanwhile.ask_for_c(row, rows, col, cols);
     if (g.first && g.continue_sum) load_sums(g, sums, stride, row, rows, col, cols);
-    Unit::tile(a, b, steps_of(g.k), sums, stride, rows, cols, g.first && !g.continue_sum, !g.streams_rows);
-    if (!g.last) return;
-    g.wide_c ? store_sums<float>(g, sums, stride, row, rows, col, cols)
-             : store_sums<BFloat16>(g, sums, stride, row, rows, col, cols);
+    meanwhile.begin(Unit::kIsSeparate ? steps : 0);
+    if constexpr (Unit::kIsSeparate) {
+      Unit::tile(a, b, steps, sums, stride, rows, cols, fresh, !g.streams_rows, &meanwhile);
+      meanwhile.finish();
+    } else {
+      meanwhile.step();
+      Unit::tile(a, b, steps, sums, stride, rows, cols, fresh, !g.streams_rows);
+    }
+    if (g.last) meanwhile.store_next(sums, stride, row, rows, col, cols);
+    if (!Unit::kIsSeparate) meanwhile.finish();
   }
 
   // Where the sums of a pair of panels wait between blocks of k.
@@ -166,21 +217,26 @@ struct BFloat16Loop {
     const int64_t tile = vectors_of(g.streams_rows), parts = g.resident_end - g.resident_first;
     const int64_t step = g.streams_rows ? Unit::kRowStep : Unit::kColStep;
     constexpr int64_t kFewParts = 4;
-    for (int64_t s = begin; s < end; ++s) {
+    alignas(64) float own[2][Unit::kRows * Unit::kCols];  // of a tile, and of the one before, which is being stored
+    Meanwhile meanwhile(g);
+    for (int64_t s = begin, tiles = 0; s < end; ++s) {
       const void* const streamed = streamed_panel(g, s);
-      for (int64_t r = g.resident_first; r < g.resident_end; ++r) {
+      for (int64_t r = g.resident_first; r < g.resident_end; ++r, ++tiles) {
         const int64_t next = (s + 1) * tile;
         if (s + 1 < end && g.streamed_panels && parts >= kFewParts)  // in a burst it would only delay the tiles
-          prefetch_packed(static_cast<const char*>(streamed) + g.streamed_stride, steps_of(g.k) * step,
-                          r - g.resident_first, parts);
+          meanwhile.ask_for_packed(static_cast<const char*>(streamed) + g.streamed_stride, steps_of(g.k) * step,
+                                   r - g.resident_first, parts);
         else if (s + 1 < end && !g.streamed_panels)
           prefetch_panel(g.streamed, next, left(next, tile, g.streamed.count), g.k, r - g.resident_first, parts);
         const void* const resident = static_cast<const char*>(g.resident) + (r - g.resident_first) * g.resident_stride;
         float* const partial = partial_of(g, s, r);
-        g.streams_rows ? multiply_panels(g, s, r, streamed, resident, partial)
-                       : multiply_panels(g, r, s, resident, streamed, partial);
+        float* const sums = partial ? partial : own[tiles % 2];
+        const int64_t stride = partial ? g.partial_stride : Unit::kCols;
+        g.streams_rows ? multiply_panels(g, s, r, streamed, resident, sums, stride, meanwhile)
+                       : multiply_panels(g, r, s, resident, streamed, sums, stride, meanwhile);
       }
     }
+    meanwhile.finish();
     if (g.nontemporal) nontemporal_fence();
   }
 
@@ -197,7 +253,9 @@ struct BFloat16Loop {
     t.multiply.entries[at] = multiply;
     t.begin.entries[at] = Unit::begin;
     t.end.entries[at] = Unit::end;
-    t.tile.entries[at] = Unit::tile;
+    t.tile.entries[at] = [](const void* a, const void* b, int64_t steps, float* c, int64_t c_stride, int64_t rows,
+                            int64_t cols, bool fresh,
+                            bool rows_pass) { Unit::tile(a, b, steps, c, c_stride, rows, cols, fresh, rows_pass); };
     return t;
   }
 };
