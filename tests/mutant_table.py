@@ -758,6 +758,7 @@ CPP = [
 
 CUDA_CASE = "test_cuda.py::test_case"
 STREAMS = "test_cuda_streams.py::"
+SM90 = "test_cuda_sm90.py::"
 FEW_ROWS = "test_cuda.py::test_few_rows_have_the_bits_of_many[bfloat16-hopper]"
 LONG_ROW = f"{CUDA_CASE}[cross_entropy-3x12500-float32]"
 LONG_SORT = "test_cuda.py::test_long_rows_are_sorted[2049]"
@@ -858,5 +859,17 @@ CUDA = [
         "  return order_streams(device, g.home, stream);\n",
         "  return nullptr;\n",
         STREAMS + "test_a_graph_is_replayed_by_another_thread",
+    ),
+    mutant(
+        "matmul of sm_90a: one chain",
+        "if ((strip + 1) % kChainStrips && strip + 1 < strips) continue;",
+        "if (strip + 1 < strips) continue;",
+        SM90 + "test_products[bfloat16--130-72-600]",
+    ),
+    mutant(
+        "matmul of sm_90a: a slot is filled before it is empty",
+        "    mbarrier_wait(&empty[turn.slot], turn.parity ^ 1);\n",
+        "",
+        SM90 + "test_products[bfloat16--130-72-600]",
     ),
 ]

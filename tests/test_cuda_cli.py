@@ -8,6 +8,7 @@ import cuda_device
 import pytest
 
 from pyformer import _core, cli
+from pyformer.experiments import derive
 
 DEVICE = "cuda:emulated"
 SMALL = (
@@ -65,3 +66,18 @@ def test_compare(tmp_path, text):
     assert cli.main([*command, "--device", DEVICE, "--quiet"]) == 0
     record = json.loads((out / "results.json").read_text())
     assert record["settings"]["device"] == DEVICE
+
+
+def test_derive(tmp_path, monkeypatch):
+    """One of its trainings, as the others take the emulator hours."""
+    name, make_jobs, found = "lookup/attention/4", derive.make_jobs, []
+    monkeypatch.setattr(cli.derive, "_load_tasks", lambda seed: {})
+    monkeypatch.setattr(derive, "make_jobs", lambda *args: {name: make_jobs(*args)[name]})
+    _core.set_isa("ref")
+    for device in ("cpu", DEVICE):
+        assert cli.main(["derive", "--steps", "1", "--device", device, "--out", str(tmp_path / device)]) == 0
+        record = json.loads((tmp_path / device / "results.json").read_text())
+        assert record["settings"]["device"] == device
+        found.append(record["results"][name])
+    assert found[0]["loss"] == found[1]["loss"]
+    assert found[0]["accuracy"] == found[1]["accuracy"]

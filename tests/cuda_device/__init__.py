@@ -13,6 +13,10 @@ from pathlib import Path
 import pyformer as pf
 
 ROOT = Path(__file__).parents[2]
+COUNTERS = (
+    *("switches", "barriers", "shuffles", "cp_async", "ldmatrix", "stmatrix", "mma", "wgmma"),
+    *("bulk_loads", "bulk_stores", "wavefronts", "ideal_wavefronts", "sectors", "global_bytes"),
+)
 
 
 def build(source: Path) -> Path:
@@ -49,3 +53,10 @@ def schedule(words: str) -> None:
     emulate = library().pyformer_emulate
     emulate.restype = ctypes.c_char_p
     assert emulate(words.encode()) is None, words
+
+
+def counts() -> dict[str, int]:
+    """What this thread's kernels did so far (emulated::Counters); what is queued has not been done."""
+    counters = library().pyformer_emulated_counters
+    counters.restype = ctypes.POINTER(ctypes.c_uint64)
+    return dict(zip(COUNTERS, counters()[: len(COUNTERS)], strict=True))

@@ -40,8 +40,9 @@ struct Settings {
   Order order = Order::lowest;
   Async async = Async::early;
   TensorCore tensor_core = TensorCore::hopper;
-  bool proxy = true;   // the async proxy has a view of its own
-  bool count = false;  // bank conflicts, sectors and bytes, at the price of time
+  bool has_wgmma = true;  // as a device of sm_90a; else of sm_80
+  bool proxy = true;      // the async proxy has a view of its own
+  bool count = false;     // bank conflicts, sectors and bytes, at the price of time
   uint64_t seed = 1;
 };
 // Of the process. PYFORMER_CUDA_EMULATED sets them before the first launch: "highest,late,plain,count,seed=3".
@@ -63,6 +64,7 @@ struct Fault : std::runtime_error {
 };
 
 constexpr unsigned kWarp = 32, kWarpgroup = 128, kMaxThreads = 1024, kMaxSharedBytes = 227 << 10;
+constexpr int kMultiprocessors = 2;
 
 // Asynchronous work in groups. Early work is done when it is added.
 class Groups {

@@ -18,6 +18,8 @@ bool set(Settings& s, const std::string& word) {
       {"plain", [](Settings& s) { s.tensor_core = TensorCore::plain; }},
       {"ampere", [](Settings& s) { s.tensor_core = TensorCore::ampere; }},
       {"hopper", [](Settings& s) { s.tensor_core = TensorCore::hopper; }},
+      {"sm80", [](Settings& s) { s.has_wgmma = false; }},
+      {"sm90", [](Settings& s) { s.has_wgmma = true; }},
       {"count", [](Settings& s) { s.count = true; }},
   };
   if (word.starts_with("seed=")) return s.seed = std::stoull(word.substr(5)), true;

@@ -20,6 +20,13 @@ using cudaStream_t = struct CUstream_st*;
 
 namespace pyformer::cuda {
 
+// Whether kernels for sm_90a are in this build.
+#if defined(PF_SM90)
+constexpr bool kBuiltForSm90 = true;
+#else
+constexpr bool kBuiltForSm90 = false;
+#endif
+
 struct CudaError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -29,13 +36,17 @@ inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw CudaError(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
-// That a block may have on the calling thread's device.
-inline unsigned most_shared_bytes() {
-  int device = 0, bytes = 0;
+// Of the calling thread's device.
+inline int attribute_of_device(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
   check(cudaGetDevice(&device), "the device");
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory of a device");
-  return unsigned(bytes);
+  check(cudaDeviceGetAttribute(&value, attribute, device), "an attribute of a device");
+  return value;
 }
+inline int multiprocessors() { return attribute_of_device(cudaDevAttrMultiProcessorCount); }
+inline bool has_wgmma() { return attribute_of_device(cudaDevAttrComputeCapabilityMajor) == 9; }
+// That a block may have.
+inline unsigned most_shared_bytes() { return unsigned(attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin)); }
 
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {
@@ -50,6 +61,8 @@ void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, 
 
 #else
 
+inline int multiprocessors() { return emulated::kMultiprocessors; }
+inline bool has_wgmma() { return emulated::settings.has_wgmma; }
 inline unsigned most_shared_bytes() { return emulated::kMaxSharedBytes; }
 
 template <class Args>

@@ -8,6 +8,14 @@
 #include "pyformer/cuda/emulated_mbarrier.h"
 #endif
 
+// Whether what is being compiled is for sm_90a. A kernel with its instructions is empty for other targets of the same
+// build, and not started there.
+#if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define PF_CODE_FOR_SM90 1
+#else
+#define PF_CODE_FOR_SM90 0
+#endif
+
 namespace pyformer::cuda {
 
 // ---- mbarriers -----------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ Failure use_device(int device) {
 }
 
 Failure properties_of(int, DeviceProperties* found) {
-  *found = {"emulated on the CPU", kMemoryBytes, 9, 0, 1};
+  *found = {"emulated on the CPU", kMemoryBytes, emulated::settings.has_wgmma ? 9 : 8, 0, emulated::kMultiprocessors};
   return nullptr;
 }
 

@@ -11,10 +11,11 @@ struct Tile {
   int64_t batch, row, col;
   DEVICE int64_t at(const Gemm& g, int64_t r, int64_t c) const { return batch * g.c_batch_stride + r * g.c_stride + c; }
 };
-DEVICE Tile tile_of(const Gemm& g, int height, int width) {
-  const int64_t cols = ceil_div(g.n, width), tiles = ceil_div(g.m, height) * cols, tile = blockIdx.x % tiles;
-  return {blockIdx.x / tiles, tile / cols * height, tile % cols * width};
+DEVICE Tile tile_of(const Gemm& g, int height, int width, int64_t index) {
+  const int64_t cols = ceil_div(g.n, width), tiles = ceil_div(g.m, height) * cols, tile = index % tiles;
+  return {index / tiles, tile / cols * height, tile % cols * width};
 }
+DEVICE Tile tile_of(const Gemm& g, int height, int width) { return tile_of(g, height, width, blockIdx.x); }
 inline int64_t tiles_of(const Gemm& g, int height, int width) {
   return g.batch * ceil_div(g.m, height) * ceil_div(g.n, width);
 }

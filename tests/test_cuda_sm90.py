@@ -1,0 +1,102 @@
+"""Products of 16-bit floats on a device of sm_90a (bulk copies, wgmma), under emulation: the bits of the
+kernels for sm_80, as tensor cores of one device add up alike in both. test_cuda.py has the case table in both."""
+
+from __future__ import annotations
+
+import cuda_device
+import numpy as np
+import pytest
+from test_cuda import DEVICE, as_numpy
+from tolerance import same_bits
+
+import pyformer as pf
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _device():
+    cuda_device.library()
+    yield
+    cuda_device.schedule("lowest,early")
+
+
+def in_both(compute):
+    """What compute() gives on a device of sm_90a under two schedules, after it was seen to have the bits of sm_80 in
+    each; and how many instructions wgmma there were."""
+    expected, wgmma = None, 0
+    for words in ("lowest,early,sm80", "highest,late,sm90", "drawn,early,seed=4,sm90"):
+        cuda_device.schedule(words)
+        pf.cuda.synchronize(DEVICE)
+        before = cuda_device.counts()["wgmma"]
+        found = compute()
+        pf.cuda.synchronize(DEVICE)
+        wgmma = cuda_device.counts()["wgmma"] - before
+        if expected is None:
+            expected = found
+            assert wgmma == 0
+        assert all(map(same_bits, found, expected)), words
+    return expected, wgmma
+
+
+def halves(dtype, *shape, seed=0):
+    values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return pf.tensor(values, device=DEVICE).to(dtype)
+
+
+# m, n, k: parts of tiles, several tiles for a block, several chains and a part of one.
+@pytest.mark.parametrize(("m", "n", "k"), [(17, 8, 8), (130, 72, 600), (40, 200, 64), (300, 200, 72)])
+@pytest.mark.parametrize("transposed", ["", "a", "b"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_products(dtype, transposed, m, n, k):
+    m = (m + 7) // 8 * 8 if transposed == "a" else m
+    a = halves(dtype, *((k, m) if transposed == "a" else (m, k)))
+    b = halves(dtype, *((n, k) if transposed == "b" else (k, n)), seed=1)
+    which = {f"transpose_{x}": x == transposed for x in "ab"}
+    (found,), wgmma = in_both(lambda: [as_numpy(pf.ops.matmul(a, b, **which))])
+    assert wgmma > 0
+    a, b = (as_numpy(x).astype(np.float64) for x in (a, b))
+    expected = (a.T if transposed == "a" else a) @ (b.T if transposed == "b" else b)
+    np.testing.assert_allclose(found, expected, rtol=2**-7, atol=2**-7 * k**0.5)
+
+
+def test_batches_of_products_and_one_for_all():
+    a, b, one = halves("bfloat16", 3, 20, 24), halves("bfloat16", 3, 24, 40, seed=1), halves("bfloat16", 24, 40, seed=2)
+    for other in (b, one):
+        (found,), wgmma = in_both(lambda other=other: [as_numpy(pf.ops.matmul(a, other))])
+        assert wgmma > 0
+        for i in range(3):
+            alone = as_numpy(pf.ops.matmul(a[i], other[i] if other is b else one))
+            assert same_bits(found[i], alone)
+
+
+def test_what_bulk_copies_cannot_bring_goes_another_way():
+    """Rows of 2 (mod 8) elements, both transposed."""
+    a, b = halves("bfloat16", 40, 34), halves("bfloat16", 34, 40)
+    square, other = halves("bfloat16", 40, 40), halves("bfloat16", 40, 40, seed=1)
+    for compute in (
+        lambda: pf.ops.matmul(a, b),
+        lambda: pf.ops.matmul(square, other, transpose_a=True, transpose_b=True),
+    ):
+        assert in_both(lambda compute=compute: [as_numpy(compute())])[1] == 0
+
+
+def train(dtype):
+    pf.manual_seed(1)
+    config = pf.models.GPTConfig(vocab_size=24, context_length=32, num_layers=1, num_heads=1, embed_dim=64, dropout=0.1)
+    model = pf.models.GPT(config).to(DEVICE).to(dtype)
+    optimizer, rng, losses = pf.optim.AdamW(model.parameters(), lr=1e-2), np.random.default_rng(0), []
+    for _ in range(3):
+        ids = rng.integers(0, 24, (2, 21))
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return [np.array(losses), *(as_numpy(value) for value in model.state_dict().values())]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_trains_to_the_same_bits(dtype):
+    (losses, *_), wgmma = in_both(lambda: train(dtype))
+    # A model of bfloat16 has float32 activations, which products round where they read them: no copy can bring those.
+    assert (wgmma > 0) == (dtype == "float16")
+    assert np.isfinite(losses).all()
