@@ -273,5 +273,5 @@ def test_bad_rope_frequencies(arguments, message):
 def test_a_mask_of_integers_is_refused_as_by_attention():
     q, k = pf.ones(1, 2, 1, 4), pf.ones(1, 2, 1, 4)
     for mask in (pf.tensor([[1, 0], [1, 1]]), np.ones((2, 2), bool)):
-        with pytest.raises(TypeError, match="^attention"):
+        with pytest.raises(TypeError, match=r"^attention"):
             nn.attention_weights(q, k, mask=mask)
