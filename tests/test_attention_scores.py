@@ -8,7 +8,7 @@ from case_runner import VECTOR_ISAS
 
 import pyformer as pf
 from pyformer import _core, ops
-from pyformer.nn.attention import weighted_values
+from pyformer.nn.attention import attention_of_scores
 
 B, T, H, HKV, D, DV = 2, 9, 4, 2, 8, 12
 BOTH = ["softcap", "sinks", "softcap and sinks"]
@@ -168,18 +168,41 @@ def test_offsets_and_windows_at_the_ends_of_int64(far):
     np.testing.assert_allclose(capped, plain, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("weights", "v", "lengths"),
-    [
-        ((1, 2, 3), (1, 3, 2, 4), None),
-        ((1, 2, 3, 3), (1, 3, 4), None),
-        ((1, 3, 3, 3), (1, 3, 2, 4), None),
-        ((1, 2, 3, 3), (1, 3, 0, 4), None),
-        ((1, 2, 3, 3), (1, 3, 2, 4), ()),
-        ((1, 2, 3, 3), (1, 3, 2, 4), (2,)),
-        ((1, 2, 3, 4), (1, 3, 2, 4), None),
-    ],
-)
-def test_weights_and_values_that_do_not_fit(weights, v, lengths):
-    with pytest.raises(ValueError, match=r"expected|matmul"):
-        weighted_values(pf.ones(weights), pf.ones(v), None if lengths is None else pf.ones(lengths, dtype="int64"))
+def plain(q, k, v, sinks):
+    return attention_of_scores(q, k, v, causal=True)
+
+
+def with_both(q, k, v, sinks):
+    return ops.attention(q, k, v, causal=True, softcap=1.5, sinks=sinks)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("attend", [plain, with_both])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", range(4))
+def test_what_is_not_attended_to_changes_no_bit(attend, dtype, bad, which):
+    """An infinity or NaN in a query, a key, a value or a gradient at one place reaches what attends to it, or what it
+    attends to, and nothing else."""
+    place, results = 5, []
+    for value in (1.0, bad):
+        given = operands(dtype)
+        dout = pf.tensor(np.random.default_rng(1).standard_normal((B, T, H, DV))).to(dtype)
+        (*given[:3], dout)[which][0, place] = value
+        for tensor in given:
+            tensor.requires_grad = True
+        out = attend(*given)
+        out.backward(dout)
+        results.append([bits(t) for t in (out, *(x.grad for x in given[:3]))])
+    before, after = results
+    row = [place] if which in (0, 3) else range(place, T)  # the queries that meet it
+    others = [i for i in range(T) if i not in row]
+    for a, b in zip(before[:2], after[:2], strict=True):  # out, dq
+        np.testing.assert_array_equal(a[0, others], b[0, others])
+        np.testing.assert_array_equal(a[1], b[1])
+    for a, b in zip(before[2:], after[2:], strict=True):  # dk, dv: what those queries did not attend to
+        np.testing.assert_array_equal(a[0, max(row) + 1 :], b[0, max(row) + 1 :])
+        np.testing.assert_array_equal(a[1], b[1])
+    if which == 2:
+        np.testing.assert_array_equal(after[0][0, place:], np.full_like(after[0][0, place:], bad))
+    if which == 3:
+        assert not np.isfinite(after[3][0, : place + 1]).any()

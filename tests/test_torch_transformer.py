@@ -150,3 +150,28 @@ def test_a_mask_of_neither_bools_nor_floats_is_refused(kind, need_weights):
     for name, mask in (("attn_mask", CAUSAL), ("key_padding_mask", PADDING)):
         with pytest.raises(TypeError, match=f"MultiheadAttention: {name} must be"):
             layer(x, x, x, need_weights=need_weights, **{name: made(mask)})
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_what_is_masked_may_hold_anything(need_weights):
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    results = []
+    for last in (1.0, np.nan):
+        x = X.astype(np.float32)
+        x[:, -1] = last
+        x = pf.tensor(x)
+        out, _ = layer(x, x, x, attn_mask=pf.tensor(CAUSAL), need_weights=need_weights)
+        results.append(out.numpy()[:, :-1])
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_a_mask_of_floats_gets_torchs_gradient(need_weights):
+    ours, theirs = twins("MultiheadAttention", 8, 2, batch_first=True)
+    bias = RNG.standard_normal((5, 5))
+    mask, other = pf.tensor(bias, requires_grad=True), torch.tensor(bias, requires_grad=True)
+    got = ours(*[pf.tensor(X)] * 3, attn_mask=mask, need_weights=need_weights)[0]
+    wanted = theirs(*[torch.tensor(X)] * 3, attn_mask=other, need_weights=need_weights)[0]
+    (got * got).sum().backward()
+    (wanted * wanted).sum().backward()
+    near(mask.grad, other.grad)

@@ -52,7 +52,7 @@ Args:
 
 Returns:
     Tensor (B, Tq, H, Dv) of q's dtype. A query with nothing to attend to gives zeros and zero gradients. What it does
-        not attend to may hold NaN; with `softcap` or `sinks`, beyond the row's key length only.
+        not attend to may hold NaN.
 
 Raises:
     ValueError: a shape does not fit, a length is out of range, or softcap is not above 0.
@@ -120,11 +120,17 @@ Example:
       py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
       py::arg("query_offset") = py::none(), py::arg("softcap") = py::none(), py::arg("sinks") = py::none(), NoGil());
   core.def(
-      "weighted_values",
-      [](const Tensor& weights, const Tensor& v, const OptionalTensor& key_lengths) {
-        return weighted_values(weights, v, or_absent(key_lengths).array());
+      "attention_of_scores",
+      [](const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& mask, bool causal,
+         std::optional<double> scale, std::optional<int64_t> window, const OptionalTensor& key_lengths,
+         const OptionalTensor& query_offset) {
+        return attention_of_scores(q, k, v, or_absent(mask),
+                                   options_of(causal, scale, window, key_lengths, query_offset, std::nullopt),
+                                   Tensor());
       },
-      py::arg("weights"), py::arg("v"), py::arg("key_lengths"), NoGil());
+      py::arg("q"), py::arg("k"), py::arg("v"), py::kw_only(), py::arg("mask") = py::none(), py::arg("causal") = false,
+      py::arg("scale") = py::none(), py::arg("window") = py::none(), py::arg("key_lengths") = py::none(),
+      py::arg("query_offset") = py::none(), NoGil());
   ops.def("rope", &rope, py::arg("x"), py::arg("positions"), py::arg("frequencies"), py::arg("interleaved") = false,
           NoGil(), R"(Rotary positions: turns pairs of each head's elements by position * frequency.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.float_mode import in_default_float_mode
-from pyformer.nn.attention import weighted_values
+from pyformer.nn.attention import attention_of_scores
 from pyformer.nn.cache import LayerCache
 
 
@@ -48,11 +48,9 @@ class DistanceAttention(nn.Module):
             k, v = cache.append(k, v)
             reach = cache.reach
         where = {"mask": mask, "causal": self.causal, "scale": 1.0, **reach}
-        # A mask with a gradient is for attention_weights alone.
-        weights = nn.attention_weights(q, k, **where) if return_weights or mask is not None else None
-        mixed = ops.attention(q, k, v, **where) if mask is None else weighted_values(weights, v, reach["key_lengths"])
+        mixed = ops.attention(q, k, v, **where) if mask is None else attention_of_scores(q, k, v, **where)
         out = self.out_proj(mixed.reshape(*x.shape[:2], -1), residual=residual)
-        return (out, weights) if return_weights else out
+        return (out, nn.attention_weights(q, k, **where)) if return_weights else out
 
     def project(self, context: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor]:
         """Keys and values (B, Tk, H, D) of `context` (B, Tk, C)."""

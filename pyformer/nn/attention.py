@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -51,31 +52,29 @@ def attention_weights(
     return _core.attention_weights(q, k, causal=causal, scale=scale, window=window, softcap=softcap, **where)
 
 
-def weighted_values(weights: pf.Tensor, v: pf.Tensor, key_lengths: pf.Tensor | None = None) -> pf.Tensor:
-    """The values added up by such weights, as `pf.ops.attention` does.
+def attention_of_scores(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, **where: Any) -> pf.Tensor:
+    """`pf.ops.attention` that holds all scores at once, so that an added mask gets a gradient.
 
     Args:
-        weights: (B, H, Tq, Tk), float.
-        v: (B, Tk, Hkv, Dv), of their dtype; Hkv divides H.
-        key_lengths: integers (B,), where each row's keys end; what lies beyond may hold NaN.
+        q, k, v: as in `pf.ops.attention`.
+        where: mask, causal, scale, window, key_lengths and query_offset, as there.
 
     Returns:
-        Tensor (B, Tq, H, Dv).
+        Tensor (B, Tq, H, Dv) of q's dtype.
 
     Raises:
         ValueError: the shapes do not fit.
+        TypeError: the dtypes differ, or the mask is of neither bools nor floats.
 
     Example:
-        >>> from pyformer.nn.attention import weighted_values
-        >>> weighted_values(pf.ones(1, 1, 2, 3), pf.arange(3.0).reshape(1, 3, 1, 1)).reshape(2)
-        tensor([3., 3.], dtype=float32)
+        >>> from pyformer.nn.attention import attention_of_scores
+        >>> q = k = pf.zeros(1, 3, 1, 2)
+        >>> bias = pf.zeros(3, requires_grad=True)
+        >>> attention_of_scores(q, k, pf.arange(3.0).reshape(1, 3, 1, 1), mask=bias).sum().backward()
+        >>> bias.grad
+        tensor([-1.,  0.,  1.], dtype=float32)
     """
-    ends = None if key_lengths is None else key_lengths.shape
-    fits = weights.ndim == v.ndim == 4 and v.shape[2] > 0 and weights.shape[1] % v.shape[2] == 0
-    if not fits or ends not in (None, v.shape[:1]):
-        got = f"{weights.shape}, {v.shape}" + ("" if ends is None else f" and key_lengths {ends}")
-        raise ValueError(f"weighted_values: expected weights (B, H, Tq, Tk) and v (B, Tk, Hkv, Dv), got {got}")
-    return _core.weighted_values(weights, v, key_lengths)
+    return _core.attention_of_scores(q, k, v, **where)
 
 
 def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.ndarray:

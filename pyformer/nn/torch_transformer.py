@@ -14,7 +14,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import ops
 from pyformer.nn import init
-from pyformer.nn.attention import attention_weights
+from pyformer.nn.attention import attention_of_scores, attention_weights
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, ModuleList, check_probability, check_sizes
 from pyformer.nn.module import Module, is_float
 
@@ -111,13 +111,13 @@ class MultiheadAttention(Module):
         q, k, v = self._projected(*turned, is_same=query is key and key is value)
         mask = self._mask(q, k, key_padding_mask, attn_mask, is_causal)
         drops = self.training and self.dropout > 0.0
-        weights = None
-        if need_weights or drops:
-            weights = attention_weights(q, k, mask=mask)
-            weights = ops.dropout(weights, self.dropout) if drops else weights
+        weights = attention_weights(q, k, mask=mask) if need_weights or drops else None
+        if drops:
+            weights = ops.dropout(weights, self.dropout)
             mixed = ops.matmul(weights, v.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
         else:
-            mixed = ops.attention(q, k, v, mask=mask)
+            attend = attention_of_scores if mask is not None and mask.requires_grad else ops.attention
+            mixed = attend(q, k, v, mask=mask)
         out = self.out_proj(mixed.reshape(*q.shape[:2], self.embed_dim))
         out = out if self.batch_first else out.swapaxes(0, 1)
         if not need_weights or weights is None:

@@ -55,9 +55,7 @@ Tensor attention_packed(const Tensor& qkv, const Tensor& mask, AttentionOptions 
 // The weights (B, H, Tq, Tk) by which attention adds up the values; here an added mask gets a gradient.
 Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, AttentionOptions options,
                          const Tensor& sinks);
-// The values v (B, Tk, Hkv, Dv) added up by such weights: (B, Tq, H, Dv). key_lengths may be undefined.
-Tensor weighted_values(const Tensor& weights, const Tensor& v, const Array& key_lengths);
-// attention by way of these two.
+// attention by way of them; with the same gradient of the mask.
 Tensor attention_of_scores(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
                            AttentionOptions options, const Tensor& sinks);
 

@@ -8,8 +8,11 @@
 // with nothing to attend to gives zeros, with or without a sink.
 //
 // 16-bit floats: products are those of bfloat16 (float32's for float16), all else is float32, out is rounded once.
-// Keys beyond a row's length take no part. What a row does not attend to for another reason is multiplied by 0, so
-// that an infinity or NaN there spreads, unlike in attention_ref.cpp.
+//
+// What is not attended to takes no part, as in attention_ref.cpp, though products multiply it by 0: they get operands
+// without infinities and NaN. Of q and k only gradients need that, since `where` chooses among scores. The values'
+// infinities and NaN, and those of dout for dv, come by an attention of their own, whose kernels leave out what no row
+// attends to; where all is finite it gives 0.
 //
 // Source: Gemma Team 2024, "Gemma 2", section 2; OpenAI 2025, "gpt-oss" model card, section 2.2.
 #include <algorithm>
@@ -79,6 +82,56 @@ static Tensor within_lengths(const Tensor& x, const Array& key_lengths) {
 
 static Tensor heads_first(const Tensor& x) { return transpose(x, {0, 2, 1, 3}); }
 
+// x where it is finite or where it is not, and 0 elsewhere.
+static Array part(const Array& x, bool finite) {
+  const PrecisionMode plain(std::nullopt);
+  const Tensor all(x), zero = number(x, 0.0, x.dtype());
+  const Tensor is_finite = equal(subtract(all, all), zero);
+  return (finite ? where(is_finite, all, zero) : where(is_finite, zero, all)).array();
+}
+static Array finite_part(const Array& x) { return part(x, true); }
+static Array other_part(const Array& x) { return part(x, false); }
+
+// (..., Tq, D), (..., Tk, D) -> q k^T. A gradient of 0 meets no infinity or NaN.
+static Tensor products_of(const Tensor& q, const Tensor& k) {
+  const Array x = unrounded_operand(q), y = unrounded_operand(k);
+  const DType operands = operand_dtype(x.dtype());
+  return record("attention", {q, k}, matmul_forward(x, y, false, true, operands, product_result(x)),
+                [q = save(x), k = save(y), operands](const Array& dout, const Needs& need) -> Gradients {
+                  MatmulGradient g = matmul_backward(dout, finite_part(q()), finite_part(k()), false, true, need[0],
+                                                     need[1], operands);
+                  return {g.da, g.db};
+                });
+}
+
+// (..., Tq, Tk), (..., Tk, Dv) -> the weights times the finite values. The values' gradient is that of finite dout.
+static Tensor sums_of_finite(const Tensor& weights, const Tensor& v) {
+  const Array x = unrounded_operand(weights), y = finite_part(unrounded_operand(v));
+  const DType operands = operand_dtype(x.dtype());
+  return record("attention", {weights, v}, matmul_forward(x, y, false, false, operands, product_result(x)),
+                [w = save(x), v = save(y), operands](const Array& dout, const Needs& need) -> Gradients {
+                  const auto gradient = [&](const Array& d, bool of_w) {
+                    return matmul_backward(d, w(), v(), false, false, of_w, !of_w, operands);
+                  };
+                  return {need[0] ? gradient(dout, true).da : Array(),
+                          need[1] ? gradient(finite_part(dout), false).db : Array()};
+                });
+}
+
+// The infinities and NaN of attended values, with their gradient's: (B, Tq, H, Dv), 0 where there are none.
+static Tensor sums_of_others(const Tensor& v, int64_t queries, int64_t heads, AttentionOptions options) {
+  const Tensor others = record("attention", {v}, other_part(v.array()),
+                               [](const Array& dout, const Needs&) -> Gradients { return {other_part(dout)}; });
+  const auto zeros = [&](int64_t rows, int64_t count) {
+    const Array out = v.array().like({v.dim(0), rows, count, 1}, v.dtype());
+    fill_(out, bits_of(0.0, v.dtype()));
+    return Tensor(out);
+  };
+  const Tensor mask = options.mask.defined() ? Tensor(options.mask) : Tensor();
+  options.softcap.reset();
+  return attention(zeros(queries, heads), zeros(v.dim(1), v.dim(2)), others, mask, std::move(options));
+}
+
 static void check_sinks(const Array& q, const Array& sinks) {
   const DType dtype = q.dtype();
   if (sinks.dtype() != dtype && sinks.dtype() != accumulator(dtype))
@@ -97,7 +150,7 @@ static Tensor weights_of(const Tensor& scores, const Tensor& seen, const Tensor&
   const Tensor sink = where(nothing, number(scores, 0.0), reshape(sinks, {1, sinks.dim(0), 1, 1}));
   const Tensor all = softmax(concat({sink, reached}, 3), 3);
   const auto whole = [&](int axis) { return SliceRange{0, 1, scores.dim(axis)}; };
-  return slice(all, {whole(0), whole(1), whole(2), {1, 1, scores.dim(3)}});
+  return where(seen, slice(all, {whole(0), whole(1), whole(2), {1, 1, scores.dim(3)}}), number(scores, 0.0));
 }
 
 // Checks what `options` and operands are, in the caller's precision.
@@ -121,7 +174,7 @@ static Tensor wide_weights(const Tensor& q, const Tensor& k, const Tensor& mask,
                            const Tensor& sinks) {
   const int64_t batch = q.dim(0), queries = q.dim(1), heads = q.dim(2), width = q.dim(3), key_heads = k.dim(2);
   const Tensor grouped = reshape(heads_first(q), {batch, key_heads, heads / key_heads * queries, width});
-  const Tensor products = matmul(grouped, heads_first(within_lengths(k, options.key_lengths)), false, true);
+  const Tensor products = products_of(grouped, heads_first(within_lengths(k, options.key_lengths)));
   double scale = 0.0;
   in_default_float_mode([&] { scale = options.scale ? *options.scale : 1 / std::sqrt(double(width)); });
   Tensor scores = reshape(products, {batch, heads, queries, k.dim(1)});
@@ -149,21 +202,16 @@ Tensor attention_weights(const Tensor& q, const Tensor& k, const Tensor& mask, A
   return cast(wide_weights(q, k, mask, options, sinks), wanted);
 }
 
-Tensor weighted_values(const Tensor& weights, const Tensor& v, const Array& key_lengths) {
-  const int64_t batch = weights.dim(0), heads = weights.dim(1), queries = weights.dim(2), keys = weights.dim(3);
-  const int64_t key_heads = v.dim(2);
-  const Tensor grouped = reshape(weights, {batch, key_heads, heads / key_heads * queries, keys});
-  const Tensor mixed = matmul(grouped, heads_first(within_lengths(v, key_lengths)));
-  return heads_first(reshape(mixed, {batch, heads, queries, v.dim(3)}));
-}
-
 Tensor attention_of_scores(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
                            AttentionOptions options, const Tensor& sinks) {
   options = checked(q, k, v, mask, std::move(options), sinks);
   const DType wanted = product_result(product_operand(q));
   const PrecisionMode mode(wide_precision(q.dtype()));
-  const Tensor weights = wide_weights(q, k, mask, options, sinks);
-  return cast(weighted_values(weights, v, options.key_lengths), wanted);
+  const Tensor weights = wide_weights(q, k, mask, options, sinks), values = within_lengths(v, options.key_lengths);
+  const int64_t batch = q.dim(0), queries = q.dim(1), heads = q.dim(2), keys = v.dim(1), key_heads = v.dim(2);
+  const Tensor grouped = reshape(weights, {batch, key_heads, heads / key_heads * queries, keys});
+  const Tensor sums = reshape(sums_of_finite(grouped, heads_first(values)), {batch, heads, queries, v.dim(3)});
+  return cast(add(heads_first(sums), sums_of_others(values, queries, heads, options)), wanted);
 }
 
 }  // namespace pyformer
