@@ -5,7 +5,7 @@
 unless told) and looks at it: what it needs and exports, how large it is, what it says where there is no driver or an
 old one; at each kernel's registers, warps and, where nvdisasm is there, instructions. `--print` lists them all.
 
-It needs nvcc 12.4 or newer, from a toolkit or from the wheels of tests/nvcc.txt.
+It needs nvcc 12.5 or newer, from a toolkit or from the wheels of tests/nvcc.txt.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ def test_memory_waits_for_each_of_two_threads_that_read_it_at_once():
     assert len(again) == 3
 
 
-def test_a_write_waits_for_each_of_two_threads_that_read_at_once():
+@pytest.mark.parametrize("read", [lambda x: in_thread(lambda: x + 2), lambda x: x + 2])  # also the writer itself
+def test_a_write_waits_for_each_of_two_threads_that_read_at_once(read):
     x, barrier, elsewhere = changed(), threading.Barrier(2, timeout=20), _core.make_stream(DEVICE)
     found = []
 
@@ -122,7 +123,7 @@ def test_a_write_waits_for_each_of_two_threads_that_read_at_once():
     thread = threading.Thread(target=first)
     thread.start()
     barrier.wait()
-    in_thread(lambda: x + 2)
+    read(x)
     barrier.wait()
     thread.join()
     _core.copy_(x, pf.full((3,), 7.0, device=DEVICE))

@@ -311,6 +311,20 @@ def test_hooks_are_called_where_one_operation_does_the_work_of_several_modules()
     assert np.abs(model(ids).numpy() - before).max() > 0
 
 
+def test_a_last_projection_whose_forward_takes_nothing_but_x_is_called():
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * 2.0
+
+    pf.manual_seed(0)
+    model = pf.models.GPT(pf.models.GPTConfig(12, 8, 1, 2, 8, tied=False))
+    ids = [[1, 2, 3]]
+    before, head = model(ids).numpy(), model.lm_head
+    model.lm_head = Doubled(8, 12, bias=False)
+    model.lm_head.load_state_dict(head.state_dict())
+    np.testing.assert_array_equal(model(ids).numpy(), 2.0 * before)
+
+
 def test_a_layer_with_a_forward_of_its_own_is_called():
     class Doubled(nn.Linear):
         def forward(self, x, *args, **kwargs):

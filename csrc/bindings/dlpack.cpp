@@ -26,6 +26,12 @@ struct Exported {
   Array array;
   int64_t shape[Shape::kMaxDims];
   int64_t strides[Shape::kMaxDims];
+  void* consumer = nullptr;  // its stream, if that is one of its own
+
+  // The consumer's stream is still there when it lets the memory go, and need not be later.
+  ~Exported() {
+    if (consumer) array.storage().take_from(consumer);
+  }
 
   dlpack::TensorView view() {
     int64_t stride = 1;
@@ -63,17 +69,18 @@ static Array copy_without_gil(const Array& array) {
 
 // The consumer's stream, a number, waits for what was queued on the tensor's: the rule of Python's array API standard.
 // None and 1 are the device's own, 2 the thread's of the CUDA driver; -1: nothing waits. When the consumer lets the
-// memory go, what it queued on its stream may still use it. The device's own stands for 2, behind which it comes, and
-// for a stream that nobody names.
-static void hand_over(const Array& array, const py::object& stream) {
+// memory go, what it queued on its stream may still use it: returns that stream. The device's own, which is null and
+// there for ever, stands for 2, behind which it comes, and for a stream that nobody names.
+static void* hand_over(const Array& array, const py::object& stream) {
   const Device d = array.device();
-  if (d.is_cpu()) return;
+  if (d.is_cpu()) return nullptr;
   const int64_t number = stream.is_none() ? 1 : argument<int64_t>("__dlpack__", "stream to be None or an int", stream);
   if (number == 0 || number < -1) throw ValueError(cat("__dlpack__: stream must be None, -1 or from 1, got ", number));
   void* const named = reinterpret_cast<void*>(number);
-  void* const user = number > 2 ? named : nullptr;
-  if (number == -1) return array.storage().note_user(user);
-  array.storage().hand_to(named, user);
+  if (number != -1) array.storage().hand_to(named);
+  if (number > 2) return named;
+  array.storage().note_user(nullptr);
+  return nullptr;
 }
 
 py::object dlpack_of(const Array& array, const py::object& stream, const py::object& max_version,
@@ -83,7 +90,7 @@ py::object dlpack_of(const Array& array, const py::object& stream, const py::obj
       argument<std::pair<int, int>>("__dlpack__", "max_version to be two integers", max_version).first >= 1;
   const bool copied = !copy.is_none() && argument<bool>("__dlpack__", "copy to be None or a bool", copy);
   std::unique_ptr<Exported> owned(new Exported{copied ? copy_without_gil(array) : array, {}, {}});
-  hand_over(owned->array, stream);
+  owned->consumer = hand_over(owned->array, stream);
   const dlpack::TensorView view = owned->view();
   Exported* const context = owned.release();
   PyObject* capsule;

@@ -255,8 +255,10 @@ class Linear(Projection):
 
     def as_linear(self, x: pf.Tensor, activation: str | None = None, residual: pf.Tensor | None = None) -> pf.Tensor:
         """activation(x W^T + b) + residual, in one operation: (..., in) -> (..., out)."""
-        own = is_plain(self, Linear)
-        return super().as_linear(x, activation, residual) if own else self(x, activation, residual)
+        if is_plain(self, Linear):
+            return super().as_linear(x, activation, residual)
+        given = {"activation": activation, "residual": residual}
+        return self(x, **{name: value for name, value in given.items() if value is not None})
 
     def linear_cross_entropy(self, x: pf.Tensor, targets: pf.Tensor, **options: Any) -> pf.Tensor:
         """`ops.linear_cross_entropy` of x (N, in) and targets (N,): the logits are held only where they must be."""

@@ -135,8 +135,10 @@ def is_plain(module: Module, *kinds: type[Module]) -> bool:
     """Whether calling the module computes what one of `kinds` does and nothing else: then an operation may do its work
     in one with others. One with hooks, and one of a class with a `forward` of its own, such as a LoRA layer, is
     called."""
-    own, forward = vars(module), type(module).forward
-    return any(forward is kind.forward for kind in kinds) and not own.get("_forward_hooks") and "forward" not in own
+    own = vars(module)
+    if type(module) not in kinds and all(type(module).forward is not kind.forward for kind in kinds):
+        return False
+    return not own.get("_forward_hooks") and "forward" not in own
 
 
 def _kind_of(value: Any) -> str | None:

@@ -32,7 +32,8 @@ def mlp(
 ) -> pf.Tensor:
     """down(activation(up(norm(x)))) + residual, in one operation that keeps little for backward.
 
-    Layers with hooks or with a `forward` of their own, such as LoRA's, are called one after the other.
+    Layers with hooks or with a `forward` of their own, such as LoRA's, are called one after the other, `up` with
+    `activation` and, if given, `norm`, `down` with `residual` if given, as `Linear.forward` takes them.
 
     Args:
         x: (..., C), float.
@@ -56,7 +57,8 @@ def mlp(
     are_plain = is_plain(up, Linear) and is_plain(down, Linear)
     are_plain = are_plain and (norm is None or is_plain(norm, LayerNorm, RMSNorm))
     if not are_plain or up.packed() is not None or down.quantized is not None:
-        return down(up(x, activation, norm=norm), residual=residual)
+        x = up(x, activation=activation) if norm is None else up(x, activation=activation, norm=norm)
+        return down(x) if residual is None else down(x, residual=residual)
     options = {} if norm is None else {"norm": norm.kind, "norm_weight": norm.gain, "norm_bias": norm.bias}
     if norm is not None:
         options["eps"] = norm.eps

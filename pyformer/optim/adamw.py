@@ -11,12 +11,12 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.optim.optimizer import Optimizer, count_step, masters_of
 
-# Of a step, in the order in which it is told them when it is replayed.
 # torch's options that are not taken, and why.
 REFUSED = {
     "amsgrad": "the step is one kernel of two moments, and has no third",
     "maximize": "negate the loss",
 }
+# Of a step, in the order in which it is told them when it is replayed.
 SETTINGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "step")
 
 

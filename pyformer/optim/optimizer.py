@@ -190,7 +190,7 @@ class Optimizer:
             _core.copy_(self._skipped, self._skipped + (norm - norm != 0.0).to(pf.int64))
 
     def _count(self, params: list[pf.Tensor]) -> None:
-        """Makes `_skipped` that of a scaled step of these parameters; waits for the device if it was that of others."""
+        """From now on `_skipped` counts steps of these parameters; waits for the device if it counted those of others."""
         counted = self._counted
         if counted is not None and not (len(counted) == len(params) and all(map(operator.is_, counted, params))):
             self._settle()
@@ -262,7 +262,9 @@ class Optimizer:
         state = self._checked_states(self._part(state_dict, "state", Mapping))
         for own, loaded in zip(self.param_groups, options, strict=True):
             own.update(loaded)
-        self.state, self._skipped, self._counted = state, None, None
+        if self._skipped is not None:
+            _core.zero_(self._skipped)  # in place: steps that were recorded count there
+        self.state, self._counted = state, None
 
     def _part(self, value: Any, name: str, kind: Any) -> Any:
         if not isinstance(value, Mapping) or name not in value:

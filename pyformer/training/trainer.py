@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SAMPLE_TOKENS = 160
 MOST_UNREAD = 100  # steps on a device whose losses nobody has looked at
-MOST_LEFT_OUT = 20  # steps one after another whose gradients were not finite, of which the last were not scaled up
+MOST_LEFT_OUT = 20  # steps in a row without a finite gradient, and with a loss scale below 1, after which training ends
 
 
 class Trainer(Checkpointed):

@@ -32,21 +32,32 @@ Storage::~Storage() {
   --live;
 }
 
+// The caller holds the lock.
+void Storage::add_user(void* stream) const {
+  if (std::find(users_.begin(), users_.end(), stream) == users_.end()) users_.push_back(stream);
+  is_shared_ = true;
+}
+
 void Storage::note_user(void* stream) const {
   const std::lock_guard lock(users_mutex_);
-  if (std::find(users_.begin(), users_.end(), stream) == users_.end()) users_.push_back(stream);
+  add_user(stream);
 }
 
-void Storage::hand_to(void* stream, void* user) const {
+void Storage::hand_to(void* stream) const {
+  const std::lock_guard lock(users_mutex_);
   order_behind_users(stream);
-  note_user(user);
 }
 
+void Storage::take_from(void* stream) const {
+  const std::lock_guard lock(users_mutex_);
+  if (void* const last = stream_; stream != last) (void)device_api(device_).streams.order(stream, last, device_.index);
+}
+
+// The caller holds the lock.
 void Storage::order_behind_users(void* stream) const {
   const auto order = [&](void* user) {
     if (user != stream) throw_if(device_api(device_).streams.order(user, stream, device_.index), device_);
   };
-  const std::lock_guard lock(users_mutex_);
   void* const last = stream_;
   order(last);
   for (void* user : users_)
@@ -59,9 +70,10 @@ void note_uses(std::vector<std::weak_ptr<const Storage>>* uses) { noted_uses = u
 void Storage::follow() const {
   if (noted_uses) noted_uses->push_back(weak_from_this());
   void* const here = stream_here(device_);
-  if (stream_.load(std::memory_order_relaxed) == here) return;
+  if (stream_.load(std::memory_order_relaxed) == here && !is_shared_.load(std::memory_order_relaxed)) return;
+  const std::lock_guard lock(users_mutex_);
   order_behind_users(here);
-  note_user(stream_.exchange(here));
+  if (void* const last = stream_.exchange(here); last != here) add_user(last);
 }
 
 // While a thread records, its arrays lie in memory of the recording, which is used again where nobody else holds it.

@@ -14,7 +14,7 @@ namespace pyformer {
 
 // A block of a device's memory and the number of writes in place it has seen. Threads may hand it to each other: it
 // knows the streams on which it was used, and whoever uses it next on another one comes behind all of them, as does
-// whoever gets the memory after it. Of the last one alone would not do: of two threads that read it at once, each may
+// whoever gets the memory after it. To know the last one would not do: of two threads that read it at once, each may
 // come to it before the other has queued its kernel.
 class Storage : public std::enable_shared_from_this<Storage> {
  public:
@@ -29,9 +29,11 @@ class Storage : public std::enable_shared_from_this<Storage> {
   }
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
-  // What is queued on `stream` from now on comes after what was done with this memory by now. `user`: the stream of
-  // that owner, which is through with the memory only when what it queues there is done.
-  void hand_to(void* stream, void* user) const;
+  // What is queued on `stream` from now on comes after what was done with this memory by now.
+  void hand_to(void* stream) const;
+  // What is done with this memory from now on comes after what is queued on `stream` by now.
+  void take_from(void* stream) const;
+  // Adds to the streams on which it is used one that lives as long.
   void note_user(void* stream) const;
   bool is_foreign() const { return bool(foreign_owner_); }
   int64_t version() const { return version_.load(std::memory_order_relaxed); }
@@ -40,13 +42,15 @@ class Storage : public std::enable_shared_from_this<Storage> {
  private:
   void follow() const;  // orders the calling thread's stream behind those before
   void order_behind_users(void* stream) const;
+  void add_user(void* stream) const;
 
   void* data_;
   int64_t bytes_;
   Device device_;
   mutable std::atomic<void*> stream_;  // the last
   mutable std::mutex users_mutex_;
-  mutable std::vector<void*> users_;  // the others; streams are never destroyed
+  mutable std::vector<void*> users_;            // the others; the library's own streams are never destroyed
+  mutable std::atomic<bool> is_shared_{false};  // there are others
   std::shared_ptr<void> foreign_owner_;
   std::atomic<int64_t> version_{0};
 };

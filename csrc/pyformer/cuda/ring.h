@@ -53,7 +53,7 @@ struct Ring {
 };
 
 // A box of 64 by 64 elements of 16 bits, lines of 128 bytes swizzled: the 16 elements from 16 * step on of the lines,
-// k-major, or those lines, mn-major; of vectors further on is the next box.
+// k-major, or those lines, mn-major. The vectors that follow lie in the next box.
 constexpr int kBoxElements = 64 * 64;
 template <Major major>
 DEVICE uint64_t box_descriptor(const void* box, int step) {

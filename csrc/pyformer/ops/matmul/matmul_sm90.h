@@ -1,5 +1,5 @@
 // Products of 16-bit floats on the tensor cores of sm_90a: a block of three warpgroups takes one tile after the other,
-// 128 rows by 192 columns, or by 64 where there are few. One thread of the first warpgroup brings strips of 64 k by
+// 128 rows by 192 columns, or by 64 where there are few. One thread of the last warpgroup brings strips of 64 k by
 // bulk copies (TMA) through a ring in shared memory; the two others multiply 64 rows each by wgmma. An element's sum is
 // that of matmul_sm80.h, and wgmma adds up as mma does on such a device: both have the same bits there.
 //
