@@ -190,7 +190,7 @@ class Optimizer:
             _core.copy_(self._skipped, self._skipped + (norm - norm != 0.0).to(pf.int64))
 
     def _count(self, params: list[pf.Tensor]) -> None:
-        """From now on `_skipped` counts steps of these parameters; waits for the device if it counted those of others."""
+        """From now on `_skipped` counts steps of these parameters; waits for the device if it counted others'."""
         counted = self._counted
         if counted is not None and not (len(counted) == len(params) and all(map(operator.is_, counted, params))):
             self._settle()
