@@ -203,6 +203,8 @@ def test_what_is_not_attended_to_changes_no_bit(attend, dtype, bad, which):
         np.testing.assert_array_equal(a[0, max(row) + 1 :], b[0, max(row) + 1 :])
         np.testing.assert_array_equal(a[1], b[1])
     if which == 2:
+        assert not np.isfinite(after[1][0, place:]).all(axis=-1).any()  # dq, and dk of what they saw
+        assert not np.isfinite(after[2][0, : place + 1]).all(axis=-1).any()
         np.testing.assert_array_equal(after[0][0, place:], np.full_like(after[0][0, place:], bad))
     if which == 3:
         assert not np.isfinite(after[3][0, : place + 1]).any()

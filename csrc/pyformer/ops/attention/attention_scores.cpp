@@ -104,11 +104,13 @@ static Tensor products_of(const Tensor& q, const Tensor& k) {
                 });
 }
 
-// (..., Tq, Tk), (..., Tk, Dv) -> the weights times the finite values. The values' gradient is that of finite dout.
+// (..., Tq, Tk), (..., Tk, Dv) -> the weights times the finite values. The values' gradient is that of finite dout; the
+// weights' is of all values, since `where` takes it from those of what is not seen.
 static Tensor sums_of_finite(const Tensor& weights, const Tensor& v) {
-  const Array x = unrounded_operand(weights), y = finite_part(unrounded_operand(v));
+  const Array x = unrounded_operand(weights), y = unrounded_operand(v);
   const DType operands = operand_dtype(x.dtype());
-  return record("attention", {weights, v}, matmul_forward(x, y, false, false, operands, product_result(x)),
+  const DType wanted = product_result(x);
+  return record("attention", {weights, v}, matmul_forward(x, finite_part(y), false, false, operands, wanted),
                 [w = save(x), v = save(y), operands](const Array& dout, const Needs& need) -> Gradients {
                   const auto gradient = [&](const Array& d, bool of_w) {
                     return matmul_backward(d, w(), v(), false, false, of_w, !of_w, operands);
