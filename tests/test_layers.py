@@ -288,7 +288,7 @@ COMPUTES = {
     r"StateModel\.next_logits": "puts rows back in order",
     r"Ends\.\w+": "where rows end: places and booleans",
     r"LSTM\.\w+|LiquidNetwork\.\w+": "prepares targets and lengths, which come as NumPy arrays",
-    r"MultiScaleRetention\._parallel": "distances between positions",
+    r"_from_first_halves": "distances between positions",
     r"array_of": "the bits of bfloat16",
     r"evaluate|sentiment_task.measure": "counts right answers: booleans",
     r"(Translation|search_beams)\.extend": "which row has a NaN: booleans",

@@ -107,6 +107,40 @@ def test_retention_equals_its_twin(form):
     compare((module(x, form=form)[0],), (expected,), dict(module.named_parameters()), twins, [(x, tx)])
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 7, 8, 13])
+def test_the_parallel_form_takes_any_number_of_tokens(tokens):
+    layer, x = randomised(nn.MultiScaleRetention(16, 2)), pf.tensor(random(2, tokens, 16))
+    chunked, parallel = (layer(x, form=form)[0].numpy() for form in ("chunked", "parallel"))
+    np.testing.assert_allclose(parallel, chunked, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["chunked", "parallel", "recurrent"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", range(4))
+def test_retention_keeps_what_is_not_finite_from_tokens_that_do_not_see_it(form, bad, which):
+    """In a query, key, value or gradient at one place, and in another head or row."""
+    layer, place, results = nn.MultiScaleRetention(16, 2), 5, []
+    for value in (1.0, bad):
+        *given, dout = [random(2, 11, 2, width, seed=i) for i, width in enumerate((8, 8, 16, 16))]
+        (*given, dout)[which][0, place, 1] = value
+        tensors = [pf.tensor(x, requires_grad=True) for x in given]
+        out, _ = getattr(layer, f"_{form}")(*tensors, None)
+        out.backward(pf.tensor(dout))
+        results.append([t.numpy() for t in (out, *(x.grad for x in tensors))])
+    before, after = results
+    row = range(place, 11) if which in (1, 2) else [place]  # the queries that meet it
+    others = [i for i in range(11) if i not in row]
+    for i, (a, b) in enumerate(zip(before, after, strict=True)):
+        assert same_bits(a[1], b[1])
+        assert same_bits(a[0, :, 0], b[0, :, 0])
+        kept = others if i < 2 else slice(max(row) + 1, None)  # out and dq; dk and dv
+        assert same_bits(a[0, kept], b[0, kept])
+    if which < 3:
+        assert not np.isfinite(after[0][0, row, 1]).all(axis=-1).any()
+    else:
+        assert not np.isfinite(after[3][0, : place + 1, 1]).all(axis=-1).any()
+
+
 def test_reverse_layer_is_the_second_direction():
     whole, back = randomised(nn.LSTM(5, 4, bidirectional=True)), nn.LSTM(5, 4, reverse=True).to(pf.float64)
     back.load_state_dict({k.removesuffix("_reverse"): v for k, v in whole.state_dict().items() if "reverse" in k})

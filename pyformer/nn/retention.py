@@ -80,7 +80,7 @@ class MultiScaleRetention(Module):
             positions: integers (T,) or (B, T), where the tokens stand; 0 ... T - 1 by default.
             form: "chunked" (`pf.ops.retention` of all tokens), "recurrent" (of one token after the other, the
                 same bits) or "parallel" (all scores at once, for sequences without a state before or after: the
-                same to rounding, and only where all is finite, as scores of later tokens are multiplied by 0).
+                same to rounding).
 
         Raises:
             ValueError: a shape doesn't fit, `form` is not known, or a state comes with "parallel".
@@ -120,10 +120,36 @@ class MultiScaleRetention(Module):
         if state is not None:
             raise ValueError("MultiScaleRetention: the parallel form starts without a state, got one")
         tokens = q.shape[1]
-        distance = np.arange(tokens)[:, None] - np.arange(tokens)
-        exponents = pf.tensor(np.maximum(distance, 0).astype(np.float64), device="cpu")
-        powers = ops.power(pf.tensor(self.decay[:, None, None], device="cpu"), exponents).numpy()
-        decays = pf.tensor(np.where(distance >= 0, powers, 0.0), device=q.device)
+        exponents = pf.tensor(np.arange(tokens, dtype=np.float64), device="cpu")
+        powers = ops.power(pf.tensor(self.decay[:, None], device="cpu"), exponents)
         wide_q, wide_k, wide_v = (x.to(pf.float64).transpose(0, 2, 1, 3) for x in (q, k, v))  # as the op sums
-        scores = ops.matmul(wide_q, wide_k, transpose_b=True) * decays
-        return ops.matmul(scores, wide_v).transpose(0, 2, 1, 3).to(q.dtype), None
+        out = (wide_q * wide_k).sum(axis=-1, keepdims=True) * wide_v
+        half = 1
+        while half < tokens:
+            out = out + _from_first_halves(wide_q, wide_k, wide_v, powers, half)
+            half *= 2
+        return out.transpose(0, 2, 1, 3).to(q.dtype), None
+
+
+def _from_first_halves(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, powers: pf.Tensor, half: int) -> pf.Tensor:
+    """What the second half of each block of 2 * half tokens takes from the first half: (B, H, T, Dv), 0 in the first.
+
+    Over all block sizes each token meets each earlier one once, and no later one: a zero in its place would turn an
+    infinity or NaN there into NaN here.
+    """
+    tokens = q.shape[2]
+    whole = tokens - tokens % (2 * half)
+    parts = []
+    for start, stop, blocks in ((0, whole, whole // (2 * half)), (whole, tokens, 1)):
+        rows = (stop - start) // blocks - half if blocks else 0
+        if rows <= 0:
+            parts.append(pf.zeros(*v.shape[:2], stop - start, v.shape[3], dtype=v.dtype, device=v.device))
+            continue
+        split = [x[:, :, start:stop].reshape(*x.shape[:2], blocks, half + rows, x.shape[3]) for x in (q, k, v)]
+        queries, keys, values = split[0][:, :, :, half:], split[1][:, :, :, :half], split[2][:, :, :, :half]
+        distance = half + np.arange(rows)[:, None] - np.arange(half)
+        decays = pf.tensor(powers.numpy()[:, None, distance], device=q.device)
+        sums = ops.matmul(ops.matmul(queries, keys, transpose_b=True) * decays, values)
+        zeros = pf.zeros(*values.shape, dtype=v.dtype, device=v.device)
+        parts.append(ops.concat([zeros, sums], axis=3).reshape(*v.shape[:2], stop - start, v.shape[3]))
+    return ops.concat(parts, axis=2)
