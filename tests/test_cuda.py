@@ -128,6 +128,21 @@ def test_few_rows_have_the_bits_of_many(dtype, tensor_core):
         assert same_bits(alone, together[2 : 2 + rows]), rows
 
 
+@pytest.mark.parametrize("weights", ["bfloat16", "float32"])
+def test_few_rows_of_float32_have_the_bits_of_many(weights):
+    """As in a model of bfloat16, and under autocast: they are rounded where they are read, many before."""
+    cuda_device.schedule(SCHEDULES[-1])
+    rng = np.random.default_rng(0)
+    x, weight = (pf.tensor(rng.standard_normal(s).astype(np.float32), device=DEVICE) for s in ((20, 530), (19, 530)))
+    weight = weight.to(weights)
+    before = cuda_device.counts()["mma"]
+    with pf.autocast("bfloat16"):
+        together = as_numpy(pf.ops.linear(x, weight))
+        for rows in (1, 16):
+            assert same_bits(as_numpy(pf.ops.linear(x[2 : 2 + rows], weight)), together[2 : 2 + rows]), rows
+    assert cuda_device.counts()["mma"] > before
+
+
 @pytest.mark.parametrize("count", [3, 2049, 70_000])
 def test_long_rows_are_sorted(count):
     x = np.random.default_rng(0).integers(-1000, 1000, count).astype(np.float32)

@@ -3,6 +3,8 @@ kernels for sm_80, as tensor cores of one device add up alike in both. test_cuda
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import cuda_device
 import numpy as np
 import pytest
@@ -79,14 +81,43 @@ def test_what_bulk_copies_cannot_bring_goes_another_way():
         assert in_both(lambda compute=compute: [as_numpy(compute())])[1] == 0
 
 
-def train(dtype):
+# Of 3 rows, 17, and more than a tile; of rows that start at multiples of 16 bytes and that do not.
+@pytest.mark.parametrize("rows", [3, 17, 140])
+@pytest.mark.parametrize("width", [272, 530, 13])
+@pytest.mark.parametrize("weights", ["bfloat16", "float32"])
+def test_float32_is_rounded_for_a_product(weights, width, rows):
+    """As by itself: the gradients' products are of two such operands, one of them transposed."""
+    rng = np.random.default_rng(0)
+    x, weight, dout = (rng.standard_normal(s).astype(np.float32) for s in ((rows, width), (70, width), (rows, 70)))
+
+    def linear(rounds):
+        a, w = (pf.tensor(v, device=DEVICE) for v in (x, weight))
+        w = w.to("bfloat16" if rounds else weights)
+        a = a.to("bfloat16").to("float32") if rounds else a
+        a.requires_grad = w.requires_grad = True
+        with pf.autocast("bfloat16"):
+            out = pf.ops.linear(a, w)
+        out.backward(pf.tensor(dout, device=DEVICE))
+        return [as_numpy(t) for t in (out, a.grad, w.grad)]
+
+    found, wgmma = in_both(lambda: linear(False))
+    assert wgmma > 0
+    expected = linear(True)
+    assert same_bits(found[0], expected[0])
+    assert same_bits(found[1], expected[1])
+    if weights == "bfloat16":
+        assert same_bits(found[2], expected[2])
+
+
+def train(dtype, mode=None):
     pf.manual_seed(1)
     config = pf.models.GPTConfig(vocab_size=24, context_length=32, num_layers=1, num_heads=1, embed_dim=64, dropout=0.1)
     model = pf.models.GPT(config).to(DEVICE).to(dtype)
     optimizer, rng, losses = pf.optim.AdamW(model.parameters(), lr=1e-2), np.random.default_rng(0), []
     for _ in range(3):
         ids = rng.integers(0, 24, (2, 21))
-        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        with pf.autocast(mode) if mode else nullcontext():
+            loss = model.loss(ids[:, :-1], ids[:, 1:])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -94,9 +125,8 @@ def train(dtype):
     return [np.array(losses), *(as_numpy(value) for value in model.state_dict().values())]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_model_trains_to_the_same_bits(dtype):
-    (losses, *_), wgmma = in_both(lambda: train(dtype))
-    # A model of bfloat16 has float32 activations, which products round where they read them: no copy can bring those.
-    assert (wgmma > 0) == (dtype == "float16")
+@pytest.mark.parametrize(("dtype", "mode"), [("bfloat16", None), ("float16", None), ("float32", "bfloat16")])
+def test_a_model_trains_to_the_same_bits(dtype, mode):
+    (losses, *_), wgmma = in_both(lambda: train(dtype, mode))
+    assert wgmma > 0
     assert np.isfinite(losses).all()

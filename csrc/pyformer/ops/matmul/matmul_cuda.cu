@@ -1,7 +1,9 @@
 // Products: c = epilogue(op(a) op(b)), each element ((p0 + p1) + p2) + ..., p_i a sum from +0 over 256 consecutive k.
-// Of 16-bit floats tensor cores take it (matmul_sm80.h, on a Hopper matmul_sm90.h, of few rows matmul_thin_sm80.h), of
-// others it is one FMA chain, as in matmul_ref.cpp (matmul_fma.h). Tile, batch and m change no bits.
+// Of 16-bit floats tensor cores take it (matmul_sm80.h, on a Hopper matmul_sm90.h, of few rows matmul_thin_sm80.h),
+// float32 being rounded before (matmul_rounded.h); of others it is one FMA chain, as in matmul_ref.cpp (matmul_fma.h).
+// Tile, batch and m change no bits.
 #include "pyformer/ops/matmul/matmul_fma.h"
+#include "pyformer/ops/matmul/matmul_rounded.h"
 #include "pyformer/ops/matmul/matmul_sm80.h"
 #include "pyformer/ops/matmul/matmul_sm90.h"
 #include "pyformer/ops/matmul/matmul_thin_sm80.h"
@@ -44,15 +46,18 @@ static void start_fma(const Gemm& g) {
 }
 
 template <class T>
+static void multiply_tiles(const Gemm& g) {
+  if constexpr (kBuiltForSm90)
+    if (has_wgmma() && sm90_takes(g)) return multiply_on_sm90<T>(g);
+  start(g.wide_c ? multiply_sm80<T, float> : multiply_sm80<T, T>, tiles_of(g, Sm80::kTile, Sm80::kTile), Sm80::kThreads,
+        sizeof(Sm80::Shared<T>), g);
+}
+
+template <class T>
 static void start_multiply(const Gemm& g) {
   if constexpr (sizeof(T) == 2) {
-    if (Thin::takes(g))
-      return start(g.wide_c ? multiply_thin<T, float> : multiply_thin<T, T>, tiles_of(g, Thin::kRows, Thin::kCols),
-                   Thin::kThreads, sizeof(Thin::Shared), g);
-    if constexpr (kBuiltForSm90)
-      if (has_wgmma() && sm90_takes(g)) return multiply_on_sm90<T>(g);
-    start(g.wide_c ? multiply_sm80<T, float> : multiply_sm80<T, T>, tiles_of(g, Sm80::kTile, Sm80::kTile),
-          Sm80::kThreads, sizeof(Sm80::Shared<T>), g);
+    if (Thin::takes(g)) return multiply_few_rows<T>(g);
+    with_rounded_operands(g, [](const Gemm& rounded) { multiply_tiles<T>(rounded); });
   } else {
     g.m <= FmaTile<1>::kHeight ? start_fma<T, 1>(g) : start_fma<T, 4>(g);
   }

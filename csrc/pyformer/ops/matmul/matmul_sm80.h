@@ -37,11 +37,7 @@ struct Sm80 {
       const int p = along_k ? e % kDepth : e / kTile, i = along_k ? e / kDepth : e % kTile;
       const bool inside = first + i < v.count && start + p < k;
       const int64_t at = (first + i) * v.stride + (start + p) * v.k_stride;
-      const int to_place = place(i, p / kChunk) + p % kChunk;
-      if (inside && v.wide)
-        to<T>(strip)[to_place] = in<float>(v.data)[at];
-      else
-        strip[to_place] = inside ? data[at] : T{};
+      strip[place(i, p / kChunk) + p % kChunk] = inside ? data[at] : T{};
     }
   }
 

@@ -159,12 +159,11 @@ __global__ void __launch_bounds__(Sm90<width>::kThreads, 1) multiply_sm90(const 
 #endif
 }
 
-// Bulk copies want multiples of 16 bytes, and bring floats as they are: float32 operands, as those of a model of
-// bfloat16 and under autocast, go to sm_80's kernels, which round them. Of what is transposed twice there is no kernel.
+// Bulk copies want multiples of 16 bytes. Of what is transposed twice there is no kernel.
 inline bool sm90_takes(const Gemm& g) {
   const auto fits = [](const Operand& o) {
-    return !o.wide && reinterpret_cast<uintptr_t>(o.data) % 16 == 0 && o.stride > 0 && o.stride % 8 == 0 &&
-           o.batch_stride >= 0 && o.batch_stride % 8 == 0;
+    return reinterpret_cast<uintptr_t>(o.data) % 16 == 0 && o.stride > 0 && o.stride % 8 == 0 && o.batch_stride >= 0 &&
+           o.batch_stride % 8 == 0;
   };
   constexpr int64_t kMost = int64_t(1) << 30;
   const auto is_size = [](int64_t n) { return n > 0 && n < kMost; };

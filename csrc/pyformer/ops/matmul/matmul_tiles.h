@@ -21,19 +21,18 @@ inline int64_t tiles_of(const Gemm& g, int height, int width) {
 }
 
 // The rows of op(a), or the columns of op(b). chunks_are_aligned: 16 bytes along k from a multiple of that on are one
-// load. wide: float32, to be rounded to the product's dtype.
+// load.
 struct Vectors {
   const void* data;
   int64_t stride, k_stride, count;
-  bool chunks_are_aligned, wide;
+  bool chunks_are_aligned;
 };
 template <class T>
 DEVICE Vectors vectors_of(const Operand& operand, int64_t batch, bool along_rows, int64_t count) {
-  const int64_t bytes = operand.wide ? int64_t(sizeof(float)) : int64_t(sizeof(T));
-  const char* data = static_cast<const char*>(operand.data) + batch * operand.batch_stride * bytes;
+  const T* data = static_cast<const T*>(operand.data) + batch * operand.batch_stride;
   const bool aligned =
-      along_rows && !operand.wide && reinterpret_cast<uintptr_t>(data) % 16 == 0 && operand.stride * bytes % 16 == 0;
-  return {data, along_rows ? operand.stride : 1, along_rows ? 1 : operand.stride, count, aligned, operand.wide};
+      along_rows && reinterpret_cast<uintptr_t>(data) % 16 == 0 && operand.stride * sizeof(T) % 16 == 0;
+  return {data, along_rows ? operand.stride : 1, along_rows ? 1 : operand.stride, count, aligned};
 }
 template <class T>
 DEVICE Vectors rows_of(const Gemm& g, int64_t batch) {
