@@ -390,9 +390,9 @@ def checkpoint(fn: Callable, *args: Any) -> Any:
     """fn(*args) without keeping what happens inside: backward runs fn again. Less memory, more time, the same bits.
 
     Running again has no effect of its own on modules and random numbers: modules that fn calls are meanwhile as they
-    were before the first time (modes, buffers and other attributes), batch norm moves its running statistics once, and
-    dropout draws the same numbers. Anything else that fn does besides its result, such as adding to a list, happens
-    again.
+    were before the first time (modes, buffers and other attributes, among them tensors, NumPy arrays, lists, dicts and
+    sets that fn writes), batch norm moves its running statistics once, and dropout draws the same numbers. Anything
+    else that fn does besides its result, such as adding to a list of no module, happens again.
 
     Args:
         fn: a function of its tensor arguments, and of modules and parameters that it closes over. A parameter that has

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from pyformer import _core
 from pyformer._core import Tensor
@@ -14,27 +17,56 @@ from pyformer._core import Tensor
 _MISSING = object()
 
 
+# What a module may hold that can be written in place.
+WRITABLE = (Tensor, np.ndarray, list, dict, set)
+
+
+class _Written:
+    """What an attribute of a kind in WRITABLE held: `copy`, in which nobody writes."""
+
+    def __init__(self, value: Any) -> None:
+        self._value, self.copy = value, _copied(value)
+        self._version = _core.version(value) if isinstance(value, Tensor) else 0
+
+    def is_written(self) -> bool:
+        """Whether it was written since. Of a container: whether it holds other objects."""
+        if isinstance(self._value, Tensor):
+            return _core.version(self._value) != self._version
+        if isinstance(self._value, np.ndarray):
+            return self._value.tobytes() != self.copy.tobytes()
+        now, before = _objects(self._value), _objects(self.copy)
+        return len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True))
+
+
+def _copied(value: Any) -> Any:
+    return _core.tensor(value.detach()) if isinstance(value, Tensor) else copy.copy(value)
+
+
+def _objects(container: Any) -> list[Any]:
+    return [x for item in container.items() for x in item] if isinstance(container, dict) else list(container)
+
+
 class _Notes:
     """The state of the modules that a function calls, each as it was before its first call.
 
-    `changes` keeps of it what the function has changed: attributes that it set, buffers that it wrote; and modes.
+    `changes` keeps of it what the function has changed: attributes that it set, and tensors, arrays and containers in
+    them that it wrote; and modes.
     """
 
     def __init__(self) -> None:
-        self._before: dict[Any, tuple[dict[str, Any], dict[str, tuple[int, Tensor]]]] = {}
+        self._before: dict[Any, tuple[dict[str, Any], dict[str, _Written]]] = {}
         self.changes: dict[Any, dict[str, Any]] = {}
 
     def take(self, module: Any) -> None:
         if module not in self._before:
-            buffers = {name: (_core.version(t), _core.tensor(t)) for name, t in module.own_buffers()}
-            self._before[module] = dict(module.__dict__), buffers
+            self._before[module] = dict(module.__dict__), {n: _Written(v) for n, v in module.own_state()}
 
     def finish(self) -> None:
-        for module, (attributes, buffers) in self._before.items():
+        for module, (attributes, state) in self._before.items():
             now = module.__dict__
             changed = {name: v for name, v in attributes.items() if now.get(name, _MISSING) is not v}
             changed |= {name: _MISSING for name in now if name not in attributes}
-            written = {n: copy for n, (version, copy) in buffers.items() if _core.version(attributes[n]) != version}
+            written = {name: kept for name, kept in state.items() if kept.is_written()}
             self.changes[module] = {"training": attributes.get("training", _MISSING), **changed, **written}
         self._before = {}
 
@@ -55,7 +87,8 @@ def _set_attributes(values: dict[Any, dict[str, Any]]) -> None:
             if value is _MISSING:
                 module.__dict__.pop(name, None)
             else:
-                module.__dict__[name] = value
+                # A copy of the copy: the function may run again.
+                module.__dict__[name] = _copied(value.copy) if isinstance(value, _Written) else value
 
 
 class _Watching(threading.local):
@@ -70,7 +103,7 @@ def note_owner(fn: Callable) -> None:
     while isinstance(fn, functools.partial):
         fn = fn.func
     owner = getattr(fn, "__self__", None)
-    if hasattr(owner, "own_buffers"):
+    if hasattr(owner, "own_state"):
         for notes in watching.notes:
             notes.take(owner)
 

@@ -185,9 +185,10 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_of_tokens(hidden: pf.Tensor, lengths: np.ndarray) -> pf.Tensor:
-    """The mean (B, C) of each row's first tokens, lengths (B,), of hidden (B, T, C)."""
-    shares = (np.arange(hidden.shape[1]) < lengths[:, None]) / lengths[:, None]
-    return (hidden * pf.tensor(shares[:, :, None], dtype=hidden.dtype, device=hidden.device)).sum(axis=1)
+    """The mean (B, C) of each row's first tokens, lengths (B,), of hidden (B, T, C); the rest may hold anything."""
+    there = (np.arange(hidden.shape[1]) < lengths[:, None])[:, :, None]
+    shares = pf.tensor(there / lengths[:, None, None], dtype=hidden.dtype, device=hidden.device)
+    return (ops.where(pf.tensor(there, device=hidden.device), hidden, 0.0) * shares).sum(axis=1)
 
 
 @contextmanager

@@ -162,11 +162,13 @@ def test_a_sample_of_a_trainer_keeps_modes():
 
 
 class Counting(nn.Module):
-    """Effects of all kinds: an attribute, a buffer that is written, one that is replaced, one that is made."""
+    """Effects of all kinds: an attribute, a buffer that is written, one that is replaced, one that is made; a tensor
+    that is no buffer, an array and containers."""
 
     def __init__(self):
         super().__init__()
         self.calls = 0
+        self.tensor, self.array, self.list, self.dict, self.set = pf.zeros(2), np.zeros(2), [], {"calls": 0}, set()
         self.register_buffer("written", pf.zeros(2))
         self.register_buffer("replaced", pf.zeros(2))
         self.norm = nn.BatchNorm2d(2)
@@ -177,6 +179,12 @@ class Counting(nn.Module):
         with pf.no_grad():
             self.written[:] = self.written + 1.0
             self.replaced = self.replaced + 1.0
+            self.tensor += 1.0
+        self.array += 1.0
+        self.list.append(len(self.list))
+        self.dict["calls"] += 1
+        self.set.add(self.calls)
+        x = x * (self.tensor.sum().item() + self.array.sum() + sum(self.list) + self.dict["calls"] + len(self.set))
         return self.norm(x) * self.written.reshape(1, 2, 1, 1) * float(self.calls)
 
 
@@ -205,7 +213,8 @@ def test_recomputation_has_no_second_effect(how, wrap):
             out.sum().backward()
             module.train()
         state = {name: t.numpy().copy() for name, t in module.named_buffers()}
-        results.append((state, module.calls, module.last, x.grad.numpy(), module.norm.weight.grad.numpy()))
+        held = module.tensor.numpy().tolist(), module.array.tolist(), module.list, module.dict, module.set
+        results.append((state, held, module.calls, module.last, x.grad.numpy(), module.norm.weight.grad.numpy()))
     np.testing.assert_equal(results[1], results[0])
 
 
@@ -219,6 +228,17 @@ def test_recomputation_of_the_op_and_of_a_part_moves_statistics_once():
             run(op if moved == "op" else module.forward, x).sum().backward()
             states.append((mean.numpy().copy(), var.numpy().copy(), x.grad.numpy()))
         np.testing.assert_equal(states[1], states[0])
+
+
+def test_recomputation_may_come_twice():
+    results = []
+    for run in (plainly, pf.checkpoint):
+        module, x = Counting(), pictures()
+        loss = run(module, x).sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+        results.append((x.grad.numpy(), module.tensor.numpy(), module.list, module.written.numpy()))
+    np.testing.assert_equal(results[1], results[0])
 
 
 def test_a_recomputation_that_raises_leaves_modules_as_they_are():

@@ -14,6 +14,7 @@ from pyformer import _core, nn, ops
 from pyformer.experiments import derive
 from pyformer.experiments.compare_models import RecurrentClassifier
 from pyformer.models.derivation import WORD_RUNGS, Size, make_rung
+from pyformer.sentences import mean_of_tokens
 from pyformer.training import TaskTrainer, TrainingOptions, step
 
 LENGTHS = np.array([3, 6, 1, 5])
@@ -245,6 +246,19 @@ def test_a_rung_reads_no_padding(name):
     together = model(ids, lengths).numpy()
     for row, n in enumerate(lengths):
         np.testing.assert_allclose(together[row], model(ids[[row], :n], lengths[[row]]).numpy()[0], atol=1e-5)
+
+
+def test_a_mean_of_tokens_reads_no_padding():
+    rng, lengths = np.random.default_rng(0), np.array([3, 6, 1, 5])
+    hidden = series(rng).astype(np.float32)
+    x = pf.tensor(hidden, requires_grad=True)
+    mean = mean_of_tokens(x, lengths)
+    mean.sum().backward()
+    for row, n in enumerate(lengths):
+        alone = mean_of_tokens(pf.tensor(hidden[[row], :n]), lengths[[row]])
+        np.testing.assert_allclose(mean.detach().numpy()[row], alone.numpy()[0], rtol=1e-6)
+        np.testing.assert_allclose(x.grad.numpy()[row, :n], 1 / n, rtol=1e-6)
+        assert not x.grad.numpy()[row, n:].any()
 
 
 def text_batches():

@@ -233,6 +233,17 @@ def test_a_shallow_copy_has_its_own_register():
         assert list(other.state_dict()) == names
 
 
+def test_a_shallow_copy_has_its_own_hooks():
+    model, calls = nn.Linear(2, 2), []
+    model.register_forward_hook(lambda *_: calls.append("both"))
+    other = copy.copy(model)
+    other.register_forward_hook(lambda *_: calls.append("copy"))
+    model(pf.ones(1, 2))
+    assert calls == ["both"]
+    other(pf.ones(1, 2))
+    assert calls == ["both", "both", "copy"]
+
+
 def scaled(model):
     model.weight = model.weight * 0.5
 
@@ -272,6 +283,8 @@ def test_what_may_be_assigned_over_what_is_registered():
     linear.weight.requires_grad = False
     linear.weight = pf.ones(2, 3)  # frozen as the one before
     assert "0.weight" in dict(model.named_parameters())
+    with pytest.raises(TypeError, match="weight is a parameter"):
+        linear.weight = pf.zeros(2, 3, dtype=pf.int64)
     linear.bias = None
     assert "0.bias" not in model.state_dict()
     norm.running_mean = pf.ones(2)

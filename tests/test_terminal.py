@@ -205,6 +205,18 @@ def test_any_text_is_a_prompt(run, prompt, capsys):
         assert capsys.readouterr().out.startswith(prompt)
 
 
+def test_a_prompt_is_utf8_in_any_locale(run, tmp_path):
+    """Bytes of the command line that the locale has no letters for; of those that are no text what stdin makes of
+    them."""
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    given = [[*command("generate", run, "--tokens", "1"), "--json", f, v] for f, v in (
+        ("--prompt", "漢é".encode()), ("--prompt", b"-\xff"), ("--stop", "漢".encode())
+    )]  # fmt: skip
+    found = [subprocess.run(each, env=environment, capture_output=True, stdin=subprocess.DEVNULL) for each in given]
+    assert [each.returncode for each in found] == [0, 0, 0], found
+    assert [json.loads(each.stdout)["prompt"] for each in found] == ["漢é", "-\ufffd", ""]
+
+
 @pytest.mark.parametrize(
     "given",
     [

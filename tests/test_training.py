@@ -544,6 +544,15 @@ def test_option_types_are_checked(name, value):
         TrainingOptions(**{name: value})
 
 
+def test_options_may_be_numbers_of_numpy():
+    given = TrainingOptions(steps=np.int64(30), seed=np.uint8(3), lr=np.float32(0.5), beta1=np.float64(0.5))
+    assert given == TrainingOptions(steps=30, seed=3, lr=0.5, beta1=0.5)
+    assert TrainingOptions(**json.loads(json.dumps(given.to_dict()))) == given
+    for name, value in (("seed", np.True_), ("seed", np.float64(1.0)), ("lr", np.True_)):
+        with pytest.raises(TypeError, match=name):
+            TrainingOptions(**{name: value})
+
+
 def test_options_survive_json():
     values = json.loads(json.dumps(OPTIONS.to_dict()))
     assert TrainingOptions.from_dict(values) == OPTIONS

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,13 +108,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def any_text(text: str) -> str:
-    """An argparse type: any text."""
-    return text.removeprefix(SHIELD)
+    """An argparse type: any text, in UTF-8 whatever the locale; U+FFFD for bytes that are not UTF-8, as from stdin."""
+    text = text.removeprefix(SHIELD)
+    # Python gives bytes that the locale has no letters for as lone surrogates, which fsencode turns back.
+    is_text = not any("\udc80" <= letter <= "\udcff" for letter in text)
+    return text if is_text else os.fsencode(text).decode("utf-8", errors="replace")
 
 
 def any_path(text: str) -> Path:
     """An argparse type: a path beside texts that may be any."""
-    return Path(any_text(text))
+    return Path(text.removeprefix(SHIELD))
 
 
 def whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
-from pyformer.effects import watching
+from pyformer.effects import WRITABLE, watching
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
@@ -315,7 +315,7 @@ class Module(metaclass=_MadeOn):
         is_tensor, replacing = isinstance(value, pf.Tensor), f"{type(self).__name__}: {name} is a {known}"
         if known == PARAMETER:
             is_frozen = not getattr(getattr(self, name), "requires_grad", False)
-            if is_tensor and value.is_leaf and (value.requires_grad or is_frozen):
+            if is_tensor and value.is_leaf and (value.requires_grad or (is_frozen and is_float(value.dtype))):
                 return
             raise TypeError(
                 f"{replacing}: expected pf.nn.Parameter(...) or None, got {_described(value)}; "
@@ -335,8 +335,9 @@ class Module(metaclass=_MadeOn):
         _note_change()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy gets a register of names of its own; copy.copy would share it.
-        return {**self.__dict__, "_kinds": dict(self._kinds)}
+        # A copy gets registers of names and hooks of its own; copy.copy would share them.
+        registers = {name: dict(self.__dict__[name]) for name in ("_kinds", "_forward_hooks") if name in self.__dict__}
+        return {**self.__dict__, **registers}
 
     def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
         """Adds a tensor that is not trained: moved by `to`, in the state dict if `persistent`.
@@ -360,9 +361,11 @@ class Module(metaclass=_MadeOn):
     def _own(self, *kinds: str) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name, kind in self._kinds.items() if kind in kinds]
 
-    def own_buffers(self) -> list[tuple[str, pf.Tensor]]:
-        """(name, tensor) of the buffers of this module itself."""
-        return self._own(BUFFER, TRANSIENT)
+    def own_state(self) -> list[tuple[str, Any]]:
+        """(name, value) of the attributes of this module itself that can be written in place and are no parameters:
+        buffers, other tensors, NumPy arrays, lists, dicts and sets."""
+        kinds = self._kinds
+        return [(n, v) for n, v in self.__dict__.items() if isinstance(v, WRITABLE) and kinds.get(n) != PARAMETER]
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the direct children, in the order they were assigned."""

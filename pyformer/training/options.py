@@ -6,13 +6,16 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 MAX_COUNT = 2**31 - 1
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The options of a training run. All of them except the last five decide the trained weights.
+    """The options of a training run. All of them except the last five decide the trained weights. Numbers may be
+    Python's or NumPy's.
 
     Attributes:
         steps: optimiser steps of the whole run.
@@ -87,15 +90,22 @@ class TrainingOptions:
         for name in ("final_lr", "beta1", "beta2", "average"):
             self._check_float(name, 0.0, 1.0)
 
-    def _check_int(self, name: str, low: int, high: int) -> None:
+    def _plain(self, name: str, numpys: Any, kind: type) -> Any:
+        """The option; one of NumPy's numbers becomes Python's, which JSON can hold."""
         value = getattr(self, name)
+        if isinstance(value, numpys):
+            object.__setattr__(self, name, kind(value))
+        return getattr(self, name)
+
+    def _check_int(self, name: str, low: int, high: int) -> None:
+        value = self._plain(name, np.integer, int)
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be an int, got {type(value).__name__}")
         if not low <= value <= high:
             raise ValueError(f"{name} must be from {low} to {high}, got {value}")
 
     def _check_float(self, name: str, low: float, high: float, open_low: bool = False) -> None:
-        value = getattr(self, name)
+        value = self._plain(name, (np.integer, np.floating), float)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} must be a number, got {type(value).__name__}")
         if not low <= value < high or (open_low and value == low):
