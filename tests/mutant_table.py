@@ -869,6 +869,18 @@ CUDA = [
         SM90 + "test_products[bfloat16--130-72-600]",
     ),
     mutant(
+        "ring: a warp gives a slot back before all of its lanes are done",
+        "    __syncwarp();\n    if (threadIdx.x % 32 == 0) mbarrier_arrive(&empty[turn.slot]);\n",
+        "    if (threadIdx.x % 32 == 0) mbarrier_arrive(&empty[turn.slot]);\n",
+        "cuda_emulator.py::test_the_librarys_kernels_on_tensor_cores_have_no_races[sm90-plain]",
+    ),
+    mutant(
+        "ring: a slot is read before it is full",
+        "DEVICE void wait(const Turn& turn) { mbarrier_wait(&full[turn.slot], turn.parity); }",
+        "DEVICE void wait(const Turn&) {}",
+        SM90 + "test_products[bfloat16--130-72-600]",
+    ),
+    mutant(
         "matmul of sm_90a: a slot is filled before it is empty",
         "    mbarrier_wait(&empty[turn.slot], turn.parity ^ 1);\n",
         "",
