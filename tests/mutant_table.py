@@ -758,11 +758,13 @@ CPP = [
 
 CUDA_CASE = "test_cuda.py::test_case"
 STREAMS = "test_cuda_streams.py::"
+GRAPHS = "test_cuda_graphs.py::"
+SCALING = "test_cuda_loss_scaling.py::"
 SM90 = "test_cuda_sm90.py::"
 FEW_ROWS = "test_cuda.py::test_few_rows_have_the_bits_of_many[bfloat16-hopper]"
 LONG_ROW = f"{CUDA_CASE}[cross_entropy-3x12500-float32]"
 LONG_SORT = "test_cuda.py::test_long_rows_are_sorted[2049]"
-GRAPH_MEMORY = STREAMS + "test_a_graph_keeps_its_memory_and_gives_it_back"
+GRAPH_MEMORY = GRAPHS + "test_a_graph_keeps_its_memory_and_gives_it_back"
 CUDA = [
     mutant(
         "rows: sums of blocks are read before they are stored",
@@ -822,19 +824,19 @@ CUDA = [
         "dropout: the mask of a replay is that of the recording",
         "const uint64_t seed = a.replayed ? a.replayed[0] : a.seed, stream = a.replayed ? a.replayed[1] : a.stream;",
         "const uint64_t seed = a.seed, stream = a.stream;",
-        STREAMS + "test_random_numbers_of_a_replay_are_those_of_a_call",
+        GRAPHS + "test_random_numbers_of_a_replay_are_those_of_a_call",
     ),
     mutant(
         "adamw: a step whose gradients are not finite is taken",
         "  if (a.norm && !(*a.norm < __builtin_inf())) return;\n  const AdamWCoefficients",
         "  const AdamWCoefficients",
-        STREAMS + "test_loss_scaling_on_a_device_is_that_on_the_cpu[AdamW-None]",
+        SCALING + "test_loss_scaling_on_a_device_is_that_on_the_cpu[AdamW-None]",
     ),
     mutant(
         "adamw: steps that were not taken count",
         "const double step = s.step - double(*a.skipped);",
         "const double step = s.step;",
-        STREAMS + "test_loss_scaling_on_a_device_is_that_on_the_cpu[AdamW-None]",
+        SCALING + "test_loss_scaling_on_a_device_is_that_on_the_cpu[AdamW-None]",
     ),
     mutant(
         "device: memory goes back before another stream is done with it",
@@ -858,12 +860,24 @@ CUDA = [
         "device: another stream goes on before a replay is done",
         "  return order_streams(device, g.home, stream);\n",
         "  return nullptr;\n",
-        STREAMS + "test_a_graph_is_replayed_by_another_thread",
+        GRAPHS + "test_a_graph_is_replayed_by_another_thread",
     ),
     mutant(
         "matmul of sm_90a: one chain",
         "if ((strip + 1) % kChainStrips && strip + 1 < strips) continue;",
         "if (strip + 1 < strips) continue;",
+        SM90 + "test_products[bfloat16--130-72-600]",
+    ),
+    mutant(
+        "ring: a warp gives a slot back before all of its lanes are done",
+        "    __syncwarp();\n    if (threadIdx.x % 32 == 0) mbarrier_arrive(&empty[turn.slot]);\n",
+        "    if (threadIdx.x % 32 == 0) mbarrier_arrive(&empty[turn.slot]);\n",
+        "cuda_emulator.py::test_the_librarys_kernels_on_tensor_cores_have_no_races[sm90-plain]",
+    ),
+    mutant(
+        "ring: a slot is read before it is full",
+        "DEVICE void wait(const Turn& turn) { mbarrier_wait(&full[turn.slot], turn.parity); }",
+        "DEVICE void wait(const Turn&) {}",
         SM90 + "test_products[bfloat16--130-72-600]",
     ),
     mutant(

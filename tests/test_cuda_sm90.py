@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import cuda_device
 import numpy as np
 import pytest
-from test_cuda import DEVICE, as_numpy
+from test_cuda import CASES, DEVICE, as_numpy, inputs_of, run
 from tolerance import same_bits
 
 import pyformer as pf
@@ -58,6 +58,21 @@ def test_products(dtype, transposed, m, n, k):
     a, b = (as_numpy(x).astype(np.float64) for x in (a, b))
     expected = (a.T if transposed == "a" else a) @ (b.T if transposed == "b" else b)
     np.testing.assert_allclose(found, expected, rtol=2**-7, atol=2**-7 * k**0.5)
+
+
+def test_the_case_table_has_rows_of_each_op_for_it():
+    """test_cuda.py has them under every schedule; here they are seen to run on wgmma."""
+    left = {"linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear"}
+    cuda_device.schedule("lowest,early,plain,sm90")
+    for case in CASES:
+        if case.op not in left:
+            continue
+        before = cuda_device.counts()["wgmma"]
+        run(case, inputs_of(case, "float16"), "float16", DEVICE)
+        pf.cuda.synchronize(DEVICE)
+        if cuda_device.counts()["wgmma"] > before:
+            left.remove(case.op)
+    assert not left
 
 
 def test_batches_of_products_and_one_for_all():

@@ -61,8 +61,12 @@ def test_each_instruction_has_both_meanings():
                 assert "#else" in body, f"{path}: {body}"
 
 
-def test_the_emulator_is_in_no_wheel():
+def test_the_wheel_has_neither_cuda_nor_the_emulator():
+    """Also where nvcc is found: nothing but the option asks for it."""
     text = (ROOT / "CMakeLists.txt").read_text()
+    assert re.search(r"option\(PYFORMER_CUDA .* OFF\)", text)
+    assert text.index("if(PYFORMER_CUDA)") < text.index("enable_language(CUDA)")
+    assert "PYFORMER_CUDA" not in (ROOT / "pyproject.toml").read_text()
     assert re.search(r"option\(PYFORMER_CUDA_EMULATED .* OFF\)", text)
     assert 'list(FILTER sources EXCLUDE REGEX "/csrc/pyformer/cuda/")' in text
     assert re.search(r"install\(DIRECTORY csrc/pyformer .* PATTERN cuda EXCLUDE\)", text)

@@ -104,6 +104,7 @@ CASES = [
     _fused(0, 7, 11),
     _fused(1, 16, 1),
     _fused(70, 17, 33, bias=True, ignored=0.3),
+    _fused(72, 64, 40, bias=True, ignored=0.3),
     _fused(70, 17, 33, bias=True, ignored=1.0, reduction="mean"),
     _fused(600, 9, 19, bias=True, reduction="sum"),
     _fused(600, 9, 19, bias=True, ignored=0.2, reduction="none"),

@@ -78,7 +78,14 @@ def _linear(rows, inner, cols, *, activation=None, bias=True, residual=False, be
     )
 
 
+# Rows and columns of multiples of 8: what bulk copies of a GPU can bring, so that its products are wgmma's.
+WIDE = [
+    *(_matmul((40, 264), (264, 72), ta=ta, tb=tb) for ta, tb in ((False, False), (False, True), (True, False))),
+    _matmul((2, 24, 16), (2, 16, 40), "batched-wide"),
+    _linear(40, 64, 72, activation="gelu", residual=True),
+]
 CASES = [
+    *WIDE,
     *(_matmul((m, 33), (33, n)) for m in (1, 2, 6, 7, 14, 15, 28, 29, 70) for n in (1, 15, 16, 17, 33)),
     *(_matmul((5, k), (k, 18)) for k in (1, 2, 31, 255, 256, 257, 511, 512, 513, 1030)),
     *(

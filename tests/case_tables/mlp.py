@@ -111,11 +111,13 @@ def _mlp(shape, hidden, activation, norm, *, residual=True, bias=True, bench=Fal
 CASES = [
     *(_norm_linear((2, 7, 33), 40, norm) for norm in ("layer", "rms", "none")),
     _norm_linear((70, 64), 17, "layer", bias=False),
+    _norm_linear((72, 64), 24, "layer"),
     _norm_linear((0, 8), 8, "layer"),
     _norm_linear((1, 5), 1, "rms"),
     *(_mlp((2, 9, 24), 50, activation, "layer") for activation in _core.activations()),
     *(_mlp((40, 17), 33, "gelu_tanh", norm, residual=False) for norm in ("none", "rms")),
     _mlp((3, 16), 64, "gelu", "layer", residual=False, bias=False),
+    _mlp((72, 24), 48, "silu", "rms"),
     _mlp((0, 8), 32, "gelu", "layer"),
     _mlp((300, 12), 20, "silu", "rms"),
     _norm_linear((1024, 768), 2304, "layer", bench=True),

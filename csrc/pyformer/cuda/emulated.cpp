@@ -287,7 +287,9 @@ bool complete_if_due(Machine& m, unsigned warp, Gather& g) {
   if (!g.arrived || g.arrived != (g.mask & m.warp_live[warp])) return false;
   {
     const Unwatched unwatched;
+    m.meeting = true;
     g.body(g.frame);
+    m.meeting = false;
   }
   for (uint32_t lanes = g.arrived; lanes; lanes &= lanes - 1) set_ready(m, warp * kWarp + lowest_bit(lanes));
   g.arrived = 0;
@@ -346,7 +348,9 @@ void meet_warpgroup(const char* op, void* frame, Meeting body) {
   g.arrived = 0;
   {
     const Unwatched unwatched;
+    m.meeting = true;
     body(g.frame);
+    m.meeting = false;
   }
   for (unsigned i = 0; i < kWarpgroup; ++i) set_ready(m, group * kWarpgroup + i);
 }
@@ -419,6 +423,7 @@ void check_guard_band(const Machine& m) {
 
 void run_block(Machine& m) {
   self = nullptr;
+  m.meeting = false;
   m.live = m.threads;
   m.unfenced.clear();
   for (bool& fenced : m.fenced) fenced = false;
@@ -472,6 +477,7 @@ void run(const Launch& launch) {
   m.grid = launch.grid, m.dim = launch.dim, m.shared_bytes = launch.shared_bytes;
   m.threads = m.dim.x * m.dim.y * m.dim.z;
   m.random = settings.seed;
+  const Counters before = counters;
   block = &m;
   try {
     for (const unsigned i : order_of_blocks(m, m.grid.x * m.grid.y * m.grid.z)) {
@@ -484,6 +490,7 @@ void run(const Launch& launch) {
     throw;
   }
   block = nullptr;
+  if (settings.count) count_launch(launch, before);
 }
 
 void (*submit)(void*, std::function<void()>) = [](void*, std::function<void()> work) { work(); };

@@ -55,6 +55,8 @@ struct Counters {
   uint64_t switches, barriers, shuffles, cp_async, ldmatrix, stmatrix, mma, wgmma, bulk_loads, bulk_stores;
   uint64_t wavefronts, ideal_wavefronts;  // of shared memory: accesses, and what they were without bank conflicts
   uint64_t sectors, global_bytes;         // of global memory: 32-byte sectors that are touched, bytes that are wanted
+  uint64_t different_sectors;             // of global memory, each once a launch
+  uint64_t accesses, operations;          // of memory, by warps; products and sums of tensor cores
 };
 extern thread_local Counters counters __attribute__((tls_model("initial-exec")));
 
@@ -101,6 +103,7 @@ struct Block {
   bool fenced[kMaxThreads / kWarpgroup] = {};   // wgmma.fence since the last wait for wgmma
   std::vector<std::function<void()>> arriving;  // bulk loads, in no order
   std::vector<Unfenced> unfenced;
+  bool meeting = false;  // what threads do together is done, in the name of all
 };
 
 // Initial-exec: one instruction, also in a shared library.
@@ -158,9 +161,18 @@ void warp_barrier(uint32_t mask);
 struct Launch {
   dim3 grid, dim;
   unsigned shared_bytes = 0;
-  std::function<void()> kernel;  // what one thread does
+  std::function<void()> kernel;   // what one thread does
+  const void* address = nullptr;  // of the kernel
 };
 void run(const Launch& launch);
+
+// What launches of one kernel did together, while settings.count was on. All of uint64_t: tests read it as an array.
+struct KernelCounters {
+  uint64_t address, launches, blocks, threads, shared_bytes;  // the last two of a block
+  Counters counters;
+};
+// This OS thread's.
+std::vector<KernelCounters>& kernel_counters();
 
 // What a launch on a stream does with its work: whoever has streams sets it. At first it does the work at once.
 extern void (*submit)(void* stream, std::function<void()> work);

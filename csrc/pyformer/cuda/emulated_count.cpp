@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <tuple>
+#include <unordered_set>
 
 namespace pyformer::emulated {
 
@@ -27,6 +28,12 @@ struct Accesses {
 Accesses& accesses() {
   static thread_local Accesses a;
   return a;
+}
+
+// Sectors of global memory that this launch has accessed.
+std::unordered_set<uint64_t>& touched() {
+  static thread_local std::unordered_set<uint64_t> sectors;
+  return sectors;
 }
 
 bool is_shared(uint64_t address) {
@@ -62,10 +69,12 @@ void count_global(const Access& a) {
     sectors.insert((a.address[lane] + a.bytes - 1) / kSectorBytes);
   }
   counters.sectors += sectors.size();
+  touched().insert(sectors.begin(), sectors.end());
   counters.global_bytes += uint64_t(std::count(a.present, a.present + kWarp, true)) * a.bytes;
 }
 
 void count_one(const AtPlace& place, const Access& a) {
+  ++counters.accesses;
   if (std::get<bool>(place))
     count_shared(a);
   else
@@ -92,7 +101,9 @@ void count_access(const void* data, unsigned bytes, const Place& place) {
 
 void count_run(const void* data, uint64_t bytes) {
   const uint64_t first = reinterpret_cast<uint64_t>(data);
-  counters.sectors += (first + bytes - 1) / kSectorBytes - first / kSectorBytes + 1;
+  const uint64_t last = (first + bytes - 1) / kSectorBytes;
+  counters.sectors += last - first / kSectorBytes + 1;
+  for (uint64_t sector = first / kSectorBytes; sector <= last; ++sector) touched().insert(sector);
   counters.global_bytes += bytes;
 }
 
@@ -110,5 +121,27 @@ void count_rest() {
 }
 
 void forget_accesses() { accesses() = {}; }
+
+std::vector<KernelCounters>& kernel_counters() {
+  static thread_local std::vector<KernelCounters> all;
+  return all;
+}
+
+void count_launch(const Launch& launch, const Counters& before) {
+  counters.different_sectors += touched().size();
+  touched().clear();
+  const uint64_t address = reinterpret_cast<uint64_t>(launch.address);
+  std::vector<KernelCounters>& all = kernel_counters();
+  auto found = std::find_if(all.begin(), all.end(), [&](const auto& k) { return k.address == address; });
+  if (found == all.end()) found = all.insert(all.end(), {address, 0, 0, 0, 0, {}});
+  ++found->launches;
+  found->blocks += uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;
+  found->threads = launch.dim.x * launch.dim.y * launch.dim.z;
+  found->shared_bytes = std::max(found->shared_bytes, uint64_t(launch.shared_bytes));
+  const uint64_t *now = reinterpret_cast<const uint64_t*>(&counters),
+                 *then = reinterpret_cast<const uint64_t*>(&before);
+  uint64_t* sums = reinterpret_cast<uint64_t*>(&found->counters);
+  for (size_t i = 0; i < sizeof(Counters) / sizeof(uint64_t); ++i) sums[i] += now[i] - then[i];
+}
 
 }  // namespace pyformer::emulated

@@ -7,12 +7,21 @@
 
 namespace pyformer::emulated {
 
+// Whether the compiler has every access counted (counted_accesses.cpp), or kernels those of load and store.
+#if defined(PF_COUNTED)
+constexpr bool kCountsEveryAccess = true;
+#else
+constexpr bool kCountsEveryAccess = false;
+#endif
+
 struct Place {
   const char* file;
   unsigned line;
 };
 // This lane reads or writes so many bytes (0: it takes part and accesses nothing), of shared or global memory.
 void count_access(const void* data, unsigned bytes, const Place& place);
+// Whether an address is of the device's memory (runtime_emulated.cpp).
+bool is_device_memory(const void* data);
 // Bytes of global memory that a bulk copy moves, a run of adjacent ones.
 void count_run(const void* data, uint64_t bytes);
 // Eight rows of 16 bytes of shared memory, as ldmatrix reads and stmatrix writes them; counted always.
@@ -21,5 +30,8 @@ void count_rows(const void* const (&rows)[8]);
 // At the end of a block: accesses in which not all lanes took part.
 void count_rest();
 void forget_accesses();
+
+// Adds what has been counted since `before` to the kernel's counters.
+void count_launch(const Launch& launch, const Counters& before);
 
 }  // namespace pyformer::emulated

@@ -22,6 +22,7 @@ void AnnotateIgnoreWritesEnd(const char* file, int line);
 namespace pyformer::emulated {
 
 #if defined(PYFORMER_EMULATED_RACES)
+constexpr bool kRacesAreWatched = true;
 constexpr unsigned kNoOrder = 1;  // a switch of fibers orders no memory
 inline void* current_fiber() { return __tsan_get_current_fiber(); }
 inline void* new_fiber() { return __tsan_create_fiber(0); }
@@ -40,6 +41,7 @@ struct Unwatched {
   }
 };
 #else
+constexpr bool kRacesAreWatched = false;
 inline void* current_fiber() { return nullptr; }
 inline void* new_fiber() { return nullptr; }
 inline void end_fiber(void*) {}

@@ -4,6 +4,7 @@
 
 #include "pyformer/cuda/emulated_bulk.h"
 #include "pyformer/cuda/emulated_memory.h"
+#include "pyformer/cuda/emulated_races.h"
 #include "pyformer/cuda/tensor_core.h"
 
 namespace pyformer::emulated {
@@ -101,13 +102,28 @@ struct Product {
 
 unsigned group() { return self->id / kWarpgroup; }
 
+// For the race detector: the product reads this much of a matrix for each thread of the warpgroup. Eight elements that
+// are adjacent in memory are one access.
+void reads_matrix(uint64_t descriptor, uint32_t rows, bool is_mn_major) {
+  const Matrix matrix(descriptor);
+  for (uint32_t row = 0; row < rows; row += is_mn_major ? 8 : 1)
+    for (uint32_t k = 0; k < 16; k += is_mn_major ? 1 : 8)
+      reads(block->shared + swizzled(is_mn_major ? matrix.mn_major(row, k) : matrix.k_major(row, k), matrix.swizzle),
+            16);
+}
+
 }  // namespace
 
 void wgmma(const Wgmma& mine) {
   Wgmma frame = mine;
+  if (kRacesAreWatched) {
+    if (!mine.a_registers) reads_matrix(mine.a, 64, mine.a_mn_major);
+    reads_matrix(mine.b, uint32_t(mine.n), mine.b_mn_major);
+  }
   warpgroup_collective("wgmma.mma_async", frame, [](Wgmma* const* f) {
     require(block->fenced[group()], "wgmma.mma_async without wgmma.fence since its registers could be touched");
     ++counters.wgmma;
+    counters.operations += uint64_t(2 * 64 * 16) * uint64_t(f[0]->n);
     block->products[group()].add([product = Product(f)] { product.run(); });
   });
 }

@@ -67,7 +67,9 @@ inline unsigned most_shared_bytes() { return emulated::kMaxSharedBytes; }
 
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {
-  emulated::submit(stream, [=] { emulated::run({grid, block, shared_bytes, [=] { kernel(args); }}); });
+  emulated::submit(stream, [=] {
+    emulated::run({grid, block, shared_bytes, [=] { kernel(args); }, reinterpret_cast<const void*>(kernel)});
+  });
 }
 #endif
 

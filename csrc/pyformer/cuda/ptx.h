@@ -223,6 +223,7 @@ DEVICE void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
         f[lane]->d[i] = emulated::tensor_core_dot(rows[row], columns[column], 16, f[lane]->d[i]);
       }
     ++emulated::counters.mma;
+    emulated::counters.operations += 2 * 16 * 8 * 16;
   });
 #endif
 }
@@ -255,6 +256,7 @@ DEVICE void mma_m16n8k8_tf32(float (&d)[4], const float (&a)[4], const float (&b
         f[lane]->d[i] = emulated::tensor_core_dot(rows[row], columns[column], 8, f[lane]->d[i]);
       }
     ++emulated::counters.mma;
+    emulated::counters.operations += 2 * 16 * 8 * 8;
   });
 #endif
 }

@@ -1,8 +1,10 @@
-// The library's kernels on tensor cores for the race detector: attention, forward and backward, and products.
+// The library's kernels on tensor cores for the race detector: attention, forward and backward, and products. Each word
+// is a schedule, which says whether the device is of sm_80 or of sm_90a.
 #include <cstdio>
 #include <cstdlib>
 
 #include "pyformer/cuda/backend.h"
+#include "pyformer/cuda/emulated.h"
 #include "pyformer/cuda/kernel_tables.h"
 #include "pyformer/ops/attention/attention_kernels.h"
 #include "pyformer/ops/matmul/gemm_kernels.h"
@@ -72,17 +74,20 @@ void attention(int64_t queries, int64_t keys, int64_t D, int64_t Dv, int64_t win
 }  // namespace pyformer::cuda
 
 int main(int count, char** words) {
+  using namespace pyformer;
   using namespace pyformer::cuda;
   for (int i = 1; i < count; ++i) {
-    const pyformer::emulated::With schedule(words[i]);
-    product(70, 72, 264, false);
+    const emulated::With schedule(words[i]);
+    product(70, 72, 520, false);    // more strips than a ring has slots
+    product(130, 200, 136, false);  // several wide tiles for a block
     product(130, 40, 130, true);
+    product(136, 40, 136, true);
     product(5, 40, 264, false);  // few rows
     attention(70, 140, 64, 64, 0);
     attention(40, 200, 128, 128, 90);
     attention(33, 70, 40, 72, 0);
     attention(1, 600, 64, 64, 0);
   }
-  std::printf("done\n");
+  std::printf("%d mma, %d wgmma\n", int(emulated::counters.mma), int(emulated::counters.wgmma));
   return 0;
 }

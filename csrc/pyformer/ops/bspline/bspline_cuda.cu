@@ -14,6 +14,16 @@ DEVICE void with_order(int64_t order, const Use& use) {
     with_order<least + 1>(order, use);
 }
 
+// spline_bases, in which no index is left: an array that is indexed would lie in local memory.
+template <int degree, class A>
+DEVICE void unrolled_bases(A u, A* bases) {
+  bases[0] = A(1);
+#pragma unroll
+  for (int d = 1; d <= degree; ++d)
+#pragma unroll
+    for (int r = d; r >= 0; --r) bases[r] = spline_basis(u, d, r, bases);
+}
+
 template <class T>
 struct BsplineElement {
   using Args = BsplineForward;
@@ -27,7 +37,7 @@ struct BsplineElement {
     for (int64_t j = 0; j < count; ++j) row[j] = value == value ? A(0) : value;  // NaN stays NaN
     with_order(a.order, [&]<int order>() {
       A bases[order + 1];
-      spline_bases(s.rest, order, bases);
+      unrolled_bases<order>(s.rest, bases);
 #pragma unroll
       for (int r = 0; r <= order; ++r)
         if (r >= range.begin && r < range.end) row[range.cell + r] = bases[r];
@@ -45,7 +55,7 @@ struct BsplineGradientElement {
     const auto row = in<T>(a.dout) + i * (a.intervals + a.order);
     with_order(a.order, [&]<int order>() {
       A bases[order], sum = 0;
-      spline_bases(s.rest, order - 1, bases);
+      unrolled_bases<order - 1>(s.rest, bases);
 #pragma unroll
       for (int r = 0; r <= order; ++r) {
         const A dout = r >= range.begin && r < range.end ? A(row[range.cell + r]) : A(0);

@@ -17,19 +17,21 @@ struct SplineCells {
   }
 };
 
+// N[degree, r] at u, from those of the degree before, which it may replace if the highest r comes first.
+template <Real V>
+PF_INLINE V spline_basis(V u, int64_t degree, int64_t r, const V* bases) {
+  using T = Element<V>;
+  const V zero = splat<V>(0), share = splat<V>(T(1) / T(degree));
+  const V left = r > 0 ? bases[r - 1] : zero, right = r < degree ? bases[r] : zero;
+  return fma(u + splat<V>(T(degree - r)), left, (splat<V>(T(r + 1)) - u) * right) * share;
+}
+
 // N[degree, 0 ... degree] at u.
 template <Real V>
 PF_INLINE void spline_bases(V u, int64_t degree, V* bases) {
-  using T = Element<V>;
-  const V zero = splat<V>(0);
   bases[0] = splat<V>(1);
-  for (int64_t d = 1; d <= degree; ++d) {
-    const V share = splat<V>(T(1) / T(d));
-    for (int64_t r = d; r >= 0; --r) {
-      const V left = r > 0 ? bases[r - 1] : zero, right = r < d ? bases[r] : zero;
-      bases[r] = fma(u + splat<V>(T(d - r)), left, (splat<V>(T(r + 1)) - u) * right) * share;
-    }
-  }
+  for (int64_t d = 1; d <= degree; ++d)
+    for (int64_t r = d; r >= 0; --r) bases[r] = spline_basis(u, d, r, bases);
 }
 
 // Of the bases cell ... cell + order those that exist: r in [begin, end), none for NaN.
