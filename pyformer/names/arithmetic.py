@@ -231,7 +231,7 @@ def isclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Tensor
 
     Example:
         >>> pf.isclose(pf.tensor([1.0, 2.0]), pf.tensor([1.0, 2.1]))
-        tensor([ True, False])
+        tensor([ True, False], dtype=bool)
     """
     is_near = ops.less_equal(
         ops.abs(a - b), ops.abs(b) * rtol + atol if isinstance(b, Tensor) else atol + rtol * abs(b)
@@ -247,7 +247,7 @@ def logical_xor(a: Tensor, b: Tensor) -> Tensor:
 
     Example:
         >>> pf.tensor([True, True]) ^ pf.tensor([True, False])
-        tensor([False,  True])
+        tensor([False,  True], dtype=bool)
     """
     return ops.logical_or(ops.logical_and(a, ops.logical_not(b)), ops.logical_and(ops.logical_not(a), b))
 
