@@ -1,6 +1,6 @@
 """Does a film review's sentence praise or damn? A pretrained encoder learns it in minutes, to 80% and more.
 
-pip install "pyformer[hf]" && python examples/classify.py --out runs/praise
+pip install ".[hf]" && python examples/classify.py --out runs/praise
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Does a film review's sentence praise or damn? A BERT from scratch beside a bag of words, on the same split.
 
-    pip install pyformer && python examples/sentiment.py --out runs/sentiment
+    pip install . && python examples/sentiment.py --out runs/sentiment
 
 Both learn from the same 80% of 10,568 sentences and are judged on the other 20%, split by a fixed seed. That is
 little for a transformer that has read nothing else: the bag of words is hard to beat here. Sizes and

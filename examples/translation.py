@@ -1,6 +1,6 @@
 """English verses into Spanish ones: the transformer of 2017, byte pairs, beam search, BLEU.
 
-    pip install "pyformer[translation]" && python examples/translation.py --out runs/verses
+    pip install ".[translation]" && python examples/translation.py --out runs/verses
 
 Run it again to go on from where it was stopped. Every 20th verse is held out: it is never trained on.
 """

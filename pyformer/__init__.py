@@ -5,6 +5,7 @@ from pyformer import starting as _starting
 if _starting.is_command():  # before anything else is imported: Ctrl-C may come at once
     _starting.listen()
 
+import builtins as _builtins
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from pkgutil import extend_path as _extend_path
@@ -52,6 +53,7 @@ from pyformer.ops import (
     abs,
     absolute,
     add,
+    addmm,
     all,
     allclose,
     amax,
@@ -61,6 +63,7 @@ from pyformer.ops import (
     argmin,
     argsort,
     bernoulli,
+    bincount,
     bmm,
     broadcast_to,
     cat,
@@ -74,7 +77,9 @@ from pyformer.ops import (
     concatenate,
     copy,
     cos,
+    count_nonzero,
     cumsum,
+    diag,
     diagonal,
     div,
     divide,
@@ -102,38 +107,51 @@ from pyformer.ops import (
     get_default_dtype,
     greater,
     gt,
+    hstack,
     index_select,
+    isclose,
     isfinite,
     isinf,
     isnan,
     layer_norm,
     le,
+    lerp,
     less,
     linspace,
     log,
     log1p,
+    log2,
+    log10,
     log_softmax,
     logical_and,
     logical_not,
     logical_or,
+    logical_xor,
     logsumexp,
     lt,
     masked_fill,
+    masked_select,
     matmul,
     max,
     maximum,
     mean,
+    median,
+    meshgrid,
     min,
     minimum,
     mm,
     moveaxis,
+    movedim,
     mul,
     multinomial,
     multiply,
+    mv,
+    nan_to_num,
     ne,
     neg,
     negate,
     negative,
+    nonzero,
     norm,
     normal,
     not_equal,
@@ -182,15 +200,19 @@ from pyformer.ops import (
     tanh,
     tile,
     topk,
+    trace,
     transpose,
     tril,
     triu,
     true_divide,
     trunc,
     unbind,
+    unflatten,
+    unique,
     unsqueeze,
     var,
     view,
+    vstack,
     where,
     zeros_like,
 )
@@ -228,6 +250,7 @@ __all__ = [
     "abs",
     "absolute",
     "add",
+    "addmm",
     "all",
     "allclose",
     "amax",
@@ -244,6 +267,7 @@ __all__ = [
     "autograd",
     "bernoulli",
     "bfloat16",
+    "bincount",
     "bmm",
     "bool",
     "broadcast_to",
@@ -261,9 +285,11 @@ __all__ = [
     "concatenate",
     "copy",
     "cos",
+    "count_nonzero",
     "cuda",
     "cumsum",
     "device",
+    "diag",
     "diagonal",
     "div",
     "divide",
@@ -306,6 +332,7 @@ __all__ = [
     "greater",
     "gt",
     "half",
+    "hstack",
     "iinfo",
     "index_select",
     "inf",
@@ -315,39 +342,51 @@ __all__ = [
     "int32",
     "int64",
     "is_grad_enabled",
+    "is_tensor",
+    "isclose",
     "isfinite",
     "isinf",
     "isnan",
     "layer_norm",
     "le",
+    "lerp",
     "less",
     "linspace",
     "load",
     "load_tokenizer",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "log_softmax",
     "logical_and",
     "logical_not",
     "logical_or",
+    "logical_xor",
     "logsumexp",
     "long",
     "lt",
     "manual_seed",
     "masked_fill",
+    "masked_select",
     "matmul",
     "max",
     "maximum",
     "mean",
+    "median",
+    "meshgrid",
     "min",
     "minimum",
     "mm",
     "models",
     "moveaxis",
+    "movedim",
     "mul",
     "multinomial",
     "multiply",
+    "mv",
     "nan",
+    "nan_to_num",
     "ne",
     "neg",
     "negate",
@@ -355,9 +394,11 @@ __all__ = [
     "newaxis",
     "nn",
     "no_grad",
+    "nonzero",
     "norm",
     "normal",
     "not_equal",
+    "numel",
     "ones",
     "ones_like",
     "ops",
@@ -413,6 +454,7 @@ __all__ = [
     "tensor",
     "tile",
     "topk",
+    "trace",
     "transpose",
     "tril",
     "triu",
@@ -420,9 +462,12 @@ __all__ = [
     "trunc",
     "uint8",
     "unbind",
+    "unflatten",
+    "unique",
     "unsqueeze",
     "var",
     "view",
+    "vstack",
     "where",
     "zeros",
     "zeros_like",
@@ -499,6 +544,29 @@ def _devices() -> str:
     if default not in names:
         names.append(default)
     return ", ".join(names) + ("" if default == "cpu" else f" (PYFORMER_DEVICE: {default})")
+
+
+def is_tensor(value: object) -> _builtins.bool:
+    """Whether a value is a Tensor.
+
+    Example:
+        >>> pf.is_tensor(pf.zeros(1)), pf.is_tensor([0.0])
+        (True, False)
+    """
+    return isinstance(value, Tensor)
+
+
+def numel(x: Tensor) -> int:
+    """The number of a tensor's elements.
+
+    Raises:
+        AttributeError: x is no Tensor.
+
+    Example:
+        >>> pf.numel(pf.zeros(2, 3))
+        6
+    """
+    return x.numel()
 
 
 def cmake_dir() -> str:

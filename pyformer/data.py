@@ -16,9 +16,21 @@ import numpy as np
 
 from pyformer.arrays import refuse_mask
 from pyformer.float_mode import in_default_float_mode
-from pyformer.loading import DataLoader
+from pyformer.loading import DataLoader, Dataset, Subset, TensorDataset, random_split
 
-__all__ = ["DataLoader", "python_manual", "read_text", "sample_batch", "split", "split_text", "validation_batches"]
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "Subset",
+    "TensorDataset",
+    "python_manual",
+    "random_split",
+    "read_text",
+    "sample_batch",
+    "split",
+    "split_text",
+    "validation_batches",
+]
 
 log = logging.getLogger(__name__)
 

@@ -32,6 +32,7 @@ class DataLoader:
         drop_last: leaves out a last batch that would be smaller.
         collate: list of examples -> batch. By default numbers and arrays become one Tensor with a first axis more,
             tuples and dicts go column by column, and other things stay a list.
+        collate_fn, num_workers, pin_memory: torch's words; the last two are taken where they ask for nothing.
 
     Attributes:
         epoch: the number of the pass that the next batch belongs to, from 0.
@@ -60,7 +61,12 @@ class DataLoader:
         seed: int = 0,
         drop_last: bool = False,
         collate: Callable[[list[Any]], Any] | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
+        if num_workers:
+            raise ValueError("DataLoader: expected num_workers=0, batches are made in this process")
         for name, value, low in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"DataLoader: {name} must be an int, got {type(value).__name__}")
@@ -68,7 +74,9 @@ class DataLoader:
                 raise ValueError(f"DataLoader: {name} must be at least {low} and below 2**63, got {value}")
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), bool(shuffle), bool(drop_last)
         self.seed, self.epoch = int(seed), 0
-        self._data, self._collate = data, collate or _stacked
+        if isinstance(data, TensorDataset):
+            data = data.tensors
+        self._data, self._collate = data, collate or collate_fn or _stacked
         self._columns = _columns(data)
         self._count = _count(data, self._columns)
         if self._count is None and shuffle:
@@ -150,6 +158,111 @@ class DataLoader:
         while batch := list(itertools.islice(examples, self.batch_size)):
             if len(batch) == self.batch_size or not self.drop_last:
                 yield self._collate(batch)
+
+
+class Dataset:
+    """The base of data sets by torch's name; one defines `__len__` and `__getitem__`, an example by its number.
+
+    A `DataLoader` takes any object that has these two, of this class or not.
+
+    Raises:
+        NotImplementedError: an example is asked for and `__getitem__` is not defined.
+
+    Example:
+        >>> class Squares(pf.data.Dataset):
+        ...     def __len__(self):
+        ...         return 3
+        ...     def __getitem__(self, i):
+        ...         return float(i), i * i
+        >>> next(iter(pf.data.DataLoader(Squares(), batch_size=3)))
+        (tensor([0., 1., 2.], dtype=float32), tensor([0, 1, 4], dtype=int64))
+    """
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}: __getitem__ is not defined")
+
+
+class TensorDataset(Dataset):
+    """Tensors or arrays of one length n as a data set of n tuples; a DataLoader takes `(x, y)` as well.
+
+    Raises:
+        ValueError: the lengths differ.
+        TypeError: one is no array (n, ...).
+
+    Example:
+        >>> data = pf.data.TensorDataset(pf.arange(3), pf.ones(3))
+        >>> len(data), data[2]
+        (3, (tensor(2, dtype=int64), tensor(1., dtype=float32)))
+    """
+
+    def __init__(self, *tensors: Any) -> None:
+        _columns(tensors)
+        if not tensors:
+            raise TypeError("TensorDataset: expected at least one array")
+        self.tensors = tuple(asarray(column) for column in tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        return tuple(column[index] for column in self.tensors)
+
+
+class Subset(Dataset):
+    """The examples of a data set at certain numbers.
+
+    Raises:
+        IndexError: an example is asked for that is not there.
+
+    Example:
+        >>> list(pf.data.Subset("abcd", [3, 0]))
+        ['d', 'a']
+    """
+
+    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[self.indices[index]]
+
+
+def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[Subset]:
+    """Parts of a data set, drawn at random by a seed.
+
+    Args:
+        dataset: with a length and examples by number.
+        lengths: of the parts; or fractions that add up to 1, where what rounding leaves goes to the first parts.
+        seed: the same one always gives the same parts.
+
+    Returns:
+        A `Subset` for each length.
+
+    Raises:
+        ValueError: the lengths do not add up to that of the data set, or fractions to 1.
+
+    Example:
+        >>> train, test = pf.data.random_split(range(10), [0.8, 0.2])
+        >>> len(train), len(test), sorted([*train, *test]) == list(range(10))
+        (8, 2, True)
+    """
+    count = len(dataset)
+    if any(isinstance(length, float) for length in lengths):
+        if abs(sum(lengths) - 1.0) > 1e-6:
+            raise ValueError(f"random_split: expected fractions that add up to 1, got {list(lengths)}")
+        sizes = [int(count * length) for length in lengths]
+        for i in range(count - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+    else:
+        sizes = [int(length) for length in lengths]
+    if sum(sizes) != count or min(sizes, default=0) < 0:
+        raise ValueError(f"random_split: expected lengths that add up to {count}, got {list(lengths)}")
+    raw = np.random.Philox(key=seed, counter=[0, 0, 0, 3]).random_raw(count)
+    order = np.argsort(raw, kind="stable").tolist()
+    ends = list(itertools.accumulate(sizes))
+    return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _is_array(value: Any) -> bool:

@@ -37,12 +37,17 @@ def save(value: Any, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"save: {error}") from None
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], map_location: Any = None, weights_only: bool = True) -> Any:
     """What `pf.save` wrote.
+
+    Args:
+        path: of the file.
+        map_location: torch's word; None or "cpu", as what is loaded lies there.
+        weights_only: torch's word, without effect: nothing that is loaded can run code.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or no file of `pf.save`.
+        ValueError: it is damaged, or no file of `pf.save`; or map_location is another device.
 
     Example:
         >>> pf.save([1, "two"], folder / "list.safetensors")
@@ -50,6 +55,11 @@ def load(path: str | os.PathLike[str]) -> Any:
         [1, 'two']
     """
     from pyformer.formats.state import load_state
+
+    if map_location is not None and str(map_location) != "cpu":
+        raise ValueError(
+            f"load: expected map_location None or 'cpu', got {map_location!r}; move what was loaded by .to"
+        )
 
     state = load_state(path)
     if set(state) != {"value"}:

@@ -357,6 +357,190 @@ def cuda(self: Tensor) -> Tensor:
     return self.to("cuda")
 
 
+def new_tensor(self: Tensor, data: Any, dtype: Any = None) -> Tensor:
+    """A copy of data as a tensor of this one's dtype, unless another is given, and on its device.
+
+    Raises:
+        TypeError: the data has no counterpart in that dtype.
+
+    Example:
+        >>> pf.ones(1).new_tensor([1, 2])
+        tensor([1., 2.], dtype=float32)
+    """
+    return _core.tensor(data, dtype=dtype or self.dtype, device=self.device)
+
+
+def new_zeros(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """Zeros of this tensor's dtype, unless another is given, and on its device.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.ones(1).new_zeros(2)
+        tensor([0., 0.], dtype=float32)
+    """
+    return _core.zeros(*shape, dtype=dtype or self.dtype, device=self.device)
+
+
+def new_ones(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+    """Ones of this tensor's dtype, unless another is given, and on its device.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.zeros(1).new_ones(2)
+        tensor([1., 1.], dtype=float32)
+    """
+    return _core.ones(*shape, dtype=dtype or self.dtype, device=self.device)
+
+
+def new_full(self: Tensor, shape: Any, value: Any, dtype: Any = None) -> Tensor:
+    """One number everywhere, in this tensor's dtype, unless another is given, and on its device.
+
+    Raises:
+        TypeError: the value does not go with the dtype.
+
+    Example:
+        >>> pf.zeros(1).new_full((2,), 3)
+        tensor([3., 3.], dtype=float32)
+    """
+    return new_zeros(self, shape, dtype=dtype).fill_(value)
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor in another one's dtype.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.ones(1).type_as(pf.arange(1))
+        tensor([1], dtype=int64)
+    """
+    return self.to(other.dtype)
+
+
+def is_contiguous(self: Tensor) -> bool:
+    """True: elements always lie in row-major order without gaps.
+
+    Raises:
+        TypeError: it is given an argument.
+
+    Example:
+        >>> pf.zeros(2).is_contiguous()
+        True
+    """
+    return True
+
+
+def is_floating_point(self: Tensor) -> bool:
+    """Whether the dtype is one of floats.
+
+    Raises:
+        TypeError: it is given an argument.
+
+    Example:
+        >>> pf.zeros(2).is_floating_point(), pf.arange(2).is_floating_point()
+        (True, False)
+    """
+    return self.dtype in (DType.float32, DType.float64, DType.bfloat16, DType.float16)
+
+
+def element_size(self: Tensor) -> int:
+    """Bytes of an element.
+
+    Raises:
+        TypeError: it is given an argument.
+
+    Example:
+        >>> pf.zeros(2).element_size()
+        4
+    """
+    return _BYTES[self.dtype]
+
+
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Writes numbers of a normal distribution in place; returns this tensor. `pf.nn.init.normal_` as a method.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+
+    Example:
+        >>> pf.zeros(2).normal_(std=0.02).shape
+        (2,)
+    """
+    return _written(self, "normal_", lambda x, _: names.randn_like(x) * std + mean, None)
+
+
+def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Writes numbers spread evenly over [low, high) in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+
+    Example:
+        >>> pf.zeros(2).uniform_(-1, 1).shape
+        (2,)
+    """
+    return _written(self, "uniform_", lambda x, _: names.rand_like(x) * (high - low) + low, None)
+
+
+def pow_(self: Tensor, exponent: Any) -> Tensor:
+    """`x ** exponent`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+
+    Example:
+        >>> pf.tensor([3.0]).pow_(2)
+        tensor([9.], dtype=float32)
+    """
+    return _written(self, "pow_", lambda x, e: x**e, exponent)
+
+
+def _one_in_place(name: str, example: tuple[str, str]) -> Callable:
+    operation = getattr(names, name, None) or getattr(_ops, name)
+
+    def method(self: Tensor) -> Tensor:
+        return _written(self, f"{name}_", lambda x, _: operation(x), None)
+
+    method.__name__, method.__qualname__ = f"{name}_", f"Tensor.{name}_"
+    method.__doc__ = f"""`{name}`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+
+    Example:
+        >>> pf.tensor([{example[0]}]).{name}_()
+        tensor([{example[1]}], dtype=float32)
+    """
+    return method
+
+
+_IN_PLACE = {
+    "abs": ("-2.0", "2."),
+    "ceil": ("1.5", "2."),
+    "exp": ("0.0", "1."),
+    "floor": ("1.5", "1."),
+    "log": ("1.0", "0."),
+    "neg": ("2.0", "-2."),
+    "reciprocal": ("2.0", "0.5"),
+    "relu": ("-2.0", "0."),
+    "round": ("1.5", "2."),
+    "sigmoid": ("0.0", "0.5"),
+    "sqrt": ("4.0", "2."),
+    "tanh": ("0.0", "0."),
+}
+
+
+_BYTES = {
+    **{DType.float64: 8, DType.int64: 8, DType.float32: 4, DType.int32: 4, DType.float16: 2, DType.bfloat16: 2},
+    **{DType.int8: 1, DType.uint8: 1, DType.bool: 1},
+}
+
+
 class Size(int):
     """The number of elements; called as in torch, x.size() or x.size(axis), it gives the shape or an extent."""
 
@@ -461,6 +645,16 @@ def _set_data(self: Tensor, value: Tensor) -> None:
     _core.copy_(self.detach(), names.clone(value.detach()))
 
 
+def _is_cuda(self: Tensor) -> bool:
+    """Whether it is on a CUDA device.
+
+    Example:
+        >>> pf.zeros(1).is_cuda
+        False
+    """
+    return self.device.type == "cuda"
+
+
 def _mt(self: Tensor) -> Tensor:
     """A copy of the matrices (..., m, n) with the last two axes changed over.
 
@@ -495,12 +689,23 @@ _OWN = [
     cpu,
     cuda,
     dim,
+    element_size,
     fill_,
+    is_contiguous,
+    is_floating_point,
     masked_fill_,
+    new_full,
+    new_ones,
+    new_tensor,
+    new_zeros,
+    normal_,
     numel,
+    pow_,
     requires_grad_,
     scatter_,
     scatter_add_,
+    type_as,
+    uniform_,
     where,
     zero_,
 ]
@@ -514,11 +719,13 @@ _COMPILED = [
     "matmul",
     "maximum",
     "minimum",
-    "topk",
     "split",
     "cast",
     "gelu",
     "equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
     "layer_norm",
 ]
 _DTYPES = {
@@ -537,6 +744,12 @@ def install() -> None:
         setattr(Tensor, name, getattr(_ops, name))
     for name, dtype in _DTYPES.items():
         setattr(Tensor, name, _to(dtype, name))
+    for name, example in _IN_PLACE.items():
+        setattr(Tensor, f"{name}_", _one_in_place(name, example))
+    for name, alias in (("ndimension", dim), ("nelement", numel)):
+        setattr(Tensor, name, alias)
+    Tensor.is_cuda = property(_is_cuda)
+    Tensor.__xor__ = _operator(names.logical_xor)
     for symbol, name, short in (("+", "add", "add"), ("-", "sub", "sub"), ("*", "mul", "mul"), ("/", "truediv", "div")):
         operation = getattr(Tensor, f"__{name}__")
         setattr(Tensor, f"__i{name}__", _in_place(f"{symbol}=", operation))

@@ -321,7 +321,7 @@ def test_a_closed_pipe_is_no_error(trained):
 
 def test_info(trained):
     out = run(trained, "info", "run").stdout
-    for word in ("1 layers", "16 wide", "parameters", "byte", "20 steps", "validation"):
+    for word in ("1 layer, ", "16 wide", "parameters", "byte", "20 steps", "validation"):
         assert word in out
     assert "threads" in run(trained, "info").stdout
 

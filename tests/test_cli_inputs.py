@@ -43,7 +43,14 @@ def trained(tmp_path_factory):
 
 def test_nothing_is_help_and_version_is_short(tmp_path):
     assert run(tmp_path).stdout == run(tmp_path, "--help").stdout
+    assert run(tmp_path, "help").stdout == run(tmp_path, "--help").stdout
+    assert run(tmp_path, "help", "train").stdout == run(tmp_path, "train", "--help").stdout
     assert run(tmp_path, "-V").stdout == f"pyformer {pf.__version__}\n"
+
+
+def test_an_error_names_the_command_once(trained):
+    done = run(trained, "explain", "run", "--text", "", code=2)
+    assert done.stderr.startswith("pyformer explain: expected a text of 1 to 8 tokens")
 
 
 def test_quiet_says_nothing_and_verbose_begins_with_the_build(tmp_path):

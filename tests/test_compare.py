@@ -505,7 +505,7 @@ def test_models_that_are_no_language_models(tmp_path):
     series = tasks()["series"]
     model = series.entrants["liquid"].make(1, 8)
     model.save_pretrained(tmp_path / "liquid")
-    assert "LiquidNetwork, 1 layers" in run(tmp_path, "info", "liquid").stdout
+    assert "LiquidNetwork, 1 layer, " in run(tmp_path, "info", "liquid").stdout
     error = run(tmp_path, "generate", "liquid", code=2).stderr
     assert error.count("\n") == 1
     assert "holds a LiquidNetwork, which does not continue texts" in error

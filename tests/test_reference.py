@@ -54,6 +54,7 @@ RAISES_NOTHING = {
     "pyformer.get_default_dtype",
     "pyformer.get_num_threads",
     "pyformer.is_grad_enabled",
+    "pyformer.is_tensor",
     "pyformer.nn.inference",
     "pyformer.nn.init.outlines",
     "pyformer.nn.init.skip",

@@ -41,11 +41,15 @@ static void translate_exceptions() {
 
 // ---- torch's names of arguments -----------------------------------------------------------------------------------
 
-// pyformer's name for an argument that torch calls dim or keepdim; null for any other name.
+// pyformer's name for an argument that torch calls by another one; null for any other name.
 static const char* own_name(PyObject* name) {
-  const Py_ssize_t length = PyUnicode_GET_LENGTH(name);
-  if (length == 3 && PyUnicode_CompareWithASCIIString(name, "dim") == 0) return "axis";
-  if (length == 7 && PyUnicode_CompareWithASCIIString(name, "keepdim") == 0) return "keepdims";
+  const auto is = [name](const char* text, Py_ssize_t length) {
+    return PyUnicode_GET_LENGTH(name) == length && PyUnicode_CompareWithASCIIString(name, text) == 0;
+  };
+  if (is("dim", 3)) return "axis";
+  if (is("keepdim", 7)) return "keepdims";
+  if (is("gradient", 8)) return "grad";
+  if (is("kernel_size", 11)) return "kernel";
   return nullptr;
 }
 

@@ -138,7 +138,7 @@ static py::list index_arrays(const Shape& shape, const py::tuple& key) {
         array = call_method(numpy, "minimum", array, std::numeric_limits<int64_t>::max());
       indices.append(call_method(array, "astype", "int64"));
     } else {
-      throw IndexError("index: expected integers, slices, '...', None, or leading integer or boolean arrays");
+      throw IndexError("index: expected integers, slices, '...', None, or arrays of integers or booleans");
     }
   }
   return indices;
@@ -178,6 +178,43 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   return reshape(picked, shape);
 }
 
+// x[key] for a key of arrays together with slices or None, by NumPy's rules: NumPy indexes the places of the elements,
+// and embedding() looks those up. Axes behind the last that the key names stay whole rows.
+static Tensor take_places(const Tensor& x, const py::tuple& key) {
+  int axes = 0;
+  for (const py::handle& k : key) {
+    refuse_lossy("index", k);
+    if (py::isinstance<py::ellipsis>(k)) axes += x.ndim();
+    const bool is_mask = py::isinstance<py::array>(k) && py::cast<py::array>(k).dtype().kind() == 'b';
+    if (!k.is_none()) axes += is_mask ? int(py::cast<py::array>(k).ndim()) : 1;
+  }
+  axes = std::min(axes, x.ndim());
+  py::tuple extents{size_t(axes)};
+  int64_t rows = 1, columns = 1;
+  for (int i = 0; i < x.ndim(); ++i) (i < axes ? rows : columns) *= x.dim(i);
+  for (int i = 0; i < axes; ++i) extents[size_t(i)] = x.dim(i);
+  const py::module_ numpy = py::module_::import("numpy");
+  const py::object places = call_method(call_method(numpy, "arange", rows), "reshape", extents);
+  py::object taken;
+  try {
+    taken = call_method(py::module_::import("operator"), "getitem", places, key);
+  } catch (const py::error_already_set& error) {
+    throw IndexError(cat("index: ", py::str(error.value()).cast<std::string>()));
+  }
+  const Tensor ids =
+      tensor_from(call_method(numpy, "asarray", taken, "int64"), py::none(), py::cast(x.device()), false);
+  const ReleaseGil release;
+  std::vector<int64_t> shape(ids.shape().begin(), ids.shape().end());
+  shape.insert(shape.end(), x.shape().begin() + axes, x.shape().end());
+  return reshape(embedding(ids, reshape(x, {rows, columns})), shape);
+}
+
+static bool has_slice(const py::tuple& parts) {
+  for (const py::handle& k : parts)
+    if (k.is_none() || py::isinstance<py::ellipsis>(k) || py::isinstance<py::slice>(k)) return true;
+  return false;
+}
+
 // The result of x[...] with integers and slices, of x.T and of x.transpose(): a copy, where NumPy and torch return a
 // view. A write into it would silently leave x unchanged, so it is refused. Operations on it return plain Tensors.
 struct IndexCopy : Tensor {
@@ -186,7 +223,8 @@ struct IndexCopy : Tensor {
 
 static py::object get_item(const Tensor& x, const py::object& key) {
   const py::tuple parts = parts_of(key);
-  if (!is_basic_key(parts)) return py::cast(take_rows(x, parts_on_cpu(parts)));
+  if (!is_basic_key(parts))
+    return py::cast(has_slice(parts) ? take_places(x, parts_on_cpu(parts)) : take_rows(x, parts_on_cpu(parts)));
   const BasicIndex index = parse_basic(parts, x.shape());
   return py::cast(IndexCopy([&] {
     const ReleaseGil release;

@@ -131,6 +131,21 @@ static Tensor converted(const Tensor& t, const py::object& wanted) {
   return cast(t, dtype);
 }
 
+// t.to(...) as torch has it: a dtype, a device or both, in either place, or a tensor that has them.
+static Tensor converted_to(const Tensor& t, const py::object& first, const py::object& dtype, const py::object& device,
+                           bool) {
+  if (py::isinstance<Tensor>(first)) {
+    const Tensor& like = first.cast<const Tensor&>();
+    return converted(converted(t, py::cast(like.dtype())), py::cast(like.device()));
+  }
+  if (first.is_none() && dtype.is_none() && device.is_none())
+    throw TypeError("to: expected a dtype, a device or a tensor that has them");
+  Tensor result = t;
+  for (const py::object& wanted : {first, dtype, device})
+    if (!wanted.is_none()) result = converted(result, wanted);
+  return result;
+}
+
 // The tp_new of Tensor. pybind11 creates instances without it; Tensor.__new__ from Python would create one that holds
 // no tensor.
 static PyObject* refuse_new(PyTypeObject*, PyObject*, PyObject*) {
@@ -369,11 +384,14 @@ Example:
 Example:
     >>> pf.tensor([[1.0, 2.0]]).tolist(), pf.tensor(3).tolist()
     ([[1.0, 2.0]], 3))")
-      .def("to", &converted, py::arg("dtype_or_device"),
+      .def("to", &converted_to, py::arg("dtype_or_device") = py::none(), py::arg("dtype") = py::none(), py::kw_only(),
+           py::arg("device") = py::none(), py::arg("non_blocking") = false,
            R"(This tensor in another dtype or on another device; itself if it is so already.
 
 Args:
-    dtype_or_device: a dtype of pyformer or NumPy, its name, or a device such as "cpu".
+    dtype_or_device: a dtype of pyformer or NumPy, its name, a device such as "cpu", or a Tensor that has both.
+    dtype, device: the same by name, as torch has them; to(device, dtype) is understood as well.
+    non_blocking: taken for torch's sake, without effect.
 
 Returns:
     Tensor of this shape. The gradient passes between float dtypes. Floats go to integers as in `pf.ops.cast`.

@@ -56,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
     parser = make_parser()
-    _, rest = parser.parse_known_args(argv, args)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    _, rest = parser.parse_known_args(words, args)
     if rest and args.command != "bench":
         known = parser.commands.get(args.command, parser)._option_string_actions
         hint = next(filter(None, (did_you_mean(word, known) for word in rest if word.startswith("-"))), "")
@@ -81,7 +84,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        say(f"pyformer {args.command}: {describe(error)}")
+        # A function of the same name says its name, too.
+        say(f"pyformer {args.command}: {describe(error).removeprefix(f'{args.command}: ')}")
         return ERROR
 
 

@@ -21,6 +21,7 @@ from pyformer.terminal import announce
 
 # A page holds every weight, and computes anew at each change of the text.
 MAX_PARAMETERS, MAX_TOKENS = 4_000_000, 64
+OWN_TOKENS = 24  # of a text that the model writes itself
 TEXTS = ("The for statement", "A class is", "If the value")
 RUNG_TEXTS = ("to be or not to be", "the king is dead , long live the", "i will not go to the")
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         tokenizer = open_tokenizer(args.folder, model.config)
         out, name = args.folder / "explain.html", formats.display_name(args.folder.resolve().name)
     out = args.out or out
-    texts = args.text or (RUNG_TEXTS if args.rung else fitting(TEXTS, tokenizer, model.config.context_length))
+    texts = args.text or (RUNG_TEXTS if args.rung else texts_for(model, tokenizer))
     formats.write_bytes_atomic(out, page(f"How a model computes: {name}", model, tokenizer, texts).encode("utf-8"))
     announce(f"saved {formats.display_name(out)}")
     return 0
@@ -86,11 +87,17 @@ def trained_rung(name: str, steps: int) -> tuple[Any, tokenizers.Tokenizer]:
     return model.eval(), task.tokenizer
 
 
-def fitting(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, limit: int) -> list[str]:
-    """The texts that the tokenizer knows, their beginnings where they are longer than `limit` tokens.
+def texts_for(model: Any, tokenizer: tokenizers.Tokenizer) -> list[str]:
+    """Texts for a page: those of TEXTS that the tokenizer knows, else three that the model writes itself."""
+    context = model.config.context_length
+    return fitting(TEXTS, tokenizer, context) or [
+        tokenizer.decode(model.generate([[start]], min(OWN_TOKENS, context) - 1, temperature=0.8, seed=0)[0].numpy())
+        for start in range(min(3, tokenizer.vocab_size))
+    ]
 
-    ValueError where it knows none of them.
-    """
+
+def fitting(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, limit: int) -> list[str]:
+    """The texts that the tokenizer knows, their beginnings where they are longer than `limit` tokens."""
     found = []
     for text in texts:
         try:
@@ -100,8 +107,6 @@ def fitting(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, limit: int) -
             continue
         if text:
             found.append(text)
-    if not found:
-        raise ValueError(f"explain: expected --text TEXT, as the model knows none of {', '.join(map(repr, texts))}")
     return found
 
 

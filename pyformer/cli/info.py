@@ -23,6 +23,7 @@ _WORDS = {
     "vocab_size": "vocabulary {:,}",
     "dropout": "dropout {:g}",
 }
+_ONE = {"num_layers": "1 layer", "num_heads": "1 head"}
 _ORDER = {name: place for place, name in enumerate(_WORDS)}
 
 
@@ -121,7 +122,7 @@ def _architecture(model: Any) -> str:
     """The class and its config; what is not set or off is left out."""
     values = {field.name: getattr(model.config, field.name) for field in fields(model.config)}
     shown = [
-        _WORDS.get(name, name.replace("_", " ") + " {}").format(value)
+        _ONE[name] if value == 1 and name in _ONE else _WORDS.get(name, name.replace("_", " ") + " {}").format(value)
         for name, value in sorted(values.items(), key=lambda item: _ORDER.get(item[0], len(_ORDER)))
         if value is not None and value is not False
     ]

@@ -35,5 +35,8 @@ for _module in (arithmetic, choosing, products, reductions, shapes, special):
 __all__ = [*_of_tensors, *drawing.__all__, *losses.__all__, *making.__all__, *resizing.__all__]
 
 # The methods of Tensor: what takes a tensor first, but for what torch and NumPy have as functions only.
-_FUNCTIONS_ONLY = {"cat", "cdist", "concatenate", "cosine_similarity", "einsum", "mod", "one_hot"}
+_FUNCTIONS_ONLY = {
+    *("bincount", "cat", "cdist", "concatenate", "cosine_similarity", "einsum", "hstack", "meshgrid", "mod", "one_hot"),
+    "vstack",
+}
 METHODS = sorted({*_of_tensors, "bernoulli", "multinomial"} - _FUNCTIONS_ONLY)

@@ -11,11 +11,21 @@ from pyformer import _core
 from pyformer._core import DType, Tensor
 
 Axis = int | Sequence[int] | None
-_OWN_NAMES = {"dim": "axis", "keepdim": "keepdims"}
+_OWN_NAMES = {
+    "dim": "axis",
+    "dims": "axis",
+    "keepdim": "keepdims",
+    "shifts": "shift",
+    "start_dim": "start",
+    "end_dim": "end",
+    "num_classes": "classes",
+    "negative_slope": "slope",
+    "unbiased": "correction",  # True and False are the numbers 1 and 0
+}
 
 
 def torch_words(function: Callable) -> Callable:
-    """function, which also takes `dim` for `axis` and `keepdim` for `keepdims`."""
+    """function, which also takes `dim` for `axis`, `keepdim` for `keepdims`, and torch's other words for its own."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import is_float, wide
+from pyformer.names.arguments import is_float, narrowed, wide, widened
 
 
 def floor(x: Tensor) -> Tensor:
@@ -177,6 +177,81 @@ def rsqrt(x: Tensor) -> Tensor:
     return 1.0 / ops.sqrt(x)
 
 
+def log2(x: Tensor) -> Tensor:
+    """The logarithm to the base 2, log(x) / log(2).
+
+    Raises:
+        TypeError: x is not float.
+
+    Example:
+        >>> pf.log2(pf.tensor([8.0]))
+        tensor([3.], dtype=float32)
+    """
+    return _in_base(x, 2.0)
+
+
+def _in_base(x: Tensor, base: float) -> Tensor:
+    if not is_float(x.dtype):
+        raise TypeError(f"log: expected floats, got {x.dtype.name}")
+    return narrowed((ops.log(wide(x)) / math.log(base)).to(widened(x).dtype), x)
+
+
+def log10(x: Tensor) -> Tensor:
+    """The logarithm to the base 10, log(x) / log(10).
+
+    Raises:
+        TypeError: x is not float.
+
+    Example:
+        >>> pf.log10(pf.tensor([100.0]))
+        tensor([2.], dtype=float32)
+    """
+    return _in_base(x, 10.0)
+
+
+def lerp(a: Tensor, b: Tensor, weight: Any) -> Tensor:
+    """a + weight (b - a): from a at weight 0 to b at weight 1.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> pf.lerp(pf.zeros(1), pf.ones(1), 0.25)
+        tensor([0.25], dtype=float32)
+    """
+    return a + (b - a) * weight
+
+
+def isclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Tensor:
+    """Where a and b differ by at most atol + rtol |b|; bool. NaN is close to nothing.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    Example:
+        >>> pf.isclose(pf.tensor([1.0, 2.0]), pf.tensor([1.0, 2.1]))
+        tensor([ True, False], dtype=bool)
+    """
+    is_near = ops.less_equal(
+        ops.abs(a - b), ops.abs(b) * rtol + atol if isinstance(b, Tensor) else atol + rtol * abs(b)
+    )
+    return ops.logical_or(ops.equal(a, b), is_near)
+
+
+def logical_xor(a: Tensor, b: Tensor) -> Tensor:
+    """Where exactly one of two is True; the operator ^ of tensors of bools.
+
+    Raises:
+        TypeError: one is not of bools.
+
+    Example:
+        >>> pf.tensor([True, True]) ^ pf.tensor([True, False])
+        tensor([False,  True], dtype=bool)
+    """
+    return ops.logical_or(ops.logical_and(a, ops.logical_not(b)), ops.logical_and(ops.logical_not(a), b))
+
+
 def reciprocal(x: Tensor) -> Tensor:
     """1 / x.
 
@@ -267,10 +342,15 @@ __all__ = [
     "floor_divide",
     "ge",
     "gt",
+    "isclose",
     "isfinite",
     "isinf",
     "isnan",
     "le",
+    "lerp",
+    "log2",
+    "log10",
+    "logical_xor",
     "lt",
     "mod",
     "mul",

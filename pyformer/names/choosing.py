@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.autograd import Context, Function
+from pyformer.limits import finfo
 from pyformer.names.arguments import axis_at, is_float, narrowed, torch_words, wide, widened
 from pyformer.names.shapes import clone, flip, swapped_order, unsqueeze
+
+
+class Ordered(NamedTuple):
+    """What `sort` and `topk` give."""
+
+    values: Tensor
+    indices: Tensor
 
 
 def gather(x: Tensor, index: Any, axis: Any = None, *, dim: Any = None) -> Tensor:
@@ -179,6 +190,128 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
     return ops.where(mask, value, x)
 
 
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """The elements of x where a mask of its shape is True: x[mask].
+
+    Raises:
+        IndexError: the mask has another shape.
+
+    Example:
+        >>> x = pf.tensor([1.0, -2.0, 3.0])
+        >>> x.masked_select(x > 0)
+        tensor([1., 3.], dtype=float32)
+    """
+    return x[mask]
+
+
+def nonzero(x: Tensor, as_tuple: bool = False) -> Any:
+    """Where x is not 0: a row of indices an element, int64 (count, axes); a vector for each axis where as_tuple.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.tensor([0, 3, 0, 5]).nonzero()
+        tensor([[1],
+                [3]], dtype=int64)
+    """
+    found = np.nonzero(np.asarray((x.detach() != 0).to("cpu")))
+    columns = tuple(_core.tensor(column.astype(np.int64), device=x.device) for column in found)
+    if as_tuple:
+        return columns
+    return ops.stack(list(columns), 1) if columns else _core.zeros(int(x.item() != 0), 0, dtype=DType.int64)
+
+
+@torch_words
+def count_nonzero(x: Tensor, axis: Any = None) -> Tensor:
+    """How many elements are not 0, of all or along axes; int64.
+
+    Raises:
+        IndexError: an axis is not there.
+
+    Example:
+        >>> pf.tensor([[0, 3], [1, 5]]).count_nonzero(0)
+        tensor([1, 2], dtype=int64)
+    """
+    return ops.sum(ops.not_equal(x, False if x.dtype == DType.bool else 0), axis).to(DType.int64)
+
+
+def unique(x: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The different elements in rising order; with them, if asked, which of them each element is, and their counts.
+
+    Raises:
+        MemoryError: there is no room.
+
+    Example:
+        >>> pf.tensor([2, 1, 2]).unique(return_counts=True)
+        (tensor([1, 2], dtype=int64), tensor([1, 2], dtype=int64))
+    """
+    values, first, inverse, counts = np.unique(_readable(x), return_index=True, return_inverse=True, return_counts=True)
+    result = [x.detach().reshape(-1)[_core.tensor(first, device=x.device)].reshape(len(values))]
+    if return_inverse:
+        result.append(_core.tensor(inverse.reshape(x.shape).astype(np.int64), device=x.device))
+    if return_counts:
+        result.append(_core.tensor(counts.astype(np.int64), device=x.device))
+    return result[0] if len(result) == 1 else tuple(result)
+
+
+def bincount(x: Tensor, minlength: int = 0) -> Tensor:
+    """How often each number from 0 on comes in a vector of integers; int64.
+
+    Raises:
+        ValueError: x is no vector of integers from 0 on.
+
+    Example:
+        >>> pf.bincount(pf.tensor([0, 2, 2]))
+        tensor([1, 0, 2], dtype=int64)
+    """
+    if x.ndim != 1 or is_float(x.dtype) or (x.size and ops.min(x).item() < 0):
+        raise ValueError(f"bincount: expected a vector of integers from 0 on, got {x.dtype.name} {x.shape}")
+    return _core.tensor(np.bincount(_readable(x), minlength=minlength).astype(np.int64), device=x.device)
+
+
+def _readable(x: Tensor) -> np.ndarray:
+    """x's values for NumPy, which has no bfloat16."""
+    x = x.detach().to("cpu")
+    return np.asarray(x.to(DType.float32) if x.dtype == DType.bfloat16 else x)
+
+
+def nan_to_num(x: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with numbers for NaN and the infinities, which become the largest and the least finite one if none is given.
+
+    Raises:
+        TypeError: x is not float, or a number does not go with it.
+
+    Example:
+        >>> pf.nan_to_num(pf.tensor([float("nan"), 1.0]))
+        tensor([0., 1.], dtype=float32)
+    """
+    largest = finfo(x.dtype).max
+    x = ops.where(ops.not_equal(x, x), float(nan), x)
+    x = ops.where(ops.equal(x, math.inf), largest if posinf is None else float(posinf), x)
+    return ops.where(ops.equal(x, -math.inf), -largest if neginf is None else float(neginf), x)
+
+
+@torch_words
+def median(x: Tensor, axis: int | None = None) -> Tensor:
+    """The element in the middle when sorted, of all or along an axis; of an even count the lower one, as torch's.
+
+    Raises:
+        IndexError: the axis is not there.
+        ValueError: there are no elements.
+
+    Example:
+        >>> pf.tensor([3.0, 1.0, 2.0, 9.0]).median()
+        tensor(2., dtype=float32)
+    """
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    at = axis_at("median", axis, x.ndim)
+    if not x.size:
+        raise ValueError(f"median: expected elements, got {x.shape}")
+    return sort(x, at)[0][(*[slice(None)] * at, (x.shape[at] - 1) // 2)]
+
+
 @torch_words
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x, but `min` where it is below and `max` where it is above; NaN stays NaN. NumPy calls it clip.
@@ -200,7 +333,7 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 @torch_words
-def sort(x: Tensor, axis: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+def sort(x: Tensor, axis: int = -1, descending: bool = False) -> Ordered:
     """(values, indices) in order along an axis, as torch's; equal elements keep their order, NaN is the largest.
 
     The gradient of values goes to the elements they came from.
@@ -211,10 +344,27 @@ def sort(x: Tensor, axis: int = -1, descending: bool = False) -> tuple[Tensor, T
 
     Example:
         >>> pf.tensor([3, 1, 2]).sort()
-        (tensor([1, 2, 3], dtype=int64), tensor([1, 2, 0], dtype=int64))
+        Ordered(values=tensor([1, 2, 3], dtype=int64), indices=tensor([1, 2, 0], dtype=int64))
     """
     indices = argsort(x, axis, descending)
-    return ops.gather(x, indices, axis), indices
+    return Ordered(ops.gather(x, indices, axis), indices)
+
+
+@torch_words
+def topk(x: Tensor, k: int, axis: int = -1) -> Ordered:
+    """(values, indices) of the k largest elements along an axis, in falling order; the first of equal ones.
+
+    The gradient of values goes to the elements they came from.
+
+    Raises:
+        ValueError: k is not in 1 ... the extent.
+        IndexError: the axis is not there.
+
+    Example:
+        >>> pf.tensor([3, 1, 2]).topk(2).indices
+        tensor([0, 2], dtype=int64)
+    """
+    return Ordered(*ops.topk(x, k, axis))
 
 
 @torch_words
@@ -243,8 +393,9 @@ def argsort(x: Tensor, axis: int = -1, descending: bool = False) -> Tensor:
     return last - flip(ops.topk(flip(x, at), x.shape[at], at)[1], at)
 
 
-def one_hot(ids: Tensor, classes: int) -> Tensor:
-    """int64 (..., classes): 1 at each id, else 0.
+@torch_words
+def one_hot(ids: Tensor, classes: int = -1) -> Tensor:
+    """int64 (..., classes): 1 at each id, else 0; -1 for as many classes as the largest id asks for.
 
     Raises:
         IndexError: an id is not in 0 ... classes - 1.
@@ -255,6 +406,8 @@ def one_hot(ids: Tensor, classes: int) -> Tensor:
         tensor([[0, 1, 0],
                 [1, 0, 0]], dtype=int64)
     """
+    if classes == -1:
+        classes = int(ops.max(ids).item()) + 1
     # A table of zeros: only whether the ids are in range is looked at. One of all rows would be classes x classes.
     checked = ops.embedding(ids, _core.zeros(classes, 1, dtype=DType.int64, device=ids.device))
     places = _core.arange(classes, device=ids.device)
@@ -265,13 +418,21 @@ clip = clamp
 
 __all__ = [
     "argsort",
+    "bincount",
     "clamp",
     "clip",
+    "count_nonzero",
     "gather",
     "index_select",
     "masked_fill",
+    "masked_select",
+    "median",
+    "nan_to_num",
+    "nonzero",
     "one_hot",
     "scatter",
     "scatter_add",
     "sort",
+    "topk",
+    "unique",
 ]

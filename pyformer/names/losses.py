@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyformer import _core
-from pyformer._core import Tensor, ops
+from pyformer._core import DType, Tensor, ops
+from pyformer.names.arguments import axis_at, is_float, narrowed, part, torch_words, widened
 from pyformer.names.making import zeros_like
+from pyformer.names.reductions import norm
 from pyformer.names.shapes import squeeze, swapaxes, unsqueeze
 
 
+@torch_words
 def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
     """x where x > 0, slope * x elsewhere.
 
@@ -54,6 +58,199 @@ def softplus(x: Tensor) -> Tensor:
     return ops.bce_with_logits(x, zeros_like(x), "none")
 
 
+def relu6(x: Tensor) -> Tensor:
+    """min(max(x, 0), 6).
+
+    Raises:
+        TypeError: x is not float.
+
+    Example:
+        >>> pf.ops.relu6(pf.tensor([-1.0, 7.0]))
+        tensor([0., 6.], dtype=float32)
+    """
+    return ops.minimum(ops.relu(x), 6.0)
+
+
+def hardsigmoid(x: Tensor) -> Tensor:
+    """min(max(x + 3, 0), 6) / 6.
+
+    Raises:
+        TypeError: x is not float.
+
+    Source: Howard et al. 2019, "Searching for MobileNetV3".
+
+    Example:
+        >>> pf.ops.hardsigmoid(pf.tensor([-3.0, 0.0]))
+        tensor([0. , 0.5], dtype=float32)
+    """
+    return relu6(x + 3.0) / 6.0
+
+
+def hardswish(x: Tensor) -> Tensor:
+    """x hardsigmoid(x).
+
+    Raises:
+        TypeError: x is not float.
+
+    Source: Howard et al. 2019, "Searching for MobileNetV3".
+
+    Example:
+        >>> pf.ops.hardswish(pf.tensor([-3.0, 3.0]))
+        tensor([-0.,  3.], dtype=float32)
+    """
+    return x * hardsigmoid(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """x tanh(softplus(x)).
+
+    Raises:
+        TypeError: x is not float.
+
+    Source: Misra 2019, "Mish".
+
+    Example:
+        >>> pf.ops.mish(pf.zeros(1))
+        tensor([0.], dtype=float32)
+    """
+    return x * ops.tanh(softplus(x))
+
+
+def logsigmoid(x: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow: -softplus(-x).
+
+    Raises:
+        TypeError: x is not float.
+
+    Example:
+        >>> pf.ops.logsigmoid(pf.zeros(1))
+        tensor([-0.6931472], dtype=float32)
+    """
+    return -softplus(-x)
+
+
+@torch_words
+def glu(x: Tensor, axis: int = -1) -> Tensor:
+    """The first half of x along an axis, times the sigmoid of the second.
+
+    Raises:
+        IndexError: the axis is not there.
+        ValueError: its extent is odd.
+
+    Source: Dauphin et al. 2017, "Language modeling with gated convolutional networks".
+
+    Example:
+        >>> pf.ops.glu(pf.tensor([4.0, 0.0]))
+        tensor([2.], dtype=float32)
+    """
+    at = axis_at("glu", axis, x.ndim)
+    if x.shape[at] % 2:
+        raise ValueError(f"glu: expected an even extent, got {x.shape[at]} along axis {axis}")
+    half = x.shape[at] // 2
+    return part(x, at, None, half) * ops.sigmoid(part(x, at, half, None))
+
+
+@torch_words
+def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
+    """x divided by its p-norms along an axis, each at least eps.
+
+    Raises:
+        IndexError: the axis is not there.
+        TypeError: x is not float.
+
+    Example:
+        >>> pf.ops.normalize(pf.tensor([[3.0, 4.0]]))
+        tensor([[0.6, 0.8]], dtype=float32)
+    """
+    return x / ops.maximum(norm(x, p, axis, keepdims=True), eps)
+
+
+def adaptive_avg_pool2d(x: Tensor, size: int | Sequence[int | None]) -> Tensor:
+    """Means over as many windows as are wanted: (..., H, W) -> (..., size, size).
+
+    Window i of n along an extent reaches from floor(i extent / n) to ceil((i + 1) extent / n).
+
+    Args:
+        x: (..., H, W), float.
+        size: of the result, or a pair; None keeps an extent.
+
+    Raises:
+        ValueError: x has fewer than two axes, or a size is below 1.
+
+    Example:
+        >>> pf.ops.adaptive_avg_pool2d(pf.ones(2, 3, 5, 7), 1).shape
+        (2, 3, 1, 1)
+    """
+    sizes = [size, size] if isinstance(size, int) else list(size)
+    if x.ndim < 2 or len(sizes) != 2 or any(n is not None and n < 1 for n in sizes):
+        raise ValueError(f"adaptive_avg_pool2d: expected (..., H, W) and sizes of at least 1, got {x.shape}, {size}")
+    for axis, count in zip((x.ndim - 2, x.ndim - 1), sizes, strict=True):
+        extent = x.shape[axis]
+        if count == 1:
+            x = ops.mean(x, axis, True)
+        elif count not in (None, extent):
+            bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(count)]
+            x = ops.concat([ops.mean(part(x, axis, a, b), axis, True) for a, b in bounds], axis)
+    return x
+
+
+def binary_cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean") -> Tensor:
+    """-target log(x) - (1 - target) log(1 - x), of probabilities; logarithms are at least -100, as torch's.
+
+    `binary_cross_entropy_with_logits`, of what the sigmoid is taken of, is more exact.
+
+    Raises:
+        ValueError: the shapes do not fit, or reduction is another word.
+        TypeError: a dtype does not fit.
+
+    Example:
+        >>> pf.ops.binary_cross_entropy(pf.tensor([0.5]), pf.tensor([1.0]))
+        tensor(0.6931472, dtype=float32)
+    """
+    if x.shape != target.shape:
+        raise ValueError(f"binary_cross_entropy: expected a target of {x.shape}, got {target.shape}")
+    wide, there = widened(x), widened(target)
+    losses = narrowed(-(there * _clamped_log(wide) + (1.0 - there) * _clamped_log(1.0 - wide)), x)
+    return _reduced("binary_cross_entropy", losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    x: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    *,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy of logits, `bce_with_logits`, with weights.
+
+    Args:
+        x: (...), float.
+        target: of x's shape, the probabilities of "yes".
+        reduction: "mean", "sum" or "none".
+        weight: how much each element counts; it broadcasts to x.
+        pos_weight: how much "yes" counts beside "no"; it broadcasts to x.
+
+    Raises:
+        ValueError: the shapes do not fit, or reduction is another word.
+        TypeError: a dtype does not fit.
+
+    Example:
+        >>> pf.ops.binary_cross_entropy_with_logits(pf.zeros(1), pf.ones(1), pos_weight=pf.tensor(2.0))
+        tensor(1.3862944, dtype=float32)
+    """
+    if weight is None and pos_weight is None:
+        return ops.bce_with_logits(x, target, reduction)
+    losses = ops.bce_with_logits(x, target, "none")
+    if pos_weight is not None:
+        losses = losses + (pos_weight - 1.0) * target * softplus(-x)
+    return _reduced("binary_cross_entropy_with_logits", losses if weight is None else losses * weight, reduction)
+
+
+def _clamped_log(x: Tensor) -> Tensor:
+    return ops.maximum(ops.log(ops.maximum(x, 1e-45 if x.dtype == DType.float32 else 1e-300)), -100.0)
+
+
 def _reduced(op: str, losses: Tensor, reduction: str, weights: Tensor | None = None) -> Tensor:
     """The losses' mean, sum or themselves; a mean of nothing, or of weights that are all 0, is 0."""
     if reduction not in ("mean", "sum", "none"):
@@ -81,7 +278,7 @@ def cross_entropy(
 
     Args:
         logits: (..., V), float.
-        targets: (...), integers: a Tensor, NumPy array or list.
+        targets: (...), integers: a Tensor, NumPy array or list; or (..., V), floats, a probability for each class.
         ignore_index: a target that is left out.
         reduction: "mean" over what is left, "sum" or "none".
         label_smoothing: the part of the target that is spread over all classes.
@@ -102,6 +299,8 @@ def cross_entropy(
         tensor([0.6931472, 2.0794415], dtype=float32)
     """
     targets = _ids(targets, logits)
+    if is_float(targets.dtype) and targets.shape == logits.shape:
+        return _soft_cross_entropy(logits, targets, reduction, label_smoothing, weight)
     if weight is None:
         return ops.cross_entropy(logits, targets, ignore_index, reduction, label_smoothing)
     if label_smoothing:
@@ -109,6 +308,15 @@ def cross_entropy(
     losses = ops.cross_entropy(logits, targets, ignore_index, "none")
     kept = _class_weights("cross_entropy", targets, ignore_index, weight, logits.shape[-1])
     return _reduced("cross_entropy", losses * kept, reduction, kept)
+
+
+def _soft_cross_entropy(
+    logits: Tensor, targets: Tensor, reduction: str, label_smoothing: float, weight: Tensor | None
+) -> Tensor:
+    if label_smoothing:
+        targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
+    losses = targets * ops.log_softmax(logits)
+    return _reduced("cross_entropy", -ops.sum(losses if weight is None else losses * weight, -1), reduction)
 
 
 def _ids(targets: Any, like: Tensor) -> Tensor:
@@ -225,18 +433,26 @@ def scaled_dot_product_attention(
     return ops.transpose(ops.attention(q, k, v, mask=attn_mask, causal=is_causal, scale=scale), [0, 2, 1, 3])
 
 
-binary_cross_entropy_with_logits = ops.bce_with_logits
 smooth_l1_loss = huber_loss
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "elu",
+    "glu",
+    "hardsigmoid",
+    "hardswish",
     "huber_loss",
     "kl_div",
     "l1_loss",
     "leaky_relu",
+    "logsigmoid",
+    "mish",
     "nll_loss",
+    "normalize",
+    "relu6",
     "scaled_dot_product_attention",
     "smooth_l1_loss",
     "softplus",

@@ -43,6 +43,35 @@ def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) ->
     return rounded(ops.sum(one * other, axis), a, b)
 
 
+def mv(a: Tensor, x: Tensor) -> Tensor:
+    """A matrix times a vector: a @ x.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> pf.mv(pf.eye(2), pf.tensor([1.0, 2.0]))
+        tensor([1., 2.], dtype=float32)
+    """
+    return ops.matmul(a, x)
+
+
+def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta x + alpha a @ b.
+
+    Raises:
+        ValueError: the shapes do not fit.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> pf.addmm(pf.ones(2, 2), pf.eye(2), pf.eye(2), alpha=2)
+        tensor([[3., 1.],
+                [1., 3.]], dtype=float32)
+    """
+    product = ops.matmul(a, b)
+    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+
+
 def cdist(a: Tensor, b: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference of each vector of a and each of b, computed in float64.
 
@@ -149,4 +178,14 @@ def _einsum_pair(a: Tensor, a_has: str, b: Tensor, b_has: str, wanted: set[str])
 
 bmm = mm = dot = ops.matmul
 
-__all__ = ["bmm", "cdist", "cosine_similarity", "dot", "einsum", "mm", "outer"]
+__all__ = [
+    "addmm",
+    "bmm",
+    "cdist",
+    "cosine_similarity",
+    "dot",
+    "einsum",
+    "mm",
+    "mv",
+    "outer",
+]

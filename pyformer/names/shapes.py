@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import Axis, axes_at, axis_at, integers, part, torch_words, zero_of
+from pyformer.names.arguments import Axis, axes_at, axis_at, integers, is_float, part, torch_words, zero_of
 
 
 def view(x: Tensor, *shape: Any) -> Tensor:
@@ -343,11 +344,165 @@ def triu(x: Tensor, k: int = 0) -> Tensor:
     return _triangle(x, k, lower=False)
 
 
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors beside each other: joined along the second axis, vectors along their only one.
+
+    Raises:
+        ValueError: there is none, or the shapes do not fit.
+
+    Example:
+        >>> pf.hstack([pf.arange(2), pf.arange(1)])
+        tensor([0, 1, 0], dtype=int64)
+    """
+    rows = [x if x.ndim else x.reshape(1) for x in tensors]
+    return ops.concat(rows, 0 if rows and rows[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors below each other: joined along the first axis, vectors as rows.
+
+    Raises:
+        ValueError: there is none, or the shapes do not fit.
+
+    Example:
+        >>> pf.vstack([pf.arange(2), pf.arange(2)])
+        tensor([[0, 1],
+                [0, 1]], dtype=int64)
+    """
+    return ops.concat([x if x.ndim > 1 else x.reshape(1, -1) for x in tensors], 0)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """The coordinates of a grid from those along its axes: result i is tensor i along axis i, the same along others.
+
+    Args:
+        tensors: vectors, or one list of them.
+        indexing: "ij" as said, torch's default; "xy" changes the first two axes over, NumPy's default.
+
+    Raises:
+        ValueError: a tensor is no vector, or indexing another word.
+
+    Example:
+        >>> rows, columns = pf.meshgrid(pf.arange(2), pf.arange(3))
+        >>> columns
+        tensor([[0, 1, 2],
+                [0, 1, 2]], dtype=int64)
+    """
+    axes = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    if indexing not in ("ij", "xy"):
+        raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
+    if any(x.ndim != 1 for x in axes):
+        raise ValueError(f"meshgrid: expected vectors, got {[x.shape for x in axes]}")
+    shape = [len(x) for x in axes]
+    grids = [expand(x.reshape(*[-1 if i == at else 1 for i in range(len(shape))]), shape) for at, x in enumerate(axes)]
+    return tuple(swapaxes(grid, 0, 1) if indexing == "xy" and len(shape) > 1 else grid for grid in grids)
+
+
+def reshape_as(x: Tensor, other: Tensor) -> Tensor:
+    """x in the shape of another tensor; memory is shared. torch calls it view_as, too.
+
+    Raises:
+        ValueError: the sizes differ.
+
+    Example:
+        >>> pf.arange(4).view_as(pf.zeros(2, 2))
+        tensor([[0, 1],
+                [2, 3]], dtype=int64)
+    """
+    return x.reshape(*other.shape)
+
+
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    """A copy broadcast to the shape of another tensor.
+
+    Raises:
+        ValueError: x does not broadcast to it.
+
+    Example:
+        >>> pf.arange(2).expand_as(pf.zeros(2, 2))
+        tensor([[0, 1],
+                [0, 1]], dtype=int64)
+    """
+    return expand(x, other.shape)
+
+
+@torch_words
+def unflatten(x: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
+    """x with one axis made several, of these extents; one of them may be -1. Memory is shared.
+
+    Raises:
+        ValueError: the extents do not make up that of the axis.
+        IndexError: the axis is not there.
+
+    Example:
+        >>> pf.zeros(2, 6).unflatten(1, (3, -1)).shape
+        (2, 3, 2)
+    """
+    at = axis_at("unflatten", axis, x.ndim)
+    return x.reshape(*x.shape[:at], *sizes, *x.shape[at + 1 :])
+
+
+def diag(x: Tensor) -> Tensor:
+    """The diagonal of a matrix, or the matrix that has a vector as its diagonal and zeros elsewhere.
+
+    Raises:
+        ValueError: x is neither.
+
+    Example:
+        >>> pf.diag(pf.tensor([1, 2]))
+        tensor([[1, 0],
+                [0, 2]], dtype=int64)
+    """
+    if x.ndim == 2:
+        return diagonal(x)
+    if x.ndim != 1:
+        raise ValueError(f"diag: expected a vector or a matrix, got {x.shape}")
+    n = _core.arange(len(x), device=x.device)
+    return ops.where(ops.equal(n.reshape(-1, 1), n), x, zero_of(x))
+
+
+def trace(x: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal.
+
+    Raises:
+        ValueError: x is no matrix.
+
+    Example:
+        >>> pf.eye(3).trace()
+        tensor(3., dtype=float32)
+    """
+    if x.ndim != 2:
+        raise ValueError(f"trace: expected a matrix, got {x.shape}")
+    return ops.sum(diagonal(x))
+
+
+@torch_words
+def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """`concat`, where integers and bools become the floats of the others, as in sums.
+
+    Raises:
+        ValueError: there is none, or the shapes do not fit.
+        TypeError: the dtypes do not meet.
+
+    Example:
+        >>> pf.cat([pf.tensor([1]), pf.tensor([2.5])])
+        tensor([1. , 2.5], dtype=float32)
+    """
+    tensors = list(tensors)
+    dtypes = {x.dtype for x in tensors}
+    floats = [dtype for dtype in dtypes if is_float(dtype)]
+    if len(dtypes) > 1 and len(floats) == 1:
+        tensors = [x.to(floats[0]) for x in tensors]
+    return ops.concat(tensors, axis)
+
+
 expand_dims = unsqueeze
+movedim = moveaxis
+view_as = reshape_as
 broadcast_to = expand
 ravel = flatten
 copy = clone
-cat = concatenate = ops.concat
+cat = concatenate
 
 __all__ = [
     "broadcast_to",
@@ -356,23 +511,33 @@ __all__ = [
     "clone",
     "concatenate",
     "copy",
+    "diag",
     "diagonal",
     "expand",
+    "expand_as",
     "expand_dims",
     "flatten",
     "flip",
+    "hstack",
+    "meshgrid",
     "moveaxis",
+    "movedim",
     "permute",
     "ravel",
     "repeat_interleave",
+    "reshape_as",
     "roll",
     "squeeze",
     "swapaxes",
     "t",
     "tile",
+    "trace",
     "tril",
     "triu",
     "unbind",
+    "unflatten",
     "unsqueeze",
     "view",
+    "view_as",
+    "vstack",
 ]

@@ -272,12 +272,15 @@ def normal_(tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0) -> pf.Tensor
     return fill_(tensor, lambda _: _shifted(_drawn(pf.randn, tensor) * std, mean))
 
 
-def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tensor:
+def uniform_(
+    tensor: pf.Tensor, low: float = 0.0, high: float = 1.0, *, a: float | None = None, b: float | None = None
+) -> pf.Tensor:
     """Writes numbers spread evenly over [low, high) into a tensor.
 
     Args:
         tensor: (...), of a float dtype.
         low, high: the ends.
+        a, b: torch's names of the ends.
 
     Returns:
         The tensor.
@@ -291,6 +294,7 @@ def uniform_(tensor: pf.Tensor, low: float = 0.0, high: float = 1.0) -> pf.Tenso
         >>> pf.nn.init.uniform_(pf.zeros(3), -1.0, 1.0)
         tensor([-0.20190716,  0.76104033,  0.47142553], dtype=float32)
     """
+    low, high = low if a is None else a, high if b is None else b
     _check_finite("uniform_", low=low, high=high)
     if not 0.0 <= high - low < math.inf:
         raise ValueError(f"uniform_: low must be at most high, and high - low finite, got {low} and {high}")
@@ -398,14 +402,100 @@ def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     return normal_(tensor, std=gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
 
 
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The gain that torch advises for a non-linear function.
+
+    Args:
+        nonlinearity: "linear", "conv1d" and the like, "sigmoid", "tanh", "relu", "leaky_relu" or "selu".
+        param: the slope of leaky_relu, 0.01 by default.
+
+    Raises:
+        ValueError: the function is not one of those.
+
+    Example:
+        >>> round(pf.nn.init.calculate_gain("relu"), 4)
+        1.4142
+    """
+    slope = 0.01 if param is None else param
+    gains = {"tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "leaky_relu": math.sqrt(2.0 / (1.0 + slope**2)), "selu": 0.75}
+    ones = ("linear", "sigmoid", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d")
+    if nonlinearity not in gains and nonlinearity not in ones:
+        raise ValueError(f"calculate_gain: expected one of {[*gains, *ones]}, got {nonlinearity!r}")
+    return gains.get(nonlinearity, 1.0)
+
+
+def _in_own_words(gain: float, fan: str, a: float | None, mode: str | None, nonlinearity: str | None) -> tuple:
+    """(gain, fan), also where they come in torch's words."""
+    if a is not None or nonlinearity is not None:
+        gain = calculate_gain(nonlinearity or "leaky_relu", a)
+    return gain, fan if mode is None else mode.removeprefix("fan_")
+
+
+def eye_(tensor: pf.Tensor) -> pf.Tensor:
+    """Writes ones on the diagonal of a matrix and zeros elsewhere.
+
+    Raises:
+        ValueError: the tensor is no matrix.
+
+    Example:
+        >>> pf.nn.init.eye_(pf.zeros(2, 2))
+        tensor([[1., 0.],
+                [0., 1.]], dtype=float32)
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_: expected a matrix, got {tensor.shape}")
+    return fill_(tensor, np.eye(*tensor.shape, dtype=np.float32))
+
+
+def orthogonal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
+    """Writes a random matrix whose rows, or columns where these are fewer, are orthogonal and of length `gain`.
+
+    Args:
+        tensor: (rows, ...), of a float dtype; what follows the first axis makes up the columns.
+        gain: a factor.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: the tensor has fewer than two axes.
+        TypeError: it is of another dtype.
+
+    Source: Saxe et al. 2013, "Exact solutions to the nonlinear dynamics of learning in deep linear networks".
+
+    Example:
+        >>> weight = pf.nn.init.orthogonal_(pf.zeros(2, 3))
+        >>> pf.allclose(weight @ weight.T, pf.eye(2), atol=1e-6)
+        True
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_: expected at least two axes, got {tensor.shape}")
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    with pf.no_grad():
+        drawn = pf.randn(max(rows, columns), min(rows, columns), dtype=pf.float64).numpy()
+    q, r = np.linalg.qr(drawn)
+    q = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
+    return fill_(tensor, (gain * (q if rows >= columns else q.T)).reshape(tensor.shape))
+
+
 @in_default_float_mode
-def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = "in") -> pf.Tensor:
+def kaiming_uniform_(
+    tensor: pf.Tensor,
+    gain: float = math.sqrt(2.0),
+    fan: str = "in",
+    *,
+    a: float | None = None,
+    mode: str | None = None,
+    nonlinearity: str | None = None,
+) -> pf.Tensor:
     """uniform_ over +-gain sqrt(3 / fan), which keeps variances level through layers with ReLU.
 
     Args:
         tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
+        a, mode, nonlinearity: gain and fan in torch's words, by name: the slope of leaky_relu, "fan_in" or "fan_out",
+            and what `calculate_gain` takes.
 
     Returns:
         The tensor.
@@ -422,18 +512,29 @@ def kaiming_uniform_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str =
         tensor([[-0.34971344,  1.3181604 ],
                 [ 0.81653297,  0.36539972]], dtype=float32)
     """
+    gain, fan = _in_own_words(gain, fan, a, mode, nonlinearity)
     bound = gain * math.sqrt(3.0 / _fan("kaiming_uniform_", tensor, fan))
     return uniform_(tensor, -bound, bound)
 
 
 @in_default_float_mode
-def kaiming_normal_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = "in") -> pf.Tensor:
+def kaiming_normal_(
+    tensor: pf.Tensor,
+    gain: float = math.sqrt(2.0),
+    fan: str = "in",
+    *,
+    a: float | None = None,
+    mode: str | None = None,
+    nonlinearity: str | None = None,
+) -> pf.Tensor:
     """normal_ with the standard deviation gain / sqrt(fan), which keeps variances level through layers with ReLU.
 
     Args:
         tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
+        a, mode, nonlinearity: gain and fan in torch's words, by name: the slope of leaky_relu, "fan_in" or "fan_out",
+            and what `calculate_gain` takes.
 
     Returns:
         The tensor.
@@ -450,6 +551,7 @@ def kaiming_normal_(tensor: pf.Tensor, gain: float = math.sqrt(2.0), fan: str = 
         tensor([[ 0.99113756, -0.9246626 ],
                 [-0.61760896, -0.48206863]], dtype=float32)
     """
+    gain, fan = _in_own_words(gain, fan, a, mode, nonlinearity)
     return normal_(tensor, std=gain / math.sqrt(_fan("kaiming_normal_", tensor, fan)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyformer as pf
@@ -447,6 +447,8 @@ class Dropout(Module):
         tensor([1., 1., 1., 1., 1., 1.], dtype=float32)
     """
 
+    _takes_inplace = True
+
     def __init__(self, p: float = 0.1) -> None:
         super().__init__()
         self.p = check_probability("Dropout", "p", p)
@@ -503,6 +505,8 @@ class ReLU(Module):
         tensor([0., 2.], dtype=float32)
     """
 
+    _takes_inplace = True
+
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """relu(x), of x's shape and dtype."""
         return ops.relu(x)
@@ -518,6 +522,8 @@ class SiLU(Module):
         >>> pf.nn.SiLU()(pf.tensor([-1.0, 2.0]))
         tensor([-0.26894143,  1.761594  ], dtype=float32)
     """
+
+    _takes_inplace = True
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """silu(x), of x's shape and dtype."""
@@ -590,23 +596,57 @@ class ModuleList(Module):
         self._length += 1
         return self
 
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Adds modules at the end; returns the list.
+
+        Raises:
+            TypeError: one is no Module.
+        """
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Puts a module before the one at `index`; those behind it move on, and so do their names.
+
+        Raises:
+            TypeError: it is no Module.
+        """
+        members = list(self)
+        members.insert(index, module)
+        self.append(module)
+        for i, member in enumerate(members):
+            setattr(self, str(i), member)
+
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Module]:
         return iter([module for _, module in self._own(MODULE)])
 
-    def __getitem__(self, index: int) -> Module:
+    def __setitem__(self, index: int, module: Module) -> None:
+        self[index]
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleList: expected a Module, got {type(module).__name__}")
+        setattr(self, self._names()[index], module)
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self._own(MODULE)]
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            members = list(self)[index]
+            return type(self)(*members) if isinstance(self, Sequential) else type(self)(members)
         if not -self._length <= index < self._length:
             raise IndexError(f"ModuleList: index {index} is out of range of {self._length} modules")
-        return getattr(self, str(index % self._length))
+        return getattr(self, self._names()[index])
 
 
 class Sequential(ModuleList):
     """Modules one after the other, each fed what the one before gives.
 
     Args:
-        modules: the modules, in order.
+        modules: the modules, in order, or one dict of them by name.
 
     Raises:
         TypeError: a member is no Module.
@@ -617,8 +657,15 @@ class Sequential(ModuleList):
         (3, 2)
     """
 
-    def __init__(self, *modules: Module) -> None:
-        super().__init__(modules)
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        named = modules[0] if len(modules) == 1 else None
+        if not isinstance(named, Mapping):
+            super().__init__(modules)  # type: ignore[arg-type]
+            return
+        super().__init__()
+        for name, module in named.items():
+            self.add_module(name, module)
+        self._length = len(named)
 
     def forward(self, x: Any) -> Any:
         """What the last module gives."""

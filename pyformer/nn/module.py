@@ -7,7 +7,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,19 @@ from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
 
+# torch's names of arguments of layers.
+_OWN_NAMES = {
+    "kernel_size": "kernel",
+    "num_features": "channels",
+    "num_channels": "channels",
+    "num_groups": "groups",
+    "normalized_shape": "dim",
+    "negative_slope": "slope",
+    "input_size": "input_dim",
+    "hidden_size": "hidden_dim",
+    "start_dim": "start",
+    "end_dim": "end",
+}
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
 
 
@@ -138,7 +151,7 @@ def is_plain(module: Module, *kinds: type[Module]) -> bool:
     own = vars(module)
     if type(module) not in kinds and all(type(module).forward is not kind.forward for kind in kinds):
         return False
-    return not own.get("_forward_hooks") and "forward" not in own
+    return not own.get("_forward_hooks") and not own.get("_forward_pre_hooks") and "forward" not in own
 
 
 def _kind_of(value: Any) -> str | None:
@@ -159,6 +172,13 @@ def _described(value: Any) -> str:
     return "a parameter" if value.requires_grad else "a tensor that requires no gradient"
 
 
+class LoadedNames(NamedTuple):
+    """What `load_state_dict` gives: the names that the state lacked, and those that the module has no place for."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
 class Hook:
     """What takes a module's hook away again."""
 
@@ -172,10 +192,19 @@ class Hook:
 
 
 class _MadeOn(type):
-    """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes."""
+    # Whether torch's `inplace` is taken, without effect: an activation makes a new tensor, as values do not show.
+    _takes_inplace = False
+
+    """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes, and torch's
+    words for its arguments."""
 
     @in_default_float_mode
     def __call__(cls, *args: Any, **options: Any) -> Any:
+        if not _OWN_NAMES.keys().isdisjoint(options):
+            own = inspect.signature(cls.__init__).parameters
+            options = {n if n in own else _OWN_NAMES.get(n, n): value for n, value in options.items()}
+        if cls._takes_inplace:
+            options.pop("inplace", None)
         if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
             return super().__call__(*args, **options)
         device = pf.device(options.pop("device"))
@@ -232,6 +261,7 @@ class Module(metaclass=_MadeOn):
     """
 
     _forward_hooks: dict[Hook, Callable[[Module, tuple, Any], Any]] | None = None
+    _forward_pre_hooks: dict[Hook, Callable[[Module, tuple], Any]] | None = None
 
     def __init__(self) -> None:
         object.__setattr__(self, "_kinds", {})
@@ -254,7 +284,7 @@ class Module(metaclass=_MadeOn):
         raise NotImplementedError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        forward = self._hooked_forward if self._forward_hooks else self.forward
+        forward = self._hooked_forward if self._forward_hooks or self._forward_pre_hooks else self.forward
         return forward(*args, **kwargs) if _core.is_plain_call() else self._call_watched(forward, *args, **kwargs)
 
     @in_default_float_mode
@@ -267,8 +297,12 @@ class Module(metaclass=_MadeOn):
             return forward(*args, **kwargs)
 
     def _hooked_forward(self, *args: Any, **kwargs: Any) -> Any:
+        for before in list((self._forward_pre_hooks or {}).values()):
+            changed = before(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
         result = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):
+        for hook in list((self._forward_hooks or {}).values()):
             replacement = hook(self, args, result)
             result = result if replacement is None else replacement
         return result
@@ -357,6 +391,48 @@ class Module(metaclass=_MadeOn):
         self._kinds[name] = BUFFER if persistent else TRANSIENT
         object.__setattr__(self, name, value)
         _note_change()
+
+    def register_parameter(self, name: str, value: pf.Tensor | None) -> None:
+        """Adds a parameter as assigning it to the attribute `name` does; None leaves the name without one.
+
+        Raises:
+            TypeError: the value is no leaf that requires a gradient, or the name is that of something else.
+        """
+        if value is not None and _kind_of(value) != PARAMETER:
+            raise TypeError(f"register_parameter: expected pf.nn.Parameter(...) or None, got {_described(value)}")
+        setattr(self, name, value)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Adds a child as assigning it to the attribute `name` does; None leaves the name without one.
+
+        Raises:
+            TypeError: it is no Module, or the name is that of something else.
+        """
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"add_module: expected a Module or None, got {_described(module)}")
+        setattr(self, name, module)
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of a dotted name, as `named_modules` has them; "" is this one.
+
+        Raises:
+            AttributeError: there is no such module.
+        """
+        found = dict(self.named_modules()).get(target)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__}: has no module {target!r}")
+        return found
+
+    def get_parameter(self, target: str) -> pf.Tensor:
+        """The parameter of a dotted name, one of `state_dict`'s.
+
+        Raises:
+            AttributeError: there is no such parameter.
+        """
+        found = dict(self._named_tensors(PARAMETER)).get(target)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__}: has no parameter {target!r}")
+        return found
 
     def _own(self, *kinds: str) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name, kind in self._kinds.items() if kind in kinds]
@@ -450,12 +526,13 @@ class Module(metaclass=_MadeOn):
         """
         return {name: t.detach() for name, t in self._named_tensors(PARAMETER, BUFFER)}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
         """Copies values from `state` (name to Tensor or array) into this module.
 
         Everything is checked before the first value changes. Floats convert to the dtype of the
-        parameter. Returns (missing names, unexpected names), both empty when `strict`. A tensor that is used twice
-        here may come under one of its names. Quantised matrices, which no state dict has, stay what they are.
+        parameter. Returns (missing_keys, unexpected_keys), a named tuple, both empty when `strict`. A tensor that is
+        used twice here may come under one of its names. Quantised matrices, which no state dict has, stay what they
+        are.
 
         Raises:
             KeyError: names are missing or unexpected, and `strict`.
@@ -492,7 +569,7 @@ class Module(metaclass=_MadeOn):
             for target, source in ((own[name], values[name]) for name in given.values()):
                 # A copy, since the values may be this module's own memory.
                 _core.copy_([target], [pf.tensor(source, device=target.device)])
-        return missing, unexpected
+        return LoadedNames(missing, unexpected)
 
     def train(self, mode: bool = True) -> Module:
         """Sets training mode (dropout active) here and below; returns self."""
@@ -504,7 +581,7 @@ class Module(metaclass=_MadeOn):
         """Sets evaluation mode (no dropout) here and below; returns self."""
         return self.train(False)
 
-    def to(self, target: Any) -> Module:
+    def to(self, target: Any = None, dtype: Any = None, *, device: Any = None, non_blocking: bool = False) -> Module:
         """Moves parameters and buffers to a device, or its floats to a float dtype; returns self.
 
         A module whose parameters are bfloat16 computes as a float32 module with these weights does within
@@ -516,12 +593,22 @@ class Module(metaclass=_MadeOn):
 
         Args:
             target: a device such as "cpu", or a float dtype or its name.
+            dtype, device: the same by name, as torch has them.
+            non_blocking: taken for torch's sake, without effect.
 
         Raises:
             TypeError: the dtype is not float.
             ValueError: the device is not there, or the dtype is float64 or float16 and a matrix is quantised: what is
                 computed with it is float32.
         """
+        wanted = [given for given in (target, dtype, device) if given is not None]
+        if not wanted:
+            raise TypeError("Module.to: expected a device or a float dtype")
+        for given in wanted:
+            self._to(given)
+        return self
+
+    def _to(self, target: Any) -> None:
         if isinstance(target, str):
             target = pf.DType.__members__.get(target, target)
         to_dtype = isinstance(target, pf.DType)
@@ -534,7 +621,6 @@ class Module(metaclass=_MadeOn):
             for tensor in distinct(t for _, t in self._named_tensors(*kinds)):
                 if not to_dtype or is_float(tensor.dtype):
                     _move(tensor, pf.float32 if target == pf.bfloat16 and PARAMETER not in kinds else target)
-        return self
 
     def requires_grad_(self, on: bool = True) -> Module:
         """Sets whether the parameters require a gradient, here and below; returns self."""
@@ -560,9 +646,25 @@ class Module(metaclass=_MadeOn):
         Returns:
             An object whose `remove()` takes the hook away.
         """
+        return self._register_hook("forward", hook)
+
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple], Any]) -> Hook:
+        """Has hook(module, args) called before each call of this module.
+
+        What the hook returns takes the place of the positional arguments unless it is None.
+
+        Raises:
+            TypeError: the hook can't be called.
+
+        Returns:
+            An object whose `remove()` takes the hook away.
+        """
+        return self._register_hook("forward_pre", hook)
+
+    def _register_hook(self, kind: str, hook: Callable[..., Any]) -> Hook:
         if not callable(hook):
-            raise TypeError(f"register_forward_hook: expected a function, got {type(hook).__name__}")
-        hooks = self.__dict__.setdefault("_forward_hooks", {})
+            raise TypeError(f"register_{kind}_hook: expected a function, got {type(hook).__name__}")
+        hooks = self.__dict__.setdefault(f"_{kind}_hooks", {})
         handle = Hook(hooks)
         hooks[handle] = hook
         _note_change()

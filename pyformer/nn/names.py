@@ -77,6 +77,8 @@ class LeakyReLU(Module):
         tensor([-1.,  3.], dtype=float32)
     """
 
+    _takes_inplace = True
+
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
         self.slope = slope
@@ -248,9 +250,15 @@ class BCEWithLogitsLoss(_Loss):
         tensor(0.6931472, dtype=float32)
     """
 
+    def __init__(self, reduction: str = "mean", pos_weight: pf.Tensor | None = None) -> None:
+        super().__init__(reduction)
+        self.pos_weight = None
+        if pos_weight is not None:
+            self.register_buffer("pos_weight", pos_weight)
+
     def forward(self, x: pf.Tensor, target: pf.Tensor) -> pf.Tensor:
         """The loss of logits x beside target."""
-        return ops.bce_with_logits(x, target, self.reduction)
+        return ops.binary_cross_entropy_with_logits(x, target, self.reduction, pos_weight=self.pos_weight)
 
 
 class CrossEntropyLoss(_Loss):

@@ -69,10 +69,13 @@ class Recurrent(Module):
         bias: bool = True,
         bidirectional: bool = False,
         reverse: bool = False,
+        batch_first: bool = True,
         dtype: Any = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        if not batch_first:
+            raise ValueError(f"{name}: expected batch_first=True, x is (B, T, C) always; x.swapaxes(0, 1) makes it so")
         check_sizes(name, input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
         if bidirectional and reverse:
             raise ValueError(f"{name}: expected bidirectional or reverse, got both")

@@ -245,3 +245,235 @@ class CosineAnnealingLR(LRScheduler):
     def _set(self, factor: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.eta_min + (group["base_lr"] - self.eta_min) * factor
+
+
+class CosineAnnealingWarmRestarts(CosineAnnealingLR):
+    """Half a cosine down to eta_min over T_0 steps, then from the start again over T_mult times as many, and so on.
+
+    Raises:
+        TypeError: the optimiser is none, T_0 or T_mult no int, or eta_min no number.
+        ValueError: T_0 or T_mult is below 1, or eta_min negative or not finite.
+
+    Source: Loshchilov, Hutter 2017, "SGDR", eq. 5.
+
+    Example:
+        >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+        >>> scheduler = pf.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+        >>> rates = []
+        >>> for _ in range(4):
+        ...     rates += scheduler.get_last_lr()
+        ...     scheduler.step()
+        >>> rates
+        [1.0, 0.5, 1.0, 0.5]
+    """
+
+    def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
+        self._check("T_mult", T_mult, least=1, whole=True)
+        self.T_mult = T_mult
+        super().__init__(optimizer, T_0, eta_min)
+
+    def _factor(self, n: int) -> float:
+        length = self.T_max
+        while n >= length:
+            n, length = n - length, length * self.T_mult
+        return 0.5 * (1.0 + math.cos(math.pi * n / length))
+
+
+class SequentialLR(LRScheduler):
+    """One schedule after the other: that of schedulers[i] from milestones[i - 1] on, counted from there.
+
+    Raises:
+        TypeError: the optimiser is none, or a scheduler is none of this module.
+        ValueError: there is not one milestone less than schedulers, they do not rise, or a scheduler has another
+            optimiser.
+
+    Example:
+        >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+        >>> warmup = pf.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=1)
+        >>> cosine = pf.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
+        >>> scheduler = pf.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], milestones=[1])
+        >>> rates = []
+        >>> for _ in range(3):
+        ...     rates += scheduler.get_last_lr()
+        ...     scheduler.step()
+        >>> rates
+        [0.5, 1.0, 0.5]
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: Iterable[LRScheduler], milestones: Iterable[int]) -> None:
+        self._schedulers, self._milestones = list(schedulers), list(milestones)
+        for scheduler in self._schedulers:
+            if not isinstance(scheduler, LRScheduler):
+                raise TypeError(f"SequentialLR: expected schedulers, got {type(scheduler).__name__}")
+            if scheduler.optimizer is not optimizer:
+                raise ValueError("SequentialLR: expected schedulers of this optimiser, got one of another")
+        for milestone in self._milestones:
+            self._check("milestones", milestone, whole=True)
+        if len(self._schedulers) != len(self._milestones) + 1 or sorted(set(self._milestones)) != self._milestones:
+            raise ValueError(
+                f"SequentialLR: expected rising milestones, one less than schedulers, got {self._milestones} for "
+                f"{len(self._schedulers)}"
+            )
+        super().__init__(optimizer)
+
+    def _go_to(self, n: int) -> None:
+        index = bisect.bisect_right(self._milestones, n)
+        self._schedulers[index]._go_to(n - (self._milestones[index - 1] if index else 0))
+        self.last_epoch = n
+
+
+class OneCycleLR(LRScheduler):
+    """Up to max_lr and down again within total_steps, in two half cosines; momentum goes the other way round.
+
+    Args:
+        max_lr: the highest learning rate, that of each group.
+        total_steps: of the cycle; or epochs and steps_per_epoch, whose product it is.
+        pct_start: the part of the steps that go up.
+        cycle_momentum: whether momentum, or the first of betas, goes from max_momentum to base_momentum and back.
+        div_factor, final_div_factor: it starts at max_lr / div_factor and ends at the start / final_div_factor.
+
+    Raises:
+        TypeError: the optimiser is none, or an option of another type.
+        ValueError: an option is out of range, or total_steps is not known.
+
+    Source: Smith, Topin 2018, "Super-Convergence".
+
+    Example:
+        >>> optimizer = pf.optim.AdamW([pf.zeros(1, requires_grad=True)])
+        >>> scheduler = pf.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.4)
+        >>> rates = []
+        >>> for _ in range(5):
+        ...     rates += [round(rate, 3) for rate in scheduler.get_last_lr()]
+        ...     scheduler.step() if len(rates) < 5 else None
+        >>> rates
+        [0.04, 1.0, 0.75, 0.25, 0.0]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        if total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise ValueError("OneCycleLR: expected total_steps, or epochs and steps_per_epoch")
+            total_steps = epochs * steps_per_epoch
+        self._check("total_steps", total_steps, least=1, whole=True)
+        for name, value in (("max_lr", max_lr), ("base_momentum", base_momentum), ("max_momentum", max_momentum)):
+            self._check(name, value)
+        for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            self._check(name, value, least=1)
+        self._check("pct_start", pct_start)
+        if pct_start > 1:
+            raise ValueError(f"OneCycleLR: pct_start must be at most 1, got {pct_start}")
+        self.total_steps, self._top, self._momenta = total_steps, max_lr, (max_momentum, base_momentum)
+        self._start, self._up_to = max_lr / div_factor, pct_start * total_steps - 1.0
+        self._end, self._cycle_momentum = self._start / final_div_factor, cycle_momentum
+        super().__init__(optimizer)
+
+    def _go_to(self, n: int) -> None:
+        if n >= self.total_steps:
+            raise ValueError(f"OneCycleLR: its cycle has {self.total_steps} steps, got one more")
+        if n <= self._up_to:
+            lr, way = (self._start, self._top), n / self._up_to
+        else:
+            lr, way = (self._top, self._end), (n - self._up_to) / max(self.total_steps - 1.0 - self._up_to, 1.0)
+        rest = 0.5 * (1.0 + math.cos(math.pi * way))
+        momentum = self._momenta if n <= self._up_to else self._momenta[::-1]
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr[1] + (lr[0] - lr[1]) * rest
+            if self._cycle_momentum:
+                now = momentum[1] + (momentum[0] - momentum[1]) * rest
+                if "betas" in group:
+                    group["betas"] = (now, *group["betas"][1:])
+                elif "momentum" in group:
+                    group["momentum"] = now
+        self.last_epoch = n
+
+
+class ReduceLROnPlateau:
+    """Multiplies the learning rates by `factor` when a value that should fall, or rise, has not for a while.
+
+    Args:
+        mode: "min" if the value should fall, "max" if it should rise.
+        factor: below 1.
+        patience: how many calls of `step` without a better value are let pass.
+        threshold: by which part of the best value, or how much where threshold_mode is "abs", a value must be better.
+        cooldown: calls after a reduction in which nothing is counted.
+        min_lr: the learning rates stay at or above it.
+
+    Raises:
+        TypeError: the optimiser is none.
+        ValueError: an option is not one of those, or out of range.
+
+    Example:
+        >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=1.0)
+        >>> scheduler = pf.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+        >>> for loss in (2.0, 1.0, 1.0, 1.0):
+        ...     scheduler.step(loss)
+        >>> scheduler.get_last_lr()
+        [0.5]
+    """
+
+    _STATE = ("best", "bad", "cooling", "last_epoch")
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"ReduceLROnPlateau: expected an optimiser, got {type(optimizer).__name__}")
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise ValueError(
+                f"ReduceLROnPlateau: expected mode min or max and threshold_mode rel or abs, got {mode!r} and "
+                f"{threshold_mode!r}"
+            )
+        if not 0.0 <= factor < 1.0:
+            raise ValueError(f"ReduceLROnPlateau: factor must be from 0 to below 1, got {factor}")
+        self.optimizer, self.factor, self.patience, self.cooldown = optimizer, factor, patience, cooldown
+        self.threshold, self.min_lr = threshold, min_lr
+        self._sign, self._is_relative = (1.0 if mode == "min" else -1.0), threshold_mode == "rel"
+        self.best, self.bad, self.cooling, self.last_epoch = math.inf, 0, 0, 0
+
+    def step(self, value: Any) -> None:
+        """Takes the newest value, a number or a Tensor of one element."""
+        signed = self._sign * float(value)
+        margin = self.threshold * (abs(self.best) if self._is_relative and math.isfinite(self.best) else 1.0)
+        is_better = signed < (self.best if math.isinf(self.best) else self.best - margin)
+        self.best, self.bad = (signed, 0) if is_better else (self.best, self.bad + 1)
+        self.last_epoch += 1
+        if self.cooling:
+            self.cooling, self.bad = self.cooling - 1, 0
+        if self.bad > self.patience:
+            for group in self.optimizer.param_groups:
+                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+            self.cooling, self.bad = self.cooldown, 0
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate of each group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes; the learning rates are in the optimiser's."""
+        return {name: getattr(self, name) for name in self._STATE}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was taken; KeyError if something is missing."""
+        for name, value in {name: state[name] for name in self._STATE}.items():
+            setattr(self, name, value)

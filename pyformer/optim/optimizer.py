@@ -67,10 +67,25 @@ class Optimizer:
             raise ValueError(f"{self._name}: expected at least one parameter, got none")
         if not isinstance(groups[0], Mapping):
             groups = [{"params": groups}]
+        self._defaults = defaults
         self.param_groups = [self._group(group, defaults) for group in groups]
         self.state: TensorMap[dict[str, Any]] = TensorMap()
-        if len(distinct(self._all())) != len(self._all()):
+        self._check_distinct(self._all())
+
+    def _check_distinct(self, params: list[pf.Tensor]) -> None:
+        if len(distinct(params)) != len(params):
             raise ValueError(f"{self._name}: a parameter is in two groups")
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters, a dict with "params" and options that differ, as layers that are no longer frozen.
+
+        Raises:
+            ValueError: a parameter is in a group already, or an option not known or out of range.
+            TypeError: it is no dict with "params".
+        """
+        added = self._group(group, self._defaults)
+        self._check_distinct([*self._all(), *added["params"]])
+        self.param_groups.append(added)
 
     def _group(self, group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(group, Mapping) or "params" not in group:
@@ -153,12 +168,23 @@ class Optimizer:
             p.grad = None
 
     @in_default_float_mode
-    def step(self) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates every parameter that has a gradient, in place.
+
+        Args:
+            closure: a function that computes the gradients anew and returns the loss; called first.
+
+        Returns:
+            What the closure gave, or None.
 
         Raises:
             ValueError: a gradient's shape or dtype does not fit its parameter.
         """
+        loss = None if closure is None else closure()
+        self._take_step()
+        return loss
+
+    def _take_step(self) -> None:
         if self._norm is None:
             self._settle()
         with pf.no_grad():

@@ -114,11 +114,12 @@ class HeatMap {
       }
     }
     if (top) {
-      context.textAlign = "left";
+      const isTilted = cell < WIDEST_CELL || columnLabels.some(label => label.length > 2);
+      context.textAlign = isTilted ? "left" : "center";
       for (let j = 0; j < columns; j++) {
         context.save();
-        context.translate(left + (j + 0.5) * cell, top - 4);
-        context.rotate(-Math.PI / 3);
+        context.translate(left + (j + 0.5) * cell, top - (isTilted ? 4 : 8));
+        if (isTilted) context.rotate(-Math.PI / 3);
         write(columnLabels[j], dimColumns && dimColumns[j], j === column || (picked && j === picked[1]));
         context.restore();
       }

@@ -1,0 +1,396 @@
+"""Lines that torch users write on the first day: each gives in pyformer what it gives in torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pyformer as pf
+
+VALUES = np.array([[1.5, -2.0, 3.25, 0.5], [0.0, 4.0, -1.0, 2.0], [7.0, -3.0, 2.5, 1.0]], np.float32)
+
+
+def names_of(library: Any) -> dict[str, Any]:
+    tensor = library.tensor
+    return {
+        **{"T": library, "nn": library.nn, "F": library.nn.functional, "optim": library.optim, "np": np},
+        **{"x": tensor(VALUES), "y": tensor(VALUES[::-1].copy() * 0.5), "m": tensor(VALUES > 1)},
+        **{"i": tensor(np.array([0, 2, 1])), "labels": tensor(np.array([0, 3, 1]))},
+        "v": tensor(np.array([3.0, 1.0, 2.0], np.float32)),
+        "b": tensor(np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)),
+        "img": tensor(np.linspace(-1, 1, 384, dtype=np.float32).reshape(2, 3, 8, 8)),
+        "OrderedDict": OrderedDict,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A result as what both libraries have: arrays, lists, numbers."""
+    if hasattr(value, "detach"):
+        return np.asarray(value.detach().numpy())
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    if isinstance(theirs, list):
+        assert len(ours) == len(theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            assert_same(a, b)
+    elif isinstance(theirs, np.ndarray):
+        assert ours.dtype.kind == theirs.dtype.kind
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    elif isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    else:
+        assert ours == theirs
+
+
+EXPRESSIONS = """
+x.view_as(y)
+x.expand_as(b)
+x.unflatten(1, (2, 2))
+x.flatten(start_dim=0, end_dim=-1)
+T.flatten(b, start_dim=1)
+b.movedim(0, 1)
+x.masked_select(m)
+T.roll(x, 1, dims=1)
+T.roll(x, shifts=2, dims=0)
+T.diag(v)
+T.diag(x[:, :3])
+T.trace(x[:, :3])
+T.mv(x[:, :3], v)
+T.addmm(T.ones(3, 3), x, y.T, beta=0.5, alpha=2)
+T.log2(x.abs() + 1)
+T.log10(x.abs() + 1)
+x.median()
+x.var(1, unbiased=False)
+x.std(dim=0, unbiased=True)
+F.normalize(x, dim=1)
+F.normalize(x, p=1, dim=0)
+T.isclose(x, x + 1e-9)
+T.isclose(x, y)
+T.nan_to_num(x / 0)
+(x > 1).nonzero()
+T.nonzero(x > 1, as_tuple=True)
+x.count_nonzero()
+T.count_nonzero(x, dim=1)
+T.unique(x)
+T.unique(i, return_inverse=True, return_counts=True)
+T.bincount(i)
+T.bincount(i, minlength=6)
+T.meshgrid(v, v, indexing="ij")
+T.meshgrid([v, i.float()], indexing="xy")
+x.new_zeros(2, 2)
+x.new_ones((2,))
+x.new_tensor([1, 2])
+x.new_full((2,), 3.0)
+T.hstack([x, y])
+T.vstack((v, v))
+x.type_as(i)
+x.is_floating_point()
+x.is_contiguous()
+x.element_size()
+x.nelement()
+x.ndimension()
+x.is_cuda
+T.is_tensor(x)
+T.numel(x)
+m ^ ~m
+m.logical_not()
+T.lerp(x, y, 0.25)
+T.sort(v).values
+T.topk(v, 2).indices
+x.topk(2, dim=1).values
+T.cat([i, v])
+x.to(device="cpu", dtype=T.float64)
+x.to("cpu", T.int64)
+i.to(x)
+x[:, i]
+x[:, [0, 2]]
+x[:, T.tensor([[0, 1], [2, 3]])]
+b[:, 1:, [0, 3]]
+b[..., i]
+b[:, :, T.tensor([True, False, True, True])]
+b[1:, [0, 1], [2, 3]]
+b[[0, 1], :, [2, 3]]
+x[None, i]
+F.one_hot(labels, num_classes=5)
+F.one_hot(labels)
+F.relu(x, inplace=False)
+F.relu6(x)
+F.mish(x)
+F.hardswish(x)
+F.hardsigmoid(x)
+F.logsigmoid(x)
+F.glu(x)
+F.glu(b, dim=2)
+F.leaky_relu(x, negative_slope=0.2)
+F.dropout(x, p=0.5, training=False)
+F.pad(x, (1, 2))
+F.pad(x, (0, 0, 1, 0), value=5.0)
+F.pad(img, (1, 2, 3, 0), mode="reflect")
+F.pad(b, (2, 1), mode="replicate")
+F.pad(b, (2, 1), mode="circular")
+F.layer_norm(x, x.shape[-1:])
+F.layer_norm(b, [3, 4], weight=T.ones(3, 4), bias=T.zeros(3, 4), eps=1e-6)
+F.rms_norm(x, (4,))
+F.max_pool2d(img, kernel_size=2, stride=2)
+F.avg_pool2d(img, kernel_size=2)
+F.adaptive_avg_pool2d(img, 1)
+F.adaptive_avg_pool2d(img, (3, None))
+F.binary_cross_entropy(x.sigmoid(), m.float())
+F.binary_cross_entropy(T.tensor([0.0, 1.0]), T.tensor([1.0, 1.0]))
+F.binary_cross_entropy_with_logits(x, m.float(), pos_weight=T.tensor([1.0, 2.0, 3.0, 4.0]))
+F.cross_entropy(x, F.softmax(y, dim=1))
+F.cross_entropy(x, F.softmax(y, dim=1), label_smoothing=0.1, weight=T.tensor([1.0, 2.0, 3.0, 4.0]))
+nn.BCELoss()(x.sigmoid(), m.float())
+nn.BCEWithLogitsLoss(pos_weight=T.tensor(2.0))(x, m.float())
+nn.HuberLoss(delta=0.5)(x, y)
+nn.SmoothL1Loss(reduction="sum")(x, y)
+nn.KLDivLoss(reduction="batchmean")(F.log_softmax(x, -1), F.softmax(y, -1))
+nn.NLLLoss()(F.log_softmax(x, dim=1), labels)
+nn.CosineSimilarity(dim=1)(x, y)
+[a()(x) for a in (nn.ELU, nn.ReLU6, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.PReLU, nn.GLU)]
+nn.PReLU(3, init=0.5)(img)
+nn.LogSoftmax(dim=-1)(x)
+nn.ReLU(inplace=True)(x)
+nn.AdaptiveAvgPool2d((1, 1))(img)
+nn.MaxPool2d(kernel_size=2, stride=2)(img)
+nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, bias=False)(img).shape
+nn.GroupNorm(num_groups=1, num_channels=3)(img)
+nn.LayerNorm(normalized_shape=4)(x)
+nn.Upsample(scale_factor=2)(img)
+nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)(img)
+nn.Unflatten(1, (3, 1))(img).shape
+nn.Flatten(start_dim=1)(img).shape
+nn.LSTM(4, 5, batch_first=True, num_layers=2, bidirectional=True)(b)[0].shape
+nn.GRU(input_size=4, hidden_size=5, batch_first=True)(b)[1].shape
+list(nn.Sequential(OrderedDict([("a", nn.Linear(4, 2)), ("c", nn.ReLU())])).state_dict())
+nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))[:2](x).shape
+len(nn.Sequential(nn.Linear(4, 4), nn.ReLU())[-1:])
+nn.Sequential(nn.Linear(4, 2)).get_submodule("0").out_features
+nn.Linear(4, 2).get_parameter("weight").shape
+nn.ParameterDict({"a": nn.Parameter(T.ones(2))})["a"]
+nn.init.calculate_gain("leaky_relu", 0.2)
+nn.init.kaiming_normal_(T.zeros(3, 4), mode="fan_out", nonlinearity="relu").shape
+nn.init.eye_(T.zeros(2, 3))
+nn.init.uniform_(T.zeros(2, 3), a=1, b=1)
+x.clone().pow_(2).sqrt_().neg_().abs_().exp_()
+T.zeros(2, 3).normal_(0, 0.02).uniform_(-1, 1).shape
+len(T.utils.data.Subset(range(10), [1, 2]))
+[len(part) for part in T.utils.data.random_split(range(10), [7, 3])]
+[list(a) for a in T.utils.data.DataLoader(T.utils.data.TensorDataset(x, labels), batch_size=2, num_workers=0)]
+list(T.utils.data.DataLoader(list(range(5)), batch_size=2, collate_fn=lambda examples: sum(examples)))
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_expression_gives_what_it_gives_in_torch(expression):
+    ours, theirs = (plain(eval(expression, names_of(library))) for library in (pf, torch))
+    assert_same(ours, theirs)
+
+
+GRADIENTS = [
+    "x[:, i]",
+    "x[None, :, [1, 1]]",
+    "T.hstack([x, x * 2])",
+    "T.cat([x, i[:, None]], dim=1)",
+    "T.diag(x[:, 0])",
+    "T.trace(x)",
+    "T.meshgrid(x[0], x[1], indexing='ij')[1] * x[0]",
+    "x.median(dim=1) if T.__name__ == 'pyformer' else x.median(dim=1).values",
+    "T.log2(x * x + 1)",
+    "T.lerp(x, x * x, 0.25)",
+    "T.nan_to_num(x)",
+    "T.addmm(T.ones(3, 3), x, x.T)",
+    "F.normalize(x, dim=1)",
+    "F.mish(x)",
+    "F.hardswish(x)",
+    "F.logsigmoid(x)",
+    "F.glu(x)",
+    "F.pad(x, (1, 2), mode='replicate')",
+    "F.adaptive_avg_pool2d(x[None], (2, 3))",
+    "F.binary_cross_entropy(x.sigmoid(), m.float(), reduction='none')",
+    "F.binary_cross_entropy_with_logits(x, m.float(), pos_weight=T.tensor(3.0))",
+    "F.cross_entropy(x, F.softmax(x * x, dim=1), label_smoothing=0.1)",
+    "x.topk(2, dim=1).values",
+]
+
+
+@pytest.mark.parametrize("expression", GRADIENTS)
+def test_gradients_are_torchs(expression):
+    gradients = []
+    for library in (pf, torch):
+        names = names_of(library)
+        names["x"].requires_grad_()
+        result = eval(expression, names)
+        (result * result).sum().backward()
+        gradients.append(names["x"].grad.numpy())
+    np.testing.assert_allclose(*gradients, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "steps"),
+    [
+        ("CosineAnnealingWarmRestarts", {"T_0": 2, "T_mult": 2, "eta_min": 0.1}, 8),
+        ("OneCycleLR", {"max_lr": 1.0, "total_steps": 7}, 6),
+        ("OneCycleLR", {"max_lr": 0.3, "epochs": 2, "steps_per_epoch": 5, "pct_start": 0.5}, 9),
+    ],
+)
+@pytest.mark.parametrize("optimiser", ["AdamW", "SGD"])
+def test_schedules_are_torchs(name, options, steps, optimiser):
+    rates = []
+    for library in (pf, torch):
+        extra = {"momentum": 0.9} if optimiser == "SGD" else {}
+        weights = [library.ones(1, requires_grad=True)]
+        optimizer = getattr(library.optim, optimiser)(weights, lr=0.5, **extra)
+        scheduler = getattr(library.optim.lr_scheduler, name)(optimizer, **options)
+        seen = []
+        for _ in range(steps):
+            group = optimizer.param_groups[0]
+            seen.append([group["lr"], group.get("momentum", group.get("betas", (0,))[0])])
+            optimizer.step()
+            scheduler.step()
+        rates.append(seen)
+    np.testing.assert_allclose(*rates, rtol=1e-12)
+
+
+def test_one_schedule_after_the_other():
+    rates = []
+    for library in (pf, torch):
+        optimizer = library.optim.SGD([library.ones(1, requires_grad=True)], lr=1.0)
+        parts = library.optim.lr_scheduler
+        schedulers = [parts.LinearLR(optimizer, 0.1, total_iters=2), parts.CosineAnnealingLR(optimizer, 4)]
+        scheduler = parts.SequentialLR(optimizer, schedulers, milestones=[2])
+        seen = []
+        for _ in range(6):
+            seen.append(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+        rates.append(seen)
+    np.testing.assert_allclose(*rates, rtol=1e-6)
+    again = pf.optim.SGD([pf.ones(1, requires_grad=True)], lr=1.0)
+    with pytest.raises(ValueError, match="expected rising milestones, one less than schedulers"):
+        pf.optim.lr_scheduler.SequentialLR(again, [], [])
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "max"}, {"cooldown": 2}, {"threshold_mode": "abs", "min_lr": 0.05}])
+def test_a_rate_falls_on_a_plateau_as_in_torch(options):
+    losses = [3.0, 2.0, 2.0, 2.0, 1.99999, 2.5, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 1.0]
+    rates = []
+    for library in (pf, torch):
+        optimizer = library.optim.SGD([library.ones(1, requires_grad=True)], lr=1.0)
+        scheduler = library.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, **options)
+        seen = []
+        for loss in losses:
+            scheduler.step(loss)
+            seen.append(optimizer.param_groups[0]["lr"])
+        rates.append(seen)
+    assert rates[0] == rates[1]
+    copy = pf.optim.lr_scheduler.ReduceLROnPlateau(pf.optim.SGD([pf.ones(1, requires_grad=True)], lr=1.0))
+    copy.load_state_dict({"best": 1.0, "bad": 2, "cooling": 0, "last_epoch": 3})
+    assert copy.state_dict() == {"best": 1.0, "bad": 2, "cooling": 0, "last_epoch": 3}
+
+
+def test_a_module_is_put_together_as_in_torch():
+    for library in (pf, torch):
+        nn = library.nn
+        net = nn.Module()
+        net.register_parameter("w", nn.Parameter(library.ones(2)))
+        net.register_parameter("none", None)
+        net.add_module("layer", nn.Linear(2, 2))
+        assert list(net.state_dict()) == ["w", "layer.weight", "layer.bias"]
+        assert net.none is None
+        result = net.load_state_dict({"w": library.zeros(2), "other": library.zeros(1)}, strict=False)
+        assert (result.missing_keys, result.unexpected_keys) == (["layer.weight", "layer.bias"], ["other"])
+        layers = nn.ModuleList([nn.Linear(2, 2)])
+        layers.extend([nn.ReLU()])
+        layers.insert(0, nn.Identity())
+        assert [type(layer).__name__ for layer in layers] == ["Identity", "Linear", "ReLU"]
+        assert [name for name, _ in layers.named_children()] == ["0", "1", "2"]
+        layers[1] = nn.Tanh()
+        assert [type(layer).__name__ for layer in layers[1:]] == ["Tanh", "ReLU"]
+        for call in (lambda net=net: net.get_submodule("nothing"), lambda net=net: net.get_parameter("layer")):
+            with pytest.raises(AttributeError):
+                call()
+
+
+def test_a_hook_before_the_call_changes_what_is_given():
+    for library in (pf, torch):
+        layer = library.nn.Linear(3, 2)
+        hook = layer.register_forward_pre_hook(lambda module, args: (args[0] * 0,))
+        seen = []
+        after = layer.register_forward_hook(lambda module, args, result, seen=seen: seen.append(args[0].sum().item()))
+        x = library.ones(1, 3)
+        assert (layer(x) == layer.bias).all()
+        assert seen == [0.0]
+        hook.remove()
+        layer(x)
+        assert seen == [0.0, 3.0]
+        after.remove()
+    # A layer with such a hook is called, also where an operation would do its work together with others.
+    net = pf.nn.TransformerBlock(8, 2)
+    x = pf.randn(1, 3, 8)
+    before = net(x).numpy().copy()
+    for module in list(net.modules())[1:]:
+        module.register_forward_pre_hook(lambda module, args: tuple(a * 0 if hasattr(a, "shape") else a for a in args))
+    assert not np.array_equal(net(x).numpy(), before)
+
+
+def test_parameters_are_added_to_an_optimiser_and_steps_take_a_closure():
+    results = []
+    for library in (pf, torch):
+        a, b = (library.ones(2, requires_grad=True) for _ in range(2))
+        optimizer = library.optim.SGD([a], lr=0.5)
+        optimizer.add_param_group({"params": [b], "lr": 0.25})
+
+        def closure(a=a, b=b, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (a * a + b * b).sum()
+            loss.backward()
+            return loss
+
+        loss = optimizer.step(closure)
+        results.append([loss.item(), *a.tolist(), *b.tolist()])
+        with pytest.raises(ValueError, match="group"):
+            optimizer.add_param_group({"params": [a]})
+    assert results[0] == results[1]
+
+
+def test_a_checkpoint_is_read_with_torchs_words(tmp_path):
+    model = pf.nn.Linear(2, 2)
+    pf.save({"epoch": 3, "model": model.state_dict()}, tmp_path / "checkpoint")
+    checkpoint = pf.load(tmp_path / "checkpoint", map_location="cpu", weights_only=True)
+    assert checkpoint["epoch"] == 3
+    assert (checkpoint["model"]["weight"] == model.weight).all()
+    with pytest.raises(ValueError, match="expected map_location None or 'cpu'"):
+        pf.load(tmp_path / "checkpoint", map_location="cuda")
+
+
+def test_what_is_asked_for_and_not_there_is_refused():
+    with pytest.raises(ValueError, match="expected num_workers=0"):
+        pf.data.DataLoader([1, 2], num_workers=2)
+    with pytest.raises(ValueError, match="expected batch_first=True"):
+        pf.nn.LSTM(2, 2, batch_first=False)
+    with pytest.raises(ValueError, match="add up to 10"):
+        pf.data.random_split(range(10), [3, 3])
+    with pytest.raises(TypeError, match="to: expected a dtype, a device or a tensor"):
+        pf.ones(1).to()
+    with pytest.raises(IndexError, match="index: index 9 is out of bounds for axis 1"):
+        pf.ones(2, 3)[:, [9]]
+    with contextlib.suppress(IndexError):
+        pf.ones(2, 3)[:, [0.5]]
+        raise AssertionError("a float is no index")
+
+
+def test_orthogonal_weights():
+    for shape in ((3, 5), (5, 3), (4, 2, 2)):
+        weight = pf.nn.init.orthogonal_(pf.zeros(*shape), gain=2.0).reshape(shape[0], -1)
+        square = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
+        np.testing.assert_allclose(square.numpy(), 4.0 * np.eye(square.shape[0]), atol=1e-5)
