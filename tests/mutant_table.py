@@ -525,8 +525,8 @@ PYTHON = [
     ),
     mutant(
         "padding: what stands there is multiplied by 0",
-        "return ops.where((places < lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1), x, 0.0)",
-        "return x * (places < lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1)",
+        "return ops.where((counts <= lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1), x, 0.0)",
+        "return x * (counts <= lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1)",
         "test_padding.py::test_what_stands_in_padding_reaches_no_result_and_no_gradient",
     ),
 ]

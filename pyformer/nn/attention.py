@@ -129,8 +129,8 @@ def within_lengths(x: pf.Tensor, lengths: pf.Tensor | None) -> pf.Tensor:
     """
     if not isinstance(lengths, pf.Tensor) or lengths.shape != x.shape[:1]:
         return x
-    places = pf.arange(x.shape[1], device=x.device)
-    return ops.where((places < lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1), x, 0.0)
+    counts = ops.cumsum(pf.ones(x.shape[1], dtype=pf.int64, device=x.device), axis=0)  # without a copy from the host
+    return ops.where((counts <= lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1), x, 0.0)
 
 
 def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.ndarray:
