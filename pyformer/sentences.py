@@ -15,6 +15,7 @@ import pyformer as pf
 from pyformer import formats, models, nn, ops, tokenizers
 from pyformer.formats.atomic import naming
 from pyformer.models.bert import BERT
+from pyformer.nn.attention import within_lengths
 from pyformer.terminal import bar
 
 log = logging.getLogger(__name__)
@@ -186,9 +187,9 @@ def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 def mean_of_tokens(hidden: pf.Tensor, lengths: np.ndarray) -> pf.Tensor:
     """The mean (B, C) of each row's first tokens, lengths (B,), of hidden (B, T, C); the rest may hold anything."""
-    there = (np.arange(hidden.shape[1]) < lengths[:, None])[:, :, None]
-    shares = pf.tensor(there / lengths[:, None, None], dtype=hidden.dtype, device=hidden.device)
-    return (ops.where(pf.tensor(there, device=hidden.device), hidden, 0.0) * shares).sum(axis=1)
+    counted = within_lengths(hidden, pf.tensor(lengths, device=hidden.device))
+    shares = 1.0 / lengths[:, None, None]
+    return (counted * pf.tensor(shares, dtype=hidden.dtype, device=hidden.device)).sum(axis=1)
 
 
 @contextmanager

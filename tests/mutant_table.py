@@ -519,9 +519,15 @@ PYTHON = [
     ),
     mutant(
         "sentences: padding is averaged, too",
-        "shares = (np.arange(hidden.shape[1]) < lengths[:, None]) / lengths[:, None]",
-        "shares = np.ones((len(lengths), hidden.shape[1])) / hidden.shape[1]",
+        "counted = within_lengths(hidden, pf.tensor(lengths, device=hidden.device))",
+        "counted = hidden",
         "test_sentences.py::test_a_text_has_the_same_bits_in_any_batch",
+    ),
+    mutant(
+        "padding: what stands there is multiplied by 0",
+        "return ops.where((counts <= lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1), x, 0.0)",
+        "return x * (counts <= lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1)",
+        "test_padding.py::test_what_stands_in_padding_reaches_no_result_and_no_gradient",
     ),
 ]
 

@@ -143,6 +143,157 @@ def test_reading_backwards_takes_the_gap_to_the_next_in_time(tokens, first, padd
     np.testing.assert_array_equal(beside[:, :, 4:], want)
 
 
+def heads():
+    layer = nn.MultiHeadAttention(8, 2, 1, causal=True)
+    return layer, lambda x, other, lengths: layer(x, key_lengths=lengths)
+
+
+def heads_to_another():
+    layer = nn.MultiHeadAttention(8, 2)
+    return layer, lambda x, other, lengths: layer(other, x, key_lengths=lengths)
+
+
+def block(**options):
+    layer = nn.TransformerBlock(8, 2, **options)
+    return layer, lambda x, other, lengths: layer(x, key_lengths=lengths)
+
+
+def block_to_another():
+    layer = nn.TransformerBlock(8, 2, cross_attention=True)
+    return layer, lambda x, other, lengths: layer(other, x, context_lengths=lengths)
+
+
+def t5_block(*, decodes):
+    from pyformer.models.t5_block import T5Block
+
+    sizes = {"num_layers": 1, "num_heads": 2, "embed_dim": 8, "head_dim": 4, "hidden_dim": 8, "dropout": 0.0}
+    layer = T5Block(pf.models.T5Config(20, **sizes), decodes=decodes, first=True)
+
+    def call(x, other, lengths):
+        bias = layer.attention.score_bias(np.arange(6), 6)
+        if decodes:
+            return layer(other, x, context_lengths=lengths, mask=bias)
+        return layer(x, key_lengths=lengths, mask=bias)
+
+    return layer, call
+
+
+def torch_attention(**options):
+    layer = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+    return layer, lambda x, other, lengths: layer(x, x, x, hidden_keys(lengths))[0]
+
+
+def torch_attention_to_another():
+    layer = nn.MultiheadAttention(8, 2)
+
+    def call(x, other, lengths):
+        added = pf.zeros(len(LENGTHS), 6, dtype=x.dtype).masked_fill(hidden_keys(lengths), -np.inf)
+        other, x = other.swapaxes(0, 1), x.swapaxes(0, 1)
+        return layer(other, x, x, added)[0].swapaxes(0, 1)
+
+    return layer, call
+
+
+def torch_encoder(**options):
+    layer = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, **options), 2)
+
+    def call(x, other, lengths):
+        if options.get("batch_first"):
+            return layer(x, src_key_padding_mask=hidden_keys(lengths))
+        return layer(x.swapaxes(0, 1), src_key_padding_mask=hidden_keys(lengths)).swapaxes(0, 1)
+
+    return layer, call
+
+
+def torch_decoder():
+    layer = nn.TransformerDecoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+    padding = {"tgt_key_padding_mask": 0, "memory_key_padding_mask": 0}
+    return layer, lambda x, other, lengths: layer(x, x, **dict.fromkeys(padding, hidden_keys(lengths)))
+
+
+def hidden_keys(lengths):
+    return pf.arange(6) >= lengths.reshape(-1, 1)
+
+
+def with_lengths():
+    """Layers and calls of (x with padding, another sequence, lengths): by what is padded, the results or not."""
+    own = [
+        heads,
+        lambda: block(causal=True),
+        lambda: block(norm_first=False),
+        lambda: t5_block(decodes=False),
+        torch_attention,
+        lambda: torch_attention(dropout=0.5),
+        torch_encoder,
+        lambda: torch_encoder(batch_first=True, norm_first=True),
+        torch_decoder,
+    ]
+    others = [heads_to_another, block_to_another, lambda: t5_block(decodes=True), torch_attention_to_another]
+    return [(make, True) for make in own] + [(make, False) for make in others]
+
+
+@pytest.mark.parametrize(("make", "padded"), with_lengths())
+def test_what_stands_in_padding_reaches_no_result_and_no_gradient(make, padded):
+    """Neither those of the inputs nor those of norms and projections, which multiply 0 by what they read."""
+    lengths, results = pf.tensor(LENGTHS), []
+    there = pf.tensor((np.arange(6) < LENGTHS[:, None])[:, :, None])
+    for beyond in (0.0, np.nan, -np.inf):
+        rng = np.random.default_rng(0)
+        pf.manual_seed(0)
+        layer, call = make()
+        layer.to(pf.float64)
+        x = pf.tensor(series(rng, width=8, beyond=beyond), requires_grad=True)
+        other = pf.tensor(rng.standard_normal((4, 6, 8)), requires_grad=True)
+        out = call(x, other, lengths)
+        if padded:
+            out = ops.where(there, out, 0.0)
+        (out * pf.tensor(rng.standard_normal(out.shape))).sum().backward()
+        own = {name: p.grad.numpy() for name, p in layer.named_parameters() if p.grad is not None}
+        results.append({"out": out.numpy(), "dx": ops.where(there, x.grad, 0.0).numpy(), **own})
+        if not padded:
+            results[-1]["dother"] = other.grad.numpy()
+    for result in results:
+        assert result.keys() == results[0].keys()
+        for name, value in result.items():
+            assert np.isfinite(value).all(), name
+            np.testing.assert_array_equal(value, results[0][name], err_msg=name)
+
+
+def bert():
+    sizes = {"num_layers": 2, "num_heads": 2, "embed_dim": 8, "dropout": 0.0}
+    model = pf.models.BERT(pf.models.BertConfig(20, 8, **sizes))
+    return model, model.tokens
+
+
+def encoder():
+    config = pf.models.EncoderConfig(20, 8, num_layers=2, num_heads=2, embed_dim=8)
+    model = pf.models.Encoder(config)
+    return model, model.embed_tokens
+
+
+@pytest.mark.parametrize("make", [bert, encoder])
+def test_a_token_that_stands_in_padding_only_may_be_anything(make):
+    """Hidden states, their mean and all gradients but its own are those of a row of zeros."""
+    from pyformer.sentences import mean_of_tokens
+
+    ids = np.random.default_rng(0).integers(1, 20, (4, 6))
+    ids[np.arange(6) >= LENGTHS[:, None]] = 0
+    results = []
+    for row in (0.0, np.nan, np.inf):
+        pf.manual_seed(0)
+        model, table = make()
+        model.eval()
+        nn.init.fill_(table.weight, lambda t, row=row: ops.where(pf.arange(20).reshape(-1, 1) == 0, row, t))
+        hidden = model(ids, lengths=LENGTHS)
+        pooled = mean_of_tokens(hidden, LENGTHS)
+        (pooled * pooled).sum().backward()
+        results.append([pooled.numpy(), *(p.grad.numpy() for p in model.parameters() if p.grad is not None)])
+    for result in results:
+        for one, two in zip(result, results[0], strict=True):
+            assert np.isfinite(one).all()
+            np.testing.assert_array_equal(one, two)
+
+
 def bidirectional(cell="lstm"):
     pf.manual_seed(0)
     config = pf.models.LSTMConfig(20, 8, num_layers=2, embed_dim=8, cell=cell, bidirectional=True)

@@ -152,17 +152,28 @@ def test_a_mask_of_neither_bools_nor_floats_is_refused(kind, need_weights):
             layer(x, x, x, need_weights=need_weights, **{name: made(mask)})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("need_weights", [True, False])
-def test_what_is_masked_may_hold_anything(need_weights):
-    layer = nn.MultiheadAttention(8, 2, batch_first=True)
-    results = []
-    for last in (1.0, np.nan):
-        x = X.astype(np.float32)
+def test_what_is_masked_may_hold_anything(need_weights, dropout, dtype):
+    """Later tokens, and one that no query sees; the gradients of those that see it are their own."""
+    layer = nn.MultiheadAttention(8, 2, dropout, batch_first=True, dtype=dtype)
+    results, unseen = [], np.arange(5) == 4
+    for last in (1.0, np.nan, np.inf):
+        pf.manual_seed(0)
+        x = X.copy()
         x[:, -1] = last
-        x = pf.tensor(x)
-        out, _ = layer(x, x, x, attn_mask=pf.tensor(CAUSAL), need_weights=need_weights)
-        results.append(out.numpy()[:, :-1])
-    np.testing.assert_array_equal(*results)
+        x, query = pf.tensor(x).to(dtype), pf.tensor(X).to(dtype)
+        x.requires_grad = query.requires_grad = True
+        later, _ = layer(x, x, x, attn_mask=pf.tensor(CAUSAL), need_weights=need_weights)
+        mask = pf.tensor(np.tile(unseen, (5, 1)))
+        out, _ = layer(query, x, x, attn_mask=mask, need_weights=need_weights)
+        out.float().sum().backward()
+        results.append([t.float().numpy() for t in (later[:, :-1], out, query.grad, x.grad[:, :-1])])
+    assert np.isfinite(results[0][0]).all()
+    for other in results[1:]:
+        for one, two in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("need_weights", [True, False])

@@ -52,7 +52,9 @@ Args:
 
 Returns:
     Tensor (B, Tq, H, Dv) of q's dtype. A query with nothing to attend to gives zeros and zero gradients. What it does
-        not attend to may hold NaN.
+        not attend to may hold NaN. Without `softcap` and `sinks` values are added up before they are divided by the
+        weights' sum: it is infinite where the sum of |v| over the keys, not only its mean, is beyond float32 (3.4e38;
+        float64 for float64).
 
 Raises:
     ValueError: a shape does not fit, a length is out of range, or softcap is not above 0.

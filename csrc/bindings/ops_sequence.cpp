@@ -35,7 +35,8 @@ Args:
     h0, c0: (B, H), x's dtype or, of 16-bit x, float32, the state before the first token; None for zeros.
     reverse: reads from the last token to the first.
     lengths: B integers from 1 to T, not with reverse: hT and cT are each row's state after so many tokens. out goes
-        on to T. `pf.nn.LSTM` takes lengths in both directions.
+        on to T, so that an infinity or NaN beyond a length makes gradients NaN. `pf.nn.LSTM` reads zeros there, and
+        takes lengths in both directions.
 
 Returns:
     (out, hT, cT): Tensors (B, T, H) of x's dtype, (B, H) and (B, H); the last two are the state after the last token

@@ -20,6 +20,7 @@ from pyformer.models.classification import hard_loss, is_single_label, soft_loss
 from pyformer.models.config import Config
 from pyformer.models.inputs import read_ids, read_int64, read_lengths
 from pyformer.models.pretrained import Pretrained
+from pyformer.nn.attention import within_lengths
 from pyformer.nn.layers import check_eps
 from pyformer.nn.transformer import check_activation
 
@@ -147,7 +148,7 @@ class BERT(Pretrained):
             raise ValueError(f"BERT: segments must be {tuple(ids.shape)} as ids are, got {segments.shape}")
         places = pf.tensor(np.arange(ids.shape[1]), device=device)
         x = self.tokens(ids) + self.positions(places) + self.segments(pf.tensor(segments, device=device))
-        x = self.dropout(self.norm(x))
+        x = self.dropout(self.norm(within_lengths(x, lengths)))
         weights = []
         for layer in self.layers:
             x = layer(x, key_lengths=lengths, return_weights=return_weights)

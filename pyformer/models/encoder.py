@@ -20,6 +20,7 @@ from pyformer.models.inputs import read_ids, read_lengths
 from pyformer.models.language_model import Span
 from pyformer.models.places import kinds_of, places_of
 from pyformer.models.pretrained import Pretrained
+from pyformer.nn.attention import within_lengths
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ class Encoder(Pretrained):
             IndexError: an id is out of range.
         """
         ids = read_ids("Encoder", ids, self.config.context_length, self.embed_tokens.device)
-        x, span = self.dropout(self.embed_norm(self.embed_tokens(ids))), self._span(ids, lengths)
+        span = self._span(ids, lengths)
+        x = within_lengths(self.embed_tokens(ids), span.reach["key_lengths"])
+        x = self.dropout(self.embed_norm(x))
         places = [places_of(self.config, span, *kind, like=self.embed_tokens) for kind in self._seen]
         weights: list[pf.Tensor] | None = [] if return_weights else None
         for i, layer in enumerate(self.layers):

@@ -10,7 +10,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.float_mode import in_default_float_mode
-from pyformer.nn.attention import attention_of_scores
+from pyformer.nn.attention import attention_of_scores, within_lengths
 from pyformer.nn.cache import LayerCache
 
 
@@ -39,6 +39,10 @@ class DistanceAttention(nn.Module):
         cache: LayerCache | None = None,
     ) -> Any:
         """As `nn.MultiHeadAttention` says; `mask` is of floats, is added to the scores and gets a gradient."""
+        if context is None and cache is None:
+            x = within_lengths(x, key_lengths)
+        elif isinstance(context, pf.Tensor):
+            context = within_lengths(context, key_lengths)
         q = self._heads(self.q_proj(x))
         k, v = context if isinstance(context, tuple) else self.project(x if context is None else context)
         if cache is None:

@@ -77,6 +77,62 @@ def attention_of_scores(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, **where: Any) 
     return _core.attention_of_scores(q, k, v, **where)
 
 
+def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | None = None) -> pf.Tensor:
+    """The sums of values by weights that `attention_weights` gave and, say, dropout changed.
+
+    A value that the mask hides takes no part, not even as a product with 0: it may hold infinities and NaN.
+
+    Args:
+        weights: (B, H, Tq, Tk), float.
+        v: (B, Tk, H, Dv), weights' dtype.
+        mask: what `attention_weights` was given; it gets no gradient here.
+
+    Returns:
+        Tensor (B, Tq, H, Dv) of v's dtype.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> from pyformer.nn.attention import attention_of_weights
+        >>> weights, v = pf.tensor([[[[0.5, 0.0]]]]), pf.tensor([[[[4.0]], [[float("nan")]]]])
+        >>> attention_of_weights(weights, v, mask=pf.tensor([True, False])).item()
+        2.0
+    """
+    values = v.transpose(0, 2, 1, 3)
+    if mask is None:
+        return ops.matmul(weights, values).transpose(0, 2, 1, 3)
+    finite = ops.matmul(weights, _FinitePart.apply(values)).transpose(0, 2, 1, 3)
+    # The infinities and NaN come by an attention of equal scores, which leaves out what the mask hides.
+    others = ops.where(v.isfinite(), 0.0, v).detach()
+    q, k = (pf.zeros(*shape, 1, dtype=v.dtype, device=v.device) for shape in (finite.shape[:3], v.shape[:3]))
+    return finite + ops.attention(q, k, others, mask=mask.detach())
+
+
+class _FinitePart(pf.autograd.Function):
+    """x with zeros for infinities and NaN; the gradient is that of x."""
+
+    @staticmethod
+    def forward(ctx: pf.autograd.Context, x: pf.Tensor) -> pf.Tensor:
+        return ops.where(x.isfinite(), x, 0.0)
+
+    @staticmethod
+    def backward(ctx: pf.autograd.Context, dout: pf.Tensor) -> pf.Tensor:
+        return dout
+
+
+def within_lengths(x: pf.Tensor, lengths: pf.Tensor | None) -> pf.Tensor:
+    """x (B, T, C) with zeros beyond each row's length (B,), whatever was there; x itself without lengths.
+
+    What nobody attends to has gradients of 0, but a projection multiplies them by x, and 0 times infinity is NaN.
+    Lengths that do not fit x are left to `pf.ops.attention` to refuse.
+    """
+    if not isinstance(lengths, pf.Tensor) or lengths.shape != x.shape[:1]:
+        return x
+    counts = ops.cumsum(pf.ones(x.shape[1], dtype=pf.int64, device=x.device), axis=0)  # without a copy from the host
+    return ops.where((counts <= lengths.reshape(-1, 1)).reshape(*x.shape[:2], 1), x, 0.0)
+
+
 def sinusoidal_positions(length: int, dim: int, base: float = 10000.0) -> np.ndarray:
     """The fixed positions of the first transformer: row t holds sin and cos of t / base^(2 i / dim), one after the
     other.

@@ -14,7 +14,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import ops
 from pyformer.nn import init
-from pyformer.nn.attention import attention_of_scores, attention_weights
+from pyformer.nn.attention import attention_of_scores, attention_of_weights, attention_weights
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, ModuleList, check_probability, check_sizes
 from pyformer.nn.module import Module, is_float
 
@@ -95,12 +95,18 @@ class MultiheadAttention(Module):
             average_attn_weights: the mean over the heads.
             is_causal: without attn_mask, query i sees keys up to i.
 
-        A query that may see nothing gives the output's bias, where torch gives NaN.
+        A query that may see nothing gives the output's bias, where torch gives NaN. A key that key_padding_mask hides
+        (True or minus infinity) may hold infinities and NaN, which are read as 0, so that they reach no gradient. One
+        that attn_mask hides from every query reaches no result either, but the gradients of `in_proj_weight`: they
+        multiply its gradient, which is 0, by it.
 
         Raises:
             ValueError: a shape does not fit.
             TypeError: a mask is no Tensor of bools or floats.
         """
+        kept = self.without_padding(key, key_padding_mask)
+        query = kept if query is key else query
+        key, value = kept, kept if value is key else self.without_padding(value, key_padding_mask)
         turned = [x if self.batch_first else x.swapaxes(0, 1) for x in (query, key, value)]
         for x in turned:
             if x.ndim != 3 or x.shape[2] != self.embed_dim:
@@ -114,7 +120,7 @@ class MultiheadAttention(Module):
         weights = attention_weights(q, k, mask=mask) if need_weights or drops else None
         if drops:
             weights = ops.dropout(weights, self.dropout)
-            mixed = ops.matmul(weights, v.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+            mixed = attention_of_weights(weights, v, mask=mask)
         else:
             attend = attention_of_scores if mask is not None and mask.requires_grad else ops.attention
             mixed = attend(q, k, v, mask=mask)
@@ -123,6 +129,18 @@ class MultiheadAttention(Module):
         if not need_weights or weights is None:
             return out, None
         return out, weights.mean(axis=1) if average_attn_weights else weights
+
+    def without_padding(self, x: pf.Tensor, padding: pf.Tensor | None) -> pf.Tensor:
+        """x, laid out as the arguments of `forward`, with 0 for infinities and NaN where `padding` (B, T) hides it."""
+        if padding is None or x.ndim != 3:
+            return x
+        _check_mask("key_padding_mask", padding)
+        batch, keys = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        if padding.shape != (batch, keys):
+            raise ValueError(f"MultiheadAttention: key_padding_mask must be ({batch}, {keys}), got {padding.shape}")
+        is_seen = ~padding if padding.dtype == pf.bool else ops.not_equal(padding, -math.inf)
+        is_seen = (is_seen if self.batch_first else is_seen.swapaxes(0, 1)).reshape(*x.shape[:2], 1)
+        return ops.where(ops.logical_or(is_seen, x.isfinite()), x, 0.0)
 
     def _projected(self, query: pf.Tensor, key: pf.Tensor, value: pf.Tensor, is_same: bool) -> list[pf.Tensor]:
         """Queries, keys and values (B, T, H, D)."""
@@ -139,9 +157,8 @@ class MultiheadAttention(Module):
         """torch's masks as that of `ops.attention`: True where a query may attend, or what is added to the scores."""
         batch, queries, heads, _ = q.shape
         keys = k.shape[1]
-        for name, given in (("attn_mask", mask), ("key_padding_mask", padding)):
-            if given is not None:
-                _check_mask(name, given)
+        if mask is not None:
+            _check_mask("attn_mask", mask)
         if mask is None and is_causal:
             mask = ~pf.ones(queries, keys, dtype=pf.bool, device=q.device).tril()
         parts = []
@@ -151,8 +168,6 @@ class MultiheadAttention(Module):
                 raise ValueError(f"MultiheadAttention: attn_mask must be {one} or {each}, got {mask.shape}")
             parts.append(mask if mask.ndim == 2 else mask.reshape(batch, heads, queries, keys))
         if padding is not None:
-            if padding.shape != (batch, keys):
-                raise ValueError(f"MultiheadAttention: key_padding_mask must be ({batch}, {keys}), got {padding.shape}")
             parts.append(padding.reshape(batch, 1, 1, keys))
         if not parts:
             return None
@@ -241,7 +256,11 @@ class TransformerEncoderLayer(Module):
         src_key_padding_mask: pf.Tensor | None = None,
         is_causal: bool = False,
     ) -> pf.Tensor:
-        """src (T, B, C), or (B, T, C) with batch_first, of the same shape; masks as in `MultiheadAttention`."""
+        """src (T, B, C), or (B, T, C) with batch_first, of the same shape; masks as in `MultiheadAttention`.
+
+        What src_key_padding_mask hides may hold infinities and NaN: they are read as 0 by the whole layer.
+        """
+        src = self.self_attn.without_padding(src, src_key_padding_mask)
         x = self._added(1, src, lambda x: self._attended(x, src_mask, src_key_padding_mask, is_causal))
         return self._added(2, x, self._fed)
 
@@ -295,7 +314,11 @@ class TransformerDecoderLayer(TransformerEncoderLayer):
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> pf.Tensor:
-        """tgt (Tq, B, C), or (B, Tq, C) with batch_first, of the same shape; memory is what an encoder gave."""
+        """tgt (Tq, B, C), or (B, Tq, C) with batch_first, of the same shape; memory is what an encoder gave.
+
+        What the masks of padding hide may hold infinities and NaN: they are read as 0 by the whole layer.
+        """
+        tgt = self.self_attn.without_padding(tgt, tgt_key_padding_mask)
 
         def crossed(x: pf.Tensor) -> pf.Tensor:
             options = {"need_weights": False, "attn_mask": memory_mask, "is_causal": memory_is_causal}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer import _core, ops
-from pyformer.nn.attention import attention_weights
+from pyformer.nn.attention import attention_weights, within_lengths
 from pyformer.nn.cache import LayerCache
 from pyformer.nn.layers import Dropout, LayerNorm, Linear, RMSNorm, check_sizes
 from pyformer.nn.module import Module, is_plain
@@ -135,9 +135,11 @@ class MultiHeadAttention(Module):
         """(B, Tq, C), attending to `context` (B, Tk, C) or to x itself -> (B, Tq, C).
 
         `context` may be what `project` made of it, which many calls can share. `key_lengths` (B,) int64 says where the
-        keys of each row end; `mask` is as in `ops.attention`; `residual` (B, Tq, C) is added to the result. With
-        `return_weights` the attention weights (B, H, Tq, Tk) come as a second result. With `cache` x goes on from the
-        tokens in it and joins them; `key_lengths` are then the cache's.
+        keys of each row end: what lies beyond may hold anything, also NaN, and is read as zeros. `mask` is as in
+        `ops.attention`; a key that it hides from every query has no part in the result, but one that is not finite
+        makes the gradients of `k_proj` and `v_proj` NaN: 0 times infinity. `residual` (B, Tq, C) is added to the
+        result. With `return_weights` the attention weights (B, H, Tq, Tk) come as a second result. With `cache` x goes
+        on from the tokens in it and joins them; `key_lengths` are then the cache's.
 
         Raises:
             ValueError: x or context is not three-dimensional, or a shape doesn't fit.
@@ -145,6 +147,10 @@ class MultiHeadAttention(Module):
         if x.ndim != 3 or (isinstance(context, pf.Tensor) and context.ndim != 3):
             got = "" if context is None else f" and context {tuple(context.shape)}"
             raise ValueError(f"MultiHeadAttention: expected (B, T, C), got {tuple(x.shape)}{got}")
+        if context is None and cache is None:
+            x = within_lengths(x, key_lengths)
+        elif isinstance(context, pf.Tensor):
+            context = within_lengths(context, key_lengths)
         q = self._heads(self.q_proj(x), self.num_heads)
         k, v = context if isinstance(context, tuple) else self.project(x if context is None else context)
         if cache is None:
@@ -288,8 +294,9 @@ class TransformerBlock(Module):
         """(B, T, C) -> (B, T, C).
 
         `key_lengths` and `mask` concern x, `context_lengths` the rows of `context`, of which each may serve several
-        rows of x in turn. `context` and `cache` are as in `MultiHeadAttention`. With `return_weights` the attention
-        weights (B, H, T, T) follow, and those to the context.
+        rows of x in turn. What lies beyond the lengths may hold anything, also NaN, and is read as zeros. `context`,
+        `mask` and `cache` are as in `MultiHeadAttention`. With `return_weights` the attention weights (B, H, T, T)
+        follow, and those to the context.
 
         Raises:
             ValueError: `context` is given to a block without cross-attention, or not given to
@@ -298,6 +305,8 @@ class TransformerBlock(Module):
         if (self.cross is None) != (context is None):
             need = "no context" if self.cross is None else "a context"
             raise ValueError(f"TransformerBlock: expected {need} for this block")
+        if cache is None:
+            x = within_lengths(x, key_lengths)
         want, shape = {"return_weights": return_weights}, x.shape
         where = {"key_lengths": key_lengths, "mask": mask, "cache": cache}
         x, *weights = self._sublayer(x, self.attention_norm, self.attention, **where, **want)

@@ -11,6 +11,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.arrays import plain_array
+from pyformer.nn.attention import within_lengths
 from pyformer.nn.layers import check_sizes
 
 KERNEL = 3
@@ -81,6 +82,9 @@ class WordModel(nn.Module):
         )
         seen = self.seen(*ids.shape, lengths)
         x = self.words(ids)
+        if lengths is not None:
+            ends = pf.tensor(plain_array("lengths", lengths, np.int64), device=x.device)
+            x = within_lengths(x, ends)
         for layer in self.layers:
             x = layer(x, seen)
         if x.ndim == 4:
