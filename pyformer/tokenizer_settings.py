@@ -30,7 +30,7 @@ def not_done(settings: Mapping[str, Any], content: Mapping[str, Any]) -> list[st
         if name in _NO_MATTER or value is None:
             continue
         if name in (*_TOKENS, *_MORE_TOKENS, "added_tokens_decoder"):
-            strange = [token for token in _tokens(value) if token not in _special(content)]
+            strange = [token for token in named_tokens(value) if token not in special_tokens(content)]
             if strange:
                 found.append(f"{name} {json.dumps(strange)}")
         elif value != _done(name, content):
@@ -61,16 +61,16 @@ def _steps(part: Any) -> Iterator[Mapping[str, Any]]:
                 yield from _steps(step)
 
 
-def _tokens(value: Any) -> list[str]:
+def named_tokens(value: Any) -> list[str]:
     """The tokens that a setting names: a text, an added token, or some of them by number or name."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
         content = value.get("content")
-        return [content] if isinstance(content, str) else _tokens(list(value.values()))
-    return [token for item in value for token in _tokens(item)] if isinstance(value, list) else []
+        return [content] if isinstance(content, str) else named_tokens(list(value.values()))
+    return [token for item in value for token in named_tokens(item)] if isinstance(value, list) else []
 
 
-def _special(content: Mapping[str, Any]) -> set[str]:
+def special_tokens(content: Mapping[str, Any]) -> set[str]:
     """Tokens that the library finds whole wherever they stand in a text."""
     return {token.get("content") for token in content.get("added_tokens") or []}

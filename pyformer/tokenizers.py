@@ -8,6 +8,8 @@ whichever kind was saved.
 from __future__ import annotations
 
 import codecs
+import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -21,7 +23,12 @@ from pyformer.bpe import FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME, BPETokenizer, 
 from pyformer.formats.atomic import naming
 from pyformer.formats.folder import gguf_file
 from pyformer.token_checks import checked_ids, encode_text
+from pyformer.tokenizer_settings import named_tokens, special_tokens
 
+log = logging.getLogger(__name__)
+
+# Which older versions of Hugging Face's libraries wrote beside a tokenizer.json.
+TOKEN_FILES = ("special_tokens_map.json", "added_tokens.json")
 MAX_FILE_BYTES = 1 << 28
 MAX_TEMPLATE_BYTES = 1 << 20
 PIECE = 1 << 20  # of what is done at once, between two looks for Ctrl-C
@@ -351,7 +358,9 @@ def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
         return WordTokenizer(words, content.get("unknown", -1), cut)
     if kind is None and isinstance(content.get("model"), dict):
         check_ids(content)
-        return BPETokenizer.from_json(path.read_text(encoding="utf-8"), _settings_beside(path))
+        opened = BPETokenizer.from_json(path.read_text(encoding="utf-8"), _settings_beside(path))
+        _warn_of_files_beside(path, content)
+        return opened
     raise ValueError(f"expected type 'byte', 'char' or 'word' or a model of the tokenizers library, got type {kind!r}")
 
 
@@ -365,6 +374,19 @@ def _settings_beside(path: Path) -> dict[str, Any] | None:
         with naming(template):
             read = {**(read or {}), "chat_template": template.read_text(encoding="utf-8")}
     return read
+
+
+def _warn_of_files_beside(path: Path, content: dict[str, Any]) -> None:
+    """Names the tokens of older files of Hugging Face's that the tokenizer.json lacks: it alone is followed."""
+    vocabulary = content["model"].get("vocab") or ()  # tokens with their ids, or pairs of a token and its score
+    known = special_tokens(content) | {token if isinstance(token, str) else token[0] for token in vocabulary}
+    for name in TOKEN_FILES:
+        beside = path.with_name(name)
+        said = formats.read_json(beside, MAX_FILE_BYTES) if beside.is_file() else {}
+        tokens = list(said) if name == "added_tokens.json" else named_tokens(said)
+        strange = sorted({token for token in tokens if token not in known})
+        if strange:
+            log.warning("%s: %s: not followed, as %s has none of them", name, json.dumps(strange[:20]), FILE_NAME)
 
 
 class _ByteStreamDecoder:

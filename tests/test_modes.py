@@ -108,6 +108,16 @@ def test_a_trainer_keeps_the_modes_of_parts():
     np.testing.assert_equal([b.numpy() for _, b in model.named_buffers()], statistics)
 
 
+def test_an_infinite_statistic_stays_so_over_micro_batches():
+    model = convnet()
+    statistic = next(buffer for name, buffer in model.named_buffers() if name.endswith("running_var"))
+    statistic[0] = np.inf
+    pictures_trainer(model, accumulate=2).train()
+    found = statistic.numpy()
+    assert found[0] == np.inf
+    assert np.isfinite(found[1:]).all()
+
+
 def test_a_trainer_keeps_modes_when_evaluation_raises():
     model = convnet()
     before = mixed(model)

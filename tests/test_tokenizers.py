@@ -101,6 +101,20 @@ def test_missing_file(tmp_path):
         tokenizers.load(tmp_path)
 
 
+def test_tokens_that_only_older_files_name_are_named(tmp_path, caplog):
+    made = make("bpe")
+    made.save(tmp_path)
+    for said in ({"eos_token": "!", "additional_special_tokens": ["x", "y"]}, {"pad_token": {"content": "z"}}):
+        (tmp_path / "special_tokens_map.json").write_text(json.dumps(said))
+        assert tokenizers.load(tmp_path).encode(TEXT).tolist() == made.encode(TEXT).tolist()
+    assert not caplog.text
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>", "unk_token": {"content": "<u>"}}))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<extra>": 300, "x": 5}))
+    assert tokenizers.load(tmp_path).token_id("<extra>") is None
+    assert 'special_tokens_map.json: ["<s>", "<u>"]: not followed' in caplog.text
+    assert 'added_tokens.json: ["<extra>"]: not followed' in caplog.text
+
+
 def test_unknown_character_is_named():
     tokenizer = tokenizers.CharTokenizer.train("abc")
     with pytest.raises(ValueError, match=r"'ß' \(U\+00DF\) at position 2"):

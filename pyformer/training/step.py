@@ -148,7 +148,9 @@ def _moves(buffers: list[pf.Tensor], before: list[pf.Tensor], factor: float) -> 
             if not is_float(now.dtype):
                 moves.append(None)
                 continue
-            moves.append((wide(now) - wide(then)) * factor)
+            after, before_it = wide(now), wide(then)
+            moved = pf.ops.where(pf.ops.equal(after, before_it), 0.0, after - before_it)  # infinity stays where it is
+            moves.append(moved * factor)
             _core.copy_([now], [then])
     return moves
 
