@@ -102,6 +102,26 @@ def test_every_set_gives_the_bits_of_the_plain_loops_for_any_rows_and_threads(na
             np.testing.assert_array_equal(got.view(np.int32), wanted[:rows].view(np.int32), err_msg=f"{isa} {rows}")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_largest_integers_of_weight_and_x_add_up_exactly(name):
+    """Sums of products in 16 bits would not hold one number more."""
+    numbers_of_block, size = FORMATS[name]
+    groups = np.random.default_rng(5).choice([1, -1], (8, 512 // X_GROUP)).repeat(X_GROUP, 1)
+    x = pf.tensor((groups * np.random.default_rng(6).choice([1, 40], (8, 1))).astype(np.float32))
+    for byte in (0, 127, 128, 255):
+        raw = np.full((16, 512 // numbers_of_block, size), byte, np.uint8)
+        for at in HALVES.get(name, (0,)):
+            raw[:, :, at : at + 2] = np.array([0.05], "<f2").view(np.uint8)
+        if name == "MXFP4":
+            raw[:, :, 0] = 120
+        w = pf.QuantizedWeight(name, 512, pf.tensor(raw.reshape(16, -1)))
+        _core.set_isa("ref")
+        wanted = w(x).numpy()
+        for isa in VECTOR_ISAS:
+            _core.set_isa(isa)
+            np.testing.assert_array_equal(w(x).numpy().view(np.int32), wanted.view(np.int32), err_msg=f"{isa} {byte}")
+
+
 @pytest.mark.parametrize("k", [1, 31, 64, 65, 100, 130])
 @pytest.mark.parametrize("name", MADE)
 def test_matrices_that_are_made_take_any_width(name, k):

@@ -23,41 +23,101 @@ PF_INLINE int32_t four_bytes(const int8_t* p) {
   return four;
 }
 
-#if defined(__AVX2__)
-// Registers of 32 bytes. Sums of two products fit in 16 bits for q up to 129; others are multiplied as q - 128, by
-// their signs. (VPMADDUBSW saturates.)
+// What one register of w at a time does: `Q::low`, `Q::high` and `Q::multiplied`.
+template <class Q, int bits, int count>
+static PF_INLINE void add_registers(typename Q::Sums (&sums)[count], const uint8_t* w, const int8_t* x, int64_t width) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const typename Q::Bytes bytes = Q::load(w + 64 * i);
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r) {
+      const int8_t* four = x + r * width + 4 * i;
+      if constexpr (bits == 4)
+        sums[r] = Q::multiplied(Q::multiplied(sums[r], Q::low(bytes), four), Q::high(bytes), four + 16);
+      else
+        sums[r] = Q::multiplied(sums[r], bytes, four);
+    }
+  }
+}
+
+#if defined(__AVX512F__)
+// VPDPBUSD: registers of 64 bytes.
+struct VnniQuads {
+  static constexpr int kRows = 8;  // of x at once
+  static constexpr bool is_signed_at_128 = false;
+  using Bytes = __m512i;
+  using Sums = __m512i;
+  static PF_INLINE Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static PF_INLINE Bytes low(Bytes b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
+  static PF_INLINE Bytes high(Bytes b) { return low(_mm512_srli_epi16(b, 4)); }
+  static PF_INLINE Sums all(int32_t value) { return _mm512_set1_epi32(value); }
+  static PF_INLINE Sums multiplied(Sums sums, Bytes w, const int8_t* x) {
+    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
+  }
+  template <int bits, bool, int count>
+  static PF_INLINE void add(Sums (&sums)[count], const uint8_t* w, const int8_t* x, int64_t width) {
+    add_registers<VnniQuads, bits>(sums, w, x, width);
+  }
+  static PF_INLINE Sums joined(Sums coarse, Sums fine) {
+    return _mm512_add_epi32(_mm512_mullo_epi32(coarse, _mm512_set1_epi32(kQuantFine)), fine);
+  }
+  static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
+  static PF_INLINE Lanes<float> halves(const uint8_t* p) {
+    return {{{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}}};
+  }
+};
+#elif defined(__AVX2__)
+// Registers of 32 bytes, whose VPMADDUBSW saturates at 16 bits: q up to 15 leave room for eight sums of two products
+// there, q up to 63 for two. Others are multiplied as q - 128, by their signs, with room for one.
 struct Quads {
+  static constexpr int kRows = 4;
   static constexpr bool is_signed_at_128 = true;
-  struct Bytes {
+  struct Sums {
     __m256i part[2];
   };
-  using Sums = Bytes;
-  static PF_INLINE Bytes load(const uint8_t* p) {
-    const auto* from = reinterpret_cast<const __m256i*>(p);
-    return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)}};
+  static PF_INLINE __m256i four(const int8_t* x) { return _mm256_set1_epi32(four_bytes(x)); }
+  // In this order: a tree of sums, which GCC makes of them, has all products in memory.
+  static PF_INLINE void add_16(__m256i& sum, __m256i more) {
+    sum = _mm256_add_epi16(sum, more);
+    asm("" : "+x"(sum));
   }
-  static PF_INLINE Bytes low(const Bytes& b) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    return {{_mm256_and_si256(b.part[0], mask), _mm256_and_si256(b.part[1], mask)}};
+  static PF_INLINE void add_32(__m256i& sum, __m256i more) {
+    sum = _mm256_add_epi32(sum, more);
+    asm("" : "+x"(sum));
   }
-  static PF_INLINE Bytes high(const Bytes& b) {
-    return low({{_mm256_srli_epi16(b.part[0], 4), _mm256_srli_epi16(b.part[1], 4)}});
-  }
+  static PF_INLINE __m256i widened(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
   static PF_INLINE Sums all(int32_t value) { return {{_mm256_set1_epi32(value), _mm256_set1_epi32(value)}}; }
-  template <bool at_128>
-  static PF_INLINE Sums add(Sums sums, const Bytes& w, const int8_t* x) {
-    const __m256i four = _mm256_set1_epi32(four_bytes(x)), ones = _mm256_set1_epi16(1);
-    for (int i = 0; i < 2; ++i) {
-      __m256i pairs;
-      if constexpr (at_128) {
-        const __m256i q = _mm256_xor_si256(w.part[i], _mm256_set1_epi8(-128));
-        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(four, q));
-      } else {
-        pairs = _mm256_maddubs_epi16(w.part[i], four);
+  template <int bits, bool at_128, int count>
+  static PF_INLINE void add(Sums (&sums)[count], const uint8_t* w, const int8_t* x, int64_t width) {
+    __m256i pairs[count][2] = {};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      __m256i q[2], high[2], magnitudes[2];
+      for (int half = 0; half < 2; ++half) {
+        const __m256i mask = _mm256_set1_epi8(15);
+        q[half] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + 64 * i + 32 * half));
+        high[half] = _mm256_and_si256(_mm256_srli_epi16(q[half], 4), mask);
+        if (bits == 4) q[half] = _mm256_and_si256(q[half], mask);
+        if (at_128) q[half] = _mm256_xor_si256(q[half], _mm256_set1_epi8(-128));
+        magnitudes[half] = _mm256_abs_epi8(q[half]);
       }
-      sums.part[i] = _mm256_add_epi32(sums.part[i], _mm256_madd_epi16(pairs, ones));
+#pragma GCC unroll 4
+      for (int r = 0; r < count; ++r) {
+        const int8_t* at = x + r * width + 4 * i;
+        for (int half = 0; half < 2; ++half) {
+          __m256i& sum = pairs[r][half];
+          if constexpr (at_128) {
+            sum = _mm256_maddubs_epi16(magnitudes[half], _mm256_sign_epi8(four(at), q[half]));
+          } else {
+            add_16(sum, _mm256_maddubs_epi16(q[half], four(at)));
+            if (bits == 4) add_16(sum, _mm256_maddubs_epi16(high[half], four(at + 16)));
+          }
+          if (bits == 4 ? i < 3 : !at_128 && i % 2 == 0) continue;
+          add_32(sums[r].part[half], widened(sum));
+          sum = _mm256_setzero_si256();
+        }
+      }
     }
-    return sums;
   }
   static PF_INLINE Sums joined(const Sums& coarse, const Sums& fine) {
     Sums sums;
@@ -66,19 +126,16 @@ struct Quads {
     return sums;
   }
   static PF_INLINE Lanes<float> floats(const Sums& sums) {
-    alignas(64) float to[16];
-    for (int i = 0; i < 2; ++i) _mm256_store_ps(to + 8 * i, _mm256_cvtepi32_ps(sums.part[i]));
-    return Lanes<float>::load(to);
+    return {{{_mm256_cvtepi32_ps(sums.part[0])}, {_mm256_cvtepi32_ps(sums.part[1])}}};
   }
   static PF_INLINE Lanes<float> halves(const uint8_t* p) {
     const auto* from = reinterpret_cast<const __m128i*>(p);
-    alignas(64) float to[16];
-    for (int i = 0; i < 2; ++i) _mm256_store_ps(to + 8 * i, _mm256_cvtph_ps(_mm_loadu_si128(from + i)));
-    return Lanes<float>::load(to);
+    return {{{_mm256_cvtph_ps(_mm_loadu_si128(from))}, {_mm256_cvtph_ps(_mm_loadu_si128(from + 1))}}};
   }
 };
 #else
 struct Quads {
+  static constexpr int kRows = 8;
   static constexpr bool is_signed_at_128 = false;
   struct Bytes {
     uint8_t at[64];
@@ -104,10 +161,13 @@ struct Quads {
     for (int i = 0; i < 16; ++i) s.at[i] = value;
     return s;
   }
-  template <bool>
-  static PF_INLINE Sums add(Sums sums, const Bytes& w, const int8_t* x) {
+  static PF_INLINE Sums multiplied(Sums sums, const Bytes& w, const int8_t* x) {
     for (int i = 0; i < 64; ++i) sums.at[i / 4] += int32_t(w.at[i]) * x[i % 4];
     return sums;
+  }
+  template <int bits, bool, int count>
+  static PF_INLINE void add(Sums (&sums)[count], const uint8_t* w, const int8_t* x, int64_t width) {
+    add_registers<Quads, bits>(sums, w, x, width);
   }
   static PF_INLINE Sums joined(Sums coarse, const Sums& fine) {
     for (int i = 0; i < 16; ++i) coarse.at[i] = coarse.at[i] * kQuantFine + fine.at[i];
@@ -122,30 +182,6 @@ struct Quads {
     alignas(64) float to[16];
     for (int i = 0; i < 16; ++i) to[i] = half_at(p + 2 * i);
     return Lanes<float>::load(to);
-  }
-};
-#endif
-
-#if defined(__AVX512F__)
-// VPDPBUSD: registers of 64 bytes.
-struct VnniQuads {
-  static constexpr bool is_signed_at_128 = false;
-  using Bytes = __m512i;
-  using Sums = __m512i;
-  static PF_INLINE Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static PF_INLINE Bytes low(Bytes b) { return _mm512_and_si512(b, _mm512_set1_epi8(15)); }
-  static PF_INLINE Bytes high(Bytes b) { return low(_mm512_srli_epi16(b, 4)); }
-  static PF_INLINE Sums all(int32_t value) { return _mm512_set1_epi32(value); }
-  template <bool>
-  static PF_INLINE Sums add(Sums sums, Bytes w, const int8_t* x) {
-    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(four_bytes(x)));
-  }
-  static PF_INLINE Sums joined(Sums coarse, Sums fine) {
-    return _mm512_add_epi32(_mm512_mullo_epi32(coarse, _mm512_set1_epi32(kQuantFine)), fine);
-  }
-  static PF_INLINE Lanes<float> floats(Sums sums) { return {{{_mm512_cvtepi32_ps(sums)}}}; }
-  static PF_INLINE Lanes<float> halves(const uint8_t* p) {
-    return {{{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}}};
   }
 };
 #endif
@@ -195,24 +231,24 @@ static PF_INLINE Lanes<float> scales_at(const uint8_t* p, int64_t group) {
     return Lanes<float>::load(reinterpret_cast<const float*>(p) + 16 * group);
 }
 
-// Adds the products of a register of w and four numbers at x; of 4 bits, whose upper halves are the weights of the
-// four numbers 16 later, also those.
+template <int bits>
+constexpr int64_t kStep = bits == 4 ? 32 : 16;  // numbers of x for 4 registers of w
+
+// The sums of a run whose numbers have fine parts, from those of the coarse ones.
 template <class Q, int bits, bool at_128>
-static PF_INLINE typename Q::Sums add_quads(typename Q::Sums sums, const typename Q::Bytes& w, const int8_t* x) {
-  if constexpr (bits == 4) {
-    sums = Q::template add<false>(sums, Q::low(w), x);
-    return Q::template add<false>(sums, Q::high(w), x + 16);
-  } else {
-    return Q::template add<at_128>(sums, w, x);
-  }
+[[gnu::noinline]] static typename Q::Sums with_fine(typename Q::Sums coarse, int32_t first, const uint8_t* w,
+                                                    const int8_t* fine, int64_t length) {
+  typename Q::Sums sums[1] = {Q::all(first)};
+  for (int64_t at = 0; at < length; at += kStep<bits>, w += 256) Q::template add<bits, at_128>(sums, w, fine + at, 0);
+  return Q::joined(coarse, sums[0]);
 }
 
 // sums[r][lane] of `count` rows of x from `row` on.
 template <class Q, int bits, bool at_128, bool is_half, int count>
 static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
-  constexpr int64_t kStep = bits == 4 ? 32 : 16;  // numbers of x for 4 registers of w
   const QuantFormatRow& f = g.w.row();
-  const int64_t width = g.w.width(), runs = g.w.runs(), length = f.run(), groups = width / kQuantXGroup;
+  const int64_t length = is_half ? kQuantXGroup : f.run(), runs_of_group = f.group == 64 ? 2 : 1;
+  const int64_t width = g.w.width(), runs = width / length, groups = width / kQuantXGroup;
   const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
   const uint8_t* quants = panel.quants;
   Lanes<float> sums[count];
@@ -223,25 +259,18 @@ static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t ro
     typename Q::Sums dots[count];
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) dots[r] = Q::all(wide[r * groups] ? 0 : -zero * g.sums[(row + r) * runs + run]);
-    for (int64_t k = run * length; k < (run + 1) * length; k += kStep) {
-      const int8_t* x = g.q + row * width + k;
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i, quants += 64) {
-        const typename Q::Bytes w = Q::load(quants);
-#pragma GCC unroll 8
-        for (int r = 0; r < count; ++r) dots[r] = add_quads<Q, bits, at_128>(dots[r], w, x + r * width + 4 * i);
-      }
+    for (int64_t at = 0; at < length; at += kStep<bits>, quants += 256) {
+      // Some lines ahead, also of the next page, which the CPU does not ask for by itself.
+      for (int line = 0; is_half && line < 4; ++line) __builtin_prefetch(quants + 2048 + 64 * line);
+      Q::template add<bits, at_128>(dots, quants, g.q + row * width + run * length + at, width);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r)
       if (wide[r * groups]) [[unlikely]] {
-        const int8_t* x = g.q + (g.rows + row + r) * width + run * length;
-        typename Q::Sums fine = Q::all(-zero * g.sums[(row + r) * runs + run]);
-        for (int64_t at = 0; at < length / kStep * 4; ++at)
-          fine = add_quads<Q, bits, at_128>(fine, Q::load(start + 64 * at), x + at / 4 * kStep + at % 4 * 4);
-        dots[r] = Q::joined(dots[r], fine);
+        const int8_t* fine = g.q + (g.rows + row + r) * width + run * length;
+        dots[r] = with_fine<Q, bits, at_128>(dots[r], -zero * g.sums[(row + r) * runs + run], start, fine, length);
       }
-    const int64_t group = run * length / f.group;
+    const int64_t group = run / runs_of_group;
     const Lanes<float> scales = scales_at<Q, is_half>(panel.scales, group);
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) {
@@ -287,9 +316,9 @@ static void products(const QuantProducts& g, int64_t begin, int64_t end) {
       const int64_t col = panel * 16, n = g.w.n - col < 16 ? g.w.n - col : 16;
       const QuantPanel w = g.w.row().bits ? panel_as_it_lies(g.w, panel) : unpacked_panel(g.w, panel, g.scratch);
       for (int64_t row = start, count; row < stop; row += count) {
-        alignas(64) float sums[8][16];
-        count = stop - row >= 8 ? 8 : stop - row >= 4 ? 4 : stop - row >= 2 ? 2 : 1;
-        (count == 8   ? multiply_rows<Q, 8>
+        alignas(64) float sums[Q::kRows][16];
+        count = stop - row >= Q::kRows ? Q::kRows : stop - row >= 4 ? 4 : stop - row >= 2 ? 2 : 1;
+        (count == 8   ? multiply_rows<Q, Q::kRows>
          : count == 4 ? multiply_rows<Q, 4>
          : count == 2 ? multiply_rows<Q, 2>
                       : multiply_rows<Q, 1>)(g, w, row, sums);
