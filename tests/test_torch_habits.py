@@ -160,6 +160,12 @@ nn.CosineSimilarity(dim=1)(x, y)
 nn.PReLU(3, init=0.5)(img)
 nn.LogSoftmax(dim=-1)(x)
 nn.ReLU(inplace=True)(x)
+nn.Embedding.from_pretrained(x, padding_idx=0)(i)
+nn.Embedding.from_pretrained(x).weight.requires_grad
+str(nn.Embedding(10, 4, padding_idx=0))
+nn.utils.rnn.pad_sequence([v, v[:2]], batch_first=True)
+nn.utils.rnn.pad_sequence([x, x[:2]], padding_value=-1.0)
+nn.utils.parameters_to_vector([x, v])
 nn.AdaptiveAvgPool2d((1, 1))(img)
 nn.MaxPool2d(kernel_size=2, stride=2)(img)
 nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, bias=False)(img).shape
@@ -394,3 +400,16 @@ def test_orthogonal_weights():
         weight = pf.nn.init.orthogonal_(pf.zeros(*shape), gain=2.0).reshape(shape[0], -1)
         square = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
         np.testing.assert_allclose(square.numpy(), 4.0 * np.eye(square.shape[0]), atol=1e-5)
+
+
+def test_a_vector_goes_back_into_parameters():
+    model = pf.nn.Linear(3, 2)
+    vector = pf.nn.utils.parameters_to_vector(model.parameters())
+    pf.nn.utils.vector_to_parameters(vector * 2, model.parameters())
+    assert (pf.nn.utils.parameters_to_vector(model.parameters()) == vector * 2).all()
+    with pytest.raises(ValueError, match="expected as many elements"):
+        pf.nn.utils.vector_to_parameters(vector[:3], model.parameters())
+
+
+def test_a_dtype_is_printed_by_its_name():
+    assert f"{pf.float32} {pf.ones(1).dtype}" == "pyformer.float32 pyformer.float32"
