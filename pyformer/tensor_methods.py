@@ -763,6 +763,7 @@ def install() -> None:
         setattr(Tensor, f"__i{name}__", _in_place(symbol, getattr(Tensor, f"__{name}__")))
     Tensor.__setitem__ = _set_item
     Tensor.__format__ = _format
+    Tensor.__bool__ = _bool
     Tensor.__getattr__ = _missing
     Tensor.type = astype
     Tensor.__array_function__ = _array_function
@@ -787,6 +788,15 @@ def _format(self: Tensor, spec: str) -> str:
 
 
 _compiled_format = Tensor.__format__
+
+
+def _bool(self: Tensor) -> builtins.bool:
+    if _count(self) != 1:
+        raise ValueError(f"bool: expected a tensor of one element, got {self.shape}; write .any() or .all()")
+    return _compiled_bool(self)
+
+
+_compiled_bool = Tensor.__bool__
 
 
 def _operator(function: Callable) -> Callable:

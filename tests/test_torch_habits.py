@@ -187,6 +187,7 @@ nn.init.calculate_gain("leaky_relu", 0.2)
 nn.init.kaiming_normal_(T.zeros(3, 4), mode="fan_out", nonlinearity="relu").shape
 nn.init.eye_(T.zeros(2, 3))
 nn.init.uniform_(T.zeros(2, 3), a=1, b=1)
+nn.init.trunc_normal_(T.zeros(2, 3), std=0.02, a=-0.04, b=0.04).shape
 x.clone().pow_(2).sqrt_().neg_().abs_().exp_()
 T.zeros(2, 3).normal_(0, 0.02).uniform_(-1, 1).shape
 len(T.utils.data.Subset(range(10), [1, 2]))
@@ -388,6 +389,8 @@ def test_what_is_asked_for_and_not_there_is_refused():
         pf.data.random_split(range(10), [3, 3])
     with pytest.raises(TypeError, match="to: expected a dtype, a device or a tensor"):
         pf.ones(1).to()
+    with pytest.raises(ValueError, match=r"bool: expected a tensor of one element, got \(2,\); write .any\(\) or .all"):
+        bool(pf.ones(2) > 0)
     with pytest.raises(IndexError, match="index: index 9 is out of bounds for axis 1"):
         pf.ones(2, 3)[:, [9]]
     with contextlib.suppress(IndexError):
