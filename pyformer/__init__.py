@@ -493,7 +493,10 @@ _ELSEWHERE = {
     "compile": "operations run at once, and the layers use fused ones by themselves",
     "grad": "gradients are those of loss.backward() or pf.autograd.grad(loss, inputs)",
     "jit": "operations run at once, and the layers use fused ones by themselves",
+    "linalg": "pf.norm is here; np.linalg takes x.numpy() for the rest, without gradients",
     "seed": "pf.manual_seed(n) sets the seed, pf.Generator().seed() draws one",
+    "set_printoptions": "tensors are printed as NumPy's arrays, by np.set_printoptions",
+    "use_deterministic_algorithms": "all of them are, always",
     "vmap": "operations take leading axes of batches by themselves",
 }
 

@@ -19,7 +19,7 @@ def _check_writable(symbol: str, x: Tensor, other: Any) -> None:
     instead = f"x = x {symbol[:-1]} y" if symbol.endswith("=") else "an operation that makes a new tensor"
     if isinstance(x, _core._IndexCopy):  # by a method; see _Unwritten for the operators
         raise RuntimeError(
-            f"{symbol}: x is a copy that indexing or a transpose made, so that nothing else would change; "
+            f"{symbol}: x is a copy that indexing, split or a transpose made, so nothing else would change; "
             f"write into the tensor itself, a[0] {symbol} y, or into x.clone()"
         )
     if not x.is_leaf:
@@ -80,7 +80,7 @@ class _Unwritten:
     def _error(self, *_: Any) -> RuntimeError:
         symbol = self.__dict__["_symbol"]
         return RuntimeError(
-            f"row {symbol} y: row is a copy that indexing or a transpose made, so the tensor that was indexed would "
+            f"row {symbol} y: row is a copy that indexing, split or a transpose made, so the tensor it is of would "
             f"stay as it is; write a[0] {symbol} y into that in one step, or row = a[0].clone() before"
         )
 
@@ -749,6 +749,7 @@ def install() -> None:
     for name, alias in (("ndimension", dim), ("nelement", numel)):
         setattr(Tensor, name, alias)
     Tensor.is_cuda = property(_is_cuda)
+    DType.__str__ = DType.__repr__
     Tensor.__xor__ = _operator(names.logical_xor)
     for symbol, name, short in (("+", "add", "add"), ("-", "sub", "sub"), ("*", "mul", "mul"), ("/", "truediv", "div")):
         operation = getattr(Tensor, f"__{name}__")
@@ -762,6 +763,7 @@ def install() -> None:
         setattr(Tensor, f"__i{name}__", _in_place(symbol, getattr(Tensor, f"__{name}__")))
     Tensor.__setitem__ = _set_item
     Tensor.__format__ = _format
+    Tensor.__bool__ = _bool
     Tensor.__getattr__ = _missing
     Tensor.type = astype
     Tensor.__array_function__ = _array_function
@@ -786,6 +788,15 @@ def _format(self: Tensor, spec: str) -> str:
 
 
 _compiled_format = Tensor.__format__
+
+
+def _bool(self: Tensor) -> builtins.bool:
+    if _count(self) != 1:
+        raise ValueError(f"bool: expected a tensor of one element, got {self.shape}; write .any() or .all()")
+    return _compiled_bool(self)
+
+
+_compiled_bool = Tensor.__bool__
 
 
 def _operator(function: Callable) -> Callable:

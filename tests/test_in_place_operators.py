@@ -112,13 +112,19 @@ def matrix():
     return pf.tensor([[1.0, 2.0], [3.0, 4.0]])
 
 
-@pytest.mark.parametrize(
-    "take", [lambda a: a[0], lambda a: a[:], lambda a: a[..., 0], lambda a: a.T, lambda a: a[None]]
-)
+COPIES = {
+    **{"row": lambda a: a[0], "slice": lambda a: a[:], "column": lambda a: a[..., 0], "new axis": lambda a: a[None]},
+    **{"T": lambda a: a.T, "permute": lambda a: a.permute(1, 0), "swapaxes": lambda a: a.swapaxes(0, 1)},
+    **{"split": lambda a: a.split(1)[0], "chunk": lambda a: a.chunk(2)[0], "unbind": lambda a: a.unbind()[0]},
+    **{"diagonal": lambda a: a.diagonal(), "expand": lambda a: a.expand(2, 2), "expand_as": lambda a: a.expand_as(a)},
+}
+
+
+@pytest.mark.parametrize("take", COPIES.values(), ids=COPIES)
 def test_a_write_into_a_copy_is_refused(take):
     a = matrix()
     for method in ("add_", "copy_", "fill_"):
-        with pytest.raises(RuntimeError, match=r"copy that indexing or a transpose made.*clone"):
+        with pytest.raises(RuntimeError, match=r"copy that indexing, split or a transpose made.*clone"):
             getattr(take(a), method)(1)
     with pytest.raises(RuntimeError, match=r"a\[0, 1\] = v.*clone"):
         take(a)[0] = 5

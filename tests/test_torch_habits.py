@@ -160,6 +160,12 @@ nn.CosineSimilarity(dim=1)(x, y)
 nn.PReLU(3, init=0.5)(img)
 nn.LogSoftmax(dim=-1)(x)
 nn.ReLU(inplace=True)(x)
+nn.Embedding.from_pretrained(x, padding_idx=0)(i)
+nn.Embedding.from_pretrained(x).weight.requires_grad
+str(nn.Embedding(10, 4, padding_idx=0))
+nn.utils.rnn.pad_sequence([v, v[:2]], batch_first=True)
+nn.utils.rnn.pad_sequence([x, x[:2]], padding_value=-1.0)
+nn.utils.parameters_to_vector([x, v])
 nn.AdaptiveAvgPool2d((1, 1))(img)
 nn.MaxPool2d(kernel_size=2, stride=2)(img)
 nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1, bias=False)(img).shape
@@ -181,6 +187,7 @@ nn.init.calculate_gain("leaky_relu", 0.2)
 nn.init.kaiming_normal_(T.zeros(3, 4), mode="fan_out", nonlinearity="relu").shape
 nn.init.eye_(T.zeros(2, 3))
 nn.init.uniform_(T.zeros(2, 3), a=1, b=1)
+nn.init.trunc_normal_(T.zeros(2, 3), std=0.02, a=-0.04, b=0.04).shape
 x.clone().pow_(2).sqrt_().neg_().abs_().exp_()
 T.zeros(2, 3).normal_(0, 0.02).uniform_(-1, 1).shape
 len(T.utils.data.Subset(range(10), [1, 2]))
@@ -382,6 +389,8 @@ def test_what_is_asked_for_and_not_there_is_refused():
         pf.data.random_split(range(10), [3, 3])
     with pytest.raises(TypeError, match="to: expected a dtype, a device or a tensor"):
         pf.ones(1).to()
+    with pytest.raises(ValueError, match=r"bool: expected a tensor of one element, got \(2,\); write .any\(\) or .all"):
+        bool(pf.ones(2) > 0)
     with pytest.raises(IndexError, match="index: index 9 is out of bounds for axis 1"):
         pf.ones(2, 3)[:, [9]]
     with contextlib.suppress(IndexError):
@@ -394,3 +403,16 @@ def test_orthogonal_weights():
         weight = pf.nn.init.orthogonal_(pf.zeros(*shape), gain=2.0).reshape(shape[0], -1)
         square = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
         np.testing.assert_allclose(square.numpy(), 4.0 * np.eye(square.shape[0]), atol=1e-5)
+
+
+def test_a_vector_goes_back_into_parameters():
+    model = pf.nn.Linear(3, 2)
+    vector = pf.nn.utils.parameters_to_vector(model.parameters())
+    pf.nn.utils.vector_to_parameters(vector * 2, model.parameters())
+    assert (pf.nn.utils.parameters_to_vector(model.parameters()) == vector * 2).all()
+    with pytest.raises(ValueError, match="expected as many elements"):
+        pf.nn.utils.vector_to_parameters(vector[:3], model.parameters())
+
+
+def test_a_dtype_is_printed_by_its_name():
+    assert f"{pf.float32} {pf.ones(1).dtype}" == "pyformer.float32 pyformer.float32"

@@ -215,8 +215,9 @@ static bool has_slice(const py::tuple& parts) {
   return false;
 }
 
-// The result of x[...] with integers and slices, of x.T and of x.transpose(): a copy, where NumPy and torch return a
-// view. A write into it would silently leave x unchanged, so it is refused. Operations on it return plain Tensors.
+// The result of x[...] with integers and slices, of x.T, of x.transpose() and of split(): a copy, where NumPy and torch
+// return a view. A write into it would silently leave x unchanged, so it is refused. Operations on it return plain
+// Tensors.
 struct IndexCopy : Tensor {
   explicit IndexCopy(Tensor tensor) : Tensor(std::move(tensor)) {}
 };
@@ -234,7 +235,8 @@ static py::object get_item(const Tensor& x, const py::object& key) {
 
 static void refuse_write(const IndexCopy&, const py::object&, const py::object&) {
   throw std::runtime_error(
-      "x[i] = v: x is a copy that indexing or a transpose made, so that nothing else would change; write into the "
+      "x[i] = v: x is a copy that indexing, split or a transpose made, so that nothing else would change; write into "
+      "the "
       "tensor itself in one step, a[0, 1] = v for a[0][1] = v, or into x.clone()");
 }
 
@@ -383,10 +385,15 @@ static std::vector<int64_t> part_sizes(const Tensor& x, const py::object& sizes,
   return parts;
 }
 
-static std::vector<Tensor> split_by(const Tensor& x, const py::object& sizes, int64_t wanted_axis) {
-  const std::vector<int64_t> parts = part_sizes(x, sizes, wanted_axis);
-  ReleaseGil release;
-  return split(x, parts, wanted_axis);
+static py::list split_by(const Tensor& x, const py::object& sizes, int64_t wanted_axis) {
+  const std::vector<int64_t> extents = part_sizes(x, sizes, wanted_axis);
+  const std::vector<Tensor> parts = [&] {
+    const ReleaseGil release;
+    return split(x, extents, wanted_axis);
+  }();
+  py::list copies;
+  for (const Tensor& part : parts) copies.append(py::cast(IndexCopy(part)));
+  return copies;
 }
 
 void bind_index_copy(py::module_& core) {
@@ -394,6 +401,7 @@ void bind_index_copy(py::module_& core) {
   cls.def("__setitem__", &refuse_write, py::arg("key"), py::arg("value"));
   cls.attr("__name__") = "Tensor";
   cls.attr("__qualname__") = "Tensor";
+  core.def("_index_copy", [](const Tensor& x) { return py::cast(IndexCopy(x)); }, py::arg("x"));
 }
 
 void bind_tensor_shape(py::class_<Tensor>& cls) {

@@ -146,7 +146,7 @@ def t(x: Tensor) -> Tensor:
 
 
 def expand(x: Tensor, *shape: Any) -> Tensor:
-    """A copy broadcast to a shape; -1 keeps an extent.
+    """A copy broadcast to a shape, not to write to; -1 keeps an extent.
 
     Raises:
         ValueError: x does not broadcast to it.
@@ -161,7 +161,8 @@ def expand(x: Tensor, *shape: Any) -> Tensor:
     full = tuple(k if n == -1 else n for n, k in zip(wanted, kept, strict=False))
     if len(wanted) < x.ndim or any(k not in (1, n) for n, k in zip(full, kept, strict=True)):
         raise ValueError(f"expand: {x.shape} does not broadcast to {wanted}")
-    return ops.where(_core.ones(*full, dtype=DType.bool, device=x.device), x, zero_of(x))
+    everywhere = _core.ones(*full, dtype=DType.bool, device=x.device)
+    return _core._index_copy(ops.where(everywhere, x, zero_of(x)))
 
 
 def tile(x: Tensor, *repeats: Any) -> Tensor:
@@ -304,7 +305,7 @@ def diagonal(x: Tensor) -> Tensor:
     rows, columns = x.shape[-2:]
     count = min(rows, columns)
     flat = x.reshape(*x.shape[:-2], rows * columns)
-    return ops.reshape(flat[..., : count * columns : columns + 1], [*x.shape[:-2], count])
+    return flat[..., : count * columns : columns + 1]
 
 
 def _triangle(x: Tensor, k: int, lower: bool) -> Tensor:

@@ -303,7 +303,14 @@ def uniform_(
 
 @in_default_float_mode
 def trunc_normal_(
-    tensor: pf.Tensor, mean: float = 0.0, std: float = 1.0, low: float = -2.0, high: float = 2.0
+    tensor: pf.Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    low: float = -2.0,
+    high: float = 2.0,
+    *,
+    a: float | None = None,
+    b: float | None = None,
 ) -> pf.Tensor:
     """Writes numbers of a normal distribution into a tensor, each drawn again until it is in [low, high].
 
@@ -311,6 +318,7 @@ def trunc_normal_(
         tensor: (...), of a float dtype.
         mean, std: of the distribution; std is above 0.
         low, high: the ends; -inf and inf will do.
+        a, b: torch's names of the ends.
 
     Returns:
         The tensor.
@@ -326,6 +334,7 @@ def trunc_normal_(
         >>> values.min().item() >= -1.0, values.max().item() <= 1.0
         (True, True)
     """
+    low, high = low if a is None else a, high if b is None else b
     _check_finite("trunc_normal_", mean=mean, std=std)
     _check_number("trunc_normal_", low=low, high=high)
     if std <= 0.0:

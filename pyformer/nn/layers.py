@@ -312,6 +312,21 @@ class Embedding(Projection):
                 with pf.no_grad():
                     self.weight[self.padding_idx] = 0.0
 
+    @classmethod
+    def from_pretrained(cls, embeddings: pf.Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """A table that holds a copy of (rows, columns); it is not trained where `freeze`.
+
+        Raises:
+            ValueError: the embeddings are no matrix, or padding_idx is none of its rows.
+        """
+        if embeddings.ndim != 2:
+            raise ValueError(f"Embedding.from_pretrained: expected a matrix, got {embeddings.shape}")
+        table = cls(*embeddings.shape, dtype=embeddings.dtype, padding_idx=padding_idx)
+        with pf.no_grad():
+            table.weight.copy_(embeddings)
+        table.weight.requires_grad = not freeze
+        return table
+
     def forward(self, ids: pf.Tensor) -> pf.Tensor:
         """The rows (..., dim) of integers ids (...)."""
         rows = ops.embedding(ids, self.weight) if self.quantized is None else self.quantized.rows(ids)
@@ -320,7 +335,8 @@ class Embedding(Projection):
         return ops.where(ops.unsqueeze(ops.not_equal(ids, self.padding_idx), -1), rows, rows.detach())
 
     def extra_repr(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}"
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
 class LayerNorm(Module):
