@@ -303,7 +303,7 @@ def test_the_error_text_of_pybind11_is_the_one_that_the_bindings_rewrite():
             None
         ),
         "zero_: expected (tensor: Tensor) or (tensors: Sequence[Tensor]), got 3": lambda: _core.zero_(3),
-        "topk: expected (x: Tensor, k: int, axis: int = -1), got k=1": lambda: ops.topk(k=1),
+        "topk: expected (x: Tensor, k: int, axis: int = -1), got k=1": lambda: _core.ops.topk(k=1),
     }
     for expected, call in calls.items():
         with pytest.raises(TypeError) as raised:

@@ -411,6 +411,7 @@ def xavier_normal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     return normal_(tensor, std=gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
 
 
+@in_default_float_mode
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The gain that torch advises for a non-linear function.
 
@@ -456,6 +457,7 @@ def eye_(tensor: pf.Tensor) -> pf.Tensor:
     return fill_(tensor, np.eye(*tensor.shape, dtype=np.float32))
 
 
+@in_default_float_mode
 def orthogonal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     """Writes a random matrix whose rows, or columns where these are fewer, are orthogonal and of length `gain`.
 

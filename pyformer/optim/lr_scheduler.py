@@ -380,6 +380,7 @@ class OneCycleLR(LRScheduler):
         self._end, self._cycle_momentum = self._start / final_div_factor, cycle_momentum
         super().__init__(optimizer)
 
+    @in_default_float_mode
     def _go_to(self, n: int) -> None:
         if n >= self.total_steps:
             raise ValueError(f"OneCycleLR: its cycle has {self.total_steps} steps, got one more")
@@ -451,6 +452,7 @@ class ReduceLROnPlateau:
         self._sign, self._is_relative = (1.0 if mode == "min" else -1.0), threshold_mode == "rel"
         self.best, self.bad, self.cooling, self.last_epoch = math.inf, 0, 0, 0
 
+    @in_default_float_mode
     def step(self, value: Any) -> None:
         """Takes the newest value, a number or a Tensor of one element."""
         signed = self._sign * float(value)
