@@ -279,7 +279,7 @@ ARITHMETIC = {
 # Which functions may compute on elements with NumPy, and why: tensors' own arithmetic belongs in the kernels.
 COMPUTES = {
     r"_normal_density|_interference|_refraction|oscillator": "makes up data to learn from",
-    r"train_test_split|DataLoader\._order": "chooses examples of a data set",
+    r"(train_test|random)_split|DataLoader\._order": "chooses examples of a data set",
     r"CharTokenizer\._encode_piece": "text to numbers",
     r"LanguageModel\._counted": "prepares targets, which come as NumPy arrays",
     r"EncoderDecoder\.(loss|count_targets)": "prepares targets and lengths, which come as NumPy arrays",

@@ -483,10 +483,14 @@ def orthogonal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
         raise ValueError(f"orthogonal_: expected at least two axes, got {tensor.shape}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     with pf.no_grad():
-        drawn = pf.randn(max(rows, columns), min(rows, columns), dtype=pf.float64).numpy()
-    q, r = np.linalg.qr(drawn)
-    q = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
-    return fill_(tensor, (gain * (q if rows >= columns else q.T)).reshape(tensor.shape))
+        basis = pf.randn(min(rows, columns), max(rows, columns), dtype=pf.float64)
+        for i in range(1, basis.shape[0] + 1):  # Gram-Schmidt; LAPACK's QR has other bits on other machines
+            earlier, vector = basis[: i - 1], basis[i - 1 : i]
+            for _ in range(2):  # once leaves what was rounded off
+                vector = vector - (vector @ earlier.T) @ earlier
+            basis[i - 1 : i] = vector / (vector * vector).sum().sqrt()
+        matrix = gain * (basis if rows < columns else basis.T)
+    return fill_(tensor, matrix.reshape(tensor.shape))
 
 
 @in_default_float_mode
