@@ -487,7 +487,7 @@ def orthogonal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
         for i in range(1, basis.shape[0] + 1):  # Gram-Schmidt; LAPACK's QR has other bits on other machines
             earlier, vector = basis[: i - 1], basis[i - 1 : i]
             for _ in range(2):  # once leaves what was rounded off
-                vector = vector - (vector @ earlier.T) @ earlier
+                vector = vector - pf.ops.matmul(vector, earlier, transpose_b=True) @ earlier
             basis[i - 1 : i] = vector / (vector * vector).sum().sqrt()
         matrix = gain * (basis if rows < columns else basis.T)
     return fill_(tensor, matrix.reshape(tensor.shape))
