@@ -587,6 +587,26 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         assert [a == b for a, b in zip(expected, found, strict=True)] == [True] * len(expected)
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the mode of x86")
+def test_small_numbers_are_shown_where_the_host_flushes_them():
+    flushing = 0x8040 | 0x1F80
+    tensors = [pf.tensor([1e-39, -1e-42]), pf.tensor([1e-310]), pf.tensor([1e-39], dtype="bfloat16")]
+
+    def shown():
+        for t in tensors:
+            yield t.tolist(), repr(t), t[0].item(), float(t[0]), f"{t[0]:.3e}"
+
+    expected = list(shown())
+    before = _core.enter_default_float_mode()
+    try:
+        _core.set_float_mode(flushing)
+        found = list(shown())
+    finally:
+        _core.set_float_mode(before)
+    assert repr(found) == repr(expected)
+    assert found[0][2] == float(np.float32(1e-39)) != 0.0
+
+
 @pytest.mark.parametrize(
     "call",
     [
