@@ -539,6 +539,9 @@ def test_results_do_not_depend_on_the_hosts_rounding():
                 yield pf.tensor(scheduler.get_last_lr(), dtype="float64")
         sizes = pf.tensor(wide)
         yield from (sizes.norm(3), sizes.norm(1.7), sizes.var(correction=0.1), pf.linspace(0.1, 0.7, 11))
+        yield from (ops.erf(sizes), ops.log1p(sizes.square()), ops.expm1(sizes))
+        for mode in ("bilinear", "bicubic"):
+            yield ops.interpolate(sizes.reshape(2, 2, 2, 5), size=(3, 7), mode=mode)
         yarn = {"rope_type": "yarn", "factor": 3.3, "original_max_position_embeddings": 77}
         yield from (pf.tensor(ops.rope_magnitude(yarn), dtype="float64"), ops.rope_frequencies(64, 1e4, yarn))
         config = pf.models.DecoderConfig(20, 16, 1, 2, 24, family="qwen2", qkv_bias=True, rope_scaling=yarn)
@@ -546,7 +549,7 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         yield pf.models.DiT(pf.models.DiTConfig(8, 4, 1, 3, 1, 2, 16)).sample([0, 1], 3)
 
     library = ctypes.CDLL(ctypes.util.find_library("m"))
-    upward, nearest = 0x800, 0
+    upward, downward, nearest = 0x800, 0x400, 0
     data = np.random.default_rng(0).standard_normal((4, 40)).astype("float32")
     start = [data, data * 3, data * 0.7, data * data]
 
@@ -575,12 +578,33 @@ def test_results_do_not_depend_on_the_hosts_rounding():
         return bits + [t.to(pf.float64).numpy().tobytes() for t in of_the_host()]
 
     expected = results()
-    assert library.fesetround(upward) == 0
+    for rounding in (upward, downward):
+        assert library.fesetround(rounding) == 0
+        try:
+            found = results()
+        finally:
+            library.fesetround(nearest)
+        assert [a == b for a, b in zip(expected, found, strict=True)] == [True] * len(expected)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets the mode of x86")
+def test_small_numbers_are_shown_where_the_host_flushes_them():
+    flushing = 0x8040 | 0x1F80
+    tensors = [pf.tensor([1e-39, -1e-42]), pf.tensor([1e-310]), pf.tensor([1e-39], dtype="bfloat16")]
+
+    def shown():
+        for t in tensors:
+            yield t.tolist(), repr(t), t[0].item(), float(t[0]), f"{t[0]:.3e}"
+
+    expected = list(shown())
+    before = _core.enter_default_float_mode()
     try:
-        found = results()
+        _core.set_float_mode(flushing)
+        found = list(shown())
     finally:
-        library.fesetround(nearest)
-    assert [a == b for a, b in zip(expected, found, strict=True)] == [True] * len(expected)
+        _core.set_float_mode(before)
+    assert repr(found) == repr(expected)
+    assert found[0][2] == float(np.float32(1e-39)) != 0.0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 // The Tensor class and the dtypes.
 #include "bindings.h"
 #include "pyformer/base/float_mode.h"
+#include "pyformer/base/thread_pool.h"
 #include "pyformer/ops/cast/cast.h"
 #include "pyformer/ops/to/to.h"
 
@@ -61,19 +62,33 @@ Array on_cpu(const Array& array) {
   return to(array, kCpu);
 }
 
+// A float as Python's: a process that flushes denormals would make 0 of small ones on the way.
+template <class T>
+static py::object float_of(const Array& array) {
+  double value = 0.0;
+  in_default_float_mode([&] {
+    const T x = *array.data<T>();
+    if constexpr (std::is_same_v<T, float>)
+      value = x;
+    else
+      value = to_float(x);
+  });
+  return py::float_(value);
+}
+
 static py::object item(const Tensor& t) {
   if (t.array().size() != 1)
     throw ValueError(cat("item: expected a tensor of one element, got shape ", t.shape().str()));
   const Array array = on_cpu(t.array());
   switch (t.dtype()) {
     case DType::float32:
-      return py::float_(*array.data<float>());
+      return float_of<float>(array);
     case DType::float64:
       return py::float_(*array.data<double>());
     case DType::bfloat16:
-      return py::float_(to_float(*array.data<BFloat16>()));
+      return float_of<BFloat16>(array);
     case DType::float16:
-      return py::float_(to_float(*array.data<Float16>()));
+      return float_of<Float16>(array);
     case DType::int64:
       return py::int_(*array.data<int64_t>());
     case DType::int32:
@@ -106,6 +121,7 @@ static std::string repr(const Tensor& t) {
   if (t.array().size() == 0) return cat("tensor(shape=", t.shape().str(), tail);
   const py::dict layout(py::arg("separator") = ", ", py::arg("prefix") = "tensor(", py::arg("threshold") = 200);
   const py::object array2string = py::module_::import("numpy").attr("array2string");
+  const DefaultFloatMode mode;
   const py::object text = call_or_park(array2string, py::make_tuple(readable(t)), layout);
   return cat("tensor(", text.cast<std::string>(), tail);
 }
@@ -369,7 +385,9 @@ Raises:
         return array.request();
       })
       .def("__dlpack_device__", [](const Tensor& t) { return dlpack_place("__dlpack_device__", t.device()); })
-      .def("item", &item, R"(The only element as a Python number.
+      .def("item", &item, R"(The only element as a Python number, which has no gradient.
+
+`float(x)`, `int(x)` and NumPy, where it takes x for a number as in `array[0] = x`, do the same.
 
 Raises:
     ValueError: the tensor has not exactly one element.
@@ -378,7 +396,11 @@ Example:
     >>> pf.tensor([[2.5]]).item()
     2.5)")
       .def(
-          "tolist", [](const Tensor& t) { return call_method(readable(t), "tolist"); },
+          "tolist",
+          [](const Tensor& t) {
+            const DefaultFloatMode mode;
+            return call_method(readable(t), "tolist");
+          },
           R"(The elements as Python numbers, in a list for each axis; of a tensor without axes the number alone.
 
 Example:

@@ -8,12 +8,14 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
+from pyformer.float_mode import in_default_float_mode
 from pyformer.names.arguments import is_float, rounded
 from pyformer.names.choosing import index_select
 
 _AXES = {"nearest": (1, 2), "nearest-exact": (1, 2), "linear": (1,), "bilinear": (2,), "bicubic": (2,)}
 
 
+@in_default_float_mode
 def interpolate(
     x: Tensor,
     size: int | Sequence[int] | None = None,

@@ -6,18 +6,22 @@ import math
 
 from pyformer._core import Tensor, ops
 from pyformer.autograd import Context, Function
+from pyformer.float_mode import in_default_float_mode
 from pyformer.names.arguments import narrowed, wide, widened
 from pyformer.names.arithmetic import isfinite
 from pyformer.names.choosing import clamp
 
-# Of erf(x) sqrt(pi) / 2 = x - x^3 / 3 + x^5 / 10 - ..., enough for float64 where |x| < 1/2.
-_ERF_TERMS = [(-1.0) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(13)]
+# Written down, as what Python computes depends on the rounding that the process has set.
+_ROOT_OF_2, _TWO_BY_ROOT_OF_PI = 1.4142135623730951, 1.1283791670955126
+# Of erf(x) sqrt(pi) / 2 = x - x^3 / 3 + x^5 / 10 - ..., enough for float64 where |x| < 1/2: 1 divided by these.
+_ERF_DIVISORS = [(-1) ** k * math.factorial(k) * (2 * k + 1) for k in range(13)]
 
 
 class _Smooth(Function):
     """A function of one variable by `_value` and `_slope`, both of and in float64."""
 
     @classmethod
+    @in_default_float_mode
     def of(cls, x: Tensor) -> Tensor:
         return narrowed(cls.apply(widened(x)), x)
 
@@ -74,16 +78,16 @@ class _Erf(_Smooth):
         near = ops.less(ops.abs(x), 0.5)
         small = ops.where(near, x, 0.0)
         square, series = small * small, 0.0
-        for term in reversed(_ERF_TERMS):
-            series = square * series + term
+        for divisor in reversed(_ERF_DIVISORS):
+            series = square * series + 1.0 / divisor
         # gelu(z) = z (1 + erf(z / sqrt(2))) / 2; beyond 6 erf is 1.
-        z = ops.where(near, 1.0, clamp(ops.abs(x), max=6.0)) * math.sqrt(2.0)
+        z = ops.where(near, 1.0, clamp(ops.abs(x), max=6.0)) * _ROOT_OF_2
         far = ops.gelu(z) / z * 2.0 - 1.0
-        return ops.where(near, small * series * (2.0 / math.sqrt(math.pi)), ops.where(ops.less(x, 0.0), -far, far))
+        return ops.where(near, small * series * _TWO_BY_ROOT_OF_PI, ops.where(ops.less(x, 0.0), -far, far))
 
     @staticmethod
     def _slope(x: Tensor) -> Tensor:
-        return ops.exp(-(x * x)) * (2.0 / math.sqrt(math.pi))
+        return ops.exp(-(x * x)) * _TWO_BY_ROOT_OF_PI
 
 
 def log1p(x: Tensor) -> Tensor:
