@@ -56,21 +56,23 @@ PF_INLINE void store_rounded(Vec<float> x, BFloat16* p) {
 PF_INLINE void store_rounded(Vec<float> x, BFloat16* p, int64_t n) {
   _mm256_mask_storeu_epi16(p, __mmask16((1u << n) - 1u), rounded_bfloat16(x));
 }
-#else
-PF_INLINE Vec<float> load_widened(const BFloat16* p, int64_t n) {
-  Vec<float> x = Vec<float>::zero();
-  for (int64_t i = 0; i < Vec<float>::width; ++i)
-    if (i < n) x.r[i] = to_float(p[i]);
-  return x;
-}
-PF_INLINE void store_rounded(Vec<float> x, BFloat16* p, int64_t n) {
-  for (int64_t i = 0; i < Vec<float>::width; ++i)
-    if (i < n) p[i] = to_bfloat16(x.r[i]);
-}
-#if defined(__AVX2__)
-PF_INLINE Vec<float> load_widened(const BFloat16* p) {
-  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+#elif defined(__AVX2__)
+PF_INLINE Vec<float> widened(__m128i x) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16))};
+}
+PF_INLINE Vec<float> load_widened(const BFloat16* p) {
+  return widened(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+PF_INLINE Vec<float> load_widened(const BFloat16* p, int64_t n) {
+  if (n == 8) return load_widened(p);
+  uint64_t low = 0, high = 0;
+  if (n >= 4) {
+    __builtin_memcpy(&low, p, 8);
+    if (n > 4) __builtin_memcpy(&high, p + n - 4, 8), high >>= 16 * (8 - n);
+  } else {
+    for (int64_t i = 0; i < n; ++i) low |= uint64_t(p[i].bits) << 16 * i;
+  }
+  return widened(_mm_set_epi64x(int64_t(high), int64_t(low)));
 }
 PF_INLINE void store_rounded(Vec<float> x, BFloat16* p) {
   const __m256i bits = _mm256_castps_si256(x.r), one = _mm256_set1_epi32(1);
@@ -82,10 +84,25 @@ PF_INLINE void store_rounded(Vec<float> x, BFloat16* p) {
   const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(out, out), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(halves));
 }
+PF_INLINE void store_rounded(Vec<float> x, BFloat16* p, int64_t n) {
+  if (n == 8) return store_rounded(x, p);
+  BFloat16 all[8];
+  store_rounded(x, all);
+  for (int64_t i = 0; i < n; ++i) p[i] = all[i];
+}
 #else
+PF_INLINE Vec<float> load_widened(const BFloat16* p, int64_t n) {
+  Vec<float> x = Vec<float>::zero();
+  for (int64_t i = 0; i < Vec<float>::width; ++i)
+    if (i < n) x.r[i] = to_float(p[i]);
+  return x;
+}
+PF_INLINE void store_rounded(Vec<float> x, BFloat16* p, int64_t n) {
+  for (int64_t i = 0; i < Vec<float>::width; ++i)
+    if (i < n) p[i] = to_bfloat16(x.r[i]);
+}
 PF_INLINE Vec<float> load_widened(const BFloat16* p) { return load_widened(p, Vec<float>::width); }
 PF_INLINE void store_rounded(Vec<float> x, BFloat16* p) { store_rounded(x, p, Vec<float>::width); }
-#endif
 #endif
 
 // x rounded to bfloat16, as float32.

@@ -14,7 +14,10 @@ namespace pyformer::PF_ISA {
 struct FmaUnit {
   static constexpr int64_t width = Vec<float>::width;
   static constexpr int kVectors = 2;
-  static constexpr int64_t kRows = kVectorBytes == 64 ? 7 : 3, kCols = kVectors * width;
+  // Chains of even and of odd k that are added up at once. Of 16 registers, sums of six rows of one leave what is
+  // needed beside them; three rows of both would read a half more for each product.
+  static constexpr int kChains = kVectorBytes == 64 ? 2 : 1, kUnroll = 2 / kChains;
+  static constexpr int64_t kRows = kVectorBytes == 64 ? 7 : 6, kCols = kVectors * width;
   static constexpr int64_t kRowStep = kRows * kBFloat16Block * 4, kColStep = kCols * kBFloat16Block * 4;
   static constexpr int64_t kBlockBytes = 512 << 10, kTaskProducts = 1 << 19;
   static constexpr bool kIsSeparate = false;
@@ -39,7 +42,10 @@ struct FmaUnit {
     Vec<float> r[width];
 #pragma GCC unroll 16
     for (int64_t i = 0; i < width; ++i)
-      r[i] = i < there ? load_widened(at + i * (along ? v.stride : v.k_stride), n) : Vec<float>::zero();
+      if (const S* const from = at + i * (along ? v.stride : v.k_stride); i >= there)
+        r[i] = Vec<float>::zero();
+      else
+        r[i] = n == width ? load_widened(from) : load_widened(from, n);
     if (!along) transpose(r);
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kRows; ++i) r[i].store(to + i * kBFloat16Block);
@@ -51,36 +57,45 @@ struct FmaUnit {
     for (int64_t i = k * kCols; i < padded * kCols; ++i) to[i] = 0.0f;
   }
 
-  // One block of 32 k: sum += (even chain) + (odd chain).
+  // The chains of k = 0, 2, 4, ... of a block that begins at a and b; with two, also that of k = 1, 3, 5, ...
   template <int rows>
-  static PF_INLINE void add_block(const float* a, const float* b, float* c, int64_t c_stride) {
-    Vec<float> sum[2][rows][kVectors];
+  static PF_INLINE void add_chains(const float* a, const float* b, Vec<float> (&sum)[kChains][rows][kVectors]) {
 #pragma GCC unroll 2
-    for (int parity = 0; parity < 2; ++parity)
+    for (int chain = 0; chain < kChains; ++chain)
 #pragma GCC unroll 8
       for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) sum[parity][i][v] = Vec<float>::zero();
+        for (int v = 0; v < kVectors; ++v) sum[chain][i][v] = Vec<float>::zero();
+#pragma GCC unroll kUnroll
     for (int64_t p = 0; p < kBFloat16Block; p += 2) {
 #pragma GCC unroll 2
-      for (int parity = 0; parity < 2; ++parity) {
+      for (int chain = 0; chain < kChains; ++chain) {
         Vec<float> bv[kVectors];
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) bv[v] = Vec<float>::load(b + (p + parity) * kCols + v * width);
+        for (int v = 0; v < kVectors; ++v) bv[v] = Vec<float>::load(b + (p + chain) * kCols + v * width);
 #pragma GCC unroll 8
         for (int i = 0; i < rows; ++i) {
-          const Vec<float> av = Vec<float>::broadcast(a[i * kBFloat16Block + p + parity]);
+          const Vec<float> av = Vec<float>::broadcast(a[i * kBFloat16Block + p + chain]);
 #pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v) sum[parity][i][v] = fma(av, bv[v], sum[parity][i][v]);
+          for (int v = 0; v < kVectors; ++v) sum[chain][i][v] = fma(av, bv[v], sum[chain][i][v]);
         }
       }
     }
+  }
+
+  // One block of 32 k: c += (even chain) + (odd chain).
+  template <int rows>
+  static PF_INLINE void add_block(const float* a, const float* b, float* c, int64_t c_stride) {
+    Vec<float> even[kChains][rows][kVectors], odd[kChains][rows][kVectors];
+    add_chains<rows>(a, b, even);
+    if constexpr (kChains == 1) add_chains<rows>(a + 1, b + kCols, odd);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         float* at = c + i * c_stride + v * width;
-        (Vec<float>::load(at) + (sum[0][i][v] + sum[1][i][v])).store(at);
+        const Vec<float> both = even[0][i][v] + (kChains == 1 ? odd[0][i][v] : even[kChains - 1][i][v]);
+        (Vec<float>::load(at) + both).store(at);
       }
   }
 
