@@ -38,6 +38,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 Result = dict[str, Any]
 EMULATED = "cuda:emulated"
 START_S = 30.0  # that a process may take to import PyTorch
+COMPILED = "beside torch.compile"  # takes three times as long before it runs; such items come last
 
 # ---- items in processes that may die -------------------------------------------------------------------------------
 
@@ -51,12 +52,13 @@ def results_of(part: str, names: list[str], device: str, quick: bool, limit_s: f
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=forward, args=(child, left, lines), daemon=True).start()
-        wait_s = limit_s + START_S
+        wait_s = START_S
         while left:
+            wait_s += limit_s * (3 if COMPILED in left[0] else 1)
             try:
                 line = lines.get(timeout=wait_s)
             except queue.Empty:
-                line, fault = "", f"took more than {limit_s:g} s"
+                line, fault = "", f"took more than {wait_s:g} s"
             else:
                 fault = "ended the process"
             if not line:
@@ -65,7 +67,7 @@ def results_of(part: str, names: list[str], device: str, quick: bool, limit_s: f
                 break
             yield json.loads(line)
             left.pop(0)
-            wait_s = limit_s
+            wait_s = 0.0
         child.wait()
 
 
@@ -403,7 +405,16 @@ def memory_bound(op: str, rows: int, cols: int) -> Callable[[str], Contest]:
     return make
 
 
-def training_step(config: pf.models.GPTConfig, batch: int, tokens: int) -> Callable[[str], Contest]:
+def compiled(function: Callable[..., Any], device: str, **options: str) -> Callable[..., Any]:
+    """By torch.compile, which in a dry run makes no code of it."""
+    import torch
+
+    return torch.compile(function, **(options if torch_device(device) == "cuda" else {"backend": "eager"}))
+
+
+def training_step(
+    config: pf.models.GPTConfig, batch: int, tokens: int, compiles: bool = False
+) -> Callable[[str], Contest]:
     """In bfloat16, with float32 masters: PyTorch under autocast."""
 
     def make(device: str) -> Contest:
@@ -414,6 +425,7 @@ def training_step(config: pf.models.GPTConfig, batch: int, tokens: int) -> Calla
         place = torch_device(device)
         model = pf.models.GPT(config)
         twin = twin_of(model).to(place)
+        forward = compiled(twin, device) if compiles else twin
         model = model.to(device).to("bfloat16")
         ours, theirs = pf.optim.AdamW(model.parameters()), torch.optim.AdamW(twin.parameters(), fused=place == "cuda")
         ids = np.random.default_rng(0).integers(0, config.vocab_size, (batch, tokens + 1))
@@ -427,8 +439,8 @@ def training_step(config: pf.models.GPTConfig, batch: int, tokens: int) -> Calla
             ours.step()
 
         def run_theirs(i: int) -> None:
-            with torch.autocast(place, torch.bfloat16), torch.device(place):
-                loss = twin(*torch_ids)
+            with torch.autocast(place, torch.bfloat16):
+                loss = forward(*torch_ids)
             theirs.zero_grad()
             loss.backward()
             theirs.step()
@@ -440,14 +452,57 @@ def training_step(config: pf.models.GPTConfig, batch: int, tokens: int) -> Calla
     return make
 
 
+def bytes_of_step(config: pf.models.GPTConfig) -> float:
+    """That a step of decoding reads at least: all weights but those of positions."""
+    return 2.0 * (config.parameter_count() - config.context_length * config.embed_dim)
+
+
 def decoding(config: pf.models.GPTConfig, new: int) -> Callable[[str], Contest]:
-    """A token, greedy, of batch 1."""
+    """So many tokens, greedy, of batch 1, operation by operation."""
 
     def make(device: str) -> Contest:
         model = pf.models.GPT(config).to(device).to("bfloat16")
         prompt = pf.tensor([[1, 2, 3]], device=device)
-        read = 2.0 * new * (config.parameter_count() - config.context_length * config.embed_dim)
-        return Contest(lambda i: model.generate(prompt, new, temperature=0), None, bytes=read)
+        return Contest(lambda i: model.generate(prompt, new, temperature=0), None, bytes=new * bytes_of_step(config))
+
+    return make
+
+
+def decoding_graph(config: pf.models.GPTConfig) -> Callable[[str], Contest]:
+    """One token, greedy, of batch 1, by a step that was recorded: PyTorch's, compiled, is one, too."""
+
+    def make(device: str) -> Contest:
+        import torch
+
+        from bench.torch_gpt import next_ids, twin_of
+
+        place, context = torch_device(device), config.context_length
+        model = pf.models.GPT(config)
+        twin = twin_of(model).to(place).to(torch.bfloat16)
+        model = model.to(device).to("bfloat16").eval()
+        cache = model.new_cache(1, context)
+
+        def step(ids: pf.Tensor, ends: pf.Tensor) -> pf.Tensor:
+            cache.ends = ends
+            return pf.ops.argmax(model(ids, cache=cache)[:, -1], axis=-1).reshape(1, 1)
+
+        with pf.nn.inference():
+            model([[1, 2, 3]], cache=cache)
+            ids, ends = pf.tensor([[4]], device=device), cache.ends + 0
+            graph = pf.cuda.Graph(step, ids, ends, device=device)
+        theirs = compiled(next_ids, device, mode="reduce-overhead")
+        kept = [
+            torch.zeros(config.num_layers, 1, config.num_heads, context, config.embed_dim // config.num_heads,
+                        dtype=torch.bfloat16, device=place)
+            for _ in range(2)
+        ]  # fmt: skip
+        torch_ids, end = torch.tensor([[4]], device=place), torch.tensor([3], device=place)
+
+        def run_theirs(i: int) -> None:
+            with torch.inference_mode():
+                theirs(twin, torch_ids, end, *kept)
+
+        return Contest(lambda i: graph(ids, ends), run_theirs, bytes=bytes_of_step(config))
 
     return make
 
@@ -462,6 +517,8 @@ def speed_items(quick: bool) -> dict[str, Callable[[str], Contest]]:
             **{f"{op} 8x64": memory_bound(op, 8, 64) for op in MEMORY_BOUND},
             "training step": training_step(tiny, 1, 16),
             "decoding": decoding(tiny, 2),
+            f"decoding, a recorded step {COMPILED}": decoding_graph(tiny),
+            f"training step {COMPILED}": training_step(tiny, 1, 16, compiles=True),
         }
     gpt2 = pf.models.GPTConfig(50257, 1024, 12, 12, 768)
     shapes = ((8192, 8192, 8192), (4096, 4096, 4096), (32768, 2304, 768), (32768, 768, 3072), (32768, 3072, 768))
@@ -470,10 +527,14 @@ def speed_items(quick: bool) -> dict[str, Callable[[str], Contest]]:
         "matmul 1x768x3072": product(1, 768, 3072),
         "attention causal B2 H16 T4096 D128": attention(2, 16, 4096, 128, False),
         "attention causal B2 H16 T4096 D128 both": attention(2, 16, 4096, 128, True),
+        "attention causal B8 H12 T1024 D64": attention(8, 12, 1024, 64, False),
+        "attention causal B8 H12 T1024 D64 both": attention(8, 12, 1024, 64, True),
         **{f"{op} 65536x1024": memory_bound(op, 65_536, 1024) for op in MEMORY_BOUND[:-1]},
         "cross_entropy 8192x50257": memory_bound("cross_entropy", 8192, 50_257),
-        "training step GPT-2 124M B8 T1024": training_step(gpt2, 8, 1024),
+        "training step GPT-2 124M B32 T1024": training_step(gpt2, 32, 1024),
         "decoding GPT-2 124M, 64 tokens": decoding(gpt2, 64),
+        f"decoding GPT-2 124M, a recorded step {COMPILED}": decoding_graph(gpt2),
+        f"training step GPT-2 124M B32 T1024 {COMPILED}": training_step(gpt2, 32, 1024, compiles=True),
     }
 
 

@@ -78,19 +78,19 @@ export device build out tree some_cases
 run() { part "$1" "$2" bash -c "$3"; }
 
 if [ "$build" != none ]; then
-  run machine 15 machine
-  run build 140 compile
+  run machine 10 machine
+  run build 120 compile
   export PYTHONPATH=$PWD
-  run primitives 15 primitives
+  run primitives 10 primitives
 fi
-part ceilings 20 python3 -m bench.gpu ceilings "${options[@]}" --results "$out/ceilings.jsonl"
-part cases 70 python3 -m bench.gpu cases "${options[@]}" --jobs $jobs
+part ceilings 15 python3 -m bench.gpu ceilings "${options[@]}" --results "$out/ceilings.jsonl"
+part cases 45 python3 -m bench.gpu cases "${options[@]}" --jobs $jobs
 if [ "$build" != none ] && command -v compute-sanitizer >/dev/null; then
   some_cases=$(python3 -m bench.gpu cases --list-some)
-  for tool in memcheck racecheck initcheck synccheck; do run "sanitizer $tool" 20 "sanitizer $tool"; done
+  for tool in memcheck racecheck initcheck synccheck; do run "sanitizer $tool" 15 "sanitizer $tool"; done
 fi
-part training 30 python3 -m bench.gpu training "${options[@]}" --results "$results"
-part speed 120 python3 -m bench.gpu speed "${options[@]}" --results "$results"
+part training 20 python3 -m bench.gpu training "${options[@]}" --results "$results"
+part speed 110 python3 -m bench.gpu speed "${options[@]}" --results "$results"
 lines=60 part table 10 python3 -m bench.gpu table --results "$results"
 rm -f "$out/part.txt"
 ! grep -q 'FAILED' "$report"

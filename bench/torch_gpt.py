@@ -58,11 +58,29 @@ class TorchGPT(nn.Module):
         self.ln_f = nn.LayerNorm(config.embed_dim)
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
         for block in self.h:
             x = block(x)
         logits = F.linear(self.ln_f(x), self.wte.weight)
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+
+
+def next_ids(
+    twin: TorchGPT, ids: torch.Tensor, end: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+) -> torch.Tensor:
+    """A greedy step: (B, 1) ids at position `end`, (1,), join keys and values (layers, B, heads, context, D) in place.
+    As torch.compile wants it: no shape depends on the position."""
+    x = twin.wte(ids) + twin.wpe(end)
+    mask = (torch.arange(keys.shape[3], device=ids.device) <= end)[None]
+    for i, block in enumerate(twin.h):
+        B, T, C = x.shape
+        q, k, v = block.attn.c_attn(block.ln_1(x)).view(B, T, 3, block.num_heads, C // block.num_heads).unbind(2)
+        keys[i].index_copy_(2, end, k.transpose(1, 2))
+        values[i].index_copy_(2, end, v.transpose(1, 2))
+        mixed = F.scaled_dot_product_attention(q.transpose(1, 2), keys[i], values[i], attn_mask=mask)
+        x = x + block.attn.c_proj(mixed.transpose(1, 2).reshape(B, T, C))
+        x = x + block.mlp.c_proj(F.gelu(block.mlp.c_fc(block.ln_2(x)), approximate="tanh"))
+    return F.linear(twin.ln_f(x), twin.wte.weight).argmax(-1)
 
 
 def twin_of(model: pf.models.GPT) -> TorchGPT:

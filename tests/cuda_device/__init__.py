@@ -105,7 +105,9 @@ def kernels() -> dict[int, str]:
     start = next(int(address, 16) for address, _, name in symbols if name == "pyformer_emulate")
     base = ctypes.cast(library().pyformer_emulate, ctypes.c_void_p).value - start
     found = {base + int(address, 16): kernel_of(name) for address, kind, name in symbols if kind in "tTwW"}
-    return {address: name for address, name in found.items() if re.split(r"\W", name)[0] in names}
+    # Namespaces are written small: a method of that name is no kernel.
+    plain = re.compile(r"(?:[a-z]\w*::)*(\w+)")
+    return {address: name for address, name in found.items() if (m := plain.match(name)) and m[1] in names}
 
 
 def kernel_counts() -> dict[str, dict[str, int]]:
