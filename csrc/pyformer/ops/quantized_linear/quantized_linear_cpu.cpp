@@ -259,6 +259,7 @@ static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t ro
     typename Q::Sums dots[count];
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) dots[r] = Q::all(wide[r * groups] ? 0 : -zero * g.sums[(row + r) * runs + run]);
+#pragma GCC unroll 2
     for (int64_t at = 0; at < length; at += kStep<bits>, quants += 256) {
       // Some lines ahead, also of the next page, which the CPU does not ask for by itself.
       for (int line = 0; is_half && line < 4; ++line) __builtin_prefetch(quants + 2048 + 64 * line);
