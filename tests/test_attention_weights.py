@@ -108,7 +108,8 @@ def test_gradient_of_weights():
     weights = torch.softmax(torch.where(empty, torch.zeros(()), scores), -1) * ~empty
     (weights * torch.tensor(coefficients)).sum().backward()
     for ours, other in zip((q, k), theirs, strict=True):
-        assert_close(ours.grad.numpy(), by_rows(other.grad.numpy()), additions=TK * D, ops=5)  # product, scale, mask, softmax, coefficients
+        # A product, scale, mask, softmax and coefficients.
+        assert_close(ours.grad.numpy(), by_rows(other.grad.numpy()), additions=TK * D, ops=5)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
