@@ -767,6 +767,8 @@ STREAMS = "test_cuda_streams.py::"
 GRAPHS = "test_cuda_graphs.py::"
 SCALING = "test_cuda_loss_scaling.py::"
 SM90 = "test_cuda_sm90.py::"
+ROUNDED = SM90 + "test_float32_is_rounded_for_a_product[bfloat16-530-140]"
+TILES_OF_ATTENTION = SM90 + "test_attention[tiles-bfloat16]"
 FEW_ROWS = "test_cuda.py::test_few_rows_have_the_bits_of_many[bfloat16-hopper]"
 LONG_ROW = f"{CUDA_CASE}[cross_entropy-3x12500-float32]"
 LONG_SORT = "test_cuda.py::test_long_rows_are_sorted[2049]"
@@ -891,5 +893,101 @@ CUDA = [
         "    mbarrier_wait(&empty[turn.slot], turn.parity ^ 1);\n",
         "",
         SM90 + "test_products[bfloat16--130-72-600]",
+    ),
+    mutant(
+        "matmul: the second rounded operand begins where the first does",
+        "      round(args.b, i - args.a.chunks);\n",
+        "      round(args.b, i);\n",
+        ROUNDED,
+    ),
+    mutant(
+        "matmul: rounded rows are as far apart as they were",
+        "    o = {to, row, o.transposed, o.batch_stride ? rows * row : 0};\n",
+        "    o = {to, o.stride, o.transposed, o.batch_stride ? rows * row : 0};\n",
+        ROUNDED,
+    ),
+    mutant(
+        "matmul of few rows: pairs of float32 change places",
+        "      return packed<T>(two[0], two[1]);\n",
+        "      return packed<T>(two[1], two[0]);\n",
+        "test_cuda.py::test_few_rows_of_float32_have_the_bits_of_many[bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a: queries are not waited for",
+        "    mbarrier_wait(&s.q_full, 0);\n",
+        "",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a: queries are waited for a phase too early",
+        "    mbarrier_wait(&s.q_full, 0);\n",
+        "    mbarrier_wait(&s.q_full, 1);\n",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a: keys are not waited for",
+        "      s.ring.wait(turn);\n      Base::dot(s.q",
+        "      Base::dot(s.q",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a: scores are read before they are computed",
+        "box || step);\n    wgmma_commit();\n    wgmma_wait<0>();\n",
+        "box || step);\n    wgmma_commit();\n    wgmma_wait<1>();\n",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a: registers are not fenced before values are multiplied",
+        "      wgmma_fence();\n#pragma unroll\n      for (int step",
+        "#pragma unroll\n      for (int step",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a: a value that is not attended is multiplied by zero",
+        "      if (some_partial) {\n",
+        "      if (false) {\n",
+        SM90 + "test_attention_leaves_out_what_is_not_attended[inf]",
+    ),
+    mutant(
+        "attention of sm_90a: the other warpgroup's slots are given back unread",
+        "ring.wait(turn), ring.give_back(turn);\n",
+        "ring.give_back(turn);\n",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a: one range of keys",
+        "if ((block + 1) % kRangeBlocks == 0 || block + 1 == mine.last) end_range",
+        "if (block + 1 == mine.last) end_range",
+        SM90 + "test_attention_over_several_ranges_of_keys",
+    ),
+    mutant(
+        "attention of sm_90a, dq: what a block has is not waited for",
+        "    float dq[kWidth / 8][4] = {};\n    Turn turn;\n    mbarrier_wait(&s.own_full, 0);\n",
+        "    float dq[kWidth / 8][4] = {};\n    Turn turn;\n",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a, dq: keys are given back before they are multiplied",
+        "      round_score_gradients<T>(row, score, ds, w);\n",
+        "      s.ring.give_back(keys);\n      round_score_gradients<T>(row, score, ds, w);\n",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: gradients are not waited for",
+        "      s.ring.wait(turn);\n      Weights w, dw;\n",
+        "      Weights w, dw;\n",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: the bytes of what is known of rows are not counted",
+        "s.ring.expect(turn, kTileBytes + sizeof(RowTile));",
+        "s.ring.expect(turn, kTileBytes);",
+        TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: gradients of the first rows twice",
+        "      Base::dot(v, dout, 32 * half, gradient);\n",
+        "      Base::dot(v, dout, 0, gradient);\n",
+        TILES_OF_ATTENTION,
     ),
 ]

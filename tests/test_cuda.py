@@ -140,7 +140,8 @@ def test_few_rows_of_float32_have_the_bits_of_many(weights):
         together = as_numpy(pf.ops.linear(x, weight))
         for rows in (1, 16):
             assert same_bits(as_numpy(pf.ops.linear(x[2 : 2 + rows], weight)), together[2 : 2 + rows]), rows
-    assert cuda_device.counts()["mma"] > before
+    # Two operands of float32 are rounded before, as for many rows, and multiplied by wgmma.
+    assert (cuda_device.counts()["mma"] > before) == (weights == "bfloat16")
 
 
 @pytest.mark.parametrize("count", [3, 2049, 70_000])

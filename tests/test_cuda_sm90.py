@@ -1,4 +1,4 @@
-"""Products of 16-bit floats on a device of sm_90a (bulk copies, wgmma), under emulation: the bits of the
+"""Products and attention of 16-bit floats on a device of sm_90a (bulk copies, wgmma), under emulation: the bits of the
 kernels for sm_80, as tensor cores of one device add up alike in both. test_cuda.py has the case table in both."""
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import cuda_device
 import numpy as np
 import pytest
 from test_cuda import CASES, DEVICE, as_numpy, inputs_of, run
+from test_cuda_attention import exact, is_near, operands, results
 from tolerance import same_bits
 
 import pyformer as pf
@@ -145,3 +146,76 @@ def test_a_model_trains_to_the_same_bits(dtype, mode):
     (losses, *_), wgmma = in_both(lambda: train(dtype, mode))
     assert wgmma > 0
     assert np.isfinite(losses).all()
+
+
+# ---- attention -----------------------------------------------------------------------------------------------------
+
+CAUSAL = {"causal": True}
+ATTENTION = {
+    "tiles": ({"tq": 200, "tk": 200, "h": 1, "d": 64, "dv": 64}, CAUSAL),
+    "keys-of-a-cache": ({"tq": 66, "tk": 200, "h": 1, "d": 128, "dv": 128}, CAUSAL),
+    "all-keys": ({"tq": 70, "tk": 130, "h": 1, "d": 64, "dv": 64}, {}),
+    "grouped": ({"b": 2, "tq": 50, "tk": 70, "h": 4, "hkv": 2, "d": 64, "dv": 64}, CAUSAL),
+    "window": ({"tq": 210, "tk": 210, "h": 1, "d": 64, "dv": 64}, {"causal": True, "window": 40}),
+    "first-queries-see-nothing": ({"tq": 140, "tk": 66, "h": 1, "d": 64, "dv": 64}, CAUSAL),
+    "a-tile-and-a-row": ({"tq": 65, "tk": 65, "h": 1, "d": 128, "dv": 128}, CAUSAL),
+    "key-lengths": (
+        {"b": 4, "tq": 70, "tk": 140, "h": 1, "d": 64, "dv": 64},
+        {"causal": True, "key_lengths": np.array([140, 1, 64, 0]), "query_offset": np.array([70, 0, 3, 0])},
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention(name, dtype):
+    shape, options = ATTENTION[name]
+    q, k, v, dout = operands(0, **shape)
+    forward = in_both(lambda: results(dtype, q, k, v, **options))[1]
+    found, wgmma = in_both(lambda: results(dtype, q, k, v, dout, **options))
+    assert wgmma > forward > 0
+    if "key_lengths" in options:
+        return
+    tq, tk = q.shape[1], k.shape[1]
+    behind = np.arange(tk) - (np.arange(tq)[:, None] + tk - tq)
+    attended = (behind <= 0) & (behind > -options.get("window", tq + tk)) if options else np.ones((tq, tk), bool)
+    for which, got, expected in zip(
+        ("out", "dq", "dk", "dv"), found, exact(dtype, q, k, v, dout, attended), strict=True
+    ):
+        assert is_near(got, expected, dtype), which
+
+
+@pytest.mark.parametrize("bad", [np.inf, 3e38])
+def test_attention_leaves_out_what_is_not_attended(bad):
+    """Values and keys beyond a row's own position, in a block that it attends to in part; queries and their gradients
+    that are before a key."""
+    q, k, v, dout = operands(1, tq=130, tk=130, h=1, d=64, dv=64)
+    whole = results("bfloat16", q, k, v, dout, causal=True)
+    later, earlier = ([x.copy() for x in (q, k, v, dout)] for _ in range(2))
+    for x in later[1:3]:
+        x[:, 70:] = bad
+    found, wgmma = in_both(lambda: results("bfloat16", *later, causal=True))
+    assert wgmma > 0
+    for got, expected in zip(found[:2], whole[:2], strict=True):
+        assert same_bits(got[:, :70], expected[:, :70])
+    earlier[0][:, :70] = earlier[3][:, :70] = bad
+    found, _ = in_both(lambda: results("bfloat16", *earlier, causal=True))
+    for got, expected in zip(found[2:], whole[2:], strict=True):
+        assert same_bits(got[:, 70:], expected[:, 70:])
+
+
+def test_attention_over_several_ranges_of_keys():
+    """64 tiles are work enough that a block takes all ranges; strides are those of packed q, k, v."""
+    packed = halves("bfloat16", 1, 66, 3, 32, 64)
+    k, v = (halves("bfloat16", 1, 330, 32, 64, seed=seed) for seed in (1, 2))
+    _, wgmma = in_both(lambda: [as_numpy(pf.ops.attention(packed[:, :, 0], k, v, causal=True))])
+    assert wgmma > 0
+
+
+@pytest.mark.parametrize("why", ["mask", "few-rows", "width", "group"])
+def test_attention_that_goes_another_way(why):
+    shape = {"tq": 70, "tk": 70, "h": 1, "d": 64, "dv": 64}
+    shape |= {"few-rows": {"tq": 64}, "width": {"d": 72}, "group": {"h": 3, "tq": 30}, "mask": {}}[why]
+    q, k, v, _ = operands(2, **shape)
+    options = {"mask": np.random.default_rng(0).random((70, 70)) < 0.5} if why == "mask" else {}
+    assert in_both(lambda: results("bfloat16", q, k, v, **options))[1] == 0

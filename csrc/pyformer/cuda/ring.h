@@ -33,12 +33,14 @@ struct Ring {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(&empty[turn.slot]);
   }
 
-  // All threads of a block of 128 * (consumers + 1), with registers for consumers.
-  template <int consumers, class Produce, class Consume>
-  DEVICE void run(const Produce& produce, const Consume& consume) {
+  // All threads of a block of 128 * (consumers + 1), with registers for consumers. `own` are more mbarriers, of one
+  // arrival each.
+  template <int consumers, class Produce, class Consume, class... Own>
+  DEVICE void run(const Produce& produce, const Consume& consume, Own*... own) {
     constexpr int kProducer = 128 * consumers;
     if (threadIdx.x == kProducer) {
       for (int i = 0; i < slots; ++i) mbarrier_init(&full[i], 1), mbarrier_init(&empty[i], 4 * consumers);
+      (mbarrier_init(own, 1), ...);
       fence_mbarrier_init();
     }
     __syncthreads();

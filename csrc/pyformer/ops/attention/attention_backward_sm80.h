@@ -25,15 +25,61 @@ struct RowNumbers {
   }
 };
 
-// Adds weights times 16 * steps columns of a tile to sums.
-template <class T, int most>
-DEVICE void add_columns(const Weights& w, bool partial, const T* tile, int pitch, int first_chunk, int steps,
-                        float (&sum)[2 * most][4]) {
-  multiply_columns<T, most>(w, partial, tile, pitch, first_chunk, steps, [&](int n, const float (&chain)[4]) {
+// Adds the sum of a block, of 8 columns, to those before.
+template <int count>
+DEVICE auto add_to(float (&sum)[count][4]) {
+  return [&sum](int n, const float (&chain)[4]) {
 #pragma unroll
     for (int h = 0; h < 4; ++h) sum[n][h] = sum[n][h] + chain[h];
-  });
+  };
 }
+
+// From scores of a thread's two rows, and dots of dout with values, to ds, rounded.
+template <class T>
+DEVICE void round_score_gradients(const RowNumbers (&row)[2], const float (&s)[8][4], float (&ds)[8][4], Weights& w) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+#pragma unroll
+    for (int h = 0; h < 4; ++h) {
+      const RowNumbers& r = row[h / 2];
+      const float e = exp_flush(s[n][h] - r.base);
+      ds[n][h] = w.attended & Weights::bit(n, h) ? e * (ds[n][h] * r.factor - r.delta) : 0.0f;
+    }
+    w.template round<T>(n, ds[n]);
+  }
+}
+template <int count>
+DEVICE void clear_without_part(const RowNumbers (&row)[2], float (&dq)[count][4]) {
+#pragma unroll
+  for (int n = 0; n < count; ++n)
+#pragma unroll
+    for (int h = 0; h < 4; ++h)
+      if (row[h / 2].factor == 0.0f) dq[n][h] = 0;
+}
+
+// Of the two rows that a thread has of 8, where keys are the vectors that a block has.
+struct TwoRows {
+  Packed<float, 2> base, factor, delta;
+
+  // From dots of two keys with queries and of values with dout to the weights of dv and dk, rounded.
+  // is_attended(h, score) is asked where not all is.
+  template <class T, class IsAttended>
+  DEVICE void round(int n, float scale, bool partial, float (&score)[4], float (&gradient)[4], Weights& w, Weights& dw,
+                    const IsAttended& is_attended) const {
+#pragma unroll
+    for (int h = 0; h < 4; ++h) {
+      const int c = h % 2;
+      score[h] = score[h] * scale;
+      const bool attended = !partial || is_attended(h, score[h]);
+      if (!attended) w.attended &= ~Weights::bit(n, h);
+      const float e = exp_flush(score[h] - base[c]);
+      score[h] = attended ? e * factor[c] : 0.0f;
+      gradient[h] = attended ? e * (gradient[h] * factor[c] - delta[c]) : 0.0f;
+    }
+    w.template round<T>(n, score);
+    dw.template round<T>(n, gradient);
+  }
+};
 
 // The warp's 16 vectors of `columns` elements from first_column on, times a factor; vector g + 8h is at start(h),
 // or is none where that is negative.
@@ -116,26 +162,13 @@ __global__ void __launch_bounds__(Attend::kThreads, 2) attention_dq_sm80(const B
     if (!own.used) continue;
     float ds[8][4];
     dot_tiles(dout, slot(block, 1), pitch, (Dv + 15) / 16, ds);
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-#pragma unroll
-      for (int h = 0; h < 4; ++h) {
-        const RowNumbers& r = row[h / 2];
-        const float e = exp_flush(s[n][h] - r.base);
-        ds[n][h] = w.attended & Weights::bit(n, h) ? e * (ds[n][h] * r.factor - r.delta) : 0.0f;
-      }
-      w.template round<T>(n, ds[n]);
-    }
-    add_columns<T, kColumns / 16>(w, partial, slot(block, 0), pitch, first_column / Attend::kChunk, (columns + 15) / 16,
-                                  dq);
+    round_score_gradients<T>(row, s, ds, w);
+    multiply_columns<T, kColumns / 16>(w, partial, slot(block, 0), pitch, first_column / Attend::kChunk,
+                                       (columns + 15) / 16, add_to(dq));
   }
   cp_async_wait<0>();
   if (!own.used) return;
-#pragma unroll
-  for (int n = 0; n < kColumns / 8; ++n)
-#pragma unroll
-    for (int h = 0; h < 4; ++h)
-      if (row[h / 2].factor == 0.0f) dq[n][h] = 0;
+  clear_without_part(row, dq);
   store_vectors<T, kColumns / 16>(a.dq, a.wide, first_column, columns, dq, float(in.scale), [&](int h) -> int64_t {
     if (own.row[h] >= rows.count) return -1;
     return rows.b * a.dq_strides.batch + rows.query(own.row[h]) * a.dq_strides.token +
@@ -240,36 +273,21 @@ __global__ void __launch_bounds__(Attend::kThreads, 2) attention_dk_dv_sm80(cons
       const int column = 8 * n + lane % 4 * 2;
       if (n == 4) dot_tiles(k, slot(i, 0) + 8 * n * pitch, pitch, (D + 15) / 16, s);
       if (n % 4 == 0) dot_tiles(v, slot(i, 1) + 8 * n * pitch, pitch, (Dv + 15) / 16, ds);
-      float (&score)[4] = s[n % 4], (&gradient)[4] = ds[n % 4];
-      const Packed<float, 2> base = load<2>(t.base + column), factor = load<2>(t.factor + column),
-                             delta = load<2>(t.delta + column);
-#pragma unroll
-      for (int h = 0; h < 4; ++h) {
-        const int c = h % 2;
-        score[h] = score[h] * float(in.scale);
-        bool attended = true;
-        if (partial) {
-          const int key = warp_start + lane / 4 + h / 2 * 8;
-          attended = key >= t.begin[column + c] && key < t.end[column + c];
-          if (masked && attended) {
-            const int row = i * kRows + column + c;
-            const int64_t start = mask_start(in, rows.b, rows.head(row), rows.query(row), 0);
-            attended = masked_score<T>(in, start + (first_key + key) * in.mask_key, score[h]);
-          }
-          if (!attended) w.attended &= ~Weights::bit(n, h);
-        }
-        const float e = exp_flush(score[h] - base[c]);
-        score[h] = attended ? e * factor[c] : 0.0f;
-        gradient[h] = attended ? e * (gradient[h] * factor[c] - delta[c]) : 0.0f;
-      }
-      w.template round<T>(n, score);
-      dw.template round<T>(n, gradient);
+      const TwoRows two = {load<2>(t.base + column), load<2>(t.factor + column), load<2>(t.delta + column)};
+      two.round<T>(n, float(in.scale), partial, s[n % 4], ds[n % 4], w, dw, [&](int h, float& score) {
+        const int key = warp_start + lane / 4 + h / 2 * 8, r = column + h % 2;
+        if (key < t.begin[r] || key >= t.end[r]) return false;
+        if (!masked) return true;
+        const int row = i * kRows + r;
+        const int64_t start = mask_start(in, rows.b, rows.head(row), rows.query(row), 0);
+        return masked_score<T>(in, start + (first_key + key) * in.mask_key, score);
+      });
     }
     dw.attended = w.attended;
-    add_columns<T, kColumns / 16>(w, partial, slot(i, 1), pitch, first_column / Attend::kChunk,
-                                  (value_columns + 15) / 16, dv);
-    add_columns<T, kColumns / 16>(dw, partial, slot(i, 0), pitch, first_column / Attend::kChunk,
-                                  (key_columns + 15) / 16, dk);
+    multiply_columns<T, kColumns / 16>(w, partial, slot(i, 1), pitch, first_column / Attend::kChunk,
+                                       (value_columns + 15) / 16, add_to(dv));
+    multiply_columns<T, kColumns / 16>(dw, partial, slot(i, 0), pitch, first_column / Attend::kChunk,
+                                       (key_columns + 15) / 16, add_to(dk));
   }
   cp_async_wait<0>();
   if (!used) return;
@@ -283,26 +301,35 @@ __global__ void __launch_bounds__(Attend::kThreads, 2) attention_dk_dv_sm80(cons
   store_vectors<T, kColumns / 16>(a.dv, a.wide, first_column, value_columns, dv, 1.0f, start_in(a.dv_strides));
 }
 
+// Starts the kernel of the op's width, of which a block has 64 of `vectors` and some of `columns`.
+template <class Kernel>
+static void start_backward_sm80(const Backward& backward, Kernel of_64, Kernel of_128, Kernel of_any, int64_t vectors,
+                                int64_t columns) {
+  const AttentionInput& in = backward.args.in;
+  const int width = Attend::width(in);
+  const int64_t tiles = in.batch * in.key_heads * ceil_div(vectors, Attend::kRows);
+  start(width == 64    ? of_64
+        : width == 128 ? of_128
+                       : of_any,
+        tiles * (width ? 1 : ceil_div(columns, Attend::kColumns)), Attend::kThreads,
+        Attend::shared_bytes(in, 2) + Attend::kRowBytes, backward);
+}
+template <class T>
+static void dq_by_sm80(const Backward& backward) {
+  const AttentionInput& in = backward.args.in;
+  start_backward_sm80(backward, attention_dq_sm80<T, 64>, attention_dq_sm80<T, 128>, attention_dq_sm80<T, 0>,
+                      in.queries * (in.heads / in.key_heads), in.head_dim);
+}
+template <class T>
+static void dk_dv_by_sm80(const Backward& backward) {
+  const AttentionInput& in = backward.args.in;
+  start_backward_sm80(backward, attention_dk_dv_sm80<T, 64>, attention_dk_dv_sm80<T, 128>, attention_dk_dv_sm80<T, 0>,
+                      in.keys, Attend::wider(in));
+}
 template <class T>
 static void backward_sm80(const Backward& backward) {
-  const AttentionBackward& a = backward.args;
-  const AttentionInput& in = a.in;
-  const int width = Attend::width(in);
-  const auto run = [&](auto kernel, int64_t vectors, int64_t columns) {
-    const int64_t tiles = in.batch * in.key_heads * ceil_div(vectors, Attend::kRows);
-    start(kernel, tiles * (width ? 1 : ceil_div(columns, Attend::kColumns)), Attend::kThreads,
-          Attend::shared_bytes(in, 2) + Attend::kRowBytes, backward);
-  };
-  if (a.dq)
-    run(width == 64    ? attention_dq_sm80<T, 64>
-        : width == 128 ? attention_dq_sm80<T, 128>
-                       : attention_dq_sm80<T, 0>,
-        in.queries * (in.heads / in.key_heads), in.head_dim);
-  if (a.dk)
-    run(width == 64    ? attention_dk_dv_sm80<T, 64>
-        : width == 128 ? attention_dk_dv_sm80<T, 128>
-                       : attention_dk_dv_sm80<T, 0>,
-        in.keys, Attend::wider(in));
+  if (backward.args.dq) dq_by_sm80<T>(backward);
+  if (backward.args.dk) dk_dv_by_sm80<T>(backward);
 }
 
 }  // namespace pyformer::cuda

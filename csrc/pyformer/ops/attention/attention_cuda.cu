@@ -1,8 +1,10 @@
-// Attention. Of 16-bit floats tensor cores take it (attention_sm80.h), where their tiles fit. Else, plain kernels: 64
-// threads for each query, and for dk and dv 64 for each key, with the sums of attention_ref.cpp, for bfloat16 too as it
-// takes float16's. Either way a sum's order depends on its keys and queries only.
+// Attention. Of 16-bit floats tensor cores take it, where their tiles fit (attention_sm80.h, on a Hopper
+// attention_sm90.h). Else, plain kernels: 64 threads for each query, and for dk and dv 64 for each key, with the sums
+// of attention_ref.cpp, for bfloat16 too as it takes float16's. Either way a sum's order depends on its keys and
+// queries only.
 #include "pyformer/cuda/rows.h"
-#include "pyformer/ops/attention/attention_backward_sm80.h"
+#include "pyformer/ops/attention/attention_backward_sm90.h"
+#include "pyformer/ops/attention/attention_forward_sm90.h"
 #include "pyformer/ops/attention/attention_rows.h"
 
 namespace pyformer::cuda {
@@ -158,8 +160,11 @@ __global__ void __launch_bounds__(kWide, 8) attention_forward(const AttentionFor
 template <class T>
 static void forward(const AttentionForward& a) {
   const AttentionInput& in = a.in;
-  if constexpr (sizeof(T) == 2)
+  if constexpr (sizeof(T) == 2) {
+    if constexpr (kBuiltForSm90)
+      if (has_wgmma() && forward_sm90_takes(a)) return forward_sm90<T>(a);
     if (Attend::takes(in, most_shared_bytes())) return forward_sm80<T>(a);
+  }
   start(attention_forward<T>, in.batch * in.heads * in.queries, kWide,
         unsigned(sizeof(AttentionShared) + 2 * size_t(in.value_dim) * sizeof(float)), a);
 }
@@ -292,8 +297,11 @@ static void backward(const AttentionBackward& a) {
     return unsigned(sizeof(AttentionShared) + size_t(sums) * sizeof(float));
   };
   start_rows<DeltaRow<T>, float>(args, rows, in.value_dim);
-  if constexpr (sizeof(T) == 2)
+  if constexpr (sizeof(T) == 2) {
+    if constexpr (kBuiltForSm90)
+      if (has_wgmma() && backward_sm90_takes(a)) return backward_sm90<T>(args);
     if (Attend::takes(in, most_shared_bytes())) return backward_sm80<T>(args);
+  }
   if (a.dq) start(attention_dq<T>, rows, kWide, shared_bytes(in.head_dim), args);
   if (a.dk)
     start(attention_dk_dv<T>, in.batch * in.key_heads * in.keys, kWide, shared_bytes(2 * (in.head_dim + in.value_dim)),

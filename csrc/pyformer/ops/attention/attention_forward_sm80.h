@@ -58,11 +58,11 @@ struct OwnRows {
   }
 };
 
-// The key blocks that any row of a tile attends to.
+// The key blocks that any of `height` rows attends to.
 struct KeyBlocks {
   int first, last;
-  DEVICE KeyBlocks(const AttentionInput& in, const HeadRows& rows, int first_row) {
-    const int last_row = first_row + Attend::kRows < rows.count ? first_row + Attend::kRows - 1 : rows.count - 1;
+  DEVICE KeyBlocks(const AttentionInput& in, const HeadRows& rows, int first_row, int height = Attend::kRows) {
+    const int last_row = first_row + height < rows.count ? first_row + height - 1 : rows.count - 1;
     first = int(key_range(in, rows.b, rows.query(first_row)).begin / kAttentionBlock);
     last = int(ceil_div(key_range(in, rows.b, rows.query(last_row)).end, kAttentionBlock));
   }
@@ -79,11 +79,11 @@ DEVICE bool masked_score(const AttentionInput& in, int64_t at, float& score) {
 }
 
 // From dots to scores, -inf where not attended. Returns the bits of what is attended (Weights).
-template <class T>
+template <class T, bool can_have_mask = true>
 DEVICE uint32_t finish_scores(const AttentionInput& in, const OwnRows& own, int first_key, bool partial,
                               float (&s)[8][4]) {
   const float scale = float(in.scale);
-  const bool masked = in.mask_allowed || in.mask_added;
+  const bool masked = can_have_mask && (in.mask_allowed || in.mask_added);
   uint32_t attended = ~0u;
 #pragma unroll
   for (int n = 0; n < 8; ++n)
@@ -135,6 +135,26 @@ struct RunningSums {
     return two + __shfl_xor_sync(~0u, two, 2);
   }
 };
+
+// Joins a range that ended to those before, and starts the next. total(n, h) is what o[n][h] is added to.
+template <int count, class Total>
+DEVICE void end_range(RunningSums& sums, RangeSums (&ranges)[2], float (&o)[count][4], const Total& total) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float l = sums.total(h);
+    if (l == 0.0f) continue;
+    const RangeSums::Factors f = ranges[h].add(sums.m[h], l);
+#pragma unroll
+    for (int n = 0; n < count; ++n)
+#pragma unroll
+      for (int c = 2 * h; c < 2 * h + 2; ++c) total(n, c) = f.join(total(n, c), o[n][c]);
+  }
+#pragma unroll
+  for (int n = 0; n < count; ++n)
+#pragma unroll
+    for (int h = 0; h < 4; ++h) o[n][h] = 0;
+  sums.start();
+}
 
 // kWidth is D and Dv, or 0 for any.
 template <class T, int kWidth>
@@ -204,21 +224,7 @@ __global__ void __launch_bounds__(Attend::kThreads, 2) attention_forward_sm80(co
                                        });
     if ((block + 1) % kRangeBlocks && block + 1 < blocks.last) continue;
     if (a.task_ranges) continue;  // it is the only one
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const float l = sums.total(h);
-      if (l == 0.0f) continue;
-      const RangeSums::Factors f = ranges[h].add(sums.m[h], l);
-#pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n)
-#pragma unroll
-        for (int c = 2 * h; c < 2 * h + 2; ++c) total[n][c] = f.join(total[n][c], o[n][c]);
-    }
-#pragma unroll
-    for (int n = 0; n < kColumns / 8; ++n)
-#pragma unroll
-      for (int h = 0; h < 4; ++h) o[n][h] = 0;
-    sums.start();
+    end_range(sums, ranges, o, [&](int n, int h) -> float& { return total[n][h]; });
   }
   cp_async_wait<0>();
   if (!own.used) return;
@@ -284,6 +290,9 @@ struct JoinRanges {
 
 // As many blocks as are work enough without ranges.
 constexpr int64_t kEnoughTiles = 64;
+inline bool has_enough_tiles(const AttentionInput& in, int64_t tiles) {
+  return tiles >= kEnoughTiles || in.keys <= kAttentionKeyRange;
+}
 
 template <class T>
 static void forward_sm80(AttentionForward a) {
@@ -297,7 +306,7 @@ static void forward_sm80(AttentionForward a) {
       in.batch * in.key_heads * ceil_div(rows, Attend::kRows) * (width ? 1 : ceil_div(Dv, Attend::kColumns));
   const int64_t ranges = ceil_div(in.keys, kAttentionKeyRange);
   const auto run = [&](int64_t blocks) { start(kernel, blocks, Attend::kThreads, Attend::shared_bytes(in, 1), a); };
-  if (tiles >= kEnoughTiles || ranges < 2) return run(tiles);
+  if (has_enough_tiles(in, tiles)) return run(tiles);
   const int64_t elements = in.batch * in.heads * in.queries;
   const Scratch partial(elements * ranges * (Dv + 2) * int64_t(sizeof(float)));
   a.task_ranges = ranges, a.partial = partial.data();

@@ -66,13 +66,13 @@ struct HeadRows {
   }
 };
 
-// Which tile of 64 of `count` vectors a block has, of which key head, and which columns of its result; what is left of
-// the block's number is `rest`. Heads are next to each other, as tiles differ in work.
+// Which tile of `height` of `count` vectors a block has, of which key head, and which columns of its result; what is
+// left of the block's number is `rest`. Heads are next to each other, as tiles differ in work.
 struct TilePlace {
   int64_t head;
   int column_block, tile, tiles_behind, rest;
-  DEVICE TilePlace(const AttentionInput& in, int64_t count, int column_blocks) {
-    const int64_t tiles = ceil_div(count, Attend::kRows);
+  DEVICE TilePlace(const AttentionInput& in, int64_t count, int column_blocks, int height = Attend::kRows) {
+    const int64_t tiles = ceil_div(count, height);
     const Divided heads = divided_small(blockIdx.x, in.batch * in.key_heads);
     const Divided columns = divided_small(heads.quotient, column_blocks), all = divided_small(columns.quotient, tiles);
     head = heads.rest, column_block = int(columns.rest), tile = int(all.rest), rest = int(all.quotient);

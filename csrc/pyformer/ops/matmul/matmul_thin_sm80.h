@@ -12,13 +12,14 @@ struct Thin {
   struct Shared {
     float chains[kWarps][kRows * kCols];
   };
-  // Both operands' vectors are read along k, two elements at a time.
+  // Both operands' vectors are read along k, two elements at a time; one of them may be float32.
   static bool takes(const Gemm& g) {
     const auto in_pairs = [](const Operand& o) {
       const uintptr_t pair_bytes = o.wide ? 8 : 4;
       return o.stride % 2 == 0 && o.batch_stride % 2 == 0 && reinterpret_cast<uintptr_t>(o.data) % pair_bytes == 0;
     };
-    return g.m <= kRows && g.k % 2 == 0 && !g.a.transposed && g.b.transposed && in_pairs(g.a) && in_pairs(g.b);
+    return !(g.a.wide && g.b.wide) && g.m <= kRows && g.k % 2 == 0 && !g.a.transposed && g.b.transposed &&
+           in_pairs(g.a) && in_pairs(g.b);
   }
 
   // Elements at, at + 1 of a vector; zeros outside.
@@ -87,12 +88,8 @@ __global__ void __launch_bounds__(Thin::kThreads) multiply_thin(const Gemm g) {
 template <class T>
 static void multiply_few_rows(const Gemm& g) {
   auto kernel = multiply_thin<T, T, T>;
-  if constexpr (std::is_same_v<T, BFloat16>) {
-    if (g.a.wide)
-      kernel = g.b.wide ? multiply_thin<T, float, float> : multiply_thin<T, float, T>;
-    else if (g.b.wide)
-      kernel = multiply_thin<T, T, float>;
-  }
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (g.a.wide || g.b.wide) kernel = g.a.wide ? multiply_thin<T, float, T> : multiply_thin<T, T, float>;
   start(kernel, tiles_of(g, Thin::kRows, Thin::kCols), Thin::kThreads, sizeof(Thin::Shared), g);
 }
 
