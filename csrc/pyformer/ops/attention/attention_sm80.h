@@ -49,13 +49,13 @@ struct Attend {
 
 // The rows of a key head of a batch row.
 struct HeadRows {
-  int64_t b, key_head, group;
+  int b, key_head, group;
   int count;
 
   DEVICE HeadRows(const AttentionInput& in, int64_t head) {
     const Divided place = divided_small(head, in.key_heads);
-    b = place.quotient, key_head = place.rest;
-    group = divided_small(in.heads, in.key_heads).quotient;
+    b = int(place.quotient), key_head = int(place.rest);
+    group = int(divided_small(in.heads, in.key_heads).quotient);
     count = int(in.queries * group);
   }
   DEVICE int64_t query(int row) const { return group == 1 ? row : divided_small(row, group).quotient; }
