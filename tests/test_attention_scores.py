@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from case_runner import VECTOR_ISAS
@@ -208,3 +210,10 @@ def test_what_is_not_attended_to_changes_no_bit(attend, dtype, bad, which):
         np.testing.assert_array_equal(after[0][0, place:], np.full_like(after[0][0, place:], bad))
     if which == 3:
         assert not np.isfinite(after[3][0, : place + 1]).any()
+
+
+@pytest.mark.parametrize("attend", [attention_of_scores, partial(ops.attention, softcap=1000.0)])
+def test_an_attended_infinity_stays_one_whatever_is_added_to_other_scores(attend):
+    q, k = pf.tensor([[[[300.0]]]]), pf.tensor([[[[1.0]], [[0.0]]]])
+    v, mask = pf.tensor([[[[np.inf]], [[1.0]]]]), pf.tensor([[[[0.0, 200.0]]]])
+    assert attend(q, k, v, mask=mask, scale=1.0).item() == np.inf

@@ -219,3 +219,24 @@ def test_attention_that_goes_another_way(why):
     q, k, v, _ = operands(2, **shape)
     options = {"mask": np.random.default_rng(0).random((70, 70)) < 0.5} if why == "mask" else {}
     assert in_both(lambda: results("bfloat16", q, k, v, **options))[1] == 0
+
+
+def test_each_kernel_is_counted_by_itself():
+    a = halves("bfloat16", 1, 64, 1, 64)[0, :, 0]
+    cuda_device.schedule("lowest,early,count")
+    before, all_before = cuda_device.kernel_counts(), cuda_device.counts()
+    as_numpy(pf.ops.relu(pf.ops.matmul(a, a)))
+    after, all_after = cuda_device.kernel_counts(), cuda_device.counts()
+    cuda_device.schedule("lowest,early")
+
+    def rise(name: str, key: str) -> int:
+        return after[name][key] - before.get(name, {}).get(key, 0)
+
+    ran = [name for name in after if rise(name, "launches")]
+    products = [name for name in ran if name.startswith("multiply_sm90")]
+    assert len(products) == 1
+    assert len(ran) == 2
+    for key in ("wgmma", "operations", "global_bytes", "bulk_loads"):
+        assert sum(rise(name, key) for name in ran) == all_after[key] - all_before[key] > 0
+    assert rise(products[0], "wgmma") == all_after["wgmma"] - all_before["wgmma"]
+    assert rise(products[0], "operations") >= 2 * 64**3

@@ -389,6 +389,8 @@ def test_what_is_asked_for_and_not_there_is_refused():
         pf.data.random_split(range(10), [3, 3])
     with pytest.raises(TypeError, match="to: expected a dtype, a device or a tensor"):
         pf.ones(1).to()
+    with pytest.raises(TypeError, match="beside a tensor"):
+        pf.ones(1).to(pf.ones(1), dtype="float64")
     with pytest.raises(ValueError, match=r"bool: expected a tensor of one element, got \(2,\); write .any\(\) or .all"):
         bool(pf.ones(2) > 0)
     with pytest.raises(IndexError, match="index: index 9 is out of bounds for axis 1"):

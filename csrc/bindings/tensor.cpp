@@ -151,6 +151,8 @@ static Tensor converted(const Tensor& t, const py::object& wanted) {
 static Tensor converted_to(const Tensor& t, const py::object& first, const py::object& dtype, const py::object& device,
                            bool) {
   if (py::isinstance<Tensor>(first)) {
+    if (!dtype.is_none() || !device.is_none())
+      throw TypeError("to: expected no dtype or device beside a tensor that has them");
     const Tensor& like = first.cast<const Tensor&>();
     return converted(converted(t, py::cast(like.dtype())), py::cast(like.device()));
   }

@@ -103,7 +103,6 @@ struct Block {
   bool fenced[kMaxThreads / kWarpgroup] = {};   // wgmma.fence since the last wait for wgmma
   std::vector<std::function<void()>> arriving;  // bulk loads, in no order
   std::vector<Unfenced> unfenced;
-  bool meeting = false;  // what threads do together is done, in the name of all
 };
 
 // Initial-exec: one instruction, also in a shared library.

@@ -7,21 +7,12 @@
 
 namespace pyformer::emulated {
 
-// Whether the compiler has every access counted (counted_accesses.cpp), or kernels those of load and store.
-#if defined(PF_COUNTED)
-constexpr bool kCountsEveryAccess = true;
-#else
-constexpr bool kCountsEveryAccess = false;
-#endif
-
 struct Place {
   const char* file;
   unsigned line;
 };
 // This lane reads or writes so many bytes (0: it takes part and accesses nothing), of shared or global memory.
 void count_access(const void* data, unsigned bytes, const Place& place);
-// Whether an address is of the device's memory (runtime_emulated.cpp).
-bool is_device_memory(const void* data);
 // Bytes of global memory that a bulk copy moves, a run of adjacent ones.
 void count_run(const void* data, uint64_t bytes);
 // Eight rows of 16 bytes of shared memory, as ldmatrix reads and stmatrix writes them; counted always.

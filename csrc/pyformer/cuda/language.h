@@ -67,7 +67,7 @@ template <int n, class T>
 DEVICE Packed<T, n> load(const T* p PF_PLACE) {
 #if !defined(__CUDACC__)
   emulated::require(reinterpret_cast<uintptr_t>(p) % sizeof(Packed<T, n>) == 0, "load: the address is not aligned");
-  if (!emulated::kCountsEveryAccess) emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
+  emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
 #endif
   return *reinterpret_cast<const Packed<T, n>*>(p);
 }
@@ -77,7 +77,7 @@ template <class T, int n>
 DEVICE void store(T* p, const Packed<T, n>& values PF_PLACE) {
 #if !defined(__CUDACC__)
   emulated::require(reinterpret_cast<uintptr_t>(p) % sizeof(Packed<T, n>) == 0, "store: the address is not aligned");
-  if (!emulated::kCountsEveryAccess) emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
+  emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
 #endif
   *reinterpret_cast<Packed<T, n>*>(p) = values;
 }

@@ -129,7 +129,10 @@ static Tensor sums_of_others(const Tensor& v, int64_t queries, int64_t heads, At
     fill_(out, bits_of(0.0, v.dtype()));
     return Tensor(out);
   };
-  const Tensor mask = options.mask.defined() ? Tensor(options.mask) : Tensor();
+  Tensor mask = options.mask.defined() ? Tensor(options.mask) : Tensor();
+  // What is added to scores would take weights to 0, and 0 times infinity is NaN.
+  if (mask.defined() && mask.dtype() != DType::boolean)
+    mask = not_equal(mask, number(mask, -std::numeric_limits<double>::infinity()));
   options.softcap.reset();
   return attention(zeros(queries, heads), zeros(v.dim(1), v.dim(2)), others, mask, std::move(options));
 }

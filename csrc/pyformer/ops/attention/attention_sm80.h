@@ -30,8 +30,8 @@ struct Attend {
   }
   static bool takes(const AttentionInput& in, unsigned most_shared_bytes) {
     constexpr int64_t kMost = int64_t(1) << 30;
-    return wider(in) <= kMostWidth && in.keys < kMost && in.queries * (in.heads / in.key_heads) < kMost &&
-           shared_bytes(in, 2) + kRowBytes <= most_shared_bytes;
+    return wider(in) <= kMostWidth && in.keys < kMost && in.heads < kMost &&
+           in.queries * (in.heads / in.key_heads) < kMost && shared_bytes(in, 2) + kRowBytes <= most_shared_bytes;
   }
   // D and Dv, where there are kernels for just those, or 0.
   static int width(const AttentionInput& in) {

@@ -127,7 +127,7 @@ inline bool sm90_takes(const AttentionInput& in) {
   constexpr int64_t kMost = int64_t(1) << 30;
   if (!Attend::width(in) || in.mask_allowed || in.mask_added || in.batch <= 0 || in.keys <= 0) return false;
   const int64_t group = in.heads / in.key_heads, rows = in.queries * group;
-  return Attend::kRows % group == 0 && rows > Attend::kRows && rows < kMost && in.keys < kMost &&
+  return Attend::kRows % group == 0 && rows > Attend::kRows && rows < kMost && in.keys < kMost && in.heads < kMost &&
          bulk_copies_take(in, in.q, in.q_strides) && bulk_copies_take(in, in.k, in.k_strides) &&
          bulk_copies_take(in, in.v, in.v_strides);
 }
