@@ -476,6 +476,9 @@ def test_parameters_are_added_to_an_optimiser_and_steps_take_a_closure():
             return loss
 
         loss = optimizer.step(closure)
+        with library.no_grad():
+            loss = optimizer.step(closure)
+            assert not (a * a).requires_grad
         results.append([loss.item(), *a.tolist(), *b.tolist()])
         with pytest.raises(ValueError, match="group"):
             optimizer.add_param_group({"params": [a]})
