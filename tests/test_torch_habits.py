@@ -531,3 +531,21 @@ def test_a_vector_goes_back_into_parameters():
 
 def test_a_dtype_is_printed_by_its_name():
     assert f"{pf.float32} {pf.ones(1).dtype}" == "pyformer.float32 pyformer.float32"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_numbers_that_are_drawn_evenly_stay_below_the_upper_end(dtype):
+    for low, high in ((0.0, 1.0), (1.0, 2.0), (-3.0, -2.0)):
+        x = pf.zeros(100_000, dtype=getattr(pf, dtype)).uniform_(low, high)
+        assert ((x >= low) & (x < high)).all()
+    assert (pf.zeros(3).uniform_(2.0, 2.0) == 2.0).all()
+    for low, high in ((2.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)):
+        with pytest.raises(ValueError, match="uniform_: low must be at most high"):
+            pf.zeros(3).uniform_(low, high)
+
+
+def test_a_negative_deviation_is_refused():
+    for std in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="normal_: std must be 0 or above"):
+            pf.zeros(3).normal_(0.0, std)
+    assert (pf.zeros(3).normal_(0.5, 0.0) == 0.5).all()
