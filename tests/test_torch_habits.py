@@ -361,6 +361,40 @@ def test_one_schedule_after_the_other():
 
 
 @pytest.mark.parametrize(
+    ("build", "milestones"),
+    [
+        (lambda s, o: [s.LinearLR(o, 0.1, total_iters=3), s.CosineAnnealingLR(o, 5), s.ExponentialLR(o, 0.5)], [3, 9]),
+        (lambda s, o: [s.StepLR(o, 2), s.CosineAnnealingWarmRestarts(o, 2, 2)], [4]),
+        (lambda s, o: [s.MultiStepLR(o, [1, 2]), s.LambdaLR(o, lambda n: 0.9**n)], [4]),
+        (lambda s, o: [s.StepLR(o, 2)], []),
+    ],
+)
+@pytest.mark.parametrize("resumed_at", [None, 2, 6])
+def test_schedules_in_a_row_are_torchs(build, milestones, resumed_at):
+    rates = []
+    for library in (pf, torch):
+
+        def make(library=library):
+            optimizer = library.optim.SGD([library.ones(1, requires_grad=True)], lr=0.5)
+            names = library.optim.lr_scheduler
+            return optimizer, names.SequentialLR(optimizer, build(names, optimizer), milestones)
+
+        optimizer, scheduler = make()
+        seen = []
+        for n in range(14):
+            if n == resumed_at:
+                states = optimizer.state_dict(), scheduler.state_dict()
+                optimizer, scheduler = make()
+                optimizer.load_state_dict(states[0])
+                scheduler.load_state_dict(states[1])
+            seen.append(scheduler.get_last_lr()[0])
+            optimizer.step()
+            scheduler.step()
+        rates.append(seen)
+    np.testing.assert_allclose(*rates, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {},

@@ -339,7 +339,8 @@ class OneCycleLR(LRScheduler):
     The last `step()` of a loop, the one after which no step of the optimiser follows, changes nothing; torch's goes on
     beyond the end of the cosine. One more raises. Where exactly one step goes up it starts at max_lr, and where all do
     it ends there; torch divides by 0 in both cases. torch's `anneal_strategy`, `three_phase` and lists with a value for
-    each group are not taken.
+    each group are not taken. Other schedules of the same optimiser, in `SequentialLR` too, still begin at its own first
+    rate; in torch at max_lr / div_factor.
 
     Args:
         max_lr: the highest learning rate, that of each group.
