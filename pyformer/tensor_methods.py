@@ -465,26 +465,39 @@ def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Writes numbers of a normal distribution in place; returns this tensor. `pf.nn.init.normal_` as a method.
 
     Raises:
+        ValueError: std is negative or NaN.
         RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
 
     Example:
         >>> pf.zeros(2).normal_(std=0.02).shape
         (2,)
     """
+    if not std >= 0.0:
+        raise ValueError(f"normal_: std must be 0 or above, got {std}")
     return _written(self, "normal_", lambda x, _: names.randn_like(x) * std + mean, None)
 
 
 def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Writes numbers spread evenly over [low, high) in place; returns this tensor.
 
+    A number that the dtype rounds to `high` becomes `low`.
+
     Raises:
+        ValueError: low is above high, or one of them or high - low is not finite.
         RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
 
     Example:
         >>> pf.zeros(2).uniform_(-1, 1).shape
         (2,)
     """
-    return _written(self, "uniform_", lambda x, _: names.rand_like(x) * (high - low) + low, None)
+    if not 0.0 <= high - low < builtins.float("inf"):
+        raise ValueError(f"uniform_: low must be at most high, and high - low finite, got {low} and {high}")
+
+    def drawn(x: Tensor, _: None) -> Tensor:
+        values = names.rand_like(x) * (high - low) + low
+        return _ops.where(values >= high, low, values)
+
+    return _written(self, "uniform_", drawn, None)
 
 
 def pow_(self: Tensor, exponent: Any) -> Tensor:

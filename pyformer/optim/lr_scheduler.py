@@ -16,8 +16,22 @@ from pyformer.float_mode import in_default_float_mode
 from pyformer.optim.optimizer import Optimizer
 
 
+def _check(owner: str, name: str, value: Any, least: int = 0, whole: bool = False) -> None:
+    """TypeError or ValueError unless it is a finite number, an int where `whole`, of `least` or more."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if is_number and not least <= value < math.inf:
+        raise ValueError(f"{owner}: {name} must be at least {least} and finite, got {value}")
+    if not is_number or (whole and not isinstance(value, (int, np.integer))):
+        wanted = "an int" if whole else "a number"
+        raise TypeError(f"{owner}: {name} must be {wanted}, got {type(value).__name__}")
+
+
 class LRScheduler:
     """The base: after n calls of `step()` the learning rates are those at first, times the factor of n.
+
+    Unlike torch's, whose step changes the rate that it finds: of several schedules of one optimiser the last to step
+    decides, and a rate that is written by hand lasts until the next step. There is no `last_epoch` argument;
+    `load_state_dict` goes on.
 
     Attributes:
         last_epoch: how often `step` was called.
@@ -53,13 +67,7 @@ class LRScheduler:
         self.optimizer.scale_lr(factor)
 
     def _check(self, name: str, value: Any, least: int = 0, whole: bool = False) -> None:
-        """TypeError or ValueError unless it is a finite number, an int where `whole`, of `least` or more."""
-        is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        if is_number and not least <= value < math.inf:
-            raise ValueError(f"{type(self).__name__}: {name} must be at least {least} and finite, got {value}")
-        if not is_number or (whole and not isinstance(value, (int, np.integer))):
-            wanted = "an int" if whole else "a number"
-            raise TypeError(f"{type(self).__name__}: {name} must be {wanted}, got {type(value).__name__}")
+        _check(type(self).__name__, name, value, least, whole)
 
     def step(self) -> None:
         """Sets the learning rates of the next step or epoch, after `optimizer.step()`."""
@@ -268,13 +276,16 @@ class CosineAnnealingWarmRestarts(CosineAnnealingLR):
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> None:
+        self._check("T_0", T_0, least=1, whole=True)
         self._check("T_mult", T_mult, least=1, whole=True)
-        self.T_mult = T_mult
+        self.T_0, self.T_mult = T_0, T_mult
         super().__init__(optimizer, T_0, eta_min)
 
     def _factor(self, n: int) -> float:
-        length = self.T_max
-        while n >= length:
+        length = self.T_0
+        if self.T_mult == 1:
+            n %= length
+        while n >= length:  # cycles that grow: as many as the logarithm of n
             n, length = n - length, length * self.T_mult
         return 0.5 * (1.0 + math.cos(math.pi * n / length))
 
@@ -325,6 +336,12 @@ class SequentialLR(LRScheduler):
 class OneCycleLR(LRScheduler):
     """Up to max_lr and down again within total_steps, in two half cosines; momentum goes the other way round.
 
+    The last `step()` of a loop, the one after which no step of the optimiser follows, changes nothing; torch's goes on
+    beyond the end of the cosine. One more raises. Where exactly one step goes up it starts at max_lr, and where all do
+    it ends there; torch divides by 0 in both cases. torch's `anneal_strategy`, `three_phase` and lists with a value for
+    each group are not taken. Other schedules of the same optimiser, in `SequentialLR` too, still begin at its own first
+    rate; in torch at max_lr / div_factor.
+
     Args:
         max_lr: the highest learning rate, that of each group.
         total_steps: of the cycle; or epochs and steps_per_epoch, whose product it is.
@@ -334,7 +351,8 @@ class OneCycleLR(LRScheduler):
 
     Raises:
         TypeError: the optimiser is none, or an option of another type.
-        ValueError: an option is out of range, or total_steps is not known.
+        ValueError: an option is out of range, total_steps is not known, or cycle_momentum is asked of an optimiser
+            with neither betas nor momentum; by `step`, more than total_steps times.
 
     Source: Smith, Topin 2018, "Super-Convergence".
 
@@ -344,7 +362,8 @@ class OneCycleLR(LRScheduler):
         >>> rates = []
         >>> for _ in range(5):
         ...     rates += [round(rate, 3) for rate in scheduler.get_last_lr()]
-        ...     scheduler.step() if len(rates) < 5 else None
+        ...     optimizer.step()
+        ...     scheduler.step()
         >>> rates
         [0.04, 1.0, 0.75, 0.25, 0.0]
     """
@@ -378,18 +397,27 @@ class OneCycleLR(LRScheduler):
         self.total_steps, self._top, self._momenta = total_steps, max_lr, (max_momentum, base_momentum)
         self._start, self._up_to = max_lr / div_factor, pct_start * total_steps - 1.0
         self._end, self._cycle_momentum = self._start / final_div_factor, cycle_momentum
+        if cycle_momentum and isinstance(optimizer, Optimizer):
+            self._check_momentum(optimizer)
         super().__init__(optimizer)
+
+    def _check_momentum(self, optimizer: Optimizer) -> None:
+        if not {"betas", "momentum"} & set(optimizer.param_groups[0]):
+            raise ValueError(
+                f"OneCycleLR: {type(optimizer).__name__} has neither betas nor momentum, give cycle_momentum=False"
+            )
 
     @in_default_float_mode
     def _go_to(self, n: int) -> None:
-        if n >= self.total_steps:
+        if n > self.total_steps:
             raise ValueError(f"OneCycleLR: its cycle has {self.total_steps} steps, got one more")
-        if n <= self._up_to:
-            lr, way = (self._start, self._top), n / self._up_to
+        at = min(n, self.total_steps - 1)  # the step after the last one keeps what was
+        if at <= self._up_to:
+            lr, momentum, way = (self._start, self._top), self._momenta, at / self._up_to if self._up_to else 1.0
         else:
-            lr, way = (self._top, self._end), (n - self._up_to) / max(self.total_steps - 1.0 - self._up_to, 1.0)
+            lr, momentum = (self._top, self._end), self._momenta[::-1]
+            way = (at - self._up_to) / (self.total_steps - 1.0 - self._up_to)
         rest = 0.5 * (1.0 + math.cos(math.pi * way))
-        momentum = self._momenta if n <= self._up_to else self._momenta[::-1]
         for group in self.optimizer.param_groups:
             group["lr"] = lr[1] + (lr[0] - lr[1]) * rest
             if self._cycle_momentum:
@@ -408,12 +436,17 @@ class ReduceLROnPlateau:
         mode: "min" if the value should fall, "max" if it should rise.
         factor: below 1.
         patience: how many calls of `step` without a better value are let pass.
-        threshold: by which part of the best value, or how much where threshold_mode is "abs", a value must be better.
+        threshold: by which part of the best value, or how much where threshold_mode is "abs", a value must be better;
+            a part of its size where it is negative, for which torch takes a value that is worse by that for a better.
         cooldown: calls after a reduction in which nothing is counted.
-        min_lr: the learning rates stay at or above it.
+        min_lr: the learning rates stay at or above it; one that is below it stays as it is. A number, not torch's list.
+        eps: a reduction by no more than that is not made.
+
+    Attributes:
+        best: the best value so far.
 
     Raises:
-        TypeError: the optimiser is none.
+        TypeError: the optimiser is none, patience or cooldown no int, or another option no number.
         ValueError: an option is not one of those, or out of range.
 
     Example:
@@ -437,6 +470,7 @@ class ReduceLROnPlateau:
         threshold_mode: str = "rel",
         cooldown: int = 0,
         min_lr: float = 0.0,
+        eps: float = 1e-8,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"ReduceLROnPlateau: expected an optimiser, got {type(optimizer).__name__}")
@@ -447,25 +481,41 @@ class ReduceLROnPlateau:
             )
         if not 0.0 <= factor < 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor must be from 0 to below 1, got {factor}")
+        for name, count in (("patience", patience), ("cooldown", cooldown)):
+            _check("ReduceLROnPlateau", name, count, whole=True)
+        for name, value in (("threshold", threshold), ("min_lr", min_lr), ("eps", eps)):
+            _check("ReduceLROnPlateau", name, value)
         self.optimizer, self.factor, self.patience, self.cooldown = optimizer, factor, patience, cooldown
-        self.threshold, self.min_lr = threshold, min_lr
+        self.threshold, self.min_lr, self.eps = threshold, min_lr, eps
         self._sign, self._is_relative = (1.0 if mode == "min" else -1.0), threshold_mode == "rel"
-        self.best, self.bad, self.cooling, self.last_epoch = math.inf, 0, 0, 0
+        self.best, self.bad, self.cooling, self.last_epoch = self._sign * math.inf, 0, 0, 0
 
     @in_default_float_mode
     def step(self, value: Any) -> None:
         """Takes the newest value, a number or a Tensor of one element."""
-        signed = self._sign * float(value)
-        margin = self.threshold * (abs(self.best) if self._is_relative and math.isfinite(self.best) else 1.0)
-        is_better = signed < (self.best if math.isinf(self.best) else self.best - margin)
-        self.best, self.bad = (signed, 0) if is_better else (self.best, self.bad + 1)
+        value = float(value)
+        self.best, self.bad = (value, 0) if self._is_better(value) else (self.best, self.bad + 1)
         self.last_epoch += 1
         if self.cooling:
             self.cooling, self.bad = self.cooling - 1, 0
         if self.bad > self.patience:
-            for group in self.optimizer.param_groups:
-                group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+            self._reduce()
             self.cooling, self.bad = self.cooldown, 0
+
+    def _is_better(self, value: float) -> bool:
+        limit = self.best
+        if math.isfinite(limit) and self._is_relative:
+            limit *= 1.0 - self._sign * math.copysign(self.threshold, limit)
+        elif math.isfinite(limit):
+            limit -= self._sign * self.threshold
+        return self._sign * value < self._sign * limit
+
+    def _reduce(self) -> None:
+        for group in self.optimizer.param_groups:
+            lr = float(group["lr"])
+            reduced = max(lr * self.factor, self.min_lr)
+            if lr - reduced > self.eps:
+                group["lr"] = reduced
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group."""

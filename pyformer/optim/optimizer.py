@@ -77,11 +77,21 @@ class Optimizer:
             raise ValueError(f"{self._name}: a parameter is in two groups")
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Adds parameters, a dict with "params" and options that differ, as layers that are no longer frozen.
+        """Adds parameters, such as those of layers that are no longer frozen.
+
+        Args:
+            group: a dict with "params" and the options that differ.
 
         Raises:
             ValueError: a parameter is in a group already, or an option not known or out of range.
             TypeError: it is no dict with "params".
+
+        Example:
+            >>> head, body = pf.nn.Linear(2, 1), pf.nn.Linear(2, 2)
+            >>> optimizer = pf.optim.SGD(head.parameters(), lr=0.5)
+            >>> optimizer.add_param_group({"params": body.parameters(), "lr": 0.25})
+            >>> [group["lr"] for group in optimizer.param_groups]
+            [0.5, 0.25]
         """
         added = self._group(group, self._defaults)
         self._check_distinct([*self._all(), *added["params"]])
@@ -172,7 +182,8 @@ class Optimizer:
         """Updates every parameter that has a gradient, in place.
 
         Args:
-            closure: a function that computes the gradients anew and returns the loss; called first.
+            closure: a function that computes the gradients anew and returns the loss; called first, and recorded also
+                under `no_grad`.
 
         Returns:
             What the closure gave, or None.
@@ -180,7 +191,10 @@ class Optimizer:
         Raises:
             ValueError: a gradient's shape or dtype does not fit its parameter.
         """
-        loss = None if closure is None else closure()
+        loss = None
+        if closure is not None:
+            with pf.enable_grad():
+                loss = closure()
         self._take_step()
         return loss
 

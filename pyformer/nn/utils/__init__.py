@@ -13,7 +13,19 @@ __all__ = ["clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "rnn",
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All elements of all parameters, one after the other, as one vector; gradients pass through."""
+    """All elements of all parameters, one after the other, as one vector; gradients pass through.
+
+    Args:
+        parameters: tensors, one or more.
+
+    Raises:
+        ValueError: there is none.
+
+    Example:
+        >>> layer = pf.nn.Linear(3, 2)
+        >>> pf.nn.utils.parameters_to_vector(layer.parameters()).shape
+        (8,)
+    """
     return ops.concat([parameter.reshape(-1) for parameter in parameters])
 
 
@@ -22,6 +34,12 @@ def vector_to_parameters(vector: Tensor, parameters: Iterable[Tensor]) -> None:
 
     Raises:
         ValueError: the vector has not as many elements as the parameters.
+
+    Example:
+        >>> w, b = pf.zeros(2, 1), pf.zeros(1)
+        >>> pf.nn.utils.vector_to_parameters(pf.tensor([1.0, 2.0, 3.0]), [w, b])
+        >>> w.tolist(), b.tolist()
+        ([[1.0], [2.0]], [3.0])
     """
     parameters = list(parameters)
     if vector.shape != (sum(parameter.numel() for parameter in parameters),):

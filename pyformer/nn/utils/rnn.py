@@ -15,6 +15,11 @@ def pad_sequence(sequences: Iterable[Tensor], batch_first: bool = False, padding
 
     Raises:
         ValueError: there is none, or the shapes differ in more than the length.
+
+    Example:
+        >>> rows = [pf.tensor([1.0, 2.0]), pf.tensor([3.0])]
+        >>> pf.nn.utils.rnn.pad_sequence(rows, batch_first=True).tolist()
+        [[1.0, 2.0], [3.0, 0.0]]
     """
     rows = list(sequences)
     longest = max((len(row) for row in rows), default=0)
