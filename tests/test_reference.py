@@ -55,7 +55,7 @@ RAISES_NOTHING = {
     "pyformer.Tensor.is_contiguous",
     "pyformer.Tensor.is_floating_point",
     "pyformer.Tensor.long",
-    "pyformer.Tensor.numel",
+    "pyformer.Tensor.nelement",
     "pyformer.Tensor.tolist",
     "pyformer.cuda.DeviceProperties",
     "pyformer.cuda.device_count",
