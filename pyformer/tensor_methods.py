@@ -136,9 +136,11 @@ for _name in [
     "rpow",
     "rsub",
     "rtruediv",
+    "rxor",
     "setitem",
     "sub",
     "truediv",
+    "xor",
 ]:
     setattr(_Unwritten, f"__{_name}__", _refuse)
 
@@ -309,9 +311,6 @@ def _to(dtype: DType, name: str) -> Callable:
     method.__name__, method.__qualname__ = name, f"Tensor.{name}"
     method.__doc__ = f"""This tensor as {dtype.name}: `to("{dtype.name}")`.
 
-    Raises:
-        MemoryError: there is no room.
-
     Example:
         >>> pf.ones(2).{name}().dtype
         pyformer.{dtype.name}
@@ -334,9 +333,6 @@ def astype(self: Tensor, dtype: Any) -> Tensor:
 
 def cpu(self: Tensor) -> Tensor:
     """This tensor on the CPU: `to("cpu")`; itself if it is there.
-
-    Raises:
-        MemoryError: there is no room.
 
     Example:
         >>> pf.ones(2).cpu().device
@@ -374,7 +370,7 @@ def new_zeros(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
     """Zeros of this tensor's dtype, unless another is given, and on its device.
 
     Raises:
-        MemoryError: there is no room.
+        ValueError: an extent is below 0.
 
     Example:
         >>> pf.ones(1).new_zeros(2)
@@ -387,7 +383,7 @@ def new_ones(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
     """Ones of this tensor's dtype, unless another is given, and on its device.
 
     Raises:
-        MemoryError: there is no room.
+        ValueError: an extent is below 0.
 
     Example:
         >>> pf.zeros(1).new_ones(2)
@@ -413,7 +409,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     """This tensor in another one's dtype.
 
     Raises:
-        MemoryError: there is no room.
+        AttributeError: the other is no tensor.
 
     Example:
         >>> pf.ones(1).type_as(pf.arange(1))
@@ -425,9 +421,6 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 def is_contiguous(self: Tensor) -> bool:
     """True: elements always lie in row-major order without gaps.
 
-    Raises:
-        TypeError: it is given an argument.
-
     Example:
         >>> pf.zeros(2).is_contiguous()
         True
@@ -438,9 +431,6 @@ def is_contiguous(self: Tensor) -> bool:
 def is_floating_point(self: Tensor) -> bool:
     """Whether the dtype is one of floats.
 
-    Raises:
-        TypeError: it is given an argument.
-
     Example:
         >>> pf.zeros(2).is_floating_point(), pf.arange(2).is_floating_point()
         (True, False)
@@ -450,9 +440,6 @@ def is_floating_point(self: Tensor) -> bool:
 
 def element_size(self: Tensor) -> int:
     """Bytes of an element.
-
-    Raises:
-        TypeError: it is given an argument.
 
     Example:
         >>> pf.zeros(2).element_size()
@@ -586,9 +573,6 @@ _count = Tensor.size.fget
 def numel(self: Tensor) -> int:
     """The number of elements.
 
-    Raises:
-        TypeError: it is given an argument.
-
     Example:
         >>> pf.zeros(2, 3).numel()
         6
@@ -599,9 +583,6 @@ def numel(self: Tensor) -> int:
 def dim(self: Tensor) -> int:
     """The number of axes, `ndim`.
 
-    Raises:
-        TypeError: it is given an argument.
-
     Example:
         >>> pf.zeros(2, 3).dim()
         2
@@ -611,9 +592,6 @@ def dim(self: Tensor) -> int:
 
 def contiguous(self: Tensor) -> Tensor:
     """This tensor: elements always lie in row-major order without gaps.
-
-    Raises:
-        TypeError: it is given an argument.
 
     Example:
         >>> pf.zeros(2).contiguous()
@@ -763,7 +741,7 @@ def install() -> None:
         setattr(Tensor, name, alias)
     Tensor.is_cuda = property(_is_cuda)
     DType.__str__ = DType.__repr__
-    Tensor.__xor__ = _operator(names.logical_xor)
+    Tensor.__xor__ = Tensor.__rxor__ = _operator(_xor)
     for symbol, name, short in (("+", "add", "add"), ("-", "sub", "sub"), ("*", "mul", "mul"), ("/", "truediv", "div")):
         operation = getattr(Tensor, f"__{name}__")
         setattr(Tensor, f"__i{name}__", _in_place(f"{symbol}=", operation))
@@ -810,6 +788,14 @@ def _bool(self: Tensor) -> builtins.bool:
 
 
 _compiled_bool = Tensor.__bool__
+
+
+def _xor(self: Tensor, other: Any) -> Tensor:
+    for x in (self, other):
+        dtype = x.dtype.name if isinstance(x, (Tensor, np.ndarray, np.generic)) else type(x).__name__
+        if dtype != "bool":
+            raise TypeError(f"^: expected bools, got {dtype}")
+    return _ops.not_equal(self, other)
 
 
 def _operator(function: Callable) -> Callable:

@@ -59,6 +59,9 @@ x.flatten(start_dim=0, end_dim=-1)
 T.flatten(b, start_dim=1)
 b.movedim(0, 1)
 x.masked_select(m)
+x.masked_select(T.tensor([True, False, False, True]))
+x[0].masked_select(m)
+T.tensor(2.0).masked_select(T.tensor(True))
 T.roll(x, 1, dims=1)
 T.roll(x, shifts=2, dims=0)
 T.diag(v)
@@ -66,21 +69,37 @@ T.diag(x[:, :3])
 T.trace(x[:, :3])
 T.mv(x[:, :3], v)
 T.addmm(T.ones(3, 3), x, y.T, beta=0.5, alpha=2)
+T.addmm(T.tensor([float('nan'), 1.0, float('inf')]), x, y.T, beta=0)
 T.log2(x.abs() + 1)
 T.log10(x.abs() + 1)
+T.log10(T.tensor([0.0, -1.0, float('inf'), float('nan'), 5e-324], dtype=T.float64))
 x.median()
+(x / 0).median()
+T.tensor([1, 3, 2]).median()
 x.var(1, unbiased=False)
 x.std(dim=0, unbiased=True)
 F.normalize(x, dim=1)
 F.normalize(x, p=1, dim=0)
 T.isclose(x, x + 1e-9)
 T.isclose(x, y)
+T.isclose(T.tensor([1.0, float("inf"), float("-inf")]), T.tensor([float("inf"), float("inf"), float("inf")]))
+T.isclose(T.tensor([127, 3], dtype=T.int8), T.tensor([-1, 3], dtype=T.int8))
+T.isclose(T.tensor([1, 1], dtype=T.uint8), T.tensor([2, 3], dtype=T.uint8), atol=1)
+T.isclose(m, ~m)
+T.allclose(T.tensor([1.0]), T.tensor([float("inf")]))
+T.allclose(T.tensor([float("-inf")]), T.tensor([float("-inf")]))
 T.nan_to_num(x / 0)
 (x > 1).nonzero()
 T.nonzero(x > 1, as_tuple=True)
+T.tensor(3).nonzero().shape
+T.tensor(0).nonzero().shape
+T.nonzero(T.tensor(0), as_tuple=True)
+T.tensor(3).nonzero(as_tuple=True)
 x.count_nonzero()
 T.count_nonzero(x, dim=1)
 T.unique(x)
+T.unique(i, True)
+T.unique(T.tensor([float('nan'), 1.0, float('nan')]), return_inverse=True, return_counts=True)
 T.unique(i, return_inverse=True, return_counts=True)
 T.bincount(i)
 T.bincount(i, minlength=6)
@@ -102,8 +121,13 @@ x.is_cuda
 T.is_tensor(x)
 T.numel(x)
 m ^ ~m
+m ^ True
+True ^ m
+T.logical_xor(i, T.tensor([0, 0, 1]))
 m.logical_not()
 T.lerp(x, y, 0.25)
+T.lerp(T.tensor([1e8, 2.0]), T.tensor([1.0, 1e8]), 1.0)
+T.lerp(T.tensor([1e8, 2.0, 3.0]), T.tensor([1.0, 1e8, 4.0]), T.tensor([1.0, 0.75, -2.0]))
 T.sort(v).values
 T.topk(v, 2).indices
 x.topk(2, dim=1).values
@@ -138,6 +162,8 @@ F.pad(img, (1, 2, 3, 0), mode="reflect")
 F.pad(b, (2, 1), mode="replicate")
 F.pad(b, (2, 1), mode="circular")
 F.layer_norm(x, x.shape[-1:])
+F.layer_norm(T.zeros(0, 8), (8,))
+F.rms_norm(T.zeros(0, 8), (8,))
 F.layer_norm(b, [3, 4], weight=T.ones(3, 4), bias=T.zeros(3, 4), eps=1e-6)
 F.rms_norm(x, (4,))
 F.max_pool2d(img, kernel_size=2, stride=2)
@@ -214,6 +240,11 @@ GRADIENTS = [
     "x.median(dim=1) if T.__name__ == 'pyformer' else x.median(dim=1).values",
     "T.log2(x * x + 1)",
     "T.lerp(x, x * x, 0.25)",
+    "T.lerp(x, x * x, 0.75)",
+    "T.lerp(x, x * x, x.sigmoid())",
+    "x.masked_select(m[0])",
+    "T.addmm(x[:, :3], x, x.T, beta=0)",
+    "F.binary_cross_entropy(x.sigmoid() * m.float(), m.float() + (~m).float(), reduction='sum') * 1e-15",
     "T.nan_to_num(x)",
     "T.addmm(T.ones(3, 3), x, x.T)",
     "F.normalize(x, dim=1)",
@@ -585,3 +616,61 @@ def test_a_negative_deviation_is_refused():
         with pytest.raises(ValueError, match="normal_: std must be 0 or above"):
             pf.zeros(3).normal_(0.0, std)
     assert (pf.zeros(3).normal_(0.5, 0.0) == 0.5).all()
+
+
+def test_a_logarithm_of_a_power_is_whole():
+    tens = pf.tensor(np.array([float(f"1e{k}") for k in range(-9, 23)]), requires_grad=True)
+    logs = pf.log10(tens)
+    np.testing.assert_array_equal(logs.numpy(), np.arange(-9, 23))
+    logs.sum().backward()
+    np.testing.assert_allclose(tens.grad.numpy(), 1.0 / (tens.numpy() * np.log(10.0)), rtol=1e-15)
+    twos = pf.tensor(2.0 ** np.arange(-1074, 1024))
+    np.testing.assert_array_equal(pf.log2(twos).numpy(), np.arange(-1074, 1024))
+
+
+def test_the_median_is_nan_where_there_is_one():
+    gradients = []
+    for library in (pf, torch):
+        x = library.tensor([[1.0, float("nan"), 2.0, float("nan")], [4.0, 3.0, 9.0, 5.0]], requires_grad=True)
+        found = x.median(dim=1)
+        values = found if library is pf else found.values
+        np.testing.assert_array_equal(values.detach().numpy(), [np.nan, 4.0])
+        values.sum().backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_the_gradient_of_a_sure_and_wrong_probability_is_torchs():
+    gradients = []
+    for library in (pf, torch):
+        x = library.tensor([0.0, 1.0, 1e-13, 0.25], requires_grad=True)
+        losses = library.nn.functional.binary_cross_entropy(x, library.tensor([1.0, 0.0, 1.0, 0.5]), reduction="none")
+        losses.sum().backward()
+        gradients.append(x.grad.numpy())
+    np.testing.assert_allclose(*gradients, rtol=1e-6)
+    assert gradients[0][0] == np.float32(-1e12)
+
+
+@pytest.mark.parametrize(
+    ("expression", "error", "message"),
+    [
+        ("T.tensor([5]) ^ T.tensor([3])", TypeError, r"\^: expected bools, got int64"),
+        ("m ^ 1", TypeError, r"\^: expected bools, got int"),
+        ("1 ^ m", TypeError, r"\^: expected bools, got int"),
+        ("T.log2(i)", TypeError, "log2: expected floats, got int64"),
+        ("T.log10(i)", TypeError, "log10: expected floats, got int64"),
+        ("x.masked_select(T.ones(3) > 0)", ValueError, r"masked_select: a mask of \(3,\) does not broadcast with"),
+        ("x.masked_select(i)", TypeError, "masked_select: expected a mask of bools, got int64"),
+        ("nn.BCELoss()(x, m.float())", ValueError, "binary_cross_entropy: expected probabilities, 0 to 1"),
+        ("nn.BCELoss()(x[0] / 0, m[0].float())", ValueError, "binary_cross_entropy: expected probabilities, 0 to 1"),
+        ("nn.BCELoss()(T.tensor([-0.1]), T.ones(1))", ValueError, "binary_cross_entropy: expected probabilities"),
+        ("nn.PReLU(3)(T.ones(2, 1))", ValueError, "PReLU: expected x with 3 elements along its second axis"),
+        ("nn.PReLU(3)(T.ones(3))", ValueError, "PReLU: expected x with 3 elements along its second axis"),
+    ],
+)
+def test_what_torch_refuses_is_refused(expression, error, message):
+    with pytest.raises(error, match=message):
+        eval(expression, names_of(pf))
+    if not expression.startswith(("T.log", "T.tensor([5]) ^", "m ^", "1 ^")):  # torch takes integers there
+        with pytest.raises((RuntimeError, TypeError)):
+            eval(expression, names_of(torch))

@@ -8,6 +8,7 @@ import torch
 
 import pyformer as pf
 from pyformer import nn
+from pyformer.nn.attention import attention_of_weights
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((3, 5, 8)), RNG.standard_normal((3, 4, 8))
@@ -174,6 +175,19 @@ def test_what_is_masked_may_hold_anything(need_weights, dropout, dtype):
     for other in results[1:]:
         for one, two in zip(other, results[0], strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_a_second_attention_is_computed_only_for_values_that_are_not_finite(monkeypatch):
+    calls, attend = [], pf.ops.attention
+    monkeypatch.setattr(pf.ops, "attention", lambda *args, **where: calls.append(1) or attend(*args, **where))
+    mask = pf.tensor([[True, False]])
+    for last, count in ((3.0, 0), (np.nan, 1)):
+        weights = pf.tensor([[[[0.5, 0.0]]]], requires_grad=True)
+        v = pf.tensor([[[[4.0]], [[last]]]], requires_grad=True)
+        out = attention_of_weights(weights, v, mask=mask)
+        out.sum().backward()
+        assert (out.item(), v.grad.flatten().tolist(), weights.grad[0, 0, 0, 0].item()) == (2.0, [0.5, 0.0], 4.0)
+        assert len(calls) == count
 
 
 @pytest.mark.parametrize("need_weights", [True, False])

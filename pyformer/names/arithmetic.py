@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.names.arguments import is_float, narrowed, wide, widened
@@ -187,13 +189,22 @@ def log2(x: Tensor) -> Tensor:
         >>> pf.log2(pf.tensor([8.0]))
         tensor([3.], dtype=float32)
     """
-    return _in_base(x, 2.0)
+    return _in_base("log2", x, 2.0)
 
 
-def _in_base(x: Tensor, base: float) -> Tensor:
+def _in_base(op: str, x: Tensor, base: float) -> Tensor:
     if not is_float(x.dtype):
-        raise TypeError(f"log: expected floats, got {x.dtype.name}")
-    return narrowed((ops.log(wide(x)) / math.log(base)).to(widened(x).dtype), x)
+        raise TypeError(f"{op}: expected floats, got {x.dtype.name}")
+    result = ops.log(wide(x)) / math.log(base)
+    result = _whole_of_powers(result, x.detach(), base) if x.dtype == DType.float64 else result
+    return narrowed(result.to(widened(x).dtype), x)
+
+
+def _whole_of_powers(result: Tensor, x: Tensor, base: float) -> Tensor:
+    """The logarithms, whole where x is a power of the base: log(1000) / log(10) is a little below 3."""
+    whole = round(result)
+    is_power = ops.logical_and(isfinite(whole), ops.equal(ops.power(base, whole), x))
+    return result + ops.where(is_power, whole - result.detach(), 0.0)
 
 
 def log10(x: Tensor) -> Tensor:
@@ -206,11 +217,11 @@ def log10(x: Tensor) -> Tensor:
         >>> pf.log10(pf.tensor([100.0]))
         tensor([2.], dtype=float32)
     """
-    return _in_base(x, 10.0)
+    return _in_base("log10", x, 10.0)
 
 
 def lerp(a: Tensor, b: Tensor, weight: Any) -> Tensor:
-    """a + weight (b - a): from a at weight 0 to b at weight 1.
+    """a + weight (b - a): a itself at weight 0, b itself at weight 1.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -220,11 +231,17 @@ def lerp(a: Tensor, b: Tensor, weight: Any) -> Tensor:
         >>> pf.lerp(pf.zeros(1), pf.ones(1), 0.25)
         tensor([0.25], dtype=float32)
     """
-    return a + (b - a) * weight
+    # From the nearer end, as torch: from a, rounding would miss b at weight 1.
+    weight = _core.tensor(weight, device=a.device) if isinstance(weight, np.ndarray) else weight
+    if isinstance(weight, Tensor):
+        is_near_a = ops.less(ops.abs(weight.detach()), 0.5)
+        return ops.where(is_near_a, a, b) + (b - a) * ops.where(is_near_a, weight, weight - 1)
+    return a + (b - a) * weight if abs(weight) < 0.5 else b + (b - a) * (weight - 1)
 
 
 def isclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Tensor:
-    """Where a and b differ by at most atol + rtol |b|; bool. NaN is close to nothing.
+    """Where a and b are equal, or differ by at most atol + rtol |b|; bool. NaN is close to nothing, an infinity to
+    itself. Integers and bools are compared as float64.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -233,17 +250,21 @@ def isclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Tensor
         >>> pf.isclose(pf.tensor([1.0, 2.0]), pf.tensor([1.0, 2.1]))
         tensor([ True, False], dtype=bool)
     """
-    is_near = ops.less_equal(
-        ops.abs(a - b), ops.abs(b) * rtol + atol if isinstance(b, Tensor) else atol + rtol * abs(b)
-    )
+    a, b = a.detach(), b.detach() if isinstance(b, Tensor) else b
+    if not is_float(a.dtype) and not (isinstance(b, Tensor) and is_float(b.dtype)):
+        a, b = wide(a), wide(b) if isinstance(b, Tensor) else b
+    difference = ops.abs(a - b)
+    allowed = ops.abs(b) * rtol + atol if isinstance(b, Tensor) else atol + rtol * abs(b)
+    is_near = ops.logical_and(isfinite(difference), ops.less_equal(difference, allowed))
     return ops.logical_or(ops.equal(a, b), is_near)
 
 
 def logical_xor(a: Tensor, b: Tensor) -> Tensor:
-    """Where exactly one of two is True; the operator ^ of tensors of bools.
+    """Where exactly one of two is True, or, of numbers, other than 0. The operator ^ is the same of bools alone.
 
     Raises:
-        TypeError: one is not of bools.
+        ValueError: the shapes do not broadcast.
+        TypeError: one is no Tensor.
 
     Example:
         >>> pf.tensor([True, True]) ^ pf.tensor([True, False])

@@ -12,7 +12,7 @@ from pyformer._core import DType, Tensor, ops
 from pyformer.autograd import Context, Function
 from pyformer.limits import finfo
 from pyformer.names.arguments import axis_at, is_float, narrowed, torch_words, wide, widened
-from pyformer.names.shapes import clone, flip, swapped_order, unsqueeze
+from pyformer.names.shapes import clone, expand, flip, squeeze, swapped_order, unsqueeze
 
 
 class Ordered(NamedTuple):
@@ -191,35 +191,46 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
-    """The elements of x where a mask of its shape is True: x[mask].
+    """The elements of x where a mask is True, in a vector; x and the mask broadcast.
 
     Raises:
-        IndexError: the mask has another shape.
+        ValueError: the shapes do not broadcast.
+        TypeError: the mask is not of bools.
 
     Example:
         >>> x = pf.tensor([1.0, -2.0, 3.0])
         >>> x.masked_select(x > 0)
         tensor([1., 3.], dtype=float32)
     """
+    if mask.dtype != DType.bool:
+        raise TypeError(f"masked_select: expected a mask of bools, got {mask.dtype.name}")
+    try:
+        shape = np.broadcast_shapes(x.shape, mask.shape, (1,))
+    except ValueError:
+        raise ValueError(f"masked_select: a mask of {mask.shape} does not broadcast with {x.shape}") from None
+    x, mask = (y if y.shape == shape else expand(y, *shape) for y in (x, mask))
     return x[mask]
 
 
 def nonzero(x: Tensor, as_tuple: bool = False) -> Any:
-    """Where x is not 0: a row of indices an element, int64 (count, axes); a vector for each axis where as_tuple.
+    """Where x is not 0: a row of indices an element, int64 (count, axes); a vector for each axis where as_tuple, which
+    reads a tensor without axes as one of one element.
 
     Raises:
-        MemoryError: there is no room.
+        AttributeError: x is no Tensor.
 
     Example:
         >>> pf.tensor([0, 3, 0, 5]).nonzero()
         tensor([[1],
                 [3]], dtype=int64)
     """
-    found = np.nonzero(np.asarray((x.detach() != 0).to("cpu")))
+    if x.ndim == 0 and not as_tuple:
+        return _core.zeros(int(x.item() != 0), 0, dtype=DType.int64, device=x.device)
+    found = np.nonzero(np.atleast_1d(np.asarray((x.detach() != 0).to("cpu"))))
     columns = tuple(_core.tensor(column.astype(np.int64), device=x.device) for column in found)
     if as_tuple:
         return columns
-    return ops.stack(list(columns), 1) if columns else _core.zeros(int(x.item() != 0), 0, dtype=DType.int64)
+    return ops.stack(list(columns), 1)
 
 
 @torch_words
@@ -236,17 +247,20 @@ def count_nonzero(x: Tensor, axis: Any = None) -> Tensor:
     return ops.sum(ops.not_equal(x, False if x.dtype == DType.bool else 0), axis).to(DType.int64)
 
 
-def unique(x: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+def unique(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """The different elements in rising order; with them, if asked, which of them each element is, and their counts.
 
+    Each NaN is an element of its own. `sorted`, torch's second argument, is taken without effect.
+
     Raises:
-        MemoryError: there is no room.
+        AttributeError: x is no Tensor.
 
     Example:
         >>> pf.tensor([2, 1, 2]).unique(return_counts=True)
         (tensor([1, 2], dtype=int64), tensor([1, 2], dtype=int64))
     """
-    values, first, inverse, counts = np.unique(_readable(x), return_index=True, return_inverse=True, return_counts=True)
+    wanted = {"return_index": True, "return_inverse": True, "return_counts": True}
+    values, first, inverse, counts = np.unique(_readable(x), equal_nan=False, **wanted)
     result = [x.detach().reshape(-1)[_core.tensor(first, device=x.device)].reshape(len(values))]
     if return_inverse:
         result.append(_core.tensor(inverse.reshape(x.shape).astype(np.int64), device=x.device))
@@ -296,6 +310,8 @@ def nan_to_num(x: Tensor, nan: float = 0.0, posinf: float | None = None, neginf:
 def median(x: Tensor, axis: int | None = None) -> Tensor:
     """The element in the middle when sorted, of all or along an axis; of an even count the lower one, as torch's.
 
+    NaN where there is one.
+
     Raises:
         IndexError: the axis is not there.
         ValueError: there are no elements.
@@ -309,7 +325,12 @@ def median(x: Tensor, axis: int | None = None) -> Tensor:
     at = axis_at("median", axis, x.ndim)
     if not x.size:
         raise ValueError(f"median: expected elements, got {x.shape}")
-    return sort(x, at)[0][(*[slice(None)] * at, (x.shape[at] - 1) // 2)]
+    values, middle = sort(x, at).values, (x.shape[at] - 1) // 2
+    if not is_float(x.dtype):
+        return values[(*[slice(None)] * at, middle)]
+    numbers = ops.sum(ops.equal(x, x), at, True).to(DType.int64)  # the first NaN stands after as many
+    place = ops.where(ops.equal(numbers, x.shape[at]), middle, numbers)
+    return squeeze(ops.gather(values, place, at), at)
 
 
 @torch_words

@@ -9,6 +9,7 @@ from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.names.arguments import axis_at, is_float, narrowed, part, torch_words, widened
 from pyformer.names.making import zeros_like
+from pyformer.names.reductions import all as every
 from pyformer.names.reductions import norm
 from pyformer.names.shapes import squeeze, swapaxes, unsqueeze
 
@@ -197,10 +198,12 @@ def adaptive_avg_pool2d(x: Tensor, size: int | Sequence[int | None]) -> Tensor:
 def binary_cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean") -> Tensor:
     """-target log(x) - (1 - target) log(1 - x), of probabilities; logarithms are at least -100, as torch's.
 
-    `binary_cross_entropy_with_logits`, of what the sigmoid is taken of, is more exact.
+    `binary_cross_entropy_with_logits`, of what the sigmoid is taken of, is more exact. The gradient of a logarithm is
+    at most 1e12, as torch's. Whether x is in 0 ... 1 is looked at on the CPU alone; elsewhere, what is not gives NaN or
+    any number.
 
     Raises:
-        ValueError: the shapes do not fit, or reduction is another word.
+        ValueError: the shapes do not fit, reduction is another word, or x on the CPU is not in 0 ... 1.
         TypeError: a dtype does not fit.
 
     Example:
@@ -209,6 +212,10 @@ def binary_cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None
     """
     if x.shape != target.shape:
         raise ValueError(f"binary_cross_entropy: expected a target of {x.shape}, got {target.shape}")
+    if x.device.type == "cpu" and not _are_probabilities(x.detach()):
+        raise ValueError(
+            "binary_cross_entropy: expected probabilities, 0 to 1; for logits there is the loss with_logits"
+        )
     wide, there = widened(x), widened(target)
     losses = narrowed(-(there * _clamped_log(wide) + (1.0 - there) * _clamped_log(1.0 - wide)), x)
     return _reduced("binary_cross_entropy", losses if weight is None else losses * weight, reduction)
@@ -247,8 +254,16 @@ def binary_cross_entropy_with_logits(
     return _reduced("binary_cross_entropy_with_logits", losses if weight is None else losses * weight, reduction)
 
 
+def _are_probabilities(x: Tensor) -> bool:
+    is_one = ops.logical_and(ops.greater_equal(x, 0.0), ops.less_equal(x, 1.0))
+    return bool(every(is_one).item())
+
+
 def _clamped_log(x: Tensor) -> Tensor:
-    return ops.maximum(ops.log(ops.maximum(x, 1e-45 if x.dtype == DType.float32 else 1e-300)), -100.0)
+    """log(x), at least -100; its gradient at most 1e12."""
+    fixed, is_tiny = x.detach(), ops.less(x.detach(), 1e-12)
+    least = ops.maximum(ops.log(ops.maximum(fixed, 1e-45 if x.dtype == DType.float32 else 1e-300)), -100.0)
+    return ops.where(is_tiny, least + (x - fixed) * 1e12, ops.log(ops.where(is_tiny, 1.0, x)))
 
 
 def _reduced(op: str, losses: Tensor, reduction: str, weights: Tensor | None = None) -> Tensor:
@@ -279,6 +294,7 @@ def cross_entropy(
     Args:
         logits: (..., V), float.
         targets: (...), integers: a Tensor, NumPy array or list; or (..., V), floats, a probability for each class.
+            Classes are the last axis, not the second as in torch; for probabilities that is not looked at.
         ignore_index: a target that is left out.
         reduction: "mean" over what is left, "sum" or "none".
         label_smoothing: the part of the target that is spread over all classes.

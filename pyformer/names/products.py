@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pyformer._core import Tensor, ops
-from pyformer.names.arguments import rounded, torch_words, wide
+from pyformer import _core
+from pyformer._core import DType, Tensor, ops
+from pyformer.names.arguments import rounded, torch_words, wide, zero_of
 from pyformer.names.choosing import clamp
 from pyformer.names.reductions import norm
 from pyformer.names.shapes import unsqueeze
@@ -57,7 +58,7 @@ def mv(a: Tensor, x: Tensor) -> Tensor:
 
 
 def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """beta x + alpha a @ b.
+    """beta x + alpha a @ b; with beta 0, x gives its shape alone: NaN and infinities in it do not count.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -69,7 +70,9 @@ def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1)
                 [1., 3.]], dtype=float32)
     """
     product = ops.matmul(a, b)
-    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+    if beta == 0:
+        x = ops.where(_core.zeros(1, dtype=DType.bool, device=x.device), x, zero_of(x))
+    return (x if beta in (0, 1) else x * beta) + (product if alpha == 1 else product * alpha)
 
 
 def cdist(a: Tensor, b: Tensor, p: float = 2) -> Tensor:

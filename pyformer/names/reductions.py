@@ -9,7 +9,7 @@ from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.float_mode import in_default_float_mode
 from pyformer.names.arguments import Axis, axes_at, axis_at, is_float, number, part, rounded, torch_words, wide, zero_of
-from pyformer.names.arithmetic import isfinite
+from pyformer.names.arithmetic import isclose, isfinite
 from pyformer.names.making import ones_like
 from pyformer.names.shapes import squeeze
 
@@ -202,7 +202,7 @@ def logsumexp(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def allclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
-    """Whether |a - b| <= atol + rtol * |b| everywhere.
+    """Whether a and b are close everywhere, as `isclose` has it.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -212,10 +212,7 @@ def allclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
         >>> pf.ones(2).allclose(pf.ones(2) + 1e-7)
         True
     """
-    a = a.detach()
-    b = b.detach() if isinstance(b, Tensor) else b * ones_like(a)
-    near = ops.less_equal(ops.abs(a - b), ops.abs(b) * rtol + atol)
-    return bool(all(ops.logical_or(near, ops.equal(a, b))).item())
+    return bool(all(isclose(a, b, rtol, atol)).item())
 
 
 amax, amin = ops.max, ops.min

@@ -279,7 +279,7 @@ def clone(x: Tensor) -> Tensor:
     """A copy of its own, which may be written to. Gradients pass through.
 
     Raises:
-        MemoryError: there is no room.
+        AttributeError: x is no Tensor.
 
     Example:
         >>> row = pf.zeros(2, 2)[0].clone()

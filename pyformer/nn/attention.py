@@ -80,7 +80,9 @@ def attention_of_scores(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, **where: Any) 
 def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | None = None) -> pf.Tensor:
     """The sums of values by weights that `attention_weights` gave and, say, dropout changed.
 
-    A value that the mask hides takes no part, not even as a product with 0: it may hold infinities and NaN.
+    A value that the mask hides takes no part, not even as a product with 0: it may hold infinities and NaN. With a
+    mask, v is read once more on the CPU to see whether it holds any. If so, and always on other devices, a second
+    attention adds them up.
 
     Args:
         weights: (B, H, Tq, Tk), float.
@@ -100,7 +102,7 @@ def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | 
         2.0
     """
     values = v.transpose(0, 2, 1, 3)
-    if mask is None:
+    if mask is None or (v.device.type == "cpu" and bool(v.detach().isfinite().all())):
         return ops.matmul(weights, values).transpose(0, 2, 1, 3)
     finite = ops.matmul(weights, _FinitePart.apply(values)).transpose(0, 2, 1, 3)
     # The infinities and NaN come by an attention of equal scores, which leaves out what the mask hides.

@@ -129,7 +129,7 @@ class PReLU(Module):
         init: the slope at first.
 
     Raises:
-        ValueError: there are as many slopes as x has no elements along that axis (when called).
+        ValueError: there are several slopes, and x has not as many elements along its second axis (when called).
 
     Source: He et al. 2015, "Delving deep into rectifiers".
 
@@ -144,6 +144,9 @@ class PReLU(Module):
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """prelu(x), of x's shape."""
+        count, channels = self.weight.size, x.shape[1] if x.ndim > 1 else 1
+        if count not in (1, channels):
+            raise ValueError(f"PReLU: expected x with {count} elements along its second axis, got {x.shape}")
         slopes = self.weight.reshape(-1, *[1] * max(x.ndim - 2, 0)) if x.ndim > 1 else self.weight
         return ops.where(x > 0.0, x, slopes * x)
 
@@ -292,7 +295,7 @@ class BCELoss(_Loss):
     """Binary cross-entropy of probabilities; see `pf.ops.binary_cross_entropy`.
 
     Raises:
-        ValueError: the reduction is not known, or the shapes differ (when called).
+        ValueError: the reduction is not known, or (when called) the shapes differ, or x on the CPU is not in 0 ... 1.
 
     Example:
         >>> pf.nn.BCELoss()(pf.tensor([0.5]), pf.ones(1))
