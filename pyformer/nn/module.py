@@ -370,8 +370,8 @@ class Module(metaclass=_MadeOn):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy gets registers of names and hooks of its own; copy.copy would share them.
-        registers = {name: dict(self.__dict__[name]) for name in ("_kinds", "_forward_hooks") if name in self.__dict__}
-        return {**self.__dict__, **registers}
+        names = ("_kinds", "_forward_hooks", "_forward_pre_hooks")
+        return {**self.__dict__, **{name: dict(self.__dict__[name]) for name in names if name in self.__dict__}}
 
     def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
         """Adds a tensor that is not trained: moved by `to`, in the state dict if `persistent`.
