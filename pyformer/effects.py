@@ -19,6 +19,7 @@ _MISSING = object()
 
 # What a module may hold that can be written in place.
 WRITABLE = (Tensor, np.ndarray, list, dict, set)
+_BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}  # by the bytes of an element
 
 
 class _Written:
@@ -33,9 +34,16 @@ class _Written:
         if isinstance(self._value, Tensor):
             return _core.version(self._value) != self._version
         if isinstance(self._value, np.ndarray):
-            return self._value.tobytes() != self.copy.tobytes()
+            return not _has_same_bytes(self._value, self.copy)
         now, before = _objects(self._value), _objects(self.copy)
         return len(now) != len(before) or any(a is not b for a, b in zip(now, before, strict=True))
+
+
+def _has_same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    kind = _BITS.get(a.dtype.itemsize)
+    if kind is None or a.dtype != b.dtype or a.dtype.hasobject or type(a) is not np.ndarray:
+        return a.tobytes() == b.tobytes()
+    return np.array_equal(a.view(kind), b.view(kind))  # copies neither
 
 
 def _copied(value: Any) -> Any:

@@ -32,14 +32,17 @@ class DataLoader:
         drop_last: leaves out a last batch that would be smaller.
         collate: list of examples -> batch. By default numbers and arrays become one Tensor with a first axis more,
             tuples and dicts go column by column, and other things stay a list.
-        collate_fn, num_workers, pin_memory: torch's words; the last two are taken where they ask for nothing.
+        collate_fn: torch's word for collate.
+        num_workers: torch's word; 0, as there are none.
+        pin_memory: torch's word, taken without effect: batches lie in the host's memory as it is.
 
     Attributes:
         epoch: the number of the pass that the next batch belongs to, from 0.
 
     Raises:
         ValueError: arrays differ in length, batch_size is below 1, or an iterable without a length is to be shuffled.
-        TypeError: an argument is of the wrong type, or data is nothing to iterate over.
+        TypeError: an argument is of the wrong type, data is nothing to iterate over, or collate and collate_fn are both
+            given.
 
     Example:
         >>> x, y = np.arange(10.0), np.arange(10) % 2
@@ -74,7 +77,9 @@ class DataLoader:
                 raise ValueError(f"DataLoader: {name} must be at least {low} and below 2**63, got {value}")
         self.batch_size, self.shuffle, self.drop_last = int(batch_size), bool(shuffle), bool(drop_last)
         self.seed, self.epoch = int(seed), 0
-        if isinstance(data, TensorDataset):
+        if collate is not None and collate_fn is not None:
+            raise TypeError("DataLoader: expected collate or collate_fn, its other name, got both")
+        if _is_its_tensors(data):
             data = data.tensors
         self._data, self._collate = data, collate or collate_fn or _stacked
         self._columns = _columns(data)
@@ -225,6 +230,10 @@ class Subset(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def __iter__(self) -> Iterator[Any]:
+        # Else Python would take the IndexError of a number that is not there for the end.
+        return (self[i] for i in range(len(self)))
+
     def __getitem__(self, index: int) -> Any:
         return self.dataset[self.indices[index]]
 
@@ -263,6 +272,14 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int = 0) -> list[
     order = np.argsort(raw, kind="stable").tolist()
     ends = list(itertools.accumulate(sizes))
     return [Subset(dataset, order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _is_its_tensors(data: Any) -> bool:
+    """Whether it is a TensorDataset whose examples are the rows of its tensors, which may be taken many at a time."""
+    if not isinstance(data, TensorDataset):
+        return False
+    kind = type(data)
+    return kind.__getitem__ is TensorDataset.__getitem__ and kind.__len__ is TensorDataset.__len__
 
 
 def _is_array(value: Any) -> bool:

@@ -178,3 +178,38 @@ def test_a_state_of_other_batches_is_refused_and_empty_passes_count():
     empty = loader(3, 2, drop_last=True)
     assert [list(empty), list(empty)] == [[], []]
     assert empty.epoch == 2
+
+
+def test_examples_of_a_subclass_of_tensor_dataset_are_what_it_says():
+    class Doubled(pf.data.TensorDataset):
+        def __getitem__(self, index):
+            return tuple(2 * column for column in super().__getitem__(index))
+
+    class First(pf.data.TensorDataset):
+        def __len__(self):
+            return 3
+
+    class Same(pf.data.TensorDataset):
+        pass
+
+    def batches(kind):
+        return [batch.tolist() for (batch,) in DataLoader(kind(NUMBERS[:5]), 2)]
+
+    assert batches(Doubled) == [[0, 2], [4, 6], [8]]
+    assert batches(First) == [[0, 1], [2]]
+    assert batches(Same) == batches(pf.data.TensorDataset) == [[0, 1], [2, 3], [4]]
+
+
+def test_one_collate_is_taken():
+    with pytest.raises(TypeError, match="expected collate or collate_fn, its other name, got both"):
+        DataLoader([1, 2], collate=sum, collate_fn=sum)
+    for name in ("collate", "collate_fn"):
+        assert list(DataLoader([1, 2], 2, **{name: sum}, pin_memory=True)) == [3]
+    assert "pin_memory: torch's word, taken without effect" in DataLoader.__doc__
+
+
+def test_a_number_of_a_subset_that_is_not_there_is_no_end():
+    subset = pf.data.Subset(range(3), [0, 7, 1])
+    with pytest.raises(IndexError):
+        list(subset)
+    assert list(pf.data.Subset(range(3), [2, 0])) == [2, 0]

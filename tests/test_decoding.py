@@ -370,6 +370,10 @@ def test_a_prompt_cache_forgets_what_was_computed_otherwise():
     check(model, kept)
     hook.remove()
     check(model, kept)
+    hook = model.h[0].ln_1.register_forward_pre_hook(lambda module, args: args[0] + 1.0)
+    check(model, kept)
+    hook.remove()
+    check(model, kept)
     with pf.autocast("bfloat16"):
         check(model, kept)
     adapter = pf.lora.add(model, targets=("c_attn",))

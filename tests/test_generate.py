@@ -490,3 +490,21 @@ def test_generation_leaves_what_was_packed_by_hand(fresh_model):
     assert packed_projections(model) == 1
     assert packed_projections(copied) == 0
     projection.unpack()
+
+
+@pytest.mark.parametrize("where", ["ln_1", "ln_2", "mlp.c_fc", "attn.c_attn"])
+def test_a_hook_before_a_call_works_in_every_step_as_one_after_it_does(where):
+    def made(register, hook):
+        pf.manual_seed(0)
+        model, calls = pf.models.GPT(pf.models.GPTConfig(61, 40, num_layers=2, num_heads=4, embed_dim=32)).eval(), []
+        module = model.h[1].get_submodule(where)
+        getattr(module, register)(lambda *given: (calls.append(1), hook(*given))[1])
+        return model.generate([[1, 2, 3]], 8, temperature=0, log_probabilities=1)[1], len(calls)
+
+    plain, before = made("register_forward_pre_hook", lambda module, args: None)
+    assert made("register_forward_hook", lambda module, args, result: None) == (plain, before)
+    assert before >= 8
+    changed, calls = made("register_forward_pre_hook", lambda module, args: args[0] * 0.0)
+    by_result = made("register_forward_hook", lambda module, args, result: type(module).forward(module, args[0] * 0.0))
+    assert (changed, calls) == by_result
+    assert changed != plain

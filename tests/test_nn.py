@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tolerance import assert_close, by_rows
 
 import pyformer as pf
-from pyformer import models, nn
+from pyformer import effects, models, nn
 
 LAYERS = {
     "linear": (lambda: nn.Linear(12, 20), lambda: torch.nn.Linear(12, 20)),
@@ -309,6 +310,40 @@ def test_hooks_are_called_where_one_operation_does_the_work_of_several_modules()
     assert model.loss(ids, ids).item() == pytest.approx(loss, rel=1e-6)
     model.h[0].mlp.c_fc.register_forward_hook(lambda module, args, result: result * 0.0)
     assert np.abs(model(ids).numpy() - before).max() > 0
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        *[np.arange(24).astype(t).reshape(2, 3, 4) for t in ("f8", "f4", "f2", "i1", "c16", "U3", "O", "?", "M8[s]")],
+        np.asfortranarray(np.arange(12.0).reshape(3, 4))[::2],
+        np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2),
+        np.ma.masked_array(np.arange(4.0), [0, 1, 0, 0]),
+        np.array(3.0),
+        np.array([np.nan, 0.0]),
+        np.zeros((0, 3)),
+    ],
+    ids=lambda array: f"{array.dtype} {array.shape}",
+)
+def test_a_write_into_an_array_is_noticed_by_its_bits(array):
+    kept = effects._Written(array)
+    assert not kept.is_written()
+    if array.size:
+        array[(0,) * array.ndim] = array.flat[-1] if array.ndim else 4.0
+        assert kept.is_written()
+
+
+def test_the_arrays_of_a_module_are_compared_without_copies():
+    array = np.zeros(1 << 20)
+    kept = effects._Written(array)
+    tracemalloc.start()
+    try:
+        assert not kept.is_written()
+        assert tracemalloc.get_traced_memory()[1] < array.nbytes // 4
+    finally:
+        tracemalloc.stop()
+    array[-1] = -0.0
+    assert kept.is_written()
 
 
 def test_a_last_projection_whose_forward_takes_nothing_but_x_is_called():

@@ -244,6 +244,17 @@ def test_a_shallow_copy_has_its_own_hooks():
     assert calls == ["both", "both", "copy"]
 
 
+def test_a_shallow_copy_has_its_own_hooks_before_the_call():
+    model, calls = nn.Linear(2, 2), []
+    model.register_forward_pre_hook(lambda *_: calls.append("both"))
+    other = copy.copy(model)
+    other.register_forward_pre_hook(lambda *_: calls.append("copy"))
+    model(pf.ones(1, 2))
+    assert calls == ["both"]
+    other(pf.ones(1, 2))
+    assert calls == ["both", "both", "copy"]
+
+
 def scaled(model):
     model.weight = model.weight * 0.5
 

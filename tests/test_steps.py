@@ -119,9 +119,10 @@ def with_lora(model):
         (lambda model: model.quantize("q8"), 4),
         (lambda model: model.to("bfloat16"), 4),
         (lambda model: model.layers[0].self_attn.q_proj.register_forward_hook(lambda module, args, out: out * 2.0), 2),
+        (lambda model: model.layers[0].self_attn.q_proj.register_forward_pre_hook(lambda module, x: x[0] * 2.0), 2),
         (with_lora, 4),
     ],
-    ids=["a write", "an attribute", "a parameter", "8 bits", "a dtype", "a hook", "lora"],
+    ids=["a write", "an attribute", "a parameter", "8 bits", "a dtype", "a hook", "a hook before", "lora"],
 )
 def test_a_change_of_the_model_is_noticed(change, replayed):
     """Between the fifth and the sixth step, of which two were replayed; of the four later ones two are."""

@@ -14,8 +14,8 @@ from pyformer.nn.layers import check_sizes
 class PromptCache:
     """Keys and values of the texts that a model has made, for `model.generate(prompt_cache=...)` and `pf.chat`.
 
-    No bit depends on it. It forgets everything when the model's parameters, buffers, quantised matrices, forward hooks,
-    the scale of its LoRA layers or the precision of products (`pf.autocast`) have changed. It can't see what is written
+    No bit depends on it. It forgets everything when the model's parameters, buffers, quantised matrices, hooks, the
+    scale of its LoRA layers or the precision of products (`pf.autocast`) have changed. It can't see what is written
     through NumPy's view of a parameter, nor what a hook comes to do otherwise: `clear()` then. It holds the parameters
     of the model that it was last used with; what another model was reading meanwhile is not kept.
 
@@ -102,7 +102,9 @@ def _computed_by(model: Any) -> list[Any]:
     modules = list(model.modules())
     matrices = [module.quantized for module in modules if getattr(module, "quantized", None) is not None]
     scales = [module.scale for module in modules if isinstance(getattr(module, "scale", None), float)]
-    hooks = [hook for module in modules for hook in module.__dict__.get("_forward_hooks", {}).values()]
+    # A hook's key, which no other one has, stands for where it is and whether it comes before or after the call.
+    kinds = ("_forward_hooks", "_forward_pre_hooks")
+    hooks = [x for m in modules for kind in kinds for pair in m.__dict__.get(kind, {}).items() for x in pair]
     tensors = [*model.parameters(), *(buffer for _, buffer in model.named_buffers())]
     return [_core.precision(), *scales, *hooks, *map(_core.version, tensors), *matrices, *tensors]
 

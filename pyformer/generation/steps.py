@@ -46,7 +46,7 @@ def _refusal(model: Any) -> str:
     for module in model.modules():
         if not type(module).__module__.startswith("pyformer.") or _is_changed(module):
             return f"{type(module).__name__} is no module of pyformer's own"
-        if module._forward_hooks:
+        if module._forward_hooks or module._forward_pre_hooks:
             return f"a {type(module).__name__} has hooks"
     return ""
 

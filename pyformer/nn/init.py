@@ -26,6 +26,9 @@ UNTOUCHED = 1 << 16
 # A range that holds less of a normal distribution would be drawn again and again.
 LEAST_PROBABILITY = 0.01
 
+# Of `orthogonal_`: a slice is a copy, so all earlier rows are copied once for so many new ones.
+ORTHOGONAL_ROWS = 32
+
 _local = threading.local()
 
 
@@ -437,7 +440,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 def _in_own_words(gain: float, fan: str, a: float | None, mode: str | None, nonlinearity: str | None) -> tuple:
     """(gain, fan), also where they come in torch's words."""
     if a is not None or nonlinearity is not None:
-        gain = calculate_gain(nonlinearity or "leaky_relu", a)
+        gain = calculate_gain(nonlinearity or "leaky_relu", 0.0 if a is None else a)
     return gain, fan if mode is None else mode.removeprefix("fan_")
 
 
@@ -484,13 +487,28 @@ def orthogonal_(tensor: pf.Tensor, gain: float = 1.0) -> pf.Tensor:
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     with pf.no_grad():
         basis = pf.randn(min(rows, columns), max(rows, columns), dtype=pf.float64)
-        for i in range(1, basis.shape[0] + 1):  # Gram-Schmidt; LAPACK's QR has other bits on other machines
-            earlier, vector = basis[: i - 1], basis[i - 1 : i]
+        for i in range(0, basis.shape[0], ORTHOGONAL_ROWS):
+            earlier, block = basis[:i], basis[i : i + ORTHOGONAL_ROWS]
             for _ in range(2):  # once leaves what was rounded off
-                vector = vector - pf.ops.matmul(vector, earlier, transpose_b=True) @ earlier
-            basis[i - 1 : i] = vector / (vector * vector).sum().sqrt()
+                block = _made_orthonormal(_without(block, earlier))
+            basis[i : i + ORTHOGONAL_ROWS] = block
         matrix = gain * (basis if rows < columns else basis.T)
     return fill_(tensor, matrix.reshape(tensor.shape))
+
+
+def _without(rows: pf.Tensor, directions: pf.Tensor) -> pf.Tensor:
+    """Rows less what they have of orthonormal directions."""
+    return rows - pf.ops.matmul(rows, directions, transpose_b=True) @ directions
+
+
+def _made_orthonormal(rows: pf.Tensor) -> pf.Tensor:
+    """The rows after Gram-Schmidt, written in place; LAPACK's QR has other bits on other machines."""
+    for i in range(rows.shape[0]):
+        earlier, row = rows[:i], rows[i : i + 1]
+        for _ in range(2):
+            row = _without(row, earlier)
+        rows[i : i + 1] = row / (row * row).sum().sqrt()
+    return rows
 
 
 @in_default_float_mode
@@ -509,8 +527,8 @@ def kaiming_uniform_(
         tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
-        a, mode, nonlinearity: gain and fan in torch's words, by name: the slope of leaky_relu, "fan_in" or "fan_out",
-            and what `calculate_gain` takes.
+        a, mode, nonlinearity: gain and fan in torch's words, by name: the slope of leaky_relu, 0 by default,
+            "fan_in" or "fan_out", and what `calculate_gain` takes.
 
     Returns:
         The tensor.
@@ -548,8 +566,8 @@ def kaiming_normal_(
         tensor: (out, in, ...), of a float dtype; the fans are in and out, each times the product of what follows.
         gain: a factor, ReLU's by default.
         fan: "in" keeps the variances of forward level, "out" those of backward.
-        a, mode, nonlinearity: gain and fan in torch's words, by name: the slope of leaky_relu, "fan_in" or "fan_out",
-            and what `calculate_gain` takes.
+        a, mode, nonlinearity: gain and fan in torch's words, by name: the slope of leaky_relu, 0 by default,
+            "fan_in" or "fan_out", and what `calculate_gain` takes.
 
     Returns:
         The tensor.

@@ -314,14 +314,29 @@ class Embedding(Projection):
 
     @classmethod
     def from_pretrained(cls, embeddings: pf.Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
-        """A table that holds a copy of (rows, columns); it is not trained where `freeze`.
+        """A table that holds a copy of (rows, columns), where they are; it is not trained where `freeze`.
+
+        Args:
+            embeddings: the rows, of a float dtype.
+            freeze: whether the weight requires no gradient.
+            padding_idx: a row that this layer gives no gradient; None for none.
+
+        Returns:
+            An Embedding of the dtype and on the device of the rows. No random number is drawn.
 
         Raises:
             ValueError: the embeddings are no matrix, or padding_idx is none of its rows.
+
+        Example:
+            >>> table = pf.nn.Embedding.from_pretrained(pf.tensor([[1.0, 2.0], [3.0, 4.0]]))
+            >>> table(pf.tensor([1]))
+            tensor([[3., 4.]], dtype=float32)
         """
         if embeddings.ndim != 2:
             raise ValueError(f"Embedding.from_pretrained: expected a matrix, got {embeddings.shape}")
-        table = cls(*embeddings.shape, dtype=embeddings.dtype, padding_idx=padding_idx)
+        given: dict[str, Any] = {"dtype": embeddings.dtype, "padding_idx": padding_idx, "device": embeddings.device}
+        with init.skip():
+            table = cls(*embeddings.shape, **given)
         with pf.no_grad():
             table.weight.copy_(embeddings)
         table.weight.requires_grad = not freeze
@@ -596,20 +611,26 @@ class ModuleList(Module):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
-        self._length = 0
         for module in modules:
             self.append(module)
 
     def append(self, module: Module) -> ModuleList:
-        """Adds a module at the end; returns the list.
+        """Adds a module at the end, under the number of members or the next one that is no name yet; returns the list.
 
         Raises:
             TypeError: it is no Module.
+
+        Example:
+            >>> pf.nn.ModuleList().append(pf.nn.ReLU())
+            ModuleList(
+              (0): ReLU()
+            )
         """
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleList: expected a Module, got {type(module).__name__}")
-        setattr(self, str(self._length), module)
-        self._length += 1
+        _check_member(module)
+        number = len(self)
+        while hasattr(self, str(number)):
+            number += 1
+        setattr(self, str(number), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
@@ -617,33 +638,47 @@ class ModuleList(Module):
 
         Raises:
             TypeError: one is no Module.
+
+        Example:
+            >>> len(pf.nn.ModuleList([pf.nn.ReLU()]).extend([pf.nn.Tanh(), pf.nn.GELU()]))
+            3
         """
         for module in modules:
             self.append(module)
         return self
 
     def insert(self, index: int, module: Module) -> None:
-        """Puts a module before the one at `index`; those behind it move on, and so do their names.
+        """Puts a module before the one at `index`; the names are 0, 1, 2, ... then.
 
         Raises:
             TypeError: it is no Module.
+            ValueError: a member has a name that is no number.
+
+        Example:
+            >>> layers = pf.nn.ModuleList([pf.nn.ReLU(), pf.nn.Tanh()])
+            >>> layers.insert(1, pf.nn.GELU())
+            >>> [type(layer).__name__ for layer in layers]
+            ['ReLU', 'GELU', 'Tanh']
         """
-        members = list(self)
+        _check_member(module)
+        members, names = list(self), self._names()
+        if not all(name.isdecimal() for name in names):
+            raise ValueError(f"insert: expected members with numbers for names, got {names}")
         members.insert(index, module)
-        self.append(module)
+        for name in names:
+            delattr(self, name)
         for i, member in enumerate(members):
             setattr(self, str(i), member)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._names())
 
     def __iter__(self) -> Iterator[Module]:
         return iter([module for _, module in self._own(MODULE)])
 
     def __setitem__(self, index: int, module: Module) -> None:
         self[index]
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleList: expected a Module, got {type(module).__name__}")
+        _check_member(module)
         setattr(self, self._names()[index], module)
 
     def _names(self) -> list[str]:
@@ -651,21 +686,28 @@ class ModuleList(Module):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            members = list(self)[index]
-            return type(self)(*members) if isinstance(self, Sequential) else type(self)(members)
-        if not -self._length <= index < self._length:
-            raise IndexError(f"ModuleList: index {index} is out of range of {self._length} modules")
-        return getattr(self, self._names()[index])
+            return type(self)(list(self)[index])
+        names = self._names()
+        if not -len(names) <= index < len(names):
+            raise IndexError(f"ModuleList: index {index} is out of range of {len(names)} modules")
+        return getattr(self, names[index])
+
+
+def _check_member(module: Any) -> None:
+    if not isinstance(module, Module):
+        raise TypeError(f"ModuleList: expected a Module, got {type(module).__name__}")
 
 
 class Sequential(ModuleList):
-    """Modules one after the other, each fed what the one before gives.
+    """Modules one after the other, each fed what the one before gives. A slice is a Sequential of modules under the
+    names that they have here.
 
     Args:
         modules: the modules, in order, or one dict of them by name.
 
     Raises:
         TypeError: a member is no Module.
+        KeyError: a name is one that Module itself uses.
 
     Example:
         >>> net = pf.nn.Sequential(pf.nn.Linear(4, 8), pf.nn.ReLU(), pf.nn.Linear(8, 2))
@@ -680,8 +722,13 @@ class Sequential(ModuleList):
             return
         super().__init__()
         for name, module in named.items():
+            _check_member(module)
             self.add_module(name, module)
-        self._length = len(named)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):  # the members keep their names
+            return type(self)(dict(self._own(MODULE)[index]))
+        return super().__getitem__(index)
 
     def forward(self, x: Any) -> Any:
         """What the last module gives."""

@@ -192,23 +192,34 @@ class Hook:
 
 
 class _MadeOn(type):
+    """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes, and those whose
+    `__init__` is pyformer's take torch's words for its arguments."""
+
     # Whether torch's `inplace` is taken, without effect: an activation makes a new tensor, as values do not show.
     _takes_inplace = False
 
-    """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes, and torch's
-    words for its arguments."""
-
     @in_default_float_mode
     def __call__(cls, *args: Any, **options: Any) -> Any:
-        if not _OWN_NAMES.keys().isdisjoint(options):
-            own = inspect.signature(cls.__init__).parameters
-            options = {n if n in own else _OWN_NAMES.get(n, n): value for n, value in options.items()}
-        if cls._takes_inplace:
-            options.pop("inplace", None)
+        if "inplace" in options or not _OWN_NAMES.keys().isdisjoint(options):
+            options = cls._in_own_words(options)
         if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
             return super().__call__(*args, **options)
         device = pf.device(options.pop("device"))
         return super().__call__(*args, **options).to(device)
+
+    def _in_own_words(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by the names that `__init__` has for them; those of a user's `__init__` stay as they are."""
+        if not (getattr(cls.__init__, "__module__", None) or "").startswith("pyformer."):
+            return options
+        own, found = inspect.signature(cls.__init__).parameters, {}
+        for name, value in options.items():
+            other = _OWN_NAMES.get(name, name)
+            known = other if name not in own and other in own else name
+            if known in found or (known != name and known in options):
+                raise TypeError(f"{cls.__name__}: got {known} twice, once as {name}")
+            if known in own or known != "inplace" or not cls._takes_inplace:
+                found[known] = value
+        return found
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -370,8 +381,8 @@ class Module(metaclass=_MadeOn):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy gets registers of names and hooks of its own; copy.copy would share them.
-        registers = {name: dict(self.__dict__[name]) for name in ("_kinds", "_forward_hooks") if name in self.__dict__}
-        return {**self.__dict__, **registers}
+        names = ("_kinds", "_forward_hooks", "_forward_pre_hooks")
+        return {**self.__dict__, **{name: dict(self.__dict__[name]) for name in names if name in self.__dict__}}
 
     def register_buffer(self, name: str, value: pf.Tensor, persistent: bool = True) -> None:
         """Adds a tensor that is not trained: moved by `to`, in the state dict if `persistent`.
@@ -397,7 +408,15 @@ class Module(metaclass=_MadeOn):
 
         Raises:
             TypeError: the value is no leaf that requires a gradient, or the name is that of something else.
+            KeyError: Module itself uses the name.
+
+        Example:
+            >>> net = pf.nn.Module()
+            >>> net.register_parameter("scale", pf.nn.Parameter([1.0, 2.0]))
+            >>> [name for name, _ in net.named_parameters()]
+            ['scale']
         """
+        _check_name("register_parameter", name)
         if value is not None and _kind_of(value) != PARAMETER:
             raise TypeError(f"register_parameter: expected pf.nn.Parameter(...) or None, got {_described(value)}")
         setattr(self, name, value)
@@ -407,7 +426,17 @@ class Module(metaclass=_MadeOn):
 
         Raises:
             TypeError: it is no Module, or the name is that of something else.
+            KeyError: Module itself uses the name.
+
+        Example:
+            >>> net = pf.nn.Sequential()
+            >>> net.add_module("hidden", pf.nn.Linear(2, 3))
+            >>> net
+            Sequential(
+              (hidden): Linear(2, 3, bias=True)
+            )
         """
+        _check_name("add_module", name)
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"add_module: expected a Module or None, got {_described(module)}")
         setattr(self, name, module)
@@ -417,6 +446,11 @@ class Module(metaclass=_MadeOn):
 
         Raises:
             AttributeError: there is no such module.
+
+        Example:
+            >>> net = pf.nn.Sequential(pf.nn.Linear(2, 3), pf.nn.ReLU())
+            >>> net.get_submodule("0")
+            Linear(2, 3, bias=True)
         """
         found = dict(self.named_modules()).get(target)
         if found is None:
@@ -428,6 +462,11 @@ class Module(metaclass=_MadeOn):
 
         Raises:
             AttributeError: there is no such parameter.
+
+        Example:
+            >>> net = pf.nn.Sequential(pf.nn.Linear(2, 3), pf.nn.ReLU())
+            >>> net.get_parameter("0.weight").shape
+            (3, 2)
         """
         found = dict(self._named_tensors(PARAMETER)).get(target)
         if found is None:
@@ -702,6 +741,11 @@ class Module(metaclass=_MadeOn):
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets of a module without children."""
         return ""
+
+
+def _check_name(owner: str, name: str) -> None:
+    if name == "_kinds" or hasattr(Module, name):
+        raise KeyError(f"{owner}: {name!r} is a name that Module itself uses")
 
 
 def _some(names: list[str]) -> str:
