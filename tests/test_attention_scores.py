@@ -10,7 +10,7 @@ from case_runner import VECTOR_ISAS
 
 import pyformer as pf
 from pyformer import _core, ops
-from pyformer.nn.attention import attention_of_scores
+from pyformer.nn.attention import attention_of_scores, attention_of_weights
 
 B, T, H, HKV, D, DV = 2, 9, 4, 2, 8, 12
 BOTH = ["softcap", "sinks", "softcap and sinks"]
@@ -217,3 +217,8 @@ def test_an_attended_infinity_stays_one_whatever_is_added_to_other_scores(attend
     q, k = pf.tensor([[[[300.0]]]]), pf.tensor([[[[1.0]], [[0.0]]]])
     v, mask = pf.tensor([[[[np.inf]], [[1.0]]]]), pf.tensor([[[[0.0, 200.0]]]])
     assert attend(q, k, v, mask=mask, scale=1.0).item() == np.inf
+
+
+def test_an_infinity_under_given_weights_stays_one_whatever_the_mask_adds():
+    weights, v = pf.tensor([[[[1.0, 0.0]]]]), pf.tensor([[[[np.inf]], [[1.0]]]])
+    assert attention_of_weights(weights, v, mask=pf.tensor([[[[0.0, 200.0]]]])).item() == np.inf

@@ -108,7 +108,9 @@ def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | 
     # The infinities and NaN come by an attention of equal scores, which leaves out what the mask hides.
     others = ops.where(v.isfinite(), 0.0, v).detach()
     q, k = (pf.zeros(*shape, 1, dtype=v.dtype, device=v.device) for shape in (finite.shape[:3], v.shape[:3]))
-    return finite + ops.attention(q, k, others, mask=mask.detach())
+    # What a mask adds to scores would take weights to 0, and 0 times infinity is NaN.
+    seen = mask.detach() if mask.dtype == pf.bool else mask.detach() != float("-inf")
+    return finite + ops.attention(q, k, others, mask=seen)
 
 
 class _FinitePart(pf.autograd.Function):
