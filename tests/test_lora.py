@@ -396,6 +396,7 @@ def test_hooks_and_what_users_have_added_stay():
     model, seen = make(), []
     layer = model.layers[0].self_attn.q_proj
     hook = layer.register_forward_hook(lambda module, args, result: seen.append(type(module).__name__))
+    hook_before = layer.register_forward_pre_hook(lambda module, args: seen.append("before"))
     layer.register_buffer("mask", pf.ones(3))
     layer.note = "mine"
     adapter = lora.add(model, rank=2)
@@ -404,11 +405,12 @@ def test_hooks_and_what_users_have_added_stay():
     assert "layers.0.self_attn.q_proj.mask" in dict(model.named_buffers())
     lora.merge(model)
     model(IDS)
-    assert seen == ["LoRALinear", "Linear"]
+    assert seen == ["before", "LoRALinear", "before", "Linear"]
     assert "layers.0.self_attn.q_proj.mask" in dict(model.named_buffers())
     hook.remove()
+    hook_before.remove()
     model(IDS)
-    assert len(seen) == 2
+    assert len(seen) == 4
 
 
 def changed(tmp_path, **changes) -> dict:

@@ -622,6 +622,14 @@ def test_kaimings_words_mean_what_they_mean_in_torch(options):
         found.append([even.max().item(), even.min().item(), even.numpy().std(), normal.numpy().std()])
     # 100,000 numbers: deviations are known to 1 in 400, the ends better.
     np.testing.assert_allclose(*found, rtol=0.01)
+    gain = torch.nn.init.calculate_gain(options.get("nonlinearity", "leaky_relu"), options.get("a", 0))
+    fan = options.get("mode", "fan_in")[len("fan_") :]
+    for fill in (pf.nn.init.kaiming_uniform_, pf.nn.init.kaiming_normal_):
+        drawn = []
+        for words in (options, {"gain": gain, "fan": fan}):
+            pf.manual_seed(0)
+            drawn.append(fill(pf.zeros(20, 50, dtype=pf.float64), **words).numpy())
+        np.testing.assert_allclose(*drawn, rtol=1e-12)
 
 
 def test_names_of_arguments_are_torchs_where_the_layer_is_the_librarys():

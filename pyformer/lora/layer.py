@@ -129,6 +129,7 @@ def _take_over(new: nn.Linear, old: nn.Linear) -> None:
     own = {*vars(new), "scale", "lora_A", "lora_B", "dropout"}
     for name, value in old.__getstate__().items():
         if name not in own:
-            new.__dict__[name] = value
+            # Registers of hooks themselves and no copies: what takes a hook away knows its register.
+            new.__dict__[name] = old.__dict__[name] if name.endswith("_hooks") else value
             if name in old._kinds:
                 new._kinds[name] = old._kinds[name]
