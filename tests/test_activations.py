@@ -50,9 +50,9 @@ def test_zeros_have_torchs_signs(name, dtype):
     minus, one = pf.tensor([-0.0], dtype=dtype), pf.ones(1, 1, dtype=dtype)
     before = ops.linear(x.reshape(-1, 1), one, minus)
     for given, found in ((x, separate), (before, ops.linear(x.reshape(-1, 1), one, minus, activation=name))):
-        wanted = TORCHS[name](torch.tensor(given.to("float64").numpy()).to(getattr(torch, dtype))).double().numpy()
-        found = found.to("float64").numpy()
-        zeros = (found == 0) & (wanted == 0)
+        # In float64: its gelu of float32 gives +0 for -0 on a CPU without AVX-512.
+        wanted, found = TORCHS[name](torch.tensor(given.to("float64").numpy())).numpy(), found.to("float64").numpy()
+        zeros = found == 0
         assert zeros.sum() >= (0 if name == "sigmoid" else 10)
         np.testing.assert_array_equal(np.signbit(found[zeros]), np.signbit(wanted[zeros]))
 

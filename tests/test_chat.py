@@ -229,7 +229,7 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path):
     tokenizer.save(tmp_path)
     ended = pyformer("chat", tmp_path, "--say", "-x")
     assert ended.returncode == 2
-    assert ended.stderr == "pyformer chat: chat: the ByteTokenizer has no chat template\n"
+    assert ended.stderr == "pyformer chat: the ByteTokenizer has no chat template\n"
     (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(40))
     ended = pyformer("chat", tmp_path / "x.gguf")
     assert ended.returncode == 2
