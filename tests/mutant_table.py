@@ -326,8 +326,8 @@ PYTHON = [
     ),
     mutant(
         "a copied module shares its register",
-        '"_kinds": dict(self._kinds)}',
-        '"_kinds": self._kinds}',
+        "{name: dict(self.__dict__[name]) for name in names",
+        "{name: self.__dict__[name] for name in names",
         "test_sharing.py::test_a_shallow_copy_has_its_own_register",
     ),
     mutant(
@@ -730,9 +730,9 @@ CPP = [
         "test_one_rounding.py::test_integers_are_rounded_once[to-bfloat16-8]",
     ),
     mutant(
-        "bfloat16 by FMA: one chain for even and odd k",
-        "sum[parity][i][v] = fma(av, bv[v], sum[parity][i][v]);",
-        "sum[0][i][v] = fma(av, bv[v], sum[0][i][v]);",
+        "bfloat16 by FMA: even k twice, where one chain is added up at a time",
+        "if constexpr (kChains == 1) add_chains<rows>(a + 1, b + kCols, odd);",
+        "if constexpr (kChains == 1) add_chains<rows>(a, b, odd);",
         f"{BFLOAT16}[avx2]",
     ),
     mutant(
