@@ -67,6 +67,14 @@ static inline void read_q6_k(const uint8_t* p, QuantBlock* b) {
 static constexpr uint8_t kE2M1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 static constexpr uint8_t kIq4Nl[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 
+constexpr int largest(const uint8_t (&table)[16]) {
+  int most = 0;
+  for (const uint8_t q : table) most = q > most ? q : most;
+  return most;
+}
+static_assert(largest(kE2M1) == kQuantFormats[int(QuantFormat::mxfp4)].most);
+static_assert(largest(kIq4Nl) == kQuantFormats[int(QuantFormat::iq4_nl)].most);
+
 PF_INLINE void look_up(const uint8_t (&table)[16], const uint8_t* p, uint8_t* q) {
   read_nibbles(p, q);
   for (int j = 0; j < 32; ++j) q[j] = table[q[j]];
