@@ -55,6 +55,10 @@ class GGUFEntry(Entry):
     def is_float(self) -> bool:
         return True
 
+    @property
+    def has_rows_of_outputs(self) -> bool:
+        return True
+
     def read_rows(self, file: BinaryIO, begin: int, rows: int) -> pf.Tensor:
         """Rows [begin, begin + rows), or fewer at the end, as float32."""
         end = min(begin + rows, self.shape[0])

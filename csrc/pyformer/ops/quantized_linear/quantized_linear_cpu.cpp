@@ -15,6 +15,9 @@
 
 namespace pyformer::PF_ISA {
 
+// Whether q are above 128 or below it, about as often.
+constexpr bool is_at_128(const QuantFormatRow& f) { return f.bits != 4 && f.zero == 128; }
+
 // ---- four k of 16 rows ----------------------------------------------------------------------------------------
 
 PF_INLINE int32_t four_bytes(const int8_t* p) {
@@ -67,8 +70,21 @@ struct VnniQuads {
   }
 };
 #elif defined(__AVX2__)
-// Registers of 32 bytes, whose VPMADDUBSW saturates at 16 bits: q up to 15 leave room for eight sums of two products
-// there, q up to 63 for two. Others are multiplied as q - 128, by their signs, with room for one.
+// Registers of 32 bytes, whose VPMADDUBSW saturates at 16 bits: how many sums of two products are added up there. q of
+// 8 bits are multiplied as q - 128, by their signs.
+constexpr int sums_in_16_bits(int bits, bool at_128) { return bits == 4 ? 8 : at_128 ? 1 : 2; }
+
+constexpr bool fits_in_16_bits(const QuantFormatRow& f) {
+  const bool at_128 = is_at_128(f);
+  const int above = f.most - 128, most = !at_128 ? f.most : above > 128 ? above : 128;
+  return sums_in_16_bits(f.bits, at_128) * 2 * most * kQuantXMost <= 32767;
+}
+static_assert([] {
+  for (const QuantFormatRow& f : kQuantFormats)
+    if (!fits_in_16_bits(f)) return false;
+  return true;
+}());
+
 struct Quads {
   static constexpr int kRows = 4;
   static constexpr bool is_signed_at_128 = true;
@@ -112,7 +128,7 @@ struct Quads {
             add_16(sum, _mm256_maddubs_epi16(q[half], four(at)));
             if (bits == 4) add_16(sum, _mm256_maddubs_epi16(high[half], four(at + 16)));
           }
-          if (bits == 4 ? i < 3 : !at_128 && i % 2 == 0) continue;
+          if ((i + 1) * (bits == 4 ? 2 : 1) % sums_in_16_bits(bits, at_128)) continue;
           add_32(sums[r].part[half], widened(sum));
           sum = _mm256_setzero_si256();
         }
@@ -291,7 +307,7 @@ static void multiply_rows(const QuantProducts& g, const QuantPanel& panel, int64
   const QuantFormatRow& f = g.w.row();
   if (f.bits == 4) return multiply<Q, 4, false, true, count>(g, panel, row, to);
   if (f.bits == 8) return multiply<Q, 8, true, true, count>(g, panel, row, to);
-  if (f.zero == 128) return multiply<Q, 8, true, false, count>(g, panel, row, to);
+  if (is_at_128(f)) return multiply<Q, 8, true, false, count>(g, panel, row, to);
   return multiply<Q, 8, false, false, count>(g, panel, row, to);
 }
 
