@@ -71,5 +71,7 @@ def test_the_order_changes_with_ten_times_as_many_steps():
         assert loss(long, "mlp") > loss(long, transformer) + 0.1
         lead_before, lead = (loss(results, transformer) - loss(results, "gru") for results in (short, long))
         assert 0 < lead < lead_before / 4
+    assert abs(loss(short, "lstm") - loss(short, "llama")) < 0.01 < 0.05 < loss(long, "lstm") - loss(long, "llama")
+    assert loss(short, "gpt") - loss(short, "lstm") > 0.2 > 0.01 > abs(loss(long, "gpt") - loss(long, "lstm"))
     assert all(result["learning_rate"] == 0.01 for result in long.values())
     assert all(short[name]["learning_rate"] == 0.003 for name in ("llama", "gpt"))
