@@ -56,3 +56,22 @@ def test_the_prose_names_every_model_and_measures_nothing():
     assert f"windows of {compare_tasks.CONTEXT}" in prose
     assert f"series of {compare_tasks.OBSERVATIONS} kicks" in prose
     assert f"the last {compare_models.WINDOW} kicks" in prose
+
+
+def test_the_order_changes_with_ten_times_as_many_steps():
+    """As the page's prose says."""
+    short, long = (RECORDS[part]["results"] for part in ("text-500-steps", "text-5000-steps"))
+
+    def loss(results, name):
+        losses = results[name].get("losses") or [results[name]["loss"]]
+        return sum(losses) / len(losses)
+
+    for transformer in ("llama", "gpt"):
+        assert loss(short, "mlp") < loss(short, transformer)
+        assert loss(long, "mlp") > loss(long, transformer) + 0.1
+        lead_before, lead = (loss(results, transformer) - loss(results, "gru") for results in (short, long))
+        assert 0 < lead < lead_before / 4
+    assert abs(loss(short, "lstm") - loss(short, "llama")) < 0.01 < 0.05 < loss(long, "lstm") - loss(long, "llama")
+    assert loss(short, "gpt") - loss(short, "lstm") > 0.2 > 0.01 > abs(loss(long, "gpt") - loss(long, "lstm"))
+    assert all(result["learning_rate"] == 0.01 for result in long.values())
+    assert all(short[name]["learning_rate"] == 0.003 for name in ("llama", "gpt"))
