@@ -264,7 +264,7 @@ void fill(std::vector<BFloat16>& x, int64_t k, uint32_t seed) {
 }
 
 bool gives_the_sums_of_plain_loops(Isa set) {
-  constexpr int64_t m = 5, n = 17, k = 70;
+  constexpr int64_t m = 9, n = 17, k = 70;
   std::vector<BFloat16> a(m * k), b(n * k);
   fill(a, k, 1);
   fill(b, k, 2);
