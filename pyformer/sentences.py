@@ -158,15 +158,17 @@ class SentenceEncoder:
         rows = [self.read(text) for text in texts]
         if [] in rows:
             raise ValueError(f"SentenceEncoder.encode: text {rows.index([])} has no tokens")
-        is_double = any(parameter.dtype == pf.float64 for parameter in self.model.parameters())
-        vectors = np.empty((len(rows), self.width), np.float64 if is_double else np.float32)
+        vectors = np.empty((len(rows), self.width), np.float32)
         normalize = self.normalize if normalize is None else normalize
         batches = list(_batches([len(row) for row in rows], batch_size))
         # Packed copies of the weights pay from the second time on that they are read.
         held = _held(self.model) if len(batches) > 1 else nullcontext()
         with nn.inference(), held, bar(progress, total=len(rows), unit="text") as shown:
             for places in batches:
-                vectors[places] = self._vectors([rows[i] for i in places], normalize).to("cpu").numpy()
+                found = self._vectors([rows[i] for i in places], normalize).to("cpu")
+                if found.dtype == pf.float64:
+                    vectors = vectors.astype(np.float64, copy=False)
+                vectors[places] = found.numpy()
                 shown.update(len(places))
         return vectors
 

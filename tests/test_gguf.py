@@ -463,6 +463,25 @@ def test_claims_of_a_small_file_take_no_memory_and_no_time(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
+@pytest.mark.parametrize("window", [1, 8, 9, 25, 64, 1 << 20])
+def test_strings_are_read_wherever_a_window_ends(window, tmp_path, monkeypatch):
+    texts = ["", "a", "four", "ü" * 9, "b" * 200, "", "c" * 17, ""]
+    keys = {"before": 1, "texts": texts, "after": 2}
+    path = write(tmp_path / "x.gguf", keys, {})
+    monkeypatch.setattr(reader, "WINDOW_BYTES", window)
+    metadata = GGUFFile(path).metadata
+    assert metadata.texts("texts") == texts
+    assert (metadata.integer("before"), metadata.integer("after")) == (1, 2)
+    data = path.read_bytes()
+    at = data.index(b"b" * 200) - 8
+    path.write_bytes(data[:at] + (len(data) - at).to_bytes(8, "little") + data[at + 8 :])
+    with pytest.raises(ValueError, match="texts has a string of"):
+        GGUFFile(path)
+    path.write_bytes(data[: data.index(b"c" * 17) - 3])
+    with pytest.raises(ValueError, match="the header ends at number 6"):
+        GGUFFile(path)
+
+
 def test_a_file_that_is_cut_while_it_is_read(tmp_path):
     path = write(tmp_path / "x.gguf", {}, {"x": pf.ones(64, 64)})
     entry = GGUFFile(path).entries["x"]

@@ -302,6 +302,57 @@ static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t ro
   for (int r = 0; r < count; ++r) sums[r].store(to[r]);
 }
 
+// How many bytes ahead lines are asked for: past the end of a panel, too, as memory takes longer than a panel does.
+constexpr int64_t kAhead = 8192;
+
+// Sums of one row of x by panel and lane: panels share what is done for x, and none waits for another.
+template <class Q, int bits, bool at_128, int panels>
+static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to) {
+  constexpr int64_t run_bytes = kQuantXGroup * 16 * bits / 8;
+  const QuantFormatRow& f = g.w.row();
+  const int64_t runs = g.w.width() / kQuantXGroup;
+  const int runs_of_group = f.group == 64 ? 1 : 0;  // as a power of two
+  const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
+  const bool has_minimum = f.has_minimum;
+  QuantPanel w[panels];
+  Lanes<float> sums[panels];
+  for (int p = 0; p < panels; ++p) {
+    w[p] = panel_as_it_lies(g.w, first_panel + p);
+    sums[p] = Lanes<float>::zero();
+  }
+  for (int64_t run = 0; run < runs; ++run) {
+    const bool is_wide = g.wide[run];
+    const int8_t* x = g.q + run * kQuantXGroup;
+    const int32_t start = -zero * g.sums[run];
+    typename Q::Sums dots[panels];
+#pragma GCC unroll 2
+    for (int p = 0; p < panels; ++p) {
+      const uint8_t* quants = w[p].quants + run * run_bytes;
+      typename Q::Sums sum[1] = {Q::all(is_wide ? 0 : start)};
+#pragma GCC unroll 2
+      for (int64_t at = 0; at < kQuantXGroup; at += kStep<bits>, quants += 256) {
+        for (int line = 0; line < 4; ++line) __builtin_prefetch(quants + kAhead + 64 * line);
+        Q::template add<bits, at_128>(sum, quants, x + at, 0);
+      }
+      dots[p] = sum[0];
+    }
+    if (is_wide) [[unlikely]]
+      for (int p = 0; p < panels; ++p)
+        dots[p] = with_fine<Q, bits, at_128>(dots[p], start, w[p].quants + run * run_bytes, x + runs * kQuantXGroup,
+                                             kQuantXGroup);
+    const int64_t group = run >> runs_of_group;
+    const Lanes<float> scale = Lanes<float>::broadcast(g.scales[run]);
+    const Lanes<float> x_sum = Lanes<float>::broadcast(float(g.sums[run]));
+#pragma GCC unroll 2
+    for (int p = 0; p < panels; ++p) {
+      __builtin_prefetch(w[p].scales + kAhead + 64 * run);
+      sums[p] = fma(Q::floats(dots[p]), scales_at<Q, true>(w[p].scales, group) * scale, sums[p]);
+      if (has_minimum) sums[p] = fma(x_sum, scales_at<Q, true>(w[p].minima, group) * scale, sums[p]);
+    }
+  }
+  for (int p = 0; p < panels; ++p) sums[p].store(to + 16 * p);
+}
+
 template <class Q, int count>
 static void multiply_rows(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
   const QuantFormatRow& f = g.w.row();
@@ -324,9 +375,27 @@ static PF_INLINE void finish_row(const QuantProducts& g, int64_t row, int64_t co
   }
 }
 
+template <class Q, int panels>
+static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to) {
+  (g.w.row().bits == 4 ? multiply_row<Q, 4, false, panels> : multiply_row<Q, 8, true, panels>)(g, first_panel, to);
+}
+
+// Products of one row of x, of panels as they lie: two panels at a time.
+template <class Q, class F>
+static void products_of_row(const QuantProducts& g, int64_t begin, int64_t end) {
+  for (int64_t panel = begin, count; panel < end; panel += count) {
+    alignas(64) float sums[32];
+    count = end - panel < 2 ? 1 : 2;
+    (count == 2 ? multiply_row<Q, 2> : multiply_row<Q, 1>)(g, panel, sums);
+    const int64_t col = panel * 16, n = g.w.n - col < 16 * count ? g.w.n - col : 16 * count;
+    finish_row<F>(g, 0, col, n, sums);
+  }
+}
+
 template <class Q>
 static void products(const QuantProducts& g, int64_t begin, int64_t end) {
   with_activation(g.epilogue.activation, [&]<class F>() {
+    if (g.rows == 1 && g.w.row().bits) return products_of_row<Q, F>(g, begin, end);
     for (int64_t item = begin; item < end; ++item) {
       const int64_t panel = item / g.ranges(), start = item % g.ranges() * g.kRows;
       const int64_t stop = start + g.kRows < g.rows ? start + g.kRows : g.rows;

@@ -84,6 +84,7 @@ struct QuantProducts {
   int64_t ranges() const { return (rows + kRows - 1) / kRows; }
   int64_t items() const { return w.panels() * ranges(); }
   int64_t grain() const {
+    if (rows == 1) return w.panels() < 64 ? 2 : w.panels() < 256 ? 4 : 8;  // in pairs, an even share for each thread
     const int64_t cost = 16 * w.k * (rows < kRows ? rows : kRows), items = (int64_t(1) << 15) / (cost < 1 ? 1 : cost);
     return items < 1 ? 1 : items;
   }
