@@ -7,6 +7,7 @@ Rivals are llama.cpp, on the same files, and `transformers`, on the same numbers
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -253,11 +254,13 @@ def run_start(settings: Settings) -> Iterator[Row]:
     source = str(datasets.smollm2())
     samples: dict[str, list[float]] = {who: [] for who in programs}
     tokens: dict[str, str] = {}
+    # Installed packages have their bytecode; a checkout that may write none would compile its sources each time.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for repetition in range(settings.repetitions + 1):
         for who, program in programs.items():
             start = time.perf_counter()
             command = [sys.executable, "-c", program, source, str(settings.threads)]
-            tokens[who] = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            tokens[who] = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
             if repetition:
                 samples[who].append(time.perf_counter() - start)
     assert len(set(tokens.values())) == 1, f"start: not the same token: {tokens}"

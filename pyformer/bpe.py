@@ -95,24 +95,31 @@ class BPETokenizer:
     unit = "token"
 
     def __init__(self, tokenizer: Any, settings: dict[str, Any] | None = None) -> None:
-        self._json, self._settings = tokenizer.to_str(), settings
-        content = json.loads(self._json)
+        text = tokenizer.to_str()
+        self._take(_opened(type(tokenizer), text), text, settings)
+
+    def _take(self, tokenizer: Any, text: str, settings: dict[str, Any] | None) -> None:
+        """Begins with a tokenizer that is nobody else's; `text` is its content as the library writes it."""
+        self._tokenizer, self._json, self._settings = tokenizer, text, settings
+        content = json.loads(text)
+        vocabulary = content["model"]["vocab"]  # ids by token, or pairs of a token and its score
+        if len(vocabulary) != tokenizer.get_vocab_size(with_added_tokens=False):
+            self._tokenizer = _opened(type(tokenizer), text)  # of tokens with one id the library writes one
         ignored = [f"{name} {json.dumps(content[name])}" for name in ("truncation", "padding") if content.get(name)]
         if ignored:
             log.warning("%s: encode() gives whole texts, without its %s", FILE_NAME, " and ".join(ignored))
-        self._tokenizer = _opened(type(tokenizer), self._json)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        dropout = (content.get("model") or {}).pop("dropout", None)
+        dropout = content["model"].pop("dropout", None)
         if dropout:
             log.warning("%s: encode() gives the same tokens each time, without its dropout %s", FILE_NAME, dropout)
             self._tokenizer.model.dropout = None
         self._start, self._end = self._read_template()
         self._warn_of_settings(content)
         self._tokenizer.post_processor = None  # it may make offsets leave out spaces
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        self._vocab_size = max(vocabulary.values(), default=-1) + 1
         added = content.get("added_tokens") or []
+        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+        self._vocab_size = max(*ids, *(token["id"] for token in added), -1, -1) + 1
         self.special_ids = frozenset(token["id"] for token in added if token.get("special"))
         self._cuts_words = _cuts_at_words(content)
         self._cuts_spaces = self._cuts_words and _cuts_at_spaces(content)
@@ -188,7 +195,8 @@ class BPETokenizer:
 
         ValueError if it is not one.
         """
-        opened = cls(_opened(tokenizers_library().Tokenizer, text), settings)
+        tokenizer, opened = _opened(tokenizers_library().Tokenizer, text), cls.__new__(cls)
+        opened._take(tokenizer, tokenizer.to_str(), settings)
         opened._json = text
         return opened
 

@@ -1,11 +1,11 @@
-"""Vectors of sentences: a BERT reads them, and the vectors of a sentence's tokens are averaged."""
+"""Vectors of sentences: a model reads them, and one vector is made of those of a sentence's tokens."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pyformer as pf
 from pyformer import formats, models, nn, ops, tokenizers
 from pyformer.formats.atomic import naming
 from pyformer.models.bert import BERT
+from pyformer.models.decoder import Decoder
+from pyformer.models.encoder import Encoder
 from pyformer.nn.attention import within_lengths
 from pyformer.terminal import bar
 
@@ -24,25 +26,28 @@ MODULES_NAME, SETTINGS_NAME, POOLING_NAME = "modules.json", "sentence_bert_confi
 PROMPTS_NAME = "config_sentence_transformers.json"
 # Keys of that file that change no vector, or that are followed elsewhere.
 _SILENT_PROMPT_KEYS = {"__version__", "model_type", "similarity_fn_name", "prompts", "default_prompt_name"}
-POOLINGS = ("mean", "cls")
+POOLINGS = ("mean", "cls", "last")
+# A batch ends before a sentence shorter than this share of its longest, once it has so many tokens.
+_LEAST_SHARE, _ENOUGH_TOKENS = 0.9, 256
 
 
 class SentenceEncoder:
-    """Sentences to vectors whose products say how near they are, by a BERT such as all-MiniLM-L6-v2.
+    """Sentences to vectors whose products say how near they are, by a model such as all-MiniLM-L6-v2.
 
     Args:
-        model: a BERT.
+        model: a BERT, an Encoder (ModernBERT) or a Decoder (Qwen 3 Embedding).
         tokenizer: its tokenizer.
         max_length: tokens of a sentence that are read, those that mark its start and end included; the model's context
             length by default.
-        pooling: "mean" of all tokens of a sentence, or "cls", the first one.
+        pooling: "mean" of all tokens of a sentence, "cls", the first one, or "last"; by default the last one of a
+            Decoder, whose first tokens know nothing of what follows, and the mean of others.
         lower: whether texts go to the tokenizer in lower case.
         prompt: a text that is read before each.
         normalize: whether `encode` makes vectors of length 1 where it is told nothing else.
         width: how many elements of a vector are kept, the first ones; all by default.
 
     Raises:
-        TypeError: the model is no BERT, or the tokenizer of a kind that marks no start; an argument is of another type.
+        TypeError: the model or the tokenizer is of another kind; an argument is of another type.
         ValueError: max_length or width is more than the model's, or the pooling is not known.
 
     Source: Reimers, Gurevych 2019, "Sentence-BERT".
@@ -60,14 +65,14 @@ class SentenceEncoder:
         tokenizer: Any,
         *,
         max_length: int | None = None,
-        pooling: str = "mean",
+        pooling: str | None = None,
         lower: bool = False,
         prompt: str = "",
         normalize: bool = True,
         width: int | None = None,
     ) -> None:
-        if not isinstance(model, BERT):
-            raise TypeError(f"SentenceEncoder: expected a BERT, got {type(model).__name__}")
+        if not isinstance(model, (BERT, Encoder, Decoder)):
+            raise TypeError(f"SentenceEncoder: expected a BERT, Encoder or Decoder, got {type(model).__name__}")
         if not isinstance(tokenizer, tokenizers.BPETokenizer):
             raise TypeError(f"SentenceEncoder: expected a tokenizer.json's, got {type(tokenizer).__name__}")
         longest = model.config.context_length
@@ -80,6 +85,8 @@ class SentenceEncoder:
             raise ValueError(
                 f"SentenceEncoder: max_length must be from {len(start) + len(end) + 1} to {longest}, got {max_length}"
             )
+        if pooling is None:
+            pooling = "last" if isinstance(model, Decoder) else "mean"
         if pooling not in POOLINGS:
             raise ValueError(f"SentenceEncoder: pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         if tokenizer.vocab_size > model.config.vocab_size:
@@ -96,11 +103,11 @@ class SentenceEncoder:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, dtype: Any = None, device: Any = None) -> SentenceEncoder:
-        """Opens a folder of the library `sentence-transformers`, or one with a BERT and its tokenizer.
+        """Opens a folder of the library `sentence-transformers`, or one with a model and its tokenizer.
 
-        What it says of where the BERT lies, of the length, the pooling, the default prompt, the width and of whether
-        vectors get length 1 is followed. Without a word the mean is taken, of length 1. Prompts that are not the
-        default, and what else is not followed, are named in a warning (logger "pyformer").
+        What it says of where the model lies, of the length, the pooling, the default prompt, the width and of whether
+        vectors get length 1 is followed. Without a word the mean is taken, of a Decoder the last token, of length 1.
+        Prompts that are not the default, and what else is not followed, are named in a warning (logger "pyformer").
 
         Args:
             folder: a path.
@@ -109,7 +116,7 @@ class SentenceEncoder:
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, or asks for what isn't here, such as another pooling or a further layer.
-            TypeError: the model is no BERT.
+            TypeError: the model is of another kind.
             ImportError: without the extra `[hf]`.
         """
         folder = Path(folder)
@@ -128,7 +135,7 @@ class SentenceEncoder:
 
         Args:
             texts: n of them, any strings, also empty ones.
-            batch_size: how many are read at once.
+            batch_size: how many are read at once, at most.
             normalize: whether vectors are made to have length 1; as the encoder was made by default.
             progress: draw a bar on stderr.
 
@@ -137,7 +144,8 @@ class SentenceEncoder:
 
         Raises:
             TypeError: texts is no list of strings; batch_size is no int.
-            ValueError: a text holds a lone surrogate; batch_size is below 1.
+            ValueError: a text holds a lone surrogate, or has no tokens and the tokenizer marks no start; batch_size is
+                below 1.
         """
         if not isinstance(texts, str):
             texts = list(texts)  # once: a generator has nothing the second time
@@ -148,14 +156,19 @@ class SentenceEncoder:
         if batch_size < 1:
             raise ValueError(f"SentenceEncoder.encode: batch_size must be at least 1, got {batch_size}")
         rows = [self.read(text) for text in texts]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]), reverse=True)
-        dtype = np.float64 if self.model.tokens.dtype == pf.float64 else np.float32
-        vectors = np.empty((len(rows), self.width), dtype)
+        if [] in rows:
+            raise ValueError(f"SentenceEncoder.encode: text {rows.index([])} has no tokens")
+        vectors = np.empty((len(rows), self.width), np.float32)
         normalize = self.normalize if normalize is None else normalize
-        with nn.inference(), _held(self.model), bar(progress, total=len(rows), unit="text") as shown:
-            for begin in range(0, len(rows), batch_size):
-                places = order[begin : begin + batch_size]
-                vectors[places] = self._vectors([rows[i] for i in places], normalize).to("cpu").numpy()
+        batches = list(_batches([len(row) for row in rows], batch_size))
+        # Packed copies of the weights pay from the second time on that they are read.
+        held = _held(self.model) if len(batches) > 1 else nullcontext()
+        with nn.inference(), held, bar(progress, total=len(rows), unit="text") as shown:
+            for places in batches:
+                found = self._vectors([rows[i] for i in places], normalize).to("cpu")
+                if found.dtype == pf.float64:
+                    vectors = vectors.astype(np.float64, copy=False)
+                vectors[places] = found.numpy()
                 shown.update(len(places))
         return vectors
 
@@ -168,12 +181,19 @@ class SentenceEncoder:
 
     def _vectors(self, rows: list[list[int]], normalize: bool) -> pf.Tensor:
         ids, lengths = padded(rows)
-        hidden = self.model(ids, lengths=lengths)
-        pooled = hidden[:, 0] if self.pooling == "cls" else mean_of_tokens(hidden, lengths)
-        pooled = pooled[:, : self.width]
+        read = self.model.hidden if isinstance(self.model, Decoder) else self.model
+        hidden = read(ids, lengths=lengths)
+        pooled = self._pooled(hidden, lengths)[:, : self.width]
         if not normalize:
             return pooled
         return pooled / ops.maximum((pooled * pooled).sum(axis=1, keepdims=True).sqrt(), 1e-12)
+
+    def _pooled(self, hidden: pf.Tensor, lengths: np.ndarray) -> pf.Tensor:
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if self.pooling == "last":
+            return hidden[np.arange(len(lengths)), lengths - 1]
+        return mean_of_tokens(hidden, lengths)
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -206,8 +226,22 @@ def _held(model: nn.Module) -> Iterator[None]:
             module.release()
 
 
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """The places of texts of about one length, the longest first, at most so many at once."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True)
+    begin = 0
+    while begin < len(order):
+        longest, end = lengths[order[begin]], begin + 1
+        while end < min(begin + most, len(order)) and (
+            lengths[order[end]] >= _LEAST_SHARE * longest or (end - begin) * longest < _ENOUGH_TOKENS
+        ):
+            end += 1
+        yield order[begin:end]
+        begin = end
+
+
 def _said(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """(where the BERT lies, arguments of a SentenceEncoder) as the files of `sentence-transformers` say."""
+    """(where the model lies, arguments of a SentenceEncoder) as the files of `sentence-transformers` say."""
     said, inner = _prompts(folder), folder
     if (folder / MODULES_NAME).is_file():
         listed = _modules(folder)
@@ -233,7 +267,7 @@ def _said(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def copy_settings(folder: Path, out: Path) -> None:
-    """Copies what a folder says of vectors, in the files of `sentence-transformers`, to another with the same BERT."""
+    """Copies what a folder says of vectors, in the files of `sentence-transformers`, to another with the same model."""
     files = [MODULES_NAME, PROMPTS_NAME, SETTINGS_NAME]
     if (folder / MODULES_NAME).is_file():
         parts = [str(module.get("path") or "") for module in _modules(folder)]
@@ -294,7 +328,8 @@ def _pooling(path: Path, has_prompt: bool) -> str:
     values = formats.read_json(path)
     modes = {name.removeprefix("pooling_mode_") for name, on in values.items() if on is True}
     modes |= {values["pooling_mode"]} if isinstance(values.get("pooling_mode"), str) else set()
-    modes = {"mean" if mode == "mean_tokens" else "cls" if mode == "cls_token" else mode for mode in modes}
+    names = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}
+    modes = {names.get(mode, mode) for mode in modes}
     modes.discard("include_prompt")
     if len(modes) != 1 or not modes <= set(POOLINGS):
         raise ValueError(f"{path}: pooling must be one of {', '.join(POOLINGS)}, got {', '.join(sorted(modes))}")

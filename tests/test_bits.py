@@ -110,6 +110,53 @@ def test_matmul_rows_do_not_depend_on_how_many(k, isa):
         assert same_bits(pf.ops.matmul(at, pf.tensor(b), transpose_a=True).numpy(), whole[:m])
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("k", [5, 300, 1100])
+def test_rows_read_in_place_give_the_sums_of_plain_loops(k, isa):
+    """Rows of x are read where they lie, or packed; sums of long k wait in the result, which may be added to, too."""
+    rng = np.random.default_rng(k)
+
+    def drawn(*shape):
+        return pf.tensor(rng.standard_normal(shape).astype("f"))
+
+    inputs = [(drawn(m, k), drawn(n, k), drawn(n), drawn(m, n)) for m, n in [(5, 37), (13, 16), (64, 48), (131, 100)]]
+    sequence, w_ih, w_hh = drawn(3, 3, 8), drawn(4 * k, 8), drawn(4 * k, k)
+
+    def results():
+        for x, weight, bias, residual in inputs:
+            yield pf.ops.linear(x, weight, bias, "relu", residual).numpy()
+            yield pf.ops.linear(x, weight, bias).numpy()
+            yield pf.ops.linear(x, weight).numpy()
+            yield pf.ops.matmul(x, weight, transpose_b=True).numpy()
+        yield pf.ops.lstm(sequence, w_ih, w_hh)[0].numpy()
+
+    _core.set_isa("ref")
+    expected = list(results())
+    _core.set_isa(isa)
+    assert all(same_bits(got, wanted) for got, wanted in zip(results(), expected, strict=True))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_extremes_of_rows_are_the_first_of_equals_and_the_first_nan(dtype, isa):
+    _core.set_isa(isa)
+    rng = np.random.default_rng(6)
+    for n in [1, 7, 16, 31, 64, 129, 200, 768]:
+        a = rng.integers(-3, 4, (60, n)).astype(dtype)
+        a[a == 0] *= rng.choice([-1, 1], (a == 0).sum())
+        a[:20][rng.random((20, n)) < 0.02] = np.nan
+        a[20:30][rng.random((10, n)) < 0.3] = np.inf
+        a[30:40] = -np.inf
+        a[40:45] = np.inf
+        x = pf.tensor(a)
+        for value, index, first in [
+            (pf.ops.max(x, -1), pf.ops.argmax(x, -1), a.argmax(-1)),
+            (pf.ops.min(x, -1), pf.ops.argmin(x, -1), a.argmin(-1)),
+        ]:
+            np.testing.assert_array_equal(index.numpy(), first)
+            assert same_bits(value.numpy(), np.take_along_axis(a, first[:, None], -1)[:, 0])
+
+
 def test_matmul_is_the_documented_sum():
     """((p0 + p1) + p2), p_i an FMA chain over 256 k: emulated in float64."""
     rng = np.random.default_rng(2)

@@ -162,6 +162,19 @@ def test_a_word_sees_no_later_word(name):
     assert np.abs(one[:, 4:] - two[:, 4:]).max() > 1e-7
 
 
+@pytest.mark.parametrize("name", [name for name in WORD_RUNGS if name != "convolution"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_later_word_that_is_not_finite_changes_no_bit(name, bad):
+    model = make(name, NEXT_WORDS)
+    ids = np.array([[1, 2, 3, 4]])
+    before = model(ids).numpy()
+    with pf.no_grad():
+        model.words[0].table[4] = bad
+    after = model(ids).numpy()
+    np.testing.assert_array_equal(before[:, :3], after[:, :3])
+    assert not np.isfinite(after[:, 3]).all()
+
+
 @pytest.mark.parametrize("name", WORD_RUNGS)
 def test_a_short_sentence_is_what_it_is_alone(name):
     model = make(name)

@@ -565,14 +565,28 @@ def test_the_usual_scale_of_scores_is_written_out(tmp_path):
         np.testing.assert_allclose(theirs(torch.tensor(ids)).logits.numpy(), wanted, atol=1e-4)
 
 
-def test_where_a_file_says_positions_twice_transformers_is_followed_and_the_other_named(tmp_path, caplog):
+LLAMA3 = {
+    **{"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "original_max_position_embeddings": 8,
+}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+        {"rope_theta": 50.0},
+        {"rope_parameters": LLAMA3, "original_max_position_embeddings": 64},
+    ],
+)
+def test_where_a_file_says_positions_twice_transformers_is_followed_and_the_other_named(beside, tmp_path, caplog):
     kind = dict(num_hidden_layers=1, num_attention_heads=2, hidden_size=16, intermediate_size=16, vocab_size=30)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **kind)).save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     said = json.loads(path.read_text())
     assert said["rope_parameters"]["rope_type"] == "default"
-    path.write_text(json.dumps({**said, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}))
+    path.write_text(json.dumps({**said, **beside}))
     ids = np.arange(20).reshape(1, 20)
     with torch.no_grad():
         theirs = AutoModelForCausalLM.from_pretrained(tmp_path)(torch.tensor(ids)).logits.numpy()

@@ -1,6 +1,8 @@
 """Mutants of the files that a folder holds: each is read, or refused by an error of ours that names the file.
 
-`PYFORMER_FUZZ_MUTANTS=10000 pytest tests/test_fuzz_readers.py` tries more of them; those of GGUF are in test_gguf.py.
+Ten thousand of what others make (safetensors, its index, config, adapter, tokenizer and template), a fifth as many of
+what is mostly our own; `PYFORMER_FUZZ_MUTANTS=100000 pytest tests/test_fuzz_readers.py` tries more of them. Those of
+GGUF are in test_gguf.py.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import logging
 import os
 import random
+import re
 import resource
 import struct
 import sys
@@ -19,109 +22,16 @@ import time
 
 import numpy as np
 import pytest
+from mutant_files import damaged, json_mutants, overwrite
 
 import pyformer as pf
-from pyformer import formats
+from pyformer import formats, sentences, template_worker
 from pyformer.conversation import render
 from pyformer.formats.state import _checksum
 
-MANY = int(os.environ.get("PYFORMER_FUZZ_MUTANTS", "200"))
+MANY = int(os.environ.get("PYFORMER_FUZZ_MUTANTS", "10000"))
+FEWER = MANY // 5
 SIZES = {"vocab_size": 10, "context_length": 8, "num_layers": 2, "num_heads": 2, "embed_dim": 8}
-
-
-# What a string of a mutant stands for: values nested so deep that a walk through them is too deep for Python.
-DEEP = {
-    '"<deep list>"': "[" * 400 + "]" * 400,
-    '"<deep normalizers>"': '{"type": "Sequence", "normalizers": [' * 200 + "]}" * 200,
-}
-ODD = (
-    *(None, True, False, 0, 1, -1, 2, 3, 7, 2**31, 2**53 + 1, 2**63, -(2**63), 2**64, 10**40, 10**400),
-    *(0.5, -0.0, 1e-320, 1e308, float("inf"), -float("inf"), float("nan"), "", "x", "F32", "../x", "a/b"),
-    *(
-        "\0",
-        "\ud800",
-        "é" * 300,
-        [],
-        {},
-        [1],
-        [[]],
-        {"a": 1},
-        [0, 2**62],
-        ["x"],
-        [None],
-        {"content": None},
-        {"type": "x"},
-    ),
-    *([[]] * 3, 2**32 - 1, [1e999] * 4, *(json.loads(name) for name in DEEP)),
-)
-
-
-def places_of(value, path=()):
-    """The paths of all values within JSON."""
-    found = [path] if path else []
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in items:
-        found += places_of(each, (*path, key))
-    return found
-
-
-def changed(rng, content):
-    """A few values, names and items of JSON changed, taken away, doubled, swapped or put into one another."""
-    content = copy.deepcopy(content)
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        places = places_of(content)
-        if not places:
-            break
-        *path, key = rng.choice(places)
-        inner = content
-        for step in path:
-            inner = inner[step]
-        way = rng.random()
-        if way < 0.5:
-            inner[key] = copy.deepcopy(rng.choice(ODD))
-        elif way < 0.6:
-            inner[key] = copy.deepcopy(content)
-        elif way < 0.7:
-            del inner[key]
-        elif way < 0.8 and isinstance(inner, dict):
-            inner[rng.choice(("x", "", key + key, "__metadata__", "weight_map"))] = inner.pop(key)
-        elif isinstance(inner, dict):
-            inner[key] = copy.deepcopy(inner[rng.choice(list(inner))])
-        else:
-            inner.append(copy.deepcopy(inner[key]))
-    return content
-
-
-def damaged(rng, data):
-    """A few bytes changed, taken away or doubled, or the end cut off."""
-    data = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        at, way = rng.randrange(len(data) + 1), rng.random()
-        if way < 0.25 and at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        elif way < 0.45 and at < len(data):
-            data[at] = rng.choice((0, 34, 44, 48, 57, 91, 93, 123, 125, 255))
-        elif way < 0.6:
-            del data[at : at + rng.choice((1, 2, 8, 64))]
-        elif way < 0.85:
-            data[at:at] = rng.choice((b"[" * 5000, b"{", b"]", b'"', b"1e999", b"-", b"9" * 5000, data[at : at + 20]))
-        else:
-            del data[at:]
-    return bytes(data)
-
-
-def mutant_of(content):
-    """A function that makes texts: most are other JSON, the rest may be none."""
-
-    def make(rng):
-        if rng.random() < 0.25:
-            return damaged(rng, json.dumps(content).encode())
-        text = json.dumps(changed(rng, content))
-        for name, deep in DEEP.items():
-            text = text.replace(name, deep)
-        return text.encode()
-
-    return make
 
 
 @contextlib.contextmanager
@@ -147,7 +57,7 @@ def fuzz(path, make, reader, many=MANY, names=()):
     with little_memory():
         for number in range(many):
             data = make(rng)
-            path.write_bytes(data)
+            overwrite(path, data)
             start, said = time.process_time(), None
             try:
                 reader()
@@ -202,23 +112,23 @@ def test_configs(kind, tmp_path):
     pf.manual_seed(0)
     MODELS[kind]().save_pretrained(tmp_path)
     path = tmp_path / "config.json"
-    make = mutant_of(json.loads(path.read_text()))
-    right = fuzz(path, make, lambda: pf.from_pretrained(tmp_path), max(MANY // 2, 1), names=[str(tmp_path)])
-    assert 0 < right < MANY // 2
+    make = json_mutants(json.loads(path.read_text()))
+    many = MANY // len(MODELS)
+    assert 0 < fuzz(path, make, lambda: pf.from_pretrained(tmp_path), many, names=[str(tmp_path)]) < many
 
 
 def test_generation_configs(tmp_path):
     said = {"do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.9, "eos_token_id": [1, 2], "num_beams": 1}
     said |= {"min_p": 0.1, "repetition_penalty": 1.1, "pad_token_id": 0, "length_penalty": 1.0, "early_stopping": False}
     pf.manual_seed(0)
-    pf.models.GPT(pf.models.GPTConfig(**SIZES)).save_pretrained(tmp_path)
+    model = pf.models.GPT(pf.models.GPTConfig(**SIZES)).eval()
     path = tmp_path / "generation_config.json"
-    path.touch()
 
     def reader():
-        pf.from_pretrained(tmp_path).generate([[1]], 2)
+        model.generation_config = formats.read_generation(tmp_path)
+        model.generate([[1]], 2)
 
-    assert 0 < fuzz(path, mutant_of(said), reader) < MANY
+    assert 0 < fuzz(path, json_mutants(said), reader, FEWER) < FEWER
 
 
 def test_headers_of_safetensors(tmp_path):
@@ -228,7 +138,7 @@ def test_headers_of_safetensors(tmp_path):
         formats.write_safetensors(file, tensors, {"format": "pt", "shared": '{"a": "b"}'})
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    text = mutant_of(json.loads(data[8 : 8 + length]))
+    text = json_mutants(json.loads(data[8 : 8 + length]))
 
     def make(rng):
         if rng.random() < 0.2:
@@ -247,7 +157,7 @@ def test_headers_of_safetensors(tmp_path):
 def test_indices_of_shards(tmp_path):
     formats.save_model(tmp_path, {}, {"a": pf.ones(2, 3), "b": pf.ones(4), "c": pf.ones(1)}, shard_bytes=20)
     path = tmp_path / "model.safetensors.index.json"
-    make = mutant_of(json.loads(path.read_text()))
+    make = json_mutants(json.loads(path.read_text()))
     right = fuzz(path, make, lambda: formats.Weights(tmp_path, formats.OWN), names=[str(tmp_path)])
     assert 0 < right < MANY
 
@@ -255,22 +165,23 @@ def test_indices_of_shards(tmp_path):
 @pytest.mark.parametrize("which", ["adapter_config.json", "adapter_model.safetensors"])
 def test_adapters(which, tmp_path):
     pf.manual_seed(0)
-    model = pf.models.Llama(pf.models.LlamaConfig(**SIZES))
+    model = pf.models.Llama(pf.models.LlamaConfig(**{**SIZES, "num_layers": 1}))
     adapter = copy.deepcopy(model)
     pf.lora.add(adapter, rank=2).save(tmp_path)
     path = tmp_path / which
     data = path.read_bytes()
-    make = mutant_of(json.loads(data)) if which.endswith("json") else lambda rng: damaged(rng, data)
+    make = json_mutants(json.loads(data)) if which.endswith("json") else lambda rng: damaged(rng, data)
+    names, mine = [*model.state_dict()], [copy.deepcopy(model)]
 
     def reader():
-        mine = copy.deepcopy(model)
         try:
-            pf.lora.load(mine, tmp_path)
+            pf.lora.load(mine[0], tmp_path)
         except Exception:
-            assert {*mine.state_dict()} == {*model.state_dict()}
+            assert [*mine[0].state_dict()] == names
             raise
+        mine[0] = copy.deepcopy(model)
 
-    assert 0 < fuzz(path, make, reader, names=[str(tmp_path)]) < MANY
+    assert 0 < fuzz(path, make, reader, MANY // 2, names=[str(tmp_path)]) < MANY // 2
 
 
 def test_checkpoints_of_training(tmp_path):
@@ -283,7 +194,7 @@ def test_checkpoints_of_training(tmp_path):
     trainer.train()
     path = tmp_path / "checkpoint" / "state.safetensors"
     data, (tensors, metadata) = path.read_bytes(), formats.read_safetensors(path)
-    text = mutant_of(json.loads(metadata["state"]))
+    text = json_mutants(json.loads(metadata["state"]))
 
     def make(rng):
         if rng.random() < 0.1:
@@ -298,7 +209,7 @@ def test_checkpoints_of_training(tmp_path):
             p.grad = pf.ones(*p.shape)
         trainer.optimizer.step()
 
-    assert 0 < fuzz(path, make, reader) < MANY
+    assert 0 < fuzz(path, make, reader, FEWER) < FEWER
 
 
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] | trim }}</s>{% endfor %}{{ eos_token }}"
@@ -343,7 +254,7 @@ def use(folder):
 
 
 def test_tokenizers(byte_pairs, tmp_path):
-    assert 0 < fuzz(tmp_path / "tokenizer.json", mutant_of(byte_pairs), lambda: use(tmp_path)) < MANY
+    assert 0 < fuzz(tmp_path / "tokenizer.json", json_mutants(byte_pairs), lambda: use(tmp_path)) < MANY
 
 
 @pytest.mark.parametrize("kind", ["char", "word", "byte"])
@@ -355,11 +266,16 @@ def test_tokenizers_of_our_own(kind, tmp_path):
     }
     made[kind]().save(tmp_path)
     path = tmp_path / "tokenizer.json"
-    assert 0 < fuzz(path, mutant_of(json.loads(path.read_text())), lambda: use(tmp_path)) < MANY
+    assert 0 < fuzz(path, json_mutants(json.loads(path.read_text())), lambda: use(tmp_path), MANY // 3) < MANY // 3
 
 
 def test_settings_of_tokenizers(byte_pairs, tmp_path):
-    assert 0 < fuzz(tmp_path / "tokenizer_config.json", mutant_of(SETTINGS), lambda: use(tmp_path)) < MANY
+    def reader():
+        tokenizer = pf.load_tokenizer(tmp_path)
+        assert isinstance(tokenizer.chat_template, (str, type(None)))
+        assert all(isinstance(token, str) for token in tokenizer.named_tokens.values())
+
+    assert 0 < fuzz(tmp_path / "tokenizer_config.json", json_mutants(SETTINGS), reader) < MANY
 
 
 SENTENCES = {
@@ -377,18 +293,27 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-def test_folders_of_sentence_encoders(name, byte_pairs, tmp_path):
+def test_folders_of_sentence_encoders(name, byte_pairs, tmp_path, monkeypatch):
+    """The model and the tokenizer in the folder are those of every mutant, and are opened once."""
     pf.models.BERT(pf.models.BertConfig(**{**SIZES, "vocab_size": 264})).save_pretrained(tmp_path)
     (tmp_path / "1_Pooling").mkdir()
     for file, content in SENTENCES.items():
         (tmp_path / file).write_text(json.dumps(content))
+
+    for module, opener in ((sentences.models, "from_pretrained"), (sentences.tokenizers, "load")):
+        real, opened = getattr(module, opener), getattr(module, opener)(tmp_path)
+        monkeypatch.setattr(
+            module, opener,
+            lambda folder, real=real, opened=opened, **more: opened if folder == tmp_path else real(folder, **more),
+        )  # fmt: skip
 
     def reader():
         vectors = pf.SentenceEncoder.from_pretrained(tmp_path).encode(["The cat", "the"])
         assert len(vectors) == 2
         assert np.isfinite(vectors).all()
 
-    assert 0 < fuzz(tmp_path / name, mutant_of(SENTENCES[name]), reader, names=[str(tmp_path)]) < MANY
+    many = FEWER // len(SENTENCES)
+    assert 0 < fuzz(tmp_path / name, json_mutants(SENTENCES[name]), reader, many, names=[str(tmp_path)]) < many
 
 
 HARM = (b"{{ 'x' * 10 ** 9 }}", b"{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}")
@@ -401,20 +326,62 @@ HARM += (
 
 
 def test_chat_templates(byte_pairs, tmp_path):
-    """Each is rendered in a process of its own, which takes longer than to read it."""
+    """Each is rendered in a process of its own, which takes a hundred times as long as to read it."""
     path = tmp_path / "chat_template.jinja"
-    wrong = [(b"for", b"fo"), (b"trim", b"first"), (b"content", b"role"), (b"{{", b"{%"), (b"'", b"")]
-
-    def make(rng):
-        if rng.random() < 0.4:
-            return TEMPLATE.encode() + rng.choice(HARM)
-        return damaged(rng, TEMPLATE.encode().replace(*rng.choice(wrong), 1))
 
     def reader():
         tokenizer = pf.load_tokenizer(tmp_path)
         assert len(render(tokenizer.chat_template, {"messages": [{"role": "user", "content": "a"}]})) <= 1 << 20
 
-    fuzz(path, make, reader, max(MANY // 20, 1), names=["the model's template"])
+    def make(rng):
+        return TEMPLATE.encode() + rng.choice(HARM) if rng.random() < 0.4 else template_mutant(rng)
+
+    fuzz(path, make, reader, MANY // 500, names=["the model's template"])
+
+
+PARTS = re.split(r"({%|%}|{{|}}|[ .()|\[\]])", TEMPLATE)
+ODD_PARTS = (
+    *("{%", "%}", "{{", "}}", "{#", "#}", "(", ")", "[", "]", "|", ".", "~", "- 1", "'x' * 9999", "1 / 0", "''", "\0"),
+    *("for", "endfor", "if", "else", "endif", "set x =", "macro m()", "endmacro", "m()", "self", "loop", "recursive"),
+    *("generation", "endgeneration", "break", "extends 'x'", "include 'x'", "import 'x' as y", "call", "filter trim"),
+    *("messages", "messages[9]", "none", "undefined", "namespace()", "cycler()", "lipsum()", "joiner", "range(9)"),
+    *("''.__class__.__mro__", "m.__globals__", "|attr('__class__')", "|map(attribute='x')", "|tojson", "|sort"),
+    *("raise_exception('x')", "strftime_now('%Y')", "'%s' % 1", "'{0.a}'.format(1)", "{% if 1 %}" * 200, "(" * 300),
+)
+
+
+def template_mutant(rng):
+    if rng.random() < 0.25:
+        return damaged(rng, TEMPLATE.encode())
+    parts = list(PARTS)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        at, way = rng.randrange(len(parts)), rng.random()
+        if way < 0.4:
+            parts[at] = rng.choice(ODD_PARTS)
+        elif way < 0.6:
+            parts[at:at] = [f" {rng.choice(ODD_PARTS)} "]
+        elif way < 0.75:
+            del parts[at]
+        elif way < 0.9:
+            parts[at] = rng.choice(parts)
+        else:
+            parts[at:at] = PARTS
+    return "".join(parts).encode()
+
+
+def test_chat_templates_within_a_process():
+    """What the process does with a template: any exception is told as one, and nothing else happens."""
+    rng, right, values = random.Random(7), 0, {"messages": [{"role": "user", "content": "a"}], "eos_token": "."}
+    with little_memory():
+        for number in range(MANY):
+            template, text = template_mutant(rng).decode("utf-8", "replace"), ""
+            start = time.process_time()
+            with contextlib.suppress(Exception):
+                text = template_worker.render(template, values, 1 << 20)
+                right += 1
+            assert len(text) <= 1 << 20, (number, template)
+            assert time.process_time() - start < 1.0, (number, template)
+    assert 0 < right < MANY
 
 
 def test_ids_so_high_that_the_library_takes_gigabytes_are_refused(byte_pairs, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
+import re
 import resource
 import struct
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mutant_files import overwrite
 
 import pyformer as pf
 from pyformer.formats import atomic_files
@@ -116,6 +119,41 @@ def test_ours_to_gguf_to_ours(tmp_path, changes, dtype):
     assert equal(model, again)
     ids = [[1, 2, 3, 4, 5, 6, 7, 8]]
     assert (model(ids) == again(ids)).numpy().all()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_gpt2_there_and_back_and_in_transformers(gguf, tmp_path, tied):
+    pf.manual_seed(3)
+    config = pf.models.GPTConfig(61, 16, num_layers=2, num_heads=2, embed_dim=64, activation="gelu_tanh", tied=tied)
+    model = pf.models.GPT(config).eval()
+    for parameter in model.parameters():
+        pf.nn.init.normal_(parameter, std=0.3)
+    path = tmp_path / "model.gguf"
+    model.save_pretrained(path)
+    again, ids = pf.from_pretrained(path), np.arange(12).reshape(2, 6)
+    assert dataclasses.replace(again.config, dropout=config.dropout, layer_norm_epsilon=1e-5) == config
+    np.testing.assert_array_equal(again(ids).numpy(), model(ids).numpy())
+    small = pf.from_pretrained(path, quantize="q8")
+    small.save_pretrained(tmp_path / "small")
+    np.testing.assert_array_equal(pf.from_pretrained(tmp_path / "small")(ids).numpy(), small(ids).numpy())
+    read = gguf.GGUFReader(path)
+    kind = gguf.MODEL_ARCH.GPT2
+    known = {gguf.TENSOR_NAMES[tensor] for tensor in gguf.MODEL_TENSORS[kind]} | {"output"}
+    for tensor in read.tensors:
+        assert re.sub(r"^blk\.\d+", "blk.{bid}", tensor.name).removesuffix(".weight").removesuffix(".bias") in known
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    # It takes the sizes of vocabulary and context from elsewhere.
+    sizes = transformers.GPT2Config(n_layer=2, n_head=2, n_embd=64, vocab_size=61, n_positions=16)
+    sizes.tie_word_embeddings = tied
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", config=sizes).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(model(ids).numpy(), theirs(torch.tensor(ids)).logits.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_gpt2_that_llama_cpp_would_compute_otherwise_is_not_written(tmp_path):
+    model = pf.models.GPT(pf.models.GPTConfig(61, 16, num_layers=1, num_heads=2, embed_dim=32, activation="relu"))
+    with pytest.raises(ValueError, match="GGUF: activation_function must be 'gelu_new' to be written, got 'relu'"):
+        model.save_pretrained(tmp_path / "model.gguf")
 
 
 def test_the_gguf_package_reads_what_is_written(gguf, tmp_path):
@@ -357,12 +395,13 @@ def test_ten_thousand_mutants_are_read_or_refused(tmp_path):
     tensors = {"token_embd.weight": pf.ones(4, 64), "output_norm.weight": pf.ones(64)}
     data = write(tmp_path / "base.gguf", keys, tensors).read_bytes()
     places, rng, path = fields(data), random.Random(20), tmp_path / "mutant.gguf"
+    path.write_bytes(data)
     assert len(places) > 40
     read, slowest = 0, 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(10_000):
         changed = mutant(rng, data, places)
-        path.write_bytes(changed)
+        overwrite(path, changed)
         start = time.process_time()
         said = ""
         try:
@@ -391,8 +430,9 @@ def test_a_file_that_is_opened_is_parsed_once(whole, monkeypatch):
 def test_mutants_of_a_model_open_or_are_refused(whole):
     data, path, rng = whole.read_bytes(), whole.with_name("mutant.gguf"), random.Random(21)
     places, opened = fields(data), 0
+    path.write_bytes(data)
     for _ in range(1000):
-        path.write_bytes(mutant(rng, data, places))
+        overwrite(path, mutant(rng, data, places))
         with contextlib.suppress(ValueError, TypeError):
             pf.from_pretrained(path)
             opened += 1
@@ -421,6 +461,25 @@ def test_claims_of_a_small_file_take_no_memory_and_no_time(tmp_path):
         GGUFFile(path)
     assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+@pytest.mark.parametrize("window", [1, 8, 9, 25, 64, 1 << 20])
+def test_strings_are_read_wherever_a_window_ends(window, tmp_path, monkeypatch):
+    texts = ["", "a", "four", "ü" * 9, "b" * 200, "", "c" * 17, ""]
+    keys = {"before": 1, "texts": texts, "after": 2}
+    path = write(tmp_path / "x.gguf", keys, {})
+    monkeypatch.setattr(reader, "WINDOW_BYTES", window)
+    metadata = GGUFFile(path).metadata
+    assert metadata.texts("texts") == texts
+    assert (metadata.integer("before"), metadata.integer("after")) == (1, 2)
+    data = path.read_bytes()
+    at = data.index(b"b" * 200) - 8
+    path.write_bytes(data[:at] + (len(data) - at).to_bytes(8, "little") + data[at + 8 :])
+    with pytest.raises(ValueError, match="texts has a string of"):
+        GGUFFile(path)
+    path.write_bytes(data[: data.index(b"c" * 17) - 3])
+    with pytest.raises(ValueError, match="the header ends at number 6"):
+        GGUFFile(path)
 
 
 def test_a_file_that_is_cut_while_it_is_read(tmp_path):

@@ -454,3 +454,27 @@ def test_what_interpolate_gives_no_weight_contributes_no_nan(mode, shape, align_
     np.testing.assert_array_equal(out.detach().numpy(), x)
     out.backward(pf.tensor(x))
     np.testing.assert_array_equal(leaf.grad.numpy(), x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_rows_whose_norm_overflows_are_normalised(dtype):
+    largest = {"float16": 6e4, "bfloat16": 3e38, "float32": 3e38}[dtype]
+    rows = np.array([[largest] * 4, [-largest, 0.0, largest, largest]])
+    for p in (1, 2, 3):
+        both(
+            lambda x, p=p: ops.normalize(x, p, 1),
+            lambda x, p=p: torch.nn.functional.normalize(x, p, 1),
+            *(rows,),
+            dtype=dtype,
+            bound=8,
+            gradients=False,
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_a_slope_of_0_gives_0(dtype):
+    x = pf.tensor([-np.inf, -2.0, 0.0, 3.0, np.inf, np.nan], dtype=dtype, requires_grad=True)
+    out = ops.leaky_relu(x, 0.0)
+    out.backward(pf.ones_like(out))
+    near(out, [0.0, 0.0, 0.0, 3.0, np.inf, np.nan], dtype)
+    near(x.grad[:-1], [0.0, 0.0, 0.0, 1.0, 1.0], dtype)

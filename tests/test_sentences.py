@@ -13,7 +13,7 @@ import real_data
 import torch
 
 import pyformer as pf
-from pyformer import datasets
+from pyformer import datasets, sentences
 from pyformer.cli import main
 from pyformer.models import BERT, BertConfig
 
@@ -107,7 +107,7 @@ def test_what_the_folder_says_is_followed_or_refused(folder, encoder, tmp_path):
         {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
     ):
         pooling.write_text(json.dumps(modes))
-        with pytest.raises(ValueError, match="pooling must be one of mean, cls"):
+        with pytest.raises(ValueError, match="pooling must be one of mean, cls, last"):
             pf.SentenceEncoder.from_pretrained(copy)
     for modules, message in (
         ([{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}], "Dense"),
@@ -180,7 +180,7 @@ def test_prompts_widths_and_places_are_followed(folder, encoder, tmp_path, caplo
 
 
 def test_other_models_and_tokenizers_are_refused(encoder):
-    with pytest.raises(TypeError, match="expected a BERT, got Linear"):
+    with pytest.raises(TypeError, match="expected a BERT, Encoder or Decoder, got Linear"):
         pf.SentenceEncoder(pf.nn.Linear(2, 2), encoder.tokenizer)
     with pytest.raises(TypeError, match="got ByteTokenizer"):
         pf.SentenceEncoder(encoder.model, pf.tokenizers.ByteTokenizer())
@@ -235,3 +235,59 @@ def test_a_quantised_folder_says_the_same_of_vectors(folder, tmp_path):
     ids = [[101, 2003, 2023, 102]]
     vectors = [model(ids).detach().numpy().ravel() for model in (plain.model, started)]
     assert np.corrcoef(*vectors)[0, 1] > 0.99
+
+
+SMALL = {"vocab_size": 280, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+SMALL |= {"num_attention_heads": 4, "max_position_embeddings": 40, "pad_token_id": None}
+SMALL |= dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
+KINDS = {  # the pooling's word in files, and ours
+    "qwen3": ({"num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True}, "pooling_mode_lasttoken", "last"),
+    "modernbert": ({"local_attention": 6}, "pooling_mode_mean_tokens", "mean"),
+    "bert": ({}, "pooling_mode_cls_token", "cls"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("says_pooling", [True, False])
+def test_encoders_and_decoders_of_other_families_give_the_vectors_of_transformers(kind, says_pooling, tmp_path):
+    """Folders as Qwen 3 Embedding, ModernBERT's and bge have them; without a word of the pooling, a decoder's last."""
+    transformers = pytest.importorskip("transformers")
+    more, mode, pooling = KINDS[kind]
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **SMALL, **more)).eval()
+    model.save_pretrained(tmp_path)
+    pf.tokenizers.BPETokenizer.train("the cat sat on the mat " * 4, vocab_size=262).save(tmp_path)
+    if says_pooling:
+        parts = (("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize"))
+        modules = [{"type": f"sentence_transformers.models.{name}", "path": path} for name, path in parts]
+        (tmp_path / "modules.json").write_text(json.dumps(modules))
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({mode: True, "include_prompt": True}))
+    elif kind == "bert":
+        pooling = "mean"
+    encoder = pf.SentenceEncoder.from_pretrained(tmp_path)
+    assert encoder.pooling == pooling
+    texts = ["the cat", "a", "the mat sat on the cat and on the mat", "dog"]
+    vectors = encoder.encode(texts, batch_size=3)
+    for text, vector in zip(texts, vectors, strict=True):
+        with torch.no_grad():
+            hidden = model(torch.tensor([encoder.read(text)])).last_hidden_state[0]
+        wanted = {"last": hidden[-1], "mean": hidden.mean(0), "cls": hidden[0]}[pooling].numpy()
+        np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(encoder.encode([text])[0], vector)
+    with pytest.raises(ValueError, match="text 1 has no tokens"):
+        encoder.encode(["a", ""])
+
+
+def test_batches_have_texts_of_about_one_length():
+    lengths = [3, 40, 200, 38, 190, 4, 39, 37, 41, 150, 5]
+    found = list(sentences._batches(lengths, 4))
+    assert sorted(place for batch in found for place in batch) == list(range(len(lengths)))
+    assert [[lengths[place] for place in batch] for batch in found] == [
+        [200, 190],
+        [150, 41],
+        [40, 39, 38, 37],
+        [5, 4, 3],
+    ]
+    assert [len(batch) for batch in sentences._batches([50] * 100, 32)] == [32, 32, 32, 4]
+    assert list(sentences._batches([], 32)) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import tracemalloc
 from collections import OrderedDict
 from typing import Any
 
@@ -824,3 +825,14 @@ def test_what_torch_refuses_is_refused(expression, error, message):
     if not expression.startswith(("T.log", "T.tensor([5]) ^", "m ^", "1 ^")):  # torch takes integers there
         with pytest.raises((RuntimeError, TypeError)):
             eval(expression, names_of(torch))
+
+
+def test_indexing_beside_slices_makes_no_array_of_all_places():
+    x = pf.zeros(500, 1000)
+    tracemalloc.start()
+    try:
+        for taken in (x[:, [1, 2]], x[..., [3]], x[:5, None, [4]]):
+            assert taken.size
+        assert tracemalloc.get_traced_memory()[1] < x.size
+    finally:
+        tracemalloc.stop()

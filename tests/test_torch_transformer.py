@@ -177,6 +177,27 @@ def test_what_is_masked_may_hold_anything(need_weights, dropout, dtype):
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("is_float", [False, True])
+def test_a_gradient_that_is_not_finite_reaches_what_its_query_sees_alone(is_float, bad, dtype):
+    layer, results = nn.MultiheadAttention(8, 2, dropout=0.5, batch_first=True, dtype=dtype), []
+    mask = pf.tensor(np.where(CAUSAL, -np.inf, 0.0) if is_float else CAUSAL)
+    for value in (1.0, bad):
+        q, k, v = (pf.tensor(X, dtype=dtype, requires_grad=True) for _ in range(3))
+        pf.manual_seed(0)
+        out, _ = layer(q, k, v, attn_mask=mask.to(dtype) if is_float else mask)
+        dout = np.ones_like(X)
+        dout[0, 1] = value
+        out.backward(pf.tensor(dout, dtype=dtype))
+        results.append([t.grad.numpy() for t in (q, k, v)])
+    for which, (before, after) in enumerate(zip(*results, strict=True)):
+        others = [0, 2, 3, 4] if which == 0 else [2, 3, 4]
+        np.testing.assert_array_equal(before[0, others], after[0, others])
+        np.testing.assert_array_equal(before[1:], after[1:])
+        assert not np.isfinite(after[0, 1]).all()
+
+
 def test_a_second_attention_is_computed_only_for_values_that_are_not_finite(monkeypatch):
     calls, attend = [], pf.ops.attention
     monkeypatch.setattr(pf.ops, "attention", lambda *args, **where: calls.append(1) or attend(*args, **where))

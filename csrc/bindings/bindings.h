@@ -233,6 +233,7 @@ void bind_optim(py::module_& core);
 void bind_attention(py::module_& core, py::module_& ops);
 void bind_convolution(py::module_& ops);
 void bind_elementwise(py::module_& ops);
+void bind_files(py::module_& core);
 void bind_matmul(py::module_& core, py::module_& ops);
 void bind_normalization(py::module_& ops);
 void bind_quantized(py::module_& core);

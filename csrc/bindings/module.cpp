@@ -262,6 +262,7 @@ PYBIND11_MODULE(_core, core) {
   bind_runtime(core);
   bind_cache(core);
   bind_optim(core);
+  bind_files(core);
   bind_quantized(core);
   bind_replay(core);
   py::module_ ops = core.def_submodule("ops", "Differentiable operations on tensors.");

@@ -178,8 +178,9 @@ static Tensor take_rows(const Tensor& x, const py::tuple& key) {
   return reshape(picked, shape);
 }
 
-// x[key] for a key of arrays together with slices or None, by NumPy's rules: NumPy indexes the places of the elements,
-// and embedding() looks those up. Axes behind the last that the key names stay whole rows.
+// x[key] for a key of arrays together with slices or None, by NumPy's rules: NumPy indexes each axis' numbers, spread
+// over all of them without a copy, and embedding() looks up the places that these give together. Axes behind the last
+// that the key names stay whole rows.
 static Tensor take_places(const Tensor& x, const py::tuple& key) {
   int axes = 0;
   for (const py::handle& k : key) {
@@ -194,10 +195,20 @@ static Tensor take_places(const Tensor& x, const py::tuple& key) {
   for (int i = 0; i < x.ndim(); ++i) (i < axes ? rows : columns) *= x.dim(i);
   for (int i = 0; i < axes; ++i) extents[size_t(i)] = x.dim(i);
   const py::module_ numpy = py::module_::import("numpy");
-  const py::object places = call_method(call_method(numpy, "arange", rows), "reshape", extents);
+  const py::module_ operators = py::module_::import("operator");
+  const auto taken_of = [&](const py::object& numbers) {
+    return py::object(call_method(operators, "getitem", call_method(numpy, "broadcast_to", numbers, extents), key));
+  };
   py::object taken;
   try {
-    taken = call_method(py::module_::import("operator"), "getitem", places, key);
+    taken = taken_of(py::int_(0));
+    int64_t step = 1;
+    for (int i = axes - 1; i >= 0; step *= x.dim(i--)) {
+      py::tuple one{size_t(axes)};
+      for (int j = 0; j < axes; ++j) one[size_t(j)] = j == i ? x.dim(i) : 1;
+      const py::object numbers = call_method(call_method(numpy, "arange", x.dim(i)), "reshape", one);
+      taken = call_method(operators, "add", taken, call_method(operators, "mul", taken_of(numbers), step));
+    }
   } catch (const py::error_already_set& error) {
     throw IndexError(cat("index: ", py::str(error.value()).cast<std::string>()));
   }

@@ -94,6 +94,11 @@ class Entry:
         """Whether they are blocks of a format of `pf.QuantizedWeight`."""
         return self.dtype in _FORMATS and len(self.shape) == 2
 
+    @property
+    def has_rows_of_outputs(self) -> bool:
+        """Whether a matrix is (out, in) also where the family's folders have it transposed."""
+        return self.is_quantized
+
     def read_quantized(self, file: BinaryIO) -> pf.QuantizedWeight:
         """The matrix of the open file, as it is there."""
         row_bytes = (self.end - self.begin) // self.shape[0]

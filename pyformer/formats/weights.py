@@ -186,7 +186,7 @@ class Weights:
         return pf.float64 if any(entry.dtype == "F64" for _, entry in self.entries.values()) else pf.float32
 
     def _is_transposed(self, name: str, entry: Entry) -> bool:
-        return self.layout.is_transposed(name) and not entry.is_quantized
+        return self.layout.is_transposed(name) and not entry.has_rows_of_outputs
 
     def fill(self, model: Model, quantized: bool = False) -> Model:
         """Reads the values of `model`, whose names and shapes `check` has seen, into its own memory.

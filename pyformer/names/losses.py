@@ -7,7 +7,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import axis_at, is_float, narrowed, part, torch_words, widened
+from pyformer.names.arguments import axis_at, is_float, narrowed, part, rounded, torch_words, wide, widened
 from pyformer.names.making import zeros_like
 from pyformer.names.reductions import all as every
 from pyformer.names.reductions import norm
@@ -16,7 +16,7 @@ from pyformer.names.shapes import squeeze, swapaxes, unsqueeze
 
 @torch_words
 def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
-    """x where x > 0, slope * x elsewhere.
+    """x where x > 0, slope * x elsewhere; with a slope of 0 that is 0, also of minus infinity.
 
     Raises:
         TypeError: x is not a float tensor.
@@ -25,6 +25,8 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
         >>> pf.ops.leaky_relu(pf.tensor([-2.0, 3.0]), 0.5)
         tensor([-1.,  3.], dtype=float32)
     """
+    if slope == 0:
+        return ops.relu(x)
     return ops.where(ops.greater(x, 0), x * 1.0, x * slope)  # autocast widens both alike
 
 
@@ -153,7 +155,7 @@ def glu(x: Tensor, axis: int = -1) -> Tensor:
 
 @torch_words
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
-    """x divided by its p-norms along an axis, each at least eps.
+    """x divided by its p-norms along an axis, each at least eps. Computed in float64 and rounded once.
 
     Raises:
         IndexError: the axis is not there.
@@ -163,7 +165,8 @@ def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> T
         >>> pf.ops.normalize(pf.tensor([[3.0, 4.0]]))
         tensor([[0.6, 0.8]], dtype=float32)
     """
-    return x / ops.maximum(norm(x, p, axis, keepdims=True), eps)
+    whole = wide(x)
+    return rounded(whole / ops.maximum(norm(whole, p, axis, keepdims=True), eps), x)
 
 
 def adaptive_avg_pool2d(x: Tensor, size: int | Sequence[int | None]) -> Tensor:

@@ -80,9 +80,9 @@ def attention_of_scores(q: pf.Tensor, k: pf.Tensor, v: pf.Tensor, **where: Any) 
 def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | None = None) -> pf.Tensor:
     """The sums of values by weights that `attention_weights` gave and, say, dropout changed.
 
-    A value that the mask hides takes no part, not even as a product with 0: it may hold infinities and NaN. With a
-    mask, v is read once more on the CPU to see whether it holds any. If so, and always on other devices, a second
-    attention adds them up.
+    A value that the mask hides takes no part, not even as a product with 0: it may hold infinities and NaN, and so may
+    gradients of the result. With a mask, v and the gradient are read once more on the CPU to see whether they hold any.
+    If so, and always on other devices, a second attention adds them up.
 
     Args:
         weights: (B, H, Tq, Tk), float.
@@ -102,27 +102,50 @@ def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | 
         2.0
     """
     values = v.transpose(0, 2, 1, 3)
-    if mask is None or (v.device.type == "cpu" and bool(v.detach().isfinite().all())):
+    if mask is None:
         return ops.matmul(weights, values).transpose(0, 2, 1, 3)
-    finite = ops.matmul(weights, _FinitePart.apply(values)).transpose(0, 2, 1, 3)
-    # The infinities and NaN come by an attention of equal scores, which leaves out what the mask hides.
-    others = ops.where(v.isfinite(), 0.0, v).detach()
-    q, k = (pf.zeros(*shape, 1, dtype=v.dtype, device=v.device) for shape in (finite.shape[:3], v.shape[:3]))
     # What a mask adds to scores would take weights to 0, and 0 times infinity is NaN.
     seen = mask.detach() if mask.dtype == pf.bool else mask.detach() != float("-inf")
-    return finite + ops.attention(q, k, others, mask=seen)
+    seen = seen.reshape(*(1,) * (4 - seen.ndim), *seen.shape)
+    seen = ops.broadcast_to(seen, (*seen.shape[:2], *weights.shape[2:]))
+    return _SeenSums.apply(weights, values, seen).transpose(0, 2, 1, 3)
 
 
-class _FinitePart(pf.autograd.Function):
-    """x with zeros for infinities and NaN; the gradient is that of x."""
-
-    @staticmethod
-    def forward(ctx: pf.autograd.Context, x: pf.Tensor) -> pf.Tensor:
-        return ops.where(x.isfinite(), x, 0.0)
+class _SeenSums(pf.autograd.Function):
+    """weights (B, H, Tq, Tk) @ values (B, H, Tk, D), in which pairs that `seen` hides have no part."""
 
     @staticmethod
-    def backward(ctx: pf.autograd.Context, dout: pf.Tensor) -> pf.Tensor:
-        return dout
+    def forward(ctx: pf.autograd.Context, weights: pf.Tensor, values: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
+        ctx.save_for_backward(weights, values, seen)
+        return _seen_sums(weights, values, seen)
+
+    @staticmethod
+    def backward(ctx: pf.autograd.Context, dout: pf.Tensor) -> tuple[pf.Tensor, pf.Tensor, None]:
+        weights, values, seen = ctx.saved_tensors
+        dweights = ops.matmul(dout, _finite_part(values), transpose_b=True)
+        if not _is_finite_on_cpu(dout):
+            dweights = ops.where(seen, dweights, 0.0)
+        return dweights, _seen_sums(weights.swapaxes(2, 3), dout, seen.swapaxes(2, 3)), None
+
+
+def _seen_sums(weights: pf.Tensor, values: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
+    if _is_finite_on_cpu(values):
+        return ops.matmul(weights, values)
+    # The infinities and NaN come by an attention of equal scores, which leaves out what is not seen.
+    others = ops.where(values.isfinite(), 0.0, values).transpose(0, 2, 1, 3)
+    batch, heads, queries, keys = weights.shape
+    q, k = (pf.zeros(batch, length, heads, 1, dtype=values.dtype, device=values.device) for length in (queries, keys))
+    return ops.matmul(weights, _finite_part(values)) + ops.attention(q, k, others, mask=seen).transpose(0, 2, 1, 3)
+
+
+def _finite_part(x: pf.Tensor) -> pf.Tensor:
+    """x with zeros for infinities and NaN."""
+    return x if _is_finite_on_cpu(x) else ops.where(x.isfinite(), x, 0.0)
+
+
+def _is_finite_on_cpu(x: pf.Tensor) -> bool:
+    """Whether x is known to be finite; elsewhere than on the CPU that would wait for the device."""
+    return x.device.type == "cpu" and bool(x.isfinite().all())
 
 
 def within_lengths(x: pf.Tensor, lengths: pf.Tensor | None) -> pf.Tensor:

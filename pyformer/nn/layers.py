@@ -631,8 +631,7 @@ class ModuleList(Module):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
-        for module in modules:
-            self.append(module)
+        self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
         """Adds a module at the end, under the number of members or the next one that is no name yet; returns the list.
@@ -646,12 +645,7 @@ class ModuleList(Module):
               (0): ReLU()
             )
         """
-        _check_member(module)
-        number = len(self)
-        while hasattr(self, str(number)):
-            number += 1
-        setattr(self, str(number), module)
-        return self
+        return self.extend([module])
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Adds modules at the end; returns the list.
@@ -663,8 +657,13 @@ class ModuleList(Module):
             >>> len(pf.nn.ModuleList([pf.nn.ReLU()]).extend([pf.nn.Tanh(), pf.nn.GELU()]))
             3
         """
+        number = len(self)
         for module in modules:
-            self.append(module)
+            _check_member(module)
+            while hasattr(self, str(number)):
+                number += 1
+            setattr(self, str(number), module)
+            number += 1
         return self
 
     def insert(self, index: int, module: Module) -> None:
@@ -702,7 +701,7 @@ class ModuleList(Module):
         setattr(self, self._names()[index], module)
 
     def _names(self) -> list[str]:
-        return [name for name, _ in self._own(MODULE)]
+        return [name for name, kind in self._kinds.items() if kind == MODULE]
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

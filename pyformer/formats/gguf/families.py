@@ -13,7 +13,7 @@ import pyformer as pf
 from pyformer.formats.atomic import parse_object
 from pyformer.formats.gguf import rope
 from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile
-from pyformer.formats.gguf.table import FAMILIES, INTEGERS, OUTER, PATTERN, REALS, SCALE, Family
+from pyformer.formats.gguf.table import FAMILIES, PATTERN, SCALE, Family
 from pyformer.formats.gguf.writer import Blocks
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     """What config.json would say of the model in a file."""
     arch, family = _family(file)
     metadata = file.metadata
-    integers, reals = {**INTEGERS, **family.more}, {**REALS, **family.reals}
+    integers, reals = {**family.integers, **family.more}, {**family.floats, **family.reals}
     known = {*integers.values(), *reals.values(), *_SILENT, *rope.KEYS}
     known |= set() if family.pattern is None else {PATTERN, SCALE}
     extra = [key for key in metadata.values if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]
@@ -55,25 +55,32 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
         values[name] = metadata.integer(f"{arch}.{key}", None, low=1)
     for name, key in reals.items():
         values[name] = metadata.number(f"{arch}.{key}", None)
-    _read_heads(file, arch, family, values)
     _check_equal(file, f"{arch}.vocab_size", values["vocab_size"])
+    values["tie_word_embeddings"] = "output.weight" not in file.entries
+    bos, *ends = (metadata.integer(f"tokenizer.ggml.{name}_token_id", None) for name in ("bos", *_ENDS))
+    ends = list(dict.fromkeys(token for token in ends if token is not None))
+    values |= {"bos_token_id": bos, "eos_token_id": ends if len(ends) > 1 else ends[0] if ends else None}
+    # A missing key means None for these names, not the default of `transformers`.
+    said = ["bos_token_id", "eos_token_id"]
+    if family.rotary:
+        _read_rotary(file, arch, family, values)
+        said += ["sliding_window"]
+        said += ["attention_multiplier"] if "attention_multiplier" in reals else []  # then 1 / sqrt(head_dim), not 1
+    return {name: value for name, value in values.items() if value is not None or name in said}
+
+
+def _read_rotary(file: GGUFFile, arch: str, family: Family, values: dict[str, Any]) -> None:
+    """What decoders with rotary positions have besides."""
+    _read_heads(file, arch, family, values)
     values["rope_scaling"] = rope.read_scaling(file, arch, values)
     if family.pattern is not None:
         _read_pattern(file, arch, family, values)
     for name, tensor in (("attention_bias", "attn_output"), ("mlp_bias", "ffn_down")):
         values[name] = True if f"blk.0.{tensor}.bias" in file.entries else None
-    values["tie_word_embeddings"] = "output.weight" not in file.entries
-    bos, *ends = (metadata.integer(f"tokenizer.ggml.{name}_token_id", None) for name in ("bos", *_ENDS))
-    ends = list(dict.fromkeys(token for token in ends if token is not None))
-    values |= {"bos_token_id": bos, "eos_token_id": ends if len(ends) > 1 else ends[0] if ends else None}
     if family.also and values.get("sliding_window") is not None:  # config.json's llama has none: it is Mistral
         values["model_type"] = family.also[0]
     # What `transformers` takes for keys that aren't there differs from one family to the next.
     values["num_key_value_heads"] = values["num_key_value_heads"] or values["num_attention_heads"]
-    # A missing key means None for these names, not the default of `transformers`.
-    said = ["bos_token_id", "eos_token_id", "sliding_window"]
-    said += ["attention_multiplier"] if "attention_multiplier" in reals else []  # then 1 / sqrt(head_dim), not 1
-    return {name: value for name, value in values.items() if value is not None or name in said}
 
 
 def _read_heads(file: GGUFFile, arch: str, family: Family, values: dict[str, Any]) -> None:
@@ -133,11 +140,11 @@ def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
         layer = re.fullmatch(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)", name)
         outer = re.fullmatch(r"(\w+)\.(weight|bias)", name)
         if layer and layer.group(2) in family.layer:
-            stored = f"layers.{int(layer.group(1))}.{family.layer[layer.group(2)]}.{layer.group(3)}"
+            stored = f"{family.layers}{int(layer.group(1))}.{family.layer[layer.group(2)]}.{layer.group(3)}"
             if family.permuted and layer.group(2) in ("attn_q", "attn_k"):
                 entry = replace(entry, heads=_heads(file, arch, layer.group(2), entry))
-        elif outer and outer.group(1) in OUTER:
-            stored = f"{OUTER[outer.group(1)]}.{outer.group(2)}"
+        elif outer and outer.group(1) in family.outer:
+            stored = f"{family.outer[outer.group(1)]}.{outer.group(2)}"
         else:
             stored = name
         if family.centred and name.endswith("norm.weight"):
@@ -155,14 +162,18 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, wanted in family.fixed.items():
         if values.get(name, wanted) != wanted:
             raise ValueError(f"GGUF: {name} must be {wanted!r} to be written, got {values[name]!r}")
+    values = {**values, **family.derived(values)}
     missing = [name for name in family.needed if values.get(name) is None]
     if missing:
         raise ValueError(f"GGUF: {missing[0]} must be a number to be written, got None")
     keys: dict[str, Any] = {"general.architecture": arch, f"{arch}.vocab_size": values["vocab_size"]}
-    integers, reals = {**INTEGERS, **family.more}, {**REALS, **family.reals}
+    integers, reals = {**family.integers, **family.more}, {**family.floats, **family.reals}
     for name, key in {**integers, **reals}.items():
         if values.get(name) is not None:
             keys[f"{arch}.{key}"] = float(values[name]) if name in reals else values[name]
+    keys |= _token_keys(values)
+    if not family.rotary:
+        return keys
     keys[f"{arch}.attention.value_length"] = values["head_dim"]
     keys[f"{arch}.rope.dimension_count"] = int(values["head_dim"] * values.get("partial_rotary_factor", 1.0))
     if family.pattern is not None:
@@ -171,7 +182,7 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         wanted = [int((layer + 1) % family.unturned != 0) for layer in range(values["num_hidden_layers"])]
         if values.get("no_rope_layers") != wanted:
             raise ValueError(f"GGUF: no_rope_layers must be {wanted} to be written, got {values.get('no_rope_layers')}")
-    return keys | _token_keys(values) | rope.file_keys(arch, values)
+    return keys | rope.file_keys(arch, values)
 
 
 def _pattern_keys(arch: str, family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,12 +224,12 @@ def read_shared(file: GGUFFile) -> dict[str, str]:
 def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, pf.Tensor | Blocks]:
     """Tensors or quantised matrices by Hugging Face's names, without a prefix, as a file has them."""
     family = FAMILIES[_architecture(values)]
-    heads = {"attn_q": values["num_attention_heads"], "attn_k": values["num_key_value_heads"]}
-    layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, OUTER))
+    heads = {"attn_q": values.get("num_attention_heads"), "attn_k": values.get("num_key_value_heads")}
+    layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, family.outer))
     found = {}
     for stored, tensor in _stacked(family, tensors).items():
         place, _, kind = stored.rpartition(".")
-        number = re.match(r"layers\.(\d+)\.", stored)
+        number = re.match(rf"{re.escape(family.layers)}(\d+)\.", stored)
         name = layer.get(place[number.end() :]) if number else outer.get(place)
         if name is None:
             raise ValueError(f"GGUF: {stored} has no name there")
@@ -232,7 +243,7 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[
             tensor = tensor.to(pf.float32) + 1.0
         tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
         found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
-    return found | rope.file_tensors(values)
+    return found | rope.file_tensors(values) if family.rotary else found
 
 
 def _stacked(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import pyformer as pf
+from pyformer import _core
 from pyformer.formats.atomic import PathLike
 from pyformer.formats.gguf.blocks import BY_CODE, BY_NAME, dequantize
 from pyformer.formats.safetensors import Entry
@@ -20,6 +21,7 @@ MAX_COUNT = 1 << 16  # of keys, and of tensors
 MAX_NAME_BYTES = 64
 MAX_ITEMS = 1 << 21  # of all arrays together
 MAX_HEADER_BYTES = 1 << 27
+WINDOW_BYTES = 1 << 20  # of an array of strings, read at a time
 ALIGNMENTS = [1 << i for i in range(3, 21)]
 
 STRING, ARRAY, BOOL, FLOAT32, FLOAT64, UINT32, INT32 = 8, 9, 7, 6, 12, 4, 5
@@ -53,6 +55,10 @@ class GGUFEntry(Entry):
 
     @property
     def is_float(self) -> bool:
+        return True
+
+    @property
+    def has_rows_of_outputs(self) -> bool:
         return True
 
     def read_rows(self, file: BinaryIO, begin: int, rows: int) -> pf.Tensor:
@@ -213,17 +219,23 @@ class _Cursor:
 
     def byte_strings(self, what: str, count: int) -> list[bytes]:
         """The elements of an array of strings, undecoded: there may be hundreds of thousands."""
-        read, size_of, left, found = self.file.read, struct.Struct("<Q").unpack, self.left, []
-        for _ in range(count):
-            if left < 8:
-                raise self.error(f"{what} has {count} strings, but the header ends at number {len(found)}")
-            (length,) = size_of(read(8))
-            left -= 8 + length
-            if left < 0:
-                raise self.error(f"{what} has a string of {length} bytes, but {left + length} are left of the header")
-            found.append(read(length))
-        self.at += self.left - left
+        found: list[bytes] = []
+        while len(found) < count:
+            window = self.take(min(self.left, WINDOW_BYTES), what)
+            strings, taken = _core.strings_in(window, count - len(found))
+            self.file.seek(taken - len(window), os.SEEK_CUR)
+            self.at += taken - len(window)
+            found += strings if strings else [self._byte_string(what, count, len(found))]
         return found
+
+    def _byte_string(self, what: str, count: int, number: int) -> bytes:
+        """The element `number` of `count`, which may be longer than a window."""
+        if self.left < 8:
+            raise self.error(f"{what} has {count} strings, but the header ends at number {number}")
+        length = self.number("<u8", what)
+        if length > self.left:
+            raise self.error(f"{what} has a string of {length} bytes, but {self.left} are left of the header")
+        return self.take(length, what)
 
 
 def _check_start(cursor: _Cursor) -> None:

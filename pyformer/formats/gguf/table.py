@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,12 +40,14 @@ _GEMMA = {"hidden_activation": "gelu_pytorch_tanh"}
 class Family:
     """One `general.architecture`.
 
-    `model_type` is config.json's, `also` are others that are written as this one. `more` and `reals` are numbers that
-    it has besides, `needed` those of them without which another value would be meant. `fixed` is what config.json must
-    say to be written at all, where it says it. `permuted` says that the rows of q and k are in the order of interleaved
-    rotary positions, `centred` that norms hold 1 + weight. `stacked` are tensors that hold several of ours, and what
-    Hugging Face calls them. `pattern`: all layers but each so-many-th have the window. `wide_layers`: so many layers
-    mean that scores are scaled by the width of a head of the embedding, not by that of a head.
+    `model_type` is config.json's, `also` are others that are written as this one. `integers` and `floats` are numbers
+    of the whole model, `more` and `reals` those that it has besides, `needed` those of them without which another value
+    would be meant, `derived` those that follow from the others. `outer` and `layer` are names of tensors, after
+    `layers` and a number within a layer; `rotary` says that positions turn queries and keys. `fixed` is what
+    config.json must say to be written at all, where it says it. `permuted` says that the rows of q and k are in the
+    order of interleaved rotary positions, `centred` that norms hold 1 + weight. `stacked` are tensors that hold several
+    of ours, and what Hugging Face calls them. `pattern`: all layers but each so-many-th have the window. `wide_layers`:
+    so many layers mean that scores are scaled by the width of a head of the embedding, not by that of a head.
     """
 
     model_type: str
@@ -55,7 +57,13 @@ class Family:
     reals: Mapping[str, str] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=lambda: _SILU)
+    integers: Mapping[str, str] = field(default_factory=lambda: INTEGERS)
+    floats: Mapping[str, str] = field(default_factory=lambda: REALS)
+    derived: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda values: {}
+    outer: Mapping[str, str] = field(default_factory=lambda: OUTER)
+    layers: str = "layers."
     layer: Mapping[str, str] = field(default_factory=lambda: _LAYER)
+    rotary: bool = True
     stacked: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     centred: bool = False
     pattern: int | None = None
@@ -66,6 +74,30 @@ class Family:
 
 _UNWINDOWED = {**_SILU, "use_sliding_window": False}
 FAMILIES = {
+    "gpt2": Family(
+        "gpt2",
+        integers={
+            "n_positions": "context_length",
+            "n_layer": "block_count",
+            "n_head": "attention.head_count",
+            "n_embd": "embedding_length",
+            "n_inner": "feed_forward_length",
+        },
+        floats={"layer_norm_epsilon": "attention.layer_norm_epsilon"},
+        derived=lambda values: {"n_inner": 4 * values["n_embd"]},
+        fixed={"activation_function": "gelu_new"},
+        outer={"token_embd": "wte", "position_embd": "wpe", "output_norm": "ln_f", "output": "lm_head"},
+        layers="h.",
+        layer={
+            "attn_norm": "ln_1",
+            "attn_qkv": "attn.c_attn",
+            "attn_output": "attn.c_proj",
+            "ffn_norm": "ln_2",
+            "ffn_up": "mlp.c_fc",
+            "ffn_down": "mlp.c_proj",
+        },
+        rotary=False,
+    ),
     "llama": Family("llama", permuted=True, also=("mistral",), more=WINDOW),
     "qwen2": Family("qwen2", fixed=_UNWINDOWED),
     "qwen3": Family("qwen3", fixed=_UNWINDOWED, layer={**_LAYER, **_HEAD_NORMS}),

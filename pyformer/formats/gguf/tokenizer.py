@@ -92,9 +92,9 @@ def _byte_pairs(file: GGUFFile, tokens: list[str]) -> dict[str, Any]:
     vocabulary, merges = {token: i for i, token in enumerate(tokens)}, []
     for merge in file.metadata.texts("tokenizer.ggml.merges"):
         left, _, right = merge.partition(" ")
-        if not {left, right, left + right} <= vocabulary.keys():
+        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
             raise ValueError(f"{file.path}: tokenizer.ggml.merges has {merge[:80]!r}, which is of no tokens")
-        merges.append([left, right])
+        merges.append((left, right))
     model = {"type": "BPE", "vocab": vocabulary, "merges": merges, "ignore_merges": pre in _WHOLE_WORDS}
     return {
         "normalizer": {"type": "NFC"} if pre in _NFC else None,

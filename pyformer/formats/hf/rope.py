@@ -35,25 +35,37 @@ def read_rope(owner: str, family: Family, said: Mapping[str, Any]) -> dict[str, 
         rope = _mapping(owner, rope.get("full_attention") or {}) if nested else rope
         if _kind(local) != "default" or set(local) - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}:
             raise ValueError(f"{owner}: rope_parameters of sliding_attention must be of type 'default', got {local}")
-        default = said.get(family.rope_keys[1], family.local_rope_base)
-        found["local_rope_base"] = local.get("rope_theta", default)
+        local_base = _agreed(owner, "rope_theta", local, family.rope_keys[1], said)
+        found["local_rope_base"] = family.local_rope_base if local_base is None else local_base
     extra = sorted(set(rope) - _SCALING_KEYS)
     if extra:
         raise ValueError(f"{owner}: rope_parameters or rope_scaling has unknown {extra}")
-    part = rope.pop("partial_rotary_factor", None) or said.get("partial_rotary_factor") or 1.0
+    part = _agreed(owner, "partial_rotary_factor", rope, "partial_rotary_factor", said) or 1.0
+    rope.pop("partial_rotary_factor", None)
     if part != 1.0:
         found["rotary_dim"] = _part(owner, family, part, said)
-    found["rope_base"] = rope.pop("rope_theta", None) or said.get(family.rope_keys[0], family.rope_base)
+    base = _agreed(owner, "rope_theta", rope, family.rope_keys[0], said)
+    found["rope_base"] = family.rope_base if base is None else base
+    rope.pop("rope_theta", None)
     kind = _kind(rope)
     rest = {key: value for key, value in rope.items() if key not in ("rope_type", "type")}
+    original = said.get("original_max_position_embeddings")
+    if original is not None and (family.long or kind in ("llama3", "yarn", "longrope")):
+        inner = rest.get("original_max_position_embeddings", original)
+        if inner != original:
+            log.warning(
+                "%s: %s %s is followed, as in transformers, not %s of the rotary parameters",
+                *(owner, "original_max_position_embeddings", original, inner),
+            )
+        rest["original_max_position_embeddings"] = original
     if family.long and kind != "default":
         if kind not in ("su", "yarn", "longrope"):
             raise ValueError(f"{owner}: rope_type must be 'longrope', got {kind!r}")
         kind = "longrope"
-        original = said.get("original_max_position_embeddings", rest.get("original_max_position_embeddings"))
+        original = rest.get("original_max_position_embeddings")
         length = said["max_position_embeddings"]
         check_sizes(owner, original_max_position_embeddings=original, max_position_embeddings=length)
-        rest = {"factor": length / original, **rest, "original_max_position_embeddings": original}
+        rest = {"factor": length / original, **rest}
     return {**found, "rope_scaling": None if kind == "default" else {"rope_type": kind, **rest}}
 
 
@@ -75,6 +87,17 @@ def write_rope(family: Family, config: Any) -> dict[str, Any]:
     if family.long and scaling is not None:
         values["original_max_position_embeddings"] = scaling.get("original_max_position_embeddings")
     return values
+
+
+def _agreed(owner: str, key: str, rope: Mapping[str, Any], outer_key: str, said: Mapping[str, Any]) -> Any:
+    """What `rope` says by `key`, else config.json by `outer_key`; a warning names the second where both differ."""
+    inner, outer = rope.get(key), said.get(outer_key)
+    if None not in (inner, outer) and inner != outer:
+        log.warning(
+            "%s: %s %s of the rotary parameters is followed, as in transformers, not %s %s beside them",
+            *(owner, key, inner, outer_key, outer),
+        )
+    return outer if inner is None else inner
 
 
 def _kind(rope: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn, ops
 from pyformer.arrays import plain_array
-from pyformer.nn.attention import within_lengths
+from pyformer.nn.attention import attention_of_weights, within_lengths
 from pyformer.nn.layers import check_sizes
 
 KERNEL = 3
@@ -127,13 +127,24 @@ class Words(nn.Module):
 
 def average(values: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
     """The mean over j of values (B, m, n, C), of those that word i may see by seen (B or 1, m, n): (B, m, C)."""
-    seen = ops.cast(seen, values.dtype)
-    return weighted_sum(seen / seen.sum(axis=-1, keepdims=True), values)
+    weights = ops.cast(seen, values.dtype)
+    return weighted_sum(weights / weights.sum(axis=-1, keepdims=True), values, seen)
 
 
-def weighted_sum(weights: pf.Tensor, values: pf.Tensor) -> pf.Tensor:
-    """sum_j weights_ij values_ij: (B or 1, m, n), (B, m, n, C) -> (B, m, C)."""
+def weighted_sum(weights: pf.Tensor, values: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
+    """sum_j weights_ij values_ij of the words j that i may see: (B or 1, m, n), (B, m, n, C) -> (B, m, C).
+
+    The others are left out, not multiplied by 0: times an infinity or NaN, that would be NaN.
+    """
+    values = ops.where(seen.reshape(*seen.shape, 1), values, 0.0)
     return (weights.reshape(*weights.shape, 1) * values).sum(axis=2)
+
+
+def mixed(weights: pf.Tensor, values: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
+    """sum_j weights_ij values_j of the words j that i may see: (B, n, n), (B, n, C) -> (B, n, C)."""
+    batch, n, width = values.shape
+    weights, seen = weights.reshape(batch, 1, n, n), seen.reshape(-1, 1, n, n)  # one head
+    return attention_of_weights(weights, values.reshape(batch, n, 1, width), mask=seen).reshape(batch, n, width)
 
 
 def importance(scores: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:

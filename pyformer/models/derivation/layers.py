@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyformer as pf
 from pyformer import nn, ops
-from pyformer.models.derivation.frame import KERNEL, average, importance, weighted_sum
+from pyformer.models.derivation.frame import KERNEL, average, importance, mixed, weighted_sum
 
 
 class Convolution(nn.Module):
@@ -72,7 +72,7 @@ class ImportanceSum(nn.Module):
 
     def forward(self, x: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
         scores = self.scores(x)
-        return weighted_sum(importance(scores.reshape(scores.shape[:3]), seen), self.pairs(x))
+        return weighted_sum(importance(scores.reshape(scores.shape[:3]), seen), self.pairs(x), seen)
 
 
 class SelfAttention(nn.Module):
@@ -86,7 +86,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: pf.Tensor, seen: pf.Tensor) -> pf.Tensor:
         scores = ops.matmul(self.query(x), self.key(x), transpose_b=True) * x.shape[-1] ** -0.5
-        return importance(scores, seen) @ self.value(x)
+        return mixed(importance(scores, seen), self.value(x), seen)
 
 
 class AttentionMLP(nn.Module):

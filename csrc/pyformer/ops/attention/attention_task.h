@@ -100,7 +100,7 @@ static PF_INLINE void raise_maxima(T* m, int64_t n, const T* highest, T* base, T
     const Vec<T> old = Vec<T>::load_partial(m + i, count);
     const Vec<T> raised = max(Vec<T>::load_partial(highest + i, count), old);
     const Vec<T> used = select(raised == Vec<T>::broadcast(-kInfinity<T>), Vec<T>::zero(), raised);
-    raised.store_partial(m + i, count);
+    count == Vec<T>::width ? raised.store(m + i) : raised.store_partial(m + i, count);
     used.store(base + i);
     exp_flush(old - used).store(alpha + i);
   }
@@ -176,7 +176,7 @@ static void divide_row(const T* o, T l, int64_t D, Out* out) {
   for (int64_t d = 0; d < D; d += Vec<T>::width) {
     const int64_t n = least(Vec<T>::width, D - d);
     const Vec<T> value = l == T(0) ? Vec<T>::zero() : Vec<T>::load_partial(o + d, n) / divisor;
-    store_rounded(value, out + d, n);
+    n == Vec<T>::width ? store_rounded(value, out + d) : store_rounded(value, out + d, n);
   }
 }
 

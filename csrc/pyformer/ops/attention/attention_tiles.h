@@ -440,7 +440,7 @@ static PF_INLINE void join_sums(const T* o, T alpha, T beta, int64_t D, T* total
   for (int64_t d = 0; d < D; d += Vec<T>::width) {
     const int64_t n = least(Vec<T>::width, D - d);
     const Vec<T> sum = fma(Vec<T>::load_partial(total + d, n), alphas, Vec<T>::load_partial(o + d, n) * betas);
-    sum.store_partial(total + d, n);
+    n == Vec<T>::width ? sum.store(total + d) : sum.store_partial(total + d, n);
   }
 }
 

@@ -125,6 +125,8 @@ struct FmaUnit {
 // ---- few rows -------------------------------------------------------------------------------------------------
 
 constexpr int kThinRows = 4;
+constexpr int64_t kThinAhead =
+    (16 << 10) / 2;  // elements: what is asked for so far ahead is in the second cache in time
 
 // The pairs of k of a register's width of vectors, one after the other; zeros beyond k.
 struct ThinPairs {
@@ -137,6 +139,39 @@ struct ThinPairs {
     for (int64_t i = 0; i < left; ++i) line[i] = p[i];
     return Vec<float>::load(reinterpret_cast<const float*>(line));
   }
+  // r[pair] has a pair of each row, of which `left` k from `at` on are there.
+  PF_INLINE void load_turned(const BFloat16* const (&row)[width], int64_t at, int64_t left) {
+#if !defined(__AVX512F__)
+    if (left >= 2 * kPairs) return load_turned(row, at);
+#endif
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < width; ++j) r[j] = load(row[j] + at, left);
+    transpose(r);
+  }
+#if !defined(__AVX512F__)
+  // Halves of registers come from memory to where they belong: a third less work for the unit that moves elements.
+  PF_INLINE void load_turned(const BFloat16* const (&row)[width], int64_t at) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      __m256 both[4];
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const auto quarter = [&](int i) {
+          return _mm_loadu_ps(reinterpret_cast<const float*>(row[i] + at + 8 * half));
+        };
+        both[j] = _mm256_insertf128_ps(_mm256_castps128_ps256(quarter(j)), quarter(j + 4), 1);
+      }
+      const __m256d low[2] = {_mm256_castps_pd(_mm256_unpacklo_ps(both[0], both[1])),
+                              _mm256_castps_pd(_mm256_unpacklo_ps(both[2], both[3]))};
+      const __m256d high[2] = {_mm256_castps_pd(_mm256_unpackhi_ps(both[0], both[1])),
+                               _mm256_castps_pd(_mm256_unpackhi_ps(both[2], both[3]))};
+      r[4 * half] = {_mm256_castpd_ps(_mm256_unpacklo_pd(low[0], low[1]))};
+      r[4 * half + 1] = {_mm256_castpd_ps(_mm256_unpackhi_pd(low[0], low[1]))};
+      r[4 * half + 2] = {_mm256_castpd_ps(_mm256_unpacklo_pd(high[0], high[1]))};
+      r[4 * half + 3] = {_mm256_castpd_ps(_mm256_unpackhi_pd(high[0], high[1]))};
+    }
+  }
+#endif
   PF_INLINE Vec<float> even(int64_t pair) const {
     return {(FloatRegister<float>)((BitsRegister<float>)r[pair].r << 16)};
   }
@@ -159,16 +194,15 @@ static void thin_tile(const BFloat16Thin& g, int64_t col, int64_t cols, float* s
   for (int64_t start = 0; start < g.k; start += kBFloat16Block) {
     Vec<float> even[rows], odd[rows];
     for (int i = 0; i < rows; ++i) even[i] = odd[i] = Vec<float>::zero();
+    // Lines in order of address, not row by row, which memory is slower at.
+#pragma GCC unroll 16
+    for (int64_t line = 0; line < width; ++line)
+      __builtin_prefetch(row[0] + start * width + line * 32 + kThinAhead, 0, 2);
 #pragma GCC unroll 2
     for (int64_t part = 0; part < ThinPairs::kParts; ++part) {
       const int64_t at = start + part * 2 * ThinPairs::kPairs;
       ThinPairs x;
-#pragma GCC unroll 16
-      for (int64_t j = 0; j < width; ++j) {
-        __builtin_prefetch(row[j] + width * g.b_stride + at, 0, 3);  // the next tile's
-        x.r[j] = ThinPairs::load(row[j] + at, g.k - at);
-      }
-      transpose(x.r);
+      x.load_turned(row, at, g.k - at);
 #pragma GCC unroll 16
       for (int64_t p = 0; p < ThinPairs::kPairs; ++p) {
         const Vec<float> low = x.even(p), high = x.odd(p);

@@ -26,6 +26,7 @@ constexpr int64_t kPartialBytes = 512 << 10;       // sums of a task between blo
 constexpr int64_t kLongPartialBytes = 1536 << 10;  // and where sums are so long that neither side is read twice
 constexpr int64_t kSharedBytes = 8 << 20;          // a side that passes by several times is packed once
 constexpr int64_t kTaskElements = 1 << 17;         // read by a task at least, or multiplied as often as the table says
+constexpr int64_t kThinElements = 1 << 14;         // the same for few rows: small matrices, too, are shared out evenly
 constexpr int64_t kTasks = 4;                      // a thread
 
 thread_local ThreadBlock resident_block, scratch_block, partial_block;
@@ -245,7 +246,7 @@ void multiply_thin(const Gemm& g, const BFloat16ProductTable& kernels) {
     }
   const BFloat16Thin args = {g.m, g.n, g.k, a, g.b.data, g.b.stride, g.c, g.c_stride, g.wide_c, g.epilogue};
   const int64_t width = kernels.tile_cols[kType] / 2, items = ceil_div(g.n, width);
-  parallel_for(items, std::max<int64_t>(1, kTaskElements / (width * std::max<int64_t>(1, g.k))),
+  parallel_for(items, std::max<int64_t>(1, kThinElements / (width * std::max<int64_t>(1, g.k))),
                [&](int64_t begin, int64_t end) { kernels.thin[kType](args, begin, end); });
 }
 
@@ -264,7 +265,7 @@ void fill(std::vector<BFloat16>& x, int64_t k, uint32_t seed) {
 }
 
 bool gives_the_sums_of_plain_loops(Isa set) {
-  constexpr int64_t m = 5, n = 17, k = 70;
+  constexpr int64_t m = 9, n = 17, k = 70;
   std::vector<BFloat16> a(m * k), b(n * k);
   fill(a, k, 1);
   fill(b, k, 2);

@@ -52,8 +52,8 @@ Vectors cols_of(const Operand& b) { return {b.data, b.transposed ? b.stride : 1,
 // multiplies with all of the shared one. What one thread packs is slow to reach another, so the shared operand is one
 // that needs no packing, if there is one: up to 4 MiB, an operand whose vectors lie across it, as both do in x^T dout,
 // is panels already, unless its rows meet in the same sets of a cache, and so is a single row. Else it is the smaller
-// one, which each thread packs for itself or, if it is large, all for all. Long k is cut into blocks between which sums
-// wait in C.
+// one, which each thread packs for itself or, if it is large, all for all. Sets whose tiles read rows along k never
+// pack such rows, whichever side they are. Long k is cut into blocks between which sums wait in C.
 class PackedProduct {
  public:
   PackedProduct(const Gemm& g, const MatmulTable& kernels)
@@ -76,7 +76,8 @@ class PackedProduct {
     Workspace partial(keeps_c ? checked_multiply(checked_multiply(g_.m, g_.c_stride), item_bytes_) : 0);
     partial_ = keeps_c ? partial.data() : g_.c;
     const int64_t most = kSharedBytes / (depth_ * shared_.tile * item_bytes_);
-    const int64_t step = std::clamp<int64_t>(most, 1, shared_.panels);
+    const bool nearly_fits = is_rows(shared_) && reads_rows() && shared_.panels <= 2 * most;
+    const int64_t step = nearly_fits ? shared_.panels : std::clamp<int64_t>(most, 1, shared_.panels);
     const bool each_packs = packs_for_itself(step);
     Workspace shared(is_ready(shared_) || each_packs ? 0 : packed_bytes(shared_, step, depth_));
     for (int64_t first = 0; first < shared_.panels; first += step)
@@ -131,7 +132,12 @@ class PackedProduct {
     if (lies_across && side.vectors.k_stride * item_bytes_ % kAliasedBytes == 0 && g_.k > kAliasedRows) return false;
     return g_.k <= kSharedBytes / std::max(item_bytes_, side.vectors.k_stride * item_bytes_);
   }
-  bool is_ready(const Side& side) const { return is_packed(side) || in_place(side); }
+  // Whether tiles read A's rows along k where they lie.
+  bool reads_rows() const {
+    return kernels_.reads_rows[g_.dtype] && rows_.vectors.k_stride == 1 && rows_.vectors.stride != 0 &&
+           !in_place(rows_);
+  }
+  bool is_ready(const Side& side) const { return is_packed(side) || in_place(side) || (is_rows(side) && reads_rows()); }
   int64_t packed_bytes(const Side& side, int64_t panels, int64_t k) const {
     return checked_multiply(checked_multiply(panels * side.tile, k), item_bytes_);
   }
@@ -227,10 +233,11 @@ class PackedProduct {
   }
 
   void set_a(MatmulMultiply& args, int64_t start, const void* packed, int64_t first) const {
-    const bool here = in_place(rows_);
+    const bool across = in_place(rows_), along = reads_rows(), here = across || along;
     args.a = here ? place(rows_, start) : packed;
     args.a_first = here ? 0 : first;
-    args.a_k_stride = here ? rows_.vectors.k_stride : 0;
+    args.a_k_stride = across ? rows_.vectors.k_stride : 0;
+    args.a_row_stride = along ? rows_.vectors.stride : 0;
   }
 
   void set_b(MatmulMultiply& args, int64_t start, const void* packed, int64_t first) const {

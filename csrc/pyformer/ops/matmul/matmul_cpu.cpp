@@ -45,11 +45,28 @@ static void pack_b(const MatmulPack& g, int64_t begin, int64_t end) {
   });
 }
 
+static bool is_plain(const Epilogue& e) {
+  return e.activation == Activation::none && !e.preactivation && !e.factor && !e.residual;
+}
+// A whole tile that at most a bias is added to.
+template <class T>
+static void store_plain(const T* tile, int64_t tile_stride, int64_t rows, const T* bias, T* c, int64_t c_stride) {
+  constexpr int64_t width = Vec<T>::width;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < kTileCols<T>; j += width) {
+      const Vec<T> sum = Vec<T>::load(tile + i * tile_stride + j);
+      (bias ? sum + Vec<T>::load(bias + j) : sum).store(c + i * c_stride + j);
+    }
+}
+
 // Writes a finished tile, whose rows are `tile_stride` apart, through the epilogue.
 template <class T>
 static void store_tile(const Epilogue& e, const T* tile, int64_t tile_stride, int64_t row, int64_t rows, int64_t col,
                        int64_t cols, T* c, int64_t c_stride) {
   constexpr int64_t width = Vec<T>::width;
+  if (cols == kTileCols<T> && is_plain(e))
+    return store_plain(tile, tile_stride, rows, e.bias ? static_cast<const T*>(e.bias) + col : nullptr,
+                       c + row * c_stride + col, c_stride);
   with_activation(e.activation, [&]<class F>() {
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < cols; j += width) {
@@ -89,21 +106,32 @@ static void prefetch_rows(const T* c, int64_t c_stride, int64_t rows, int64_t co
   }
 }
 
+// Tiles of six rows read rows that lie along k in place; for those of fourteen there are not as many addresses.
+constexpr bool kReadsRows = kVectorBytes == 32;
+
+template <class T>
+static TileFunction<T> tile_function(int64_t rows, bool whole, bool along) {
+  constexpr int vectors = kTileVectors<T>;
+  if (along) return whole ? tile_function<T, vectors, kReadsRows>(rows) : tile_function<T, 1, kReadsRows>(rows);
+  return whole ? tile_function<T, vectors>(rows) : tile_function<T, 1>(rows);
+}
+
 template <class T>
 static void multiply_panels(const MatmulMultiply& g, int64_t row_panel, int64_t col_panel) {
   constexpr int64_t width = Vec<T>::width;
   const int64_t row = panel_begin(row_panel, g.row_panels, g.m);
   const int64_t rows = panel_begin(row_panel + 1, g.row_panels, g.m) - row;
   const int64_t col = col_panel * kTileCols<T>, cols = g.n - col < kTileCols<T> ? g.n - col : kTileCols<T>;
-  const int64_t a_stride = g.a_k_stride ? g.a_k_stride : rows;
+  const bool along = kReadsRows && g.a_row_stride;
+  const int64_t a_stride = along ? g.a_row_stride : g.a_k_stride ? g.a_k_stride : rows;
   const int64_t a_row = row - panel_begin(g.a_first, g.row_panels, g.m);
-  const T* a = static_cast<const T*>(g.a) + (g.a_k_stride ? a_row : a_row * g.k);
+  const T* a = static_cast<const T*>(g.a) + a_row * (along ? g.a_row_stride : g.a_k_stride ? 1 : g.k);
   const T* b = static_cast<const T*>(g.b) + (col_panel - g.b_first) * g.b_stride;
   alignas(64) T tile[kTileRows<T> * kTileCols<T>];
   T* partial = static_cast<T*>(g.partial) + row * g.c_stride + col;
   prefetch_rows(g.last ? static_cast<const T*>(g.c) + row * g.c_stride + col : partial, g.c_stride, rows, cols);
   if (!g.first) load_tile(tile, partial, g.c_stride, rows, cols);
-  const auto function = cols > width ? tile_function<T, kTileVectors<T>>(rows) : tile_function<T, 1>(rows);
+  const auto function = tile_function<T>(rows, cols > width, along);
   function(a, a_stride, b, g.b_k_stride, g.k, tile, g.first);
   if (g.last)
     store_tile(g.epilogue, tile, kTileCols<T>, row, rows, col, cols, static_cast<T*>(g.c), g.c_stride);
@@ -192,6 +220,7 @@ const MatmulTable& KernelsOf<MatmulTable, PF_ISA::kIsa>::table() {
                                         .tile_cols = {{kTileCols<float>, kTileCols<double>}},
                                         .thin_rows = {{kThinRows<float>, kThinRows<double>}},
                                         .vector_width = {{Vec<float>::width, Vec<double>::width}},
+                                        .reads_rows = {{kReadsRows, kReadsRows}},
                                         .pack_a = {{pack_a<float>, pack_a<double>}},
                                         .pack_b = {{pack_b<float>, pack_b<double>}},
                                         .multiply = {{multiply<float>, multiply<double>}},

@@ -41,11 +41,13 @@ struct MatmulPack {
 };
 
 // Work item: one panel of rows, multiplied with panels [col_begin, col_end) of B. Either operand may be read where it
-// lies instead of packed, if its vectors lie across it, A also if it is one row; B's rows must then be whole registers.
+// lies instead of packed, if its vectors lie across it, A also if it is one row and, where reads_rows, if its rows lie
+// along k; B's rows must then be whole registers.
 struct MatmulMultiply {
   int64_t m, n, k, row_panels;
   const void* a;                // starts at panel a_first
-  int64_t a_first, a_k_stride;  // 0: packed
+  int64_t a_first, a_k_stride;  // 0: packed, or
+  int64_t a_row_stride;         // not 0: rows lie along k, so far apart
   const void* b;                // starts at panel b_first, panels b_stride elements apart
   int64_t b_first, b_stride, b_k_stride;
   int64_t col_begin, col_end;
@@ -73,6 +75,7 @@ struct MatmulThin {
 struct MatmulTable {
   static constexpr const char* name = "matmul";
   PerDtype<int64_t> tile_rows, tile_cols, thin_rows, vector_width;
+  PerDtype<bool> reads_rows;  // multiply takes rows of A that lie along k where they lie
   PerDtype<Kernel<MatmulPack>> pack_a, pack_b;
   PerDtype<Kernel<MatmulMultiply>> multiply;
   PerDtype<Kernel<MatmulThin>> thin;

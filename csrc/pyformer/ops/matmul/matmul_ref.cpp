@@ -70,6 +70,7 @@ const MatmulTable& KernelsOf<MatmulTable, PF_ISA::kIsa>::table() {
       .tile_cols = {},
       .thin_rows = {},
       .vector_width = {},
+      .reads_rows = {},
       .pack_a = {},
       .pack_b = {},
       .multiply = {},

@@ -19,7 +19,7 @@ static inline uint32_t largest_bits(const float* x, int64_t count) {
 static inline float quantize_group(const float* x, int64_t count, float amax, bool is_wide, int8_t* q, int8_t* fine) {
   const bool is_finite = to_bits(amax) < 0x7f800000u;
   if (!is_finite || amax == 0) count = 0;
-  const float steps = is_wide ? 127.0f * kQuantFine : 127.0f, factor = steps / amax;
+  const float steps = is_wide ? float(kQuantXMost * kQuantFine) : float(kQuantXMost), factor = steps / amax;
   if (is_wide)
     for (int64_t j = 0; j < count; ++j) {
       const float number = round_to_int(x[j] * factor), coarse = round_to_int(number * (1.0f / kQuantFine));

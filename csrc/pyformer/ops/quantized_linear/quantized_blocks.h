@@ -67,6 +67,14 @@ static inline void read_q6_k(const uint8_t* p, QuantBlock* b) {
 static constexpr uint8_t kE2M1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 static constexpr uint8_t kIq4Nl[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 
+constexpr int largest(const uint8_t (&table)[16]) {
+  int most = 0;
+  for (const uint8_t q : table) most = q > most ? q : most;
+  return most;
+}
+static_assert(largest(kE2M1) == kQuantFormats[int(QuantFormat::mxfp4)].most);
+static_assert(largest(kIq4Nl) == kQuantFormats[int(QuantFormat::iq4_nl)].most);
+
 PF_INLINE void look_up(const uint8_t (&table)[16], const uint8_t* p, uint8_t* q) {
   read_nibbles(p, q);
   for (int j = 0; j < 32; ++j) q[j] = table[q[j]];
@@ -116,38 +124,30 @@ static inline void read_block(QuantFormat format, const uint8_t* p, QuantBlock* 
 
 // ---- panels -------------------------------------------------------------------------------------------------------
 
-// Where the q of a panel's row at k lies, and by how much it is shifted.
-struct QuantPlace {
-  int64_t byte;
-  int shift;
-};
-PF_INLINE QuantPlace place_in_panel(int bits, int64_t row, int64_t k) {
-  if (bits == 8) return {k / 4 * 64 + row * 4 + k % 4, 0};
-  const int64_t in = k % 16;
-  return {k / 32 * 256 + in / 4 * 64 + row * 4 + in % 4, k % 32 < 16 ? 0 : 4};
+// A panel holds the bytes of a row's numbers, as its blocks have them, four by four: where byte 0, 4, 8, ... of all
+// lies. Bytes of 8 bits have their sign turned.
+PF_INLINE int64_t quad_in_panel(int64_t row, int64_t byte) { return byte * 16 + row * 4; }
+PF_INLINE void copy_quad(int bits, const uint8_t* from, uint8_t* to) {
+  uint32_t quad;
+  __builtin_memcpy(&quad, from, 4);
+  if (bits == 8) quad ^= 0x80808080u;
+  __builtin_memcpy(to, &quad, 4);
 }
 
 // The blocks of a row, as files have them, from wherever the matrix has them: a pointer, or written to `bytes`.
 static inline const uint8_t* row_blocks(const QuantMatrix& w, int64_t row, uint8_t* bytes) {
-  const QuantFormatRow& f = w.row();
+  const QuantFormatRow f = w.row();
   if (!f.bits) return w.data + row * w.row_bytes();
   const uint8_t* panel = w.data + row / 16 * w.panel_bytes();
-  const int64_t lane = row % 16, head = f.has_minimum ? 4 : 2;
-  for (int64_t i = 0; i < w.blocks(); ++i) {
-    uint8_t* to = bytes + i * f.bytes;
-    const uint8_t* scale = panel + w.quants_bytes() + i * 32 + lane * 2;
-    for (int j = 0; j < 2; ++j) {
-      to[j] = scale[j];
-      if (f.has_minimum) to[2 + j] = scale[w.groups() * 32 + j];
-    }
-    for (int64_t j = 0; j < f.block; ++j) {
-      const QuantPlace place = place_in_panel(f.bits, lane, i * f.block + j);
-      const uint8_t q = panel[place.byte];
-      if (f.bits == 8)
-        to[head + j] = q ^ 0x80;
-      else if (place.shift == 0)
-        to[head + j] = q;
-    }
+  const int64_t lane = row % 16, head = f.has_minimum ? 4 : 2, numbers = f.block * f.bits / 8;
+  const int64_t blocks = w.blocks(), quants_bytes = w.quants_bytes(), groups = w.groups();
+  for (int64_t i = 0; i < blocks; ++i) {
+    uint8_t* const to = bytes + i * f.bytes;
+    const uint8_t* const scale = panel + quants_bytes + i * 32 + lane * 2;
+    __builtin_memcpy(to, scale, 2);
+    if (f.has_minimum) __builtin_memcpy(to + 2, scale + groups * 32, 2);
+    for (int64_t j = 0; j < numbers; j += 4)
+      copy_quad(f.bits, panel + quad_in_panel(lane, i * numbers + j), to + head + j);
   }
   return bytes;
 }

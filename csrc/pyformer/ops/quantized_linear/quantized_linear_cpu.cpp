@@ -15,6 +15,9 @@
 
 namespace pyformer::PF_ISA {
 
+// Whether q are above 128 or below it, about as often.
+constexpr bool is_at_128(const QuantFormatRow& f) { return f.bits != 4 && f.zero == 128; }
+
 // ---- four k of 16 rows ----------------------------------------------------------------------------------------
 
 PF_INLINE int32_t four_bytes(const int8_t* p) {
@@ -67,8 +70,21 @@ struct VnniQuads {
   }
 };
 #elif defined(__AVX2__)
-// Registers of 32 bytes, whose VPMADDUBSW saturates at 16 bits: q up to 15 leave room for eight sums of two products
-// there, q up to 63 for two. Others are multiplied as q - 128, by their signs, with room for one.
+// Registers of 32 bytes, whose VPMADDUBSW saturates at 16 bits: how many sums of two products are added up there. q of
+// 8 bits are multiplied as q - 128, by their signs.
+constexpr int sums_in_16_bits(int bits, bool at_128) { return bits == 4 ? 8 : at_128 ? 1 : 2; }
+
+constexpr bool fits_in_16_bits(const QuantFormatRow& f) {
+  const bool at_128 = is_at_128(f);
+  const int above = f.most - 128, most = !at_128 ? f.most : above > 128 ? above : 128;
+  return sums_in_16_bits(f.bits, at_128) * 2 * most * kQuantXMost <= 32767;
+}
+static_assert([] {
+  for (const QuantFormatRow& f : kQuantFormats)
+    if (!fits_in_16_bits(f)) return false;
+  return true;
+}());
+
 struct Quads {
   static constexpr int kRows = 4;
   static constexpr bool is_signed_at_128 = true;
@@ -112,7 +128,7 @@ struct Quads {
             add_16(sum, _mm256_maddubs_epi16(q[half], four(at)));
             if (bits == 4) add_16(sum, _mm256_maddubs_epi16(high[half], four(at + 16)));
           }
-          if (bits == 4 ? i < 3 : !at_128 && i % 2 == 0) continue;
+          if ((i + 1) * (bits == 4 ? 2 : 1) % sums_in_16_bits(bits, at_128)) continue;
           add_32(sums[r].part[half], widened(sum));
           sum = _mm256_setzero_si256();
         }
@@ -286,12 +302,63 @@ static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t ro
   for (int r = 0; r < count; ++r) sums[r].store(to[r]);
 }
 
+// How many bytes ahead lines are asked for: past the end of a panel, too, as memory takes longer than a panel does.
+constexpr int64_t kAhead = 8192;
+
+// Sums of one row of x by panel and lane: panels share what is done for x, and none waits for another.
+template <class Q, int bits, bool at_128, int panels>
+static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to) {
+  constexpr int64_t run_bytes = kQuantXGroup * 16 * bits / 8;
+  const QuantFormatRow& f = g.w.row();
+  const int64_t runs = g.w.width() / kQuantXGroup;
+  const int runs_of_group = f.group == 64 ? 1 : 0;  // as a power of two
+  const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
+  const bool has_minimum = f.has_minimum;
+  QuantPanel w[panels];
+  Lanes<float> sums[panels];
+  for (int p = 0; p < panels; ++p) {
+    w[p] = panel_as_it_lies(g.w, first_panel + p);
+    sums[p] = Lanes<float>::zero();
+  }
+  for (int64_t run = 0; run < runs; ++run) {
+    const bool is_wide = g.wide[run];
+    const int8_t* x = g.q + run * kQuantXGroup;
+    const int32_t start = -zero * g.sums[run];
+    typename Q::Sums dots[panels];
+#pragma GCC unroll 2
+    for (int p = 0; p < panels; ++p) {
+      const uint8_t* quants = w[p].quants + run * run_bytes;
+      typename Q::Sums sum[1] = {Q::all(is_wide ? 0 : start)};
+#pragma GCC unroll 2
+      for (int64_t at = 0; at < kQuantXGroup; at += kStep<bits>, quants += 256) {
+        for (int line = 0; line < 4; ++line) __builtin_prefetch(quants + kAhead + 64 * line);
+        Q::template add<bits, at_128>(sum, quants, x + at, 0);
+      }
+      dots[p] = sum[0];
+    }
+    if (is_wide) [[unlikely]]
+      for (int p = 0; p < panels; ++p)
+        dots[p] = with_fine<Q, bits, at_128>(dots[p], start, w[p].quants + run * run_bytes, x + runs * kQuantXGroup,
+                                             kQuantXGroup);
+    const int64_t group = run >> runs_of_group;
+    const Lanes<float> scale = Lanes<float>::broadcast(g.scales[run]);
+    const Lanes<float> x_sum = Lanes<float>::broadcast(float(g.sums[run]));
+#pragma GCC unroll 2
+    for (int p = 0; p < panels; ++p) {
+      __builtin_prefetch(w[p].scales + kAhead + 64 * run);
+      sums[p] = fma(Q::floats(dots[p]), scales_at<Q, true>(w[p].scales, group) * scale, sums[p]);
+      if (has_minimum) sums[p] = fma(x_sum, scales_at<Q, true>(w[p].minima, group) * scale, sums[p]);
+    }
+  }
+  for (int p = 0; p < panels; ++p) sums[p].store(to + 16 * p);
+}
+
 template <class Q, int count>
 static void multiply_rows(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
   const QuantFormatRow& f = g.w.row();
   if (f.bits == 4) return multiply<Q, 4, false, true, count>(g, panel, row, to);
   if (f.bits == 8) return multiply<Q, 8, true, true, count>(g, panel, row, to);
-  if (f.zero == 128) return multiply<Q, 8, true, false, count>(g, panel, row, to);
+  if (is_at_128(f)) return multiply<Q, 8, true, false, count>(g, panel, row, to);
   return multiply<Q, 8, false, false, count>(g, panel, row, to);
 }
 
@@ -308,9 +375,27 @@ static PF_INLINE void finish_row(const QuantProducts& g, int64_t row, int64_t co
   }
 }
 
+template <class Q, int panels>
+static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to) {
+  (g.w.row().bits == 4 ? multiply_row<Q, 4, false, panels> : multiply_row<Q, 8, true, panels>)(g, first_panel, to);
+}
+
+// Products of one row of x, of panels as they lie: two panels at a time.
+template <class Q, class F>
+static void products_of_row(const QuantProducts& g, int64_t begin, int64_t end) {
+  for (int64_t panel = begin, count; panel < end; panel += count) {
+    alignas(64) float sums[32];
+    count = end - panel < 2 ? 1 : 2;
+    (count == 2 ? multiply_row<Q, 2> : multiply_row<Q, 1>)(g, panel, sums);
+    const int64_t col = panel * 16, n = g.w.n - col < 16 * count ? g.w.n - col : 16 * count;
+    finish_row<F>(g, 0, col, n, sums);
+  }
+}
+
 template <class Q>
 static void products(const QuantProducts& g, int64_t begin, int64_t end) {
   with_activation(g.epilogue.activation, [&]<class F>() {
+    if (g.rows == 1 && g.w.row().bits) return products_of_row<Q, F>(g, begin, end);
     for (int64_t item = begin; item < end; ++item) {
       const int64_t panel = item / g.ranges(), start = item % g.ranges() * g.kRows;
       const int64_t stop = start + g.kRows < g.rows ? start + g.kRows : g.rows;

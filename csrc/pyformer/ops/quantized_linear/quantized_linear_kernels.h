@@ -18,15 +18,19 @@ struct QuantFormatRow {
   int64_t group;
   int zero;
   bool has_minimum;
+  int most;  // the largest q
   constexpr int64_t run() const { return group < 32 ? group : 32; }
 };
 constexpr int kQuantFormatCount = 11;
 constexpr QuantFormatRow kQuantFormats[kQuantFormatCount] = {
-    {"q8", 64, 66, 8, 64, 128, false},   {"Q8_0", 32, 34, 8, 32, 128, false},  {"Q4_0", 32, 18, 4, 32, 8, false},
-    {"Q4_1", 32, 20, 4, 32, 0, true},    {"Q5_0", 32, 22, 0, 32, 16, false},   {"Q5_1", 32, 24, 0, 32, 0, true},
-    {"Q4_K", 256, 144, 0, 32, 0, true},  {"Q5_K", 256, 176, 0, 32, 0, true},   {"Q6_K", 256, 210, 0, 16, 32, false},
-    {"MXFP4", 32, 17, 0, 32, 12, false}, {"IQ4_NL", 32, 18, 0, 32, 128, false}};
+    {"q8", 64, 66, 8, 64, 128, false, 255},    {"Q8_0", 32, 34, 8, 32, 128, false, 255},
+    {"Q4_0", 32, 18, 4, 32, 8, false, 15},     {"Q4_1", 32, 20, 4, 32, 0, true, 15},
+    {"Q5_0", 32, 22, 0, 32, 16, false, 31},    {"Q5_1", 32, 24, 0, 32, 0, true, 31},
+    {"Q4_K", 256, 144, 0, 32, 0, true, 15},    {"Q5_K", 256, 176, 0, 32, 0, true, 31},
+    {"Q6_K", 256, 210, 0, 16, 32, false, 63},  {"MXFP4", 32, 17, 0, 32, 12, false, 24},
+    {"IQ4_NL", 32, 18, 0, 32, 128, false, 241}};
 constexpr int64_t kQuantXGroup = 32;                           // numbers of x that have a scale
+constexpr int kQuantXMost = 127;                               // the largest magnitude of x, and of its fine parts
 constexpr float kQuantWideFrom = 2;                            // times the mean of the groups' largest magnitudes
 constexpr int kQuantFine = 254;                                // a wide number is 254 q + fine
 constexpr int64_t kQuantMaxBlock = 256, kQuantMaxGroups = 16;  // numbers and groups of a block
@@ -80,6 +84,7 @@ struct QuantProducts {
   int64_t ranges() const { return (rows + kRows - 1) / kRows; }
   int64_t items() const { return w.panels() * ranges(); }
   int64_t grain() const {
+    if (rows == 1) return w.panels() < 64 ? 2 : w.panels() < 256 ? 4 : 8;  // in pairs, an even share for each thread
     const int64_t cost = 16 * w.k * (rows < kRows ? rows : kRows), items = (int64_t(1) << 15) / (cost < 1 ? 1 : cost);
     return items < 1 ? 1 : items;
   }

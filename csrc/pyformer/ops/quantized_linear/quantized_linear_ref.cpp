@@ -93,25 +93,21 @@ static void rows(const QuantRows& g, int64_t begin, int64_t end) {
 // ---- layouts ------------------------------------------------------------------------------------------------------
 
 static void pack(const QuantPack& g, int64_t begin, int64_t end) {
-  const QuantFormatRow& f = g.w.row();
+  const QuantFormatRow f = g.w.row();  // bytes that are written might be g's
+  const int64_t n = g.w.n, blocks = g.w.blocks(), row_bytes = g.w.row_bytes(), panel_bytes = g.w.panel_bytes();
+  const int64_t quants_bytes = g.w.quants_bytes(), groups = g.w.groups();
+  const int64_t numbers = f.block * f.bits / 8, head = f.has_minimum ? 4 : 2;
   for (int64_t panel = begin; panel < end; ++panel) {
-    uint8_t* to = g.panels + panel * g.w.panel_bytes();
-    for (int64_t i = 0; i < g.w.panel_bytes(); ++i) to[i] = 0;
-    for (int64_t lane = 0; lane < 16 && panel * 16 + lane < g.w.n; ++lane) {
-      const uint8_t* blocks = g.blocks + (panel * 16 + lane) * g.w.row_bytes();
-      for (int64_t i = 0; i < g.w.blocks(); ++i) {
-        const uint8_t* block = blocks + i * f.bytes;
-        uint8_t* scale = to + g.w.quants_bytes() + i * 32 + lane * 2;
-        for (int j = 0; j < 2; ++j) {
-          scale[j] = block[j];
-          if (f.has_minimum) scale[g.w.groups() * 32 + j] = block[2 + j];
-        }
-        QuantBlock b;
-        read_block(g.w.format, block, &b);
-        for (int64_t j = 0; j < f.block; ++j) {
-          const QuantPlace place = place_in_panel(f.bits, lane, i * f.block + j);
-          to[place.byte] |= uint8_t(b.q[j] << place.shift);
-        }
+    uint8_t* const to = g.panels + panel * panel_bytes;
+    __builtin_memset(to, 0, size_t(panel_bytes));
+    for (int64_t lane = 0; lane < 16 && panel * 16 + lane < n; ++lane) {
+      const uint8_t* block = g.blocks + (panel * 16 + lane) * row_bytes;
+      for (int64_t i = 0; i < blocks; ++i, block += f.bytes) {
+        uint8_t* const scale = to + quants_bytes + i * 32 + lane * 2;
+        __builtin_memcpy(scale, block, 2);
+        if (f.has_minimum) __builtin_memcpy(scale + groups * 32, block + 2, 2);
+        for (int64_t j = 0; j < numbers; j += 4)
+          copy_quad(f.bits, block + head + j, to + quad_in_panel(lane, i * numbers + j));
       }
     }
   }

@@ -14,9 +14,7 @@ DEVICE RandomFill of_this_replay(RandomFill a) {
 template <class T>
 struct UniformElement {
   using Args = RandomFill;
-  static DEVICE void at(const Args& a, int64_t i) {
-    to<T>(a.out)[i] = uniform_at(of_this_replay(a), i, Accumulator<T>());
-  }
+  static DEVICE void at(const Args& a, int64_t i) { to<T>(a.out)[i] = uniform_at(of_this_replay(a), i, T()); }
 };
 template <class T>
 struct NormalElement {

@@ -7,7 +7,7 @@ namespace pyformer::PF_ISA {
 
 template <class T>
 static void uniform(const RandomFill& a, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) to<T>(a.out)[i] = uniform_at(a, i, Accumulator<T>());
+  for (int64_t i = begin; i < end; ++i) to<T>(a.out)[i] = uniform_at(a, i, T());
 }
 template <class T>
 static void normal(const RandomFill& a, int64_t begin, int64_t end) {

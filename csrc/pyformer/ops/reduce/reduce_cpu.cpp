@@ -51,45 +51,84 @@ static void sum_blocks(const SumBlocks& a, int64_t begin, int64_t end) {
   (a.inner == 1 ? sum_row_blocks<T> : sum_column_blocks<T>)(a, begin, end);
 }
 
-// The value that wins() picks in each element, NaN before all.
-template <class T, bool minimum>
-static PF_INLINE Lanes<T> winner(const Lanes<T>& x, const Lanes<T>& best) {
-  return each([](Vec<T> v, Vec<T> b) { return select(v != v, v, minimum ? min(v, b) : max(v, b)); }, x, best);
-}
-
-template <class T, bool minimum>
-static T extreme_value(const T* x, int64_t n) {
-  const T worst = minimum ? T(__builtin_inf()) : -T(__builtin_inf());
-  Lanes<T> best[4];
-  for (Lanes<T>& b : best) b = Lanes<T>::broadcast(worst);
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
-    for (int64_t j = 0; j < 4; ++j) best[j] = winner<T, minimum>(Lanes<T>::load(x + i + j * kLanes), best[j]);
-  for (; i < n; i += kLanes)
-    best[0] = winner<T, minimum>(Lanes<T>::load_partial(x + i, n - i < kLanes ? n - i : kLanes, worst), best[0]);
-  best[0] = winner<T, minimum>(winner<T, minimum>(best[0], best[1]), winner<T, minimum>(best[2], best[3]));
-  return tree_of_lanes(best[0], [](auto a, auto b) {
-    const auto better = minimum ? (a < b ? a : b) : (a > b ? a : b);
-    return a != a ? a : better;  // NaN in b is better's already
-  });
-}
-
-// The first i with x[i] == value, or the first NaN where value is one.
+// Where a or b is NaN.
 template <class T>
+static PF_INLINE Mask<T> unordered(Vec<T> a, Vec<T> b) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return {(IntRegister<T>)_mm256_cmp_ps(a.r, b.r, _CMP_UNORD_Q)};
+  else
+    return {(IntRegister<T>)_mm256_cmp_pd(a.r, b.r, _CMP_UNORD_Q)};
+#else
+  return mask_or(a != a, b != b);
+#endif
+}
+
+// Bit i is element i.
+template <class T>
+static PF_INLINE uint32_t which(Mask<T> a) {
+#if defined(__AVX512F__)
+  return sizeof(T) == 4 ? _mm512_movepi32_mask((__m512i)a.r) : _mm512_movepi64_mask((__m512i)a.r);
+#elif defined(__AVX2__)
+  return uint32_t(sizeof(T) == 4 ? _mm256_movemask_ps((__m256)a.r) : _mm256_movemask_pd((__m256d)a.r));
+#else
+  uint32_t bits = 0;
+  for (int64_t i = 0; i < Vec<T>::width; ++i) bits |= uint32_t(a.r[i] & 1) << i;
+  return bits;
+#endif
+}
+
+// The extreme of what is no NaN, and whether there is a NaN: one comparison of two registers tells.
+template <class T, bool minimum>
+static T extreme_value(const T* x, int64_t n, bool& has_nan) {
+  constexpr int64_t width = Vec<T>::width;
+  constexpr int kAtOnce = 8;
+  constexpr T worst = minimum ? T(__builtin_inf()) : -T(__builtin_inf());
+  const auto better = [](Vec<T> v, Vec<T> old) { return minimum ? min(v, old) : max(v, old); };  // of a NaN in v, old
+  Vec<T> best[kAtOnce];
+  Mask<T> nan[2] = {};
+#pragma GCC unroll 8
+  for (Vec<T>& b : best) b = Vec<T>::broadcast(worst);
+  int64_t i = 0;
+  for (; i + kAtOnce * width <= n; i += kAtOnce * width) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kAtOnce; j += 2) {
+      const Vec<T> v = Vec<T>::load(x + i + j * width), w = Vec<T>::load(x + i + (j + 1) * width);
+      best[j] = better(v, best[j]);
+      best[j + 1] = better(w, best[j + 1]);
+      nan[j / 2 % 2] = mask_or(nan[j / 2 % 2], unordered(v, w));
+    }
+  }
+  for (; i < n; i += width) {
+    const Vec<T> v = n - i < width ? Vec<T>::load_partial(x + i, n - i, worst) : Vec<T>::load(x + i);
+    best[0] = better(v, best[0]);
+    nan[0] = mask_or(nan[0], unordered(v, v));
+  }
+  has_nan = any(mask_or(nan[0], nan[1]));
+  for (int half = kAtOnce / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) best[j] = better(best[j + half], best[j]);
+  return tree_of_register(best[0].r, [](auto v, auto w) { return minimum ? (v < w ? v : w) : (v > w ? v : w); });
+}
+
+// The first i with x[i] == value, or the first NaN.
+template <class T, bool nan>
 static int64_t first_equal(const T* x, int64_t n, T value) {
   constexpr int64_t width = Vec<T>::width;
   const Vec<T> wanted = Vec<T>::broadcast(value);
-  const bool is_nan = value != value;
   const auto hits = [&](int64_t at) {
     const Vec<T> v = Vec<T>::load(x + at);
-    return is_nan ? v != v : v == wanted;
+    return nan ? unordered(v, v) : v == wanted;
   };
   int64_t i = 0;
   for (; i + 4 * width <= n; i += 4 * width) {
-    const auto first = mask_or(hits(i), hits(i + width)), second = mask_or(hits(i + 2 * width), hits(i + 3 * width));
-    if (any(mask_or(first, second))) break;
+    const Mask<T> hit[4] = {hits(i), hits(i + width), hits(i + 2 * width), hits(i + 3 * width)};
+    if (!any(mask_or(mask_or(hit[0], hit[1]), mask_or(hit[2], hit[3])))) continue;
+    uint64_t found = 0;
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) found |= uint64_t(which(hit[j])) << j * width;
+    return i + __builtin_ctzll(found);
   }
-  while (is_nan ? x[i] == x[i] : x[i] != value) ++i;
+  while (nan ? x[i] == x[i] : x[i] != value) ++i;
   return i;
 }
 
@@ -98,8 +137,9 @@ static void extreme_rows(const Extreme& a, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; ++item) {
     const int64_t start = item % a.parts * a.part_size(), n = smaller(a.part_size(), a.n - start);
     const T* x = static_cast<const T*>(a.x) + item / a.parts * a.n + start;
-    const T value = a.minimum ? extreme_value<T, true>(x, n) : extreme_value<T, false>(x, n);
-    a.index[item] = first_equal(x, n, value);
+    bool has_nan;
+    const T value = a.minimum ? extreme_value<T, true>(x, n, has_nan) : extreme_value<T, false>(x, n, has_nan);
+    a.index[item] = has_nan ? first_equal<T, true>(x, n, value) : first_equal<T, false>(x, n, value);
     static_cast<T*>(a.out)[item] = x[a.index[item]];
   }
 }
