@@ -236,6 +236,7 @@ class autocast(threading.local):
         kind: "bfloat16" or "float32", or the dtype; as in torch also a type of device, "cpu" or "cuda", which changes
             nothing: tensors know their device.
         dtype: the dtype, where `kind` is a device's.
+        enabled: False is "float32".
         device_type: what torch calls such a `kind`.
 
     Raises:
@@ -251,7 +252,12 @@ class autocast(threading.local):
     """
 
     def __init__(
-        self, kind: str | DType = "cpu", dtype: str | DType | None = None, *, device_type: str | None = None
+        self,
+        kind: str | DType = "cpu",
+        dtype: str | DType | None = None,
+        enabled: bool = True,
+        *,
+        device_type: str | None = None,
     ) -> None:
         kind = kind if device_type is None else device_type
         if isinstance(kind, str) and kind in ("cpu", "cuda"):
@@ -265,7 +271,7 @@ class autocast(threading.local):
             raise TypeError(f"autocast: expected bfloat16 or float32, got {type(dtype).__name__}")
         if mode not in (DType.bfloat16, DType.float32):
             raise ValueError(f"autocast: expected bfloat16 or float32, got {getattr(dtype, 'name', dtype)}")
-        self._mode = mode
+        self._mode = mode if enabled else DType.float32
         self._previous: list[DType | None] = []  # one for each time this thread is within it
 
     def __enter__(self) -> None:

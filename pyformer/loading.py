@@ -30,13 +30,14 @@ class DataLoader:
         shuffle: whether each pass has an order of its own.
         seed: of the order.
         drop_last: leaves out a last batch that would be smaller.
-        collate: list of examples -> batch. By default numbers and arrays become one Tensor with a first axis more,
-            tuples and dicts go column by column, and other things stay a list.
+        collate: list of examples -> batch; of arrays, rows are the examples. By default numbers and arrays become one
+            Tensor with a first axis more, tuples and dicts go column by column, and other things stay a list.
         collate_fn: torch's word for collate.
         num_workers: torch's word; 0, as there are none.
         pin_memory: torch's word, taken without effect: batches lie in the host's memory as it is.
 
     Attributes:
+        dataset: the data.
         epoch: the number of the pass that the next batch belongs to, from 0.
 
     Raises:
@@ -79,9 +80,11 @@ class DataLoader:
         self.seed, self.epoch = int(seed), 0
         if collate is not None and collate_fn is not None:
             raise TypeError("DataLoader: expected collate or collate_fn, its other name, got both")
+        self.dataset = data
         if _is_its_tensors(data):
             data = data.tensors
         self._data, self._collate = data, collate or collate_fn or _stacked
+        self._takes_rows = self._collate is not _stacked
         self._columns = _columns(data)
         self._count = _count(data, self._columns)
         if self._count is None and shuffle:
@@ -156,6 +159,9 @@ class DataLoader:
     def _at(self, places: np.ndarray) -> Any:
         if self._columns is None:
             return self._collate([self._data[i] for i in places.tolist()])
+        if self._takes_rows:
+            rows = ([column[i] for column in self._columns] for i in places.tolist())
+            return self._collate([_like(self._data, row) for row in rows])
         return _like(self._data, [_taken(column, places) for column in self._columns])
 
     def _examples(self, first: int) -> Iterator[Any]:

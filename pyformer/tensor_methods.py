@@ -154,6 +154,12 @@ def _set_item(self: Tensor, key: Any, value: Any) -> None:
 
 def _named(name: str, symbol: str, operation: Callable, sign: str) -> Callable:
     method = _in_place(symbol, operation)
+    if sign in "+-":
+        plain = method
+
+        def method(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+            return plain(self, other if alpha == 1 else other * alpha)
+
     method.__name__, method.__qualname__ = name, f"Tensor.{name}"
     method.__doc__ = f"""x {sign}= other: writes in place and returns this tensor.
 
@@ -229,6 +235,48 @@ def requires_grad_(self: Tensor, on: bool = True) -> Tensor:
     """
     self.requires_grad = on
     return self
+
+
+def lerp_(self: Tensor, other: Tensor, weight: Any) -> Tensor:
+    """`lerp`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the shapes do not broadcast to this one.
+
+    Example:
+        >>> pf.zeros(1).lerp_(pf.ones(1), 0.25)
+        tensor([0.25], dtype=float32)
+    """
+    return _written(self, "lerp_", lambda x, weight, other: names.lerp(x, other, weight), weight, other)
+
+
+def addcmul_(self: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """`addcmul`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the shapes do not broadcast to this one.
+
+    Example:
+        >>> pf.ones(1).addcmul_(pf.tensor([2.0]), pf.tensor([3.0]), value=0.5)
+        tensor([4.], dtype=float32)
+    """
+    return _written(self, "addcmul_", lambda x, a, b: names.addcmul(x, a, b, value=value), a, b)
+
+
+def addcdiv_(self: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """`addcdiv`, written in place; returns this tensor.
+
+    Raises:
+        RuntimeError: a gradient is recorded for it, or it is a copy that indexing made.
+        ValueError: the shapes do not broadcast to this one.
+
+    Example:
+        >>> pf.ones(1).addcdiv_(pf.tensor([6.0]), pf.tensor([3.0]), value=0.5)
+        tensor([2.], dtype=float32)
+    """
+    return _written(self, "addcdiv_", lambda x, a, b: names.addcdiv(x, a, b, value=value), a, b)
 
 
 def scatter_(self: Tensor, axis: int, index: Tensor, src: Any) -> Tensor:
@@ -673,6 +721,8 @@ def _arrays(value: Any) -> Any:
 # ---- putting them in place -------------------------------------------------------------------------------------------
 
 _OWN = [
+    addcdiv_,
+    addcmul_,
     astype,
     clamp_,
     contiguous,
@@ -684,6 +734,7 @@ _OWN = [
     fill_,
     is_contiguous,
     is_floating_point,
+    lerp_,
     masked_fill_,
     new_full,
     new_ones,
@@ -755,6 +806,7 @@ def install() -> None:
     Tensor.__setitem__ = _set_item
     Tensor.__format__ = _format
     Tensor.__bool__ = _bool
+    Tensor.__index__ = _index
     Tensor.__getattr__ = _missing
     Tensor.type = astype
     Tensor.__array_function__ = _array_function
@@ -763,11 +815,26 @@ def install() -> None:
     Tensor.mT = property(_mt)
 
 
+_ALONE = "a reduction along an axis gives the values alone; argmax, argmin and argsort give indices"
+_HOOK = "pf.autograd.grad(loss, x) gives the gradient of any tensor, an autograd.Function changes it on its way"
+# What stands here in the place of torch's names that are left out.
+_INSTEAD = {
+    "repeat": "tile repeats the whole (torch's repeat), repeat_interleave each element (NumPy's)",
+    "values": _ALONE,
+    "indices": _ALONE,
+    "register_hook": _HOOK,
+    "register_post_accumulate_grad_hook": "write what it should do after backward(), where .grad is there",
+    "retain_grad": _HOOK,
+    "grad_fn": "is_leaf says whether it was computed, requires_grad whether a gradient will reach it",
+    "stride": "elements always lie in row-major order without gaps",
+    "storage_offset": "elements always lie in row-major order without gaps",
+    "data_ptr": "numpy() and DLPack share memory",
+}
+
+
 def _missing(self: Tensor, name: str) -> Any:
-    hint = "; tile repeats the whole (torch's repeat), repeat_interleave each element (NumPy's)"
-    raise AttributeError(
-        f"'Tensor' object has no attribute {name!r}{hint if name == 'repeat' else ''}", name=name, obj=self
-    )
+    hint = f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"'Tensor' object has no attribute {name!r}{hint}", name=name, obj=self)
 
 
 def _format(self: Tensor, spec: str) -> str:
@@ -788,6 +855,13 @@ def _bool(self: Tensor) -> builtins.bool:
 
 
 _compiled_bool = Tensor.__bool__
+
+
+def _index(self: Tensor) -> builtins.int:
+    """An integer of its own as an index of lists, slices and range."""
+    if _count(self) != 1 or self.ndim or self.is_floating_point() or self.dtype == DType.bool:
+        raise TypeError(f"index: expected a tensor of one integer, got {self.dtype.name} {self.shape}")
+    return self.item()
 
 
 def _xor(self: Tensor, other: Any) -> Tensor:

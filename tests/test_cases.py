@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
 from case_runner import DTYPES, VECTOR_ISAS, as_tuple, make_inputs, projections, run_pyformer
@@ -68,3 +72,31 @@ def test_gradient_by_random_projection(case):
         claimed = float((grads[key] * direction).sum())
         scale = 1.0 + abs(slope) + float(np.sqrt((grads[key] ** 2).sum()))
         assert abs(slope - claimed) <= 1e-6 * scale, f"d{key}: {claimed} against {slope}"
+
+
+# Numbers of a length or a text, settings, and what says so in Python's own types.
+WITHOUT_A_ROW = {"allclose", "get_default_dtype", "rope_frequencies", "rope_magnitude", "set_default_dtype"}
+
+
+def test_every_operation_has_a_row():
+    """Called by a row, or by a function that a row calls."""
+    called: set[Any] = set()
+
+    def note(frame: Any, event: str, function: Any) -> None:
+        called.add(frame.f_code if event == "call" else getattr(function, "__name__", None))
+
+    for case in TEST_CASES:
+        tensors = {k: pf.tensor(v) for k, v in make_inputs(case, "float64").items()}
+        sys.setprofile(note)
+        try:
+            case.run(pf, **tensors)
+        finally:
+            sys.setprofile(None)
+    missing = set()
+    for name in dir(pf.ops):
+        function = inspect.unwrap(getattr(pf.ops, name))
+        if not name.startswith("_") and callable(function) and not inspect.isclass(function):
+            code = getattr(function, "__code__", None)
+            if name not in called and code not in called:
+                missing.add(name)
+    assert missing == WITHOUT_A_ROW

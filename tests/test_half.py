@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from case_runner import as_tuple, make_inputs, projections, run_torch
-from case_tables import names
+from case_tables import more_names, names
 from cases import TEST_CASES
 from tolerance import Exact, assert_close, by_rows, probe
 
@@ -36,7 +36,7 @@ ROUNDS_BETWEEN = {
 PRODUCTS = ("attention", "attention_packed", "linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear")
 PROBES = 16  # more than in float32: there is little room, and each case is probed once for both dtypes
 # Compositions round after each of their operations, which have cases of their own.
-COMPOSITIONS = {case.op for case in names.CASES}
+COMPOSITIONS = {case.op for case in (*names.CASES, *more_names.CASES)}
 CASES = [c for c in TEST_CASES if c.grads and c.finite and c.op not in COMPOSITIONS]
 
 

@@ -11,32 +11,37 @@ from pyformer.names import (
     drawing,
     losses,
     making,
+    margins,
     products,
     reductions,
     resizing,
     shapes,
     special,
+    trigonometry,
 )
 from pyformer.names.arithmetic import *  # noqa: F403
 from pyformer.names.choosing import *  # noqa: F403
 from pyformer.names.drawing import *  # noqa: F403
 from pyformer.names.losses import *  # noqa: F403
 from pyformer.names.making import *  # noqa: F403
+from pyformer.names.margins import *  # noqa: F403
 from pyformer.names.products import *  # noqa: F403
 from pyformer.names.reductions import *  # noqa: F403
 from pyformer.names.resizing import *  # noqa: F403
 from pyformer.names.shapes import *  # noqa: F403
 from pyformer.names.special import *  # noqa: F403
+from pyformer.names.trigonometry import *  # noqa: F403
 
 _of_tensors: list[str] = []
-for _module in (arithmetic, choosing, products, reductions, shapes, special):
+for _module in (arithmetic, choosing, products, reductions, shapes, special, trigonometry):
     _of_tensors += _module.__all__
 
-__all__ = [*_of_tensors, *drawing.__all__, *losses.__all__, *making.__all__, *resizing.__all__]
+__all__ = [*_of_tensors, *drawing.__all__, *losses.__all__, *margins.__all__, *making.__all__, *resizing.__all__]
 
 # The methods of Tensor: what takes a tensor first, but for what torch and NumPy have as functions only.
 _FUNCTIONS_ONLY = {
     *("bincount", "cat", "cdist", "concatenate", "cosine_similarity", "einsum", "hstack", "meshgrid", "mod", "one_hot"),
     "vstack",
+    "where",
 }
 METHODS = sorted({*_of_tensors, "bernoulli", "multinomial"} - _FUNCTIONS_ONLY)

@@ -19,6 +19,8 @@ _OWN_NAMES = {
     "start_dim": "start",
     "end_dim": "end",
     "num_classes": "classes",
+    "num_samples": "count",
+    "diagonal": "k",
     "negative_slope": "slope",
     "unbiased": "correction",  # True and False are the numbers 1 and 0
 }

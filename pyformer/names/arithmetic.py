@@ -239,6 +239,34 @@ def lerp(a: Tensor, b: Tensor, weight: Any) -> Tensor:
     return a + (b - a) * weight if abs(weight) < 0.5 else b + (b - a) * (weight - 1)
 
 
+def addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """x + value * a * b, element by element.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> pf.addcmul(pf.ones(1), pf.tensor([2.0]), pf.tensor([3.0]), value=0.5)
+        tensor([4.], dtype=float32)
+    """
+    return x + a * b * value
+
+
+def addcdiv(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """x + value * a / b, element by element.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: the dtypes differ.
+
+    Example:
+        >>> pf.addcdiv(pf.ones(1), pf.tensor([6.0]), pf.tensor([3.0]), value=0.5)
+        tensor([2.], dtype=float32)
+    """
+    return x + a / b * value
+
+
 def isclose(a: Tensor, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Tensor:
     """Where a and b are equal, or differ by at most atol + rtol |b|; bool. NaN is close to nothing, an infinity to
     itself. Integers and bools are compared as float64.
@@ -356,6 +384,8 @@ eq, ne, lt, le, gt, ge = (
 
 __all__ = [
     "absolute",
+    "addcdiv",
+    "addcmul",
     "ceil",
     "div",
     "eq",

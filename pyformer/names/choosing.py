@@ -212,6 +212,45 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     return x[mask]
 
 
+def where(cond: Tensor, a: Any = None, b: Any = None) -> Any:
+    """a where cond is True, else b; the three broadcast. What was not chosen gets the gradient 0.
+
+    Functions of single elements (exp, log, sqrt, division, powers, activations and the like) pass a gradient of 0 on as
+    0, also where their slope is infinite or NaN: a branch may be computed where it is not chosen. An operation that
+    mixes elements (matmul, softmax, a norm) multiplies that 0 with all it mixes; give it numbers that are safe, as in
+    `where(ok, f(where(ok, x, 1.0)), 0.0)`.
+
+    Args:
+        cond: (...), bool.
+        a, b: (...), of one dtype; or one of them a number, which takes the other's dtype; or both numbers, floats for
+            float32, integers for int64. Without both: `nonzero(cond, as_tuple=True)`.
+
+    Returns:
+        Tensor of the broadcast shape and the dtype of a and b.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: cond is not bool, the dtypes of a and b differ, or one of them is missing.
+
+    Example:
+        >>> x = pf.tensor([-1.0, 2.0, -3.0])
+        >>> pf.where(x > 0, x, 0.0), pf.where(x > 0, 1, 0), pf.where(x > 0)
+        (tensor([0., 2., 0.], dtype=float32), tensor([0, 1, 0], dtype=int64), (tensor([1], dtype=int64),))
+        >>> x.requires_grad = True
+        >>> pf.where(x > 0, pf.ops.sqrt(x), 0.0).sum().backward()
+        >>> x.grad
+        tensor([0.        , 0.35355338, 0.        ], dtype=float32)
+    """
+    if a is None and b is None:
+        return nonzero(cond, as_tuple=True)
+    if a is None or b is None:
+        raise TypeError("where: expected a and b, or neither")
+    if isinstance(cond, Tensor) and all(isinstance(v, (bool, int, float)) for v in (a, b)):
+        are_floats = any(isinstance(v, float) for v in (a, b))
+        a = _core.tensor(float(a) if are_floats else a, device=cond.device)
+    return ops.where(cond, a, b)
+
+
 def nonzero(x: Tensor, as_tuple: bool = False) -> Any:
     """Where x is not 0: a row of indices an element, int64 (count, axes); a vector for each axis where as_tuple, which
     reads a tensor without axes as one of one element.
@@ -456,4 +495,5 @@ __all__ = [
     "sort",
     "topk",
     "unique",
+    "where",
 ]

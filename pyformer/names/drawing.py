@@ -7,6 +7,7 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
+from pyformer.names.arguments import torch_words
 from pyformer.names.choosing import argsort
 from pyformer.names.shapes import unsqueeze
 from pyformer.random import Generator, drawing_from
@@ -154,6 +155,7 @@ def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
     return ops.less(drawn, chances).to(p.dtype)
 
 
+@torch_words
 def multinomial(p: Tensor, count: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
     """`count` indices for each row of weights, drawn in proportion to them.
 

@@ -221,7 +221,7 @@ def binary_cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None
         )
     wide, there = widened(x), widened(target)
     losses = narrowed(-(there * _clamped_log(wide) + (1.0 - there) * _clamped_log(1.0 - wide)), x)
-    return _reduced("binary_cross_entropy", losses if weight is None else losses * weight, reduction)
+    return reduced("binary_cross_entropy", losses if weight is None else losses * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -254,7 +254,7 @@ def binary_cross_entropy_with_logits(
     losses = ops.bce_with_logits(x, target, "none")
     if pos_weight is not None:
         losses = losses + (pos_weight - 1.0) * target * softplus(-x)
-    return _reduced("binary_cross_entropy_with_logits", losses if weight is None else losses * weight, reduction)
+    return reduced("binary_cross_entropy_with_logits", losses if weight is None else losses * weight, reduction)
 
 
 def _are_probabilities(x: Tensor) -> bool:
@@ -269,7 +269,7 @@ def _clamped_log(x: Tensor) -> Tensor:
     return ops.where(is_tiny, least + (x - fixed) * 1e12, ops.log(ops.where(is_tiny, 1.0, x)))
 
 
-def _reduced(op: str, losses: Tensor, reduction: str, weights: Tensor | None = None) -> Tensor:
+def reduced(op: str, losses: Tensor, reduction: str, weights: Tensor | None = None) -> Tensor:
     """The losses' mean, sum or themselves; a mean of nothing, or of weights that are all 0, is 0."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
@@ -326,7 +326,7 @@ def cross_entropy(
         raise ValueError("cross_entropy: weight goes with label_smoothing=0 only")
     losses = ops.cross_entropy(logits, targets, ignore_index, "none")
     kept = _class_weights("cross_entropy", targets, ignore_index, weight, logits.shape[-1])
-    return _reduced("cross_entropy", losses * kept, reduction, kept)
+    return reduced("cross_entropy", losses * kept, reduction, kept)
 
 
 def _soft_cross_entropy(
@@ -335,7 +335,7 @@ def _soft_cross_entropy(
     if label_smoothing:
         targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
     losses = targets * ops.log_softmax(logits)
-    return _reduced("cross_entropy", -ops.sum(losses if weight is None else losses * weight, -1), reduction)
+    return reduced("cross_entropy", -ops.sum(losses if weight is None else losses * weight, -1), reduction)
 
 
 def _ids(targets: Any, like: Tensor) -> Tensor:
@@ -369,7 +369,7 @@ def nll_loss(
     picked = squeeze(ops.gather(x, unsqueeze(safe, -1), -1), -1)
     # An ignored row may hold anything: it is left out, not multiplied by 0.
     losses = ops.where(ops.not_equal(targets, ignore_index), -picked * kept, 0.0)
-    return _reduced("nll_loss", losses, reduction, kept)
+    return reduced("nll_loss", losses, reduction, kept)
 
 
 def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -382,7 +382,7 @@ def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
         >>> pf.ops.l1_loss(pf.tensor([1.0, 2.0]), pf.zeros(2))
         tensor(1.5, dtype=float32)
     """
-    return _reduced("l1_loss", ops.abs(x - target), reduction)
+    return reduced("l1_loss", ops.abs(x - target), reduction)
 
 
 def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
@@ -397,7 +397,7 @@ def huber_loss(x: Tensor, target: Tensor, reduction: str = "mean", delta: float 
     """
     d = ops.abs(x - target)
     near = ops.where(ops.less_equal(d, delta), d, delta)  # a square of what is not near could overflow
-    return _reduced("huber_loss", (d - near * 0.5) * near, reduction)
+    return reduced("huber_loss", (d - near * 0.5) * near, reduction)
 
 
 def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -421,7 +421,7 @@ def kl_div(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     losses = ops.where(is_there, target * (logarithm - ops.where(is_there, x, 0.0)), 0.0)
     if reduction == "batchmean":
         return ops.sum(losses) / float(max(x.shape[0], 1))
-    return _reduced("kl_div", losses, reduction)
+    return reduced("kl_div", losses, reduction)
 
 
 def scaled_dot_product_attention(

@@ -88,12 +88,12 @@ def permute(x: Tensor, *axes: Any) -> Tensor:
         >>> pf.zeros(2, 3, 4).permute(2, 0, 1).shape
         (4, 2, 3)
     """
-    return x.transpose(*integers(axes))
+    return _in_order(x, *integers(axes))
 
 
 @torch_words
 def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
-    """A copy with two axes changed over: what torch's x.transpose(first, second) gives.
+    """A copy with two axes changed over.
 
     Raises:
         IndexError: an axis is not there.
@@ -103,7 +103,44 @@ def swapaxes(x: Tensor, first: int, second: int) -> Tensor:
         >>> pf.zeros(2, 3, 4).swapaxes(1, 2).shape
         (2, 4, 3)
     """
-    return x.transpose(swapped_order(x, axis_at("swapaxes", first, x.ndim), axis_at("swapaxes", second, x.ndim)))
+    return _swapped("swapaxes", x, first, second)
+
+
+def transpose(x: Tensor, *axes: Any, **words: Any) -> Tensor:
+    """A copy with the axes in another order. Two integers change these two axes over, as in torch.
+
+    Args:
+        axes: a tuple or list, or three integers and more: for each axis of the result, the axis of x it comes from, as
+            in NumPy; all reversed if none is given. Two integers: torch's `dim0` and `dim1`.
+        words: `axes=`, or `dim0=` and `dim1=`, by name.
+
+    Raises:
+        ValueError: the axes do not name each axis once.
+        IndexError: an axis is not there.
+        TypeError: an axis is no integer, or another name is given.
+
+    Example:
+        >>> pf.zeros(2, 3, 4).transpose(1, 2).shape, pf.zeros(2, 3, 4).transpose((1, 2, 0)).shape
+        ((2, 4, 3), (3, 4, 2))
+    """
+    if {"dim0", "dim1"} == set(words) and not axes:
+        axes = (words["dim0"], words["dim1"])
+    elif {"axes"} == set(words) and not axes:
+        axes = (words["axes"],)
+    elif words:
+        raise TypeError(f"transpose: expected axes, or dim0 and dim1, got {', '.join(words)}")
+    if len(axes) == 2 and hasattr(axes[0], "__index__") and hasattr(axes[1], "__index__"):
+        return _swapped("transpose", x, *axes)
+    if len(axes) == 1 and not hasattr(axes[0], "__index__"):
+        return ops.transpose(x, [] if axes[0] is None else axes[0])
+    return _in_order(x, *axes)
+
+
+_in_order = Tensor.transpose
+
+
+def _swapped(op: str, x: Tensor, first: int, second: int) -> Tensor:
+    return _in_order(x, swapped_order(x, axis_at(op, first, x.ndim), axis_at(op, second, x.ndim)))
 
 
 def swapped_order(x: Tensor, a: int, b: int) -> list[int]:
@@ -126,7 +163,7 @@ def moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
     a, b = axis_at("moveaxis", source, x.ndim), axis_at("moveaxis", destination, x.ndim)
     order = [i for i in range(x.ndim) if i != a]
     order.insert(b, a)
-    return x.transpose(order)
+    return _in_order(x, order)
 
 
 def t(x: Tensor) -> Tensor:
@@ -317,6 +354,7 @@ def _triangle(x: Tensor, k: int, lower: bool) -> Tensor:
     return ops.where(kept, x, zero_of(x))
 
 
+@torch_words
 def tril(x: Tensor, k: int = 0) -> Tensor:
     """The lower triangles of matrices (..., m, n): zero where column > row + k.
 
@@ -331,6 +369,7 @@ def tril(x: Tensor, k: int = 0) -> Tensor:
     return _triangle(x, k, lower=True)
 
 
+@torch_words
 def triu(x: Tensor, k: int = 0) -> Tensor:
     """The upper triangles of matrices (..., m, n): zero where column < row + k.
 
@@ -533,6 +572,7 @@ __all__ = [
     "t",
     "tile",
     "trace",
+    "transpose",
     "tril",
     "triu",
     "unbind",

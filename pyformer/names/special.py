@@ -17,7 +17,7 @@ _ROOT_OF_2, _TWO_BY_ROOT_OF_PI = 1.4142135623730951, 1.1283791670955126
 _ERF_DIVISORS = [(-1) ** k * math.factorial(k) * (2 * k + 1) for k in range(13)]
 
 
-class _Smooth(Function):
+class Smooth(Function):
     """A function of one variable by `_value` and `_slope`, both of and in float64."""
 
     @classmethod
@@ -44,7 +44,7 @@ class _Smooth(Function):
         raise NotImplementedError
 
 
-class _Log1p(_Smooth):
+class _Log1p(Smooth):
     @staticmethod
     def _value(x: Tensor) -> Tensor:
         # 1 + x is rounded to u, which loses x - (u - 1); log(u + lost) is log(u) + lost / u to the last digit.
@@ -58,7 +58,7 @@ class _Log1p(_Smooth):
         return 1.0 / (x + 1.0)
 
 
-class _Expm1(_Smooth):
+class _Expm1(Smooth):
     @staticmethod
     def _value(x: Tensor) -> Tensor:
         # exp(x) is rounded to u = exp(log(u)), which loses u * (x - log(u)); far from 0 that is below the last digit.
@@ -72,7 +72,7 @@ class _Expm1(_Smooth):
         return ops.exp(x)
 
 
-class _Erf(_Smooth):
+class _Erf(Smooth):
     @staticmethod
     def _value(x: Tensor) -> Tensor:
         near = ops.less(ops.abs(x), 0.5)
@@ -88,6 +88,9 @@ class _Erf(_Smooth):
     @staticmethod
     def _slope(x: Tensor) -> Tensor:
         return ops.exp(-(x * x)) * _TWO_BY_ROOT_OF_PI
+
+
+log1p_of, expm1_of = _Log1p._value, _Expm1._value
 
 
 def log1p(x: Tensor) -> Tensor:

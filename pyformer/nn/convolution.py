@@ -265,9 +265,10 @@ class GroupNorm(Module):
         channels: C.
         eps: added to the variance.
         dtype: of the parameters, float32 by default.
+        affine: False for a layer without parameters.
 
     Attributes:
-        weight, bias: (channels,), ones and zeros at first.
+        weight, bias: (channels,), ones and zeros at first; or None.
 
     Raises:
         ValueError: a size is below 1, groups does not divide channels, or eps is negative.
@@ -280,14 +281,16 @@ class GroupNorm(Module):
         (1, 4, 5, 5)
     """
 
-    def __init__(self, groups: int, channels: int, eps: float = 1e-5, dtype: Any = None) -> None:
+    def __init__(
+        self, groups: int, channels: int, eps: float = 1e-5, dtype: Any = None, *, affine: bool = True
+    ) -> None:
         super().__init__()
         check_sizes("GroupNorm", groups=groups, channels=channels)
         if channels % groups:
             raise ValueError(f"GroupNorm: groups must divide channels, got {groups} for {channels}")
         self.groups, self.channels, self.eps = groups, channels, check_eps("GroupNorm", eps)
-        self.weight = init.ones(channels, dtype=dtype)
-        self.bias = init.zeros(channels, dtype=dtype)
+        self.weight = init.ones(channels, dtype=dtype) if affine else None
+        self.bias = init.zeros(channels, dtype=dtype) if affine else None
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
         """The normalised x (N, C, ...); see `pf.ops.group_norm`."""
@@ -308,9 +311,10 @@ class BatchNorm2d(Module):
         eps: added to the variance.
         momentum: how much of a batch's statistics goes into the running ones, 0 to 1.
         dtype: of the parameters, float32 by default.
+        affine: False for a layer without parameters; it keeps its buffers.
 
     Attributes:
-        weight, bias: (channels,), ones and zeros at first.
+        weight, bias: (channels,), ones and zeros at first; or None.
         running_mean, running_var: (channels,), zeros and ones at first.
 
     Raises:
@@ -327,15 +331,17 @@ class BatchNorm2d(Module):
         (tensor([0.2], dtype=float32), tensor([1.1], dtype=float32))
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = None) -> None:
+    def __init__(
+        self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = None, *, affine: bool = True
+    ) -> None:
         super().__init__()
         owner = type(self).__name__
         check_sizes(owner, channels=channels)
         if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0.0 <= momentum <= 1.0:
             raise ValueError(f"{owner}: momentum must be a number from 0 to 1, got {momentum!r}")
         self.channels, self.eps, self.momentum = channels, check_eps(owner, eps), float(momentum)
-        self.weight = init.ones(channels, dtype=dtype)
-        self.bias = init.zeros(channels, dtype=dtype)
+        self.weight = init.ones(channels, dtype=dtype) if affine else None
+        self.bias = init.zeros(channels, dtype=dtype) if affine else None
         self.register_buffer("running_mean", init.buffer(channels, value=0.0, dtype=dtype))
         self.register_buffer("running_var", init.buffer(channels, value=1.0, dtype=dtype))
 

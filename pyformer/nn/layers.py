@@ -362,9 +362,10 @@ class LayerNorm(Module):
         eps: added to the variance.
         bias: whether there is a `bias`.
         dtype: of the parameters, float32 by default.
+        elementwise_affine: False for a layer without parameters.
 
     Attributes:
-        weight: (dim,), or of the extents; ones at first.
+        weight: (dim,), or of the extents, ones at first; or None.
         bias: likewise, zeros at first, or None.
 
     Raises:
@@ -380,7 +381,15 @@ class LayerNorm(Module):
 
     kind = "layer"
 
-    def __init__(self, dim: int | Sequence[int], eps: float = 1e-5, bias: bool = True, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        dim: int | Sequence[int],
+        eps: float = 1e-5,
+        bias: bool = True,
+        dtype: Any = None,
+        *,
+        elementwise_affine: bool = True,
+    ) -> None:
         super().__init__()
         self.axes = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
         if not self.axes:
@@ -388,12 +397,12 @@ class LayerNorm(Module):
         for extent in self.axes:
             check_sizes("LayerNorm", dim=extent)
         self.dim, self.eps = math.prod(self.axes), check_eps("LayerNorm", eps)
-        self.weight = init.ones(*self.axes, dtype=dtype)
-        self.bias = init.zeros(*self.axes, dtype=dtype) if bias else None
+        self.weight = init.ones(*self.axes, dtype=dtype) if elementwise_affine else None
+        self.bias = init.zeros(*self.axes, dtype=dtype) if bias and elementwise_affine else None
 
     @property
-    def gain(self) -> pf.Tensor:
-        """What the normalised x is multiplied by, (dim,)."""
+    def gain(self) -> pf.Tensor | None:
+        """What the normalised x is multiplied by, (dim,); None without parameters."""
         return self.weight
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
@@ -418,12 +427,13 @@ class RMSNorm(Module):
         eps: added to the mean square.
         dtype: of the parameters, float32 by default.
         centred: the factor is 1 + weight, as in Gemma, and the weight zeros at first.
+        elementwise_affine: False for a layer without parameters.
 
     Attributes:
-        weight: (dim,), ones at first.
+        weight: (dim,), ones at first; or None.
 
     Raises:
-        ValueError: dim is below 1, or eps is negative or not finite.
+        ValueError: dim is below 1, eps is negative or not finite, or a layer without parameters is to be centred.
         TypeError: dim is no int, or eps no number.
 
     Source: Zhang, Sennrich 2019, "Root Mean Square Layer Normalization".
@@ -436,15 +446,25 @@ class RMSNorm(Module):
     kind = "rms"
     bias = None
 
-    def __init__(self, dim: int, eps: float = 1e-6, dtype: Any = None, centred: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        eps: float = 1e-6,
+        dtype: Any = None,
+        centred: bool = False,
+        *,
+        elementwise_affine: bool = True,
+    ) -> None:
         super().__init__()
         check_sizes("RMSNorm", dim=dim)
+        if centred and not elementwise_affine:
+            raise ValueError("RMSNorm: centred is about the weight, which elementwise_affine=False leaves out")
         self.dim, self.eps, self.centred = dim, check_eps("RMSNorm", eps), bool(centred)
-        self.weight = init.zeros(dim, dtype=dtype) if centred else init.ones(dim, dtype=dtype)
+        self.weight = (init.zeros if centred else init.ones)(dim, dtype=dtype) if elementwise_affine else None
 
     @property
-    def gain(self) -> pf.Tensor:
-        """What the normalised x is multiplied by, (dim,)."""
+    def gain(self) -> pf.Tensor | None:
+        """What the normalised x is multiplied by, (dim,); None without parameters."""
         # 1 + weight isn't rounded to bfloat16, where small weights would vanish.
         return self.weight.to(activation_dtype(self.weight)) + 1.0 if self.centred else self.weight
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -87,28 +87,11 @@ def inferring() -> bool:
     return _local.inference > 0
 
 
-def Parameter(data: Any, dtype: Any = None, device: Any = None) -> pf.Tensor:
-    """A copy of data as a tensor that requires a gradient; a Module registers it when it is assigned to an attribute.
-
-    Args:
-        data: an array, list or Tensor of floats.
-        dtype: the data's by default; Python floats become float32.
-        device: where it shall lie; where the data is by default if that is a Tensor, else "cpu".
-
-    Returns:
-        Tensor of the data's shape, a leaf.
-
-    Raises:
-        TypeError: the data is not float, or has no counterpart here.
-        ValueError: the data is ragged or no numbers, or the device is not there.
-
-    Example:
-        >>> pf.nn.Parameter([1.0, 2.0])
-        tensor([1., 2.], dtype=float32, requires_grad=True)
-    """
-    if isinstance(data, pf.Tensor):
-        data = data.detach()
-    return pf.tensor(data, dtype=dtype, device=device, requires_grad=True)
+_LEFT_OUT_HOOKS = ("register_backward_hook", "register_full_backward_hook", "register_full_backward_pre_hook")
+_HOOKS_OF_BACKWARD = (
+    "; pf.autograd.grad(loss, x) gives the gradient of any tensor, a forward hook may return what an autograd.Function "
+    "made of the output, whose backward sees the gradient"
+)
 
 
 def is_float(dtype: Any) -> bool:
@@ -373,6 +356,15 @@ class Module(metaclass=_MadeOn):
             raise TypeError(
                 f"{replacing}: expected a tensor that is no parameter, or None, got {_described(value)}; del it first"
             )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            for owner in type(self).__mro__:
+                if name in owner.__dict__:  # a property that raised an AttributeError: again, for what it says
+                    return owner.__dict__[name].__get__(self)
+            hint = _HOOKS_OF_BACKWARD if name in _LEFT_OUT_HOOKS else ""
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         self._kinds.pop(name, None)
