@@ -120,6 +120,19 @@ def integers() -> None:
     x.sum(-1), pf.ops.cumsum(x, 0), pf.ops.square(x)
 
 
+def lstm(batch: int, tokens: int, width: int) -> None:
+    """With the gradient of its last state, where the rows end apart."""
+    layer = pf.nn.LSTM(width, width).to(DEVICE)
+    _, (h, _) = layer(numbers(batch, tokens, width, dtype="float32"), lengths=np.arange(1, batch + 1))
+    h.sum().backward()
+
+
+def normalised_in_training() -> None:
+    layer = pf.nn.BatchNorm2d(64).to(DEVICE)
+    layer(numbers(8, 64, 16, 16, dtype="float32")).sum().backward()
+    layer.zero_grad(set_to_none=False)
+
+
 def random_numbers() -> None:
     pf.rand(64, 768, device=DEVICE), pf.randn(64, 768, device=DEVICE)
 
@@ -148,6 +161,9 @@ WORKS: dict[str, Callable[[], None]] = {
     "SGD": lambda: training(lambda parameters: pf.optim.SGD(parameters, lr=0.1, momentum=0.9)),
     "decoding": decoding,
     "integers 64x64": integers,
+    "top 8 of 100000": lambda: pf.ops.topk(numbers(1, 100_000), 8),
+    "LSTM 4x8x64": lambda: lstm(4, 8, 64),
+    "batch norm 8x64x16x16": normalised_in_training,
     "random numbers 64x768": random_numbers,
     "a graph's inputs 64x768": recorded,
 }
@@ -216,19 +232,18 @@ def instructions(counts: Counts) -> float:
 
 def predicted(counts: Counts, card: Card) -> Prediction:
     cycles = card.multiprocessors * card.hertz
-    tensor_cores = counts["mma"] or counts["wgmma"]
-    peak = card.flops if tensor_cores else 2 * card.fmas * cycles
-    reached = peak * card.by_mma if counts["mma"] else peak
     memory_s = counts["different_sectors"] * SECTOR_BYTES / card.bytes
+    tensor_s, fma_s = counts["operations"] / card.flops, counts["fmas"] / card.fmas / cycles
     seconds = {
         "memory": memory_s,
         "cache": counts["sectors"] * SECTOR_BYTES / CACHE_BYTES / cycles,
         "shared memory": counts["wavefronts"] / cycles,
-        "tensor cores" if tensor_cores else "FMAs": counts["operations"] / reached,
+        "tensor cores": tensor_s / card.by_mma if counts["mma"] else tensor_s,
+        "FMAs": fma_s,
         "instructions": instructions(counts) / ISSUED / cycles,
     }
     bound = max(seconds, key=lambda resource: seconds[resource])
-    return Prediction(max(memory_s, counts["operations"] / peak) / seconds[bound] if seconds[bound] else 0.0, bound)
+    return Prediction(max(memory_s, tensor_s, fma_s) / seconds[bound] if seconds[bound] else 0.0, bound)
 
 
 LEGEND = """{card}, in theory. bytes: that are accessed; again: how often each of them; operations: of tensor cores and
@@ -245,7 +260,8 @@ def table(found: dict[str, tuple[str, Counts]], card: Card) -> list[str]:
         once = c["different_sectors"] * SECTOR_BYTES
         again = f"{c['global_bytes'] / once:.1f}" if once else "-"
         conflicts = f"{c['wavefronts'] / c['ideal_wavefronts']:.2f}" if c["ideal_wavefronts"] else "-"
-        numbers = f"{c['global_bytes']:>9} {again:>6} {c['operations']:>10} {instructions(c):>12.0f} {conflicts:>9}"
+        operations = c["operations"] + 2 * c["fmas"]
+        numbers = f"{c['global_bytes']:>9} {again:>6} {operations:>10} {instructions(c):>12.0f} {conflicts:>9}"
         lines.append(f"{name[:58]:58} {numbers} {c['shared_bytes']:>7} {share:>8.0%} {bound:13} {work}")
     return lines
 

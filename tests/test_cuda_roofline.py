@@ -35,7 +35,8 @@ def test_the_slowest_bounds(roofline):
     assert share == pytest.approx(1000 * 32 / 1e9 / (100_000 * 32 / 64 / 1e6))
     assert predicted(mma=1, operations=10**9) == (0.5, "tensor cores")
     assert predicted(wgmma=1, operations=10**9) == (1.0, "tensor cores")
-    assert predicted(operations=10**9) == (1.0, "FMAs")
+    assert predicted(fmas=10**9) == (1.0, "FMAs")
+    assert predicted(mma=1, operations=10**9, fmas=10**9) == (1.0, "FMAs")
     assert predicted(wgmma=1, operations=10**9, wavefronts=4000) == (pytest.approx(0.25), "shared memory")
     assert predicted(accesses=8, different_sectors=1).bound == "instructions"
 
@@ -59,7 +60,19 @@ def test_a_kernel_without_a_row_is_noticed(roofline, monkeypatch, capsys):
     monkeypatch.setattr(roofline, "cases", lambda: [])
     assert roofline.main() == 1
     told = capsys.readouterr().out
-    assert "\nmultiply_thin<T, T> " in told
+    assert "\nmultiply_thin<T, T, T> " in told
     assert "no row: adamw_step<T>" in told
     assert "no row: multiply_thin" not in told
+    cuda_device.schedule("lowest,early")
+
+
+def test_every_kernel_has_a_row(roofline, monkeypatch, capsys):
+    """Here with the device of the other tests, which leaves out the bytes of plain accesses."""
+    cuda_device.library()
+    monkeypatch.setattr(cuda_device, "target", cuda_device.EMULATED)
+    monkeypatch.setattr(sys, "argv", ["cuda_roofline"])
+    assert roofline.main() == 0, capsys.readouterr().out
+    told = capsys.readouterr().out
+    for name in ("multiply_sm90<T, 192,", "attention_forward_sm90<T, 128>", "attention_dk_dv_sm90<T, 64>"):
+        assert f"\n{name}" in told
     cuda_device.schedule("lowest,early")

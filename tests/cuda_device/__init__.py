@@ -14,16 +14,18 @@ from pathlib import Path
 import pyformer as pf
 
 ROOT = Path(__file__).parents[2]
+EMULATED, COUNTED = "pyformer_cuda_emulated", "pyformer_cuda_counted"  # the second counts every access, and is slow
+target = EMULATED  # to be chosen before the device is opened
 COUNTERS = (
     *("switches", "barriers", "shuffles", "cp_async", "ldmatrix", "stmatrix", "mma", "wgmma"),
     *("bulk_loads", "bulk_stores", "wavefronts", "ideal_wavefronts", "sectors", "global_bytes"),
-    *("different_sectors", "accesses", "operations"),
+    *("different_sectors", "accesses", "operations", "fmas"),
 )
 OF_BLOCK = ("threads", "shared_bytes")
 OF_KERNEL = ("address", "launches", "blocks", *OF_BLOCK, *COUNTERS)
 
 
-def build(source: Path) -> Path:
+def build(source: Path, target: str = EMULATED) -> Path:
     """The device's library, compiled from a source tree; what is compiled stays there."""
     options = ["-DPYFORMER_CUDA_EMULATED=ON", "-DPYFORMER_PYTHON=OFF", "-DPYFORMER_WERROR=ON"]
     options += ["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
@@ -33,14 +35,15 @@ def build(source: Path) -> Path:
     with (folder / "lock").open("w") as lock:  # of several processes one builds
         fcntl.flock(lock, fcntl.LOCK_EX)
         run(["cmake", "-S", source, "-B", folder, *options])
-        run(["cmake", "--build", folder, "--parallel", "2", "--target", "pyformer_cuda_emulated"])
-    return folder / "csrc" / "pyformer" / "cuda" / "libpyformer_cuda_emulated.so"
+        run(["cmake", "--build", folder, "--parallel", "2", "--target", target])
+    own = "counted" if target == COUNTED else ""
+    return folder / "csrc" / "pyformer" / "cuda" / own / "libpyformer_cuda_emulated.so"
 
 
 @cache
 def library() -> ctypes.CDLL:
     """Opens the device, made of the checkout or of the source tree that PYFORMER_SOURCES names."""
-    path = build(Path(os.environ.get("PYFORMER_SOURCES", ROOT)))
+    path = build(Path(os.environ.get("PYFORMER_SOURCES", ROOT)), target)
     os.environ["PYFORMER_DEVICE_PATH"] = str(path.parent)
     assert pf.device("cuda:emulated").index == 0
     os.environ.pop("PYFORMER_DEVICE_PATH")

@@ -53,11 +53,11 @@ unsigned char __tsan_atomic8_load(const volatile unsigned char* data, int) {
 float __real_fmaf(float a, float b, float c);
 double __real_fma(double a, double b, double c);
 float __wrap_fmaf(float a, float b, float c) {
-  pyformer::emulated::counters.operations += 2;
+  ++pyformer::emulated::counters.fmas;
   return __real_fmaf(a, b, c);
 }
 double __wrap_fma(double a, double b, double c) {
-  pyformer::emulated::counters.operations += 2;
+  ++pyformer::emulated::counters.fmas;
   return __real_fma(a, b, c);
 }
 }

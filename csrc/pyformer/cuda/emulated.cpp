@@ -287,7 +287,9 @@ bool complete_if_due(Machine& m, unsigned warp, Gather& g) {
   if (!g.arrived || g.arrived != (g.mask & m.warp_live[warp])) return false;
   {
     const Unwatched unwatched;
+    m.meeting = true;
     g.body(g.frame);
+    m.meeting = false;
   }
   for (uint32_t lanes = g.arrived; lanes; lanes &= lanes - 1) set_ready(m, warp * kWarp + lowest_bit(lanes));
   g.arrived = 0;
@@ -346,7 +348,9 @@ void meet_warpgroup(const char* op, void* frame, Meeting body) {
   g.arrived = 0;
   {
     const Unwatched unwatched;
+    m.meeting = true;
     body(g.frame);
+    m.meeting = false;
   }
   for (unsigned i = 0; i < kWarpgroup; ++i) set_ready(m, group * kWarpgroup + i);
 }
@@ -419,6 +423,7 @@ void check_guard_band(const Machine& m) {
 
 void run_block(Machine& m) {
   self = nullptr;
+  m.meeting = false;
   m.live = m.threads;
   m.unfenced.clear();
   for (bool& fenced : m.fenced) fenced = false;

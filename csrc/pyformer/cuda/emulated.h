@@ -56,7 +56,8 @@ struct Counters {
   uint64_t wavefronts, ideal_wavefronts;  // of shared memory: accesses, and what they were without bank conflicts
   uint64_t sectors, global_bytes;         // of global memory: 32-byte sectors that are touched, bytes that are wanted
   uint64_t different_sectors;             // of global memory, each once a launch
-  uint64_t accesses, operations;          // of memory, by warps; products and sums of tensor cores
+  uint64_t accesses;                      // of memory, by warps
+  uint64_t operations, fmas;              // products and sums of tensor cores; FMAs of threads
 };
 extern thread_local Counters counters __attribute__((tls_model("initial-exec")));
 
@@ -103,6 +104,7 @@ struct Block {
   bool fenced[kMaxThreads / kWarpgroup] = {};   // wgmma.fence since the last wait for wgmma
   std::vector<std::function<void()>> arriving;  // bulk loads, in no order
   std::vector<Unfenced> unfenced;
+  bool meeting = false;  // what threads do together is done, in the name of all
 };
 
 // Initial-exec: one instruction, also in a shared library.

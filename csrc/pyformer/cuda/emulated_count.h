@@ -13,6 +13,10 @@ struct Place {
 };
 // This lane reads or writes so many bytes (0: it takes part and accesses nothing), of shared or global memory.
 void count_access(const void* data, unsigned bytes, const Place& place);
+// For load and store where the compiler has every access counted (PF_COUNTED, counted_accesses.cpp): they are one each.
+void copy_uncounted(void* to, const void* from, unsigned bytes);
+// Whether an address is of the device's memory (runtime_emulated.cpp).
+bool is_device_memory(const void* data);
 // Bytes of global memory that a bulk copy moves, a run of adjacent ones.
 void count_run(const void* data, uint64_t bytes);
 // Eight rows of 16 bytes of shared memory, as ldmatrix reads and stmatrix writes them; counted always.

@@ -68,6 +68,11 @@ DEVICE Packed<T, n> load(const T* p PF_PLACE) {
 #if !defined(__CUDACC__)
   emulated::require(reinterpret_cast<uintptr_t>(p) % sizeof(Packed<T, n>) == 0, "load: the address is not aligned");
   emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
+#if defined(PF_COUNTED)
+  Packed<T, n> values;
+  emulated::copy_uncounted(&values, p, sizeof values);
+  return values;
+#endif
 #endif
   return *reinterpret_cast<const Packed<T, n>*>(p);
 }
@@ -79,7 +84,11 @@ DEVICE void store(T* p, const Packed<T, n>& values PF_PLACE) {
   emulated::require(reinterpret_cast<uintptr_t>(p) % sizeof(Packed<T, n>) == 0, "store: the address is not aligned");
   emulated::count_access(p, sizeof(Packed<T, n>), {file, line});
 #endif
+#if defined(PF_COUNTED)
+  emulated::copy_uncounted(p, &values, sizeof values);
+#else
   *reinterpret_cast<Packed<T, n>*>(p) = values;
+#endif
 }
 
 }  // namespace pyformer::cuda

@@ -4,13 +4,14 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "pyformer/cuda/backend.h"
-#include "pyformer/cuda/emulated.h"
+#include "pyformer/cuda/emulated_count.h"
 
 namespace pyformer::cuda {
 
@@ -41,6 +42,7 @@ Queue own_queues[kDevices];
 thread_local int current = 0;
 thread_local int64_t waits = 0;  // of the host for a device
 int64_t used_bytes[kDevices];
+std::map<const char*, int64_t> blocks;                      // of all devices' memory: start and size
 const char *pinned_begin = nullptr, *pinned_end = nullptr;  // memory of the host that a test says is pinned
 
 // 1 and 2 are CUDA's names of the device's own and of a thread's own in exchange with other libraries.
@@ -114,6 +116,7 @@ void* take_memory(int device, int64_t bytes) {
   if (!start) return nullptr;
   std::memcpy(start, &bytes, sizeof bytes);
   used_bytes[device] += bytes;
+  blocks[start + kGuardBytes] = bytes;
   return start + kGuardBytes;
 }
 
@@ -123,6 +126,7 @@ void give_memory_back(int device, void* data) {
   int64_t bytes;
   std::memcpy(&bytes, start, sizeof bytes);
   used_bytes[device] -= bytes;
+  blocks.erase(static_cast<char*>(data));
   std::free(start);
 }
 
@@ -205,6 +209,13 @@ Failure queue_graph(int device, void* graph, Stream stream) {
 void destroy_graph(void* graph) { delete static_cast<std::shared_ptr<Recorded>*>(graph); }
 
 }  // namespace pyformer::cuda
+
+bool pyformer::emulated::is_device_memory(const void* data) {
+  using namespace cuda;
+  const Lock lock(mutex);
+  const auto next = blocks.upper_bound(static_cast<const char*>(data));
+  return next != blocks.begin() && data < std::prev(next)->first + std::prev(next)->second;
+}
 
 // For tests: how the emulator runs what is done from now on, as PYFORMER_CUDA_EMULATED has it. Null, or what is wrong
 // with the words.
