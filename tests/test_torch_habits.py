@@ -836,3 +836,10 @@ def test_indexing_beside_slices_makes_no_array_of_all_places():
         assert tracemalloc.get_traced_memory()[1] < x.size
     finally:
         tracemalloc.stop()
+
+
+def test_indexing_of_nothing_makes_no_array_of_an_axis():
+    x = pf.zeros(0, 1 << 40)
+    assert x[:, [0, 5]].shape == (0, 2)
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[:, [1 << 40]]

@@ -202,8 +202,9 @@ static Tensor take_places(const Tensor& x, const py::tuple& key) {
   py::object taken;
   try {
     taken = taken_of(py::int_(0));
+    const bool is_empty = call_method(numpy, "size", taken).cast<int64_t>() == 0;
     int64_t step = 1;
-    for (int i = axes - 1; i >= 0; step *= x.dim(i--)) {
+    for (int i = axes - 1; i >= 0 && !is_empty; step *= x.dim(i--)) {
       py::tuple one{size_t(axes)};
       for (int j = 0; j < axes; ++j) one[size_t(j)] = j == i ? x.dim(i) : 1;
       const py::object numbers = call_method(call_method(numpy, "arange", x.dim(i)), "reshape", one);
