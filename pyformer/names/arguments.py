@@ -110,3 +110,11 @@ def rounded(wide_result: Tensor, *operands: Tensor) -> Tensor:
     dtype = next((x.dtype for x in operands if is_float(x.dtype)), DType.float32)
     is_narrow = dtype in (DType.bfloat16, DType.float16)
     return wide_result.to(DType.float32 if is_narrow and _core.precision() is not None else dtype)
+
+
+def check_devices(op: str, tensors: dict[str, Tensor]) -> None:
+    """Raises TypeError where tensors, by the names of their arguments, are not all on the first one's device."""
+    (first, x), *others = tensors.items()
+    for name, tensor in others:
+        if tensor.device != x.device:
+            raise TypeError(f"{op}: {name} is on {tensor.device}, {first} on {x.device}")

@@ -11,7 +11,7 @@ from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.autograd import Context, Function
 from pyformer.limits import finfo
-from pyformer.names.arguments import axis_at, is_float, narrowed, torch_words, wide, widened
+from pyformer.names.arguments import axis_at, check_devices, is_float, narrowed, torch_words, wide, widened
 from pyformer.names.shapes import clone, expand, flip, squeeze, swapped_order, unsqueeze
 
 
@@ -195,7 +195,7 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
 
     Raises:
         ValueError: the shapes do not broadcast.
-        TypeError: the mask is not of bools.
+        TypeError: the mask is not of bools, or on another device.
 
     Example:
         >>> x = pf.tensor([1.0, -2.0, 3.0])
@@ -204,6 +204,7 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     """
     if mask.dtype != DType.bool:
         raise TypeError(f"masked_select: expected a mask of bools, got {mask.dtype.name}")
+    check_devices("masked_select", {"x": x, "mask": mask})
     try:
         shape = np.broadcast_shapes(x.shape, mask.shape, (1,))
     except ValueError:

@@ -8,7 +8,17 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import Axis, axes_at, axis_at, integers, is_float, part, torch_words, zero_of
+from pyformer.names.arguments import (
+    Axis,
+    axes_at,
+    axis_at,
+    check_devices,
+    integers,
+    is_float,
+    part,
+    torch_words,
+    zero_of,
+)
 
 
 def view(x: Tensor, *shape: Any) -> Tensor:
@@ -420,7 +430,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         indexing: "ij" as said, torch's default; "xy" changes the first two axes over, NumPy's default.
 
     Raises:
-        ValueError: a tensor is no vector, or indexing another word.
+        ValueError: there is none, one is no vector, or indexing is another word.
+        TypeError: they are on several devices.
 
     Example:
         >>> rows, columns = pf.meshgrid(pf.arange(2), pf.arange(3))
@@ -431,8 +442,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     axes = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
-    if any(x.ndim != 1 for x in axes):
+    if not axes or any(x.ndim != 1 for x in axes):
         raise ValueError(f"meshgrid: expected vectors, got {[x.shape for x in axes]}")
+    check_devices("meshgrid", {f"tensors[{i}]": x for i, x in enumerate(axes)})
     shape = [len(x) for x in axes]
     grids = [expand(x.reshape(*[-1 if i == at else 1 for i in range(len(shape))]), shape) for at, x in enumerate(axes)]
     return tuple(swapaxes(grid, 0, 1) if indexing == "xy" and len(shape) > 1 else grid for grid in grids)
