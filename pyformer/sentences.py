@@ -106,11 +106,12 @@ class SentenceEncoder:
         """Opens a folder of the library `sentence-transformers`, or one with a model and its tokenizer.
 
         What it says of where the model lies, of the length, the pooling, the default prompt, the width and of whether
-        vectors get length 1 is followed. Without a word the mean is taken, of a Decoder the last token, of length 1.
-        Prompts that are not the default, and what else is not followed, are named in a warning (logger "pyformer").
+        vectors get length 1 is followed, and so is a GGUF file's word on pooling. Without a word the mean is taken, of
+        a Decoder the last token, of length 1. Prompts that are not the default, and what else is not followed, are
+        named in a warning (logger "pyformer").
 
         Args:
-            folder: a path.
+            folder: a path, also of a GGUF file with a tokenizer.
             dtype, device: as in `pf.from_pretrained`.
 
         Raises:
@@ -241,7 +242,12 @@ def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 
 def _said(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """(where the model lies, arguments of a SentenceEncoder) as the files of `sentence-transformers` say."""
+    """(where the model lies, arguments of a SentenceEncoder) as the files of `sentence-transformers`, or GGUF, say."""
+    if folder.is_file():
+        from pyformer.formats.gguf.families import read_pooling
+
+        pooling = read_pooling(formats.folder.gguf_file(folder))
+        return folder, {} if pooling is None else {"pooling": pooling}
     said, inner = _prompts(folder), folder
     if (folder / MODULES_NAME).is_file():
         listed = _modules(folder)

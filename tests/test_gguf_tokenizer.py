@@ -179,7 +179,7 @@ def test_sentence_pieces_are_joined_by_their_scores(tmp_path):
     [
         ({"tokenizer.ggml.pre": "viking"}, "tokenizer.ggml.pre must be one of .*, got 'viking'"),
         ({"tokenizer.ggml.pre": None}, "got 'default'"),
-        ({"tokenizer.ggml.model": "rwkv"}, "tokenizer.ggml.model must be gpt2 or llama, got 'rwkv'"),
+        ({"tokenizer.ggml.model": "rwkv"}, "tokenizer.ggml.model must be gpt2, llama or bert, got 'rwkv'"),
         ({"tokenizer.ggml.model": None}, "expected the key tokenizer.ggml.model"),
         ({"tokenizer.ggml.tokens": None}, "expected the key tokenizer.ggml.tokens"),
         ({"tokenizer.ggml.tokens": np.int32([1, 2])}, "tokenizer.ggml.tokens must be an array of strings, got array"),

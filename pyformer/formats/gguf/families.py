@@ -13,13 +13,15 @@ import pyformer as pf
 from pyformer.formats.atomic import parse_object
 from pyformer.formats.gguf import rope
 from pyformer.formats.gguf.reader import GGUFEntry, GGUFFile
-from pyformer.formats.gguf.table import FAMILIES, PATTERN, SCALE, Family
+from pyformer.formats.gguf.table import FAMILIES, PATTERN, POOLING, POOLINGS, SCALE, TYPE_COUNT, Family
 from pyformer.formats.gguf.writer import Blocks
 
 log = logging.getLogger(__name__)
 
 # Keys that repeat what other keys say, or that change nothing in this library.
 _SILENT = {"vocab_size", "rope.dimension_count", "attention.value_length"}
+# Tensors that llama.cpp adds to others, and takes in float32 only.
+_ADDED = ("position_embd", "token_types")
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 # A GGUF file names each token that ends a text by a key of its own; config.json lists them all in eos_token_id.
 _ENDS = ("eos", "eot", "eom")
@@ -43,14 +45,19 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     arch, family = _family(file)
     metadata = file.metadata
     integers, reals = {**family.integers, **family.more}, {**family.floats, **family.reals}
-    known = {*integers.values(), *reals.values(), *_SILENT, *rope.KEYS}
+    known = {*integers.values(), *reals.values(), *family.flags, POOLING, *_SILENT, *rope.KEYS}
     known |= set() if family.pattern is None else {PATTERN, SCALE}
     extra = [key for key in metadata.values if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]
     if extra:
         raise ValueError(f"{file.path}: keys that are not followed here: {', '.join(sorted(extra)[:5])}")
-    if "token_embd.weight" not in file.entries:
-        raise ValueError(f"{file.path}: expected the tensor token_embd.weight, got none")
-    values: dict[str, Any] = {"model_type": family.model_type, "vocab_size": file.entries["token_embd.weight"].shape[0]}
+    values: dict[str, Any] = {"model_type": family.model_type}
+    for name, tensor in {"vocab_size": "token_embd.weight", **family.sizes}.items():
+        if tensor not in file.entries:
+            raise ValueError(f"{file.path}: expected the tensor {tensor}, got none")
+        values[name] = file.entries[tensor].shape[0]
+    for key, wanted in family.flags.items():
+        if metadata.flag(f"{arch}.{key}", wanted) != wanted:
+            raise ValueError(f"{file.path}: {arch}.{key} must be {str(wanted).lower()}, got {str(not wanted).lower()}")
     for name, key in integers.items():
         values[name] = metadata.integer(f"{arch}.{key}", None, low=1)
     for name, key in reals.items():
@@ -125,6 +132,15 @@ def _check_equal(file: GGUFFile, key: str, wanted: int | None) -> None:
         raise ValueError(f"{file.path}: {key} must be {wanted}, as the rest of the file says, got {got}")
 
 
+def read_pooling(file: GGUFFile) -> str | None:
+    """How the vectors of a text's tokens become one: "mean", "cls" or "last"; None where the file doesn't say."""
+    key = f"{_family(file)[0]}.{POOLING}"
+    number = file.metadata.integer(key, 0)
+    if number not in (0, *POOLINGS):
+        raise ValueError(f"{file.path}: {key} must be one of {sorted((0, *POOLINGS))}, got {number}")
+    return POOLINGS.get(number)
+
+
 def warn_of_config(file: GGUFFile) -> None:
     """Names what `read_config` leaves out of a file: apart, since the file is read more than once to open it."""
     rope.warn_of_scaling(file, _family(file)[0])
@@ -171,7 +187,9 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, key in {**integers, **reals}.items():
         if values.get(name) is not None:
             keys[f"{arch}.{key}"] = float(values[name]) if name in reals else values[name]
-    keys |= _token_keys(values)
+    keys |= {f"{arch}.{key}": value for key, value in family.flags.items()} | _token_keys(values)
+    if "type_vocab_size" in family.sizes:
+        keys[TYPE_COUNT] = values["type_vocab_size"]
     if not family.rotary:
         return keys
     keys[f"{arch}.attention.value_length"] = values["head_dim"]
@@ -241,6 +259,8 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[
             tensor = pairs.swapaxes(1, 2).reshape(*tensor.shape)
         if family.centred and name.endswith("norm"):
             tensor = tensor.to(pf.float32) + 1.0
+        if name in _ADDED and matrix is None:
+            tensor = tensor.to(pf.float32)
         tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
         found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
     return found | rope.file_tensors(values) if family.rotary else found

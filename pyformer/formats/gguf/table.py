@@ -19,6 +19,9 @@ INTEGERS = {
 REALS = {"rms_norm_eps": "attention.layer_norm_rms_epsilon", "rope_theta": "rope.freq_base"}
 WINDOW = {"sliding_window": "attention.sliding_window"}
 PATTERN = "attention.sliding_window_pattern"
+POOLING = "pooling_type"
+POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # llama.cpp's numbers; 0 says that vectors of tokens are meant
+TYPE_COUNT = "tokenizer.ggml.token_type_count"
 SCALE = "attention.scale"
 OUTER = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
 _ATTENTION = {
@@ -68,6 +71,8 @@ class Family:
     centred: bool = False
     pattern: int | None = None
     wide_layers: int | None = None
+    sizes: Mapping[str, str] = field(default_factory=dict)  # numbers that the rows of a tensor say
+    flags: Mapping[str, bool] = field(default_factory=dict)  # what a file must say where it says it
     unturned: int | None = None  # positions don't turn each so-many-th layer
     partial: bool = False  # rope.dimension_count may be less than a head
 
@@ -95,6 +100,33 @@ FAMILIES = {
             "ffn_norm": "ln_2",
             "ffn_up": "mlp.c_fc",
             "ffn_down": "mlp.c_proj",
+        },
+        rotary=False,
+    ),
+    "bert": Family(
+        "bert",
+        integers={name: key for name, key in INTEGERS.items() if name not in ("num_key_value_heads", "head_dim")},
+        floats={"layer_norm_eps": "attention.layer_norm_epsilon"},
+        sizes={"type_vocab_size": "token_types.weight"},
+        flags={"attention.causal": False},
+        fixed={"hidden_act": "gelu"},
+        outer={
+            "token_embd": "embeddings.word_embeddings",
+            "position_embd": "embeddings.position_embeddings",
+            "token_types": "embeddings.token_type_embeddings",
+            "token_embd_norm": "embeddings.LayerNorm",
+            "cls": "pooler.dense",
+        },
+        layers="encoder.layer.",
+        layer={
+            "attn_q": "attention.self.query",
+            "attn_k": "attention.self.key",
+            "attn_v": "attention.self.value",
+            "attn_output": "attention.output.dense",
+            "attn_output_norm": "attention.output.LayerNorm",
+            "ffn_up": "intermediate.dense",
+            "ffn_down": "output.dense",
+            "layer_output_norm": "output.LayerNorm",
         },
         rotary=False,
     ),

@@ -12,7 +12,19 @@ from pyformer.formats.gguf.reader import GGUFFile
 # tokenizer.ggml.token_type
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 # tokenizer_config.json's names of tokens, and GGUF's.
-_NAMED = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+_NAMED = {
+    **{"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"},
+    **{"cls": "cls", "sep": "seperator", "mask": "mask"},
+}
+# Word pieces, as llama.cpp has them: small letters without accents.
+_WORD_PIECES = {
+    "normalizer": {
+        "type": "BertNormalizer",
+        **{"clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+    },
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+}
 
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 _GPT2 = {**_BYTES, "use_regex": True}
@@ -62,21 +74,23 @@ def read_tokenizer(file: GGUFFile) -> tuple[str, dict[str, Any]]:
         content = _byte_pairs(file, tokens)
     elif kind == "llama":
         content = _sentence_pieces(file, tokens, types)
+    elif kind == "bert":
+        tokens = [_word_piece(token, number) for token, number in zip(tokens, types.tolist(), strict=True)]
+        settings = _settings(file, tokens)
+        content = _word_pieces(file, tokens, settings)
     else:
-        raise ValueError(f"{file.path}: tokenizer.ggml.model must be gpt2 or llama, got {kind!r}")
-    content |= {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": _added(tokens, types),
-        "post_processor": _template(file, kind, tokens),
-    }
+        raise ValueError(f"{file.path}: tokenizer.ggml.model must be gpt2, llama or bert, got {kind!r}")
+    content |= {"version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(tokens, types)}
+    content.setdefault("post_processor", _template(file, kind, tokens))
     return json.dumps(content, ensure_ascii=False), settings
 
 
 def _settings(file: GGUFFile, tokens: list[str]) -> dict[str, Any]:
     metadata, settings = file.metadata, {}
+    is_bert = metadata.text("tokenizer.ggml.model") == "bert"  # there bos is a word for cls
     for name, key in _NAMED.items():
+        if is_bert and name in ("bos", "eos"):
+            continue
         number = metadata.integer(f"tokenizer.ggml.{key}_token_id", None, high=len(tokens) - 1)
         if number is not None:
             settings[f"{name}_token"] = tokens[number]
@@ -140,6 +154,37 @@ def _sentence_pieces(file: GGUFFile, tokens: list[str], types: np.ndarray) -> di
     }
 
 
+def _word_piece(token: str, kind: int) -> str:
+    """llama.cpp marks the pieces that begin a word, Hugging Face those that go on with one."""
+    if token.startswith("▁"):
+        return token[1:]
+    is_special = kind in (CONTROL, UNKNOWN, USER) or (token[:1] == "[" and token[-1:] == "]")
+    return token if is_special else f"##{token}"
+
+
+def _marked(token: str, kind: int) -> str:
+    """The reverse of `_word_piece`."""
+    return token if kind in (CONTROL, UNKNOWN, USER) else token[2:] if token.startswith("##") else f"▁{token}"
+
+
+def _word_pieces(file: GGUFFile, tokens: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    numbers = {token: i for i, token in enumerate(tokens)}
+    if len(numbers) != len(tokens):
+        raise ValueError(f"{file.path}: tokenizer.ggml.tokens has a word piece twice")
+    ends = {"cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]"}
+    ends = {name: settings.get(f"{name}_token", usual) for name, usual in ends.items()}
+    for token in ends.values():
+        if token not in numbers:
+            raise ValueError(f"{file.path}: tokenizer.ggml.tokens must have {token}, got none")
+    cls, sep = ([ends[name], numbers[ends[name]]] for name in ("cls", "sep"))
+    model = {"type": "WordPiece", "unk_token": ends["unk"], "continuing_subword_prefix": "##"}
+    return {
+        **_WORD_PIECES,
+        "model": {**model, "max_input_chars_per_word": 100, "vocab": numbers},
+        "post_processor": {"type": "BertProcessing", "sep": sep, "cls": cls},
+    }
+
+
 def _added(tokens: list[str], types: np.ndarray) -> list[dict[str, Any]]:
     """The tokens that are found whole in a text before anything else."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
@@ -178,7 +223,11 @@ def tokenizer_keys(text: str, settings: dict[str, Any]) -> dict[str, Any]:
         types[token["id"]] = CONTROL if token.get("special") else USER
     pre = next((name for name, cut in PRE_TOKENIZERS.items() if cut == _plain(content.get("pre_tokenizer"))), None)
     known = model.get("type") == "BPE" and pre is not None
-    keys: dict[str, Any] = {"model": "gpt2" if known else "none", "tokens": tokens, "token_type": np.int32(types)}
+    pieces = model.get("type") == "WordPiece" and all(content.get(k) == v for k, v in _WORD_PIECES.items())
+    if pieces:
+        tokens = [_marked(token, kind) for token, kind in zip(tokens, types, strict=True)]
+    name = "gpt2" if known else "bert" if pieces else "none"
+    keys: dict[str, Any] = {"model": name, "tokens": tokens, "token_type": np.int32(types)}
     if known:
         pairs = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
         keys |= {"pre": pre, "merges": pairs}
@@ -187,6 +236,8 @@ def tokenizer_keys(text: str, settings: dict[str, Any]) -> dict[str, Any]:
         token = token.get("content") if isinstance(token, dict) else token
         if token in numbers:
             keys[f"{key}_token_id"] = numbers[token]
+    if pieces and "cls_token_id" in keys:
+        keys.setdefault("bos_token_id", keys["cls_token_id"])  # llama.cpp puts it before a text
     found = {f"tokenizer.ggml.{name}": value for name, value in keys.items()}
     if isinstance(settings.get("chat_template"), str):
         found["tokenizer.chat_template"] = settings["chat_template"]
