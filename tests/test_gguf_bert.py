@@ -20,7 +20,9 @@ from pyformer.models import BERT, BertClassifier, BertConfig
 from pyformer.tokenizers import BPETokenizer
 
 library = pytest.importorskip("tokenizers")
-WORDS = "the cat sat on a mat, it's naïve: running runner 日本 2024"
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = "The the cat sat on a mat , it ' s naive : run 日 20 ! ##ning ##ner ##s ##24 ##c ##e"
+PIECES = [*SPECIAL, *WORDS.split()]
 TEXTS = [
     "The cat sat on a MAT",
     "it's naïve: running runners 日本 2024!",
@@ -33,13 +35,12 @@ IDS = np.array([[2, 7, 8, 9, 3], [2, 11, 12, 3, 0]])
 
 def word_pieces(lowercase: bool = True) -> BPETokenizer:
     """A tokenizer as BERT's, with few words."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = library.Tokenizer(library.models.WordPiece(unk_token="[UNK]"))
+    numbers = {piece: i for i, piece in enumerate(PIECES)}
+    tokenizer = library.Tokenizer(library.models.WordPiece(numbers, unk_token="[UNK]"))
     tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = library.decoders.WordPiece()
-    trainer = library.trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator([WORDS], trainer)
+    tokenizer.add_special_tokens(SPECIAL)
     tokenizer.post_processor = library.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     named = {"unk": "[UNK]", "pad": "[PAD]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     return BPETokenizer(tokenizer, {f"{name}_token": token for name, token in named.items()})
@@ -113,12 +114,13 @@ def test_word_pieces_go_into_a_file_and_come_back(tmp_path, own):
     make().save_pretrained(path, tokenizer=tokenizer)
     keys = GGUFFile(path).metadata
     assert keys.text("tokenizer.ggml.model") == "bert"
-    assert {"▁the", "ing", "[CLS]"} <= set(keys.texts("tokenizer.ggml.tokens"))
+    assert {"▁the", "ning", "[CLS]"} <= set(keys.texts("tokenizer.ggml.tokens"))
     assert keys.integer("tokenizer.ggml.bos_token_id") == keys.integer("tokenizer.ggml.cls_token_id") == 2
     again = pf.load_tokenizer(path if own else edited(path, {"tokenizer.huggingface.json": None}))
     assert again.named_tokens == tokenizer.named_tokens
     assert again.template == ([2], [3])
     assert again.special_ids == tokenizer.special_ids
+    assert len(set(tokenizer.encode(TEXTS[1]).tolist())) > 10
     for text in TEXTS:
         ids = tokenizer.encode(text)
         assert again.encode(text).tolist() == ids.tolist(), text

@@ -26,6 +26,7 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 # A GGUF file names each token that ends a text by a key of its own; config.json lists them all in eos_token_id.
 _ENDS = ("eos", "eot", "eom")
 _SHARED = "pyformer.shared"  # as in safetensors' metadata
+_SCALED = "pyformer.scale_decoder_outputs"  # as in T5's config.json
 
 
 def _family(file: GGUFFile) -> tuple[str, Family]:
@@ -37,7 +38,9 @@ def _family(file: GGUFFile) -> tuple[str, Family]:
         raise ValueError(f"{file.path}: general.type must be 'model', got {kind!r}")
     if file.metadata.integer("split.count", 1) > 1:
         raise ValueError(f"{file.path}: one part of a model that is split: join the parts first")
-    return arch, FAMILIES[arch]
+    family = FAMILIES[arch]
+    is_gated = family.gated is not None and any(name.endswith(".ffn_gate.weight") for name in file.entries)
+    return arch, family.gated if is_gated else family
 
 
 def read_config(file: GGUFFile) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     metadata = file.metadata
     integers, reals = {**family.integers, **family.more}, {**family.floats, **family.reals}
     known = {*integers.values(), *reals.values(), *family.flags, POOLING, *_SILENT, *rope.KEYS}
+    known |= {*family.copies, *family.silent}
     known |= set() if family.pattern is None else {PATTERN, SCALE}
     extra = [key for key in metadata.values if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]
     if extra:
@@ -59,11 +63,15 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
         if metadata.flag(f"{arch}.{key}", wanted) != wanted:
             raise ValueError(f"{file.path}: {arch}.{key} must be {str(wanted).lower()}, got {str(not wanted).lower()}")
     for name, key in integers.items():
-        values[name] = metadata.integer(f"{arch}.{key}", None, low=1)
+        values[name] = metadata.integer(f"{arch}.{key}", None, low=0 if key.endswith("token_id") else 1)
     for name, key in reals.items():
         values[name] = metadata.number(f"{arch}.{key}", None)
     _check_equal(file, f"{arch}.vocab_size", values["vocab_size"])
-    values["tie_word_embeddings"] = "output.weight" not in file.entries
+    for key, name in family.copies.items():
+        _check_equal(file, f"{arch}.{key}", values[name])
+    values |= {"tie_word_embeddings": "output.weight" not in file.entries, **family.told}
+    if _SCALED in metadata:
+        values["scale_decoder_outputs"] = metadata.flag(_SCALED, False)
     bos, *ends = (metadata.integer(f"tokenizer.ggml.{name}_token_id", None) for name in ("bos", *_ENDS))
     ends = list(dict.fromkeys(token for token in ends if token is not None))
     values |= {"bos_token_id": bos, "eos_token_id": ends if len(ends) > 1 else ends[0] if ends else None}
@@ -153,12 +161,13 @@ def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
     for name, entry in file.entries.items():
         if name in rope.TENSORS:
             continue
-        layer = re.fullmatch(r"blk\.(\d{1,5})\.(\w+)\.(weight|bias)", name)
-        outer = re.fullmatch(r"(\w+)\.(weight|bias)", name)
-        if layer and layer.group(2) in family.layer:
-            stored = f"{family.layers}{int(layer.group(1))}.{family.layer[layer.group(2)]}.{layer.group(3)}"
-            if family.permuted and layer.group(2) in ("attn_q", "attn_k"):
-                entry = replace(entry, heads=_heads(file, arch, layer.group(2), entry))
+        layer = re.fullmatch(r"((?:\w+\.)?blk\.)(\d{1,5})\.(\w+)\.(weight|bias)", name)
+        outer = re.fullmatch(r"([\w.]+)\.(weight|bias)", name)
+        layers, names = family.tables().get(layer.group(1), ("", {})) if layer else ("", {})
+        if layer and layer.group(3) in names:
+            stored = f"{layers}{int(layer.group(2))}.{names[layer.group(3)]}.{layer.group(4)}"
+            if family.permuted and layer.group(3) in ("attn_q", "attn_k"):
+                entry = replace(entry, heads=_heads(file, arch, layer.group(3), entry))
         elif outer and outer.group(1) in family.outer:
             stored = f"{family.outer[outer.group(1)]}.{outer.group(2)}"
         else:
@@ -173,8 +182,7 @@ def stored_entries(file: GGUFFile) -> dict[str, GGUFEntry]:
 
 def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file for the content of a config.json; ValueError for what GGUF has no key for."""
-    arch = _architecture(values)
-    family = FAMILIES[arch]
+    arch, family = _family_of(values)
     for name, wanted in family.fixed.items():
         if values.get(name, wanted) != wanted:
             raise ValueError(f"GGUF: {name} must be {wanted!r} to be written, got {values[name]!r}")
@@ -190,6 +198,9 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     keys |= {f"{arch}.{key}": value for key, value in family.flags.items()} | _token_keys(values)
     if "type_vocab_size" in family.sizes:
         keys[TYPE_COUNT] = values["type_vocab_size"]
+    keys |= {f"{arch}.{key}": values[name] for key, name in family.copies.items()}
+    if "scale_decoder_outputs" in values:
+        keys[_SCALED] = values["scale_decoder_outputs"]
     if not family.rotary:
         return keys
     keys[f"{arch}.attention.value_length"] = values["head_dim"]
@@ -241,16 +252,11 @@ def read_shared(file: GGUFFile) -> dict[str, str]:
 
 def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, pf.Tensor | Blocks]:
     """Tensors or quantised matrices by Hugging Face's names, without a prefix, as a file has them."""
-    family = FAMILIES[_architecture(values)]
+    _, family = _family_of(values)
     heads = {"attn_q": values.get("num_attention_heads"), "attn_k": values.get("num_key_value_heads")}
-    layer, outer = ({stored: name for name, stored in table.items()} for table in (family.layer, family.outer))
     found = {}
     for stored, tensor in _stacked(family, tensors).items():
-        place, _, kind = stored.rpartition(".")
-        number = re.match(rf"{re.escape(family.layers)}(\d+)\.", stored)
-        name = layer.get(place[number.end() :]) if number else outer.get(place)
-        if name is None:
-            raise ValueError(f"GGUF: {stored} has no name there")
+        start, name, kind = _file_name(family, stored)
         matrix = tensor if isinstance(tensor, pf.QuantizedWeight) else None
         if matrix is not None:
             tensor = matrix.blocks()
@@ -262,8 +268,22 @@ def file_tensors(values: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[
         if name in _ADDED and matrix is None:
             tensor = tensor.to(pf.float32)
         tensor = tensor if matrix is None else Blocks(matrix.format, matrix.shape, tensor)
-        found[f"blk.{number.group(1)}.{name}.{kind}" if number else f"{name}.{kind}"] = tensor
+        found[f"{start}{name}.{kind}"] = tensor
     return found | rope.file_tensors(values) if family.rotary else found
+
+
+def _file_name(family: Family, stored: str) -> tuple[str, str, str]:
+    """The parts of a tensor's name in a file: what stands before a layer's names, the name, and weight or bias."""
+    place, _, kind = stored.rpartition(".")
+    for start, (layers, names) in family.tables().items():
+        number = re.match(rf"{re.escape(layers)}(\d+)\.", stored)
+        for name, other in names.items():
+            if number and place[number.end() :] == other:
+                return f"{start}{number.group(1)}.", name, kind
+    for name, other in family.outer.items():
+        if place == other:
+            return "", name, kind
+    raise ValueError(f"GGUF: {stored} has no name there")
 
 
 def _stacked(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -285,11 +305,15 @@ def _stacked(family: Family, tensors: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _architecture(values: Mapping[str, Any]) -> str:
+def _family_of(values: Mapping[str, Any]) -> tuple[str, Family]:
+    """(general.architecture, the family) that the content of a config.json is written as."""
     kinds = {kind: name for name, family in FAMILIES.items() for kind in (family.model_type, *family.also)}
     if values.get("model_type") not in kinds:
         raise ValueError(f"GGUF: model_type must be one of {sorted(kinds)}, got {values.get('model_type')!r}")
-    return kinds[values["model_type"]]
+    arch = kinds[values["model_type"]]
+    family = FAMILIES[arch]
+    is_gated = family.gated is not None and str(values.get("feed_forward_proj")).startswith("gated")
+    return arch, family.gated if is_gated else family
 
 
 def _heads(file: GGUFFile, arch: str, which: str, entry: GGUFEntry) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # config.json's names of numbers, and GGUF's, without the family's name before them.
@@ -71,12 +71,72 @@ class Family:
     centred: bool = False
     pattern: int | None = None
     wide_layers: int | None = None
+    stacks: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)  # instead of layers and layer
     sizes: Mapping[str, str] = field(default_factory=dict)  # numbers that the rows of a tensor say
     flags: Mapping[str, bool] = field(default_factory=dict)  # what a file must say where it says it
+    copies: Mapping[str, str] = field(default_factory=dict)  # keys of integers that repeat another
+    silent: tuple[str, ...] = ()  # keys that say nothing new
+    told: Mapping[str, Any] = field(default_factory=dict)  # what config.json says of all of them
+    gated: Family | None = None  # of models whose MLPs have a gate
     unturned: int | None = None  # positions don't turn each so-many-th layer
     partial: bool = False  # rope.dimension_count may be less than a head
 
+    def tables(self) -> Mapping[str, tuple[str, Mapping[str, str]]]:
+        """What stands before a layer's number there and here, and the names of tensors within a layer."""
+        return self.stacks or {"blk.": (self.layers, self.layer)}
 
+
+def _t5_stacks(up: Mapping[str, str]) -> dict[str, tuple[str, dict[str, str]]]:
+    """The tables of T5's encoder and decoder, whose MLPs have these maps beside the last."""
+
+    def attention(prefix: str, place: str, kind: str) -> dict[str, str]:
+        inner = {"q": "q", "k": "k", "v": "v", "o": "o", "rel_b": "relative_attention_bias"}
+        names = {f"{prefix}attn_{name}": f"{place}.{kind}.{stored}" for name, stored in inner.items()}
+        return names | {f"{prefix}attn_norm": f"{place}.layer_norm"}
+
+    def mlp(place: str) -> dict[str, str]:
+        names = {name: f"{place}.DenseReluDense.{stored}" for name, stored in {**up, "ffn_down": "wo"}.items()}
+        return {**names, "ffn_norm": f"{place}.layer_norm"}
+
+    own, other = attention("", "layer.0", "SelfAttention"), attention("cross_", "layer.1", "EncDecAttention")
+    return {
+        "enc.blk.": ("encoder.block.", {**own, **mlp("layer.1")}),
+        "dec.blk.": ("decoder.block.", {**own, **other, **mlp("layer.2")}),
+    }
+
+
+# llama.cpp's T5 has the largest distance that most have, and computes with GELU where there is a gate, else with ReLU.
+_T5_FIXED = {"relative_attention_max_distance": 128, "feed_forward_proj": "relu"}
+_T5_GATED = {**_T5_FIXED, "feed_forward_proj": "gated-gelu"}
+_T5 = Family(
+    "t5",
+    also=("mt5",),
+    integers={
+        "n_positions": "context_length",
+        "num_layers": "block_count",
+        "num_decoder_layers": "decoder_block_count",
+        "num_heads": "attention.head_count",
+        "d_model": "embedding_length",
+        "d_ff": "feed_forward_length",
+        "d_kv": "attention.key_length",
+        "relative_attention_num_buckets": "attention.relative_buckets_count",
+        "decoder_start_token_id": "decoder_start_token_id",
+    },
+    floats={"layer_norm_epsilon": "attention.layer_norm_rms_epsilon"},
+    copies={"attention.value_length": "d_kv"},
+    silent=("attention.layer_norm_epsilon",),
+    derived=lambda values: {"n_positions": 512, "scale_decoder_outputs": values.get("scale_decoder_outputs", False)},
+    fixed=_T5_FIXED,
+    told={"is_encoder_decoder": True, **_T5_FIXED},
+    outer={
+        "token_embd": "shared",
+        "enc.output_norm": "encoder.final_layer_norm",
+        "dec.output_norm": "decoder.final_layer_norm",
+        "output": "lm_head",
+    },
+    stacks=_t5_stacks({"ffn_up": "wi"}),
+    rotary=False,
+)
 _UNWINDOWED = {**_SILU, "use_sliding_window": False}
 FAMILIES = {
     "gpt2": Family(
@@ -179,5 +239,14 @@ FAMILIES = {
             "ffn_up": ("mlp.gate_up_proj", ("mlp.gate_proj", "mlp.up_proj")),
         },
         partial=True,
+    ),
+    "t5": replace(
+        _T5,
+        gated=replace(
+            _T5,
+            fixed=_T5_GATED,
+            told={**_T5.told, **_T5_GATED},
+            stacks=_t5_stacks({"ffn_gate": "wi_0", "ffn_up": "wi_1"}),
+        ),
     ),
 }
