@@ -1,4 +1,4 @@
-"""BERT and its word pieces in a GGUF file, and the sentence encoder that opens one."""
+"""BERT, its word pieces and ModernBERT in a GGUF file, and the sentence encoder that opens one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyformer.formats import atomic_files
 from pyformer.formats.gguf.reader import GGUFFile
 from pyformer.formats.gguf.tokenizer import tokenizer_keys
 from pyformer.formats.gguf.writer import write_gguf
-from pyformer.models import BERT, BertClassifier, BertConfig
+from pyformer.models import BERT, BertClassifier, BertConfig, Encoder, EncoderConfig
 from pyformer.tokenizers import BPETokenizer
 
 library = pytest.importorskip("tokenizers")
@@ -60,8 +60,10 @@ def edited(path: Path, keys: dict) -> Path:
     file = GGUFFile(path)
     with open(path, "rb") as opened:
         tensors = {name: entry.read_rows(opened, 0, 1 << 20) for name, entry in file.entries.items()}
-    tokens = {"tokenizer.ggml.tokens": file.metadata.texts("tokenizer.ggml.tokens")}
-    values = {key: value for key, (_, value) in file.metadata.values.items()} | tokens | keys
+    values = {key: value for key, (_, value) in file.metadata.values.items()}
+    if "tokenizer.ggml.tokens" in values:
+        values["tokenizer.ggml.tokens"] = file.metadata.texts("tokenizer.ggml.tokens")
+    values |= keys
     with atomic_files(path.with_name("edited.gguf")) as (out,):
         write_gguf(out, {key: value for key, value in values.items() if value is not None}, tensors)
     return path.with_name("edited.gguf")
@@ -194,3 +196,74 @@ def test_keys_of_word_pieces_alone():
     keys = tokenizer_keys(*word_pieces().to_json())
     assert keys["tokenizer.ggml.seperator_token_id"] == 3
     assert "tokenizer.ggml.merges" not in keys
+
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+MODERN = {
+    "usual": {},
+    "another pattern": {"layer_types": (SLIDING, FULL, FULL, SLIDING)},
+    "no window": {"layer_types": (FULL, FULL, FULL, FULL)},
+    "silu": {"activation": "silu", "window": 9, "rope_base": 5e4, "local_rope_base": 5e4},
+    "wide heads": {"head_dim": 24},
+}
+
+
+def modern(**changes) -> Encoder:
+    pf.manual_seed(3)
+    sizes = {"num_layers": 4, "num_heads": 2, "embed_dim": 32, "norm_epsilon": 2**-20}
+    model = Encoder(EncoderConfig(100, 200, **{**sizes, **changes})).eval()
+    for parameter in model.parameters():
+        pf.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", MODERN)
+def test_modernbert_there_and_back(tmp_path, kind, dtype):
+    model, ids = modern(**MODERN[kind]).to(dtype), np.arange(180).reshape(1, 180) % 100
+    model.save_pretrained(tmp_path / "m.gguf")
+    again = pf.from_pretrained(tmp_path / "m.gguf", dtype=dtype)
+    assert (again(ids) == model(ids)).numpy().all()
+    one, other = model.state_dict(), again.state_dict()
+    assert one.keys() == other.keys()
+    assert all((one[name] == other[name]).numpy().all() for name in one)
+    assert again.config == model.config
+
+
+def test_names_of_modernbert_are_those_of_llama_cpp(tmp_path):
+    gguf = pytest.importorskip("gguf", reason="the gguf package, the oracle, is not installed")
+    modern().save_pretrained(tmp_path / "m.gguf")
+    read = gguf.GGUFReader(tmp_path / "m.gguf")
+    known = {gguf.TENSOR_NAMES[tensor] for tensor in gguf.MODEL_TENSORS[gguf.MODEL_ARCH.MODERN_BERT]}
+    names = {tensor.name.removesuffix(".weight") for tensor in read.tensors}
+    assert {re.sub(r"^blk\.\d+", "blk.{bid}", name) for name in names} <= known
+    assert "blk.0.attn_norm" not in names
+    said = {"attention.sliding_window": 128, "attention.sliding_window_pattern": 3, "rope.scaling.type": "none"}
+    assert {key: read.fields[f"modern-bert.{key}"].contents() for key in said} == said
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"attention.sliding_window_pattern": [True, False]}, "sliding_window_pattern must have 4 elements, got 2"),
+        ({"hidden_activation": "relu"}, "hidden_activation must be one of .*, got 'relu'"),
+        ({"rope.scaling.type": "linear", "rope.scaling.factor": 2.0}, "rope.scaling.type must be none"),
+        ({"attention.value_length": 9}, "attention.value_length must be 16"),
+        ({"block_count": 2**31 - 1}, "means 2147483647 layers"),
+        ({"attention.causal": True}, "attention.causal must be false"),
+    ],
+)
+def test_what_a_modernbert_can_not_be_is_refused(tmp_path, keys, message):
+    modern().save_pretrained(tmp_path / "m.gguf")
+    with pytest.raises(ValueError, match=message):
+        pf.from_pretrained(edited(tmp_path / "m.gguf", {f"modern-bert.{key}": value for key, value in keys.items()}))
+
+
+def test_keys_that_a_modernbert_may_lack(tmp_path):
+    """llama.cpp takes one base of rotary positions for all layers then, and each third layer for one that sees all."""
+    modern(local_rope_base=160_000.0).save_pretrained(tmp_path / "m.gguf")
+    lacks = ("rope.freq_base_swa", "attention.sliding_window_pattern", "hidden_activation", "attention.causal")
+    again = pf.from_pretrained(edited(tmp_path / "m.gguf", {f"modern-bert.{key}": None for key in lacks}))
+    assert again.config == modern(local_rope_base=160_000.0).config
+    again = pf.from_pretrained(edited(tmp_path / "m.gguf", {"modern-bert.attention.sliding_window": None}))
+    assert again.config.layer_types == (FULL, FULL, FULL, FULL)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 import pyformer as pf
 from pyformer.formats.atomic import parse_object
 from pyformer.formats.gguf import rope
@@ -39,8 +41,8 @@ def _family(file: GGUFFile) -> tuple[str, Family]:
     if file.metadata.integer("split.count", 1) > 1:
         raise ValueError(f"{file.path}: one part of a model that is split: join the parts first")
     family = FAMILIES[arch]
-    is_gated = family.gated is not None and any(name.endswith(".ffn_gate.weight") for name in file.entries)
-    return arch, family.gated if is_gated else family
+    is_gated = any(name.endswith(".ffn_gate.weight") for name in file.entries)
+    return arch, family.gated or family if is_gated else family
 
 
 def read_config(file: GGUFFile) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
     metadata = file.metadata
     integers, reals = {**family.integers, **family.more}, {**family.floats, **family.reals}
     known = {*integers.values(), *reals.values(), *family.flags, POOLING, *_SILENT, *rope.KEYS}
-    known |= {*family.copies, *family.silent}
+    known |= {*family.copies, *family.silent, *family.words}
     known |= set() if family.pattern is None else {PATTERN, SCALE}
     extra = [key for key in metadata.values if key.startswith(f"{arch}.") and key[len(arch) + 1 :] not in known]
     if extra:
@@ -68,7 +70,10 @@ def read_config(file: GGUFFile) -> dict[str, Any]:
         values[name] = metadata.number(f"{arch}.{key}", None)
     _check_equal(file, f"{arch}.vocab_size", values["vocab_size"])
     for key, name in family.copies.items():
-        _check_equal(file, f"{arch}.{key}", values[name])
+        if values[name] is not None:
+            _check_equal(file, f"{arch}.{key}", values[name])
+    if family.sides is not None:
+        values |= _read_sides(file, arch, family, values)
     values |= {"tie_word_embeddings": "output.weight" not in file.entries, **family.told}
     if _SCALED in metadata:
         values["scale_decoder_outputs"] = metadata.flag(_SCALED, False)
@@ -116,14 +121,10 @@ def _read_heads(file: GGUFFile, arch: str, family: Family, values: dict[str, Any
 
 def _read_pattern(file: GGUFFile, arch: str, family: Family, values: dict[str, Any]) -> None:
     """Gemma: which layers have the window, and how scores are scaled."""
-    layers = values["num_hidden_layers"] or 0
-    if layers > len(file.entries):
-        raise ValueError(f"{file.path}: {arch}.block_count means {layers} layers, got {len(file.entries)} tensors")
+    layers = _layers(file, arch, values)
     slides = [(layer + 1) % family.pattern != 0 for layer in range(layers)]
     if f"{arch}.{PATTERN}" in file.metadata:
-        slides = file.metadata.numbers(f"{arch}.{PATTERN}", "i").tolist()
-        if len(slides) != layers:
-            raise ValueError(f"{file.path}: {arch}.{PATTERN} must have {layers} elements, got {len(slides)}")
+        slides = _listed(file, f"{arch}.{PATTERN}", layers)
     values["layer_types"] = [_SLIDING if each else _FULL for each in slides]
     scale = file.metadata.number(f"{arch}.{SCALE}", None)
     wide = layers == family.wide_layers and values["num_attention_heads"]
@@ -132,6 +133,45 @@ def _read_pattern(file: GGUFFile, arch: str, family: Family, values: dict[str, A
         raise ValueError(f"{file.path}: {arch}.{SCALE} must be above 0, got {scale}")
     # The file has the scale in float32; six digits of scale**-2 give back the number, mostly a whole one.
     values["query_pre_attn_scalar"] = width if scale is None else float(f"{scale**-2.0:.6g}")
+
+
+def _read_sides(file: GGUFFile, arch: str, family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """ModernBERT: which layers have the window, the rotary base of these, and the activation."""
+    metadata, found = file.metadata, {name: word for name, (word, *_) in family.words.items()}
+    for name, words in family.words.items():
+        found[name] = metadata.text(f"{arch}.{name}", words[0])
+        if found[name] not in words:
+            raise ValueError(f"{file.path}: {arch}.{name} must be one of {words}, got {found[name][:80]!r}")
+    if rope.read_scaling(file, arch, {}) is not None:
+        raise ValueError(f"{file.path}: {arch}.rope.scaling.type must be none")
+    layers, key = _layers(file, arch, values), f"{arch}.{PATTERN}"
+    if values["local_attention"] is None:
+        slides = [False] * layers
+    elif isinstance(metadata.values.get(key, (0, 0))[1], np.ndarray):
+        slides = _listed(file, key, layers)
+    else:
+        each = metadata.integer(key, family.sides)
+        slides = [each == 0 or layer % each != 0 for layer in range(layers)]
+    found["layer_types"] = [_SLIDING if each else _FULL for each in slides]
+    if values["local_rope_theta"] is None:
+        found["local_rope_theta"] = values["global_rope_theta"]
+    return found
+
+
+def _layers(file: GGUFFile, arch: str, values: Mapping[str, Any]) -> int:
+    """How many there are, not more than tensors."""
+    layers = values["num_hidden_layers"] or 0
+    if layers > len(file.entries):
+        raise ValueError(f"{file.path}: {arch}.block_count means {layers} layers, got {len(file.entries)} tensors")
+    return layers
+
+
+def _listed(file: GGUFFile, key: str, layers: int) -> list[bool]:
+    """Which layers have the window, where a file lists them."""
+    slides = file.metadata.numbers(key, "i").tolist()
+    if len(slides) != layers:
+        raise ValueError(f"{file.path}: {key} must have {layers} elements, got {len(slides)}")
+    return slides
 
 
 def _check_equal(file: GGUFFile, key: str, wanted: int | None) -> None:
@@ -199,6 +239,8 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     if "type_vocab_size" in family.sizes:
         keys[TYPE_COUNT] = values["type_vocab_size"]
     keys |= {f"{arch}.{key}": values[name] for key, name in family.copies.items()}
+    if family.sides is not None:
+        keys |= _sides_keys(arch, family, values)
     if "scale_decoder_outputs" in values:
         keys[_SCALED] = values["scale_decoder_outputs"]
     if not family.rotary:
@@ -212,6 +254,19 @@ def file_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         if values.get("no_rope_layers") != wanted:
             raise ValueError(f"GGUF: no_rope_layers must be {wanted} to be written, got {values.get('no_rope_layers')}")
     return keys | rope.file_keys(arch, values)
+
+
+def _sides_keys(arch: str, family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_read_sides` reads."""
+    keys: dict[str, Any] = {f"{arch}.rope.scaling.type": "none"}
+    for name, words in family.words.items():
+        if values[name] not in words:
+            raise ValueError(f"GGUF: {name} must be one of {words} to be written, got {values[name]!r}")
+        keys[f"{arch}.{name}"] = values[name]
+    slides = [kind == _SLIDING for kind in values["layer_types"]]
+    usual = [layer % family.sides != 0 for layer in range(len(slides))] if family.sides else []
+    keys[f"{arch}.{PATTERN}"] = family.sides if slides == usual else slides
+    return keys
 
 
 def _pattern_keys(arch: str, family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,8 +367,8 @@ def _family_of(values: Mapping[str, Any]) -> tuple[str, Family]:
         raise ValueError(f"GGUF: model_type must be one of {sorted(kinds)}, got {values.get('model_type')!r}")
     arch = kinds[values["model_type"]]
     family = FAMILIES[arch]
-    is_gated = family.gated is not None and str(values.get("feed_forward_proj")).startswith("gated")
-    return arch, family.gated if is_gated else family
+    is_gated = str(values.get("feed_forward_proj")).startswith("gated")
+    return arch, family.gated or family if is_gated else family
 
 
 def _heads(file: GGUFFile, arch: str, which: str, entry: GGUFEntry) -> int:

@@ -78,6 +78,8 @@ class Family:
     silent: tuple[str, ...] = ()  # keys that say nothing new
     told: Mapping[str, Any] = field(default_factory=dict)  # what config.json says of all of them
     gated: Family | None = None  # of models whose MLPs have a gate
+    sides: int | None = None  # each so-many-th layer from the first sees all, others a window to both sides
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # a setting that is a key, too, and its words
     unturned: int | None = None  # positions don't turn each so-many-th layer
     partial: bool = False  # rope.dimension_count may be less than a head
 
@@ -218,6 +220,40 @@ FAMILIES = {
         centred=True,
         pattern=6,
         wide_layers=62,
+    ),
+    "modern-bert": Family(
+        "modernbert",
+        more={"local_attention": "attention.sliding_window"},
+        floats={
+            "norm_eps": "attention.layer_norm_epsilon",
+            "global_rope_theta": "rope.freq_base",
+            "local_rope_theta": "rope.freq_base_swa",
+        },
+        flags={"attention.causal": False},
+        copies={"attention.value_length": "head_dim", "rope.dimension_count": "head_dim"},
+        silent=("attention.layer_norm_rms_epsilon", PATTERN),
+        fixed={"attention_bias": False, "mlp_bias": False},
+        words={"hidden_activation": ("gelu", "silu")},
+        outer={
+            "token_embd": "embeddings.tok_embeddings",
+            "token_embd_norm": "embeddings.norm",
+            "output_norm": "final_norm",
+            **{"cls": "head.dense", "cls.norm": "head.norm", "cls.output": "classifier"},
+        },
+        layer={
+            "attn_norm": "attn_norm",
+            "attn_qkv": "attn.Wqkv",
+            "attn_output": "attn.Wo",
+            "ffn_norm": "mlp_norm",
+            "ffn_up": "mlp.Wi",
+            "ffn_down": "mlp.Wo",
+        },
+        stacked={
+            "attn_qkv": ("attn.Wqkv", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+            "ffn_up": ("mlp.Wi", ("mlp.gate_proj", "mlp.up_proj")),
+        },
+        rotary=False,
+        sides=3,
     ),
     "olmo2": Family("olmo2", layer={**_ATTENTION, **_HEAD_NORMS, **_AFTER, **_MLP}),
     "granite": Family(
