@@ -907,6 +907,12 @@ CUDA = [
         ROUNDED,
     ),
     mutant(
+        "matmul on tensor cores: eight vectors that lie across and eight elements change places",
+        "across(step * 16 + 8 * p + lane % 8, first / kChunk + i)",
+        "across(step * 16 + 8 * i + lane % 8, first / kChunk + p)",
+        SM90 + "test_products[bfloat16-a-130-72-600]",
+    ),
+    mutant(
         "matmul of few rows: pairs of float32 change places",
         "      return packed<T>(two[0], two[1]);\n",
         "      return packed<T>(two[1], two[0]);\n",

@@ -240,3 +240,31 @@ def test_each_kernel_is_counted_by_itself():
         assert sum(rise(name, key) for name in ran) == all_after[key] - all_before[key] > 0
     assert rise(products[0], "wgmma") == all_after["wgmma"] - all_before["wgmma"]
     assert rise(products[0], "operations") >= 2 * 64**3
+
+
+@pytest.mark.parametrize("device", ["sm80", "sm90"])
+def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
+    """Of what copies, ldmatrix, load and store access in shared memory, whichever way operands lie there. Heads are of
+    64 and 128: of other widths eight chunks that are copied at a time may be of two rows."""
+    square = halves("bfloat16", 72, 72)
+    rows = {width: operands(0, tq=130, tk=130, h=1, d=width, dv=width) for width in (64, 128)}
+    cuda_device.schedule(f"lowest,early,plain,count,{device}")
+    before = cuda_device.kernel_counts()
+    for a, b in ((False, False), (False, True), (True, False), (True, True)):
+        as_numpy(pf.ops.matmul(square, square, transpose_a=a, transpose_b=b))
+    as_numpy(pf.ops.linear(square[:5], square))
+    for arrays in rows.values():
+        results("bfloat16", *arrays, causal=True)
+    after = cuda_device.kernel_counts()
+    conflicts = {}
+    for name, counts in after.items():
+        risen = {key: count - before.get(name, {}).get(key, 0) for key, count in counts.items()}
+        if risen["mma"] or risen["wgmma"]:
+            conflicts[name] = risen["wavefronts"] - risen["ideal_wavefronts"]
+    kernels = {name.split("<")[0] for name in conflicts}
+    own = {
+        "sm80": {"attention_forward_sm80", "attention_dq_sm80"},
+        "sm90": {"multiply_sm90", "attention_forward_sm90", "attention_dk_dv_sm90"},
+    }
+    assert kernels >= own[device] | {"multiply_sm80", "multiply_thin", "attention_dk_dv_sm80"}
+    assert set(conflicts.values()) == {0}, conflicts
