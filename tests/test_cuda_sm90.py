@@ -125,6 +125,26 @@ def test_float32_is_rounded_for_a_product(weights, width, rows):
         assert same_bits(found[2], expected[2])
 
 
+def test_linear_cross_entropy_rounds_what_two_products_read_once():
+    """The weights and the logits' gradients; x, and x without ignored rows, are each for one product."""
+    rng = np.random.default_rng(0)
+    x, weight = (pf.tensor(rng.standard_normal(s).astype(np.float32), device=DEVICE) for s in ((40, 64), (72, 64)))
+    targets = pf.tensor(np.arange(40), device=DEVICE)
+    x.requires_grad = weight.requires_grad = True
+    cuda_device.schedule("lowest,early,plain,count")
+    before = cuda_device.kernel_counts()
+    with pf.autocast("bfloat16"):
+        pf.ops.linear_cross_entropy(x, weight, targets).backward()
+    as_numpy(weight.grad)
+    after = cuda_device.kernel_counts()
+    cuda_device.schedule("lowest,early")
+
+    def launches(counts):
+        return counts.get("items<RoundChunk>", {}).get("launches", 0)
+
+    assert launches(after) - launches(before) == 2
+
+
 def train(dtype, mode=None):
     pf.manual_seed(1)
     config = pf.models.GPTConfig(vocab_size=24, context_length=32, num_layers=1, num_heads=1, embed_dim=64, dropout=0.1)
