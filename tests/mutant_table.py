@@ -932,8 +932,8 @@ CUDA = [
     ),
     mutant(
         "attention of sm_90a: scores are read before they are computed",
-        "box || step);\n    wgmma_commit();\n    wgmma_wait<0>();\n",
-        "box || step);\n    wgmma_commit();\n    wgmma_wait<1>();\n",
+        "box || step);\n    wgmma_commit();\n    wgmma_wait<0>(sums);\n",
+        "box || step);\n    wgmma_commit();\n    wgmma_wait<1>(sums);\n",
         TILES_OF_ATTENTION,
     ),
     mutant(
