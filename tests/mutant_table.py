@@ -812,8 +812,8 @@ CUDA = [
     ),
     mutant(
         "matmul on tensor cores: a column too many",
-        "if (row < g.m && col < g.n) use(row, col, sum[i][j][h]);",
-        "if (row < g.m && col <= g.n) use(row, col, sum[i][j][h]);",
+        "if (first_row + row >= g.m || col >= g.n) continue;",
+        "if (first_row + row >= g.m || col > g.n) continue;",
         FEW_ROWS,
     ),
     mutant(
