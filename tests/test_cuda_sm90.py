@@ -63,7 +63,7 @@ def test_products(dtype, transposed, m, n, k):
 
 def test_the_case_table_has_rows_of_each_op_for_it():
     """test_cuda.py has them under every schedule; here they are seen to run on wgmma."""
-    left = {"linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear"}
+    left = {"attention", "attention_packed", "linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear"}
     cuda_device.schedule("lowest,early,plain,sm90")
     for case in CASES:
         if case.op not in left:
