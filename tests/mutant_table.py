@@ -812,8 +812,8 @@ CUDA = [
     ),
     mutant(
         "matmul on tensor cores: a column too many",
-        "if (row < g.m && col < g.n) use(row, col, sum[i][j][h]);",
-        "if (row < g.m && col <= g.n) use(row, col, sum[i][j][h]);",
+        "if (first_row + row >= g.m || col >= g.n) continue;",
+        "if (first_row + row >= g.m || col > g.n) continue;",
         FEW_ROWS,
     ),
     mutant(
@@ -907,6 +907,12 @@ CUDA = [
         ROUNDED,
     ),
     mutant(
+        "matmul on tensor cores: eight vectors that lie across and eight elements change places",
+        "across(step * 16 + 8 * p + lane % 8, first / kChunk + i)",
+        "across(step * 16 + 8 * i + lane % 8, first / kChunk + p)",
+        SM90 + "test_products[bfloat16-a-130-72-600]",
+    ),
+    mutant(
         "matmul of few rows: pairs of float32 change places",
         "      return packed<T>(two[0], two[1]);\n",
         "      return packed<T>(two[1], two[0]);\n",
@@ -926,8 +932,8 @@ CUDA = [
     ),
     mutant(
         "attention of sm_90a: scores are read before they are computed",
-        "box || step);\n    wgmma_commit();\n    wgmma_wait<0>();\n",
-        "box || step);\n    wgmma_commit();\n    wgmma_wait<1>();\n",
+        "box || step);\n    wgmma_commit();\n    wgmma_wait<0>(sums);\n",
+        "box || step);\n    wgmma_commit();\n    wgmma_wait<1>(sums);\n",
         TILES_OF_ATTENTION,
     ),
     mutant(

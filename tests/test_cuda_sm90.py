@@ -63,7 +63,7 @@ def test_products(dtype, transposed, m, n, k):
 
 def test_the_case_table_has_rows_of_each_op_for_it():
     """test_cuda.py has them under every schedule; here they are seen to run on wgmma."""
-    left = {"linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear"}
+    left = {"attention", "attention_packed", "linear", "linear_cross_entropy", "matmul", "mlp", "norm_linear"}
     cuda_device.schedule("lowest,early,plain,sm90")
     for case in CASES:
         if case.op not in left:
@@ -123,6 +123,26 @@ def test_float32_is_rounded_for_a_product(weights, width, rows):
     assert same_bits(found[1], expected[1])
     if weights == "bfloat16":
         assert same_bits(found[2], expected[2])
+
+
+def test_linear_cross_entropy_rounds_what_two_products_read_once():
+    """The weights and the logits' gradients; x, and x without ignored rows, are each for one product."""
+    rng = np.random.default_rng(0)
+    x, weight = (pf.tensor(rng.standard_normal(s).astype(np.float32), device=DEVICE) for s in ((40, 64), (72, 64)))
+    targets = pf.tensor(np.arange(40), device=DEVICE)
+    x.requires_grad = weight.requires_grad = True
+    cuda_device.schedule("lowest,early,plain,count")
+    before = cuda_device.kernel_counts()
+    with pf.autocast("bfloat16"):
+        pf.ops.linear_cross_entropy(x, weight, targets).backward()
+    as_numpy(weight.grad)
+    after = cuda_device.kernel_counts()
+    cuda_device.schedule("lowest,early")
+
+    def launches(counts):
+        return counts.get("items<RoundChunk>", {}).get("launches", 0)
+
+    assert launches(after) - launches(before) == 2
 
 
 def train(dtype, mode=None):
@@ -240,3 +260,31 @@ def test_each_kernel_is_counted_by_itself():
         assert sum(rise(name, key) for name in ran) == all_after[key] - all_before[key] > 0
     assert rise(products[0], "wgmma") == all_after["wgmma"] - all_before["wgmma"]
     assert rise(products[0], "operations") >= 2 * 64**3
+
+
+@pytest.mark.parametrize("device", ["sm80", "sm90"])
+def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
+    """Of what copies, ldmatrix, load and store access in shared memory, whichever way operands lie there. Heads are of
+    64 and 128: of other widths eight chunks that are copied at a time may be of two rows."""
+    square = halves("bfloat16", 72, 72)
+    rows = {width: operands(0, tq=130, tk=130, h=1, d=width, dv=width) for width in (64, 128)}
+    cuda_device.schedule(f"lowest,early,plain,count,{device}")
+    before = cuda_device.kernel_counts()
+    for a, b in ((False, False), (False, True), (True, False), (True, True)):
+        as_numpy(pf.ops.matmul(square, square, transpose_a=a, transpose_b=b))
+    as_numpy(pf.ops.linear(square[:5], square))
+    for arrays in rows.values():
+        results("bfloat16", *arrays, causal=True)
+    after = cuda_device.kernel_counts()
+    conflicts = {}
+    for name, counts in after.items():
+        risen = {key: count - before.get(name, {}).get(key, 0) for key, count in counts.items()}
+        if risen["mma"] or risen["wgmma"]:
+            conflicts[name] = risen["wavefronts"] - risen["ideal_wavefronts"]
+    kernels = {name.split("<")[0] for name in conflicts}
+    own = {
+        "sm80": {"attention_forward_sm80", "attention_dq_sm80"},
+        "sm90": {"multiply_sm90", "attention_forward_sm90", "attention_dk_dv_sm90"},
+    }
+    assert kernels >= own[device] | {"multiply_sm80", "multiply_thin", "attention_dk_dv_sm80"}
+    assert set(conflicts.values()) == {0}, conflicts

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mutant_table import CPP, CUDA
+
 ROOT = Path(__file__).parent.parent
 PRIMITIVES = ROOT / "csrc" / "pyformer" / "cuda"
 # What has a meaning under nvcc only. The CPU's own assembly stands in files of one instruction set.
@@ -70,3 +72,10 @@ def test_the_wheel_has_neither_cuda_nor_the_emulator():
     assert re.search(r"option\(PYFORMER_CUDA_EMULATED .* OFF\)", text)
     assert 'list(FILTER sources EXCLUDE REGEX "/csrc/pyformer/cuda/")' in text
     assert re.search(r"install\(DIRECTORY csrc/pyformer .* PATTERN cuda EXCLUDE\)", text)
+
+
+def test_planted_mistakes_have_their_place_in_the_source():
+    """Those of tests/mutants.py that need a compiler, as nobody runs them every day."""
+    sources = sorted(p for p in (ROOT / "csrc" / "pyformer").rglob("*.[hc]*") if p.is_file())
+    for mistake in CUDA + CPP:
+        mistake.place(sources)  # raises ValueError where it has none

@@ -164,7 +164,13 @@ def _rope(name, dim, rotated, *, batched=False, interleaved=False):
     )
 
 
+# More than a tile of rows, heads of 64 and 128: what bulk copies of a GPU bring, so that its products are wgmma's.
+WIDE = [
+    _attention("bulk-grouped-64", 1, 66, 70, 2, 1, 64, causal=True),
+    _attention("bulk-window-128", 1, 66, 66, 1, 1, 128, causal=True, window=40),
+]
 CASES = [
+    *WIDE,
     *(_causal(t, t) for t in (1, 2, 15, 16, 17, 63, 64, 65, 130)),
     _causal(1, 100),
     _causal(5, 70),

@@ -4,7 +4,7 @@
 //   wgmma_fence();                       registers of d and a are as they should be; again after they were touched
 //   wgmma<T>(d, a, b, adds); ...         without `adds`, d = a b
 //   wgmma_commit();                      closes a group
-//   wgmma_wait<pending>();               until at most the `pending` newest groups are under way; then d can be read
+//   wgmma_wait<pending>(d);              until at most the `pending` newest groups are under way; then d can be read
 //
 // Warp w of the warpgroup holds rows 16w + g and 16w + g + 8 of d: d[4i + h] is row 16w + g + 8 (h / 2), column
 // 8i + 2t + h % 2, with g = lane / 4, t = lane % 4. What threads wrote to shared memory needs fence_proxy_async and a
@@ -63,11 +63,17 @@ DEVICE void wgmma_commit() {
   emulated::wgmma_commit();
 #endif
 }
-template <int pending>
-DEVICE void wgmma_wait() {
+// d is what the groups that end add to: it is named, so that the compiler reads none of it before.
+template <int pending, int half>
+DEVICE void wgmma_wait(float (&d)[half]) {
 #if defined(__CUDACC__)
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+  constexpr int n = 2 * half;
+#define PF_WGMMA(type, N, in_pending, ...) \
+  asm volatile("wgmma.wait_group.sync.aligned " in_pending ";" : PF_D_OPERANDS##N : "n"(pending) : "memory")
+  PF_WGMMA_SHAPES("")
+#undef PF_WGMMA
 #else
+  (void)d;
   emulated::wgmma_wait(pending);
 #endif
 }

@@ -29,9 +29,22 @@ std::vector<uint16_t> bfloat16s(int64_t count, uint32_t seed) {
   return v;
 }
 
-// m rows, k terms: one and two chains.
-void product(int64_t m, int64_t n, int64_t k, bool transposed) {
-  const std::vector<uint16_t> a = bfloat16s(m * k, 1), b = bfloat16s(k * n, 2);
+// An operand of bfloat16, or of float32, which is rounded.
+struct Values {
+  std::vector<uint16_t> halves;
+  std::vector<float> floats;
+  Values(int64_t count, uint32_t seed, bool wide) {
+    if (wide)
+      floats = emulated::numbers(size_t(count), seed);
+    else
+      halves = bfloat16s(count, seed);
+  }
+  const void* data() const { return floats.empty() ? static_cast<const void*>(halves.data()) : floats.data(); }
+};
+
+// m rows, k terms: one and two chains. With a, or a and b, of float32.
+void product(int64_t m, int64_t n, int64_t k, bool transposed, bool wide_a = false, bool wide_b = false) {
+  const Values a(m * k, 1, wide_a), b(k * n, 2, wide_b);
   std::vector<float> c(size_t(m * n), 1.0f);
   Gemm g;
   g.dtype = DType::bfloat16;
@@ -39,6 +52,7 @@ void product(int64_t m, int64_t n, int64_t k, bool transposed) {
   g.m = m, g.n = n, g.k = k;
   g.a = {a.data(), transposed ? m : k, transposed};
   g.b = {b.data(), transposed ? n : k, !transposed};
+  g.a.wide = wide_a, g.b.wide = wide_b;
   g.c = c.data();
   g.c_stride = n;
   cuda_table<GemmTable>().multiply[DType::bfloat16](g);
@@ -83,11 +97,18 @@ int main(int count, char** words) {
     product(130, 40, 130, true);
     product(136, 40, 136, true);
     product(5, 40, 264, false);  // few rows
+    product(70, 40, 72, false, true);
+    product(70, 40, 72, true, true, true);
+    product(5, 40, 264, false, true);
+    product(5, 40, 264, false, true, true);
+    const uint64_t of_products = emulated::counters.wgmma;
+    std::printf("products: %d mma, %d wgmma\n", int(emulated::counters.mma), int(of_products));
     attention(70, 140, 64, 64, 0);
     attention(40, 200, 128, 128, 90);
     attention(33, 70, 40, 72, 0);
     attention(1, 600, 64, 64, 0);
+    std::printf("attention: %d wgmma\n", int(emulated::counters.wgmma - of_products));
+    emulated::counters = {};
   }
-  std::printf("%d mma, %d wgmma\n", int(emulated::counters.mma), int(emulated::counters.wgmma));
   return 0;
 }

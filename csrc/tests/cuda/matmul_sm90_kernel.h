@@ -42,10 +42,10 @@ DEVICE void consume(MatmulSm90Shared& s, float (&d)[32], int steps) {
 #pragma unroll
     for (int kk = 0; kk < S::kDepth / 16; ++kk) wgmma<T>(d, advanced(a, 32 * kk), advanced(b, 32 * kk), step + kk > 0);
     wgmma_commit();
-    if (plant != Plant::no_wgmma_wait) wgmma_wait<0>();
+    if (plant != Plant::no_wgmma_wait) wgmma_wait<0>(d);
     mbarrier_arrive(&s.empty[slot]);
   }
-  wgmma_wait<0>();
+  wgmma_wait<0>(d);
 }
 
 // d to c's tile in shared memory, swizzled as the bulk store reads it.

@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(128, 1) wgmma_test(const WgmmaTest p) {
   else
     wgmma<T, a_major, b_major>(d, a_matrix, b_matrix, true);
   wgmma_commit();
-  wgmma_wait<0>();
+  wgmma_wait<0>(d);
   for (int i = 0; i < n / 2; ++i) p.d[thread * (n / 2) + i] = d[i];
 }
 

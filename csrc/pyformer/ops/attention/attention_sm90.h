@@ -58,15 +58,16 @@ struct AttendSm90 {
   // s = x y^T for a warpgroup's 64 vectors x, and 8 * count vectors y of another tile.
   template <int count>
   static DEVICE void dot(const Tile& own, const Tile& other, int first, float (&s)[count][4]) {
+    auto& sums = reinterpret_cast<float (&)[4 * count]>(s);
     wgmma_fence();
 #pragma unroll
     for (int box = 0; box < kBoxes; ++box)
 #pragma unroll
       for (int step = 0; step < 4; ++step)
-        wgmma<T>(reinterpret_cast<float (&)[4 * count]>(s), box_descriptor<Major::k>(own.boxes[box], step),
+        wgmma<T>(sums, box_descriptor<Major::k>(own.boxes[box], step),
                  box_descriptor<Major::k>(other.boxes[box] + 64 * first, step), box || step);
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(sums);
   }
 
   // use(n, chain) for 8 columns of a tile after the other: chain is the sum of weights times the tile's 64 vectors.
@@ -81,13 +82,13 @@ struct AttendSm90 {
         continue;
       }
       float chains[8][4];
+      auto& sums = reinterpret_cast<float (&)[32]>(chains);
       wgmma_fence();
 #pragma unroll
       for (int step = 0; step < 4; ++step)
-        wgmma<T, Major::mn>(reinterpret_cast<float (&)[32]>(chains), w.p[step],
-                            box_descriptor<Major::mn>(tile.boxes[box], step), step);
+        wgmma<T, Major::mn>(sums, w.p[step], box_descriptor<Major::mn>(tile.boxes[box], step), step);
       wgmma_commit();
-      wgmma_wait<0>();
+      wgmma_wait<0>(sums);
 #pragma unroll
       for (int n = 0; n < 8; ++n) use_column(n, chains[n]);
     }

@@ -37,6 +37,12 @@ static Array without_ignored(const Array& x, const Array& targets, int64_t ignor
   return out;
 }
 
+// Whether an operand of two products is rounded here, once, and not for each: on a device, whose products round what
+// they are given into memory of their own. Rows that do not start at multiples of 16 bytes are left to them.
+static bool rounds_once(const Array& array, int64_t cols, DType operands) {
+  return !array.device().is_cpu() && operands == DType::bfloat16 && array.dtype() != operands && cols % 8 == 0;
+}
+
 namespace {
 
 // The loop over chunks of rows.
@@ -47,7 +53,7 @@ class ChunkLoop {
             DType wanted)
       : x_(x),
         counted_x_(need.dweight ? without_ignored(x, targets, options.ignore_index) : Array()),
-        weight_(weight),
+        weight_(rounds_once(weight, weight.dim(1), operands) ? cast(weight, operands) : weight),
         bias_(bias.defined() ? cast(bias, accumulator(operands)) : bias),
         targets_(targets),
         counted_(counted),
@@ -77,7 +83,8 @@ class ChunkLoop {
       compute_loss(first, rows);
       if (need_.dbias) add_dbias(rows);
       if (!need_.dx && !need_.dweight) continue;
-      const Array dlogits = operands_ == DType::bfloat16 ? logits_ : cast(logits_, operands_);
+      const bool is_left = operands_ == DType::bfloat16 && !rounds_once(logits_, V_, operands_);
+      const Array dlogits = is_left ? logits_ : cast(logits_, operands_);
       if (need_.dx) compute_dx(dlogits, first, rows);
       if (need_.dweight) add_dweight(dlogits, first, rows);
     }
@@ -146,8 +153,8 @@ class ChunkLoop {
 
   const Array& x_;
   const Array counted_x_;  // x without the rows that are ignored
-  const Array& weight_;
-  const Array bias_;  // of the logits' dtype
+  const Array weight_;     // of the operands' dtype, or to be rounded by each product
+  const Array bias_;       // of the logits' dtype
   const Array &targets_, &counted_;
   const CrossEntropyOptions& options_;
   const LinearCrossEntropyNeeds need_;

@@ -49,15 +49,16 @@ template <class T>
 static void multiply_tiles(const Gemm& g) {
   if constexpr (kBuiltForSm90)
     if (has_wgmma() && sm90_takes(g)) return multiply_on_sm90<T>(g);
-  start(g.wide_c ? multiply_sm80<T, float> : multiply_sm80<T, T>, tiles_of(g, Sm80::kTile, Sm80::kTile), Sm80::kThreads,
-        sizeof(Sm80::Shared<T>), g);
+  start(multiply_sm80<T>, tiles_of(g, Sm80::kTile, Sm80::kTile), Sm80::kThreads, sizeof(Sm80::Shared<T>), g);
 }
 
 template <class T>
 static void start_multiply(const Gemm& g) {
   if constexpr (sizeof(T) == 2) {
     if (Thin::takes(g)) return multiply_few_rows<T>(g);
-    with_rounded_operands(g, [](const Gemm& rounded) { multiply_tiles<T>(rounded); });
+    with_rounded_operands(g, [](const Gemm& rounded) {
+      Thin::takes(rounded) ? multiply_few_rows<T>(rounded) : multiply_tiles<T>(rounded);
+    });
   } else {
     g.m <= FmaTile<1>::kHeight ? start_fma<T, 1>(g) : start_fma<T, 4>(g);
   }

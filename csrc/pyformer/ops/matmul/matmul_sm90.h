@@ -74,7 +74,7 @@ struct Sm90 {
       wgmma<T, a_major, b_major>(chain, box_descriptor<a_major>(a, step), box_descriptor<b_major>(b, step),
                                  continues || step);
     wgmma_commit();
-    wgmma_wait<0>();
+    wgmma_wait<0>(chain);
     s.ring.give_back(turn);
   }
 

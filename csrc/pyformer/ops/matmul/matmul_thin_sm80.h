@@ -10,7 +10,7 @@ namespace pyformer::cuda {
 struct Thin {
   static constexpr int kRows = 16, kCols = 8, kWarps = 8, kThreads = kWarps * 32;
   struct Shared {
-    float chains[kWarps][kRows * kCols];
+    alignas(8) float chains[kWarps][kRows * kCols];
   };
   // Both operands' vectors are read along k, two elements at a time; one of them may be float32.
   static bool takes(const Gemm& g) {
@@ -39,7 +39,9 @@ struct Thin {
                               float (&chain)[4]) {
     const int g = int(threadIdx.x) % 32 / 4, t = int(threadIdx.x) % 4;
     const int64_t stop = start + kChainLength < k ? start + kChainLength : k;
-#pragma unroll 4
+    [[maybe_unused]] constexpr int kUnrolled =
+        sizeof(A) + sizeof(B) == 2 * sizeof(T) ? 4 : 2;  // more floats are spilled on sm_86
+#pragma unroll kUnrolled
     for (int64_t step = start; step < stop; step += 16) {
       const int64_t low = step + 2 * t, high = low + 8;
       const uint32_t x[4] = {pair<T, A>(a, g, low, k), pair<T, A>(a, g + 8, low, k), pair<T, A>(a, g, high, k),
@@ -66,8 +68,9 @@ __global__ void __launch_bounds__(Thin::kThreads) multiply_thin(const Gemm g) {
       float chain[4] = {};
       Thin::multiply<T, A, B>(a, b, tile.col, (first + warp) * kChainLength, g.k, chain);
 #pragma unroll
-      for (int h = 0; h < 4; ++h)
-        s.chains[warp][(lane / 4 + h / 2 * 8) * Thin::kCols + lane % 4 * 2 + h % 2] = chain[h];
+      for (int h = 0; h < 2; ++h)
+        store(s.chains[warp] + (lane / 4 + 8 * h) * Thin::kCols + lane % 4 * 2,
+              Packed<float, 2>{chain[2 * h], chain[2 * h + 1]});
     }
     __syncthreads();
     for (int w = 0; has_own && w < Thin::kWarps && first + w < chains; ++w) {

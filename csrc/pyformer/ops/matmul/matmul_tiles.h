@@ -20,18 +20,18 @@ inline int64_t tiles_of(const Gemm& g, int height, int width) {
   return g.batch * ceil_div(g.m, height) * ceil_div(g.n, width);
 }
 
-// The rows of op(a), or the columns of op(b). chunks_are_aligned: 16 bytes along k from a multiple of that on are one
-// load.
+// The rows of op(a), or the columns of op(b). Either a vector's elements are adjacent or an element's vectors are.
+// chunks_are_aligned: 16 bytes of what is adjacent, from a multiple of that on, are one load.
 struct Vectors {
   const void* data;
   int64_t stride, k_stride, count;
   bool chunks_are_aligned;
+  DEVICE bool along_k() const { return k_stride == 1; }
 };
 template <class T>
 DEVICE Vectors vectors_of(const Operand& operand, int64_t batch, bool along_rows, int64_t count) {
   const T* data = static_cast<const T*>(operand.data) + batch * operand.batch_stride;
-  const bool aligned =
-      along_rows && reinterpret_cast<uintptr_t>(data) % 16 == 0 && operand.stride * sizeof(T) % 16 == 0;
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % 16 == 0 && operand.stride * sizeof(T) % 16 == 0;
   return {data, along_rows ? operand.stride : 1, along_rows ? 1 : operand.stride, count, aligned};
 }
 template <class T>
