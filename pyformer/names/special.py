@@ -33,7 +33,9 @@ class Smooth(Function):
     @classmethod
     def backward(cls, ctx: Context, dout: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return (wide(dout) * cls._slope(wide(x))).to(x.dtype)
+        dout = wide(dout)
+        # No gradient stays none where the slope is infinite or NaN, as in the operations of the core.
+        return ops.where(ops.equal(dout, 0.0), 0.0, dout * cls._slope(wide(x))).to(x.dtype)
 
     @staticmethod
     def _value(x: Tensor) -> Tensor:
