@@ -7,7 +7,7 @@ import math
 from pyformer._core import Tensor, ops
 from pyformer.autograd import Context, Function
 from pyformer.float_mode import in_default_float_mode
-from pyformer.names.arguments import narrowed, wide, widened
+from pyformer.names.arguments import check_tensors, narrowed, wide, widened
 from pyformer.names.arithmetic import isfinite
 from pyformer.names.choosing import clamp
 
@@ -23,6 +23,7 @@ class Smooth(Function):
     @classmethod
     @in_default_float_mode
     def of(cls, x: Tensor) -> Tensor:
+        check_tensors(cls.__name__[1:].lower(), x)
         return narrowed(cls.apply(widened(x)), x)
 
     @classmethod

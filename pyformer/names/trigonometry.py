@@ -7,7 +7,7 @@ from typing import Any
 
 from pyformer._core import Tensor, ops
 from pyformer.float_mode import in_default_float_mode
-from pyformer.names.arguments import rounded, wide
+from pyformer.names.arguments import check_tensors, rounded, wide
 from pyformer.names.arithmetic import floor
 from pyformer.names.making import zeros_like
 from pyformer.names.special import Smooth, expm1_of, log1p_of
@@ -240,6 +240,7 @@ def atan2(y: Tensor, x: Tensor) -> Tensor:
         >>> pf.atan2(pf.tensor([1.0, -1.0]), pf.tensor([0.0, -1.0]))
         tensor([ 1.5707964, -2.3561945], dtype=float32)
     """
+    check_tensors("atan2", y, x)
     up, right = wide(y), wide(x)
     is_steep = ops.greater(ops.abs(up), ops.abs(right))
     flat = atan(up / ops.where(ops.logical_or(is_steep, ops.equal(right, 0.0)), 1.0, right))
