@@ -478,3 +478,23 @@ def test_a_slope_of_0_gives_0(dtype):
     out.backward(pf.ones_like(out))
     near(out, [0.0, 0.0, 0.0, 3.0, np.inf, np.nan], dtype)
     near(x.grad[:-1], [0.0, 0.0, 0.0, 1.0, 1.0], dtype)
+
+
+REFUSED = {"x is no Tensor": 3.0, "x is not a float tensor": pf.tensor([[1, 2], [3, 4]])}
+CLAIMS = [
+    (name, said)
+    for name in dir(ops)
+    for said in REFUSED
+    if f"TypeError: {said}." in (getattr(ops, name).__doc__ or "") and name != "interpolate"  # which needs a size
+]
+
+
+@pytest.mark.parametrize(("name", "said"), CLAIMS)
+def test_what_a_docstring_says_of_types_is_refused(name, said):
+    with pytest.raises(TypeError):
+        getattr(ops, name)(REFUSED[said])
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_a_slope_takes_integers(slope):
+    assert ops.leaky_relu(pf.tensor([2, -2]), slope).tolist() == [2.0, -2.0 * slope]

@@ -172,3 +172,41 @@ def test_lgamma_of_what_is_near_far_and_below_0():
     expected = [math.lgamma(value) for value in values]
     np.testing.assert_allclose(pf.lgamma(pf.tensor(np.array(values))).numpy(), expected, rtol=1e-14, atol=1e-14)
     assert pf.lgamma(pf.tensor([0.0, -1.0, math.inf])).tolist() == [math.inf] * 3
+
+
+def test_acosh_below_1_is_nan_however_far():
+    x = pf.tensor([0.5, -1.0, -5.0, -1e9, -1e20, -np.inf], dtype="float64")
+    assert np.isnan(pf.acosh(x).numpy()).all()
+
+
+def test_atanh_near_minus_1_is_that_near_1():
+    x = pf.tensor([1 - 1e-12, 0.9999999, 0.5], dtype="float64")
+    np.testing.assert_array_equal(pf.atanh(-x).numpy(), -pf.atanh(x).numpy())
+
+
+def test_lgamma_just_below_0_and_far_below():
+    values = [-1e-300, -1e-20, -1e-14, -1e-10, -1e-3, -3 + 1e-9, -0.49999999999999994]
+    x = pf.tensor(values, dtype="float64", requires_grad=True)
+    y = pf.lgamma(x)
+    np.testing.assert_allclose(y.detach().numpy(), [math.lgamma(value) for value in values], rtol=1e-14)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy()[:5], [-1 / value for value in values[:5]], rtol=1e-3)
+    assert pf.lgamma(pf.tensor([-np.inf, -1e307, -1e20], dtype="float64")).tolist() == [np.inf] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [("asin", 1.0), ("acos", -1.0), ("acosh", 1.0), ("atanh", 1.0), ("log1p", -1.0), ("lgamma", -1.0)],
+)
+def test_a_branch_that_is_not_chosen_has_no_gradient_where_its_slope_is_infinite(name, end):
+    x = pf.tensor([end, 0.5], requires_grad=True)
+    pf.where(x == end, 2.0 * x, getattr(pf, name)(x)).sum().backward()
+    assert x.grad.numpy()[0] == 2.0
+
+
+@pytest.mark.parametrize("var", [-1e4, 0.0, np.inf])
+def test_the_least_variance_is_taken_for_any_below(var):
+    x = pf.zeros(1)
+    wanted = (math.log(max(var, 1e-6)) + 1.0 / max(var, 1e-6)) / 2
+    loss = pf.ops.gaussian_nll_loss(x, x + 1.0, pf.tensor([var]))
+    assert loss.item() == pytest.approx(wanted, rel=1e-6)

@@ -112,6 +112,13 @@ def rounded(wide_result: Tensor, *operands: Tensor) -> Tensor:
     return wide_result.to(DType.float32 if is_narrow and _core.precision() is not None else dtype)
 
 
+def check_tensors(op: str, *operands: Any) -> None:
+    """Raises TypeError where one is no Tensor."""
+    for operand in operands:
+        if not isinstance(operand, Tensor):
+            raise TypeError(f"{op}: expected a Tensor, got {type(operand).__name__}")
+
+
 def check_devices(op: str, tensors: dict[str, Tensor]) -> None:
     """Raises TypeError where tensors, by the names of their arguments, are not all on the first one's device."""
     (first, x), *others = tensors.items()

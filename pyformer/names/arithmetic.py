@@ -9,7 +9,7 @@ import numpy as np
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import is_float, narrowed, wide, widened
+from pyformer.names.arguments import check_tensors, is_float, narrowed, wide, widened
 
 
 def floor(x: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def rsqrt(x: Tensor) -> Tensor:
     """1 / sqrt(x).
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.tensor([4.0]).rsqrt()
@@ -318,7 +318,7 @@ def tan(x: Tensor) -> Tensor:
     """sin(x) / cos(x).
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.tan(pf.tensor([0.0]))
@@ -350,6 +350,7 @@ def isinf(x: Tensor) -> Tensor:
         >>> pf.tensor([1.0, float("-inf")]).isinf()
         tensor([False,  True], dtype=bool)
     """
+    check_tensors("isinf", x)
     return ops.equal(ops.abs(x), math.inf) if is_float(x.dtype) else ops.not_equal(x, x)
 
 
@@ -363,6 +364,7 @@ def isfinite(x: Tensor) -> Tensor:
         >>> pf.tensor([1.0, float("nan")]).isfinite()
         tensor([ True, False], dtype=bool)
     """
+    check_tensors("isfinite", x)
     return ops.less(ops.abs(x), math.inf) if is_float(x.dtype) else ops.equal(x, x)
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import axis_at, is_float, narrowed, part, rounded, torch_words, wide, widened
+from pyformer.names.arguments import (
+    axis_at,
+    check_tensors,
+    is_float,
+    narrowed,
+    part,
+    rounded,
+    torch_words,
+    wide,
+    widened,
+)
 from pyformer.names.making import zeros_like
 from pyformer.names.reductions import all as every
 from pyformer.names.reductions import norm
@@ -19,14 +29,14 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
     """x where x > 0, slope * x elsewhere; with a slope of 0 that is 0, also of minus infinity.
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.leaky_relu(pf.tensor([-2.0, 3.0]), 0.5)
         tensor([-1.,  3.], dtype=float32)
     """
     if slope == 0:
-        return ops.relu(x)
+        return ops.relu(x * 1.0)
     return ops.where(ops.greater(x, 0), x * 1.0, x * slope)  # autocast widens both alike
 
 
@@ -34,7 +44,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, alpha * (exp(x) - 1) elsewhere.
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.elu(pf.tensor([0.0, 3.0]))
@@ -78,7 +88,7 @@ def hardsigmoid(x: Tensor) -> Tensor:
     """min(max(x + 3, 0), 6) / 6.
 
     Raises:
-        TypeError: x is not float.
+        TypeError: x is no Tensor.
 
     Source: Howard et al. 2019, "Searching for MobileNetV3".
 
@@ -93,7 +103,7 @@ def hardswish(x: Tensor) -> Tensor:
     """x hardsigmoid(x).
 
     Raises:
-        TypeError: x is not float.
+        TypeError: x is no Tensor.
 
     Source: Howard et al. 2019, "Searching for MobileNetV3".
 
@@ -159,12 +169,13 @@ def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> T
 
     Raises:
         IndexError: the axis is not there.
-        TypeError: x is not float.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.normalize(pf.tensor([[3.0, 4.0]]))
         tensor([[0.6, 0.8]], dtype=float32)
     """
+    check_tensors("normalize", x)
     whole = wide(x)
     return rounded(whole / ops.maximum(norm(whole, p, axis, keepdims=True), eps), x)
 

@@ -15,7 +15,7 @@ def selu(x: Tensor) -> Tensor:
     """scale * elu(x, alpha) with the two numbers that keep mean 0 and variance 1 from layer to layer.
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks".
 
@@ -30,7 +30,7 @@ def softsign(x: Tensor) -> Tensor:
     """x / (1 + |x|).
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.softsign(pf.tensor([-1.0, 3.0]))
@@ -43,7 +43,7 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, and the nearest end of [min_val, max_val] where it lies beyond.
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.hardtanh(pf.tensor([-2.0, 0.5]))
@@ -95,7 +95,8 @@ def gaussian_nll_loss(
         tensor(0.5, dtype=float32)
     """
     # What is below eps is taken for eps, and its gradient stays that of the formula, as in torch.
-    var = var + (clamp(var.detach(), min=eps) - var.detach())
+    fixed = var.detach()
+    var = ops.where(ops.less(fixed, eps), var - fixed + eps, var)
     losses = (ops.log(var) + ops.square(x - target) / var) * 0.5
     return reduced("gaussian_nll_loss", losses + 0.5 * _LOG_2PI if full else losses, reduction)
 

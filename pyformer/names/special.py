@@ -7,7 +7,7 @@ import math
 from pyformer._core import Tensor, ops
 from pyformer.autograd import Context, Function
 from pyformer.float_mode import in_default_float_mode
-from pyformer.names.arguments import narrowed, wide, widened
+from pyformer.names.arguments import check_tensors, narrowed, wide, widened
 from pyformer.names.arithmetic import isfinite
 from pyformer.names.choosing import clamp
 
@@ -23,6 +23,7 @@ class Smooth(Function):
     @classmethod
     @in_default_float_mode
     def of(cls, x: Tensor) -> Tensor:
+        check_tensors(cls.__name__[1:].lower(), x)
         return narrowed(cls.apply(widened(x)), x)
 
     @classmethod
@@ -33,7 +34,9 @@ class Smooth(Function):
     @classmethod
     def backward(cls, ctx: Context, dout: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return (wide(dout) * cls._slope(wide(x))).to(x.dtype)
+        dout = wide(dout)
+        # No gradient stays none where the slope is infinite or NaN, as in the operations of the core.
+        return ops.where(ops.equal(dout, 0.0), 0.0, dout * cls._slope(wide(x))).to(x.dtype)
 
     @staticmethod
     def _value(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyformer._core import Tensor, ops
 from pyformer.float_mode import in_default_float_mode
-from pyformer.names.arguments import rounded, wide
+from pyformer.names.arguments import check_tensors, rounded, wide
 from pyformer.names.arithmetic import floor
 from pyformer.names.making import zeros_like
 from pyformer.names.special import Smooth, expm1_of, log1p_of
@@ -133,7 +133,7 @@ class _Acosh(Smooth):
     def _value(x: Tensor) -> Tensor:
         is_far = ops.greater(x, 1e8)
         above = ops.where(is_far, 1.0, x) - 1.0
-        return ops.where(is_far, ops.log(x) + _LOG_2, log1p_of(above + ops.sqrt(above * (above + 2.0))))
+        return ops.where(is_far, ops.log(x) + _LOG_2, log1p_of(above + ops.sqrt(above) * ops.sqrt(above + 2.0)))
 
     @staticmethod
     def _slope(x: Tensor) -> Tensor:
@@ -143,7 +143,8 @@ class _Acosh(Smooth):
 class _Atanh(Smooth):
     @staticmethod
     def _value(x: Tensor) -> Tensor:
-        return log1p_of(x * 2.0 / (1.0 - x)) * 0.5
+        magnitude = ops.abs(x)
+        return _odd(x, log1p_of(magnitude * 2.0 / (1.0 - magnitude)) * 0.5)
 
     @staticmethod
     def _slope(x: Tensor) -> Tensor:
@@ -151,9 +152,9 @@ class _Atanh(Smooth):
 
 
 def _reflected(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether x is below 1/2; what is not: x or 1 - x; and the angle pi x, less whole turns."""
+    """Whether x is below 1/2; what is not: x or 1 - x; and the angle pi x, less half turns."""
     is_low = ops.less(x, 0.5)
-    return is_low, ops.where(is_low, 1.0 - x, x), (x - floor(x)) * _PI
+    return is_low, ops.where(is_low, 1.0 - x, x), (x - floor(x + 0.5)) * _PI
 
 
 class _Lgamma(Smooth):
@@ -166,9 +167,10 @@ class _Lgamma(Smooth):
             product = (ops.where(is_near, z, 1.0) + float(step)) * product
         w = ops.where(is_near, z + float(_SHIFT), z)
         far = (w - 0.5) * ops.log(w) - w + (_series(_STIRLING, 1.0 / (w * w)) / w + _LOG_ROOT_2PI)
-        above = ops.where(ops.equal(z, math.inf), z, ops.where(is_near, far - ops.log(product), far))
+        above = ops.where(is_near, far - ops.log(product), far)
         sine = ops.abs(ops.sin(ops.where(is_low, angle, 1.0)))
-        return ops.where(is_low, _LOG_PI - ops.log(sine) - above, above)
+        is_endless = ops.logical_or(ops.equal(sine, 0.0), ops.equal(ops.abs(x), math.inf))
+        return ops.where(is_endless, math.inf, ops.where(is_low, _LOG_PI - ops.log(sine) - above, above))
 
     @staticmethod
     def _slope(x: Tensor) -> Tensor:
@@ -238,6 +240,7 @@ def atan2(y: Tensor, x: Tensor) -> Tensor:
         >>> pf.atan2(pf.tensor([1.0, -1.0]), pf.tensor([0.0, -1.0]))
         tensor([ 1.5707964, -2.3561945], dtype=float32)
     """
+    check_tensors("atan2", y, x)
     up, right = wide(y), wide(x)
     is_steep = ops.greater(ops.abs(up), ops.abs(right))
     flat = atan(up / ops.where(ops.logical_or(is_steep, ops.equal(right, 0.0)), 1.0, right))

@@ -33,7 +33,7 @@ class Hardsigmoid(Module):
     """min(max(x + 3, 0), 6) / 6.
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.Hardsigmoid()(pf.zeros(1))
@@ -51,7 +51,7 @@ class Hardswish(Module):
     """x hardsigmoid(x).
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.Hardswish()(pf.tensor([3.0]))
@@ -103,7 +103,7 @@ class ELU(Module):
     """x where x > 0, alpha (exp(x) - 1) elsewhere; see `pf.ops.elu`.
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.ELU()(pf.tensor([2.0]))

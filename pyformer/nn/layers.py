@@ -585,7 +585,7 @@ class Sigmoid(Module):
     """1 / (1 + exp(-x)): (...) -> (...).
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.nn.Sigmoid()(pf.tensor([0.0, 2.0]))
@@ -601,7 +601,7 @@ class Tanh(Module):
     """tanh(x): (...) -> (...).
 
     Raises:
-        TypeError: x is not a float tensor.
+        TypeError: x is no Tensor.
 
     Example:
         >>> pf.nn.Tanh()(pf.tensor([0.0, 1.0]))

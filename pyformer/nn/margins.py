@@ -184,7 +184,7 @@ class SELU(Module):
     """Keeps mean 0 and variance 1 from layer to layer; see `pf.ops.selu`.
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.SELU()(pf.tensor([0.0, 1.0]))
@@ -202,7 +202,7 @@ class Softsign(Module):
     """x / (1 + |x|); see `pf.ops.softsign`.
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.Softsign()(pf.tensor([-1.0, 3.0]))
@@ -220,7 +220,7 @@ class Hardtanh(Module):
     """x, and the nearest end of [min_val, max_val] where it lies beyond.
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.Hardtanh()(pf.tensor([-2.0, 0.5]))

@@ -70,7 +70,7 @@ class LeakyReLU(Module):
     """x where x > 0, slope * x elsewhere.
 
     Raises:
-        TypeError: x is not a float tensor (when called).
+        TypeError: x is no Tensor (when called).
 
     Example:
         >>> pf.nn.LeakyReLU(0.5)(pf.tensor([-2.0, 3.0]))
