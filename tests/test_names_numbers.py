@@ -326,6 +326,21 @@ def test_16_bit_sums_of_what_meets_are_rounded_once(dtype):
     assert got.item() == pf.tensor(1.0 + 300 * 2.0**-9).to(dtype).item()
 
 
+def test_a_long_sum_of_what_meets_does_not_saturate():
+    source = np.ones(301, np.float32)
+    source[0] = 2.0**24
+    index = pf.zeros(301, dtype=pf.int64)
+    x, src = pf.zeros(1, requires_grad=True), pf.tensor(source, requires_grad=True)
+    out = x.scatter_add(0, index, src)
+    assert (out.dtype, out.item()) == (pf.float32, 2.0**24 + 300)
+    out.sum().backward()
+    assert (x.grad.tolist(), src.grad.tolist()) == ([1.0], [1.0] * 301)
+    overflowing = pf.tensor([3e38, 3e38, -3e38])
+    assert pf.zeros(1).scatter_add(0, pf.zeros(3, dtype=pf.int64), overflowing).item() == np.float32(3e38)
+    with pf.autocast(pf.bfloat16):
+        assert pf.zeros(1).scatter_add(0, index, src).dtype == pf.float32
+
+
 def test_distances_that_are_small_beside_the_vectors():
     a = np.array([[1e4, 1.0], [1e4, 1.0]], np.float32)
     b = np.array([[1e4, 1.0], [1e4, 1.0 + 2**-20]], np.float32)

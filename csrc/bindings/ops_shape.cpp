@@ -595,7 +595,9 @@ Args:
     axis: an int, negative ones count from the end.
 
 Returns:
-    Tensor of index's shape and x's dtype. Gradients of elements that were picked twice add up.
+    Tensor of index's shape and x's dtype. Gradients of an element that was picked several times are added one after
+    another, in float32 but for float64: there a sum of ones grows to 2^24 and no further. `pf.scatter_add` adds in
+    float64.
 
 Raises:
     ValueError: the shapes do not fit.
@@ -619,7 +621,8 @@ Args:
     weight: (V, C), float; other dtypes have no gradient.
 
 Returns:
-    Tensor (..., C) of weight's dtype. Gradients of a row that was picked twice add up.
+    Tensor (..., C) of weight's dtype. Gradients of a row that was picked several times are added one after another, in
+    float32 but for float64: there a sum of ones grows to 2^24 and no further.
 
 Raises:
     IndexError: an id is outside 0 ... V - 1.

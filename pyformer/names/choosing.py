@@ -11,7 +11,7 @@ from pyformer import _core
 from pyformer._core import DType, Tensor, ops
 from pyformer.autograd import Context, Function
 from pyformer.limits import finfo
-from pyformer.names.arguments import axis_at, check_devices, is_float, narrowed, torch_words, wide, widened
+from pyformer.names.arguments import axis_at, check_devices, is_float, torch_words, wide, widened
 from pyformer.names.shapes import clone, expand, flip, squeeze, swapped_order, unsqueeze
 
 
@@ -72,8 +72,8 @@ class _Added(Function):
 def scatter_add(x: Tensor, axis: int, index: Tensor, src: Tensor) -> Tensor:
     """x with src added at the places that an index names: out[i][index[i][j]] += src[i][j] for axis 1 of two.
 
-    The order in which numbers that meet at a place are added is always the same. Integers are added as float64, so
-    they are exact up to 2**53.
+    Numbers that meet at a place are added one after another, in float64, and what comes out is rounded once. So integers
+    are exact up to 2**53.
 
     Args:
         x: (...), of numbers.
@@ -96,13 +96,10 @@ def scatter_add(x: Tensor, axis: int, index: Tensor, src: Tensor) -> Tensor:
     axis = axis_at("scatter_add", axis, x.ndim)
     if x.dtype == DType.bool:
         raise TypeError("scatter_add: expected numbers, got bool")
-    if not is_float(x.dtype):
-        src = _fitting("scatter_add", x, index, src)
-        return _Added.apply(wide(x), index, wide(src), axis).to(x.dtype)
-    if _core.precision() is not None:
+    if is_float(x.dtype) and _core.precision() is not None:
         x, src = widened(x), widened(src)
     src = _fitting("scatter_add", x, index, src)
-    return narrowed(_Added.apply(widened(x), index, widened(src), axis), x)
+    return _Added.apply(wide(x), index, wide(src), axis).to(x.dtype)
 
 
 def _fitting(op: str, x: Tensor, index: Tensor, src: Tensor) -> Tensor:
