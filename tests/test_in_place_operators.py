@@ -140,7 +140,8 @@ def test_writing_into_a_copy_that_has_a_name_raises_at_once(take):
         row += 1
     with pytest.raises(RuntimeError, match=message.format(r"\*=")):
         exec("row *= 2", {"row": row})
-    with pytest.raises(RuntimeError, match=message.format("-=")):
+
+    def every():
         for row in a:
             row -= 1
 
@@ -148,6 +149,8 @@ def test_writing_into_a_copy_that_has_a_name_raises_at_once(take):
         nonlocal kept
         kept /= 2
 
+    with pytest.raises(RuntimeError, match=message.format("-=")):
+        every()
     with pytest.raises(RuntimeError, match=message.format("/=")):
         enclosed()
     assert row.tolist() == a.tolist()[0]
