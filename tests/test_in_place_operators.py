@@ -153,7 +153,7 @@ def test_writing_into_a_copy_that_has_a_name_raises_at_once(take):
         every()
     with pytest.raises(RuntimeError, match=message.format("/=")):
         enclosed()
-    assert row.tolist() == a.tolist()[0]
+    assert row.tolist() == take(a).tolist()
     assert a.tolist() == matrix().tolist()
 
 
