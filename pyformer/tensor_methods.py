@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable
+from opcode import opname
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,12 +18,15 @@ from pyformer._core import ops as _ops
 # ---- writes in place -------------------------------------------------------------------------------------------------
 
 
+_STORES_NAME = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")
+
+
 def _check_writable(symbol: str, x: Tensor, other: Any) -> None:
     instead = f"x = x {symbol[:-1]} y" if symbol.endswith("=") else "an operation that makes a new tensor"
     if isinstance(x, _core._IndexCopy):  # by a method; see _Unwritten for the operators
         raise RuntimeError(
             f"{symbol}: x is a copy that indexing, split or a transpose made, so nothing else would change; "
-            f"write into the tensor itself, a[0] {symbol} y, or into x.clone()"
+            "write into the tensor itself, a[0] = y, or into x.clone()"
         )
     if not x.is_leaf:
         raise RuntimeError(f"{symbol}: x was made by an operation whose gradient is recorded; write {instead}")
@@ -47,7 +53,11 @@ def _in_place(symbol: str, operation: Callable) -> Callable:
     def operator(self: Tensor, other: Any) -> Any:
         if isinstance(self, _core._IndexCopy) and symbol.endswith("="):
             result = operation(self, other)
-            return result if result is NotImplemented else _Unwritten(symbol, result)
+            if result is NotImplemented:
+                return result
+            if _names_the_result(sys._getframe(1)):
+                raise _unwritten_error(symbol)
+            return _Unwritten(symbol, result)
         _check_writable(symbol, self, other)
         before = _core.set_grad_enabled(False)
         try:
@@ -59,11 +69,27 @@ def _in_place(symbol: str, operation: Callable) -> Callable:
     return operator
 
 
+def _names_the_result(frame: FrameType) -> builtins.bool:
+    """Whether the operator that runs in this frame is that of `row += y`, and not of `a[0] += y`."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if not opname[code[at]].startswith(("BINARY_OP", "INPLACE_")):
+        return False
+    following = (opname[code[i]] for i in range(at + 2, len(code), 2))
+    return next((name for name in following if name != "CACHE"), "").startswith(_STORES_NAME)
+
+
+def _unwritten_error(symbol: str) -> RuntimeError:
+    return RuntimeError(
+        f"row {symbol} y: row is a copy that indexing, split or a transpose made, so the tensor it is of would "
+        f"stay as it is; write a[0] {symbol} y into that in one step, or row = a[0].clone() before"
+    )
+
+
 class _Unwritten:
     """What `a[0] + y` is in the middle of `a[0] += y`, which Python then writes by a[0] = ...
 
-    `row = a[0]; row += y` gives row this, too, as Python says nothing of which of the two it does; whatever is done
-    with row then is an error, since a is as it was.
+    `row = a[0]; row += y` raises. Where the byte code does not say which of the two it is (as in `pair[0] += y` of a
+    list of rows), row is this afterwards, and whatever is done with it is an error, since a is as it was.
     """
 
     def __init__(self, symbol: str, result: Tensor) -> None:
@@ -78,11 +104,7 @@ class _Unwritten:
         return f"<{self._error()}>"
 
     def _error(self, *_: Any) -> RuntimeError:
-        symbol = self.__dict__["_symbol"]
-        return RuntimeError(
-            f"row {symbol} y: row is a copy that indexing, split or a transpose made, so the tensor it is of would "
-            f"stay as it is; write a[0] {symbol} y into that in one step, or row = a[0].clone() before"
-        )
+        return _unwritten_error(self.__dict__["_symbol"])
 
 
 def _refuse(self: _Unwritten, *_: Any, **__: Any) -> Any:

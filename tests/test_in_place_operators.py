@@ -124,18 +124,45 @@ COPIES = {
 def test_a_write_into_a_copy_is_refused(take):
     a = matrix()
     for method in ("add_", "copy_", "fill_"):
-        with pytest.raises(RuntimeError, match=r"copy that indexing, split or a transpose made.*clone"):
+        with pytest.raises(RuntimeError, match=r"copy that indexing, split or a transpose made.*a\[0\] = y.*clone"):
             getattr(take(a), method)(1)
     with pytest.raises(RuntimeError, match=r"a\[0, 1\] = v.*clone"):
         take(a)[0] = 5
     assert a.tolist() == matrix().tolist()
 
 
-@pytest.mark.parametrize("take", [lambda a: a[0], lambda a: a.T, lambda a: next(iter(a))])
-def test_a_row_that_was_added_to_is_refused_where_it_is_used(take):
+@pytest.mark.parametrize("take", [lambda a: a[0], lambda a: a.T, lambda a: next(iter(a)), lambda a: a.split(1)[0]])
+def test_writing_into_a_copy_that_has_a_name_raises_at_once(take):
     a = matrix()
-    row = take(a)
-    row += 1
+    row = kept = take(a)
+    message = r"write a\[0\] {} y into that in one step, or row = a\[0\].clone\(\)"
+    with pytest.raises(RuntimeError, match=message.format(r"\+=")):
+        row += 1
+    with pytest.raises(RuntimeError, match=message.format(r"\*=")):
+        exec("row *= 2", {"row": row})
+
+    def every():
+        for row in a:
+            row -= 1
+
+    def enclosed():
+        nonlocal kept
+        kept /= 2
+
+    with pytest.raises(RuntimeError, match=message.format("-=")):
+        every()
+    with pytest.raises(RuntimeError, match=message.format("/=")):
+        enclosed()
+    assert row.tolist() == take(a).tolist()
+    assert a.tolist() == matrix().tolist()
+
+
+@pytest.mark.parametrize("take", [lambda a: a[0], lambda a: a.T, lambda a: next(iter(a))])
+def test_a_copy_that_was_added_to_is_refused_where_it_is_used(take):
+    a = matrix()
+    rows = [take(a)]
+    rows[0] += 1
+    row = rows[0]
     message = r"write a\[0\] \+= y into that in one step, or row = a\[0\].clone\(\)"
     assert "clone" in repr(row)
     uses = (

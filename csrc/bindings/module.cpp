@@ -130,6 +130,8 @@ static std::string hint(const std::string& expected, const std::string& got, PyO
       const size_t begin = expected.find_last_of(" (", at) + 1;
       known.append(expected.substr(begin, at - begin));
     }
+    if (expected.find(" axis:") != expected.npos) known.append("dim");  // torch's words, which are taken, too
+    if (expected.find(" keepdims:") != expected.npos) known.append("keepdim");
     const py::object nearest = py::module_::import("difflib").attr("get_close_matches");
     const py::list near = call_or_park(nearest, py::make_tuple(given, known, 1, 0.5));
     if (py::len(near) > 0) return cat("; did you mean ", py::str(near[0]).cast<std::string>(), " for ", given, "?");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,7 +48,13 @@ def _explained(function: Callable, error: TypeError) -> TypeError:
     if not text.startswith(f"{function.__name__}() "):
         return error
     signature = str(inspect.signature(function)).replace("'", "").partition(" -> ")[0]
-    return TypeError(f"{function.__name__}: expected {signature}: {text.partition('() ')[2]}")
+    import difflib  # slow to import, and an error is rare
+
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+    known = [*inspect.signature(function).parameters, "dim", "keepdim"]
+    near = difflib.get_close_matches(unknown[1], known, 1, 0.5) if unknown else []
+    hint = f"; did you mean {near[0]} for {unknown[1]}?" if near else ""
+    return TypeError(f"{function.__name__}: expected {signature}: {text.partition('() ')[2]}{hint}")
 
 
 def axis_at(op: str, axis: Any, ndim: int) -> int:
