@@ -60,6 +60,7 @@ def test_quiet_says_nothing_and_verbose_begins_with_the_build(tmp_path):
     done = run(tmp_path, "train", "text.txt", "-v", "--out", "b", "--steps", 2, *TINY)
     assert done.stderr.startswith(f"pyformer {pf.__version__}\ninstruction set: ")
     assert "parameters" in done.stderr
+    assert "threads: 3\n" in run(tmp_path, "info", "-v", "--threads", 3).stderr
 
 
 def test_piped_progress_is_lines(trained, tmp_path):

@@ -59,3 +59,8 @@ def test_what_the_prose_concludes():
     assert f"the deviation is {made:.3f}; over test pictures of a kind it is {real:.3f}" in PAGE
     behind = sentiment["bag of words"] - sentiment["BERT from scratch"]
     assert f"stays {100 * behind:.1f} points below" in PAGE
+
+
+def test_curves_are_named_as_on_the_page():
+    for curve in ("autoencoder", "convnet", "dit", "gan", "sentiment", "translation", "vit"):
+        assert f'font-size="15">{curve}</text>' in (DOCS / "examples" / f"{curve}.svg").read_text()

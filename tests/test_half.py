@@ -14,7 +14,7 @@ import torch
 from case_runner import as_tuple, make_inputs, projections, run_torch
 from case_tables import more_names, names
 from cases import TEST_CASES
-from tolerance import Exact, assert_close, by_rows, probe
+from tolerance import UNIT, Exact, assert_close, by_rows, probe
 
 import pyformer as pf
 from pyformer import _core
@@ -37,7 +37,8 @@ PRODUCTS = ("attention", "attention_packed", "linear", "linear_cross_entropy", "
 PROBES = 16  # more than in float32: there is little room, and each case is probed once for both dtypes
 # Compositions round after each of their operations, which have cases of their own.
 COMPOSITIONS = {case.op for case in (*names.CASES, *more_names.CASES)}
-CASES = [c for c in TEST_CASES if c.grads and c.finite and c.op not in COMPOSITIONS]
+FLOAT_CASES = [c for c in TEST_CASES if c.grads and c.finite]
+CASES = [c for c in FLOAT_CASES if c.op not in COMPOSITIONS]
 
 
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -114,6 +115,24 @@ def check_against_float64(case, dtype, names, got):
             continue
         between = 0.0 if case.op == "linear" and name == "output 0" else ROUNDS_BETWEEN[case.op]
         assert_close(a, exact, what, additions=case.reduction, between=between, dtype=dtype)
+
+
+@pytest.mark.parametrize("case", [c for c in FLOAT_CASES if c.op in COMPOSITIONS], ids=lambda case: case.id)
+def test_a_composition_rounds_a_few_times(case):
+    """Each element is float64's but for four roundings to bfloat16, of itself or of numbers that cancelled in it."""
+    arrays = inputs_of(case, "bfloat16")
+    got, got_grads = run(case, arrays, "bfloat16")
+    wide = {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in arrays.items()}
+    expected, expected_grads = run(case, wide, "float64")
+    names = [*(f"output {i}" for i in range(len(got))), *(f"d{k}" for k in case.grads)]
+    for name, a, b in zip(names, [*got, *got_grads.values()], [*expected, *expected_grads.values()], strict=True):
+        what = f"{case.id} {name}"
+        assert a.shape == b.shape, what
+        if a.dtype != np.float32:
+            assert np.array_equal(a, b), what
+            continue
+        room = 4 * UNIT["bfloat16"] * (np.abs(b) + 0.25 * np.abs(b).max(initial=0.0))
+        assert np.all(np.abs(a - b) <= room), f"{what}: off by {np.max(np.abs(a - b) / room)} times what is allowed"
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.op in PRODUCTS], ids=lambda case: case.id)

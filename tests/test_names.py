@@ -334,3 +334,21 @@ def test_powers_of_integers_and_truth_of_numbers_are_numpys():
         np.testing.assert_array_equal(ops.logical_or(p, q).numpy(), np.logical_or(a, b))
         np.testing.assert_array_equal(ops.logical_not(p).numpy(), np.logical_not(a))
         np.testing.assert_array_equal(ops.logical_or(p, 0).numpy(), np.logical_or(a, 0))
+
+
+def test_the_angle_of_zeros_and_infinities_is_that_of_numpy():
+    values = np.array([0.0, -0.0, 1.0, -3.0, 1e-300, np.inf, -np.inf, np.nan])
+    got = pf.atan2(pf.tensor(values[:, None]), pf.tensor(values)).numpy()
+    expected = np.arctan2(values[:, None], values)
+    np.testing.assert_allclose(got, expected, rtol=1e-15, atol=0)
+    is_number = ~np.isnan(expected)
+    assert np.array_equal(np.signbit(got)[is_number], np.signbit(expected)[is_number])
+
+
+@pytest.mark.parametrize("name", ["atan", "acosh", "lgamma", "sinh", "log1p", "expm1", "erf"])
+def test_what_is_no_tensor_is_named(name):
+    for given in (1.0, np.ones(2)):
+        with pytest.raises(TypeError, match=f"expected a Tensor, got {type(given).__name__}; pyformer.tensor"):
+            getattr(pf, name)(given)
+    with pytest.raises(TypeError, match="expected a Tensor, got float"):
+        pf.atan2(pf.ones(2), 1.0)

@@ -69,6 +69,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
         parser.print_help()
         return 0
     args.rest = rest
+    if getattr(args, "threads", None):
+        pf.set_num_threads(args.threads)
     if args.verbose:
         show_messages(logging.DEBUG)
         say(pf.show_config())

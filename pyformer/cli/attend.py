@@ -73,8 +73,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the page, and the picture where matplotlib is; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     out = args.out or args.folder / "attention.html"
     if out.suffix.lower() == ".png":
         raise ValueError(f"--out {formats.display_name(out)}: is for the page; the picture goes beside it, as .png")

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyformer as pf
 from pyformer import models, tokenizers
 from pyformer.cli.arguments import DEVICE_HELP, add_common, add_sampling, any_text, device, move, real, whole
 from pyformer.cli.generate import writer
@@ -43,8 +42,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answers what is said; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     with reading_once():
         tokenizer = tokenizers.load(args.path)
         model = models.from_pretrained(args.path, dtype=args.dtype, quantize=args.quantize)

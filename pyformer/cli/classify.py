@@ -91,7 +91,5 @@ def run_predict(args: argparse.Namespace) -> int:
 
 
 def _set_up(args: argparse.Namespace, quiet: bool) -> None:
-    if args.threads:
-        pf.set_num_threads(args.threads)
     if quiet:
         logging.getLogger("pyformer").setLevel(logging.ERROR)

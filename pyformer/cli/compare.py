@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyformer as pf
 from pyformer import formats
 from pyformer.cli.arguments import (
     DEVICE_HELP,
@@ -90,8 +89,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what has no result yet, prints and draws the results; 0, or 128 + signal when stopped."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     args.out = args.out or RUNS / f"compare-{args.task or compare_tasks.TEXT}"
     record, task = (_resumed if args.resume else _started)(args)
     settings = record["settings"]

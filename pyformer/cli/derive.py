@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyformer as pf
 from pyformer import datasets, formats
 from pyformer.cli.arguments import (
     DEVICE_HELP,
@@ -57,8 +56,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains all rungs that have no result yet, prints and draws the results; 0, or 130 when interrupted."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     record = _resumed(args) if args.resume else _started(args)
     settings = record["settings"]
     budget = derive.Budget(settings["steps"], settings["seconds"])

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import pyformer as pf
 from pyformer import formats
 from pyformer.cli.arguments import DEVICE_HELP, add_common, device, say, whole
 from pyformer.sentences import SentenceEncoder
@@ -36,8 +35,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the file; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     if args.quiet:
         logging.getLogger("pyformer").setLevel(logging.ERROR)
     encoder = SentenceEncoder.from_pretrained(args.path, device=args.device)

@@ -37,8 +37,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints what came out; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
     if not isinstance(model, LanguageModel):
         raise ValueError(f"{args.folder}: holds a {type(model).__name__}, which does not predict texts")

@@ -52,8 +52,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the page; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     if (args.folder is None) == (args.rung is None):
         raise ValueError("expected a RUN or --rung NAME, and not both")
     if args.rung is not None:

@@ -77,8 +77,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints prompts and their continuations; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.folder)
     if not isinstance(model, LanguageModel):
         raise ValueError(f"{args.folder}: holds a {type(model).__name__}, which does not continue texts")

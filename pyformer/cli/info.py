@@ -46,8 +46,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     if args.cmake_dir:
         print(pf.cmake_dir())
     elif args.kernels:

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import pyformer as pf
 from pyformer import models, tokenizers
 from pyformer.cli.arguments import add_common, say
 from pyformer.models import quantization
@@ -37,8 +36,6 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the model, and the tokenizer where there is one; 0."""
-    if args.threads:
-        pf.set_num_threads(args.threads)
     model = models.from_pretrained(args.path, quantize=args.to)
     try:
         tokenizer = tokenizers.load(args.path)

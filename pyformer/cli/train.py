@@ -71,8 +71,6 @@ def run(args: argparse.Namespace) -> int:
     """Trains; 0 when finished, 128 + signal when stopped."""
     if not args.quiet and not args.verbose:
         show_messages()
-    if args.threads:
-        pf.set_num_threads(args.threads)
     given = {name: getattr(args, name) for name in vars(args) if is_setting(name)}
     with contextlib.ExitStack() as stack:
         trainer, open_folder = (_resumed if args.resume else _started)(args, given, stack)

@@ -96,14 +96,20 @@ def number(op: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def _tensor(x: Any) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a Tensor, got {type(x).__name__}; pyformer.tensor(...) makes one")
+    return x
+
+
 def wide(x: Tensor) -> Tensor:
     """x as float64: there, squares, products and sums of narrower numbers neither overflow nor vanish."""
-    return x.to(DType.float64)
+    return _tensor(x).to(DType.float64)
 
 
 def widened(x: Tensor) -> Tensor:
     """x as a float of at least 32 bits."""
-    return x if x.dtype in (DType.float32, DType.float64) else x.to(DType.float32)
+    return x if _tensor(x).dtype in (DType.float32, DType.float64) else x.to(DType.float32)
 
 
 def narrowed(result: Tensor, x: Tensor) -> Tensor:

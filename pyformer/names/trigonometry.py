@@ -228,9 +228,8 @@ def acos(x: Tensor) -> Tensor:
 
 @in_default_float_mode
 def atan2(y: Tensor, x: Tensor) -> Tensor:
-    """The angle of the point (x, y), from -pi to pi, 0 at the origin. NumPy calls it arctan2.
-
-    Unlike there, the sign of a zero plays no part, and two infinities give NaN.
+    """The angle of the point (x, y), from -pi to pi; a zero counts as a little above or below 0, by its sign. NumPy
+    calls it arctan2.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -242,12 +241,22 @@ def atan2(y: Tensor, x: Tensor) -> Tensor:
     """
     check_tensors("atan2", y, x)
     up, right = wide(y), wide(x)
+    is_corner = ops.logical_and(ops.equal(ops.abs(up), math.inf), ops.equal(ops.abs(right), math.inf))
+    is_low, is_left = _is_signed(up), _is_signed(right)
+    up = ops.where(is_corner, ops.where(is_low, -1.0, zeros_like(up) + 1.0), up)
+    right = ops.where(is_corner, ops.where(is_left, -1.0, zeros_like(right) + 1.0), right)
     is_steep = ops.greater(ops.abs(up), ops.abs(right))
     flat = atan(up / ops.where(ops.logical_or(is_steep, ops.equal(right, 0.0)), 1.0, right))
     steep = atan(right / ops.where(is_steep, up, 1.0))
-    behind = ops.where(ops.less(right, 0.0), ops.where(ops.less(up, 0.0), -_PI, zeros_like(up) + _PI), 0.0)
-    quarter = ops.where(ops.less(up, 0.0), -_HALF_PI, zeros_like(right) + _HALF_PI)
-    return rounded(ops.where(is_steep, quarter - steep, flat + behind), y, x)
+    behind = flat + ops.where(is_low, -_PI, zeros_like(up) + _PI)
+    quarter = ops.where(is_low, -_HALF_PI, zeros_like(right) + _HALF_PI)
+    return rounded(ops.where(is_steep, quarter - steep, ops.where(is_left, behind, flat)), y, x)
+
+
+def _is_signed(x: Tensor) -> Tensor:
+    """Whether it is negative, as -0 is, too."""
+    x = x.detach()
+    return ops.logical_or(ops.less(x, 0.0), ops.less(1.0 / x, 0.0))
 
 
 def sinh(x: Tensor) -> Tensor:
