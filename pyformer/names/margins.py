@@ -95,7 +95,7 @@ def gaussian_nll_loss(
         tensor(0.5, dtype=float32)
     """
     # What is below eps is taken for eps, and its gradient stays that of the formula, as in torch.
-    var = var + (clamp(var.detach(), min=eps) - var.detach())
+    var = ops.where(ops.less(var, eps), (var - var.detach()) + eps, var)
     losses = (ops.log(var) + ops.square(x - target) / var) * 0.5
     return reduced("gaussian_nll_loss", losses + 0.5 * _LOG_2PI if full else losses, reduction)
 
