@@ -485,3 +485,13 @@ def test_torchs_options_of_adam_are_taken_or_refused(make):
     for name, why in (("amsgrad", "two moments, and has no third"), ("maximize", "negate the loss")):
         with pytest.raises(ValueError, match=f"{make.__name__}: expected {name}=False, got True: .*{why}"):
             make([w], **{name: True})
+
+
+def test_gaussian_nll_loss_of_variances_at_both_ends():
+    zero = pf.zeros(4)
+    var = pf.tensor([-1e10, 1e-20, 2.0, float("inf")], requires_grad=True)
+    losses = pf.ops.gaussian_nll_loss(zero, zero, var, reduction="none")
+    expected = [0.5 * np.log(1e-6), 0.5 * np.log(1e-6), 0.5 * np.log(2.0), np.inf]
+    np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-6)
+    losses.backward(pf.ones(4))
+    np.testing.assert_allclose(var.grad.numpy(), [0.5e6, 0.5e6, 0.25, 0.0], rtol=1e-6)

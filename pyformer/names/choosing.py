@@ -72,8 +72,8 @@ class _Added(Function):
 def scatter_add(x: Tensor, axis: int, index: Tensor, src: Tensor) -> Tensor:
     """x with src added at the places that an index names: out[i][index[i][j]] += src[i][j] for axis 1 of two.
 
-    Numbers that meet at a place are added one after another, in float64, and what comes out is rounded once: integers
-    are exact up to 2**53.
+    Numbers that meet at a place are added one after another in float64, and the sum is rounded once. So integers are
+    exact up to 2**53.
 
     Args:
         x: (...), of numbers.
