@@ -129,7 +129,7 @@ def check_tensors(op: str, *operands: Any) -> None:
     """Raises TypeError where one is no Tensor."""
     for operand in operands:
         if not isinstance(operand, Tensor):
-            raise TypeError(f"{op}: expected a Tensor, got {type(operand).__name__}")
+            raise TypeError(f"{op}: expected a Tensor, got {type(operand).__name__}; pyformer.tensor(...) makes one")
 
 
 def check_devices(op: str, tensors: dict[str, Tensor]) -> None:
