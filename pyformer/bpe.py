@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 # The parts of a regular expression that look at text before the match, or at where the text begins.
 _LOOKS_BACK = re.compile(r"\(\?<|\\[bBAGK]|(?<!\[)\^")
 
+_MODEL_SETTINGS = ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+
 
 def _opened(library_class: Any, text: str) -> Any:
     try:
@@ -50,13 +52,29 @@ def _opened(library_class: Any, text: str) -> Any:
         raise ValueError(f"not a tokenizer of the tokenizers library: {error}") from None
 
 
-def check_ids(content: Mapping[str, Any]) -> None:
-    """ValueError for an id in a tokenizer.json that is so high that the library takes memory for those below it."""
-    vocabulary = content["model"].get("vocab")
-    ids = vocabulary.values() if isinstance(vocabulary, dict) else ()
+def vocabulary_ids(content: Mapping[str, Any]) -> Collection[int]:
+    """The ids of the vocabulary in a tokenizer.json.
+
+    ValueError for one that is so high that the library takes memory for those below it.
+    """
+    vocabulary = content["model"].get("vocab")  # ids by token, or pairs of a token and its score
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary or ()))
     highest = max((number for number in ids if isinstance(number, int)), default=0)
     if highest >= MOST_IDS:
         raise ValueError(f"expected ids below {MOST_IDS}, got {highest}")
+    return ids
+
+
+def _described(tokenizer: Any) -> dict[str, Any]:
+    """A tokenizer's content as the library writes it, but of its model the settings only: the rest takes a while."""
+    model = tokenizer.model
+    tokenizer.model = tokenizers_library().models.BPE()
+    try:
+        content = json.loads(tokenizer.to_str())
+    finally:
+        tokenizer.model = model
+    content["model"] = {"type": type(model).__name__, **{name: getattr(model, name, None) for name in _MODEL_SETTINGS}}
+    return content
 
 
 class BPETokenizer:
@@ -98,13 +116,16 @@ class BPETokenizer:
         text = tokenizer.to_str()
         self._take(_opened(type(tokenizer), text), text, settings)
 
-    def _take(self, tokenizer: Any, text: str, settings: dict[str, Any] | None) -> None:
-        """Begins with a tokenizer that is nobody else's; `text` is its content as the library writes it."""
+    def _take(
+        self, tokenizer: Any, text: str, settings: dict[str, Any] | None, ids: Collection[int] | None = None
+    ) -> None:
+        """Begins with a tokenizer that is nobody else's, whose content is `text`; `ids` are those of its vocabulary."""
         self._tokenizer, self._json, self._settings = tokenizer, text, settings
-        content = json.loads(text)
-        vocabulary = content["model"]["vocab"]  # ids by token, or pairs of a token and its score
-        if len(vocabulary) != tokenizer.get_vocab_size(with_added_tokens=False):
-            self._tokenizer = _opened(type(tokenizer), text)  # of tokens with one id the library writes one
+        if ids is None:
+            ids = tokenizer.get_vocab(with_added_tokens=False).values()
+        if len(set(ids)) != len(ids):
+            self._tokenizer = _opened(type(tokenizer), tokenizer.to_str())  # of tokens with one id it writes one
+        content = _described(self._tokenizer)
         ignored = [f"{name} {json.dumps(content[name])}" for name in ("truncation", "padding") if content.get(name)]
         if ignored:
             log.warning("%s: encode() gives whole texts, without its %s", FILE_NAME, " and ".join(ignored))
@@ -118,7 +139,6 @@ class BPETokenizer:
         self._warn_of_settings(content)
         self._tokenizer.post_processor = None  # it may make offsets leave out spaces
         added = content.get("added_tokens") or []
-        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
         self._vocab_size = max(*ids, *(token["id"] for token in added), -1, -1) + 1
         self.special_ids = frozenset(token["id"] for token in added if token.get("special"))
         self._cuts_words = _cuts_at_words(content)
@@ -195,9 +215,13 @@ class BPETokenizer:
 
         ValueError if it is not one.
         """
-        tokenizer, opened = _opened(tokenizers_library().Tokenizer, text), cls.__new__(cls)
-        opened._take(tokenizer, tokenizer.to_str(), settings)
-        opened._json = text
+        return cls.from_parsed(text, None, settings)
+
+    @classmethod
+    def from_parsed(cls, text: str, ids: Collection[int] | None, settings: dict[str, Any] | None) -> BPETokenizer:
+        """`from_json` where the ids of the vocabulary are known: to ask the library for them takes a while."""
+        opened = cls.__new__(cls)
+        opened._take(_opened(tokenizers_library().Tokenizer, text), text, settings, ids)
         return opened
 
     @property
@@ -476,10 +500,7 @@ def _cuts_at_words(content: dict[str, Any]) -> bool:
     """Whether a text may be cut between words, and within long ones, as `_encoded_in_turn` does."""
     model, before = content.get("model") or {}, content.get("pre_tokenizer") or {}
     steps = before.get("pretokenizers", []) if before.get("type") == "Sequence" else [before]
-    plain_model = model.get("type") == "BPE" and not any(
-        model.get(name)
-        for name in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
-    )
+    plain_model = model.get("type") == "BPE" and not any(model.get(name) for name in _MODEL_SETTINGS)
     return (
         plain_model
         and not content.get("normalizer")

@@ -105,16 +105,34 @@ def settle(stream: Any) -> None:
             os.close(null)
 
 
+class HiddenBar:
+    """In place of a tqdm bar where none is shown: importing tqdm takes longer than a short text."""
+
+    disable, n = True, 0
+
+    def __enter__(self) -> HiddenBar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def update(self, *_: Any, **__: Any) -> None:
+        pass
+
+    set_description_str = set_postfix_str = refresh = close = update
+
+
 def bar(shown: bool, **options: Any) -> Any:
-    """A tqdm bar on stderr that can't end the work it shows, or a disabled one."""
+    """A tqdm bar on stderr that can't end the work it shows, or a hidden one."""
+    if not shown or sys.stderr is None:
+        return HiddenBar()
     from tqdm import tqdm
 
-    shown = shown and sys.stderr is not None
     stream = steady(sys.stderr)
-    if shown and stream.isatty():
+    if stream.isatty():
         return tqdm(file=stream, mininterval=0.1, dynamic_ncols=True, **options)
     # A log file gets a line now and then, not ten a second, and the last one stays.
-    return tqdm(file=LineStream(stream), disable=not shown, mininterval=10.0, ncols=100, **{**options, "leave": True})
+    return tqdm(file=LineStream(stream), mininterval=10.0, ncols=100, **{**options, "leave": True})
 
 
 def ticking(bar: Any) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pyformer import formats
-from pyformer.bpe import FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME, BPETokenizer, check_ids
+from pyformer.bpe import FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME, BPETokenizer, vocabulary_ids
 from pyformer.formats.atomic import naming
 from pyformer.formats.folder import gguf_file
 from pyformer.token_checks import checked_ids, encode_text
@@ -327,9 +327,9 @@ def load(folder: str | os.PathLike[str]) -> Tokenizer:
 def _from_gguf(path: Path) -> Tokenizer:
     from pyformer.formats.gguf.tokenizer import read_tokenizer
 
-    content, settings = read_tokenizer(gguf_file(path))
+    text, ids, settings = read_tokenizer(gguf_file(path))
     try:
-        return BPETokenizer.from_json(content, settings)
+        return BPETokenizer.from_parsed(text, ids, settings)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a usable tokenizer: {error}") from None
 
@@ -357,8 +357,8 @@ def _from_content(path: Path, content: dict[str, Any]) -> Tokenizer:
             raise ValueError("'words' must be a list and 'cut' a string")
         return WordTokenizer(words, content.get("unknown", -1), cut)
     if kind is None and isinstance(content.get("model"), dict):
-        check_ids(content)
-        opened = BPETokenizer.from_json(path.read_text(encoding="utf-8"), _settings_beside(path))
+        ids = vocabulary_ids(content)
+        opened = BPETokenizer.from_parsed(path.read_text(encoding="utf-8"), ids, _settings_beside(path))
         _warn_of_files_beside(path, content)
         return opened
     raise ValueError(f"expected type 'byte', 'char' or 'word' or a model of the tokenizers library, got type {kind!r}")

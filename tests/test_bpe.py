@@ -362,6 +362,37 @@ def test_ctrl_c_is_heard_within_a_second(length, work):
     assert float(late) < 1.0
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "unigram"])
+def test_a_tokenizer_is_described_as_the_library_writes_it(kind):
+    whole = (
+        library.Tokenizer(library.models.Unigram([("a", -1.0), ("a", -2.0), ("b", -3.0)]))
+        if kind == "unigram"
+        else trained(kind)
+    )
+    written = json.loads(whole.to_str())
+    described = bpe._described(whole)
+    model = described.pop("model")
+    assert described == {name: value for name, value in written.items() if name != "model"}
+    for name in ("type", *bpe._MODEL_SETTINGS):  # of some models the library does not show what is False
+        assert (model[name] or None) == (written["model"].get(name) or None)
+    assert json.loads(whole.to_str()) == written
+    assert tokenizers.BPETokenizer(whole).vocab_size == whole.get_vocab_size()
+
+
+ENCODES = """
+import sys
+from pyformer import tokenizers
+tokenizer = tokenizers.load(sys.argv[1])
+assert len(tokenizer.encode("a few words, and some more"))
+assert "tqdm" not in sys.modules
+"""
+
+
+def test_what_shows_no_bar_imports_none(tmp_path):
+    tokenizers.BPETokenizer(trained("byte-level")).save(tmp_path)
+    subprocess.run([sys.executable, "-c", ENCODES, str(tmp_path)], check=True)
+
+
 def test_progress_is_shown(capsys):
     text = "a word " * 30_000
     tokenizer = tokenizers.BPETokenizer.train(text, 300, progress=True)

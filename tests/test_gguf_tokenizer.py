@@ -109,6 +109,15 @@ def test_a_tokenizer_goes_into_a_file_and_comes_back(tmp_path, pre, own):
     assert again.special_ids == tokenizer.special_ids
 
 
+@pytest.mark.parametrize(("left", "right"), [("#version", "ing"), ("a", " b")], ids=["a comment", "a space"])
+def test_merges_that_the_library_would_read_as_something_else_are_done(tmp_path, left, right):
+    """A list of texts it takes for a file's lines: comments are left out, a line has one space."""
+    keys = {"model": "gpt2", "pre": "gpt-2", "tokens": [left, right, left + right], "merges": [f"{left} {right}"]}
+    path = write(tmp_path / "t.gguf", {f"tokenizer.ggml.{name}": value for name, value in keys.items()})
+    written = json.loads(pf.load_tokenizer(path)._tokenizer.to_str())
+    assert written["model"]["merges"] == [[left, right]]
+
+
 def test_cuts_of_words_differ():
     """So that a wrong one would be noticed."""
     cuts = [json.dumps(PRE_TOKENIZERS[pre]) for pre in ("gpt-2", "smollm", "llama-bpe", "qwen2")]

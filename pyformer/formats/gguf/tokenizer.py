@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ _WHOLE_WORDS = ("llama3", "llama-v3", "llama-bpe", "falcon3")
 _NFC = ("qwen2", "deepseek-r1-qwen")
 
 
-def read_tokenizer(file: GGUFFile) -> tuple[str, dict[str, Any]]:
-    """(the content of a tokenizer.json, that of a tokenizer_config.json)."""
+def read_tokenizer(file: GGUFFile) -> tuple[str, Collection[int] | None, dict[str, Any]]:
+    """(the content of a tokenizer.json, the ids in it if they are known, the content of a tokenizer_config.json)."""
     metadata = file.metadata
     kind = metadata.text("tokenizer.ggml.model")
     tokens = metadata.texts("tokenizer.ggml.tokens")
@@ -69,7 +70,7 @@ def read_tokenizer(file: GGUFFile) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{file.path}: tokenizer.ggml.tokens must differ, got one twice")
     settings = _settings(file, tokens)
     if "tokenizer.huggingface.json" in metadata:
-        return metadata.text("tokenizer.huggingface.json"), settings
+        return metadata.text("tokenizer.huggingface.json"), None, settings
     if kind == "gpt2":
         content = _byte_pairs(file, tokens)
     elif kind == "llama":
@@ -82,7 +83,7 @@ def read_tokenizer(file: GGUFFile) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{file.path}: tokenizer.ggml.model must be gpt2, llama or bert, got {kind!r}")
     content |= {"version": "1.0", "truncation": None, "padding": None, "added_tokens": _added(tokens, types)}
     content.setdefault("post_processor", _template(file, kind, tokens))
-    return json.dumps(content, ensure_ascii=False), settings
+    return json.dumps(content, ensure_ascii=False), range(len(tokens)), settings
 
 
 def _settings(file: GGUFFile, tokens: list[str]) -> dict[str, Any]:
@@ -103,12 +104,16 @@ def _byte_pairs(file: GGUFFile, tokens: list[str]) -> dict[str, Any]:
     if pre not in PRE_TOKENIZERS:
         known = ", ".join(sorted(PRE_TOKENIZERS))
         raise ValueError(f"{file.path}: tokenizer.ggml.pre must be one of {known}, got {pre!r}")
-    vocabulary, merges = {token: i for i, token in enumerate(tokens)}, []
-    for merge in file.metadata.texts("tokenizer.ggml.merges"):
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    merges: Any = file.metadata.texts("tokenizer.ggml.merges")
+    is_plain = True  # one space between two tokens, which the library reads sooner than pairs of them
+    for merge in merges:
         left, _, right = merge.partition(" ")
         if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
             raise ValueError(f"{file.path}: tokenizer.ggml.merges has {merge[:80]!r}, which is of no tokens")
-        merges.append((left, right))
+        is_plain = is_plain and " " not in right and not left.startswith("#version")
+    if not is_plain:
+        merges = [merge.split(" ", 1) for merge in merges]
     model = {"type": "BPE", "vocab": vocabulary, "merges": merges, "ignore_merges": pre in _WHOLE_WORDS}
     return {
         "normalizer": {"type": "NFC"} if pre in _NFC else None,
