@@ -58,7 +58,9 @@ def vocabulary_ids(content: Mapping[str, Any]) -> Collection[int]:
     ValueError for one that is so high that the library takes memory for those below it.
     """
     vocabulary = content["model"].get("vocab")  # ids by token, or pairs of a token and its score
-    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary or ()))
+    ids: Collection[int] = range(len(vocabulary)) if isinstance(vocabulary, list) else ()
+    if isinstance(vocabulary, dict):
+        ids = vocabulary.values()
     highest = max((number for number in ids if isinstance(number, int)), default=0)
     if highest >= MOST_IDS:
         raise ValueError(f"expected ids below {MOST_IDS}, got {highest}")

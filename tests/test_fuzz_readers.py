@@ -117,6 +117,56 @@ def test_configs(kind, tmp_path):
     assert 0 < fuzz(path, make, lambda: pf.from_pretrained(tmp_path), many, names=[str(tmp_path)]) < many
 
 
+# Families whose files hold factors of their own.
+FACTORS = {
+    "gemma2": decoder(
+        "gemma2",
+        **{"norms": "sandwich", "centred_norms": True, "activation": "gelu_tanh", "tied": True, "embed_scale": 8**0.5},
+        **{"attention_softcap": 50.0, "logit_softcap": 30.0, "window": 4, "layer_types": TYPES},
+    ),
+    "granite": decoder("granite", embed_scale=12.0, residual_scale=0.22, logit_divisor=8.0, attention_scale=0.1),
+    "t5": lambda: pf.models.T5(pf.models.T5Config(10, num_layers=1, num_heads=2, embed_dim=8)),
+}
+
+
+def numbers_in(content, path=()):
+    """The places of numbers within what a JSON file says."""
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        if isinstance(value, (dict, list)):
+            yield from numbers_in(value, (*path, key))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield (*path, key)
+
+
+def changed_at(content, path, value):
+    """A copy with another value at a place."""
+    content = copy.deepcopy(content)
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize("kind", [*MODELS, *FACTORS])
+def test_numbers_that_no_float_holds(kind, tmp_path):
+    pf.manual_seed(0)
+    {**MODELS, **FACTORS}[kind]().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    said = json.loads(path.read_text())
+    places = list(numbers_in(said))
+    assert len(places) > 5
+    for place in places:
+        for number in (10**400, -(10**400)):
+            path.write_text(json.dumps(changed_at(said, place, number)))
+            refusal = str(tmp_path)
+            try:
+                pf.from_pretrained(tmp_path)
+            except (ValueError, TypeError) as error:
+                refusal = str(error)
+            assert str(tmp_path) in refusal
+
+
 def test_generation_configs(tmp_path):
     said = {"do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.9, "eos_token_id": [1, 2], "num_beams": 1}
     said |= {"min_p": 0.1, "repetition_penalty": 1.1, "pad_token_id": 0, "length_penalty": 1.0, "early_stopping": False}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -62,6 +63,9 @@ class Config:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{type(self).__name__}: {name} must be a number, got {type(value).__name__}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            bits = value.bit_length()
+            raise ValueError(f"{type(self).__name__}: {name} must fit a float, got an integer of {bits} bits")
 
     def _check_labels(self, count: int) -> None:
         """Of a classifier: the names of its classes, if it has some, and its kind of problem."""

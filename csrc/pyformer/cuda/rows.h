@@ -185,10 +185,14 @@ DEVICE A row_dot(Team& team, int64_t n, const X& x, const Y& y) {
 }
 
 // Registers for so many threads of a multiprocessor, 48 each, of float64 80: for more threads the compiler spills some.
-template <class A>
-constexpr int kResident = sizeof(A) == 8 ? 768 : 1280;
+// A Row that needs more registers has a kResident of its own.
+template <class Row, class A>
+constexpr int resident_threads() {
+  if constexpr (requires { Row::kResident; }) return Row::kResident;
+  return sizeof(A) == 8 ? 768 : 1280;
+}
 template <class Row, class Team>
-__global__ void __launch_bounds__(Team::kThreads, kResident<typename Team::Number> / Team::kThreads)
+__global__ void __launch_bounds__(Team::kThreads, resident_threads<Row, typename Team::Number>() / Team::kThreads)
     rows(const Counted<typename Row::Args> a) {
   Team team(&shared_memory<typename Team::Shared>());
   if (team.row() < a.count) Row::at(a.args, team, team.row());
