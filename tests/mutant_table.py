@@ -767,10 +767,12 @@ STREAMS = "test_cuda_streams.py::"
 GRAPHS = "test_cuda_graphs.py::"
 SCALING = "test_cuda_loss_scaling.py::"
 SM90 = "test_cuda_sm90.py::"
+TWO_CHAINS = SM90 + "test_products[bfloat16--130-72-600]"  # on sm_80 and on sm_90a: two and a part of one
 ROUNDED = SM90 + "test_float32_is_rounded_for_a_product[bfloat16-530-140]"
 TILES_OF_ATTENTION = SM90 + "test_attention[tiles-bfloat16]"
 FEW_ROWS = "test_cuda.py::test_few_rows_have_the_bits_of_many[bfloat16-hopper]"
 LONG_ROW = f"{CUDA_CASE}[cross_entropy-3x12500-float32]"
+SUM_FOR_ALL = f"{CUDA_CASE}[rms_norm-1x12500-float32]"  # each thread reads it
 LONG_SORT = "test_cuda.py::test_long_rows_are_sorted[2049]"
 GRAPH_MEMORY = GRAPHS + "test_a_graph_keeps_its_memory_and_gives_it_back"
 CUDA = [
@@ -784,7 +786,7 @@ CUDA = [
         "rows: the sum is read before it is stored",
         "      }\n      __syncthreads();\n    }\n    return blocks > 0",
         "      }\n    }\n    return blocks > 0",
-        LONG_ROW,
+        SUM_FOR_ALL,
     ),
     mutant(
         "rows: a row too many",
@@ -802,13 +804,13 @@ CUDA = [
         "matmul on tensor cores: the last copy is not waited for",
         "    cp_async_wait<kStages - 2>();\n    __syncthreads();\n",
         "    cp_async_wait<kStages - 1>();\n    __syncthreads();\n",
-        FEW_ROWS,
+        f"{CUDA_CASE}[matmul-40x264@264x72-nn-bfloat16]",
     ),
     mutant(
         "matmul on tensor cores: one chain",
         "if ((step + 1) * kDepth % kChainLength && step + 1 < steps) continue;",
         "if (step + 1 < steps) continue;",
-        FEW_ROWS,
+        TWO_CHAINS,
     ),
     mutant(
         "matmul on tensor cores: a column too many",
@@ -861,20 +863,20 @@ CUDA = [
     mutant(
         "device: a graph's memory is given back to the device",
         "return pool.graphs.count(entry.first.first) > 0;",
-        "return false;",
+        "return pool.graphs.count(entry.first.first) > 1;",
         GRAPH_MEMORY,
     ),
     mutant(
         "device: another stream goes on before a replay is done",
         "  return order_streams(device, g.home, stream);\n",
         "  return nullptr;\n",
-        GRAPHS + "test_a_graph_is_replayed_by_another_thread",
+        GRAPHS + "test_a_replay_in_another_thread_is_waited_for",
     ),
     mutant(
         "matmul of sm_90a: one chain",
         "if ((strip + 1) % kChainStrips && strip + 1 < strips) continue;",
         "if (strip + 1 < strips) continue;",
-        SM90 + "test_products[bfloat16--130-72-600]",
+        TWO_CHAINS,
     ),
     mutant(
         "ring: a warp gives a slot back before all of its lanes are done",
@@ -886,13 +888,13 @@ CUDA = [
         "ring: a slot is read before it is full",
         "DEVICE void wait(const Turn& turn) { mbarrier_wait(&full[turn.slot], turn.parity); }",
         "DEVICE void wait(const Turn&) {}",
-        SM90 + "test_products[bfloat16--130-72-600]",
+        TWO_CHAINS,
     ),
     mutant(
         "matmul of sm_90a: a slot is filled before it is empty",
         "    mbarrier_wait(&empty[turn.slot], turn.parity ^ 1);\n",
         "",
-        SM90 + "test_products[bfloat16--130-72-600]",
+        TWO_CHAINS,
     ),
     mutant(
         "matmul: the second rounded operand begins where the first does",
