@@ -197,12 +197,12 @@ CUDA = [
         "attention of sm_90a: the other warpgroup's slots are given back unread",
         "ring.wait(turn), ring.give_back(turn);\n",
         "ring.give_back(turn);\n",
-        TILES_OF_ATTENTION,
+        SM90 + "test_attention[all-keys-bfloat16]",
     ),
     mutant(
         "attention of sm_90a: one range of keys",
         "if ((block + 1) % kRangeBlocks == 0 || block + 1 == mine.last) end_range",
-        "if (block + 1 == mine.last) end_range",
+        "if (kRangeBlocks == 0 || block + 1 == mine.last) end_range",
         SM90 + "test_attention_over_several_ranges_of_keys",
     ),
     mutant(
