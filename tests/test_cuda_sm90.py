@@ -265,10 +265,10 @@ def test_each_kernel_is_counted_by_itself():
 
 @pytest.mark.parametrize("device", ["sm80", "sm90"])
 def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
-    """Of what copies, ldmatrix, load and store access in shared memory, whichever way operands lie there. Heads are of
-    64 and 128: of other widths eight chunks that are copied at a time may be of two rows."""
+    """Of what copies, ldmatrix, load and store access in shared memory, whichever way operands lie there, and in
+    attention's kernels for heads of 64, 128, and any width."""
     square = halves("bfloat16", 72, 72)
-    rows = {width: operands(0, tq=130, tk=130, h=1, d=width, dv=width) for width in (64, 128)}
+    rows = {width: operands(0, tq=130, tk=130, h=1, d=width, dv=width) for width in (48, 64, 128)}
     cuda_device.schedule(f"lowest,early,plain,count,{device}")
     before = cuda_device.kernel_counts()
     for a, b in ((False, False), (False, True), (True, False), (True, True)):
