@@ -74,11 +74,16 @@ def test_the_librarys_kernels_on_tensor_cores_have_no_races(built, device, sched
     assert result.stdout.count(" 0 wgmma") == (2 if device == "sm80" else 0), result.stdout
 
 
-@pytest.mark.parametrize("kernel", ["layer_norm", "matmul_sm80", "matmul_sm90"])
-def test_a_missing_barrier_is_a_race(built, kernel):
-    text = races(built("pyformer_emulated_races", "thread"), kernel).stderr
+# A kernel, and of wgmma what is wrong with it: a slot is given back, or registers are touched, before the wait.
+FAULTS = ["layer_norm", "matmul_sm80", "matmul_sm90"]
+FAULTS += ["matmul_sm90 no_wgmma_wait", "primitives early_read", "primitives early_write"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_missing_barrier_or_wait_is_a_race(built, fault):
+    text = races(built("pyformer_emulated_races", "thread"), fault).stderr
     assert "data race" in text, text
-    assert f"{kernel}_kernel.h" in text, text
+    assert f"{fault.split()[0]}_kernel.h" in text, text
 
 
 # ---- the arithmetic of tensor cores, from its definition (tensor_core.h) -------------------------------------------

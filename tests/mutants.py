@@ -4,7 +4,7 @@
     python tests/mutants.py --build [WORD ...]    those in C++: a copy of the source, compiled anew; slow
     python tests/mutants.py --cuda [WORD ...]     those in CUDA: the emulated device of a copy of the source
 
-The mistakes stand in mutant_table.py. Words choose some by name. Prints a line for each; the exit code is 1 if one is
+The mistakes stand in mutant_table/. Words choose some by name. Prints a line for each; the exit code is 1 if one is
 missed, or if its old text isn't found exactly once: a mistake names no file, so code can move.
 """
 

@@ -148,6 +148,19 @@ def test_a_graph_is_replayed_by_another_thread():
     assert graph([7.0, 8.0]).tolist() == [14.0, 16.0]
 
 
+def test_a_replay_in_another_thread_is_waited_for():
+    """It runs on the stream of the thread that recorded; who looks at its tensors waits for that without a replay."""
+    graph = pf.cuda.Graph(pf.ops.softmax, [1.0, 2.0], device=DEVICE)
+
+    def shuffles():
+        before = cuda_device.counts()["shuffles"]
+        graph([3.0, 4.0])
+        pf.cuda.synchronize(DEVICE)
+        return cuda_device.counts()["shuffles"] - before
+
+    assert in_thread(shuffles) > 0
+
+
 def test_a_replay_comes_behind_other_threads_and_they_behind_it():
     w, seven = pf.zeros(3, device=DEVICE), pf.full((3,), 7.0, device=DEVICE)
     kept = []
@@ -263,6 +276,7 @@ def test_a_graph_keeps_its_memory_and_gives_it_back():
 
     graph = pf.cuda.Graph(function, x, device=DEVICE)
     pf.cuda.empty_cache(DEVICE)  # takes nothing of it
+    assert pf.cuda.memory_stats(DEVICE)["cached_bytes"] > 0
     others = [pf.full((1000,), 8.0, device=DEVICE) for _ in range(8)]
     for _ in range(2):
         assert set(graph(x).tolist()) == {5.0}

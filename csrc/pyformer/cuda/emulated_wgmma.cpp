@@ -102,8 +102,10 @@ struct Product {
 
 unsigned group() { return self->id / kWarpgroup; }
 
-// For the race detector: the product reads this much of a matrix for each thread of the warpgroup. Eight elements that
-// are adjacent in memory are one access.
+// ---- for the race detector -----------------------------------------------------------------------------------------
+
+// A product reads this much of a matrix for each thread of the warpgroup. Eight elements that are adjacent in memory
+// are one access.
 void reads_matrix(uint64_t descriptor, uint32_t rows, bool is_mn_major) {
   const Matrix matrix(descriptor);
   for (uint32_t row = 0; row < rows; row += is_mn_major ? 8 : 1)
@@ -111,15 +113,49 @@ void reads_matrix(uint64_t descriptor, uint32_t rows, bool is_mn_major) {
       reads(block->shared + swizzled(is_mn_major ? matrix.mn_major(row, k) : matrix.k_major(row, k), matrix.swizzle),
             16);
 }
+void accesses(const Wgmma& w) {
+  if (w.a_registers)
+    reads(w.a_registers, 4 * sizeof *w.a_registers);
+  else
+    reads_matrix(w.a, 64, w.a_mn_major);
+  reads_matrix(w.b, uint32_t(w.n), w.b_mn_major);
+  writes(w.d, unsigned(w.n) / 2 * sizeof *w.d);
+}
+
+// A thread's products are done by a thread of their own: after what the thread did before it began them, and before
+// what it does after it waited for their group.
+struct Background {
+  static constexpr unsigned kGroups = 8;  // so many are told apart
+  void* fiber = nullptr;
+  char begun = 0, ended[kGroups] = {};
+  unsigned closed = 0;
+
+  void run(const Wgmma& product, void* caller) {
+    if (!fiber) fiber = new_fiber();
+    void* const thread = current_fiber();
+    releases(&begun);
+    enter_fiber(fiber);
+    acquires(&begun);
+    begin_function(caller);
+    accesses(product);
+    end_function();
+    releases(&ended[closed % kGroups]);
+    enter_fiber(thread);
+  }
+  void wait(unsigned pending) const {
+    if (closed > pending) acquires(&ended[(closed - pending - 1) % kGroups]);
+  }
+};
+Background& background() {
+  static thread_local Background threads[kMaxThreads];
+  return threads[self->id];
+}
 
 }  // namespace
 
 void wgmma(const Wgmma& mine) {
   Wgmma frame = mine;
-  if (kRacesAreWatched) {
-    if (!mine.a_registers) reads_matrix(mine.a, 64, mine.a_mn_major);
-    reads_matrix(mine.b, uint32_t(mine.n), mine.b_mn_major);
-  }
+  if (kRacesAreWatched) background().run(mine, __builtin_return_address(0));
   warpgroup_collective("wgmma.mma_async", frame, [](Wgmma* const* f) {
     require(block->fenced[group()], "wgmma.mma_async without wgmma.fence since its registers could be touched");
     ++counters.wgmma;
@@ -135,6 +171,7 @@ void wgmma_fence() {
 
 void wgmma_commit() {
   char frame = 0;
+  if (kRacesAreWatched) ++background().closed;
   warpgroup_collective("wgmma.commit_group", frame, [](char* const*) { block->products[group()].commit(); });
 }
 
@@ -144,6 +181,7 @@ void wgmma_wait(unsigned pending) {
     block->products[group()].wait(*f[0]);
     block->fenced[group()] = false;
   });
+  if (kRacesAreWatched) background().wait(pending);
 }
 
 }  // namespace pyformer::emulated

@@ -15,6 +15,8 @@ enum class Plant {
   no_mbarrier_fence,
   no_wgmma_fence,
   no_wgmma_wait,
+  early_read,   // of what a wgmma adds to
+  early_write,  // of the registers that it multiplies
   no_proxy_fence,
   no_store_wait,  // of bulk stores
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include "pyformer/cuda/launch.h"
 #include "pyformer/cuda/wgmma.h"
+#include "tests/cuda/plant.h"
 
 namespace pyformer::cuda {
 
@@ -124,6 +125,24 @@ __global__ void __launch_bounds__(128, 1) wgmma_test(const WgmmaTest p) {
   wgmma_commit();
   wgmma_wait<0>(d);
   for (int i = 0; i < n / 2; ++i) p.d[thread * (n / 2) + i] = d[i];
+}
+
+// Touches registers of a product that is under way.
+template <Plant plant>
+__global__ void __launch_bounds__(128, 1) wgmma_registers_test(float* const out) {
+  WgmmaShared& s = shared_memory<WgmmaShared>();
+  s.b[threadIdx.x] = 0;
+  fence_proxy_async();
+  __syncthreads();
+  float d[4] = {};
+  uint32_t a[4] = {};
+  wgmma_fence();
+  wgmma<BFloat16>(d, a, matrix_descriptor(s.b, 128, 256, Swizzle::none), true);
+  wgmma_commit();
+  if (plant == Plant::early_read) out[threadIdx.x] = d[0];
+  if (plant == Plant::early_write) a[0] = 1;
+  wgmma_wait<0>(d);
+  out[threadIdx.x] = d[0] + float(a[0]);
 }
 
 // ---- bulk copies ---------------------------------------------------------------------------------------------------

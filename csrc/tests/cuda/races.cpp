@@ -3,7 +3,18 @@
 #include <cstdio>
 #include <cstring>
 
+#include "tests/cuda/primitives_kernel.h"
 #include "tests/cuda/runs.h"
+
+namespace pyformer::cuda {
+
+template <Plant plant>
+void wgmma_registers() {
+  std::vector<float> out(128);
+  launch(wgmma_registers_test<plant>, 1, 128, sizeof(WgmmaShared), nullptr, out.data());
+}
+
+}  // namespace pyformer::cuda
 
 int main(int, char** words) {
   using namespace pyformer;
@@ -14,12 +25,19 @@ int main(int, char** words) {
     layer_norm<Plant::nothing>();
     matmul_sm80<BFloat16, Plant::nothing>();
     matmul_sm90<BFloat16, Plant::nothing>();
+    wgmma_registers<Plant::nothing>();
   } else if (is("layer_norm")) {
     layer_norm<Plant::no_barrier>();
   } else if (is("matmul_sm80")) {
     matmul_sm80<BFloat16, Plant::no_barrier>();
   } else if (is("matmul_sm90")) {
     matmul_sm90<BFloat16, Plant::no_barrier>();
+  } else if (is("matmul_sm90 no_wgmma_wait")) {
+    matmul_sm90<BFloat16, Plant::no_wgmma_wait>();
+  } else if (is("primitives early_read")) {
+    wgmma_registers<Plant::early_read>();
+  } else if (is("primitives early_write")) {
+    wgmma_registers<Plant::early_write>();
   } else if (is("beyond")) {
     const std::vector<float> one_row = numbers(kNormCols, 1);
     std::vector<float> out(2 * kNormCols);

@@ -100,8 +100,13 @@ struct TileSource {
   DEVICE void load(T* tile, int pitch, int width, int count, const RowAt& row_at) const {
     constexpr int kChunk = Attend::kChunk;
     const int chunks = (width + 15) / 16 * 2;
+    // Eight threads next to each other write to eight groups of banks: a row's chunks, or where these are no whole
+    // eights, one chunk of eight rows.
+    const bool along_rows = chunks % 8 == 0;
     for (int e = int(threadIdx.x); e < Attend::kRows * chunks; e += Attend::kThreads) {
-      const int row = e / chunks, chunk = e % chunks, left = row < count ? width - chunk * kChunk : 0;
+      const int which = along_rows ? e : e / 8, chunk = which % chunks;
+      const int row = along_rows ? which / chunks : which / chunks * 8 + e % 8;
+      const int left = row < count ? width - chunk * kChunk : 0;
       const int valid = left < 0 ? 0 : left < kChunk ? left : kChunk;
       const T* from = valid ? row_at(row) + chunk * kChunk : data;
       T* const to = tile + Attend::place(row, chunk, pitch);
