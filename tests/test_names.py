@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import subprocess
 import sys
+import typing
 
 import numpy as np
 import pytest
@@ -352,3 +354,52 @@ def test_what_is_no_tensor_is_named(name):
             getattr(pf, name)(given)
     with pytest.raises(TypeError, match="expected a Tensor, got float"):
         pf.atan2(pf.ones(2), 1.0)
+
+
+def _required(function):
+    """Tensors for each argument that a function cannot do without, but for the first."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [pf.ones(2) for p in parameters if p.default is p.empty and p.kind in kinds]
+
+
+# What takes numbers, shapes or a dtype first; operations of two take a number beside a tensor.
+TAKE_NUMBERS = {
+    *("add", "div", "divide", "eq", "equal", "floor_divide", "ge", "greater", "greater_equal", "gt", "le", "less"),
+    *("less_equal", "logical_and", "logical_or", "lt", "maximum", "minimum", "mod", "mul", "multiply", "ne"),
+    *("not_equal", "pow", "power", "remainder", "sub", "subtract", "true_divide", "where", "eye", "linspace"),
+    *("normal", "empty", "rand", "randint", "randn", "randperm", "get_default_dtype", "set_default_dtype"),
+    "rope_frequencies",
+}
+
+
+@pytest.mark.parametrize("name", sorted({*names.METHODS, *dir(ops)}))
+def test_a_number_in_the_place_of_a_tensor_is_told_of(name):
+    function = getattr(names, name, None) or getattr(ops, name)
+    if name.startswith("_") or not callable(function) or name in TAKE_NUMBERS:
+        return
+    for rest in ([], _required(function)):
+        with pytest.raises(TypeError, match=r"expected|must be|not iterable|missing"):
+            function(1.0, *rest)
+    if inspect.isfunction(function) and next(iter(typing.get_type_hints(function).values())) is pf.Tensor:
+        with pytest.raises(TypeError, match=r"expected a Tensor, got float; pyformer\.tensor\(\.\.\.\) makes one"):
+            function(1.0)
+
+
+def test_names_that_check_their_tensors_are_pickled_and_keep_their_signature():
+    for function in (pf.std, pf.floor, pf.ops.one_hot):
+        assert pickle.loads(pickle.dumps(function)) is function
+    assert str(inspect.signature(pf.floor)) == "(x: 'Tensor') -> 'Tensor'"
+    assert pf.clip is pf.clamp
+    for call in (
+        lambda: pf.gather(pf.ones(2), [0], 0.0),
+        lambda: pf.masked_select(pf.ones(2), [True, False]),
+        lambda: pf.std(x=1.0),
+        lambda: pf.cat([pf.ones(1), 1.0]),
+        lambda: pf.vstack([1.0]),
+        lambda: pf.meshgrid([1.0]),
+        lambda: pf.einsum("i,i->", pf.ones(1), 1.0),
+        lambda: pf.einsum(pf.ones(1), pf.ones(1)),
+    ):
+        with pytest.raises(TypeError, match=r"expected|must be"):
+            call()
