@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 import typing
@@ -14,6 +15,7 @@ import torch
 
 import pyformer as pf
 from pyformer import names, ops
+from pyformer.nn import margins as nn_margins
 
 VALUES = np.array([[3.0, -1.5, 0.5], [2.5, float("nan"), -0.5]], np.float32)
 
@@ -403,3 +405,37 @@ def test_names_that_check_their_tensors_are_pickled_and_keep_their_signature():
     ):
         with pytest.raises(TypeError, match=r"expected|must be"):
             call()
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "subtract"])
+def test_sums_take_torchs_alpha(name):
+    ours, theirs = getattr(pf, name), getattr(torch, name)
+    x, y = np.array([1.0, 2.0], np.float32), np.array([3.0, -5.0], np.float32)
+    for alpha in (1, 2, 0.5, -1):
+        expected = theirs(torch.tensor(x), torch.tensor(y), alpha=alpha).numpy()
+        a, b = pf.tensor(x, requires_grad=True), pf.tensor(y, requires_grad=True)
+        got = ours(a, b, alpha=alpha)
+        np.testing.assert_array_equal(got.detach().numpy(), expected)
+        np.testing.assert_array_equal(getattr(a, name)(b, alpha=alpha).detach().numpy(), expected)
+        got.sum().backward()
+        assert b.grad.tolist() == [alpha if name == "add" else -alpha] * 2
+    assert ours(pf.tensor([1]), 3, alpha=2).tolist() == theirs(torch.tensor([1]), 3, alpha=2).tolist()
+    with pytest.raises(TypeError, match="alpha"):
+        ours(a, b, 2)
+
+
+def test_hardtanh_refuses_ends_in_the_wrong_order():
+    for call in (lambda: pf.ops.hardtanh(pf.ones(1), 1.0, -1.0), lambda: pf.nn.Hardtanh(1.0, -1.0)):
+        with pytest.raises(ValueError, match="min_val must be at most max_val"):
+            call()
+
+
+def test_docstrings_of_margins_name_every_argument():
+    for name in names.margins.__all__:
+        words = pf.ops.__dict__[name].__doc__
+        for argument in list(inspect.signature(getattr(ops, name)).parameters)[1:]:
+            assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*: ", words, re.M), (name, argument)
+    for name, cls in vars(nn_margins).items():
+        if inspect.isclass(cls) and cls.__module__ == nn_margins.__name__:
+            for argument in inspect.signature(cls).parameters:
+                assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*: ", cls.__doc__, re.M), (name, argument)
