@@ -29,8 +29,11 @@ def rivals_found() -> str:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
+    by_command = "PYFORMER_BENCH_FROM" in os.environ  # which `pyformer bench` sets
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Compare pyformer with PyTorch and others.", epilog=rivals_found()
+        prog="pyformer bench" if by_command else "python -m bench",
+        description="Compare pyformer with PyTorch and others.",
+        epilog=rivals_found(),
     )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only items whose name contains one of these")
     parser.add_argument("--list", action="store_true", help="print the names of the items and the rivals found")

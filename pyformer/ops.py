@@ -63,8 +63,7 @@ def rope_frequencies(
         raise ValueError(f"rope_frequencies: dim must be an even number above 0, got {dim!r}")
     if isinstance(base, bool) or not isinstance(base, (int, float, np.number)):
         raise TypeError(f"rope_frequencies: base must be a number, got {type(base).__name__}")
-    if scaling is not None and not isinstance(scaling, _abc.Mapping):
-        raise TypeError(f"rope_frequencies: scaling must be a mapping, got {type(scaling).__name__}")
+    _check_scaling("rope_frequencies", scaling)
     if not 0.0 < base <= _sys.float_info.max:
         raise ValueError(f"rope_frequencies: base must be above 0 and finite, got {base}")
     if scaling is not None and _rope_kind(scaling) == "longrope":
@@ -90,6 +89,7 @@ def rope_magnitude(scaling: _abc.Mapping[str, _Any] | None) -> float:
 
     Raises:
         ValueError: the scaling is not known or lacks a number.
+        TypeError: the scaling is no mapping.
 
     Source: Peng et al. 2023, "YaRN", section 3.4; Ding et al. 2024, "LongRoPE".
 
@@ -100,6 +100,7 @@ def rope_magnitude(scaling: _abc.Mapping[str, _Any] | None) -> float:
         >>> round(pf.ops.rope_magnitude(scaling), 4)
         1.1386
     """
+    _check_scaling("rope_magnitude", scaling)
     kind = None if scaling is None else _rope_kind(scaling)
     if kind not in ("yarn", "longrope"):
         return 1.0
@@ -117,6 +118,11 @@ def rope_magnitude(scaling: _abc.Mapping[str, _Any] | None) -> float:
 def _log(value: float) -> float:
     """log of a number, float64, by the library's own polynomial."""
     return _ops.log(_core.tensor(value, dtype="float64", device="cpu")).item()
+
+
+def _check_scaling(op: str, scaling: _Any) -> None:
+    if scaling is not None and not isinstance(scaling, _abc.Mapping):
+        raise TypeError(f"{op}: scaling must be a mapping, got {type(scaling).__name__}")
 
 
 def _rope_kind(scaling: _abc.Mapping[str, _Any]) -> str:

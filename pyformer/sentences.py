@@ -159,7 +159,8 @@ class SentenceEncoder:
         rows = [self.read(text) for text in texts]
         if [] in rows:
             raise ValueError(f"SentenceEncoder.encode: text {rows.index([])} has no tokens")
-        vectors = np.empty((len(rows), self.width), np.float32)
+        is_wide = next(iter(self.model.parameters())).dtype == pf.float64
+        vectors = np.empty((len(rows), self.width), np.float64 if is_wide else np.float32)
         normalize = self.normalize if normalize is None else normalize
         batches = list(_batches([len(row) for row in rows], batch_size))
         # Packed copies of the weights pay from the second time on that they are read.
@@ -167,8 +168,6 @@ class SentenceEncoder:
         with nn.inference(), held, bar(progress, total=len(rows), unit="text") as shown:
             for places in batches:
                 found = self._vectors([rows[i] for i in places], normalize).to("cpu")
-                if found.dtype == pf.float64:
-                    vectors = vectors.astype(np.float64, copy=False)
                 vectors[places] = found.numpy()
                 shown.update(len(places))
         return vectors

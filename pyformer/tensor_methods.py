@@ -55,7 +55,8 @@ def _in_place(symbol: str, operation: Callable) -> Callable:
             result = operation(self, other)
             if result is NotImplemented:
                 return result
-            if _names_the_result(sys._getframe(1)):
+            is_held = sys.getrefcount(self) > _REFERENCES_IN_PASSING
+            if _stores_the_result(sys._getframe(1), is_held):
                 raise _unwritten_error(symbol)
             return _Unwritten(symbol, result)
         _check_writable(symbol, self, other)
@@ -69,13 +70,37 @@ def _in_place(symbol: str, operation: Callable) -> Callable:
     return operator
 
 
-def _names_the_result(frame: FrameType) -> builtins.bool:
-    """Whether the operator that runs in this frame is that of `row += y`, and not of `a[0] += y`."""
+def _stores_the_result(frame: FrameType, is_held: builtins.bool) -> builtins.bool:
+    """Whether the operator that runs in this frame is that of `row += y` or `o.row += y`, and not of `a[0] += y`."""
     code, at = frame.f_code.co_code, frame.f_lasti
     if not opname[code[at]].startswith(("BINARY_OP", "INPLACE_")):
         return False
     following = (opname[code[i]] for i in range(at + 2, len(code), 2))
-    return next((name for name in following if name != "CACHE"), "").startswith(_STORES_NAME)
+    return is_held or next((name for name in following if name != "CACHE"), "").startswith(_STORES_NAME)
+
+
+class _Passing:
+    """Measures how many references Python itself holds to x in `a[0] += y`, where a[0] makes x and nobody keeps it.
+
+    A copy that an attribute, a list or a dict holds has more of them.
+    """
+
+    references = 0
+
+    def __getitem__(self, at: int) -> _Passing:
+        return _Passing()
+
+    def __setitem__(self, at: int, value: _Passing) -> None:
+        _Passing.references = value.references
+
+    def __iadd__(self, other: Any) -> _Passing:
+        self.references = sys.getrefcount(self)
+        return self
+
+
+_passing = _Passing()
+_passing[0] += 1
+_REFERENCES_IN_PASSING = _Passing.references
 
 
 def _unwritten_error(symbol: str) -> RuntimeError:
@@ -88,8 +113,9 @@ def _unwritten_error(symbol: str) -> RuntimeError:
 class _Unwritten:
     """What `a[0] + y` is in the middle of `a[0] += y`, which Python then writes by a[0] = ...
 
-    `row = a[0]; row += y` raises. Where the byte code does not say which of the two it is (as in `pair[0] += y` of a
-    list of rows), row is this afterwards, and whatever is done with it is an error, since a is as it was.
+    `row = a[0]; row += y` raises, and so does `pair[0] += y` of a list of rows. Where neither the byte code nor the
+    number of references says so (as in `operator.iadd(row, y)`), the result is this, and whatever is done with it is an
+    error, since a is as it was.
     """
 
     def __init__(self, symbol: str, result: Tensor) -> None:

@@ -57,6 +57,8 @@ def test_quiet_says_nothing_and_verbose_begins_with_the_build(tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     done = run(tmp_path, "train", "text.txt", "-q", "--out", "a", "--steps", 2, *TINY)
     assert (done.stdout, done.stderr) == ("", "")
+    done = run(tmp_path, "train", "--resume", "-q", "--out", "a", "--steps", 3)
+    assert (done.stdout, done.stderr) == ("", "")
     done = run(tmp_path, "train", "text.txt", "-v", "--out", "b", "--steps", 2, *TINY)
     assert done.stderr.startswith(f"pyformer {pf.__version__}\ninstruction set: ")
     assert "parameters" in done.stderr
@@ -306,3 +308,7 @@ def test_an_installed_benchmark_lists_its_items(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PYTHONPATH", str(Path(_core.__file__).parents[1]))
     assert cli.main(["bench", "--list", "--quick"]) == 0
     assert "matmul" in capfd.readouterr().out
+    assert cli.main(["bench", "--threads", "0"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("usage: pyformer bench ")
+    assert "pyformer bench: error: --threads" in said

@@ -37,6 +37,8 @@ PRODUCTS = ("attention", "attention_packed", "linear", "linear_cross_entropy", "
 PROBES = 16  # more than in float32: there is little room, and each case is probed once for both dtypes
 # Compositions round after each of their operations, which have cases of their own.
 COMPOSITIONS = {case.op for case in (*names.CASES, *more_names.CASES)}
+# What rounding moves numbers that are below the smallest of full precision.
+HALF_A_STEP = {"bfloat16": 2.0**-134, "float16": 2.0**-25}
 FLOAT_CASES = [c for c in TEST_CASES if c.grads and c.finite]
 CASES = [c for c in FLOAT_CASES if c.op not in COMPOSITIONS]
 
@@ -117,11 +119,12 @@ def check_against_float64(case, dtype, names, got):
         assert_close(a, exact, what, additions=case.reduction, between=between, dtype=dtype)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("case", [c for c in FLOAT_CASES if c.op in COMPOSITIONS], ids=lambda case: case.id)
-def test_a_composition_rounds_a_few_times(case):
-    """Each element is float64's but for four roundings to bfloat16, of itself or of numbers that cancelled in it."""
-    arrays = inputs_of(case, "bfloat16")
-    got, got_grads = run(case, arrays, "bfloat16")
+def test_a_composition_rounds_a_few_times(case, dtype):
+    """Each element is float64's but for four roundings to dtype, of itself or of numbers that cancelled in it."""
+    arrays = inputs_of(case, dtype)
+    got, got_grads = run(case, arrays, dtype)
     wide = {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in arrays.items()}
     expected, expected_grads = run(case, wide, "float64")
     names = [*(f"output {i}" for i in range(len(got))), *(f"d{k}" for k in case.grads)]
@@ -131,7 +134,7 @@ def test_a_composition_rounds_a_few_times(case):
         if a.dtype != np.float32:
             assert np.array_equal(a, b), what
             continue
-        room = 4 * UNIT["bfloat16"] * (np.abs(b) + 0.25 * np.abs(b).max(initial=0.0))
+        room = 4 * (UNIT[dtype] * (np.abs(b) + 0.25 * np.abs(b).max(initial=0.0)) + HALF_A_STEP[dtype])
         assert np.all(np.abs(a - b) <= room), f"{what}: off by {np.max(np.abs(a - b) / room)} times what is allowed"
 
 

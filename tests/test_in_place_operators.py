@@ -160,9 +160,7 @@ def test_writing_into_a_copy_that_has_a_name_raises_at_once(take):
 @pytest.mark.parametrize("take", [lambda a: a[0], lambda a: a.T, lambda a: next(iter(a))])
 def test_a_copy_that_was_added_to_is_refused_where_it_is_used(take):
     a = matrix()
-    rows = [take(a)]
-    rows[0] += 1
-    row = rows[0]
+    row = operator.iadd(take(a), 1)  # no byte code says whether the result will be written into a
     message = r"write a\[0\] \+= y into that in one step, or row = a\[0\].clone\(\)"
     assert "clone" in repr(row)
     uses = (
@@ -180,6 +178,50 @@ def test_a_copy_that_was_added_to_is_refused_where_it_is_used(take):
     with pytest.raises(TypeError, match=message):
         ops.relu(row)
     assert a.tolist() == matrix().tolist()
+
+
+class _Holder:
+    __slots__ = ("__dict__", "slot")
+
+
+@pytest.mark.parametrize("take", [lambda a: a[0], lambda a: a.T, lambda a: next(iter(a)), lambda a: a.split(1)[0]])
+def test_writing_into_a_copy_that_an_attribute_or_a_container_holds_raises_at_once(take):
+    a = matrix()
+    holder, module, rows, named = _Holder(), pf.nn.Module(), [take(a)], {"row": take(a)}
+    holder.row = holder.slot = module.row = take(a)
+    message = r"write a\[0\] {} y into that in one step, or row = a\[0\].clone\(\)"
+    for _ in range(20):  # until the interpreter has specialised the byte code
+        with pytest.raises(RuntimeError, match=message.format(r"\+=")):
+            holder.row += 1
+        with pytest.raises(RuntimeError, match=message.format("-=")):
+            holder.slot -= take(a)
+        with pytest.raises(RuntimeError, match=message.format(r"\*=")):
+            module.row *= 2
+        with pytest.raises(RuntimeError, match=message.format("/=")):
+            rows[0] /= 2
+        with pytest.raises(RuntimeError, match=message.format(r"\*\*=")):
+            named["row"] **= 2
+    assert rows[0].tolist() == holder.row.tolist() == take(a).tolist()
+    assert a.tolist() == matrix().tolist()
+
+
+def test_an_attribute_that_writes_into_the_tensor_is_added_to():
+    class View:
+        a = matrix()
+
+        @property
+        def row(self):
+            return self.a[0]
+
+        @row.setter
+        def row(self, value):
+            self.a[0] = value
+
+    view = View()
+    for _ in range(20):
+        view.row += 1
+        view.a[1] += view.a[0]
+    assert view.a[0].tolist() == [21.0, 22.0]
 
 
 def test_an_element_is_added_to_in_one_step():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+import re
 import subprocess
 import sys
+import typing
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import torch
 
 import pyformer as pf
 from pyformer import names, ops
+from pyformer.nn import margins as nn_margins
 
 VALUES = np.array([[3.0, -1.5, 0.5], [2.5, float("nan"), -0.5]], np.float32)
 
@@ -352,3 +356,86 @@ def test_what_is_no_tensor_is_named(name):
             getattr(pf, name)(given)
     with pytest.raises(TypeError, match="expected a Tensor, got float"):
         pf.atan2(pf.ones(2), 1.0)
+
+
+def _required(function):
+    """Tensors for each argument that a function cannot do without, but for the first."""
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [pf.ones(2) for p in parameters if p.default is p.empty and p.kind in kinds]
+
+
+# What takes numbers, shapes or a dtype first; operations of two take a number beside a tensor.
+TAKE_NUMBERS = {
+    *("add", "div", "divide", "eq", "equal", "floor_divide", "ge", "greater", "greater_equal", "gt", "le", "less"),
+    *("less_equal", "logical_and", "logical_or", "lt", "maximum", "minimum", "mod", "mul", "multiply", "ne"),
+    *("not_equal", "pow", "power", "remainder", "sub", "subtract", "true_divide", "where", "eye", "linspace"),
+    *("normal", "empty", "rand", "randint", "randn", "randperm", "get_default_dtype", "set_default_dtype"),
+    "rope_frequencies",
+}
+
+
+@pytest.mark.parametrize("name", sorted({*names.METHODS, *dir(ops)}))
+def test_a_number_in_the_place_of_a_tensor_is_told_of(name):
+    function = getattr(names, name, None) or getattr(ops, name)
+    if name.startswith("_") or not callable(function) or name in TAKE_NUMBERS:
+        return
+    for rest in ([], _required(function)):
+        with pytest.raises(TypeError, match=r"expected|must be|not iterable|missing"):
+            function(1.0, *rest)
+    if inspect.isfunction(function) and next(iter(typing.get_type_hints(function).values())) is pf.Tensor:
+        with pytest.raises(TypeError, match=r"expected a Tensor, got float; pyformer\.tensor\(\.\.\.\) makes one"):
+            function(1.0)
+
+
+def test_names_that_check_their_tensors_are_pickled_and_keep_their_signature():
+    for function in (pf.std, pf.floor, pf.ops.one_hot):
+        assert pickle.loads(pickle.dumps(function)) is function
+    assert str(inspect.signature(pf.floor)) == "(x: 'Tensor') -> 'Tensor'"
+    assert pf.clip is pf.clamp
+    for call in (
+        lambda: pf.gather(pf.ones(2), [0], 0.0),
+        lambda: pf.masked_select(pf.ones(2), [True, False]),
+        lambda: pf.std(x=1.0),
+        lambda: pf.cat([pf.ones(1), 1.0]),
+        lambda: pf.vstack([1.0]),
+        lambda: pf.meshgrid([1.0]),
+        lambda: pf.einsum("i,i->", pf.ones(1), 1.0),
+        lambda: pf.einsum(pf.ones(1), pf.ones(1)),
+    ):
+        with pytest.raises(TypeError, match=r"expected|must be"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "subtract"])
+def test_sums_take_torchs_alpha(name):
+    ours, theirs = getattr(pf, name), getattr(torch, name)
+    x, y = np.array([1.0, 2.0], np.float32), np.array([3.0, -5.0], np.float32)
+    for alpha in (1, 2, 0.5, -1):
+        expected = theirs(torch.tensor(x), torch.tensor(y), alpha=alpha).numpy()
+        a, b = pf.tensor(x, requires_grad=True), pf.tensor(y, requires_grad=True)
+        got = ours(a, b, alpha=alpha)
+        np.testing.assert_array_equal(got.detach().numpy(), expected)
+        np.testing.assert_array_equal(getattr(a, name)(b, alpha=alpha).detach().numpy(), expected)
+        got.sum().backward()
+        assert b.grad.tolist() == [alpha if name == "add" else -alpha] * 2
+    assert ours(pf.tensor([1]), 3, alpha=2).tolist() == theirs(torch.tensor([1]), 3, alpha=2).tolist()
+    with pytest.raises(TypeError, match="alpha"):
+        ours(a, b, 2)
+
+
+def test_hardtanh_refuses_ends_in_the_wrong_order():
+    for call in (lambda: pf.ops.hardtanh(pf.ones(1), 1.0, -1.0), lambda: pf.nn.Hardtanh(1.0, -1.0)):
+        with pytest.raises(ValueError, match="min_val must be at most max_val"):
+            call()
+
+
+def test_docstrings_of_margins_name_every_argument():
+    for name in names.margins.__all__:
+        words = pf.ops.__dict__[name].__doc__
+        for argument in list(inspect.signature(getattr(ops, name)).parameters)[1:]:
+            assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*: ", words, re.M), (name, argument)
+    for name, cls in vars(nn_margins).items():
+        if inspect.isclass(cls) and cls.__module__ == nn_margins.__name__:
+            for argument in inspect.signature(cls).parameters:
+                assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*: ", cls.__doc__, re.M), (name, argument)

@@ -75,8 +75,12 @@ def test_a_text_has_the_same_bits_in_any_batch(encoder):
     np.testing.assert_array_equal(encoder.encode(texts[4:5]), whole[4:5])
 
 
-def test_nothing_to_encode_and_what_is_no_list(encoder):
+def test_nothing_to_encode_and_what_is_no_list(encoder, folder):
     assert encoder.encode([]).shape == (0, 384)
+    assert encoder.encode([]).dtype == np.float32
+    wide = pf.SentenceEncoder.from_pretrained(folder)
+    wide.model.to("float64")
+    assert wide.encode([]).dtype == wide.encode(["a"]).dtype == np.float64
     for wrong in ("a text", [1], [None], ["a", b"b"]):
         with pytest.raises(TypeError, match="expected a list of strings"):
             encoder.encode(wrong)

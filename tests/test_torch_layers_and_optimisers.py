@@ -162,10 +162,29 @@ def test_containers():
     scales = nn.ParameterList([nn.Parameter([1.0])]).append(nn.Parameter([2.0]))
     assert [p.item() for p in copy.deepcopy(scales)] == [1.0, 2.0]
     assert list(scales.state_dict()) == ["0", "1"]
+    scales.append(nn.Parameter(pf.zeros(2, 3, dtype=pf.bfloat16)))
+    first = "  (0): Parameter containing: [float32 of size 1]\n"
+    last = "  (2): Parameter containing: [bfloat16 of size 2x3]\n"
+    assert repr(scales) == f"ParameterList(\n{first}{first.replace('0', '1', 1)}{last})"
+    named = nn.Sequential(nn.ParameterDict({"a": nn.Parameter(pf.zeros(()))}))
+    assert "\n  (0): ParameterDict(\n    (a): Parameter containing: [float32 of size ()]\n  )" in repr(named)
+    assert (repr(nn.ParameterList()), repr(nn.ParameterDict())) == ("ParameterList()", "ParameterDict()")
     with pytest.raises(TypeError, match="ParameterList"):
         scales.append(pf.ones(1))
     with pytest.raises(IndexError, match="ParameterList"):
-        scales[2]
+        scales[3]
+
+
+def test_a_module_shows_what_it_says_of_itself_before_its_children():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def extra_repr(self):
+            return "factor=2"
+
+    assert repr(Scaled()) == "Scaled(\n  factor=2\n  (inner): Identity()\n)"
 
 
 @pytest.mark.parametrize(

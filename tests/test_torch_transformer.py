@@ -221,3 +221,18 @@ def test_a_mask_of_floats_gets_torchs_gradient(need_weights):
     (got * got).sum().backward()
     (wanted * wanted).sum().backward()
     near(mask.grad, other.grad)
+
+
+@pytest.mark.parametrize("mask", [None, [True, False, True]])
+@pytest.mark.parametrize(("heads", "value_heads"), [(3, 1), (1, 3)])
+def test_one_head_of_weights_or_values_serves_all_of_the_others(mask, heads, value_heads):
+    weights, v = pf.rand(2, heads, 4, 3, requires_grad=True), pf.randn(2, 3, value_heads, 5, requires_grad=True)
+    mask = None if mask is None else pf.tensor(mask)
+    out = attention_of_weights(weights, v, mask=mask)
+    dout = pf.randn(*out.shape)
+    out.backward(dout)
+    w, x, d = (torch.tensor(t.detach().numpy()) for t in (weights, v, dout))
+    w.requires_grad, x.requires_grad = True, True
+    (w @ x.transpose(1, 2)).transpose(1, 2).backward(d)
+    np.testing.assert_allclose(v.grad.numpy(), x.grad.numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(weights.grad.numpy(), w.grad.numpy(), rtol=1e-5, atol=1e-5)

@@ -17,6 +17,18 @@ static void bind_binary(py::module_& ops, const char* op, BinaryFunction functio
       py::arg("a"), py::arg("b"), doc);
 }
 
+// With torch's alpha, by which b is multiplied.
+static void bind_sum(py::module_& ops, const char* op, BinaryFunction function, const char* doc) {
+  ops.def(
+      op,
+      [op, function](py::handle a, const py::object& b, const py::object& alpha) {
+        const py::object scaled = alpha.equal(py::int_(1)) ? b : b * alpha;
+        const auto [x, y] = binary_operands(op, a, scaled);
+        return call(function, x, y);
+      },
+      py::arg("a"), py::arg("b"), py::kw_only(), py::arg("alpha") = 1, doc);
+}
+
 // Converts to bool: every value but 0 is true, NaN too.
 static Tensor as_bool(const Tensor& x) { return x.dtype() == DType::boolean ? x : cast(x, DType::boolean); }
 static Tensor both_true(const Tensor& a, const Tensor& b) { return logical_and(as_bool(a), as_bool(b)); }
@@ -51,7 +63,7 @@ Example:
     >>> pf.ops.logical_not(pf.tensor([True, False]))
     tensor([False,  True], dtype=bool))");
 
-  bind_binary(ops, "add", &add, R"(a + b, element by element; of bools, or.
+  bind_sum(ops, "add", &add, R"(a + alpha * b, element by element; of bools, or.
 
 All functions of two operands take them so: shapes broadcast as NumPy's do, and one operand may be a Python or NumPy
 number, which takes the other's dtype. Integers and bools beside floats become floats of that dtype, beside a number
@@ -59,6 +71,7 @@ with a fraction float32, and narrow integers and bools beside wider integers tho
 
 Args:
     a, b: (...), both float, integer or bool; or one of them a number.
+    alpha: a number by which b is multiplied first.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype; integers wrap.
@@ -75,10 +88,11 @@ Example:
     Traceback (most recent call last):
         ...
     TypeError: add: expected both operands to be float32, got float32 and float64)");
-  bind_binary(ops, "subtract", &subtract, R"(a - b, element by element.
+  bind_sum(ops, "subtract", &subtract, R"(a - alpha * b, element by element.
 
 Args:
     a, b: (...), both float or integer, which broadcast; or one of them a number, as in `add`.
+    alpha: a number by which b is multiplied first.
 
 Returns:
     Tensor of the broadcast shape and the operands' dtype; integers wrap.

@@ -20,7 +20,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "bench",
         help="compare with PyTorch on this machine",
-        description="Compare with PyTorch on this machine; arguments go to `python -m bench`.",
+        description="Compare with PyTorch on this machine. In a checkout, `python -m bench` is the same.",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run, verbose=False)

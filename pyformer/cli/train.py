@@ -69,7 +69,9 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; 0 when finished, 128 + signal when stopped."""
-    if not args.quiet and not args.verbose:
+    if args.quiet:
+        logging.getLogger("pyformer").setLevel(logging.ERROR)
+    elif not args.verbose:
         show_messages()
     given = {name: getattr(args, name) for name in vars(args) if is_setting(name)}
     with contextlib.ExitStack() as stack:

@@ -19,21 +19,27 @@ from pyformer.names import (
     special,
     trigonometry,
 )
-from pyformer.names.arithmetic import *  # noqa: F403
-from pyformer.names.choosing import *  # noqa: F403
-from pyformer.names.drawing import *  # noqa: F403
-from pyformer.names.losses import *  # noqa: F403
-from pyformer.names.making import *  # noqa: F403
-from pyformer.names.margins import *  # noqa: F403
-from pyformer.names.products import *  # noqa: F403
-from pyformer.names.reductions import *  # noqa: F403
-from pyformer.names.resizing import *  # noqa: F403
-from pyformer.names.shapes import *  # noqa: F403
-from pyformer.names.special import *  # noqa: F403
-from pyformer.names.trigonometry import *  # noqa: F403
+from pyformer.names.arguments import name_what_is_no_tensor
+
+_TENSOR_FIRST = (arithmetic, choosing, products, reductions, shapes, special, trigonometry)
+for _module in (*_TENSOR_FIRST, drawing, losses, making, margins, resizing):
+    name_what_is_no_tensor(_module)
+
+from pyformer.names.arithmetic import *  # noqa: E402, F403
+from pyformer.names.choosing import *  # noqa: E402, F403
+from pyformer.names.drawing import *  # noqa: E402, F403
+from pyformer.names.losses import *  # noqa: E402, F403
+from pyformer.names.making import *  # noqa: E402, F403
+from pyformer.names.margins import *  # noqa: E402, F403
+from pyformer.names.products import *  # noqa: E402, F403
+from pyformer.names.reductions import *  # noqa: E402, F403
+from pyformer.names.resizing import *  # noqa: E402, F403
+from pyformer.names.shapes import *  # noqa: E402, F403
+from pyformer.names.special import *  # noqa: E402, F403
+from pyformer.names.trigonometry import *  # noqa: E402, F403
 
 _of_tensors: list[str] = []
-for _module in (arithmetic, choosing, products, reductions, shapes, special, trigonometry):
+for _module in _TENSOR_FIRST:
     _of_tensors += _module.__all__
 
 __all__ = [*_of_tensors, *drawing.__all__, *losses.__all__, *margins.__all__, *making.__all__, *resizing.__all__]

@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from types import FunctionType, ModuleType
 from typing import Any
 
 from pyformer import _core
@@ -55,6 +56,33 @@ def _explained(function: Callable, error: TypeError) -> TypeError:
     near = difflib.get_close_matches(unknown[1], known, 1, 0.5) if unknown else []
     hint = f"; did you mean {near[0]} for {unknown[1]}?" if near else ""
     return TypeError(f"{function.__name__}: expected {signature}: {text.partition('() ')[2]}{hint}")
+
+
+def name_what_is_no_tensor(module: ModuleType) -> None:
+    """Makes the functions in a module's `__all__` whose first argument is a Tensor raise TypeError of anything else."""
+    checked: dict[Callable, Callable] = {}
+    for name in module.__all__:
+        function = getattr(module, name)
+        if isinstance(function, FunctionType) and next(iter(function.__annotations__.values()), None) == "Tensor":
+            checked.setdefault(function, _of_a_tensor(function))
+            setattr(module, name, checked[function])
+
+
+def _of_a_tensor(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if args and not isinstance(args[0], Tensor):
+            check_tensors(function.__name__, args[0])
+        try:
+            return function(*args, **kwargs)
+        except AttributeError:
+            given = {**dict(zip(inspect.signature(function).parameters, args, strict=False)), **kwargs}
+            check_tensors(
+                function.__name__, *(v for n, v in given.items() if function.__annotations__.get(n) == "Tensor")
+            )
+            raise
+
+    return wrapped
 
 
 def axis_at(op: str, axis: Any, ndim: int) -> int:

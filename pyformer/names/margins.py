@@ -42,13 +42,20 @@ def softsign(x: Tensor) -> Tensor:
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, and the nearest end of [min_val, max_val] where it lies beyond.
 
+    Args:
+        x: (...).
+        min_val, max_val: the ends.
+
     Raises:
+        ValueError: min_val is above max_val.
         TypeError: x is no Tensor.
 
     Example:
         >>> pf.ops.hardtanh(pf.tensor([-2.0, 0.5]))
         tensor([-1. ,  0.5], dtype=float32)
     """
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val must be at most max_val, got {min_val} and {max_val}")
     return clamp(x, min_val, max_val)
 
 
@@ -104,6 +111,11 @@ def gaussian_nll_loss(
 def soft_margin_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target * x)) for targets -1 and 1.
 
+    Args:
+        x: (...), scores.
+        target: as x, -1 and 1.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the shapes do not broadcast, or the reduction is not known.
 
@@ -116,6 +128,12 @@ def soft_margin_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tens
 
 def hinge_embedding_loss(x: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """x where target is 1, max(0, margin - x) where it is -1: of distances x between likes and unlikes.
+
+    Args:
+        x: (...), distances.
+        target: as x, 1 of likes and -1 of unlikes.
+        margin: the distance that unlikes should have.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the shapes do not broadcast, or the reduction is not known.
@@ -131,6 +149,12 @@ def hinge_embedding_loss(x: Tensor, target: Tensor, margin: float = 1.0, reducti
 def margin_ranking_loss(x: Tensor, y: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """max(0, margin - target * (x - y)): x should be above y where target is 1, below where it is -1.
 
+    Args:
+        x, y: (...), scores.
+        target: as x, 1 and -1.
+        margin: by how much the one should be above the other.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the shapes do not broadcast, or the reduction is not known.
 
@@ -143,6 +167,12 @@ def margin_ranking_loss(x: Tensor, y: Tensor, target: Tensor, margin: float = 0.
 
 def cosine_embedding_loss(x: Tensor, y: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """1 - cos(x, y) where target is 1, max(0, cos(x, y) - margin) where it is -1, along the last axis.
+
+    Args:
+        x, y: (..., C).
+        target: (...), 1 of likes and -1 of unlikes.
+        margin: the cosine that unlikes may have.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the shapes do not broadcast, or the reduction is not known.
@@ -190,6 +220,11 @@ def triplet_margin_loss(
 def multilabel_soft_margin_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Binary cross-entropy of logits (N, C) beside labels 0 and 1, the mean over the classes.
 
+    Args:
+        x: (N, C), logits.
+        target: as x, 0 and 1.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the shapes differ, or the reduction is not known.
 
@@ -203,6 +238,12 @@ def multilabel_soft_margin_loss(x: Tensor, target: Tensor, reduction: str = "mea
 
 def multi_margin_loss(x: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """The mean over the classes of max(0, margin - x[target] + x[other]), for scores (N, C) and classes (N,).
+
+    Args:
+        x: (N, C), scores.
+        target: (N,), classes.
+        margin: by how much the right class should be above each other.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the shapes do not fit, or the reduction is not known.

@@ -6,7 +6,7 @@ import math
 
 from pyformer import _core
 from pyformer._core import DType, Tensor, ops
-from pyformer.names.arguments import rounded, torch_words, wide, zero_of
+from pyformer.names.arguments import check_tensors, rounded, torch_words, wide, zero_of
 from pyformer.names.choosing import clamp
 from pyformer.names.reductions import norm
 from pyformer.names.shapes import unsqueeze
@@ -109,6 +109,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
 
     Raises:
         ValueError: letters and shapes do not fit, or a letter stands twice in an operand.
+        TypeError: the equation is no str, or an operand no Tensor.
 
     Example:
         >>> a = pf.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -116,6 +117,9 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
         tensor([[ 5., 11.],
                 [11., 25.]], dtype=float32)
     """
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum: the equation must be a str, got {type(equation).__name__}")
+    check_tensors("einsum", *operands)
     terms, out = _einsum_letters(equation, operands)
     sizes: dict[str, int] = {}
     for letters, x in zip(terms, operands, strict=True):

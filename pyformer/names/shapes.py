@@ -13,6 +13,7 @@ from pyformer.names.arguments import (
     axes_at,
     axis_at,
     check_devices,
+    check_tensors,
     integers,
     is_float,
     part,
@@ -399,11 +400,14 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 
     Raises:
         ValueError: there is none, or the shapes do not fit.
+        TypeError: one is no Tensor.
 
     Example:
         >>> pf.hstack([pf.arange(2), pf.arange(1)])
         tensor([0, 1, 0], dtype=int64)
     """
+    tensors = list(tensors)
+    check_tensors("hstack", *tensors)
     rows = [x if x.ndim else x.reshape(1) for x in tensors]
     return ops.concat(rows, 0 if rows and rows[0].ndim == 1 else 1)
 
@@ -413,12 +417,15 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 
     Raises:
         ValueError: there is none, or the shapes do not fit.
+        TypeError: one is no Tensor.
 
     Example:
         >>> pf.vstack([pf.arange(2), pf.arange(2)])
         tensor([[0, 1],
                 [0, 1]], dtype=int64)
     """
+    tensors = list(tensors)
+    check_tensors("vstack", *tensors)
     return ops.concat([x if x.ndim > 1 else x.reshape(1, -1) for x in tensors], 0)
 
 
@@ -431,7 +438,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
     Raises:
         ValueError: there is none, one is no vector, or indexing is another word.
-        TypeError: they are on several devices.
+        TypeError: one is no Tensor, or they are on several devices.
 
     Example:
         >>> rows, columns = pf.meshgrid(pf.arange(2), pf.arange(3))
@@ -440,6 +447,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
                 [0, 1, 2]], dtype=int64)
     """
     axes = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    check_tensors("meshgrid", *axes)
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: indexing must be 'ij' or 'xy', got {indexing!r}")
     if not axes or any(x.ndim != 1 for x in axes):
@@ -534,13 +542,14 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
     Raises:
         ValueError: there is none, or the shapes do not fit.
-        TypeError: the dtypes do not meet.
+        TypeError: the dtypes do not meet, or one is no Tensor.
 
     Example:
         >>> pf.cat([pf.tensor([1]), pf.tensor([2.5])])
         tensor([1. , 2.5], dtype=float32)
     """
     tensors = list(tensors)
+    check_tensors("concatenate", *tensors)
     dtypes = {x.dtype for x in tensors}
     floats = [dtype for dtype in dtypes if is_float(dtype)]
     if len(dtypes) > 1 and len(floats) == 1:

@@ -85,8 +85,8 @@ def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | 
     If so, and always on other devices, a second attention adds them up.
 
     Args:
-        weights: (B, H, Tq, Tk), float.
-        v: (B, Tk, H, Dv), weights' dtype.
+        weights: (B, H, Tq, Tk), float; one head for all of v's is (B, 1, Tq, Tk).
+        v: (B, Tk, H, Dv), weights' dtype; one head for all weights is (B, Tk, 1, Dv).
         mask: what `attention_weights` was given; it gets no gradient here.
 
     Returns:
@@ -108,6 +108,9 @@ def attention_of_weights(weights: pf.Tensor, v: pf.Tensor, *, mask: pf.Tensor | 
     seen = mask.detach() if mask.dtype == pf.bool else mask.detach() != float("-inf")
     seen = seen.reshape(*(1,) * (4 - seen.ndim), *seen.shape)
     seen = ops.broadcast_to(seen, (*seen.shape[:2], *weights.shape[2:]))
+    if weights.shape[:2] != values.shape[:2]:
+        lead = [b if a == 1 else a for a, b in zip(weights.shape[:2], values.shape[:2], strict=True)]
+        weights, values = (ops.broadcast_to(x, (*lead, *x.shape[2:])) for x in (weights, values))
     return _SeenSums.apply(weights, values, seen).transpose(0, 2, 1, 3)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyformer as pf
 from pyformer import ops
 from pyformer.nn.module import PARAMETER, Module
-from pyformer.nn.names import _Loss
+from pyformer.nn.names import _Loss, parameters_in_lines
 
 
 class ReLU6(Module):
@@ -411,3 +411,6 @@ class ParameterDict(Module):
     def items(self) -> Iterable[tuple[str, pf.Tensor]]:
         """(name, parameter)."""
         return self._own(PARAMETER)
+
+    def __repr__(self) -> str:
+        return parameters_in_lines(self)

@@ -281,7 +281,9 @@ class Embedding(Projection):
         padding_idx: a row that is zeros at first and that this layer gives no gradient; None for none.
 
     Attributes:
-        weight: (num_embeddings, embedding_dim), drawn from the normal distribution.
+        weight: (num_embeddings, embedding_dim), drawn from the normal distribution. Gradients of a row that was picked
+            several times are added one after another, in float32 but for float64: there a sum of ones grows to 2^24
+            and no further.
 
     Raises:
         ValueError: a size is below 1.

@@ -11,6 +11,10 @@ from pyformer.nn.names import _Loss
 class PoissonNLLLoss(_Loss):
     """What a Poisson distribution says of counts; see `pf.ops.poisson_nll_loss`.
 
+    Args:
+        log_input: whether x is a logarithm of means, not means.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
 
@@ -30,6 +34,11 @@ class PoissonNLLLoss(_Loss):
 
 class GaussianNLLLoss(_Loss):
     """What a normal distribution says of the target; see `pf.ops.gaussian_nll_loss`.
+
+    Args:
+        full: whether log(2 pi) / 2 is added.
+        eps: the least variance.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
@@ -51,6 +60,9 @@ class GaussianNLLLoss(_Loss):
 class SoftMarginLoss(_Loss):
     """log(1 + exp(-target * x)); see `pf.ops.soft_margin_loss`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
 
@@ -66,6 +78,10 @@ class SoftMarginLoss(_Loss):
 
 class HingeEmbeddingLoss(_Loss):
     """Distances of likes, and what those of unlikes lack; see `pf.ops.hinge_embedding_loss`.
+
+    Args:
+        margin: the distance that unlikes should have.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
@@ -87,6 +103,10 @@ class HingeEmbeddingLoss(_Loss):
 class MarginRankingLoss(_Loss):
     """Whether x is above y; see `pf.ops.margin_ranking_loss`.
 
+    Args:
+        margin: by how much the one should be above the other.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
 
@@ -106,6 +126,10 @@ class MarginRankingLoss(_Loss):
 
 class CosineEmbeddingLoss(_Loss):
     """Angles between likes and unlikes; see `pf.ops.cosine_embedding_loss`.
+
+    Args:
+        margin: the cosine that unlikes may have.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
@@ -127,6 +151,12 @@ class CosineEmbeddingLoss(_Loss):
 class TripletMarginLoss(_Loss):
     """Whether a like is nearer than an unlike; see `pf.ops.triplet_margin_loss`.
 
+    Args:
+        margin: how much nearer the positive should be.
+        p: of the norm.
+        eps: added to the differences, as in torch.
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
 
@@ -147,6 +177,9 @@ class TripletMarginLoss(_Loss):
 class MultiLabelSoftMarginLoss(_Loss):
     """Binary cross-entropy, the mean over the classes; see `pf.ops.multilabel_soft_margin_loss`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
 
@@ -162,6 +195,10 @@ class MultiLabelSoftMarginLoss(_Loss):
 
 class MultiMarginLoss(_Loss):
     """How far the right class is above the others; see `pf.ops.multi_margin_loss`.
+
+    Args:
+        margin: by how much the right class should be above each other.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
@@ -219,7 +256,11 @@ class Softsign(Module):
 class Hardtanh(Module):
     """x, and the nearest end of [min_val, max_val] where it lies beyond.
 
+    Args:
+        min_val, max_val: the ends.
+
     Raises:
+        ValueError: min_val is above max_val.
         TypeError: x is no Tensor (when called).
 
     Example:
@@ -231,6 +272,8 @@ class Hardtanh(Module):
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
         super().__init__()
+        if min_val > max_val:
+            raise ValueError(f"Hardtanh: min_val must be at most max_val, got {min_val} and {max_val}")
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:

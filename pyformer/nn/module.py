@@ -726,12 +726,14 @@ class Module(metaclass=_MadeOn):
 
     def __repr__(self) -> str:
         lines = [f"({n}): {c!r}".replace("\n", "\n  ") for n, c in self.named_children()]
+        extra = self.extra_repr()
         if not lines:
-            return f"{type(self).__name__}({self.extra_repr()})"
+            return f"{type(self).__name__}({extra})"
+        lines = [extra, *lines] if extra else lines
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets of a module without children."""
+        """What `repr` shows between the brackets, before the children."""
         return ""
 
 

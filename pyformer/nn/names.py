@@ -198,6 +198,18 @@ class ParameterList(Module):
             raise IndexError(f"ParameterList: index {index} is out of range of {len(self)} parameters")
         return getattr(self, str(index % len(self)))
 
+    def __repr__(self) -> str:
+        return parameters_in_lines(self)
+
+
+def parameters_in_lines(module: Module) -> str:
+    """What `repr` shows of a container of parameters: the shape and dtype of each."""
+    lines = []
+    for name, parameter in module._own(PARAMETER):
+        size = "x".join(map(str, parameter.shape)) or "()"
+        lines.append(f"  ({name}): Parameter containing: [{parameter.dtype.name} of size {size}]\n")
+    return f"{type(module).__name__}(\n{''.join(lines)})" if lines else f"{type(module).__name__}()"
+
 
 class _Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:

@@ -42,7 +42,7 @@ class Metrics:
         except OSError as error:
             self._torn = True
             if not self._warned:
-                log.warning("%s can't be written, training goes on without: %s", METRICS_NAME, error)
+                log.error("%s can't be written, training goes on without: %s", METRICS_NAME, error)
                 self._warned = True
 
 

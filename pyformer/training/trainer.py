@@ -189,7 +189,7 @@ class Trainer(Checkpointed):
             # The process before this one may have died between its checkpoint and the export.
             self.export()
         if 0 < self.step - first <= self._left_out:
-            log.warning("no step was taken: the gradients of all %d are not finite in float16", self.step - first)
+            log.error("no step was taken: the gradients of all %d are not finite in float16", self.step - first)
 
     def _call(self, moment: str, *values: Any) -> None:
         for callback in self.callbacks:
