@@ -340,22 +340,32 @@ def test_calls_are_made_again_with_other_numbers():
         replay([first, first])
 
 
-@pytest.mark.parametrize(
-    ("function", "why"),
-    [
-        (lambda x: x + pf.tensor([1.0, 2.0, 3.0]), "made of numbers of Python"),
-        (lambda x: x * float(x.sum().item()), "numbers of an array are read"),
-        (lambda x: x + x.numpy().sum(), "given to NumPy"),
-        (lambda x: pf.ops.dropout(x, 0.5), "random numbers are drawn"),
-        (lambda x: x + pf.randn(3), "random numbers are drawn"),
-        (lambda x: x + pf.from_dlpack(np.ones(3, np.float32)), "memory of another library"),
-        (lambda x: x + pf.from_dlpack(np.ones(6, np.float32)[::2]), "memory of another library"),
-        (lambda x: x + pf.asarray(np.ones(3, np.float32)), "memory of another library"),
-        (lambda x: x.to(pf.int64) // x.to(pf.int64), "numbers of an array are read"),
-        (lambda x: x + pf.arange(3.0), "made of numbers of Python"),
-    ],
-    ids=["tensor", "item", "numpy", "dropout", "randn", "dlpack", "strided", "asarray", "division", "arange"],
-)
+def chained_products(x, q, k, v, o):
+    """Products of one x, one that needs another's result, and of that result."""
+    first, second = q(x), k(x)
+    third = v(x, residual=first, activation="silu")
+    return pf.concatenate([o(first), second, third, k(x), o(x, residual=third)], dim=-1)
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+@pytest.mark.parametrize("kind", ["Q4_1", "q8"])
+def test_products_with_the_same_x_are_one_loop_unless_one_needs_another(kind, rows):
+    rng = np.random.default_rng(3)
+    weights = [
+        pf.QuantizedWeight.quantize(pf.tensor(rng.standard_normal((n, 64), dtype=np.float32)), kind)
+        for n in (64, 40, 64, 64)
+    ]
+    texts = [pf.tensor(rng.standard_normal((rows, 64), dtype=np.float32)) for _ in range(3)]
+    replay = recorded(lambda x: chained_products(x, *weights), texts[0].clone())
+    assert replay.refused == ""
+    with pf.no_grad():
+        for x in texts:
+            made, wanted = replay([x]).numpy(), chained_products(x, *weights).numpy()
+            np.testing.assert_array_equal(made.view(np.int32), wanted.view(np.int32))
+    # Loops, each after a rounding: q and k; v, which needs q's result; o of that; k and o.
+    assert [name for name, _ in replay.times()].count("quantized_linear") == 2 * 4
+
+
 def test_what_depends_on_more_than_the_inputs_is_refused(function, why):
     replay = recorded(function, pf.ones(3))
     assert why in replay.refused

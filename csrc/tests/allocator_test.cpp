@@ -94,6 +94,17 @@ void test_cache_is_bounded_and_emptied() {
   REQUIRE(memory_stats().cached_bytes == 0);
 }
 
+void test_lasting_memory_lies_together_and_is_given_back() {
+  const int64_t live = memory_stats().live_bytes;
+  auto a = lasting_memory(100'000), b = lasting_memory(1), c = lasting_memory(5 * kMiB);
+  for (const auto& p : {a, b, c}) REQUIRE(aligned(p.get()));
+  REQUIRE(static_cast<char*>(b.get()) - static_cast<char*>(a.get()) == 25 * 4096);
+  REQUIRE(memory_stats().live_bytes - live == 26 * 4096 + 5 * kMiB);
+  std::memset(a.get(), 1, 100'000);
+  a.reset(), b.reset(), c.reset();
+  REQUIRE(memory_stats().live_bytes == live);
+}
+
 void test_peak() {
   reset_peak_memory();
   const int64_t live = memory_stats().live_bytes;
@@ -216,6 +227,8 @@ void test_allocator() {
     test_every_size_is_aligned_and_wastes_an_eighth_at_most();
     test_second_step_asks_nothing();
     test_cache_is_bounded_and_emptied();
+    empty_cache();
+    test_lasting_memory_lies_together_and_is_given_back();
   }
   test_peak();
   test_absurd_sizes();

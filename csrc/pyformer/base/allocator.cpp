@@ -29,6 +29,7 @@ namespace {
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kLargeBytes = int64_t(1) << 20;  // larger blocks are cut from mapped ranges
 constexpr int64_t kLargeStep = int64_t(1) << 16;   // and are multiples of this
+constexpr int64_t kLastingStep = 4096;             // lasting blocks are multiples of this
 constexpr int64_t kHugePage = int64_t(1) << 21;    // ranges are mapped in multiples of this
 // Live and cached memory together may exceed the most that was ever live by a tenth and this many bytes. A process that
 // trains GPT-2 124M takes 2,357 MiB with this limit and 2,494 MiB with a limit of twice the live memory; with neither
@@ -314,8 +315,8 @@ void cache_range(char* start, int64_t bytes) noexcept {
   }
 }
 
-void* allocate_large(int64_t bytes) {
-  const int64_t held = round_up(bytes, kLargeStep);
+// Of a multiple of pages.
+void* allocate_range(int64_t held) {
   {
     std::lock_guard lock(state.mutex);
     if (!state.ranges) state.ranges = new FreeRanges;
@@ -327,15 +328,14 @@ void* allocate_large(int64_t bytes) {
   }
   const int64_t mapped = round_up(held, kHugePage);
   char* const start = static_cast<char*>(allocate_fresh(mapped, map_pages));
-  if (!start) out_of_memory(bytes);
+  if (!start) out_of_memory(held);
   std::lock_guard lock(state.mutex);
   count_live(held);
   if (mapped > held) cache_range(start + held, mapped - held);
   return start;
 }
 
-void deallocate_large(void* data, int64_t bytes) noexcept {
-  const int64_t held = round_up(bytes, kLargeStep);
+void deallocate_range(void* data, int64_t held) noexcept {
   std::lock_guard lock(state.mutex);
   count_live(-held);
   cache_range(static_cast<char*>(data), held);
@@ -359,12 +359,12 @@ void deallocate_uncached(void* data, int64_t bytes) noexcept {
 void* allocate_block(int64_t bytes) {
   if (bytes > kMaxBytes) out_of_memory(bytes);
   if (use_system_allocator()) return allocate_uncached(bytes);
-  return bytes > kLargeBytes ? allocate_large(bytes) : allocate_small(bytes);
+  return bytes > kLargeBytes ? allocate_range(round_up(bytes, kLargeStep)) : allocate_small(bytes);
 }
 
 void deallocate_block(void* data, int64_t bytes) noexcept {
   if (use_system_allocator()) return deallocate_uncached(data, bytes);
-  bytes > kLargeBytes ? deallocate_large(data, bytes) : deallocate_small(data, bytes);
+  bytes > kLargeBytes ? deallocate_range(data, round_up(bytes, kLargeStep)) : deallocate_small(data, bytes);
 }
 
 // ---- guard bands ----------------------------------------------------------------------------------------------
@@ -416,6 +416,13 @@ void deallocate(void* data, int64_t bytes) noexcept {
   if (!data) return;
   if (any_guarded.load(std::memory_order_relaxed) && deallocate_guarded(data, bytes)) return;
   deallocate_block(data, bytes);
+}
+
+std::shared_ptr<void> lasting_memory(int64_t bytes) {
+  if (bytes <= 0 || bytes > kMaxBytes || watches_bounds())
+    return {allocate(bytes), [bytes](void* data) { deallocate(data, bytes); }};
+  const int64_t held = round_up(bytes, kLastingStep);
+  return {allocate_range(held), [held](void* data) { deallocate_range(data, held); }};
 }
 
 void empty_cache() {

@@ -2,14 +2,15 @@
 // steps training asks the system for no memory (the first write to fresh memory costs more than the arithmetic on it).
 //
 // Blocks of up to 1 MiB come in size classes: multiples of 64 bytes up to 512 bytes, then eight classes a power of two,
-// which wastes at most an eighth. Larger blocks are multiples of 64 KiB and are cut from mapped ranges, for which huge
-// pages are advised. Free neighbours in a range join, so memory that held activations can hold gradients and the
-// optimiser's state next (with size classes alone these took a fifth more memory). The allocator gives memory back to
-// the system so that cached and live memory together stay below 1.1 times the most that was ever live, plus 64 MiB.
-// With PYFORMER_ALLOCATOR=system there are no classes and no cache: each block comes from the C library in its exact
-// size.
+// which wastes at most an eighth. Larger blocks are multiples of 64 KiB, lasting ones of 4 KiB, and are cut from mapped
+// ranges, for which huge pages are advised. Free neighbours in a range join, so memory that held activations can hold
+// gradients and the optimiser's state next (with size classes alone these took a fifth more memory). The allocator
+// gives memory back to the system so that cached and live memory together stay below 1.1 times the most that was ever
+// live, plus 64 MiB. With PYFORMER_ALLOCATOR=system there are no classes and no cache: each block comes from the C
+// library in its exact size.
 #pragma once
 #include <cstdint>
+#include <memory>
 
 namespace pyformer {
 
@@ -18,6 +19,9 @@ namespace pyformer {
 void* allocate(int64_t bytes);
 // bytes as given to allocate; null is ignored.
 void deallocate(void* data, int64_t bytes) noexcept;
+// Memory that stays for long and is read from end to end, as weights are: in huge pages, and beside what was taken
+// before it, where blocks of its size are not.
+std::shared_ptr<void> lasting_memory(int64_t bytes);
 // Gives every cached block back to the system.
 void empty_cache();
 

@@ -41,6 +41,16 @@ class Recording {
     std::memcpy(&args_[at], &args, sizeof args);
     calls_.push_back({op, function, kernel, dtype, items, grain, at});
   }
+  // What the last call was noted with, if `function` makes it; null: it is another one.
+  template <class Args>
+  const Args* last(Function function) const {
+    const bool is_it = !calls_.empty() && calls_.back().function == function;
+    return is_it ? reinterpret_cast<const Args*>(&args_[calls_.back().args]) : nullptr;
+  }
+  void drop_last() {
+    args_.resize(calls_.back().args);
+    calls_.pop_back();
+  }
   // What is done on the calling thread: a look at numbers that earlier calls wrote, and an exception if they are wrong.
   void note(std::function<void()> check);
   // Lives as long as the recording.

@@ -98,15 +98,19 @@ void run_items(Kernel<Args> kernel, [[maybe_unused]] DType dtype, const Args& ar
 }
 
 template <class Args>
+void note_on_host(Recording& r, const char* op, Kernel<Args> kernel, DType dtype, const Args& args) {
+  r.note(
+      op,
+      [](const Recording::Call& call, const void* noted, int64_t begin, int64_t end) {
+        run_items(reinterpret_cast<Kernel<Args>>(call.kernel), call.dtype, *static_cast<const Args*>(noted), begin,
+                  end);
+      },
+      reinterpret_cast<void (*)()>(kernel), dtype, args.items(), args.grain(), args);
+}
+
+template <class Args>
 void run_on_host(const char* op, Kernel<Args> kernel, DType dtype, const Args& args) {
-  if (Recording* const r = recording())
-    r->note(
-        op,
-        [](const Recording::Call& call, const void* noted, int64_t begin, int64_t end) {
-          run_items(reinterpret_cast<Kernel<Args>>(call.kernel), call.dtype, *static_cast<const Args*>(noted), begin,
-                    end);
-        },
-        reinterpret_cast<void (*)()>(kernel), dtype, args.items(), args.grain(), args);
+  if (Recording* const r = recording()) note_on_host(*r, op, kernel, dtype, args);
   parallel_for(args.items(), args.grain(),
                [&](int64_t begin, int64_t end) { run_items(kernel, dtype, args, begin, end); });
 }

@@ -94,6 +94,13 @@ Array Array::empty(const Shape& shape, DType dtype, Device device) {
   return Array(new_storage(bytes, device), shape, dtype);
 }
 
+Array Array::lasting(const Shape& shape, DType dtype, Device device) {
+  if (!device.is_cpu() || recording()) return empty(shape, dtype, device);
+  std::shared_ptr<void> memory = lasting_memory(checked_multiply(shape.size(), item_bytes(dtype)));
+  void* const data = memory.get();
+  return borrow(data, shape, dtype, device, std::move(memory));
+}
+
 Array Array::zeros(const Shape& shape, DType dtype, Device device) {
   Array a = empty(shape, dtype, device);
   fill_on(device, a.raw(), 0, a.bytes());

@@ -65,6 +65,8 @@ class Array {
   Array() = default;  // undefined: stands for an absent operand or gradient
 
   static Array empty(const Shape& shape, DType dtype, Device device);
+  // For weights: lasting_memory on the CPU. No result of what is recorded.
+  static Array lasting(const Shape& shape, DType dtype, Device device);
   static Array zeros(const Shape& shape, DType dtype, Device device);
   static Array borrow(void* data, const Shape& shape, DType dtype, Device device, std::shared_ptr<void> owner);
 

@@ -46,7 +46,9 @@ static PF_INLINE void add_registers(typename Q::Sums (&sums)[count], const uint8
 #if defined(__AVX512F__)
 // VPDPBUSD: registers of 64 bytes.
 struct VnniQuads {
-  static constexpr int kRows = 8;  // of x at once
+  static constexpr int kRows = 8;          // of x at once
+  static constexpr int kPanels = 2;        // at once, of one row of x
+  static constexpr int64_t kAhead = 8192;  // how many bytes ahead lines are asked for then
   static constexpr bool is_signed_at_128 = false;
   using Bytes = __m512i;
   using Sums = __m512i;
@@ -87,6 +89,8 @@ static_assert([] {
 
 struct Quads {
   static constexpr int kRows = 4;
+  static constexpr int kPanels = 1;  // memory gives more to one reader than to two that take turns
+  static constexpr int64_t kAhead = 16384;
   static constexpr bool is_signed_at_128 = true;
   struct Sums {
     __m256i part[2];
@@ -152,6 +156,8 @@ struct Quads {
 #else
 struct Quads {
   static constexpr int kRows = 8;
+  static constexpr int kPanels = 2;
+  static constexpr int64_t kAhead = 8192;
   static constexpr bool is_signed_at_128 = false;
   struct Bytes {
     uint8_t at[64];
@@ -302,10 +308,8 @@ static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t ro
   for (int r = 0; r < count; ++r) sums[r].store(to[r]);
 }
 
-// How many bytes ahead lines are asked for: past the end of a panel, too, as memory takes longer than a panel does.
-constexpr int64_t kAhead = 8192;
-
-// Sums of one row of x by panel and lane: panels share what is done for x, and none waits for another.
+// Sums of one row of x by panel and lane: panels share what is done for x, and none waits for another. Lines are asked
+// for past the end of a panel, too, as memory takes longer than a panel does.
 template <class Q, int bits, bool at_128, int panels>
 static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to) {
   constexpr int64_t run_bytes = kQuantXGroup * 16 * bits / 8;
@@ -331,7 +335,7 @@ static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to)
       typename Q::Sums sum[1] = {Q::all(is_wide ? 0 : start)};
 #pragma GCC unroll 2
       for (int64_t at = 0; at < kQuantXGroup; at += kStep<bits>, quants += 256) {
-        for (int line = 0; line < 4; ++line) __builtin_prefetch(quants + kAhead + 64 * line);
+        for (int line = 0; line < 4; ++line) __builtin_prefetch(quants + Q::kAhead + 64 * line);
         Q::template add<bits, at_128>(sum, quants, x + at, 0);
       }
       dots[p] = sum[0];
@@ -345,7 +349,7 @@ static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to)
     const Lanes<float> x_sum = Lanes<float>::broadcast(float(g.sums[run]));
 #pragma GCC unroll 2
     for (int p = 0; p < panels; ++p) {
-      __builtin_prefetch(w[p].scales + kAhead + 64 * run);
+      __builtin_prefetch(w[p].scales + Q::kAhead + 64 * run);
       sums[p] = fma(Q::floats(dots[p]), scales_at<Q, true>(w[p].scales, group) * scale, sums[p]);
       if (has_minimum) sums[p] = fma(x_sum, scales_at<Q, true>(w[p].minima, group) * scale, sums[p]);
     }
@@ -380,13 +384,13 @@ static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to)
   (g.w.row().bits == 4 ? multiply_row<Q, 4, false, panels> : multiply_row<Q, 8, true, panels>)(g, first_panel, to);
 }
 
-// Products of one row of x, of panels as they lie: two panels at a time.
+// Products of one row of x, of panels as they lie.
 template <class Q, class F>
 static void products_of_row(const QuantProducts& g, int64_t begin, int64_t end) {
   for (int64_t panel = begin, count; panel < end; panel += count) {
-    alignas(64) float sums[32];
-    count = end - panel < 2 ? 1 : 2;
-    (count == 2 ? multiply_row<Q, 2> : multiply_row<Q, 1>)(g, panel, sums);
+    alignas(64) float sums[16 * Q::kPanels];
+    count = end - panel < Q::kPanels ? 1 : Q::kPanels;
+    (count == 1 ? multiply_row<Q, 1> : multiply_row<Q, Q::kPanels>)(g, panel, sums);
     const int64_t col = panel * 16, n = g.w.n - col < 16 * count ? g.w.n - col : 16 * count;
     finish_row<F>(g, 0, col, n, sums);
   }
