@@ -51,7 +51,7 @@ DEVICE void softmax_gradient(const SoftmaxBackward& a, Team& team, int64_t row, 
 template <class T, bool is_log>
 struct SoftmaxGradientRow {
   using Args = SoftmaxBackward;
-  static constexpr int kResident = sizeof(T) == 8 ? 768 : 1024;  // code for sm_100 and sm_120 spills with 48 registers
+  static constexpr int kResident = sizeof(T) == 4 ? 1024 : 768;  // code for sm_100 and sm_120 spills with 48 registers
   template <class Team>
   static DEVICE void at(const Args& a, Team& team, int64_t row) {
     using A = Accumulator<T>;
