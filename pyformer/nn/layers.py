@@ -11,7 +11,8 @@ from typing import Any
 import pyformer as pf
 from pyformer import _core, ops
 from pyformer.nn import init
-from pyformer.nn.module import Module, activation_dtype, is_plain, own_precision
+from pyformer.nn.module import Module, is_plain
+from pyformer.nn.precision import activation_dtype, own_precision
 
 _packing = threading.RLock()  # the collector may run `release` while a thread is within `pack`
 MAX_LAYERS = 10_000  # a model is built layer by layer: a number that slipped would keep Python busy for days
