@@ -13,7 +13,7 @@ from tolerance import same_bits
 import pyformer as pf
 from pyformer import _core
 from pyformer import models as m
-from pyformer.nn.module import is_float
+from pyformer.nn.precision import is_float
 
 DEVICE = "cuda:emulated"
 VOCAB, STEPS = 11, 10

@@ -18,7 +18,7 @@ from tolerance import UNIT, Exact, assert_close, by_rows, probe
 
 import pyformer as pf
 from pyformer import _core
-from pyformer.nn.module import is_float
+from pyformer.nn.precision import is_float
 
 # Products of 16-bit matrices have a sum of their own, ops made of several round between them, and what is saved in 16
 # bits for backward is read back rounded. The number is `between` of tolerance.py: how far that moves a result. In

@@ -9,7 +9,7 @@ import pyformer as pf
 from pyformer import nn, ops
 from pyformer.identity import is_same
 from pyformer.nn.layers import check_probability, check_sizes
-from pyformer.nn.module import activation_dtype
+from pyformer.nn.precision import activation_dtype
 
 _ACTIVATIONS = {
     "gelu": ops.gelu,

@@ -21,7 +21,7 @@ from pyformer.lora.placing import Adapter, check_model, placed
 from pyformer.lora.settings import is_named, read_settings
 from pyformer.lora.writer import CONFIG_NAME, PREFIX, WEIGHTS_NAME
 from pyformer.models.pretrained import Pretrained
-from pyformer.nn.module import is_float
+from pyformer.nn.precision import is_float
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pyformer as pf
 from pyformer import ops
 from pyformer.arrays import plain_array
 from pyformer.models.inputs import read_int64
-from pyformer.nn.module import is_float
+from pyformer.nn.precision import is_float
 
 IGNORED = -100
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import generation, nn, ops
-from pyformer.nn.module import cache_dtype
+from pyformer.nn.precision import cache_dtype
 
 
 class Generating:

@@ -9,7 +9,7 @@ import numpy as np
 import pyformer as pf
 from pyformer import nn
 from pyformer.arrays import plain_array
-from pyformer.nn.module import activation_dtype
+from pyformer.nn.precision import activation_dtype
 
 MAX_INT64 = 2**63 - 1
 

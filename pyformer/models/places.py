@@ -13,7 +13,7 @@ from pyformer import nn, ops
 from pyformer.float_mode import in_default_float_mode
 from pyformer.models.decoder_config import DecoderConfig, Layer, Rope
 from pyformer.models.language_model import Span
-from pyformer.nn.module import activation_dtype
+from pyformer.nn.precision import activation_dtype
 
 
 @dataclass(frozen=True)

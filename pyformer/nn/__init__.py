@@ -1,8 +1,19 @@
 """Modules: layers with parameters, and what holds them together."""
 
 from pyformer.nn import init
+from pyformer.nn.activations import (
+    GELU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 from pyformer.nn.attention import alibi_bias, alibi_slopes, attention_weights, sinusoidal_positions, sinusoids
 from pyformer.nn.cache import KVCache
+from pyformer.nn.containers import (
+    ModuleList,
+    Sequential,
+)
 from pyformer.nn.convolution import (
     AvgPool2d,
     BatchNorm1d,
@@ -36,19 +47,12 @@ from pyformer.nn.functions import (
 )
 from pyformer.nn.kan import KANLayer
 from pyformer.nn.layers import (
-    GELU,
     Dropout,
     Embedding,
     LayerNorm,
     Linear,
-    ModuleList,
     Projection,
-    ReLU,
     RMSNorm,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Tanh,
 )
 from pyformer.nn.margins import (
     SELU,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,20 +16,9 @@ from pyformer.effects import WRITABLE, watching
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct, is_same
 from pyformer.nn.init import Outline
+from pyformer.nn.making import MadeOn
+from pyformer.nn.precision import gradient_dtype, is_float
 
-# torch's names of arguments of layers.
-_OWN_NAMES = {
-    "kernel_size": "kernel",
-    "num_features": "channels",
-    "num_channels": "channels",
-    "num_groups": "groups",
-    "normalized_shape": "dim",
-    "negative_slope": "slope",
-    "input_size": "input_dim",
-    "hidden_size": "hidden_dim",
-    "start_dim": "start",
-    "end_dim": "end",
-}
 PARAMETER, BUFFER, TRANSIENT, MODULE = "parameter", "buffer", "transient buffer", "module"
 
 
@@ -94,39 +81,6 @@ _HOOKS_OF_BACKWARD = (
 )
 
 
-def is_float(dtype: Any) -> bool:
-    """True for float32, float64, bfloat16 and float16."""
-    return any(dtype == d for d in (pf.float32, pf.float64, pf.bfloat16, pf.float16))
-
-
-def gradient_dtype(parameter: pf.Tensor) -> pf.DType:
-    """Of a parameter's gradient and of what optimisers keep: float32 for 16-bit parameters, else the parameter's."""
-    return pf.float64 if parameter.dtype == pf.float64 else pf.float32
-
-
-def activation_dtype(weights: Any) -> pf.DType:
-    """Of what a module computes from float weights of this dtype: theirs, but float32 for bfloat16 (`pf.autocast`)."""
-    return pf.float32 if weights.dtype == pf.bfloat16 else weights.dtype
-
-
-def cache_dtype(weights: Any) -> pf.DType:
-    """Of the keys and values that a model with float weights of this dtype keeps: as attention reads them."""
-    return activation_dtype(weights) if _core.precision() == pf.float32 else weights.dtype
-
-
-def own_precision(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a method of a Module compute in the precision that calling the module computes in."""
-
-    @functools.wraps(method)
-    def wrapped(self: Module, *args: Any, **kwargs: Any) -> Any:
-        if not self.enters_autocast():
-            return method(self, *args, **kwargs)
-        with pf.autocast("bfloat16"):
-            return method(self, *args, **kwargs)
-
-    return wrapped
-
-
 def is_plain(module: Module, *kinds: type[Module]) -> bool:
     """Whether calling the module computes what one of `kinds` does and nothing else: then an operation may do its work
     in one with others. One with hooks, and one of a class with a `forward` of its own, such as a LoRA layer, is
@@ -174,44 +128,7 @@ class Hook:
         _note_change()
 
 
-class _MadeOn(type):
-    """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes, and those whose
-    `__init__` is pyformer's take torch's words for its arguments."""
-
-    # Whether torch's `inplace` is taken, without effect: an activation makes a new tensor, as values do not show.
-    _takes_inplace = False
-
-    @in_default_float_mode
-    def __call__(cls, *args: Any, **options: Any) -> Any:
-        if "inplace" in options or not _OWN_NAMES.keys().isdisjoint(options):
-            options = cls._in_own_words(options)
-        if "device" not in options or "device" in inspect.signature(cls.__init__).parameters:
-            return super().__call__(*args, **options)
-        device = pf.device(options.pop("device"))
-        return super().__call__(*args, **options).to(device)
-
-    def _in_own_words(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Arguments by the names that `__init__` has for them; those of a user's `__init__` stay as they are."""
-        if not (getattr(cls.__init__, "__module__", None) or "").startswith("pyformer."):
-            return options
-        own, found = inspect.signature(cls.__init__).parameters, {}
-        for name, value in options.items():
-            other = _OWN_NAMES.get(name, name)
-            known = other if name not in own and other in own else name
-            if known in found or (known != name and known in options):
-                raise TypeError(f"{cls.__name__}: got {known} twice, once as {name}")
-            if known in own or known != "inplace" or not cls._takes_inplace:
-                found[known] = value
-        return found
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        # Else help() would show that of __call__.
-        signature = inspect.signature(cls.__init__)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-
-class Module(metaclass=_MadeOn):
+class Module(metaclass=MadeOn):
     """Base class of layers and models.
 
     Tensors that require a gradient become parameters when they are assigned to an attribute, Modules become

@@ -15,8 +15,10 @@ import pyformer as pf
 from pyformer import ops
 from pyformer.nn import init
 from pyformer.nn.attention import attention_of_scores, attention_of_weights, attention_weights
-from pyformer.nn.layers import Dropout, LayerNorm, Linear, ModuleList, check_probability, check_sizes
-from pyformer.nn.module import Module, is_float
+from pyformer.nn.containers import ModuleList
+from pyformer.nn.layers import Dropout, LayerNorm, Linear, check_probability, check_sizes
+from pyformer.nn.module import Module
+from pyformer.nn.precision import is_float
 
 
 def _check_mask(name: str, mask: Any) -> None:

@@ -12,7 +12,7 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct
-from pyformer.nn.module import gradient_dtype
+from pyformer.nn.precision import gradient_dtype
 
 _HALVES = (pf.bfloat16, pf.float16)
 

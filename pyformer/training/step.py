@@ -17,7 +17,7 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.arrays import plain_array
 from pyformer.float_mode import in_default_float_mode
-from pyformer.nn.module import is_float
+from pyformer.nn.precision import is_float
 
 IGNORED = -100
 
