@@ -325,12 +325,15 @@ def load(folder: str | os.PathLike[str]) -> Tokenizer:
 
 
 def _from_gguf(path: Path) -> Tokenizer:
-    from pyformer.formats.gguf.tokenizer import read_tokenizer
+    from pyformer.formats.gguf.tokenizer import checked_merges, read_tokenizer
 
-    text, ids, settings = read_tokenizer(gguf_file(path))
+    file = gguf_file(path)
+    text, ids, settings = read_tokenizer(file)
     try:
         return BPETokenizer.from_parsed(text, ids, settings)
     except (ValueError, RecursionError) as error:
+        if file.metadata.text("tokenizer.ggml.model") == "gpt2" and "tokenizer.huggingface.json" not in file.metadata:
+            checked_merges(file, set(file.metadata.texts("tokenizer.ggml.tokens")))
         raise ValueError(f"{path}: not a usable tokenizer: {error}") from None
 
 

@@ -133,7 +133,7 @@ class Metadata:
         if found is None:
             return self._get(key, "an array of strings", None, default)
         try:
-            return [text.decode("utf-8") for text in found]
+            return list(map(bytes.decode, found))
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path}: {key} holds {error.object[:40]!r}, which is not UTF-8") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import Any
 
 import numpy as np
@@ -105,15 +105,10 @@ def _byte_pairs(file: GGUFFile, tokens: list[str]) -> dict[str, Any]:
         known = ", ".join(sorted(PRE_TOKENIZERS))
         raise ValueError(f"{file.path}: tokenizer.ggml.pre must be one of {known}, got {pre!r}")
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    merges: Any = file.metadata.texts("tokenizer.ggml.merges")
-    is_plain = True  # one space between two tokens, which the library reads sooner than pairs of them
-    for merge in merges:
-        left, _, right = merge.partition(" ")
-        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-            raise ValueError(f"{file.path}: tokenizer.ggml.merges has {merge[:80]!r}, which is of no tokens")
-        is_plain = is_plain and " " not in right and not left.startswith("#version")
-    if not is_plain:
-        merges = [merge.split(" ", 1) for merge in merges]
+    merges = file.metadata.texts("tokenizer.ggml.merges")
+    # The library reads "left right", too, and refuses a merge of no tokens: tens of thousands need no second look.
+    if any(merge.count(" ") != 1 or merge.startswith("#version") for merge in merges):
+        merges = checked_merges(file, vocabulary)
     model = {"type": "BPE", "vocab": vocabulary, "merges": merges, "ignore_merges": pre in _WHOLE_WORDS}
     return {
         "normalizer": {"type": "NFC"} if pre in _NFC else None,
@@ -121,6 +116,17 @@ def _byte_pairs(file: GGUFFile, tokens: list[str]) -> dict[str, Any]:
         "model": model,
         "decoder": {**_GPT2, "add_prefix_space": True},
     }
+
+
+def checked_merges(file: GGUFFile, vocabulary: Container[str]) -> list[tuple[str, str]]:
+    """The merges of byte pairs; ValueError for one whose parts, or what they make, are not in the vocabulary."""
+    merges = []
+    for merge in file.metadata.texts("tokenizer.ggml.merges", []):
+        left, _, right = merge.partition(" ")
+        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
+            raise ValueError(f"{file.path}: tokenizer.ggml.merges has {merge[:80]!r}, which is of no tokens")
+        merges.append((left, right))
+    return merges
 
 
 def _sentence_pieces(file: GGUFFile, tokens: list[str], types: np.ndarray) -> dict[str, Any]:
