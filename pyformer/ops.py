@@ -109,10 +109,15 @@ def rope_magnitude(scaling: _abc.Mapping[str, _Any] | None) -> float:
     (factor,) = _rope_numbers(kind, scaling, "factor")
     if kind == "longrope":
         (length,) = _rope_numbers(kind, scaling, "original_max_position_embeddings")
+        if length <= 1.0:
+            raise ValueError(f"rope_magnitude: longrope needs an original length above 1, got {length}")
         return 1.0 if factor <= 1.0 else _math.sqrt(1.0 + _log(factor) / _log(length))
     scales = [scaling.get(name) for name in ("mscale", "mscale_all_dim")]
     above, below = _rope_numbers(kind, scaling, "mscale", "mscale_all_dim") if _builtins.all(scales) else (1.0, 0.0)
-    return 1.0 if factor <= 1.0 else (0.1 * above * _log(factor) + 1.0) / (0.1 * below * _log(factor) + 1.0)
+    magnitude = 1.0 if factor <= 1.0 else (0.1 * above * _log(factor) + 1.0) / (0.1 * below * _log(factor) + 1.0)
+    if not 0.0 < magnitude <= _sys.float_info.max:
+        raise ValueError(f"rope_magnitude: mscale {above} and mscale_all_dim {below} make {magnitude}")
+    return magnitude
 
 
 def _log(value: float) -> float:
@@ -167,7 +172,10 @@ def _yarn(frequencies: _core.Tensor, scaling: _abc.Mapping[str, _Any], base: flo
 
     def pair(rotations: float) -> float:
         """Which pair turns so often within the original length."""
-        return pairs * _log(original / (rotations * 2.0 * _math.pi)) / _log(base)
+        length = original / (rotations * 2.0 * _math.pi)
+        if not 0.0 < length <= _sys.float_info.max:
+            raise ValueError(f"rope_frequencies: yarn can't turn {rotations} times within {original} tokens")
+        return pairs * _log(length) / _log(base)
 
     low, high = pair(fast), pair(slow)
     if scaling.get("truncate", True):

@@ -387,6 +387,8 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LONG = {"rope_type": "longrope", "factor": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -402,11 +404,27 @@ LLAMA3 = {
         ({"scaling": {"rope_type": "linear", "factor": 10**400}}, "linear needs finite numbers"),
         ({"scaling": {"rope_type": "linear", "factor": math.inf}}, "linear needs finite numbers"),
         ({"scaling": LLAMA3 | {"high_freq_factor": 1.0}}, "low_freq_factor must be below"),
+        ({"scaling": YARN | {"beta_fast": 1e308}}, "yarn can't turn 1e.308 times within 64.0 tokens"),
+        ({"scaling": YARN | {"beta_slow": 1e-320, "original_max_position_embeddings": 1e308}}, "yarn can't turn"),
     ],
 )
 def test_rope_frequencies_names_what_it_cannot_read(arguments, expected):
     with pytest.raises((TypeError, ValueError), match=f"^rope_frequencies: {expected}"):
         ops.rope_frequencies(**{"dim": 4, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        (LONG | {"original_max_position_embeddings": 1}, "longrope needs an original length above 1, got 1.0"),
+        (LONG | {"original_max_position_embeddings": 0.5}, "longrope needs an original length above 1, got 0.5"),
+        (YARN | {"mscale": 1e308, "mscale_all_dim": 1.0, "factor": 1e308}, "mscale 1e.308 and mscale_all_dim 1.0"),
+        (YARN | {"mscale": 1.0, "mscale_all_dim": 1e308, "factor": 1e308}, "mscale 1.0 and mscale_all_dim 1e.308"),
+    ],
+)
+def test_rope_magnitude_names_what_makes_no_number(scaling, expected):
+    with pytest.raises(ValueError, match=f"^rope_magnitude: {expected}"):
+        ops.rope_magnitude(scaling)
 
 
 class Alarm(Exception):
