@@ -226,9 +226,14 @@ class Graph:
     def __call__(self, *inputs: Any) -> Any:
         if len(inputs) != len(self._inputs):
             raise TypeError(f"Graph: expected {len(self._inputs)} inputs, got {len(inputs)}")
+        here = [pf.asarray(x).detach() for x in inputs]
+        for i, (x, kept) in enumerate(zip(here, self._inputs, strict=True)):
+            if x.shape != kept.shape:
+                raise ValueError(f"Graph: input {i} must be {kept.shape}, got {x.shape}")
+            if x.dtype != kept.dtype:
+                raise TypeError(f"Graph: input {i} must be {kept.dtype.name}, got {x.dtype.name}")
         with self._one_call:
             if inputs:
-                place = self._inputs[0].device
-                _core.copy_(self._inputs, [pf.asarray(x).detach().to(place) for x in inputs])
+                _core.copy_(self._inputs, [x.to(self._inputs[0].device) for x in here])
             self._recording.replay()
         return self._outputs

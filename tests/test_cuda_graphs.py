@@ -131,8 +131,10 @@ def test_inputs_are_copied_and_checked():
     assert graph(x + 1, x).tolist() == [5.0, 8.0]
     with pytest.raises(TypeError, match="Graph: expected 2 inputs, got 1"):
         graph(x)
-    with pytest.raises(ValueError, match="copy_"):
+    with pytest.raises(ValueError, match=r"Graph: input 1 must be \(2,\), got \(3,\)"):
         graph(x, pf.ones(3))
+    with pytest.raises(TypeError, match="Graph: input 0 must be float32, got int64"):
+        graph([1, 2], x)
 
 
 def test_a_graph_is_replayed_by_another_thread():

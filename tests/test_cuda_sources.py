@@ -10,11 +10,15 @@ from mutant_table import CPP, CUDA
 ROOT = Path(__file__).parent.parent
 PRIMITIVES = ROOT / "csrc" / "pyformer" / "cuda"
 # What has a meaning under nvcc only. The CPU's own assembly stands in files of one instruction set.
-NVCC_ONLY = re.compile(r"\basm\b|<<<|>>>\s*\(|\b__shared__\b|\b__cvta_\w+|\b__nv_\w+|\bcooperative_groups\b")
+NVCC_ONLY = re.compile(
+    r"\b(?:__)?asm(?:__)?\b|<<<|>>>\s*\(|\b__shared__\b|\b__cvta_\w+|\b__nv_\w+|\b__builtin_nvvm_\w+"
+    r"|\bcooperative_groups\b|\bnvcuda\b|\bcudaLaunch\w+"
+)
+QUOTED = re.compile(r"""R"\((?:.|\n)*?\)"|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])'""")
 
 
 def without_comments(text: str) -> str:
-    text = re.sub(r'"(?:\\.|[^"\\\n])*"', '""', text)
+    text = QUOTED.sub('""', text)
     return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
 
 
@@ -47,6 +51,11 @@ def test_what_is_for_nvcc_only_is_seen():
         "__shared__ float tile[32];",
         "uint32_t at = __cvta_generic_to_shared(p);",
         "#include <x>\nnamespace cg = cooperative_groups;",
+        '__asm__ volatile("");',
+        "char quote = '\"'; asm(\"\"); char other = '\"';",
+        'auto text = R"(")"; asm("");',
+        "cudaLaunchKernel(kernel, grid, block, args, 0, stream);",
+        "nvcuda::wmma::fill_fragment(sum, 0.0f);",
     ):
         assert nvcc_only(fault), fault
     assert not nvcc_only(

@@ -4,7 +4,11 @@ a wait that is missing is seen, and one too many is counted."""
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import cuda_device
 import numpy as np
@@ -117,6 +121,19 @@ def test_a_stream_goes_on_where_the_thread_was():
         y = x + 1
         x = x * 2
     assert (x + y).tolist() == [7.0, 7.0, 7.0]
+
+
+def test_a_program_ends_before_anybody_waits():
+    """With ids that have not been checked yet."""
+    program = (
+        "import pyformer as pf\n"
+        f"ids, weight = pf.tensor([1], device={DEVICE!r}), pf.ones(5, 4, device={DEVICE!r})\n"
+        "pf.ops.embedding(ids, weight)"
+    )
+    folder = str(Path(cuda_device.library()._name).parent)
+    environment = os.environ | {"PYFORMER_DEVICE_PATH": folder}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 # ---- nothing waits for the host -----------------------------------------------------------------------------------

@@ -161,7 +161,8 @@ void PendingCheck::raise() const {
   if (found[0] >= 0) throw_for(found[0], found[1]);
 }
 static std::mutex pending_mutex;
-static std::vector<PendingCheck> pending;
+// Never destroyed: when the process ends, the device's library may be gone before.
+static std::vector<PendingCheck>& pending = *new std::vector<PendingCheck>;
 
 void raise_later(const Array& offender, ThrowFor throw_for) {
   PendingCheck check = {offender, std::move(throw_for)};
