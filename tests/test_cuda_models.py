@@ -123,3 +123,11 @@ def test_convolution_in_mixed_precision_rounds_its_operands():
         found = pf.ops.conv2d(x, weight, bias, padding=1)
     x, weight = (t.to("bfloat16").to("float32") for t in (x, weight))
     assert same_bits(found.to("cpu").numpy(), pf.ops.conv2d(x, weight, bias, padding=1).to("cpu").numpy())
+
+
+def test_a_quantised_model_stays_on_the_cpu():
+    model = m.GPT(m.GPTConfig(VOCAB, 8, 1, 2, 32)).quantize("q8")
+    with pytest.raises(ValueError, match=f"quantised matrices are on the CPU only, got {DEVICE}"):
+        model.to(DEVICE)
+    assert all(value.device == pf.device("cpu") for value in model.state_dict().values())
+    assert model.to("cpu")([[1, 2]]).shape == (1, 2, VOCAB)

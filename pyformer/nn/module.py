@@ -546,8 +546,8 @@ class Module(metaclass=MadeOn):
 
         Raises:
             TypeError: the dtype is not float.
-            ValueError: the device is not there, or the dtype is float64 or float16 and a matrix is quantised: what is
-                computed with it is float32.
+            ValueError: the device is not there; a matrix is quantised and the device is not the CPU, or the dtype
+                float64 or float16: what is computed with it is float32.
         """
         wanted = [given for given in (target, dtype, device) if given is not None]
         if not wanted:
@@ -565,6 +565,8 @@ class Module(metaclass=MadeOn):
         is_quantized = any(getattr(module, "quantized", None) is not None for module in self.modules())
         if is_quantized and target in (pf.float64, pf.float16):
             raise ValueError(f"Module.to: expected float32 or bfloat16 for quantised matrices, got {target.name}")
+        if is_quantized and not to_dtype and pf.device(target) != pf.device("cpu"):
+            raise ValueError(f"Module.to: quantised matrices are on the CPU only, got {target}")
         for kinds in ((PARAMETER,), (BUFFER, TRANSIENT)):
             for tensor in distinct(t for _, t in self._named_tensors(*kinds)):
                 if not to_dtype or is_float(tensor.dtype):
