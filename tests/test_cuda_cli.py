@@ -37,6 +37,19 @@ def lines(run):
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in every]
 
 
+def test_a_run_goes_on_elsewhere(tmp_path, text):
+    _core.set_isa("ref")
+    found = []
+    for name, devices in (("stays", ("cpu", "cpu")), ("moves", (DEVICE, "cpu")), ("comes", ("cpu", DEVICE))):
+        run = tmp_path / name
+        command = ["train", str(text), "--out", str(run), *SMALL.split(), "--steps", "3", "--device", devices[0]]
+        assert cli.main(command) == 0
+        more = ["train", "--resume", "--out", str(run), "--steps", "5", "--device", devices[1], "--quiet"]
+        assert cli.main(more) == 0
+        found.append(lines(run))
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_train_resume_and_generate(tmp_path, text, capsys, dtype):
     _core.set_isa("ref")

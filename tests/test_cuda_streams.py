@@ -123,6 +123,14 @@ def test_a_stream_goes_on_where_the_thread_was():
     assert (x + y).tolist() == [7.0, 7.0, 7.0]
 
 
+def ended(program, **settings):
+    """What a process that has the device left: its exit code, output and errors."""
+    folder = str(Path(cuda_device.library()._name).parent)
+    environment = os.environ | {"PYFORMER_DEVICE_PATH": folder} | settings
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_a_program_ends_before_anybody_waits():
     """With ids that have not been checked yet."""
     program = (
@@ -130,10 +138,19 @@ def test_a_program_ends_before_anybody_waits():
         f"ids, weight = pf.tensor([1], device={DEVICE!r}), pf.ones(5, 4, device={DEVICE!r})\n"
         "pf.ops.embedding(ids, weight)"
     )
-    folder = str(Path(cuda_device.library()._name).parent)
-    environment = os.environ | {"PYFORMER_DEVICE_PATH": folder}
-    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended(program) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"), [("late,sideways", "sideways"), ("seed=", "seed="), ("seed=9x", "seed=9x")]
+)
+def test_settings_that_are_none_are_told_when_the_device_is_asked_for(words, wrong):
+    code, out, error = ended(
+        f"import pyformer as pf\ntry:\n    pf.device({DEVICE!r})\nexcept ValueError as error:\n    print(error)",
+        PYFORMER_CUDA_EMULATED=words,
+    )
+    assert (code, error) == (0, "")
+    assert f'PYFORMER_CUDA_EMULATED: "{wrong}" is no setting' in out
 
 
 # ---- nothing waits for the host -----------------------------------------------------------------------------------

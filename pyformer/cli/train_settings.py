@@ -28,8 +28,8 @@ MODEL_DEFAULTS: dict[str, Any] = {
     "validation": "blocks",
 }
 TRAINING_NAMES = [field.name for field in fields(TrainingOptions)]
-# These change what is reported and saved, never the weights.
-FREE_ON_RESUME = {"log_every", "eval_every", "eval_batches", "save_every", "sample_every"}
+# These change what is reported and saved, and where it is computed.
+FREE_ON_RESUME = {"log_every", "eval_every", "eval_batches", "save_every", "sample_every", "device"}
 
 MAIN_OPTIONS: list[tuple[str, Any, str]] = [
     ("layers", whole(1, 10_000), "transformer blocks"),

@@ -135,11 +135,12 @@ const DeviceApi* open_library(const std::string& kind, const std::string& wanted
     (void)count_devices(*api, wanted);
     return api;
   }
-  refuse(wanted,
-         kind == "cuda"
-             ? "this build of pyformer has no CUDA core (libpyformer_cuda.so); with the CUDA toolkit installed, "
-               "`pip install -C cmake.define.PYFORMER_CUDA=ON .` in pyformer's sources builds it"
-             : cat("this build of pyformer has no library for it (", library_name(kind), ")"));
+  refuse(
+      wanted,
+      kind == "cuda"
+          ? "this build of pyformer has no CUDA core (libpyformer_cuda.so); the extra `pyformer[cuda]` brings it, or, "
+            "with the CUDA toolkit installed, `pip install -C cmake.define.PYFORMER_CUDA=ON .` in pyformer's sources"
+          : cat("this build of pyformer has no library for it (", library_name(kind), ")"));
 }
 
 int open_kind(const std::string& kind, const std::string& wanted) {

@@ -47,6 +47,7 @@ struct Settings {
 };
 // Of the process. PYFORMER_CUDA_EMULATED sets them before the first launch: "highest,late,plain,count,seed=3".
 extern Settings settings;
+extern std::string settings_fault;  // what is wrong with that list; else empty
 // What such a list of words says. Throws std::invalid_argument for an unknown word.
 Settings settings_of(const std::string& words);
 

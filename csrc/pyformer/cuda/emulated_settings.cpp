@@ -1,3 +1,4 @@
+#include <charconv>
 #include <cstdlib>
 #include <map>
 #include <sstream>
@@ -22,7 +23,10 @@ bool set(Settings& s, const std::string& word) {
       {"sm90", [](Settings& s) { s.has_wgmma = true; }},
       {"count", [](Settings& s) { s.count = true; }},
   };
-  if (word.starts_with("seed=")) return s.seed = std::stoull(word.substr(5)), true;
+  if (word.starts_with("seed=")) {
+    const char* const end = word.data() + word.size();
+    return std::from_chars(word.data() + 5, end, s.seed).ptr == end && word.size() > 5;
+  }
   const auto found = words.find(word);
   if (found != words.end()) found->second(s);
   return found != words.end();
@@ -30,10 +34,17 @@ bool set(Settings& s, const std::string& word) {
 
 Settings settings_at_start() {
   const char* words = std::getenv("PYFORMER_CUDA_EMULATED");
-  return settings_of(words ? words : "");
+  try {
+    return settings_of(words ? words : "");
+  } catch (const std::invalid_argument& error) {
+    settings_fault = error.what();
+    return {};
+  }
 }
 
 }  // namespace
+
+std::string settings_fault;
 
 Settings settings_of(const std::string& words) {
   Settings s;

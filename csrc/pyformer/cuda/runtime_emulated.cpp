@@ -95,8 +95,8 @@ const bool launches_are_queued = [] {
 
 }  // namespace
 
-int device_count() { return kDevices; }
-Failure why_no_device() { return nullptr; }
+int device_count() { return emulated::settings_fault.empty() ? kDevices : 0; }
+Failure why_no_device() { return emulated::settings_fault.empty() ? nullptr : emulated::settings_fault.c_str(); }
 
 Failure use_device(int device) {
   current = device;
