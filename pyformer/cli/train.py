@@ -8,7 +8,7 @@ import hashlib
 import logging
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,12 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; 0 when finished, 128 + signal when stopped."""
-    if args.quiet:
-        logging.getLogger("pyformer").setLevel(logging.ERROR)
-    elif not args.verbose:
+    if not args.quiet and not args.verbose:
         show_messages()
     given = {name: getattr(args, name) for name in vars(args) if is_setting(name)}
     with contextlib.ExitStack() as stack:
+        if args.quiet:
+            stack.enter_context(_errors_only())
         trainer, open_folder = (_resumed if args.resume else _started)(args, given, stack)
         received = stack.enter_context(stop_on_signals(trainer.request_stop))
         folder = open_folder()
@@ -87,6 +87,18 @@ def run(args: argparse.Namespace) -> int:
         return 0
     announce(f"saved in {name}; try: pyformer generate {shlex.quote(name)}")
     return 0
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Within it, of what is logged errors alone are told."""
+    logger = logging.getLogger("pyformer")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _started(
