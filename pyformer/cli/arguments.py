@@ -103,7 +103,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     known, word = list(known), word.partition("=")[0]
     same = OTHER_NAMES.get(word.replace("_", "-"))
-    near = [same] if same in known else get_close_matches(word, known, 1, 0.6)
+    bare = {option.lstrip("-"): option for option in known}  # the dashes would make any two options alike
+    near = [same] if same in known else [bare[name] for name in get_close_matches(word.lstrip("-"), bare, 1, 0.6)]
     return f"; did you mean {near[0]}?" if near else ""
 
 
