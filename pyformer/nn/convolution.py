@@ -377,6 +377,13 @@ class BatchNorm2d(Module):
 class BatchNorm1d(BatchNorm2d):
     """Normalises each channel over the batch: (N, C) or (N, C, T), as `BatchNorm2d` does pictures.
 
+    Args:
+        channels: C.
+        eps: added to the variance.
+        momentum: how much of a batch's statistics goes into the running ones, 0 to 1.
+        dtype: of the parameters, float32 by default.
+        affine: False for a layer without parameters; it keeps its buffers.
+
     Raises:
         ValueError: channels is below 1, momentum or eps is out of range, or x has another number of axes.
         TypeError: channels is no int.
