@@ -31,3 +31,20 @@ def test_there_is_a_table_with_machine_and_date():
     assert len(ROWS) > 5
     assert date in SPEED
     assert machine in SPEED
+
+
+def test_the_comparison_says_how_fast_training_steps_are():
+    rows = [cells(line) for line in RESULTS.splitlines() if line.startswith("| training step")]
+    ratios = [float(row[6].rstrip("x")) for row in rows if row[3].startswith("torch")]
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    assert f"training steps are {min(ratios):.1f} to {max(ratios):.1f} times as fast" in page
+
+
+def test_the_comparison_says_what_llama_cpp_gives():
+    rows = [cells(line) for line in RESULTS.splitlines() if " llama.cpp | " in line and line.startswith("| SmolLM2")]
+    writing = [float(row[6].rstrip("x")) for row in rows if row[0].endswith("decode, 32+32 tokens")]
+    start = next(row for row in rows if row[0].endswith("process start to first token"))
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    assert f"{min(writing):.1f} to {max(writing):.1f} times as many tokens per second" in page
+    ours, theirs = (float(start[i].removesuffix(" s")) for i in (1, 4))
+    assert f"in {ours:.1f} s after {theirs:.1f} s" in page
