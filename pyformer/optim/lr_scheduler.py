@@ -40,7 +40,7 @@ class LRScheduler:
         optimizer: whose learning rates it sets.
 
     Raises:
-        TypeError: the optimiser is none.
+        TypeError: optimizer is not an Optimizer.
 
     Example:
         >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=0.5)
@@ -100,7 +100,7 @@ class LambdaLR(LRScheduler):
         lr_lambda: a function of n, how often `step` was called, that gives the factor, 0 or more.
 
     Raises:
-        TypeError: the optimiser is none, the function can't be called, or it gives no number.
+        TypeError: optimizer is not an Optimizer, the function can't be called, or it gives no number.
         ValueError: the function gives a factor that is negative or not finite.
 
     Example:
@@ -133,7 +133,7 @@ class StepLR(LRScheduler):
         gamma: what the factor is multiplied with, 0 or more.
 
     Raises:
-        TypeError: the optimiser is none, step_size is no int, or gamma no number.
+        TypeError: optimizer is not an Optimizer, step_size is no int, or gamma no number.
         ValueError: step_size is below 1, or gamma negative or not finite; later, the factor is not finite.
 
     Example:
@@ -163,7 +163,7 @@ class MultiStepLR(LRScheduler):
         gamma: what the factor is multiplied with, 0 or more.
 
     Raises:
-        TypeError: the optimiser is none, a milestone is no int, or gamma no number.
+        TypeError: optimizer is not an Optimizer, a milestone is no int, or gamma no number.
         ValueError: a milestone is negative, or gamma negative or not finite; later, the factor is not finite.
 
     Example:
@@ -196,7 +196,7 @@ class ExponentialLR(LRScheduler):
         gamma: what the factor is multiplied with at each step, 0 or more.
 
     Raises:
-        TypeError: the optimiser is none, or gamma no number.
+        TypeError: optimizer is not an Optimizer, or gamma no number.
         ValueError: gamma is negative or not finite; later, the factor is not finite.
 
     Example:
@@ -226,7 +226,7 @@ class LinearLR(LRScheduler):
         total_iters: steps of the line, from 1.
 
     Raises:
-        TypeError: the optimiser is none, total_iters is no int, or a factor no number.
+        TypeError: optimizer is not an Optimizer, total_iters is no int, or a factor no number.
         ValueError: total_iters is below 1, or a factor negative or not finite.
 
     Example:
@@ -260,7 +260,7 @@ class CosineAnnealingLR(LRScheduler):
         eta_min: the lowest learning rate, for all groups.
 
     Raises:
-        TypeError: the optimiser is none, T_max is no int, or eta_min no number.
+        TypeError: optimizer is not an Optimizer, T_max is no int, or eta_min no number.
         ValueError: T_max is below 1, or eta_min negative or not finite.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5, without restarts.
@@ -297,7 +297,7 @@ class CosineAnnealingWarmRestarts(CosineAnnealingLR):
         eta_min: the lowest learning rate, for all groups.
 
     Raises:
-        TypeError: the optimiser is none, T_0 or T_mult no int, or eta_min no number.
+        TypeError: optimizer is not an Optimizer, T_0 or T_mult no int, or eta_min no number.
         ValueError: T_0 or T_mult is below 1, or eta_min negative or not finite.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5.
@@ -337,7 +337,7 @@ class SequentialLR(LRScheduler):
         milestones: the step at which each but the first begins, rising.
 
     Raises:
-        TypeError: the optimiser is none, or a scheduler is none of this module.
+        TypeError: optimizer is not an Optimizer, or a scheduler is not one of this module.
         ValueError: there is not one milestone less than schedulers, they do not rise, or a scheduler has another
             optimiser.
 
@@ -396,7 +396,7 @@ class OneCycleLR(LRScheduler):
         div_factor, final_div_factor: it starts at max_lr / div_factor and ends at the start / final_div_factor.
 
     Raises:
-        TypeError: the optimiser is none, or an option of another type.
+        TypeError: optimizer is not an Optimizer, or an option of another type.
         ValueError: an option is out of range, total_steps is not known, or cycle_momentum is asked of an optimiser
             with neither betas nor momentum; by `step`, more than total_steps times.
 
@@ -494,7 +494,7 @@ class ReduceLROnPlateau:
         best: the best value so far.
 
     Raises:
-        TypeError: the optimiser is none, patience or cooldown no int, or another option no number.
+        TypeError: optimizer is not an Optimizer, patience or cooldown no int, or another option no number.
         ValueError: an option is not one of those, or out of range.
 
     Example:
