@@ -105,7 +105,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     if (settings["steps"] is None) == (settings["seconds"] is None) or None in (settings["seed"], settings["device"]):
         raise ValueError(f"{path}: must have steps or seconds, a seed and a device")
     if not all(isinstance(result, dict) and result for result in results.values()):
-        raise ValueError(f"{path}: has a result that is none")
+        raise ValueError(f"{path}: has an entry that is not a result")
     for name, value in _given(args).items():
         if settings[name] != value:
             raise ValueError(f"{args.out}: --{name} {value} contradicts the run, which has {settings[name]}")
