@@ -366,6 +366,22 @@ def test_products_with_the_same_x_are_one_loop_unless_one_needs_another(kind, ro
     assert [name for name, _ in replay.times()].count("quantized_linear") == 2 * 4
 
 
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda x: x + pf.tensor([1.0, 2.0, 3.0]), "made of numbers of Python"),
+        (lambda x: x * float(x.sum().item()), "numbers of an array are read"),
+        (lambda x: x + x.numpy().sum(), "given to NumPy"),
+        (lambda x: pf.ops.dropout(x, 0.5), "random numbers are drawn"),
+        (lambda x: x + pf.randn(3), "random numbers are drawn"),
+        (lambda x: x + pf.from_dlpack(np.ones(3, np.float32)), "memory of another library"),
+        (lambda x: x + pf.from_dlpack(np.ones(6, np.float32)[::2]), "memory of another library"),
+        (lambda x: x + pf.asarray(np.ones(3, np.float32)), "memory of another library"),
+        (lambda x: x.to(pf.int64) // x.to(pf.int64), "numbers of an array are read"),
+        (lambda x: x + pf.arange(3.0), "made of numbers of Python"),
+    ],
+    ids=["tensor", "item", "numpy", "dropout", "randn", "dlpack", "strided", "asarray", "division", "arange"],
+)
 def test_what_depends_on_more_than_the_inputs_is_refused(function, why):
     replay = recorded(function, pf.ones(3))
     assert why in replay.refused

@@ -137,4 +137,8 @@ struct QuantizedLinearTable {
   PerDtype<Kernel<QuantMake>> make;
 };
 
+// Notes both in a recording. Products that follow each other on the same x become one loop, after one rounding of it.
+class Recording;
+void note_products(Recording& r, const QuantizeRows& rounding, const QuantProducts& products);
+
 }  // namespace pyformer
