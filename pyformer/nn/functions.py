@@ -227,7 +227,7 @@ class Unflatten(Module):
 
 
 class AdaptiveAvgPool2d(Module):
-    """Means over as many windows as are wanted; see `pf.ops.adaptive_avg_pool2d`.
+    """Means over windows, as many as the result has elements; see `pf.ops.adaptive_avg_pool2d`.
 
     Args:
         size: the extents of the result, an int for both or a pair (rows, columns); None keeps an extent.
