@@ -270,7 +270,8 @@ class autocast(threading.local):
         if not isinstance(dtype, (str, DType)):
             raise TypeError(f"autocast: expected bfloat16 or float32, got {type(dtype).__name__}")
         if mode not in (DType.bfloat16, DType.float32):
-            raise ValueError(f"autocast: expected bfloat16 or float32, got {getattr(dtype, 'name', dtype)}")
+            advice = '; write model.to("float16"), and pf.optim.GradScaler to train' if mode == DType.float16 else ""
+            raise ValueError(f"autocast: expected bfloat16 or float32, got {getattr(dtype, 'name', dtype)}{advice}")
         self._mode = mode if enabled else DType.float32
         self._previous: list[DType | None] = []  # one for each time this thread is within it
 

@@ -196,6 +196,9 @@ class Dataset:
 class TensorDataset(Dataset):
     """Tensors or arrays of one length n as a data set of n tuples; a DataLoader takes `(x, y)` as well.
 
+    Args:
+        tensors: arrays or Tensors of one length; example i is a tuple of their rows i.
+
     Raises:
         ValueError: the lengths differ.
         TypeError: one is no array (n, ...).
@@ -221,6 +224,10 @@ class TensorDataset(Dataset):
 
 class Subset(Dataset):
     """The examples of a data set at certain numbers.
+
+    Args:
+        dataset: anything with an index.
+        indices: the numbers in it of the examples, in the order in which they are wanted.
 
     Raises:
         IndexError: an example is asked for that is not there.

@@ -18,7 +18,7 @@ def save(value: Any, path: str | os.PathLike[str]) -> None:
         path: the file.
 
     Raises:
-        TypeError: something is none of these; a module's `state_dict()` is what to save of it.
+        TypeError: something is not one of these; a module's `state_dict()` is what to save of it.
         ValueError: two keys of a dict are the same as text, such as 1 and "1", or one is "$tensor".
         OSError: the file can't be written.
 

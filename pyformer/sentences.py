@@ -32,7 +32,7 @@ _LEAST_SHARE, _ENOUGH_TOKENS = 0.9, 256
 
 
 class SentenceEncoder:
-    """Sentences to vectors whose products say how near they are, by a model such as all-MiniLM-L6-v2.
+    """Makes vectors of sentences, by a model such as all-MiniLM-L6-v2; their products say how alike sentences are.
 
     Args:
         model: a BERT, an Encoder (ModernBERT) or a Decoder (Qwen 3 Embedding).

@@ -324,9 +324,9 @@ def test_is_of_one_thread():
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int64", "float", pf.float64])
 def test_another_dtype(dtype):
-    with pytest.raises(
-        ValueError, match=f"^autocast: expected bfloat16 or float32, got {getattr(dtype, 'name', dtype)}$"
-    ):
+    name = getattr(dtype, "name", dtype)
+    advice = r'; write model\.to\("float16"\), and pf\.optim\.GradScaler to train' if name == "float16" else ""
+    with pytest.raises(ValueError, match=f"^autocast: expected bfloat16 or float32, got {name}{advice}$"):
         pf.autocast(dtype)
     for wrong in (None, 16, np.float32):
         with pytest.raises(TypeError, match=r"^autocast: expected bfloat16 or float32, got "):

@@ -61,6 +61,7 @@ def one_line(done, *words):
         ("fly", ["fly"]),
         ("trian", ["trian", "did you mean train?"]),
         ("--verion", ["--verion", "did you mean --version?"]),
+        ("train --nonsense", ["pyformer train: unknown arguments: --nonsense (see pyformer train --help)"]),
         ("train --learning-rate 1", ["--learning-rate", "did you mean --lr?"]),
         ("train --batch-size=4", ["--batch-size", "did you mean --batch?"]),
         ("generate full --temprature 1", ["did you mean --temperature?"]),

@@ -471,8 +471,8 @@ def test_bad_options_are_one_line(tmp_path, args, words):
         ({"settings": {"models": "gpt"}}, "list of names"),
         ({"unit": 3}, "not the record"),
         ({"results": {"bert": {}}}, "models that take no part"),
-        ({"results": {"gpt": 5}}, "has a result that is none"),
-        ({"results": {"gpt": {"points": [[1]]}}}, "has a result that is none"),
+        ({"results": {"gpt": 5}}, "has an entry that is not a result"),
+        ({"results": {"gpt": {"points": [[1]]}}}, "has an entry that is not a result"),
     ],
 )
 def test_a_hostile_record_is_named(family, tmp_path, change, words):

@@ -58,6 +58,19 @@ def test_layer_equals_torch(name):
         assert_close(buffer.numpy(), by_rows(twin.state_dict()[key].numpy()), key, additions=200)
 
 
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
+def test_pooling_takes_one_picture(name):
+    module, twin = twins(name)
+    x = random(4, 9, 8)
+    ours, theirs = pf.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    out, expected = module(ours), twin(theirs)
+    assert out.shape == tuple(expected.shape)
+    np.testing.assert_allclose(out.numpy(), expected.detach().numpy(), rtol=1e-12)
+    (out * out).sum().backward()
+    (expected * expected).sum().backward()
+    np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-12)
+
+
 def test_running_statistics_are_saved_moved_and_not_trained():
     module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
     module(pf.randn(4, 1, 8, 8)).sum().backward()

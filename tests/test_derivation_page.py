@@ -157,6 +157,38 @@ def test_what_the_tables_of_more_seeds_say():
     assert {len(seeds.losses(record, name)) for name in ("attention", *seeds.LAYERS)} == {3}
 
 
+def test_the_steps_at_a_glance_are_measured():
+    record = json.loads((DOCS / "derivation" / "seeds.json").read_text())
+    rows = dict(re.findall(r"^\| (\d+), (.*) \|$", PAGE.partition("## The steps at a glance")[2], re.MULTILINE))
+
+    def percent(name, distance=None):
+        found = RESULTS[name]
+        return f"{found['by_distance'][distance] if distance else found['accuracy']:.0%}"
+
+    def cost(name):
+        return f"{RESULTS[name]['step_ms']:.1f} ms per step, {RESULTS[name]['peak_mb']:.1f} MB"
+
+    def loss(name):
+        return f"loss {seeds.with_error(seeds.losses(record, name))}"
+
+    ends = {
+        "2": (percent("distance/convolution", "5"), percent("distance/sum + learned", "5")),
+        "3": [f"n^{RESULTS[f'growth/{name}']['mb_power']:.1f}" for name in ("pairs of pairs", "sum")],
+        "4": (percent("order/sum"), percent("order/sum + learned")),
+        "5": (percent("lookup/sum + learned/16"), percent("lookup/importance/16")),
+        "6": (cost("sentiment/importance"), cost("sentiment/attention")),
+        "7": (loss("attention"), loss("mlp").removeprefix("loss ")),
+        "8": (loss("mlp"), loss("residual").removeprefix("loss ")),
+        "9": [f"{RESULTS[f'rate/{name}/0.03']['loss']:.3f}" for name in ("residual", "norm")],
+        "10": (loss("norm"), loss("transformer").removeprefix("loss ")),
+    }
+    assert rows.keys() == ends.keys()
+    for step, (before, after) in ends.items():
+        *_, found_before, found_after = rows[step].split(" | ")
+        assert before in found_before
+        assert found_after.removeprefix("as ").startswith(after)
+
+
 def test_a_mean_and_its_standard_error():
     assert seeds.with_error([1.0, 2.0, 3.0]) == "2.000 ± 0.577"
     assert seeds.with_error([1.25]) == "1.250"

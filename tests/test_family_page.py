@@ -71,6 +71,9 @@ def test_the_order_changes_with_ten_times_as_many_steps():
         assert loss(long, "mlp") > loss(long, transformer) + 0.1
         lead_before, lead = (loss(results, transformer) - loss(results, "gru") for results in (short, long))
         assert 0 < lead < lead_before / 4
+        lead_before, lead = (loss(results, transformer) - loss(results, "liquid") for results in (short, long))
+        assert round(lead / lead_before, 2) == {"gpt": 0.25, "llama": 0.33}[transformer]
+    assert all(min(results, key=lambda name: loss(results, name)) in ("gru", "liquid") for results in (short, long))
     assert abs(loss(short, "lstm") - loss(short, "llama")) < 0.01 < 0.05 < loss(long, "lstm") - loss(long, "llama")
     assert loss(short, "gpt") - loss(short, "lstm") > 0.2 > 0.01 > abs(loss(long, "gpt") - loss(long, "lstm"))
     assert all(result["learning_rate"] == 0.01 for result in long.values())

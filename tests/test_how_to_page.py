@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 def test_every_block_runs(tmp_path, monkeypatch):
     page = (DOCS / "how-to.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 10
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "how_to"}
     for block in blocks:

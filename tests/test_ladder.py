@@ -343,8 +343,8 @@ def test_a_terminated_ladder_says_how_to_go_on(tmp_path):
         ({"seed": "a"}, {}, "seed: expected a whole number"),
         ({"device": "tpu"}, {}, "device: expected 'cpu'"),
         ({"device": None}, {}, "a seed and a device"),
-        ({}, {"order/sum": 5}, "has a result that is none"),
-        ({}, {"order/sum": {}}, "has a result that is none"),
+        ({}, {"order/sum": 5}, "has an entry that is not a result"),
+        ({}, {"order/sum": {}}, "has an entry that is not a result"),
     ],
 )
 def test_a_hostile_record_is_named(tmp_path, settings, results, words):

@@ -170,6 +170,17 @@ def test_public_methods_have_docstrings(name, cls):
     assert bare == []
 
 
+ROOMS = ("nn", "optim", "data", "training")
+IN_ROOMS = [(name, cls) for name, cls in CLASSES if name.split(".")[1] in ROOMS]
+
+
+@pytest.mark.parametrize(("name", "cls"), IN_ROOMS, ids=[name for name, _ in IN_ROOMS])
+def test_docstring_of_a_class_names_each_argument(name, cls):
+    text = text_of(cls)
+    for argument in inspect.signature(cls).parameters:
+        assert re.search(rf"^ +(\w+, )*{argument}(, \w+)*: ", text, re.MULTILINE), argument
+
+
 def on_pages() -> set[int]:
     """What the pages name; a function has a name in several places and stands on a page under one of them."""
     pattern = r"^\.\. auto\w+:: (pyformer[\w.]*)$"

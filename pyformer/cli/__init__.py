@@ -61,10 +61,10 @@ def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
         words = [*words[1:2], "--help"]
     _, rest = parser.parse_known_args(words, args)
     if rest and args.command != "bench":
-        known = parser.commands.get(args.command, parser)._option_string_actions
-        hint = next(filter(None, (did_you_mean(word, known) for word in rest if word.startswith("-"))), "")
-        where = f"{args.command}: " if args.command else ""
-        parser.error(f"{where}unknown arguments: {' '.join(rest)}{hint}")
+        command = parser.commands.get(args.command, parser)
+        options = command._option_string_actions
+        hint = next(filter(None, (did_you_mean(word, options) for word in rest if word.startswith("-"))), "")
+        command.error(f"unknown arguments: {' '.join(rest)}{hint}")
     if args.command is None:
         parser.print_help()
         return 0

@@ -103,7 +103,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     known, word = list(known), word.partition("=")[0]
     same = OTHER_NAMES.get(word.replace("_", "-"))
-    near = [same] if same in known else get_close_matches(word, known, 1, 0.6)
+    bare = {option.lstrip("-"): option for option in known}  # the dashes would make any two options alike
+    near = [same] if same in known else [bare[name] for name in get_close_matches(word.lstrip("-"), bare, 1, 0.6)]
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -178,22 +179,39 @@ def move(model: Any, wanted: str | None) -> None:
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """Adds what chooses among the likeliest tokens, and what ends a text."""
-    parser.add_argument("--top-k", type=whole(1), metavar="K", help="choose among the k likeliest tokens")
+    parser.add_argument("--top-k", type=whole(1), metavar="K", help="choose among the K likeliest tokens")
     parser.add_argument(
-        "--top-p", type=real(0.0, 1.0, above=True), metavar="P", help="choose among the likeliest, of this sum"
+        "--top-p",
+        type=real(0.0, 1.0, above=True),
+        metavar="P",
+        help="choose among the fewest likeliest tokens that together have probability P",
     )
     parser.add_argument(
-        "--min-p", type=real(0.0, 1.0), metavar="P", help="choose among those this times as likely as the likeliest"
+        "--min-p",
+        type=real(0.0, 1.0),
+        metavar="P",
+        help="choose among tokens that are at least P times as likely as the likeliest",
     )
     parser.add_argument(
-        "--repetition-penalty", type=real(0.0, above=True), metavar="X", help="above 1 makes what was said less likely"
+        "--repetition-penalty",
+        type=real(0.0, above=True),
+        metavar="X",
+        help="above 1: tokens that are in the text already become less likely",
     )
-    for name, often in (("presence", ""), ("frequency", ", as often as it came")):
-        parser.add_argument(
-            f"--{name}-penalty", type=float, default=0.0, metavar="X", help=f"taken from logits of new text{often}"
-        )
-    parser.add_argument("--stop", type=any_text, action="append", default=[], metavar="TEXT", help="end before this")
-    parser.add_argument("--speculate", action="store_true", help="guess from what was said: the same text, sooner")
+    for name, often in (("presence", "if"), ("frequency", "for each time that")):
+        said = f"subtracted from the logit of a token, {often} it was written already"
+        parser.add_argument(f"--{name}-penalty", type=float, default=0.0, metavar="X", help=said)
+    parser.add_argument(
+        "--stop",
+        type=any_text,
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end before this text; may be repeated",
+    )
+    parser.add_argument(
+        "--speculate", action="store_true", help="guess tokens from the text so far: the same text, sooner"
+    )
 
 
 def add_common(parser: argparse.ArgumentParser, quiet: str = "") -> None:
@@ -201,7 +219,9 @@ def add_common(parser: argparse.ArgumentParser, quiet: str = "") -> None:
     parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="threads (default: all cores)")
     if quiet:
         parser.add_argument("-q", "--quiet", action="store_true", help=quiet)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more: this build first, and every message")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="begin with what this build is, and show every message"
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 

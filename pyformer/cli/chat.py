@@ -27,13 +27,15 @@ def add_command(commands: Any) -> None:
     parser.add_argument("path", type=Path, metavar="PATH", help="a model's folder, or a GGUF file")
     parser.add_argument("--say", type=any_text, metavar="TEXT", help="say this and end, in place of reading stdin")
     parser.add_argument("--system", type=any_text, metavar="TEXT", help="what the model is told before all else")
-    parser.add_argument("--tokens", type=whole(1), default=512, help="the longest answer (default 512)")
-    parser.add_argument("--temperature", type=real(0.0), default=0.0, help="0 takes the likeliest (default 0)")
+    parser.add_argument("--tokens", type=whole(1), default=512, help="most tokens of an answer (default 512)")
+    parser.add_argument(
+        "--temperature", type=real(0.0), default=0.0, help="0 always takes the likeliest token (default 0)"
+    )
     add_sampling(parser)
     parser.add_argument("--seed", type=whole(0, 2**63 - 1), help="the same seed gives the same answers")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="(default float32, or as a folder was saved)")
     parser.add_argument(
-        "--quantize", choices=("keep", "q8", "q4"), help="8 or 4 bits a number; keep: what a GGUF file has"
+        "--quantize", choices=("keep", "q8", "q4"), help="8 or 4 bits per weight; keep: as a GGUF file has them"
     )
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)

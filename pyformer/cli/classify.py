@@ -21,16 +21,23 @@ from pyformer.text_classifier import TextClassifier, read_table
 def add_command(commands: Any) -> None:
     """Adds `classify` to the command line."""
     parser = commands.add_parser(
-        "classify", help="learn classes of texts, and tell them", description="Learn classes of texts, and tell them."
+        "classify",
+        help="train a classifier of texts, or use one",
+        description="Train a classifier of texts, or use one.",
     )
     parts = parser.add_subparsers(dest="part", metavar="train | predict", required=True)
     train = parts.add_parser("train", description="Train a classifier on a pretrained BERT.")
     train.add_argument("path", type=Path, metavar="PATH", help="folder of a BERT and its tokenizer.json")
     train.add_argument("data", type=Path, metavar="DATA", help="lines of a label, a tab and a text, UTF-8")
     train.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the classifier")
-    train.add_argument("--held-out", type=real(0.0, 0.9), default=0.2, help="part to be judged on (default 0.2)")
+    train.add_argument(
+        "--held-out",
+        type=real(0.0, 0.9),
+        default=0.2,
+        help="fraction of the texts that is kept for validation (default 0.2)",
+    )
     train.add_argument("--epochs", type=real(0.0, 1000.0, above=True), default=2.0, help="(default 2)")
-    train.add_argument("--batch", type=whole(1, 4096), default=32, help="texts of a step (default 32)")
+    train.add_argument("--batch", type=whole(1, 4096), default=32, help="texts per step (default 32)")
     train.add_argument("--lr", type=real(0.0, 1.0, above=True), default=1e-4, help="(default 0.0001)")
     train.add_argument("--max-length", type=whole(3), help="tokens of a text that are read (default 128)")
     train.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default float32)")

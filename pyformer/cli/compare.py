@@ -67,12 +67,14 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--task", choices=KINDS["task"], help="default text")
     parser.add_argument("--models", type=_names, metavar="A,B", help="which models (default: all of the task)")
     budget = parser.add_mutually_exclusive_group()
-    seconds_help = "training time a model (default 25 for text, 20 for the others)"
+    seconds_help = "training time per model (default 25 for text, 20 for the others)"
     budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help=seconds_help)
-    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a model, instead")
-    parser.add_argument("--parameters", type=KINDS["parameters"], metavar="N", help="of each model, within 2%%")
+    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps per model, instead")
+    parser.add_argument(
+        "--parameters", type=KINDS["parameters"], metavar="N", help="number of parameters of each model, within 2%%"
+    )
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
-    seeds_help = "train each model with so many seeds, from --seed on; the table has the mean and its standard error"
+    seeds_help = "train each model with N seeds, from --seed on; the table has the mean and its standard error"
     parser.add_argument("--seeds", type=KINDS["seeds"], metavar="N", help=seeds_help)
     rates_help = (
         "learning rates to search, the same for all models: each is tried with the first seed, and the one with the "

@@ -46,8 +46,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder (default runs/derive)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps a rung (default 200)")
-    budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time a rung instead")
+    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps per rung (default 200)")
+    budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time per rung instead")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
     parser.add_argument("--device", type=KINDS["device"], help=DEVICE_HELP)
     add_common(parser, quiet="no progress bar")
@@ -105,7 +105,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     if (settings["steps"] is None) == (settings["seconds"] is None) or None in (settings["seed"], settings["device"]):
         raise ValueError(f"{path}: must have steps or seconds, a seed and a device")
     if not all(isinstance(result, dict) and result for result in results.values()):
-        raise ValueError(f"{path}: has a result that is none")
+        raise ValueError(f"{path}: has an entry that is not a result")
     for name, value in _given(args).items():
         if settings[name] != value:
             raise ValueError(f"{args.out}: --{name} {value} contradicts the run, which has {settings[name]}")

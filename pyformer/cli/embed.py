@@ -19,7 +19,7 @@ def add_command(commands: Any) -> None:
     """Adds `embed` to the command line."""
     parser = commands.add_parser(
         "embed",
-        help="vectors of lines of text",
+        help="write a vector for each line of a text",
         description="Write the vectors of lines of text, one a line, to a .npy file that NumPy reads.",
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="folder of an encoder of sentences")

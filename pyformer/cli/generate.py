@@ -42,34 +42,37 @@ def add_command(commands: Any) -> None:
         description="Continue a text with a trained model.",
     )
     parser.texts = ("--prompt", "--stop")
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME")
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument(
-        "--prompt", type=any_text, metavar="TEXT", help="text to continue, any text (default: what is piped in)"
+    parser.add_argument(
+        "folder", type=Path, metavar="RUN", help="folder of a run, runs/NAME, or of a model, or a GGUF file"
     )
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--prompt", type=any_text, metavar="TEXT", help="text to continue (default: what is piped in)")
     given.add_argument(
         "--prompt-file", type=Path, metavar="FILE", help="text to continue, without its last line end; - for stdin"
     )
-    given.add_argument("-i", "--interactive", action="store_true", help="continue line after line that is typed in")
+    given.add_argument("-i", "--interactive", action="store_true", help="continue each line that is typed in")
     parser.add_argument("--samples", type=whole(1), default=1, metavar="N", help="texts from one prompt (default 1)")
-    parser.add_argument("--tokens", type=whole(1), default=200, metavar="N", help="new tokens (default 200)")
+    parser.add_argument("--tokens", type=whole(1), default=200, metavar="N", help="tokens to write (default 200)")
     parser.add_argument(
         "--temperature",
         type=real(0.0),
         metavar="X",
-        help="0 takes the likeliest (default: generation_config.json's, or 0.8)",
+        help="0 always takes the likeliest token (default: generation_config.json's, or 0.8)",
     )
     add_sampling(parser)
     parser.add_argument(
-        "--beams", type=whole(1), metavar="N", help="the likeliest text, of N beginnings followed at once"
+        "--beams", type=whole(1), metavar="N", help="look for the likeliest text as a whole, following N beginnings"
     )
     parser.add_argument(
-        "--log-probabilities", type=whole(0), metavar="N", help="with --json: those of each token and of N likeliest"
+        "--log-probabilities",
+        type=whole(0),
+        metavar="N",
+        help="with --json: those of each token and of the N likeliest",
     )
     parser.add_argument(
         "--seed", type=whole(0, 2**63 - 1), metavar="N", help="the same seed gives the same text; sample i takes N + i"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object a sample, one a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per sample, each on a line")
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
     parser.set_defaults(run=run)

@@ -75,4 +75,4 @@ def results_of(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"{path}: has a result that is none: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path}: has an entry that is not a result: {type(error).__name__}: {error}") from error

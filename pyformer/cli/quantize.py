@@ -16,7 +16,7 @@ def add_command(commands: Any) -> None:
     """Adds `quantize` to the command line."""
     parser = commands.add_parser(
         "quantize",
-        help="a model in 8 or 4 bits",
+        help="save a model in 8 or 4 bits",
         description="Write a model whose matrices take 8 or 4 bits a number: less memory, faster text. The folder is "
         "opened by generate, chat and the others.",
     )

@@ -34,24 +34,24 @@ FREE_ON_RESUME = {"log_every", "eval_every", "eval_batches", "save_every", "samp
 MAIN_OPTIONS: list[tuple[str, Any, str]] = [
     ("layers", whole(1, 10_000), "transformer blocks"),
     ("heads", whole(1), "attention heads"),
-    ("embed", whole(1), "width of the model"),
+    ("embed", whole(1), "numbers in a token's vector"),
     ("context", whole(1), "tokens that the model sees at once"),
-    ("batch", whole(1), "rows of text in a micro-batch"),
+    ("batch", whole(1), "texts of --context tokens in a micro-batch"),
     ("steps", whole(1), "training steps"),
     ("lr", real(0.0, above=True), "highest learning rate"),
     ("seed", whole(0, 2**63 - 1), "seed of weights, batches and dropout"),
 ]
 MORE_OPTIONS: list[tuple[str, Any, str]] = [
     ("vocab", whole(256), "tokens of the bpe tokenizer"),
-    ("dropout", real(0.0, 0.999), "dropout"),
-    ("accumulate", whole(1), "micro-batches a step"),
-    ("warmup", whole(0), "steps of warm-up"),
-    ("final-lr", real(0.0, 0.999999), "the last learning rate, as a part of --lr"),
+    ("dropout", real(0.0, 0.999), "probability with which dropout leaves a number out"),
+    ("accumulate", whole(1), "micro-batches whose gradients are added for one step"),
+    ("warmup", whole(0), "steps over which the learning rate rises to --lr"),
+    ("final-lr", real(0.0, 0.999999), "learning rate at the last step, as a fraction of --lr"),
     ("weight-decay", real(0.0), "weight decay of matrices"),
     ("beta1", real(0.0, 0.999999), "AdamW's first beta"),
     ("beta2", real(0.0, 0.999999), "AdamW's second beta"),
-    ("clip", real(0.0, above=True), "largest norm of the gradient"),
-    ("average", real(0.0, 0.999999), "part of the steps, the last ones, whose weights' mean is kept; 0 for the last"),
+    ("clip", real(0.0, above=True), "a gradient with a larger norm is scaled down to it"),
+    ("average", real(0.0, 0.999999), "fraction of the steps, at the end, whose weights are averaged; 0 keeps the last"),
     ("log-every", whole(1), "steps between lines of metrics"),
     ("eval-every", whole(1), "steps between evaluations"),
     ("eval-batches", whole(1), "batches of an evaluation"),
@@ -114,11 +114,13 @@ class Record:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Adds the options. Absent ones stay absent, so a resumed run knows which were given."""
     absent = argparse.SUPPRESS
-    parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="default gpt")
-    parser.add_argument("--tokenizer", choices=TOKENIZERS, default=absent, help="default byte")
-    dtype_help = "of the operands of products, the rest is float32 (default float32)"
+    parser.add_argument("--model", choices=by_name.LANGUAGE_MODELS, default=absent, help="kind of model (default gpt)")
+    parser.add_argument("--tokenizer", choices=TOKENIZERS, default=absent, help="what a token is (default byte)")
+    dtype_help = "bfloat16: of the operands of products, the rest is float32; float16: of the weights (default float32)"
     parser.add_argument("--dtype", choices=DTYPES, default=absent, help=dtype_help)
-    validation_help = "the tenth of the text to judge on: blocks drawn from all of it by the seed, or its end"
+    validation_help = (
+        "the tenth of the text that is kept for validation: blocks drawn from all of it by the seed, or its end"
+    )
     parser.add_argument("--validation", choices=VALIDATIONS, default=absent, help=f"{validation_help} (default blocks)")
     parser.add_argument("--device", type=device, default=absent, help=DEVICE_HELP)
     defaults = {**MODEL_DEFAULTS, **TrainingOptions().to_dict()}

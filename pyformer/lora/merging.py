@@ -30,7 +30,7 @@ def merge(model: Pretrained) -> Pretrained:
 
     Raises:
         ValueError: it has none.
-        TypeError: the model is none of `pf.models`.
+        TypeError: the model is not one of `pf.models`.
 
     Example:
         >>> model = pf.models.Llama(pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8))

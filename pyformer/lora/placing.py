@@ -72,7 +72,7 @@ def add(
 
     Raises:
         ValueError: no layer has such a name, or the model has LoRA layers already; a number is out of range.
-        TypeError: the model is none of `pf.models`, or a number of the wrong type.
+        TypeError: the model is not one of `pf.models`, or a number of the wrong type.
 
     Source: Hu et al. 2021, "LoRA".
 

@@ -46,7 +46,7 @@ def load(model: Pretrained, folder: str | os.PathLike) -> Adapter:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, the layers don't fit the model, a setting is not known here, which is named, or
             places that are one weight here have different layers.
-        TypeError: the model is none of `pf.models`.
+        TypeError: the model is not one of `pf.models`.
 
     Example:
         >>> config = pf.models.LlamaConfig(10, 8, num_layers=1, num_heads=2, embed_dim=8)

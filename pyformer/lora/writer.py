@@ -31,7 +31,7 @@ def save(model: Pretrained, folder: str | os.PathLike) -> None:
 
     Raises:
         ValueError: the model has none.
-        TypeError: the model is none of `pf.models`.
+        TypeError: the model is not one of `pf.models`.
         OSError: the folder can't be written.
 
     Example:

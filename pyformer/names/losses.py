@@ -181,7 +181,7 @@ def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> T
 
 
 def adaptive_avg_pool2d(x: Tensor, size: int | Sequence[int | None]) -> Tensor:
-    """Means over as many windows as are wanted: (..., H, W) -> (..., size, size).
+    """Means over windows, as many as the result has elements: (..., H, W) -> (..., size, size).
 
     Window i of n along an extent reaches from floor(i extent / n) to ceil((i + 1) extent / n).
 

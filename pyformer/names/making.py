@@ -14,7 +14,7 @@ def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
     """Zeros of x's shape, dtype and device.
 
     Raises:
-        TypeError: the dtype is none.
+        TypeError: dtype is not a dtype.
 
     Example:
         >>> pf.zeros_like(pf.tensor([1, 2]))
@@ -27,7 +27,7 @@ def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
     """Ones of x's shape, dtype and device.
 
     Raises:
-        TypeError: the dtype is none.
+        TypeError: dtype is not a dtype.
 
     Example:
         >>> pf.ones_like(pf.tensor([1, 2]))
@@ -40,7 +40,7 @@ def full_like(x: Tensor, value: Any, dtype: Any = None) -> Tensor:
     """A tensor of x's shape, dtype and device, all `value`.
 
     Raises:
-        TypeError: the dtype is none, or the value no number.
+        TypeError: dtype is not a dtype, or the value no number.
 
     Example:
         >>> pf.full_like(pf.tensor([1, 2]), 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pyformer as pf
@@ -210,9 +211,15 @@ class _Pool2d(Module):
     def extra_repr(self) -> str:
         return f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}"
 
+    def _pooled(self, op: Callable[..., pf.Tensor], x: pf.Tensor) -> pf.Tensor:
+        if not isinstance(x, pf.Tensor) or x.ndim != 3:
+            return op(x, self.kernel, self.stride, self.padding)
+        one = op(x.reshape(1, *x.shape), self.kernel, self.stride, self.padding)
+        return one.reshape(one.shape[1:])
+
 
 class MaxPool2d(_Pool2d):
-    """The largest element of each window: (N, C, H, W) -> (N, C, H', W').
+    """The largest element of each window: (N, C, H, W) -> (N, C, H', W'), or of one picture (C, H, W) -> (C, H', W').
 
     Args:
         kernel: the window, an int or a pair (rows, columns).
@@ -230,12 +237,12 @@ class MaxPool2d(_Pool2d):
     """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
-        """The largest elements (N, C, H', W') of x (N, C, H, W)."""
-        return ops.max_pool2d(x, self.kernel, self.stride, self.padding)
+        """The largest elements (N, C, H', W') of x (N, C, H, W), or (C, H', W') of (C, H, W)."""
+        return self._pooled(ops.max_pool2d, x)
 
 
 class AvgPool2d(_Pool2d):
-    """The mean of each window, padding counting as 0: (N, C, H, W) -> (N, C, H', W').
+    """The mean of each window, padding counting as 0: (N, C, H, W) -> (N, C, H', W'), or (C, H, W) -> (C, H', W').
 
     Args:
         kernel: the window, an int or a pair (rows, columns).
@@ -253,8 +260,8 @@ class AvgPool2d(_Pool2d):
     """
 
     def forward(self, x: pf.Tensor) -> pf.Tensor:
-        """The means (N, C, H', W') of x (N, C, H, W)."""
-        return ops.avg_pool2d(x, self.kernel, self.stride, self.padding)
+        """The means (N, C, H', W') of x (N, C, H, W), or (C, H', W') of (C, H, W)."""
+        return self._pooled(ops.avg_pool2d, x)
 
 
 class GroupNorm(Module):
@@ -369,6 +376,13 @@ class BatchNorm2d(Module):
 
 class BatchNorm1d(BatchNorm2d):
     """Normalises each channel over the batch: (N, C) or (N, C, T), as `BatchNorm2d` does pictures.
+
+    Args:
+        channels: C.
+        eps: added to the variance.
+        momentum: how much of a batch's statistics goes into the running ones, 0 to 1.
+        dtype: of the parameters, float32 by default.
+        affine: False for a layer without parameters; it keeps its buffers.
 
     Raises:
         ValueError: channels is below 1, momentum or eps is out of range, or x has another number of axes.

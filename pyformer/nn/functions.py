@@ -102,6 +102,9 @@ class LogSigmoid(Module):
 class ELU(Module):
     """x where x > 0, alpha (exp(x) - 1) elsewhere; see `pf.ops.elu`.
 
+    Args:
+        alpha: -alpha is the limit for small x.
+
     Raises:
         TypeError: x is no Tensor (when called).
 
@@ -154,6 +157,10 @@ class PReLU(Module):
 class LogSoftmax(Module):
     """The logarithm of softmax along an axis; see `pf.ops.log_softmax`.
 
+    Args:
+        axis: along which the softmax is taken; by default the last.
+        dim: torch's word for axis.
+
     Raises:
         IndexError: the axis is not there (when called).
 
@@ -173,6 +180,10 @@ class LogSoftmax(Module):
 
 class GLU(Module):
     """Half of x along an axis, times the sigmoid of the other half; see `pf.ops.glu`.
+
+    Args:
+        axis: the one that is halved, of even extent; by default the last.
+        dim: torch's word for axis.
 
     Raises:
         ValueError: the axis has an odd extent (when called).
@@ -194,6 +205,10 @@ class GLU(Module):
 class Unflatten(Module):
     """Makes one axis several; see `pf.ops.unflatten`.
 
+    Args:
+        axis: the one that is split.
+        sizes: the extents that it becomes, whose product is its own; one of them may be -1.
+
     Raises:
         ValueError: the extents do not make up that of the axis (when called).
 
@@ -212,7 +227,10 @@ class Unflatten(Module):
 
 
 class AdaptiveAvgPool2d(Module):
-    """Means over as many windows as are wanted; see `pf.ops.adaptive_avg_pool2d`.
+    """Means over windows, as many as the result has elements; see `pf.ops.adaptive_avg_pool2d`.
+
+    Args:
+        size: the extents of the result, an int for both or a pair (rows, columns); None keeps an extent.
 
     Raises:
         ValueError: a size is below 1 (when called).
@@ -233,6 +251,13 @@ class AdaptiveAvgPool2d(Module):
 
 class Upsample(Module):
     """Pictures in another size; see `pf.ops.interpolate`.
+
+    Args:
+        size: the new L, or (H, W); an int is both.
+        scale_factor: in place of size: what the extents are multiplied with.
+        mode: "nearest", "nearest-exact", "linear" (of signals), "bilinear" or "bicubic" (of pictures).
+        align_corners: whether the first and last elements stay where they are, rather than the outer edges; None, the
+            default, for the modes that have no such choice.
 
     Raises:
         ValueError: neither size nor scale_factor is given, or the mode is not known (when called).
@@ -258,6 +283,11 @@ class Upsample(Module):
 class CosineSimilarity(Module):
     """The cosine of the angle between vectors along an axis; see `pf.ops.cosine_similarity`.
 
+    Args:
+        axis: the one of the vectors, which the result does not have.
+        eps: the least that a norm counts as.
+        dim: torch's word for axis.
+
     Raises:
         IndexError: the axis is not there (when called).
 
@@ -278,6 +308,9 @@ class CosineSimilarity(Module):
 class NLLLoss(_Loss):
     """The negative log probability of the right classes; see `pf.ops.nll_loss`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not fit (when called).
 
@@ -294,6 +327,9 @@ class NLLLoss(_Loss):
 class BCELoss(_Loss):
     """Binary cross-entropy of probabilities; see `pf.ops.binary_cross_entropy`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or (when called) the shapes differ, or x on the CPU is not in 0 ... 1.
 
@@ -309,6 +345,10 @@ class BCELoss(_Loss):
 
 class HuberLoss(_Loss):
     """Half the squared distance below delta, linear above; see `pf.ops.huber_loss`.
+
+    Args:
+        reduction: "mean", "sum" or "none".
+        delta: the distance from which on the loss is linear.
 
     Raises:
         ValueError: the reduction is not known (when made or called).
@@ -330,6 +370,9 @@ class HuberLoss(_Loss):
 class SmoothL1Loss(_Loss):
     """Half the squared distance below 1, linear above; see `pf.ops.huber_loss`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known (when made or called).
 
@@ -345,6 +388,9 @@ class SmoothL1Loss(_Loss):
 
 class KLDivLoss(Module):
     """The Kullback-Leibler divergence of log probabilities; see `pf.ops.kl_div`.
+
+    Args:
+        reduction: "mean", "sum", "none" or "batchmean", the sum divided by the length of the first axis.
 
     Raises:
         ValueError: the reduction is not known (when called).
@@ -365,6 +411,9 @@ class KLDivLoss(Module):
 
 class ParameterDict(Module):
     """Parameters by name; it has no forward of its own.
+
+    Args:
+        parameters: the first members, a dict of parameters by name.
 
     Raises:
         TypeError: a value is no parameter.

@@ -29,6 +29,10 @@ class Identity(Module):
 class Flatten(Module):
     """Makes the axes from `start` to `end` one: (N, ...) -> (N, n).
 
+    Args:
+        start: the first axis that is joined; by default 1, so that the batch stays.
+        end: the last one; by default the last of all.
+
     Raises:
         IndexError: an axis is not there (when called).
 
@@ -49,6 +53,10 @@ class Flatten(Module):
 class Softmax(Module):
     """softmax along an axis; see `pf.ops.softmax`.
 
+    Args:
+        axis: along which the results add up to 1; by default the last.
+        dim: torch's word for axis.
+
     Raises:
         IndexError: the axis is not there (when called).
 
@@ -68,6 +76,9 @@ class Softmax(Module):
 
 class LeakyReLU(Module):
     """x where x > 0, slope * x elsewhere.
+
+    Args:
+        slope: what a negative x is multiplied with.
 
     Raises:
         TypeError: x is no Tensor (when called).
@@ -106,6 +117,9 @@ class Softplus(Module):
 
 class ModuleDict(Module):
     """Modules by name; it has no forward of its own.
+
+    Args:
+        modules: the first members, a dict of modules by name.
 
     Raises:
         TypeError: a value is no Module.
@@ -160,6 +174,9 @@ class ModuleDict(Module):
 
 class ParameterList(Module):
     """Parameters in a list, registered under the names 0, 1, 2, ...
+
+    Args:
+        parameters: the first members.
 
     Raises:
         TypeError: a member is no tensor that requires a gradient.
@@ -222,6 +239,9 @@ class _Loss(Module):
 class MSELoss(_Loss):
     """The mean squared distance; see `pf.ops.mse_loss`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes differ (when called).
 
@@ -238,6 +258,9 @@ class MSELoss(_Loss):
 class L1Loss(_Loss):
     """The mean distance; see `pf.ops.l1_loss`.
 
+    Args:
+        reduction: "mean", "sum" or "none".
+
     Raises:
         ValueError: the reduction is not known, or the shapes do not broadcast (when called).
 
@@ -253,6 +276,10 @@ class L1Loss(_Loss):
 
 class BCEWithLogitsLoss(_Loss):
     """Binary cross-entropy of logits; see `pf.ops.bce_with_logits`.
+
+    Args:
+        reduction: "mean", "sum" or "none".
+        pos_weight: how much "yes" counts beside "no"; it broadcasts to x. A buffer; None for 1.
 
     Raises:
         ValueError: the reduction is not known, or the shapes differ (when called).

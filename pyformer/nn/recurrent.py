@@ -202,6 +202,7 @@ class LSTM(Recurrent):
         bidirectional: read in both directions.
         reverse: read from the last token to the first only.
         dtype: of the parameters, float32 by default.
+        batch_first: torch's word; only True is taken, as x is (B, T, C) always.
 
     Raises:
         ValueError: a size is below 1, both bidirectional and reverse, or a shape does not fit (when called).
@@ -262,6 +263,7 @@ class GRU(Recurrent):
         bidirectional: read in both directions.
         reverse: read from the last token to the first only.
         dtype: of the parameters, float32 by default.
+        batch_first: torch's word; only True is taken, as x is (B, T, C) always.
 
     Raises:
         ValueError: a size is below 1, both bidirectional and reverse, or a shape does not fit (when called).
@@ -314,10 +316,12 @@ class RNN(Recurrent):
         input_dim, hidden_dim: C and H.
         num_layers: how many; each reads what the one before gives, of both directions side by side.
         nonlinearity: "tanh", or "relu" in its place.
+        options: the following, by name.
         bias: whether there are biases.
         bidirectional: read in both directions.
         reverse: read from the last token to the first only.
         dtype: of the parameters, float32 by default.
+        batch_first: torch's word; only True is taken, as x is (B, T, C) always.
 
     Raises:
         ValueError: a size is below 1, both bidirectional and reverse, the nonlinearity is another, or a shape does not
@@ -391,6 +395,7 @@ class CfC(Recurrent):
         bidirectional: read in both directions.
         reverse: read from the last token to the first only.
         dtype: of the parameters, float32 by default.
+        batch_first: torch's word; only True is taken, as x is (B, T, C) always.
 
     Raises:
         ValueError: a size is below 1, both bidirectional and reverse, or a shape does not fit (when called).

@@ -281,7 +281,10 @@ class TransformerEncoderLayer(Module):
 class TransformerDecoderLayer(TransformerEncoderLayer):
     """torch's decoder layer: self-attention, attention to what an encoder gave, and an MLP.
 
-    Args as of `TransformerEncoderLayer`.
+    Args:
+        d_model: C.
+        nhead: H, which divides C.
+        args, options: those of `TransformerEncoderLayer` from dim_feedforward on, with the same defaults.
 
     Raises:
         ValueError: a size is below 1, H does not divide C, or a shape does not fit (when called).

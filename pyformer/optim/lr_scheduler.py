@@ -36,8 +36,11 @@ class LRScheduler:
     Attributes:
         last_epoch: how often `step` was called.
 
+    Args:
+        optimizer: whose learning rates it sets.
+
     Raises:
-        TypeError: the optimiser is none.
+        TypeError: optimizer is not an Optimizer.
 
     Example:
         >>> optimizer = pf.optim.SGD([pf.zeros(1, requires_grad=True)], lr=0.5)
@@ -92,8 +95,12 @@ class LRScheduler:
 class LambdaLR(LRScheduler):
     """The factor is a function of how often `step` was called.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        lr_lambda: a function of n, how often `step` was called, that gives the factor, 0 or more.
+
     Raises:
-        TypeError: the optimiser is none, the function can't be called, or it gives no number.
+        TypeError: optimizer is not an Optimizer, the function can't be called, or it gives no number.
         ValueError: the function gives a factor that is negative or not finite.
 
     Example:
@@ -120,8 +127,13 @@ class LambdaLR(LRScheduler):
 class StepLR(LRScheduler):
     """The factor is multiplied by gamma every step_size steps.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        step_size: steps from one change to the next, from 1.
+        gamma: what the factor is multiplied with, 0 or more.
+
     Raises:
-        TypeError: the optimiser is none, step_size is no int, or gamma no number.
+        TypeError: optimizer is not an Optimizer, step_size is no int, or gamma no number.
         ValueError: step_size is below 1, or gamma negative or not finite; later, the factor is not finite.
 
     Example:
@@ -145,8 +157,13 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """The factor is multiplied by gamma at each of some steps.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        milestones: the numbers of the steps, in any order; one that is there twice counts twice.
+        gamma: what the factor is multiplied with, 0 or more.
+
     Raises:
-        TypeError: the optimiser is none, a milestone is no int, or gamma no number.
+        TypeError: optimizer is not an Optimizer, a milestone is no int, or gamma no number.
         ValueError: a milestone is negative, or gamma negative or not finite; later, the factor is not finite.
 
     Example:
@@ -174,8 +191,12 @@ class MultiStepLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """The factor is gamma to the power of how often `step` was called.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        gamma: what the factor is multiplied with at each step, 0 or more.
+
     Raises:
-        TypeError: the optimiser is none, or gamma no number.
+        TypeError: optimizer is not an Optimizer, or gamma no number.
         ValueError: gamma is negative or not finite; later, the factor is not finite.
 
     Example:
@@ -198,8 +219,14 @@ class ExponentialLR(LRScheduler):
 class LinearLR(LRScheduler):
     """The factor goes from start_factor to end_factor in a straight line of total_iters steps, and stays there.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        start_factor: the factor at first, 0 or more.
+        end_factor: the factor after total_iters steps, 0 or more.
+        total_iters: steps of the line, from 1.
+
     Raises:
-        TypeError: the optimiser is none, total_iters is no int, or a factor no number.
+        TypeError: optimizer is not an Optimizer, total_iters is no int, or a factor no number.
         ValueError: total_iters is below 1, or a factor negative or not finite.
 
     Example:
@@ -227,8 +254,13 @@ class LinearLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the first learning rate down to eta_min over T_max steps, and up again after that.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        T_max: steps from the first learning rate to eta_min, from 1.
+        eta_min: the lowest learning rate, for all groups.
+
     Raises:
-        TypeError: the optimiser is none, T_max is no int, or eta_min no number.
+        TypeError: optimizer is not an Optimizer, T_max is no int, or eta_min no number.
         ValueError: T_max is below 1, or eta_min negative or not finite.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5, without restarts.
@@ -258,8 +290,14 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(CosineAnnealingLR):
     """Half a cosine down to eta_min over T_0 steps, then from the start again over T_mult times as many, and so on.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        T_0: steps of the first half cosine, from 1.
+        T_mult: how many times as long each one is as the one before, an int from 1.
+        eta_min: the lowest learning rate, for all groups.
+
     Raises:
-        TypeError: the optimiser is none, T_0 or T_mult no int, or eta_min no number.
+        TypeError: optimizer is not an Optimizer, T_0 or T_mult no int, or eta_min no number.
         ValueError: T_0 or T_mult is below 1, or eta_min negative or not finite.
 
     Source: Loshchilov, Hutter 2017, "SGDR", eq. 5.
@@ -293,8 +331,13 @@ class CosineAnnealingWarmRestarts(CosineAnnealingLR):
 class SequentialLR(LRScheduler):
     """One schedule after the other: that of schedulers[i] from milestones[i - 1] on, counted from there.
 
+    Args:
+        optimizer: whose learning rates it sets.
+        schedulers: schedules of this optimiser, in order.
+        milestones: the step at which each but the first begins, rising.
+
     Raises:
-        TypeError: the optimiser is none, or a scheduler is none of this module.
+        TypeError: optimizer is not an Optimizer, or a scheduler is not one of this module.
         ValueError: there is not one milestone less than schedulers, they do not rise, or a scheduler has another
             optimiser.
 
@@ -343,14 +386,17 @@ class OneCycleLR(LRScheduler):
     rate; in torch at max_lr / div_factor.
 
     Args:
+        optimizer: whose learning rates it sets.
         max_lr: the highest learning rate, that of each group.
-        total_steps: of the cycle; or epochs and steps_per_epoch, whose product it is.
+        total_steps: steps of the cycle.
+        epochs, steps_per_epoch: in place of total_steps, whose product it is.
         pct_start: the part of the steps that go up.
         cycle_momentum: whether momentum, or the first of betas, goes from max_momentum to base_momentum and back.
+        base_momentum, max_momentum: the least and the most that it is.
         div_factor, final_div_factor: it starts at max_lr / div_factor and ends at the start / final_div_factor.
 
     Raises:
-        TypeError: the optimiser is none, or an option of another type.
+        TypeError: optimizer is not an Optimizer, or an option of another type.
         ValueError: an option is out of range, total_steps is not known, or cycle_momentum is asked of an optimiser
             with neither betas nor momentum; by `step`, more than total_steps times.
 
@@ -433,11 +479,13 @@ class ReduceLROnPlateau:
     """Multiplies the learning rates by `factor` when a value that should fall, or rise, has not for a while.
 
     Args:
+        optimizer: whose learning rates it sets.
         mode: "min" if the value should fall, "max" if it should rise.
         factor: below 1.
         patience: how many calls of `step` without a better value are let pass.
         threshold: by which part of the best value, or how much where threshold_mode is "abs", a value must be better;
             a part of its size where it is negative, for which torch takes a value that is worse by that for a better.
+        threshold_mode: "rel" for a part of the best value, "abs" for a difference.
         cooldown: calls after a reduction in which nothing is counted.
         min_lr: the learning rates stay at or above it; one that is below it stays as it is. A number, not torch's list.
         eps: a reduction by no more than that is not made.
@@ -446,7 +494,7 @@ class ReduceLROnPlateau:
         best: the best value so far.
 
     Raises:
-        TypeError: the optimiser is none, patience or cooldown no int, or another option no number.
+        TypeError: optimizer is not an Optimizer, patience or cooldown no int, or another option no number.
         ValueError: an option is not one of those, or out of range.
 
     Example:

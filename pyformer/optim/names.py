@@ -19,6 +19,14 @@ from pyformer.optim.optimizer import Optimizer, count_step
 class Adam(AdamW):
     """AdamW with weight_decay * p added to the gradient, as L2 regularisation does; 0 by default; `options` as AdamW.
 
+    Args:
+        params: parameters, or groups of them, as in `Optimizer`.
+        lr: learning rate.
+        betas: (beta1, beta2), in [0, 1).
+        eps: keeps the division finite; see `AdamW`.
+        weight_decay: this times the parameter is added to the gradient; 0 by default.
+        options: fused, foreach, amsgrad and maximize, as in `AdamW`.
+
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
         TypeError: an option is no number, or a parameter no float Tensor.
@@ -88,6 +96,13 @@ class RMSprop(_Plain):
     A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`. With eps 0 an element whose
     gradients so far were all 0 becomes NaN, as in torch.
 
+    Args:
+        params: parameters, or groups of them, as in `Optimizer`.
+        lr: learning rate.
+        alpha: how much of v is kept at each step, in [0, 1).
+        eps: keeps the division finite, 0 or more.
+        weight_decay: this times the parameter is added to the gradient; 0 by default.
+
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
         TypeError: an option is no number, or a parameter no float Tensor.
@@ -129,6 +144,12 @@ class Adagrad(_Plain):
 
     A finite g beyond 2^63, about 9e18 (in float64 2^511), counts as that, as in `AdamW`; a v beyond the largest float
     as that float. With eps 0 an element whose gradients so far were all 0 becomes NaN, as in torch.
+
+    Args:
+        params: parameters, or groups of them, as in `Optimizer`.
+        lr: learning rate.
+        eps: keeps the division finite, 0 or more.
+        weight_decay: this times the parameter is added to the gradient; 0 by default.
 
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.
@@ -246,6 +267,12 @@ class Adafactor(_Plain):
 
 class Lion(_Plain):
     """p -= lr * (sign(b1 * m + (1 - b1) * g) + weight_decay * p); then m = b2 * m + (1 - b2) * g.
+
+    Args:
+        params: parameters, or groups of them, as in `Optimizer`.
+        lr: learning rate. A step moves each element by it, whatever the gradient: take a third to a tenth of AdamW's.
+        betas: (b1, b2), in [0, 1): for the step, and for m.
+        weight_decay: the part of a parameter that a step takes off, times lr.
 
     Raises:
         ValueError: an option is out of range, or the parameters do not fit.

@@ -8,8 +8,8 @@ const make = (tag, parent, text) => {
 };
 document.title = data.title;
 document.querySelector("h1").textContent = data.title;
-get("about").textContent = `Choose a ${data.unit}: the deeper another is coloured, the more it attends to that. A row of a ` +
-  `map adds up to 1; dimmed are ${data.unit}s that are no text, such as a start or padding.`;
+get("about").textContent = `Choose a ${data.unit}: the deeper the colour of another, the more the chosen one attends to ` +
+  `it. Each row of a map adds up to 1. Dimmed are ${data.unit}s that are not text, such as a start or padding.`;
 let panel, head, query;
 
 // Weights are bytes, 255 for 1, in the order layer, head, query, key.
