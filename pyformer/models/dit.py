@@ -91,6 +91,9 @@ class DiT(Pretrained):
     Pictures (B, num_channels, image_size, image_size) hold numbers from -1 to 1. Class `num_classes` means none, for
     guidance. Freshly initialised from `pf.manual_seed`'s stream, float32.
 
+    Args:
+        config: a `DiTConfig`.
+
     Raises:
         TypeError: config is no DiTConfig; later, a dtype does not fit.
         ValueError: later, a shape does not fit.
