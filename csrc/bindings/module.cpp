@@ -174,8 +174,9 @@ static void explain_arguments(PyObject* const* arguments, Py_ssize_t count, PyOb
       const Tensor& tensor = py::handle(arguments[i]).cast<const Tensor&>();
       has_gradient |= tensor.requires_grad() && tensor.ndim() == 0;
     }
-  PyErr_SetString(PyExc_TypeError,
-                  cat(op, ": expected ", expected, ", got ", got, hint(op, expected, got, names, has_gradient)).c_str());
+  PyErr_SetString(
+      PyExc_TypeError,
+      cat(op, ": expected ", expected, ", got ", got, hint(op, expected, got, names, has_gradient)).c_str());
 }
 
 // Called in place of pybind11's dispatcher, which it calls: renames torch's arguments before, and rewrites the error
