@@ -242,7 +242,7 @@ inf, nan, pi, e, newaxis = float("inf"), float("nan"), 3.141592653589793, 2.7182
 half, float, double, int, long = float16, float32, float64, int32, int64
 
 # These use the names above.
-from pyformer import autograd, models, nn, optim, pickling, random
+from pyformer import autograd, pickling, random
 from pyformer.autograd import (
     autocast,
     checkpoint,
@@ -253,10 +253,8 @@ from pyformer.autograd import (
     set_grad_enabled,
 )
 from pyformer.limits import finfo, iinfo
-from pyformer.models import from_pretrained
 from pyformer.products import bfloat16_products
 from pyformer.random import Generator
-from pyformer.saving import load, save
 
 __all__ = [
     "DType",
@@ -513,7 +511,10 @@ __all__ = [
 
 
 if _TYPE_CHECKING:
+    from pyformer import models, nn, optim
     from pyformer.conversation import chat
+    from pyformer.models import from_pretrained
+    from pyformer.saving import load, save
     from pyformer.sentences import SentenceEncoder
     from pyformer.text_classifier import TextClassifier
     from pyformer.tokenizers import load as load_tokenizer
@@ -522,9 +523,12 @@ _LAZY_NAMES = {
     "SentenceEncoder": ("sentences", "SentenceEncoder"),
     "TextClassifier": ("text_classifier", "TextClassifier"),
     "chat": ("conversation", "chat"),
+    "from_pretrained": ("models", "from_pretrained"),
+    "load": ("saving", "load"),
     "load_tokenizer": ("tokenizers", "load"),
+    "save": ("saving", "save"),
 }
-_LAZY = ("amp", "data", "datasets", "generation", "lora", "tokenizers", "training", "utils")
+_LAZY = ("amp", "data", "datasets", "generation", "lora", "models", "nn", "optim", "tokenizers", "training", "utils")
 # Names of torch that have no place here, and what there is instead.
 _ELSEWHERE = {
     "backends": "pf.show_config() says what this build uses; PYFORMER_CPU_ISA chooses among it",

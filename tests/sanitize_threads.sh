@@ -4,7 +4,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$1
-cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O1 \
+cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
   -DPYFORMER_SANITIZE=thread -DPYFORMER_PYTHON=OFF -DPYFORMER_TESTS=ON >/dev/null
 cmake --build "$build" --target pyformer_thread_tests
 # GCC 12's sanitizer finds no room for its shadow memory where addresses are too random.

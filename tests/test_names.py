@@ -172,6 +172,8 @@ def test_methods_of_dtype_device_and_count():
         (lambda x: x.mean(dims=1), TypeError, r"^mean: expected .*\(2, 3\), dims=1; did you mean dim for dims"),
         (lambda x: x.softmax(axes=1), TypeError, "did you mean axis for axes"),
         (lambda x: x.softmax(dimm=1), TypeError, "did you mean dim for dimm"),
+        (lambda x: pf.max(x, x), TypeError, r"^max: expected .*; maximum\(x, y\) takes two tensors"),
+        (lambda x: x.min(x), TypeError, r"^min: expected .*; minimum\(x, y\) takes two tensors"),
         (lambda x: x.std(dims_=1), TypeError, "std: expected .*did you mean dim for dims_"),
         (lambda x: x.logsumexp(1, keepdimz=True), TypeError, "did you mean keepdim for keepdimz"),
         (lambda x: ops.relu(x.numpy()), TypeError, r"got ndarray float32 \(2, 3\); pyformer.tensor"),

@@ -117,8 +117,11 @@ static std::string described(PyObject* const* arguments, Py_ssize_t count, PyObj
 }
 
 // A hint to add to the message: the nearest name for an argument that the signature lacks, pyformer.tensor() for an
-// array where a Tensor is expected.
-static std::string hint(const std::string& expected, const std::string& got, PyObject* names, bool has_gradient) {
+// array where a Tensor is expected, maximum for max of two Tensors.
+static std::string hint(const std::string& op, const std::string& expected, const std::string& got, PyObject* names,
+                        bool has_gradient) {
+  if ((op == "max" || op == "min") && got.find(", Tensor ") != got.npos)
+    return cat("; ", op, "imum(x, y) takes two tensors, element by element");
   if (has_gradient && expected.find(": float") != expected.npos)
     return "; a number has no gradient: give the .item() of a tensor that requires one";
   for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i) {
@@ -171,8 +174,9 @@ static void explain_arguments(PyObject* const* arguments, Py_ssize_t count, PyOb
       const Tensor& tensor = py::handle(arguments[i]).cast<const Tensor&>();
       has_gradient |= tensor.requires_grad() && tensor.ndim() == 0;
     }
-  PyErr_SetString(PyExc_TypeError,
-                  cat(op, ": expected ", expected, ", got ", got, hint(expected, got, names, has_gradient)).c_str());
+  PyErr_SetString(
+      PyExc_TypeError,
+      cat(op, ": expected ", expected, ", got ", got, hint(op, expected, got, names, has_gradient)).c_str());
 }
 
 // Called in place of pybind11's dispatcher, which it calls: renames torch's arguments before, and rewrites the error

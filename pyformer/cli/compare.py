@@ -67,7 +67,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--task", choices=KINDS["task"], help="default text")
     parser.add_argument("--models", type=_names, metavar="A,B", help="which models (default: all of the task)")
     budget = parser.add_mutually_exclusive_group()
-    seconds_help = "training time per model (default 25 for text, 20 for the others)"
+    seconds_help = "training time per model (default 20)"
     budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help=seconds_help)
     budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps per model, instead")
     parser.add_argument(
@@ -253,8 +253,8 @@ def _say_how_long(record: dict[str, Any], each: int) -> None:
     if settings["seconds"] is None:
         say(f"{left} {what} of {settings['steps']:,} steps each; the bar tells how long from the first on")
         return
-    # Evaluations take about a fifth of the time that training takes.
-    total = minutes(1.2 * left * settings["seconds"])
+    # Evaluations take about two fifths of the time that training takes.
+    total = minutes(1.4 * left * settings["seconds"])
     say(f"{left} {what} of {settings['seconds']:g} s of training each, about {total}; Ctrl-C stops, --resume goes on")
 
 

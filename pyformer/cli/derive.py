@@ -28,7 +28,7 @@ from pyformer.training import locked
 
 DEFAULT_FOLDER = Path("runs") / "derive"
 RECORD_NAME, TABLE_NAME = "results.json", "table.md"
-DEFAULTS: dict[str, Any] = {"steps": 200, "seconds": None, "seed": 0, "device": None}
+DEFAULTS: dict[str, Any] = {"steps": 120, "seconds": None, "seed": 0, "device": None}
 KINDS = {"steps": whole(1), "seconds": real(0.0, above=True), "seed": whole(0, 2**63 - 2), "device": device}
 PICTURE_TESTS = 2000
 INTERRUPTED = 130
@@ -46,7 +46,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder (default runs/derive)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps per rung (default 200)")
+    budget.add_argument("--steps", type=KINDS["steps"], metavar="N", help="training steps per rung (default 120)")
     budget.add_argument("--seconds", type=KINDS["seconds"], metavar="S", help="training time per rung instead")
     parser.add_argument("--seed", type=KINDS["seed"], metavar="N", help="of weights and batches (default 0)")
     parser.add_argument("--device", type=KINDS["device"], help=DEVICE_HELP)

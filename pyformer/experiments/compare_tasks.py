@@ -75,7 +75,7 @@ def text_task(text: str, seed: int = 0) -> Task:
             "mlp": entrant("mlp", 3e-3, MLP_LAYERS),
         },
         parameters=800_000,
-        seconds=25.0,
+        seconds=20.0,
         weight_decay=0.1,
         tokenizer=tokenizer,
     )

@@ -40,19 +40,19 @@ RATES, RATE_LAYERS = (0.003, 0.01, 0.03), 6
 GROWTH_LENGTHS = (16, 32, 64, 128)
 PAIRS_OF_PAIRS, PAIRS_OF_PAIRS_LENGTHS = "pairs of pairs", (2, 4, 8, 16)
 
-# Seconds that the 300 steps of each job took on two cores, in the order of `make_jobs`. What else a job does, such as
-# its evaluation, took REST times the seconds of its steps.
+# Seconds that 300 steps of each job took on two cores of a Zen 3 (2026-11-29), in the order of `make_jobs`. What else a
+# job does, such as its evaluation, took REST times the seconds of its steps.
 SECONDS = {
-    PICTURES: (0.8,),
-    SENTIMENT: (4.2, 2.7, 5.2, 5.3, 5.2, 5.1, 5.1, 8.6, 0.6, 1.4, 1.4, 1.5, 1.7),
-    NEXT_WORD: (5.6, 4.1, 6.6, 6.7, 6.6, 6.6, 6.4, 9.2, 2.1, 2.9, 3.0, 3.0, 3.3),
-    ORDER: (2.1, 2.2, 2.1, 2.1, 2.1),
-    DISTANCE: (0.4, 4.9, 0.5, 1.6),
-    LOOKUP: (0.2, 0.4, 1.0, 5.0, 0.3, 0.6, 1.7, 7.7, 0.2, 0.2, 0.4, 0.5, 0.4, 0.6, 0.9, 1.6),
-    RATE: (5.6, 5.6, 5.7, 5.9, 5.9, 5.9),
-    GROWTH: (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2),
+    PICTURES: (1.8,),
+    SENTIMENT: (10.2, 7.2, 15.0, 17.2, 17.3, 17.0, 16.7, 24.2, 3.0, 4.6, 4.6, 4.6, 4.6),
+    NEXT_WORD: (13.1, 12.8, 20.6, 20.0, 22.5, 21.2, 21.1, 29.3, 7.7, 10.5, 9.1, 8.6, 7.3),
+    ORDER: (6.3, 6.5, 6.0, 6.8, 7.1),
+    DISTANCE: (1.0, 15.3, 2.5, 4.2),
+    LOOKUP: (0.9, 1.2, 3.2, 15.5, 1.1, 1.8, 5.3, 22.2, 1.0, 1.0, 1.6, 1.8, 1.6, 1.8, 2.5, 3.6),
+    RATE: (15.7, 17.8, 18.0, 18.4, 19.3, 19.1),
+    GROWTH: (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6),
 }
-REST = 0.74
+REST = 0.1
 
 Result = dict[str, Any]
 Job = Callable[[Callable[[float, str], None]], Result]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,7 @@ class DiTConfig(Config):
 
     def __post_init__(self) -> None:
         self._default_hidden_dim()
-        sizes = ("image_size", "patch_size", "num_channels", "num_classes", "num_layers", "num_heads")
-        self._check_sizes(*sizes, "embed_dim", "hidden_dim")
+        self._check_sizes(*(field.name for field in fields(self)))
         self._check_divides("patch_size", "image_size")
         if self.embed_dim % self.num_heads or self.embed_dim % 4:
             raise ValueError(f"DiTConfig: num_heads ({self.num_heads}) and 4 must divide embed_dim ({self.embed_dim})")
@@ -90,6 +89,9 @@ class DiT(Pretrained):
 
     Pictures (B, num_channels, image_size, image_size) hold numbers from -1 to 1. Class `num_classes` means none, for
     guidance. Freshly initialised from `pf.manual_seed`'s stream, float32.
+
+    Args:
+        config: a `DiTConfig`.
 
     Raises:
         TypeError: config is no DiTConfig; later, a dtype does not fit.
@@ -148,8 +150,7 @@ class DiT(Pretrained):
     def loss(self, pictures: Any, labels: Any, times: Any, noise: Any) -> pf.Tensor:
         """Mean squared error of the velocity noise - pictures at (1 - times) pictures + times noise, a scalar.
 
-        `noise` is of the shape of `pictures`, normally distributed; the others are as in `forward`, which says what is
-        raised.
+        `noise`, normally distributed, has the shape of `pictures`; the others are as in `forward`.
         """
         pictures, noise = self._read(pictures, "pictures"), self._read(noise, "noise")
         if pictures.shape != noise.shape:
