@@ -366,7 +366,7 @@ def test_each_kernel_is_counted_by_itself():
 @pytest.mark.parametrize("device", ["sm80", "sm90"])
 def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
     """Of what copies, ldmatrix, load and store access in shared memory, whichever way operands lie there, and in
-    attention's kernels for heads of 64, 128, and any width."""
+    attention's kernels for heads of 64, 128, and any width, with a mask and without."""
     square = halves("bfloat16", 72, 72)
     rows = {width: operands(0, tq=130, tk=130, h=1, d=width, dv=width) for width in (48, 64, 128)}
     cuda_device.schedule(f"lowest,early,plain,count,{device}")
@@ -376,6 +376,7 @@ def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
     as_numpy(pf.ops.linear(square[:5], square))
     for arrays in rows.values():
         results("bfloat16", *arrays, causal=True)
+        results("bfloat16", *arrays, mask=allowed(130, 130))
     after = cuda_device.kernel_counts()
     conflicts = {}
     for name, counts in after.items():
