@@ -273,9 +273,9 @@ CUDA = [
         SM90 + "test_attention_leaves_out_what_is_not_attended[inf-mask1]",
     ),
     mutant(
-        "attention of sm_90a: what a mask adds is not added",
+        "attention of sm_90a: what a mask adds takes the score's place",
         "      s[i] = s[i] + added;\n",
-        "",
+        "      s[i] = added;\n",
         SM90 + "test_attention_with_a_mask[added-bfloat16]",
     ),
     mutant(
@@ -287,7 +287,7 @@ CUDA = [
     mutant(
         "attention of sm_90a, dk and dv: what a mask leaves out is attended",
         " && !(left_out >> e & 1);\n",
-        ";\n",
+        " && !(left_out >> e & 0);\n",
         SM90 + "test_attention_with_a_mask[scores-bfloat16]",
     ),
     mutant(
@@ -311,7 +311,7 @@ CUDA = [
     mutant(
         "attention of sm_90a: a warp does not hear that another's mask leaves something out",
         "    some_partial = all[0] | all[1] | all[2] | all[3];\n",
-        "    some_partial = partial;\n",
+        "    some_partial = all[Attend::warp() % 4];\n",
         SM90 + "test_attention_with_a_mask[all-but-one-bfloat16]",
     ),
     mutant(
@@ -323,7 +323,7 @@ CUDA = [
     mutant(
         "attention of sm_90a: a mask that leaves nothing out keeps products from wgmma",
         "    partial = __any_sync(~0u, w.attended != ~0u);\n",
-        "",
+        "    partial |= __any_sync(~0u, w.attended != ~0u);\n",
         SM90 + "test_tiles_that_are_attended_to_in_full_are_multiplied_by_wgmma[mask1-64]",
     ),
 ]
