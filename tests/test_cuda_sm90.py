@@ -9,7 +9,7 @@ import cuda_device
 import numpy as np
 import pytest
 from test_cuda import CASES, DEVICE, as_numpy, inputs_of, run
-from test_cuda_attention import exact, is_near, operands, results
+from test_cuda_attention import exact, is_near, operands, results, rounded
 from tolerance import same_bits
 
 import pyformer as pf
@@ -173,6 +173,7 @@ def test_a_model_trains_to_the_same_bits(dtype, mode):
 CAUSAL = {"causal": True}
 ATTENTION = {
     "tiles": ({"tq": 200, "tk": 200, "h": 1, "d": 64, "dv": 64}, CAUSAL),
+    "tiles-of-128": ({"tq": 200, "tk": 200, "h": 1, "d": 128, "dv": 128}, CAUSAL),
     "keys-of-a-cache": ({"tq": 66, "tk": 200, "h": 1, "d": 128, "dv": 128}, CAUSAL),
     # The last block's second warpgroup has no rows, or keys, and passes more tiles than the ring has slots.
     "all-keys": ({"tq": 140, "tk": 140, "h": 1, "d": 64, "dv": 64}, {}),
@@ -206,21 +207,121 @@ def test_attention(name, dtype):
         assert is_near(got, expected, dtype), which
 
 
+def allowed(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape) < 0.7
+
+
+def all_but(row, key, *shape):
+    mask = np.ones(shape, bool)
+    mask[row, key] = False
+    return mask
+
+
+def added(*shape, seed=0):
+    mask = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return np.where(allowed(*shape, seed=seed + 1), mask, -np.inf).astype(np.float32)
+
+
+HEADS_OF_128 = {"tq": 70, "tk": 140, "h": 1, "d": 128, "dv": 128}
+GROUPED = {"b": 2, "tq": 40, "tk": 70, "h": 4, "hkv": 2, "d": 64, "dv": 64}
+MASKS = {
+    "scores": ({"tq": 140, "tk": 130, "h": 1, "d": 64, "dv": 64}, allowed(140, 130), False),
+    "scores-of-heads": (GROUPED, allowed(2, 4, 40, 70), True),
+    "heads": (GROUPED, added(4, 40, 1), False),
+    "keys": ({**GROUPED, "h": 2, "tq": 70}, allowed(2, 1, 1, 70), True),
+    "added": (GROUPED, added(2, 1, 40, 70), False),
+    "heads-of-128": (HEADS_OF_128, allowed(70, 140), True),
+    "added-to-heads-of-128": (HEADS_OF_128, added(70, 140), False),
+    # By a warp of one warpgroup, in one tile.
+    "all-but-one": ({"tq": 130, "tk": 130, "h": 1, "d": 64, "dv": 64}, all_but(20, 70, 130, 130), False),
+    "all-but-one-of-heads-of-128": (HEADS_OF_128, all_but(20, 70, 70, 140), False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", MASKS)
+def test_attention_with_a_mask(name, dtype):
+    shape, mask, causal = MASKS[name]
+    q, k, v, dout = operands(3, **shape)
+    found, wgmma = in_both(lambda: results(dtype, q, k, v, dout, mask=mask, causal=causal))
+    assert wgmma > 0
+    tq, tk = q.shape[1], k.shape[1]
+    attended = mask if mask.dtype == bool else np.isfinite(mask)
+    if causal:
+        attended = attended & (np.arange(tk) <= np.arange(tq)[:, None] + tk - tq)
+    bias = 0.0 if mask.dtype == bool else np.where(np.isfinite(mask), mask, 0)
+    for which, got, expected in zip(
+        ("out", "dq", "dk", "dv"), found, exact(dtype, q, k, v, dout, attended, bias), strict=True
+    ):
+        assert is_near(got, expected, dtype), which
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_attention_adds_a_mask_of_its_dtype(dtype):
+    q, k, v, dout = operands(4, **GROUPED)
+    mask = added(40, 70)
+    same = pf.tensor(mask, device=DEVICE).to(dtype)
+    found, wgmma = in_both(lambda: results(dtype, q, k, v, dout, mask=same))
+    assert wgmma > 0
+    bias = rounded(dtype, np.where(np.isfinite(mask), mask, 0))
+    for got, expected in zip(found, exact(dtype, q, k, v, dout, np.isfinite(mask), bias), strict=True):
+        assert is_near(got, expected, dtype)
+
+
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("bad", [np.nan, 3e38])
+@pytest.mark.parametrize("kind", ["allowed", "added"])
+def test_attention_leaves_out_what_a_mask_does(kind, bad, width):
+    q, k, v, dout = operands(2, tq=130, tk=130, h=1, d=width, dv=width)
+    mask = allowed(130, 130)
+    mask[:, [3, 40, 129]] = False
+    mask[[7, 64]] = False
+    if kind == "added":
+        mask = np.where(mask, np.float32(0), np.float32(-np.inf))
+    expected = results("bfloat16", q, k, v, dout, mask=mask)
+    k[:, [3, 40, 129]] = v[:, [3, 40, 129]] = bad
+    q[:, [7, 64]] = dout[:, [7, 64]] = bad
+    found, wgmma = in_both(lambda: results("bfloat16", q, k, v, dout, mask=mask))
+    assert wgmma > 0
+    for got, want in zip(found, expected, strict=True):
+        assert np.isfinite(want).all()
+        assert same_bits(got, want)
+
+
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("mask", [None, np.ones((128, 128), bool), np.ones((1, 1, 128), np.float32)])
+def test_tiles_that_are_attended_to_in_full_are_multiplied_by_wgmma(mask, width):
+    arrays = operands(5, tq=128, tk=128, h=1, d=width, dv=width)
+    cuda_device.schedule("lowest,early,count,sm90")
+    before = cuda_device.kernel_counts()
+    results("bfloat16", *arrays, mask=mask)
+    after = cuda_device.kernel_counts()
+    cuda_device.schedule("lowest,early")
+    ran = {}
+    for name, counts in after.items():
+        risen = {key: count - before.get(name, {}).get(key, 0) for key, count in counts.items()}
+        if risen["mma"] or risen["wgmma"]:
+            ran[name] = risen["mma"]
+    assert ran == {f"attention_{which}_sm90<T, {width}>": 0 for which in ("forward", "dq", "dk_dv")}
+
+
+@pytest.mark.parametrize("mask", [None, np.ones((130, 130), bool), np.zeros((130, 130), np.float32)])
 @pytest.mark.parametrize("bad", [np.inf, 3e38])
-def test_attention_leaves_out_what_is_not_attended(bad):
+def test_attention_leaves_out_what_is_not_attended(bad, mask):
     """Values and keys beyond a row's own position, in a block that it attends to in part; queries and their gradients
-    that are before a key."""
+    that are before a key. With a mask that leaves nothing out, too."""
     q, k, v, dout = operands(1, tq=130, tk=130, h=1, d=64, dv=64)
-    whole = results("bfloat16", q, k, v, dout, causal=True)
+    options = {"causal": True, "mask": mask}
+    whole = results("bfloat16", q, k, v, dout, **options)
     later, earlier = ([x.copy() for x in (q, k, v, dout)] for _ in range(2))
     for x in later[1:3]:
         x[:, 70:] = bad
-    found, wgmma = in_both(lambda: results("bfloat16", *later, causal=True))
+    found, wgmma = in_both(lambda: results("bfloat16", *later, **options))
     assert wgmma > 0
     for got, expected in zip(found[:2], whole[:2], strict=True):
         assert same_bits(got[:, :70], expected[:, :70])
     earlier[0][:, :70] = earlier[3][:, :70] = bad
-    found, _ = in_both(lambda: results("bfloat16", *earlier, causal=True))
+    found, _ = in_both(lambda: results("bfloat16", *earlier, **options))
     for got, expected in zip(found[2:], whole[2:], strict=True):
         assert same_bits(got[:, 70:], expected[:, 70:])
 
@@ -233,13 +334,12 @@ def test_attention_over_several_ranges_of_keys():
     assert wgmma > 0
 
 
-@pytest.mark.parametrize("why", ["mask", "few-rows", "width", "group"])
+@pytest.mark.parametrize("why", ["few-rows", "width", "group"])
 def test_attention_that_goes_another_way(why):
     shape = {"tq": 70, "tk": 70, "h": 1, "d": 64, "dv": 64}
-    shape |= {"few-rows": {"tq": 64}, "width": {"d": 72}, "group": {"h": 3, "tq": 30}, "mask": {}}[why]
+    shape |= {"few-rows": {"tq": 64}, "width": {"d": 72}, "group": {"h": 3, "tq": 30}}[why]
     q, k, v, _ = operands(2, **shape)
-    options = {"mask": np.random.default_rng(0).random((70, 70)) < 0.5} if why == "mask" else {}
-    assert in_both(lambda: results("bfloat16", q, k, v, **options))[1] == 0
+    assert in_both(lambda: results("bfloat16", q, k, v))[1] == 0
 
 
 def test_each_kernel_is_counted_by_itself():
@@ -266,7 +366,7 @@ def test_each_kernel_is_counted_by_itself():
 @pytest.mark.parametrize("device", ["sm80", "sm90"])
 def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
     """Of what copies, ldmatrix, load and store access in shared memory, whichever way operands lie there, and in
-    attention's kernels for heads of 64, 128, and any width."""
+    attention's kernels for heads of 64, 128, and any width, with a mask and without."""
     square = halves("bfloat16", 72, 72)
     rows = {width: operands(0, tq=130, tk=130, h=1, d=width, dv=width) for width in (48, 64, 128)}
     cuda_device.schedule(f"lowest,early,plain,count,{device}")
@@ -276,6 +376,7 @@ def test_kernels_on_tensor_cores_have_no_bank_conflicts(device):
     as_numpy(pf.ops.linear(square[:5], square))
     for arrays in rows.values():
         results("bfloat16", *arrays, causal=True)
+        results("bfloat16", *arrays, mask=allowed(130, 130))
     after = cuda_device.kernel_counts()
     conflicts = {}
     for name, counts in after.items():

@@ -400,6 +400,25 @@ def test_optimizer_state_from_the_cpu_moves_to_its_parameters():
     assert all(np.isfinite(steps(model, optimizer, 1)))
 
 
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_parameters_of_a_group_are_on_one_device(name):
+    def parameters(*devices):
+        made = [pf.tensor(np.arange(1, 4, dtype=np.float32), device=device, requires_grad=True) for device in devices]
+        for p in made:
+            p.grad = p.detach() * 2
+        return made
+
+    make, apart = getattr(pf.optim, name), parameters("cpu", DEVICE)
+    with pytest.raises(TypeError, match=f"(cpu.*{DEVICE}|{DEVICE}.*cpu)"):
+        make(apart, lr=0.1).step()
+    assert all(p.tolist() == [1.0, 2.0, 3.0] for p in apart)
+    make([{"params": [p]} for p in apart], lr=0.1).step()
+    together = parameters("cpu", "cpu")
+    make(together, lr=0.1).step()
+    assert [p.tolist() for p in apart] == [p.tolist() for p in together]
+    assert apart[0].tolist() != [1.0, 2.0, 3.0]
+
+
 def test_derive_runs_there_from_the_command_line(tmp_path, monkeypatch):
     """The command with one step a rung, on the rungs that plain loops do in seconds; what it records is the CPU's."""
     make_jobs, fit, places = derive.make_jobs, derive.fit, []

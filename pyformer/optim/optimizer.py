@@ -190,6 +190,7 @@ class Optimizer:
 
         Raises:
             ValueError: a gradient's shape or dtype does not fit its parameter.
+            TypeError: AdamW's or SGD's parameters of one group, which are written at once, are on two devices.
         """
         loss = None
         if closure is not None:

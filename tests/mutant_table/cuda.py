@@ -12,6 +12,7 @@ SM90 = "test_cuda_sm90.py::"
 TWO_CHAINS = SM90 + "test_products[bfloat16--130-72-600]"  # on sm_80 and on sm_90a: two and a part of one
 ROUNDED = SM90 + "test_float32_is_rounded_for_a_product[bfloat16-530-140]"
 TILES_OF_ATTENTION = SM90 + "test_attention[tiles-bfloat16]"
+TILES_OF_128 = SM90 + "test_attention[tiles-of-128-bfloat16]"
 FEW_ROWS = "test_cuda.py::test_few_rows_have_the_bits_of_many[bfloat16-hopper]"
 LONG_ROW = f"{CUDA_CASE}[cross_entropy-3x12500-float32]"
 SUM_FOR_ALL = f"{CUDA_CASE}[rms_norm-1x12500-float32]"  # each thread reads it
@@ -191,7 +192,7 @@ CUDA = [
         "attention of sm_90a: a value that is not attended is multiplied by zero",
         "      if (some_partial) {\n",
         "      if (some_partial && false) {\n",
-        SM90 + "test_attention_leaves_out_what_is_not_attended[inf]",
+        SM90 + "test_attention_leaves_out_what_is_not_attended[inf-None]",
     ),
     mutant(
         "attention of sm_90a: the other warpgroup's slots are given back unread",
@@ -225,8 +226,104 @@ CUDA = [
     ),
     mutant(
         "attention of sm_90a, dk and dv: gradients of the first rows twice",
-        "      Base::dot(v, dout, 32 * half, gradient);\n",
-        "      Base::dot(v, dout, 0, gradient);\n",
+        "      Base::dot(s.v[Base::warpgroup()], dout, 32 * half, gradient);\n",
+        "      Base::dot(s.v[Base::warpgroup()], dout, 0, gradient);\n",
         TILES_OF_ATTENTION,
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: a warp puts weights where another's are",
+        "    store(s.weights[k][threadIdx.x], Packed",
+        "    store(s.weights[k][threadIdx.x % 128], Packed",
+        TILES_OF_128,
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: half of dk's weights are not put away",
+        "          if (n % 2) put_away(",
+        "          if (n % 2 && !half) put_away(",
+        TILES_OF_128,
+    ),
+    mutant(
+        "attention of sm_90a: both halves of a result's 128 columns go to the first",
+        "{ use(8 * box + n, chain); };",
+        "{ use(n, chain); };",
+        TILES_OF_128,
+    ),
+    mutant(
+        "attention of sm_90a: scores of heads of 128 take the first half twice",
+        "        wgmma<T>(sums, box_descriptor<Major::k>(own.boxes[box], step),",
+        "        wgmma<T>(sums, box_descriptor<Major::k>(own.boxes[0], step),",
+        TILES_OF_128,
+    ),
+    mutant(
+        "attention of sm_90a: a mask's elements are those of the next keys",
+        "    const int key = first + i / 4 * 8 + i % 2;\n",
+        "    const int key = first + i / 4 * 8 + i % 2 + 1;\n",
+        SM90 + "test_attention_with_a_mask[scores-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a: rows and keys of a mask are swapped",
+        "    const int key = first + i / 4 * 8 + i % 2;\n    return own.mask_at[i % 4 / 2] + ",
+        "    const int key = first + i / 4 * 8 + i % 4 / 2;\n    return own.mask_at[i % 2] + ",
+        SM90 + "test_attention_with_a_mask[scores-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a: with a mask all keys are in range",
+        "  w.attended &= ~left_out_by_mask",
+        "  w.attended = ~left_out_by_mask",
+        SM90 + "test_attention_leaves_out_what_is_not_attended[inf-mask1]",
+    ),
+    mutant(
+        "attention of sm_90a: what a mask adds takes the score's place",
+        "      s[i] = s[i] + added;\n",
+        "      s[i] = added;\n",
+        SM90 + "test_attention_with_a_mask[added-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a: what a mask leaves out by -inf is attended",
+        "      if (added == -kInfinity<float>) left_out |= uint32_t(1) << i;\n",
+        "",
+        SM90 + "test_attention_leaves_out_what_a_mask_does[added-nan-64]",
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: what a mask leaves out is attended",
+        " && !(left_out >> e & 1);\n",
+        " && !(left_out >> e & 0);\n",
+        SM90 + "test_attention_with_a_mask[scores-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: rows and keys of a mask are swapped",
+        "return t.mask_at[row(e)] + (key(e) < last ? key(e) : last)",
+        "return t.mask_at[row(e / 2)] + (key(e % 2 * 2) < last ? key(e % 2 * 2) : last)",
+        SM90 + "test_attention_with_a_mask[scores-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: of two rows the first one's mask",
+        "return t.mask_at[row(e)] + (key(e)",
+        "return t.mask_at[row(e & ~1)] + (key(e)",
+        SM90 + "test_attention_with_a_mask[scores-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a, dk and dv: of a group the first head's mask",
+        "t.mask_at[r] = mask_start(in, rows.b, rows.head(row), rows.query(row), 0);",
+        "t.mask_at[r] = mask_start(in, rows.b, rows.head(0), rows.query(row), 0);",
+        SM90 + "test_attention_with_a_mask[scores-of-heads-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a: a warp does not hear that another's mask leaves something out",
+        "    some_partial = all[0] | all[1] | all[2] | all[3];\n",
+        "    some_partial = all[Attend::warp() % 4];\n",
+        SM90 + "test_attention_with_a_mask[all-but-one-bfloat16]",
+    ),
+    mutant(
+        "attention of sm_90a: a warp hears of a mask before the others have said what theirs does",
+        "    bar_sync(1 + warpgroup(), 128);\n",
+        "",
+        SM90 + "test_tiles_that_are_attended_to_in_full_are_multiplied_by_wgmma[mask1-64]",
+    ),
+    mutant(
+        "attention of sm_90a: a mask that leaves nothing out keeps products from wgmma",
+        "    partial = __any_sync(~0u, w.attended != ~0u);\n",
+        "    partial |= __any_sync(~0u, w.attended != ~0u);\n",
+        SM90 + "test_tiles_that_are_attended_to_in_full_are_multiplied_by_wgmma[mask1-64]",
     ),
 ]

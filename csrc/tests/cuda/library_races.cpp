@@ -2,6 +2,7 @@
 // is a schedule, which says whether the device is of sm_80 or of sm_90a.
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "pyformer/cuda/backend.h"
 #include "pyformer/cuda/emulated.h"
@@ -59,7 +60,7 @@ void product(int64_t m, int64_t n, int64_t k, bool transposed, bool wide_a = fal
 }
 
 // Two heads a key head; few queries take key ranges.
-void attention(int64_t queries, int64_t keys, int64_t D, int64_t Dv, int64_t window) {
+void attention(int64_t queries, int64_t keys, int64_t D, int64_t Dv, int64_t window, bool masked = false) {
   constexpr int64_t kHeads = 2;
   const std::vector<uint16_t> q = bfloat16s(queries * kHeads * D, 1), k = bfloat16s(keys * D, 2),
                               v = bfloat16s(keys * Dv, 3), dout = bfloat16s(queries * kHeads * Dv, 4);
@@ -72,6 +73,9 @@ void attention(int64_t queries, int64_t keys, int64_t D, int64_t Dv, int64_t win
   in.head_dim = D, in.value_dim = Dv, in.scale = 0.125, in.causal = true, in.window = window;
   in.q = q.data(), in.k = k.data(), in.v = v.data();
   in.q_strides = strides(kHeads, D), in.k_strides = strides(1, D), in.v_strides = strides(1, Dv);
+  const auto mask = std::make_unique<bool[]>(size_t(queries * keys));
+  for (int64_t i = 0; i < queries * keys; ++i) mask[size_t(i)] = i % 7 != 3 || i / keys < 32;
+  if (masked) in.mask_allowed = mask.get(), in.mask_query = keys, in.mask_key = 1;
   f.out = out.data(), f.out_strides = strides(kHeads, Dv);
   f.row_max = row_max.data(), f.row_sum = row_sum.data();
   cuda_table<AttentionTable>().forward[DType::bfloat16](f);
@@ -105,6 +109,8 @@ int main(int count, char** words) {
     std::printf("products: %d mma, %d wgmma\n", int(emulated::counters.mma), int(of_products));
     attention(70, 140, 64, 64, 0);
     attention(40, 200, 128, 128, 90);
+    attention(70, 140, 64, 64, 0, true);
+    attention(40, 200, 128, 128, 0, true);
     attention(33, 70, 40, 72, 0);
     attention(1, 600, 64, 64, 0);
     std::printf("attention: %d wgmma\n", int(emulated::counters.wgmma - of_products));

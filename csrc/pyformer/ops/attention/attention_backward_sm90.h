@@ -1,17 +1,18 @@
 // Attention's backward pass on the tensor cores of sm_90a, in two kernels as attention_backward_sm80.h has it, with the
 // same sums: see attention_sm90.h. dq has 128 rows of a key head a block, and keys and values come in turn; dk and dv
-// have 128 keys, and what comes are queries, with what is to be known of them, and gradients of the result. Heads of
-// 128 leave no registers for dk and dv at once: sm_80's kernel has those.
+// have 128 keys, and what comes are queries, with what is to be known of them, and gradients of the result.
 #pragma once
 #include "pyformer/ops/attention/attention_backward_sm80.h"
 #include "pyformer/ops/attention/attention_sm90.h"
 
 namespace pyformer::cuda {
 
-// What dk and dv need of 64 rows, and from which to which key each attends; to none where it takes no part.
+// What dk and dv need of 64 rows, from which to which key each attends, to none where it takes no part, and where its
+// mask is.
 struct RowTile {
   float base[Attend::kRows], factor[Attend::kRows], delta[Attend::kRows];
   int begin[Attend::kRows], end[Attend::kRows];
+  int64_t mask_at[Attend::kRows];
 };
 struct RowTiles {
   Backward backward;
@@ -27,13 +28,14 @@ struct FillRowTile {
     const HeadRows rows(in, place.quotient);
     const int row = int(place.rest), r = int(tile.rest);
     RowTile& t = a.to[tile.quotient];
-    t.base[r] = t.factor[r] = t.delta[r] = 0, t.begin[r] = t.end[r] = 0;
+    t.base[r] = t.factor[r] = t.delta[r] = 0, t.begin[r] = t.end[r] = 0, t.mask_at[r] = 0;
     if (row >= rows.count) return;
     const RowNumbers numbers(a.backward, rows.at(in, row));
     t.base[r] = numbers.base, t.factor[r] = numbers.factor, t.delta[r] = numbers.delta;
     if (numbers.factor == 0.0f) return;
     const KeyRange range = key_range(in, rows.b, rows.query(row));
     t.begin[r] = int(range.begin), t.end[r] = int(range.end);
+    t.mask_at[r] = mask_start(in, rows.b, rows.head(row), rows.query(row), 0);
   }
 };
 
@@ -51,6 +53,7 @@ struct AttentionDqSm90 : AttendSm90<T, kWidth> {
 
   struct Shared {
     Tile q[kConsumers], dout[kConsumers], tiles[kSlots];
+    typename Base::Votes votes;
     Ring<kSlots> ring;
     Mbarrier own_full;
   };
@@ -78,6 +81,7 @@ struct AttentionDqSm90 : AttendSm90<T, kWidth> {
     constexpr int kRows = Attend::kRows;
     const OwnRows own(in, rows, first_row);
     const OwnBlocks mine(in, rows, first_row + Base::warpgroup() * kRows);
+    const bool masked = in.mask_allowed || in.mask_added;
     const auto numbers = [&](int h) {
       return RowNumbers(backward, rows.at(in, own.row[h] < rows.count ? own.row[h] : rows.count - 1));
     };
@@ -92,18 +96,22 @@ struct AttentionDqSm90 : AttendSm90<T, kWidth> {
       }
       const Turn keys = turn;
       turn.next();
-      const bool partial = own.is_partial(in, block * kRows);
+      bool partial = own.is_partial(in, block * kRows), some_partial = mine.is_partial(block * kRows);
       Weights w;
       float score[8][4], ds[8][4];
       s.ring.wait(keys);
       Base::dot(s.q[Base::warpgroup()], s.tiles[keys.slot], 0, score);
       w.attended = finish_scores<T, false>(in, own, block * kRows, partial, score);
+      if (masked) {
+        mask_scores<T>(in, own, block * kRows, score, w);
+        Base::ask(s.votes, block, w, partial, some_partial);
+      }
       s.ring.wait(turn);
       Base::dot(s.dout[Base::warpgroup()], s.tiles[turn.slot], 0, ds);
       s.ring.give_back(turn);
       turn.next();
       round_score_gradients<T>(row, score, ds, w);
-      Base::multiply(w, partial, mine.is_partial(block * kRows), s.tiles[keys.slot], add_to(dq));
+      Base::multiply(w, partial, some_partial, s.tiles[keys.slot], add_to(dq));
       s.ring.give_back(keys);
     }
     clear_without_part(row, dq);
@@ -159,10 +167,14 @@ struct AttentionDkDvSm90 : AttendSm90<T, kWidth> {
   using Base = AttendSm90<T, kWidth>;
   using Base::kConsumers, Base::kSlots, Base::kTileBytes;
   using typename Base::Tile, typename Base::Turn;
+  // Heads of 128 leave no registers for dk's weights while dv's are multiplied: each thread puts its own away.
+  static constexpr bool kPutsAway = kWidth == 128;
 
   struct Shared {
     Tile k[kConsumers], v[kConsumers], tiles[kSlots];
     alignas(16) RowTile rows[kSlots];
+    alignas(16) uint32_t weights[kPutsAway ? 4 : 1][128 * kConsumers][4];
+    typename Base::Votes votes;
     Ring<kSlots> ring;
     Mbarrier own_full;
   };
@@ -195,25 +207,50 @@ struct AttentionDkDvSm90 : AttendSm90<T, kWidth> {
     return __any_sync(~0u, any);
   }
 
+  static DEVICE void put_away(Shared& s, int k, const uint32_t (&p)[4]) {
+    store(s.weights[k][threadIdx.x], Packed<uint32_t, 4>{p[0], p[1], p[2], p[3]});
+  }
+  static DEVICE void take_back(Shared& s, Weights& dw) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const Packed<uint32_t, 4> p = load<4>(s.weights[k][threadIdx.x]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) dw.p[k][i] = p[i];
+    }
+  }
+
   // The rounded weights of dv and dk, for the warpgroup's 64 keys and a tile's rows; of half of those at a time, for
   // which there are registers.
-  static DEVICE void weigh(const AttentionInput& in, const Tile& k, const Tile& v, const Tile& q, const Tile& dout,
-                           const RowTile& t, int warp_key, bool partial, Weights& w, Weights& dw) {
-    const int lane = Attend::lane();
+  static DEVICE void weigh(const AttentionInput& in, Shared& s, const Tile& q, const Tile& dout, const RowTile& t,
+                           int warp_key, bool partial, Weights& w, Weights& dw) {
+    const int lane = Attend::lane(), last = int(in.keys) - 1;
+    const auto key = [&](int e) { return warp_key + lane / 4 + e % 4 / 2 * 8; };
     w.attended = ~0u;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float score[4][4], gradient[4][4];
-      Base::dot(k, q, 32 * half, score);
-      Base::dot(v, dout, 32 * half, gradient);
+      Base::dot(s.k[Base::warpgroup()], q, 32 * half, score);
+      const auto row = [&](int e) { return 32 * half + e / 4 * 8 + lane % 4 * 2 + e % 2; };
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int h = 0; h < 4; ++h) score[i][h] = score[i][h] * float(in.scale);
+      uint32_t left_out = 0;
+      if (in.mask_allowed || in.mask_added)
+        left_out = left_out_by_mask<T>(in, reinterpret_cast<float (&)[16]>(score), [&](int e) {
+          return t.mask_at[row(e)] + (key(e) < last ? key(e) : last) * in.mask_key;
+        });
+      Base::dot(s.v[Base::warpgroup()], dout, 32 * half, gradient);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int n = 4 * half + i, column = 8 * n + lane % 4 * 2;
         const TwoRows two = {load<2>(t.base + column), load<2>(t.factor + column), load<2>(t.delta + column)};
-        two.round<T>(n, float(in.scale), partial, score[i], gradient[i], w, dw, [&](int h, float&) {
-          const int key = warp_key + lane / 4 + h / 2 * 8;
-          return key >= t.begin[column + h % 2] && key < t.end[column + h % 2];
+        two.round<T>(n, 1.0f, partial, score[i], gradient[i], w, dw, [&](int h, float&) {
+          const int e = 4 * i + h;
+          return key(e) >= t.begin[row(e)] && key(e) < t.end[row(e)] && !(left_out >> e & 1);
         });
+        if constexpr (kPutsAway)
+          if (n % 2) put_away(s, n / 2, dw.p[n / 2]);
       }
     }
     dw.attended = w.attended;
@@ -222,9 +259,10 @@ struct AttentionDkDvSm90 : AttendSm90<T, kWidth> {
   static DEVICE void consume(const AttentionBackward& a, Shared& s, const HeadRows& rows, int first_key,
                              const QueryTiles& tiles) {
     const AttentionInput& in = a.in;
-    const int own = Base::warpgroup(), own_key = first_key + own * Attend::kRows;
+    const int own_key = first_key + Base::warpgroup() * Attend::kRows;
     const int warp_key = first_key + Attend::warp() * 16;
     const QueryTiles mine(in, rows, own_key);
+    const bool masked = in.mask_allowed || in.mask_added;
     float dk[kWidth / 8][4] = {}, dv[kWidth / 8][4] = {};
     Turn turn;
     mbarrier_wait(&s.own_full, 0);
@@ -238,13 +276,15 @@ struct AttentionDkDvSm90 : AttendSm90<T, kWidth> {
       const Tile &q = s.tiles[queries.slot], &dout = s.tiles[turn.slot];
       const RowTile& t = s.rows[queries.slot];
       s.ring.wait(queries);
-      const bool partial = leaves_out(t, warp_key, 16), some_partial = leaves_out(t, own_key, Attend::kRows);
+      bool partial = masked || leaves_out(t, warp_key, 16), some_partial = leaves_out(t, own_key, Attend::kRows);
       s.ring.wait(turn);
       Weights w, dw;
-      weigh(in, s.k[own], s.v[own], q, dout, t, warp_key, partial, w, dw);
+      weigh(in, s, q, dout, t, warp_key, partial, w, dw);
+      if (masked) Base::ask(s.votes, i, w, partial, some_partial);
       Base::multiply(w, partial, some_partial, dout, add_to(dv));
       s.ring.give_back(turn);
       turn.next();
+      if constexpr (kPutsAway) take_back(s, dw);
       Base::multiply(dw, partial, some_partial, q, add_to(dk));
       s.ring.give_back(queries);
     }
@@ -316,11 +356,7 @@ static void start_backward_sm90(const Backward& backward) {
                              backward,
                              nullptr};
   if (a.dq) dq_by_sm90<T, kWidth>(args);
-  if (!a.dk) return;
-  if constexpr (kWidth == 64)
-    dk_dv_by_sm90<T, kWidth>(args);
-  else
-    dk_dv_by_sm80<T>(backward);
+  if (a.dk) dk_dv_by_sm90<T, kWidth>(args);
 }
 
 template <class T>

@@ -19,6 +19,7 @@ struct AttentionForwardSm90 : AttendSm90<T, kWidth> {
   struct Shared {
     Tile q[kConsumers], tiles[kSlots];
     float total[kWidth / 8 * 4][128 * kConsumers];  // of all ranges so far: there are no registers for it
+    typename Base::Votes votes;
     Ring<kSlots> ring;
     Mbarrier q_full;
   };
@@ -43,6 +44,7 @@ struct AttentionForwardSm90 : AttendSm90<T, kWidth> {
     constexpr int kRows = Attend::kRows, kRangeBlocks = int(kAttentionKeyRange / kAttentionBlock);
     const OwnRows own(in, rows, first_row);
     const OwnBlocks mine(in, rows, first_row + Base::warpgroup() * kRows);
+    const bool masked = in.mask_allowed || in.mask_added;
     float o[kWidth / 8][4] = {};
     const auto total = [&](int n, int h) -> float& { return s.total[4 * n + h][threadIdx.x]; };
 #pragma unroll
@@ -59,19 +61,22 @@ struct AttentionForwardSm90 : AttendSm90<T, kWidth> {
       }
       Weights w;
       float score[8][4], alpha[2];
-      const bool partial = own.is_partial(in, block * kRows);
+      bool partial = own.is_partial(in, block * kRows), some_partial = mine.is_partial(block * kRows);
       s.ring.wait(turn);
       Base::dot(s.q[Base::warpgroup()], s.tiles[turn.slot], 0, score);
       s.ring.give_back(turn);
       turn.next();
       w.attended = finish_scores<T, false>(in, own, block * kRows, partial, score);
+      if (masked) {
+        mask_scores<T>(in, own, block * kRows, score, w);
+        Base::ask(s.votes, block, w, partial, some_partial);
+      }
       sums.template add<T>(score, w, alpha);
       s.ring.wait(turn);
-      Base::multiply(w, partial, mine.is_partial(block * kRows), s.tiles[turn.slot],
-                     [&](int n, const float (&chain)[4]) {
+      Base::multiply(w, partial, some_partial, s.tiles[turn.slot], [&](int n, const float (&chain)[4]) {
 #pragma unroll
-                       for (int h = 0; h < 4; ++h) o[n][h] = fma(o[n][h], alpha[h / 2], chain[h]);
-                     });
+        for (int h = 0; h < 4; ++h) o[n][h] = fma(o[n][h], alpha[h / 2], chain[h]);
+      });
       s.ring.give_back(turn);
       turn.next();
       if ((block + 1) % kRangeBlocks == 0 || block + 1 == mine.last) end_range(sums, ranges, o, total);

@@ -5,7 +5,8 @@
 // wgmma.
 //
 // Where some row does not attend to all of a tile, mma multiplies weights with its columns: an infinity there must be
-// seen and left out. Masks and few rows are left to sm_80's kernels.
+// seen and left out. With a mask, scores tell whether one does not, and warps tell each other. Few rows are left to
+// sm_80's kernels.
 #pragma once
 #include "pyformer/cuda/ring.h"
 #include "pyformer/ops/attention/attention_forward_sm80.h"
@@ -20,6 +21,11 @@ struct AttendSm90 {
 
   struct alignas(1024) Tile {
     T boxes[kBoxes][kBoxElements];
+  };
+
+  // What warps say to those of their warpgroup, one question in one half, the next in the other.
+  struct Votes {
+    alignas(16) uint32_t says[2][4 * kConsumers];
   };
 
   static DEVICE int warpgroup() { return Attend::warp() / 4; }
@@ -94,6 +100,17 @@ struct AttendSm90 {
     }
   }
 
+  // With a mask: whether some of the warp's vectors do not attend to all of a tile, and some of the warpgroup's. Tiles
+  // are asked for one after the other.
+  static DEVICE void ask(Votes& votes, int tile, const Weights& w, bool& partial, bool& some_partial) {
+    partial = __any_sync(~0u, w.attended != ~0u);
+    uint32_t* const says = votes.says[tile % 2];
+    if (Attend::lane() == 0) says[Attend::warp()] = partial;
+    bar_sync(1 + warpgroup(), 128);
+    const Packed<uint32_t, 4> all = load<4>(says + 4 * warpgroup());
+    some_partial = all[0] | all[1] | all[2] | all[3];
+  }
+
   // Slots that the other warpgroup alone works on.
   static DEVICE void pass(Ring<kSlots>& ring, Turn& turn, int count) {
     for (int i = 0; i < count; ++i, turn.next()) ring.wait(turn), ring.give_back(turn);
@@ -117,6 +134,47 @@ struct OwnBlocks {
   }
 };
 
+// What a mask leaves out of scores, bit i for s[i], where its element is at(i); what it adds goes to them. All elements
+// are read before one is looked at, which sm_80's kernels have no registers for.
+template <class T, int count, class At>
+DEVICE uint32_t left_out_by_mask(const AttentionInput& in, float (&s)[count], const At& at) {
+  uint32_t left_out = 0;
+  if (in.mask_allowed) {
+#pragma unroll
+    for (int i = 0; i < count; ++i)
+      if (!in.mask_allowed[at(i)]) left_out |= uint32_t(1) << i;
+    return left_out;
+  }
+  const auto add = [&](const auto* mask) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const float added = widened(mask[at(i)]);
+      s[i] = s[i] + added;
+      if (added == -kInfinity<float>) left_out |= uint32_t(1) << i;
+    }
+  };
+  if (in.mask_wide)
+    add(static_cast<const float*>(in.mask_added));
+  else
+    add(static_cast<const T*>(in.mask_added));
+  return left_out;
+}
+
+// From scores that finish_scores has finished without a mask to those with it, and the bits of what is attended.
+template <class T>
+DEVICE void mask_scores(const AttentionInput& in, const OwnRows& own, int first_key, float (&s)[8][4], Weights& w) {
+  const int first = first_key + Attend::lane() % 4 * 2, last = int(in.keys) - 1;
+  w.attended &= ~left_out_by_mask<T>(in, reinterpret_cast<float (&)[32]>(s), [&](int i) {
+    const int key = first + i / 4 * 8 + i % 2;
+    return own.mask_at[i % 4 / 2] + (key < last ? key : last) * in.mask_key;
+  });
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+#pragma unroll
+    for (int h = 0; h < 4; ++h)
+      if (!(w.attended & Weights::bit(n, h))) s[n][h] = -kInfinity<float>;
+}
+
 // Bulk copies want multiples of 16 bytes.
 inline bool bulk_copies_take(const AttentionInput& in, const void* data, AttentionStrides s) {
   const auto fits = [](int64_t stride) { return stride > 0 && stride % 8 == 0; };
@@ -126,7 +184,7 @@ inline bool bulk_copies_take(const AttentionInput& in, const void* data, Attenti
 // A tile of 64 rows must be whole queries.
 inline bool sm90_takes(const AttentionInput& in) {
   constexpr int64_t kMost = int64_t(1) << 30;
-  if (!Attend::width(in) || in.mask_allowed || in.mask_added || in.batch <= 0 || in.keys <= 0) return false;
+  if (!Attend::width(in) || in.batch <= 0 || in.keys <= 0) return false;
   const int64_t group = in.heads / in.key_heads, rows = in.queries * group;
   return Attend::kRows % group == 0 && rows > Attend::kRows && rows < kMost && in.keys < kMost && in.heads < kMost &&
          bulk_copies_take(in, in.q, in.q_strides) && bulk_copies_take(in, in.k, in.k_strides) &&
