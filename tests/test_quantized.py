@@ -102,6 +102,23 @@ def test_every_set_gives_the_bits_of_the_plain_loops_for_any_rows_and_threads(na
             np.testing.assert_array_equal(got.view(np.int32), wanted[:rows].view(np.int32), err_msg=f"{isa} {rows}")
 
 
+@pytest.mark.parametrize("k", [64, 192, 320])
+@pytest.mark.parametrize("name", ["q8", "Q8_0", "Q4_0", "Q4_1"])
+def test_panels_of_an_odd_number_of_groups_lie_side_by_side(name, k):
+    """Two groups share a head where there are no minima; the last head may be of one."""
+    k = k if name == "q8" else k // 2
+    raw, x = blocks_of(name, 37, k), uneven(5, k)
+    w = pf.QuantizedWeight(name, k, pf.tensor(raw))
+    np.testing.assert_array_equal(w.blocks().numpy(), raw)
+    _core.set_isa("ref")
+    wanted = w(pf.tensor(x)).numpy()
+    for isa in VECTOR_ISAS:
+        _core.set_isa(isa)
+        for rows in (1, 5):
+            got = w(pf.tensor(x[:rows])).numpy()
+            np.testing.assert_array_equal(got.view(np.int32), wanted[:rows].view(np.int32), err_msg=f"{isa} {rows}")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_largest_integers_of_weight_and_x_add_up_exactly(name):
     """Sums of products in 16 bits would not hold one number more."""

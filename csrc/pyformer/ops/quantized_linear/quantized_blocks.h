@@ -124,9 +124,9 @@ static inline void read_block(QuantFormat format, const uint8_t* p, QuantBlock* 
 
 // ---- panels -------------------------------------------------------------------------------------------------------
 
-// A panel holds the bytes of a row's numbers, as its blocks have them, four by four: where byte 0, 4, 8, ... of all
+// A panel holds the bytes of a row's numbers, as its blocks have them, four by four: where byte 0, 4, 8, ... of a block
 // lies. Bytes of 8 bits have their sign turned.
-PF_INLINE int64_t quad_in_panel(int64_t row, int64_t byte) { return byte * 16 + row * 4; }
+PF_INLINE int64_t quad_in_block(int64_t row, int64_t byte) { return byte * 16 + row * 4; }
 PF_INLINE void copy_quad(int bits, const uint8_t* from, uint8_t* to) {
   uint32_t quad;
   __builtin_memcpy(&quad, from, 4);
@@ -140,14 +140,13 @@ static inline const uint8_t* row_blocks(const QuantMatrix& w, int64_t row, uint8
   if (!f.bits) return w.data + row * w.row_bytes();
   const uint8_t* panel = w.data + row / 16 * w.panel_bytes();
   const int64_t lane = row % 16, head = f.has_minimum ? 4 : 2, numbers = f.block * f.bits / 8;
-  const int64_t blocks = w.blocks(), quants_bytes = w.quants_bytes(), groups = w.groups();
+  const int64_t blocks = w.blocks();
   for (int64_t i = 0; i < blocks; ++i) {
     uint8_t* const to = bytes + i * f.bytes;
-    const uint8_t* const scale = panel + quants_bytes + i * 32 + lane * 2;
-    __builtin_memcpy(to, scale, 2);
-    if (f.has_minimum) __builtin_memcpy(to + 2, scale + groups * 32, 2);
-    for (int64_t j = 0; j < numbers; j += 4)
-      copy_quad(f.bits, panel + quad_in_panel(lane, i * numbers + j), to + head + j);
+    const uint8_t* const quants = panel + w.quants_at(i);
+    __builtin_memcpy(to, panel + w.scales_at(i) + lane * 2, 2);
+    if (f.has_minimum) __builtin_memcpy(to + 2, panel + w.minima_at(i) + lane * 2, 2);
+    for (int64_t j = 0; j < numbers; j += 4) copy_quad(f.bits, quants + quad_in_block(lane, j), to + head + j);
   }
   return bytes;
 }

@@ -90,7 +90,7 @@ static_assert([] {
 struct Quads {
   static constexpr int kRows = 4;
   static constexpr int kPanels = 1;  // memory gives more to one reader than to two that take turns
-  static constexpr int64_t kAhead = 16384;
+  static constexpr int64_t kAhead = 1024;
   static constexpr bool is_signed_at_128 = true;
   struct Sums {
     __m256i part[2];
@@ -210,17 +210,40 @@ struct Quads {
 
 // ---- panels ---------------------------------------------------------------------------------------------------
 
-// A panel as it lies, with scales and minima of float16, or unpacked, with float32.
+// A panel as it lies, with scales and minima of float16, of which only `quants` is set; or unpacked, with float32.
 struct QuantPanel {
   const uint8_t* quants;
-  const uint8_t* scales;
-  const uint8_t* minima;  // null: the format has none
+  const uint8_t* scales = nullptr;
+  const uint8_t* minima = nullptr;
 };
 
-static QuantPanel panel_as_it_lies(const QuantMatrix& w, int64_t panel) {
-  const uint8_t* quants = w.data + panel * w.panel_bytes();
-  const uint8_t* scales = quants + w.quants_bytes();
-  return {quants, scales, w.row().has_minimum ? scales + 32 * w.groups() : nullptr};
+static QuantPanel panel_as_it_lies(const QuantMatrix& w, int64_t panel) { return {w.data + panel * w.panel_bytes()}; }
+
+// What a run has of a panel.
+struct QuantRun {
+  const uint8_t *quants, *scales, *minima;
+};
+
+template <int bits>
+constexpr int64_t kRunBytes = kQuantXGroup * 16 * bits / 8;
+
+// Runs of panels as they lie: the offsets of QuantMatrix, without divisions.
+template <int bits>
+struct RunsAsTheyLie {
+  int of_group, of_head;  // how many runs, as powers of two
+  explicit RunsAsTheyLie(const QuantFormatRow& f) : of_group(f.group == 64), of_head(of_group + !f.has_minimum) {}
+  PF_INLINE QuantRun at(const uint8_t* panel, int64_t run) const {
+    const uint8_t* head = panel + (run >> of_head) * (kQuantHead + (kRunBytes<bits> << of_head));
+    const int64_t i = run & ((int64_t(1) << of_head) - 1);
+    return {head + kQuantHead + i * kRunBytes<bits>, head + (i >> of_group) * 32, head + 32};
+  }
+};
+
+template <int bits, int64_t ahead>
+static PF_INLINE void ask_for_lines(const QuantRun& run) {
+  __builtin_prefetch(run.scales + ahead);
+#pragma GCC unroll 8
+  for (int64_t line = 0; line < kRunBytes<bits>; line += 64) __builtin_prefetch(run.quants + ahead + line);
 }
 
 static QuantPanel unpacked_panel(const QuantMatrix& w, int64_t panel, void* memory) {
@@ -241,16 +264,15 @@ static QuantPanel unpacked_panel(const QuantMatrix& w, int64_t panel, void* memo
       }
     }
   }
-  return {quants, reinterpret_cast<const uint8_t*>(scales),
-          f.has_minimum ? reinterpret_cast<const uint8_t*>(minima) : nullptr};
+  return {quants, reinterpret_cast<const uint8_t*>(scales), reinterpret_cast<const uint8_t*>(minima)};
 }
 
 template <class Q, bool is_half>
-static PF_INLINE Lanes<float> scales_at(const uint8_t* p, int64_t group) {
+static PF_INLINE Lanes<float> scales_at(const uint8_t* p) {
   if constexpr (is_half)
-    return Q::halves(p + 32 * group);
+    return Q::halves(p);
   else
-    return Lanes<float>::load(reinterpret_cast<const float*>(p) + 16 * group);
+    return Lanes<float>::load(reinterpret_cast<const float*>(p));
 }
 
 template <int bits>
@@ -269,39 +291,42 @@ template <class Q, int bits, bool at_128>
 template <class Q, int bits, bool at_128, bool is_half, int count>
 static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t row, float (*to)[16]) {
   const QuantFormatRow& f = g.w.row();
-  const int64_t length = is_half ? kQuantXGroup : f.run(), runs_of_group = f.group == 64 ? 2 : 1;
+  constexpr int64_t kAhead = 2048;
+  const int64_t length = is_half ? kQuantXGroup : f.run();
   const int64_t width = g.w.width(), runs = width / length, groups = width / kQuantXGroup;
   const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
-  const uint8_t* quants = panel.quants;
+  const bool has_minimum = f.has_minimum;
+  const RunsAsTheyLie<bits> as_they_lie(f);
   Lanes<float> sums[count];
 #pragma GCC unroll 8
   for (int r = 0; r < count; ++r) sums[r] = Lanes<float>::zero();
   for (int64_t run = 0; run < runs; ++run) {
-    const uint8_t *wide = g.wide + row * groups + run * length / kQuantXGroup, *start = quants;
+    const uint8_t* wide = g.wide + row * groups + run * length / kQuantXGroup;
+    const QuantRun w =
+        is_half ? as_they_lie.at(panel.quants, run)
+                : QuantRun{panel.quants + 16 * length * run, panel.scales + 64 * run, panel.minima + 64 * run};
+    if constexpr (is_half) ask_for_lines<bits, kAhead>(w);
+    const uint8_t* quants = w.quants;
     typename Q::Sums dots[count];
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) dots[r] = Q::all(wide[r * groups] ? 0 : -zero * g.sums[(row + r) * runs + run]);
 #pragma GCC unroll 2
-    for (int64_t at = 0; at < length; at += kStep<bits>, quants += 256) {
-      // Some lines ahead, also of the next page, which the CPU does not ask for by itself.
-      for (int line = 0; is_half && line < 4; ++line) __builtin_prefetch(quants + 2048 + 64 * line);
+    for (int64_t at = 0; at < length; at += kStep<bits>, quants += 256)
       Q::template add<bits, at_128>(dots, quants, g.q + row * width + run * length + at, width);
-    }
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r)
       if (wide[r * groups]) [[unlikely]] {
         const int8_t* fine = g.q + (g.rows + row + r) * width + run * length;
-        dots[r] = with_fine<Q, bits, at_128>(dots[r], -zero * g.sums[(row + r) * runs + run], start, fine, length);
+        dots[r] = with_fine<Q, bits, at_128>(dots[r], -zero * g.sums[(row + r) * runs + run], w.quants, fine, length);
       }
-    const int64_t group = run / runs_of_group;
-    const Lanes<float> scales = scales_at<Q, is_half>(panel.scales, group);
+    const Lanes<float> scales = scales_at<Q, is_half>(w.scales);
 #pragma GCC unroll 8
     for (int r = 0; r < count; ++r) {
       const float scale = g.scales[((row + r) * width + run * length) / kQuantXGroup];
       sums[r] = fma(Q::floats(dots[r]), scales * Lanes<float>::broadcast(scale), sums[r]);
-      if (panel.minima)
+      if (has_minimum)
         sums[r] = fma(Lanes<float>::broadcast(float(g.sums[(row + r) * runs + run])),
-                      scales_at<Q, is_half>(panel.minima, group) * Lanes<float>::broadcast(scale), sums[r]);
+                      scales_at<Q, is_half>(w.minima) * Lanes<float>::broadcast(scale), sums[r]);
     }
   }
 #pragma GCC unroll 8
@@ -309,49 +334,45 @@ static void multiply(const QuantProducts& g, const QuantPanel& panel, int64_t ro
 }
 
 // Sums of one row of x by panel and lane: panels share what is done for x, and none waits for another. Lines are asked
-// for past the end of a panel, too, as memory takes longer than a panel does.
+// for past the end of a panel, too, as the next one follows.
 template <class Q, int bits, bool at_128, int panels>
 static void multiply_row(const QuantProducts& g, int64_t first_panel, float* to) {
-  constexpr int64_t run_bytes = kQuantXGroup * 16 * bits / 8;
   const QuantFormatRow& f = g.w.row();
   const int64_t runs = g.w.width() / kQuantXGroup;
-  const int runs_of_group = f.group == 64 ? 1 : 0;  // as a power of two
   const int32_t zero = at_128 && Q::is_signed_at_128 ? 0 : f.zero;
   const bool has_minimum = f.has_minimum;
-  QuantPanel w[panels];
+  const RunsAsTheyLie<bits> as_they_lie(f);
+  const uint8_t* quants[panels];
   Lanes<float> sums[panels];
   for (int p = 0; p < panels; ++p) {
-    w[p] = panel_as_it_lies(g.w, first_panel + p);
+    quants[p] = panel_as_it_lies(g.w, first_panel + p).quants;
     sums[p] = Lanes<float>::zero();
   }
   for (int64_t run = 0; run < runs; ++run) {
     const bool is_wide = g.wide[run];
     const int8_t* x = g.q + run * kQuantXGroup;
     const int32_t start = -zero * g.sums[run];
+    QuantRun w[panels];
     typename Q::Sums dots[panels];
 #pragma GCC unroll 2
     for (int p = 0; p < panels; ++p) {
-      const uint8_t* quants = w[p].quants + run * run_bytes;
+      w[p] = as_they_lie.at(quants[p], run);
+      ask_for_lines<bits, Q::kAhead>(w[p]);
       typename Q::Sums sum[1] = {Q::all(is_wide ? 0 : start)};
 #pragma GCC unroll 2
-      for (int64_t at = 0; at < kQuantXGroup; at += kStep<bits>, quants += 256) {
-        for (int line = 0; line < 4; ++line) __builtin_prefetch(quants + Q::kAhead + 64 * line);
-        Q::template add<bits, at_128>(sum, quants, x + at, 0);
-      }
+      for (int64_t at = 0; at < kQuantXGroup; at += kStep<bits>)
+        Q::template add<bits, at_128>(sum, w[p].quants + at / kStep<bits> * 256, x + at, 0);
       dots[p] = sum[0];
     }
     if (is_wide) [[unlikely]]
       for (int p = 0; p < panels; ++p)
-        dots[p] = with_fine<Q, bits, at_128>(dots[p], start, w[p].quants + run * run_bytes, x + runs * kQuantXGroup,
-                                             kQuantXGroup);
-    const int64_t group = run >> runs_of_group;
+        dots[p] = with_fine<Q, bits, at_128>(dots[p], start, w[p].quants, x + runs * kQuantXGroup, kQuantXGroup);
     const Lanes<float> scale = Lanes<float>::broadcast(g.scales[run]);
     const Lanes<float> x_sum = Lanes<float>::broadcast(float(g.sums[run]));
 #pragma GCC unroll 2
     for (int p = 0; p < panels; ++p) {
-      __builtin_prefetch(w[p].scales + Q::kAhead + 64 * run);
-      sums[p] = fma(Q::floats(dots[p]), scales_at<Q, true>(w[p].scales, group) * scale, sums[p]);
-      if (has_minimum) sums[p] = fma(x_sum, scales_at<Q, true>(w[p].minima, group) * scale, sums[p]);
+      sums[p] = fma(Q::floats(dots[p]), Q::halves(w[p].scales) * scale, sums[p]);
+      if (has_minimum) sums[p] = fma(x_sum, Q::halves(w[p].minima) * scale, sums[p]);
     }
   }
   for (int p = 0; p < panels; ++p) sums[p].store(to + 16 * p);

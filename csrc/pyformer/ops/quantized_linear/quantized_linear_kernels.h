@@ -34,10 +34,13 @@ constexpr int kQuantXMost = 127;                               // the largest ma
 constexpr float kQuantWideFrom = 2;                            // times the mean of the groups' largest magnitudes
 constexpr int kQuantFine = 254;                                // a wide number is 254 q + fine
 constexpr int64_t kQuantMaxBlock = 256, kQuantMaxGroups = 16;  // numbers and groups of a block
+constexpr int64_t kQuantHead = 64;                             // bytes of scales and minima in a panel
 
-// The matrix (n, k). Where the format has panels, each is 16 rows: all q, then the scales [k / group][16] as float16,
-// then the minima likewise, filled up to a multiple of 64 bytes. q of 8 bits lie [k / 4][16][4]. Those of 4 bits lie
-// [k / 32][4][16][4]: byte (i, row, j) has the number at 4 i + j in its low half, that at 16 + 4 i + j in its high one.
+// The matrix (n, k). Where the format has panels, each is 16 rows, as it is read from its first byte to its last: a
+// head of 64 bytes with [2][16] float16, the scales and the minima of a group or the scales of two, then the q of
+// these; the second group of the last head may be missing. A group's q of 8 bits lie [k / 4][16][4]. Those of 4 bits
+// lie [k / 32][4][16][4]: byte (i, row, j) has the number at 4 i + j in its low half, that at 16 + 4 i + j in its high
+// one.
 struct QuantMatrix {
   QuantFormat format;
   int64_t n, k;
@@ -49,10 +52,15 @@ struct QuantMatrix {
   constexpr int64_t runs() const { return width() / row().run(); }
   constexpr int64_t row_bytes() const { return blocks() * row().bytes; }
   constexpr int64_t panels() const { return (n + 15) / 16; }
-  constexpr int64_t quants_bytes() const { return 16 * width() * row().bits / 8; }
-  constexpr int64_t panel_bytes() const {
-    return (quants_bytes() + groups() * 32 * (row().has_minimum ? 2 : 1) + 63) / 64 * 64;
-  }
+  // Where a panel has the parts of a group, which is a block there. Heads are counted by shifts: packing is busy here.
+  constexpr bool is_second(int64_t group) const { return group & !row().has_minimum; }
+  constexpr int64_t heads_up_to(int64_t group) const { return (group >> !row().has_minimum) + 1; }
+  constexpr int64_t group_bytes() const { return 16 * row().group * row().bits / 8; }
+  constexpr int64_t quants_at(int64_t group) const { return heads_up_to(group) * kQuantHead + group * group_bytes(); }
+  constexpr int64_t head_at(int64_t group) const { return quants_at(group - is_second(group)) - kQuantHead; }
+  constexpr int64_t scales_at(int64_t group) const { return head_at(group) + 32 * is_second(group); }
+  constexpr int64_t minima_at(int64_t group) const { return head_at(group) + 32; }
+  constexpr int64_t panel_bytes() const { return quants_at(groups() - 1) + group_bytes(); }
   constexpr int64_t data_bytes() const { return row().bits ? panels() * panel_bytes() : n * row_bytes(); }
 };
 

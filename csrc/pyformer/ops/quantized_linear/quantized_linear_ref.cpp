@@ -93,9 +93,9 @@ static void rows(const QuantRows& g, int64_t begin, int64_t end) {
 // ---- layouts ------------------------------------------------------------------------------------------------------
 
 static void pack(const QuantPack& g, int64_t begin, int64_t end) {
-  const QuantFormatRow f = g.w.row();  // bytes that are written might be g's
-  const int64_t n = g.w.n, blocks = g.w.blocks(), row_bytes = g.w.row_bytes(), panel_bytes = g.w.panel_bytes();
-  const int64_t quants_bytes = g.w.quants_bytes(), groups = g.w.groups();
+  const QuantMatrix w = g.w;  // bytes that are written might be g's
+  const QuantFormatRow f = w.row();
+  const int64_t n = w.n, blocks = w.blocks(), row_bytes = w.row_bytes(), panel_bytes = w.panel_bytes();
   const int64_t numbers = f.block * f.bits / 8, head = f.has_minimum ? 4 : 2;
   for (int64_t panel = begin; panel < end; ++panel) {
     uint8_t* const to = g.panels + panel * panel_bytes;
@@ -103,11 +103,10 @@ static void pack(const QuantPack& g, int64_t begin, int64_t end) {
     for (int64_t lane = 0; lane < 16 && panel * 16 + lane < n; ++lane) {
       const uint8_t* block = g.blocks + (panel * 16 + lane) * row_bytes;
       for (int64_t i = 0; i < blocks; ++i, block += f.bytes) {
-        uint8_t* const scale = to + quants_bytes + i * 32 + lane * 2;
-        __builtin_memcpy(scale, block, 2);
-        if (f.has_minimum) __builtin_memcpy(scale + groups * 32, block + 2, 2);
-        for (int64_t j = 0; j < numbers; j += 4)
-          copy_quad(f.bits, block + head + j, to + quad_in_panel(lane, i * numbers + j));
+        uint8_t* const quants = to + w.quants_at(i);
+        __builtin_memcpy(to + w.scales_at(i) + lane * 2, block, 2);
+        if (f.has_minimum) __builtin_memcpy(to + w.minima_at(i) + lane * 2, block + 2, 2);
+        for (int64_t j = 0; j < numbers; j += 4) copy_quad(f.bits, block + head + j, quants + quad_in_block(lane, j));
       }
     }
   }
