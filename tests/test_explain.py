@@ -7,6 +7,7 @@ import html.parser
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -434,7 +435,8 @@ def test_without_a_text_the_page_has_what_the_model_can_read(tmp_path):
 
 def test_a_model_of_words_is_shown_texts_of_its_own_words(tmp_path):
     """`pyformer explain docs/explain`, which docs/lecture.md names."""
-    assert main(["explain", str(Path(__file__).parents[1] / "docs" / "explain"), "--out", str(tmp_path / "page.html")]) == 0
+    folder = Path(__file__).parents[1] / "docs" / "explain"
+    assert main(["explain", str(folder), "--out", str(tmp_path / "page.html")]) == 0
     data = embedded((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert len(data["examples"]) == 3
     assert not any(0 in example["ids"] for example in data["examples"])
