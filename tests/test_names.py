@@ -175,6 +175,7 @@ def test_methods_of_dtype_device_and_count():
         (lambda x: x.std(dims_=1), TypeError, "std: expected .*did you mean dim for dims_"),
         (lambda x: x.logsumexp(1, keepdimz=True), TypeError, "did you mean keepdim for keepdimz"),
         (lambda x: ops.relu(x.numpy()), TypeError, r"got ndarray float32 \(2, 3\); pyformer.tensor"),
+        (lambda x: ops.relu([1.5, 2.5]), TypeError, r"got \[float, float\]; pyformer.tensor\(...\) makes a Tensor"),
         (lambda x: pf.einsum("ij,jk->ik", x, x), ValueError, "einsum: axis j is 3 and 2"),
         (lambda x: pf.einsum("ii->i", x), ValueError, "einsum: a letter stands twice"),
         (lambda x: pf.einsum("ijk->i", x), ValueError, "einsum: 'ijk' does not fit"),
