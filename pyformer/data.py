@@ -128,10 +128,10 @@ def _read_one(path: Path) -> str:
 
 def _text_of(path: Path, data: bytearray) -> str:
     if not data:
-        raise ValueError(f"{path}: is empty, there is nothing to train on")
+        raise ValueError(f"{path}: is empty, expected a text")
     text = _decode(path, data)
     if not text:
-        raise ValueError(f"{path}: is empty, there is nothing to train on")
+        raise ValueError(f"{path}: is empty, expected a text")
     return text
 
 

@@ -312,3 +312,9 @@ def test_an_installed_benchmark_lists_its_items(tmp_path, monkeypatch, capfd):
     said = capfd.readouterr().err
     assert said.startswith("usage: pyformer bench ")
     assert "pyformer bench: error: --threads" in said
+    assert cli.main(["bench", "--list", "--nonsense"]) == 2
+    options = set(re.findall(r"--[a-z]+", capfd.readouterr().err.partition(" error: ")[0]))
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+    assert len(options) > 5
+    assert options <= set(re.findall(r"--[a-z]+", capfd.readouterr().out))

@@ -7,6 +7,7 @@ import html.parser
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -430,6 +431,15 @@ def test_without_a_text_the_page_has_what_the_model_can_read(tmp_path):
             assert all(len(text) == 24 and set(text) <= set("ACGT") for text in texts)
         else:
             assert texts == expected
+
+
+def test_a_model_of_words_is_shown_texts_of_its_own_words(tmp_path):
+    """`pyformer explain docs/explain`, which docs/lecture.md names."""
+    folder = Path(__file__).parents[1] / "docs" / "explain"
+    assert main(["explain", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    data = embedded((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(data["examples"]) == 3
+    assert not any(0 in example["ids"] for example in data["examples"])
 
 
 def test_what_cannot_be_explained_is_refused(run, tmp_path, capsys, monkeypatch):

@@ -177,6 +177,7 @@ def test_methods_of_dtype_device_and_count():
         (lambda x: x.std(dims_=1), TypeError, "std: expected .*did you mean dim for dims_"),
         (lambda x: x.logsumexp(1, keepdimz=True), TypeError, "did you mean keepdim for keepdimz"),
         (lambda x: ops.relu(x.numpy()), TypeError, r"got ndarray float32 \(2, 3\); pyformer.tensor"),
+        (lambda x: ops.relu([1.5, 2.5]), TypeError, r"got \[float, float\]; pyformer.tensor\(...\) makes a Tensor"),
         (lambda x: pf.einsum("ij,jk->ik", x, x), ValueError, "einsum: axis j is 3 and 2"),
         (lambda x: pf.einsum("ii->i", x), ValueError, "einsum: a letter stands twice"),
         (lambda x: pf.einsum("ijk->i", x), ValueError, "einsum: 'ijk' does not fit"),
@@ -184,6 +185,11 @@ def test_methods_of_dtype_device_and_count():
         (lambda x: pf.ops.l1_loss(x, x, "men"), ValueError, "l1_loss: reduction must be"),
         (lambda x: pf.ops.cross_entropy(x, [0, 1], weight=x), ValueError, r"weight must be \(3,\), got \(2, 3\)"),
         (lambda x: x.norm(0), ValueError, "norm: p must be above 0"),
+        (lambda x: x.norm("nuc"), ValueError, "norm: p must be a number or 'fro', got 'nuc'"),
+        (lambda x: pf.eye(-1), ValueError, "eye: extents must not be negative, got -1 and -1"),
+        (lambda x: pf.eye(2, -1), ValueError, "eye: extents must not be negative, got 2 and -1"),
+        (lambda x: pf.linspace(0, 1, -1), ValueError, "linspace: count must not be negative, got -1"),
+        (lambda x: pf.randperm(-1), ValueError, "randperm: n must not be negative, got -1"),
         (lambda x: pf.onse, AttributeError, "no attribute 'onse'. Did you mean: 'ones'"),
         (lambda x: pf.seed(0), AttributeError, r"no attribute 'seed': pf.manual_seed\(n\) sets the seed"),
         (lambda x: x.repeat(2, 1), AttributeError, "no attribute 'repeat'; tile repeats the whole"),
@@ -200,6 +206,16 @@ def test_errors_say_what_was_expected(call, error, message):
     with pytest.raises(error, match=message) as raised:
         call(pf.ones(2, 3))
     assert len(str(raised.value)) < 400
+
+
+def test_words_of_numpy_and_torch_for_spreads_and_norms():
+    x = pf.tensor([[3.0, 4.0], [6.0, 8.0]])
+    for name in ("std", "var"):
+        for ddof in (0, 1):
+            expected = getattr(np, name)(x.numpy(), axis=1, ddof=ddof)
+            np.testing.assert_allclose(getattr(x, name)(axis=1, ddof=ddof).numpy(), expected, rtol=1e-6)
+            np.testing.assert_allclose(getattr(pf, name)(x, 1, ddof=ddof).numpy(), expected, rtol=1e-6)
+    assert x.norm("fro", 1).tolist() == pf.norm(x, p="fro", dim=1).tolist() == [5.0, 10.0]
 
 
 def test_what_stands_elsewhere_is_not_here():

@@ -33,6 +33,15 @@ def test_there_is_a_table_with_machine_and_date():
     assert machine in SPEED
 
 
+def test_the_settings_are_those_that_are_read():
+    sources = [*(ROOT / "pyformer").rglob("*.py"), *(ROOT / "csrc" / "pyformer").rglob("*.cpp")]
+    text = "".join(path.read_text() for path in sources if "emulat" not in path.name)
+    read = set(re.findall(r'(?:getenv\(|environ\.get\(|environ\[)"(PYFORMER_[A-Z_]+)"', text))
+    assert len(read) > 3
+    settings = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    assert read - {"PYFORMER_DEVICE_PATH"} <= set(re.findall(r"^\| `(\w+)`", settings, re.MULTILINE))
+
+
 def figures(work: str, rival: str, column: int) -> list[float]:
     """What the rows of bench/RESULTS.md have in a column, of work and rivals that fit these patterns."""
     rows = [line for line in map(cells, RESULTS.splitlines()) if len(line) == 8]

@@ -99,7 +99,7 @@ static std::string described(py::handle value) {
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(value.ptr());
   for (Py_ssize_t i = 0; i < count && i < 4; ++i) {
     PyObject* item = PySequence_Fast_GET_ITEM(value.ptr(), i);
-    text += (i ? ", " : "") + (PyList_Check(item) ? std::string("[...]") : described(item));
+    text += (i ? ", " : "") + (PyList_Check(item) ? "[...]" : PyFloat_Check(item) ? "float" : described(item));
   }
   return text + (count > 4 ? ", ..." : count == 1 && !is_list ? "," : "") + (is_list ? "]" : ")");
 }

@@ -21,6 +21,9 @@ def add_command(commands: Any) -> None:
         "bench",
         help="compare with PyTorch on this machine",
         description="Compare with PyTorch on this machine. In a checkout, `python -m bench` is the same.",
+        epilog="The benchmark's own options: --list (names of the items), --only NAME ... (those whose name contains "
+        "one of these), --quick (a smoke test), --threads N, --repetitions N, --json FILE (results), --into FILE "
+        "(put rows in the place of an earlier run's).",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run, verbose=False)

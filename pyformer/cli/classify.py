@@ -42,7 +42,7 @@ def add_command(commands: Any) -> None:
     train.add_argument("--max-length", type=whole(3), help="tokens of a text that are read (default 128)")
     train.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="(default float32)")
     train.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="(default 0)")
-    train.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
+    train.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no messages")
     add_common(train)
     train.set_defaults(run=run_train)
     predict = parts.add_parser("predict", description="Print the class of each line, and how likely it is.")

@@ -27,7 +27,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="X.npy", help="float32 (lines, width)")
     parser.add_argument("--batch", type=whole(1, 4096), default=32, help="lines at once (default 32)")
     parser.add_argument("--raw", action="store_true", help="do not make the vectors have length 1")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no messages")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no messages")
     parser.add_argument("--device", type=device, help=DEVICE_HELP)
     add_common(parser)
     parser.set_defaults(run=run)

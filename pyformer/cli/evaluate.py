@@ -57,7 +57,7 @@ def evaluate(model: Any, tokenizer: Any, text: str, batch: int) -> dict[str, Any
     """The mean loss of a token in nats, the perplexity, bits per byte, and of how many tokens and bytes."""
     tokens = np.asarray(tokenizer.encode(text))
     if len(tokens) < 2:
-        raise ValueError(f"the text is too short: it has {len(tokens)} tokens, the first of which is not predicted")
+        raise ValueError(f"the text is too short: it has {len(tokens)} token(s), the first of which is not predicted")
     loss = mean_loss(model, _windows(tokens, model.config.context_length, batch))
     count, size = len(tokens) - 1, len(text.encode())
     return {

@@ -88,9 +88,11 @@ def trained_rung(name: str, steps: int) -> tuple[Any, tokenizers.Tokenizer]:
 def texts_for(model: Any, tokenizer: tokenizers.Tokenizer) -> list[str]:
     """Texts for a page: those of TEXTS that the tokenizer knows, else three that the model writes itself."""
     context = model.config.context_length
+    unknown = getattr(tokenizer, "unknown", None)
+    starts = [id for id in range(tokenizer.vocab_size) if id != unknown][:3]
     return fitting(TEXTS, tokenizer, context) or [
         tokenizer.decode(model.generate([[start]], min(OWN_TOKENS, context) - 1, temperature=0.8, seed=0)[0].numpy())
-        for start in range(min(3, tokenizer.vocab_size))
+        for start in starts
     ]
 
 
@@ -103,7 +105,7 @@ def fitting(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, limit: int) -
                 text = text[:-1]
         except ValueError:
             continue
-        if text:
+        if text and getattr(tokenizer, "unknown", None) not in prompt_ids(tokenizer, text):
             found.append(text)
     return found
 

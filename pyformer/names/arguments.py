@@ -25,6 +25,7 @@ _OWN_NAMES = {
     "diagonal": "k",
     "negative_slope": "slope",
     "unbiased": "correction",  # True and False are the numbers 1 and 0
+    "ddof": "correction",  # NumPy's
 }
 
 

@@ -29,6 +29,7 @@ def gather(x: Tensor, index: Any, axis: Any = None, *, dim: Any = None) -> Tenso
         x: (...), any dtype.
         index: integer, with as many axes as x.
         axis: an int. torch's order, gather(x, axis, index), is understood as well.
+        dim: torch's name of axis.
 
     Raises:
         ValueError: the shapes do not fit.

@@ -113,6 +113,8 @@ def randperm(n: int, *, device: Any = None, generator: Generator | None = None) 
         >>> pf.randperm(5).sort()[0]
         tensor([0, 1, 2, 3, 4], dtype=int64)
     """
+    if n < 0:
+        raise ValueError(f"randperm: n must not be negative, got {n}")
     return argsort(rand(n, dtype=DType.float64, device=device, generator=generator), 0)
 
 

@@ -73,8 +73,11 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None) 
         tensor([[1., 0.],
                 [0., 1.]], dtype=float32)
     """
+    m = n if m is None else m
+    if n < 0 or m < 0:
+        raise ValueError(f"eye: extents must not be negative, got {n} and {m}")
     rows = _core.arange(n, device=device).reshape(-1, 1)
-    return ops.equal(rows, _core.arange(n if m is None else m, device=device)).to(dtype or DType.float32)
+    return ops.equal(rows, _core.arange(m, device=device)).to(dtype or DType.float32)
 
 
 @in_default_float_mode
@@ -90,6 +93,8 @@ def linspace(start: float, stop: float, count: int, *, dtype: Any = None, device
         tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
     start, stop = number("linspace", "start", start), number("linspace", "stop", stop)
+    if count < 0:
+        raise ValueError(f"linspace: count must not be negative, got {count}")
     places = _core.arange(count, dtype=DType.float64, device=device)
     step = (stop - start) / max(count - 1, 1)
     values = ops.where(ops.less(places, max(count - 1, 1)), places * step + start, stop)

@@ -144,21 +144,23 @@ def prod(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
 @torch_words
 @in_default_float_mode
-def norm(x: Tensor, p: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The p-norm (sum |x|^p)^(1/p) over one or more axes; the largest |x| for p = inf.
+def norm(x: Tensor, p: float | str = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The p-norm (sum |x|^p)^(1/p) over one or more axes; the largest |x| for p = inf; p = "fro" is 2.
 
     Computed in float64 and rounded once. The gradient of an element that is 0 is 0.
 
     Raises:
         IndexError: an axis is not there.
-        ValueError: p is not above 0.
+        ValueError: p is not above 0, or a text other than "fro".
         TypeError: p is a tensor that requires a gradient.
 
     Example:
         >>> pf.tensor([3.0, -4.0]).norm(), pf.tensor([3.0, -4.0]).norm(1)
         (tensor(5., dtype=float32), tensor(7., dtype=float32))
     """
-    p = number("norm", "p", p)
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    p = 2.0 if p == "fro" else number("norm", "p", p)
     if not p > 0:
         raise ValueError(f"norm: p must be above 0, got {p}")
     if p == math.inf:
