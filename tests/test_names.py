@@ -172,6 +172,8 @@ def test_methods_of_dtype_device_and_count():
         (lambda x: x.mean(dims=1), TypeError, r"^mean: expected .*\(2, 3\), dims=1; did you mean dim for dims"),
         (lambda x: x.softmax(axes=1), TypeError, "did you mean axis for axes"),
         (lambda x: x.softmax(dimm=1), TypeError, "did you mean dim for dimm"),
+        (lambda x: x.softmax(dim=1, axis=1), TypeError, "^softmax: expected .*; axis is given twice"),
+        (lambda x: x.std(dim=1, axis=1), TypeError, "^std: one argument is given twice, among dim, axis"),
         (lambda x: pf.max(x, x), TypeError, r"^max: expected .*; maximum\(x, y\) takes two tensors"),
         (lambda x: x.min(x), TypeError, r"^min: expected .*; minimum\(x, y\) takes two tensors"),
         (lambda x: x.std(dims_=1), TypeError, "std: expected .*did you mean dim for dims_"),

@@ -124,6 +124,8 @@ def test_signature_hints_and_help_of_everything_public(room):
             continue
         parameters = inspect.signature(thing).parameters
         hints = typing.get_type_hints(thing)
+        if inspect.isclass(thing) and inspect.isfunction(thing.__init__):
+            assert set(typing.get_type_hints(thing.__init__)) - {"return"} <= {*parameters, "self"}, name
         if not inspect.isclass(thing):
             typed = {n for n, p in parameters.items() if p.annotation is not inspect.Parameter.empty}
             assert typed - {"self"} <= set(hints), name

@@ -126,6 +126,8 @@ static std::string hint(const std::string& op, const std::string& expected, cons
     return "; a number has no gradient: give the .item() of a tensor that requires one";
   for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i) {
     const std::string given = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
+    for (Py_ssize_t j = 0; j < i; ++j)
+      if (given == PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, j))) return cat("; ", given, " is given twice");
     if (expected.find(" " + given + ":") != expected.npos || expected.find("(" + given + ":") != expected.npos)
       continue;
     py::list known;

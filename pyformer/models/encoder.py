@@ -6,6 +6,7 @@ those of models with a head on it open, too, without the head.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: F401 - typing.get_type_hints looks for the types of inherited settings here
 from dataclasses import dataclass
 from typing import Any
 

@@ -6,7 +6,9 @@ sinusoidal or learned; a sliding window (Jiang et al., "Mistral 7B", 2023); a he
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: F401 - typing.get_type_hints looks for the types of inherited settings here
 from dataclasses import dataclass
+from typing import Any  # noqa: F401 - as above
 
 from pyformer.formats.hf.decoder import OWN_TYPE
 from pyformer.models.decoder import Decoder

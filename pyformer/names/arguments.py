@@ -35,7 +35,9 @@ def torch_words(function: Callable) -> Callable:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if kwargs:
-            kwargs = {_OWN_NAMES.get(name, name): value for name, value in kwargs.items()}
+            given, kwargs = kwargs, {_OWN_NAMES.get(name, name): value for name, value in kwargs.items()}
+            if len(kwargs) < len(given):
+                raise TypeError(f"{function.__name__}: one argument is given twice, among {', '.join(given)}")
         try:
             return function(*args, **kwargs)
         except TypeError as error:
