@@ -4,7 +4,7 @@
     python -m bench.gpu cases    --device cuda   the case table, bit by bit, beside the emulator
     python -m bench.gpu training --device cuda   ten steps of a GPT beside PyTorch, and work after MemoryError
     python -m bench.gpu speed    --device cuda   products, attention, memory-bound ops, a training step, decoding
-    python -m bench.gpu table                    what `speed` found
+    python -m bench.gpu table    --device cuda   what `training` and `speed` found, and on which card
 
 Each item runs in a process that others share until one ends it: an item that fails, or that takes too long, costs no
 other. `--quick` is for the emulator: tiny sizes, once.
@@ -550,7 +550,25 @@ def rate(result: Result, who: str) -> str:
     return f"{result['bytes'] / seconds / 1e9:.3g} GB/s"
 
 
-def print_table(file: Path) -> int:
+def card(device: str) -> str:
+    """Its name, its driver and its clock now and at most, or what is not told."""
+    try:
+        name = pf.cuda.get_device_properties(device).name
+    except ValueError as error:
+        name = str(error)
+    if device.startswith(EMULATED):
+        return name
+    query = ["--query-gpu=driver_version,clocks.sm,clocks.max.sm", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, check=True, timeout=5).stdout
+        driver, clock, most = told.splitlines()[0].split(", ")
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return f"{name}, driver and clock not told"
+    return f"{name}, driver {driver}, {clock} of {most}"
+
+
+def print_table(file: Path, device: str) -> int:
+    print(card(device))
     print(f"{'work':42} {'ours, ms':>10} {'torch, ms':>10} {'ratio':>6} {'ours':>15} {'torch':>15}")
     for line in file.read_text().splitlines():
         result = json.loads(line)
@@ -603,7 +621,7 @@ def main() -> int:
     parser.add_argument("--child", action="store_true", help="do the items whose names are read, a JSON list")
     args = parser.parse_args()
     if args.part == "table":
-        return print_table(args.results)
+        return print_table(args.results, args.device)
     if args.list_some:
         print(json.dumps(some_case_names()))
         return 0

@@ -77,8 +77,8 @@ export -f machine compile primitives sanitizer
 export device build out tree some_cases
 run() { part "$1" "$2" bash -c "$3"; }
 
+[ "$device" = cuda:emulated ] || run machine 10 machine
 if [ "$build" != none ]; then
-  run machine 10 machine
   run build 120 compile
   export PYTHONPATH=$PWD
   run primitives 10 primitives
@@ -91,6 +91,6 @@ if [ "$build" != none ] && command -v compute-sanitizer >/dev/null; then
 fi
 part training 20 python3 -m bench.gpu training "${options[@]}" --results "$results"
 part speed 110 python3 -m bench.gpu speed "${options[@]}" --results "$results"
-lines=60 part table 10 python3 -m bench.gpu table --results "$results"
+lines=60 part table 10 python3 -m bench.gpu table --device "$device" --results "$results"
 rm -f "$out/part.txt"
 ! grep -q 'FAILED' "$report"

@@ -188,6 +188,19 @@ def test_queries_one_by_one_have_the_bits_of_all(dtype):
         assert same_bits(some[1], whole[1][:, first:end])
 
 
+def test_wide_heads_where_blocks_have_less_shared_memory(dtype):
+    """The tiles of heads of 192 do not fit on sm86: plain kernels take those."""
+    for width, by_tensor_cores in ((128, True), (192, False)):
+        q, k, v, dout = operands(8, tq=10, tk=20, d=width, dv=width)
+        attended = np.ones((10, 20), bool)
+        cuda_device.schedule(f"{SCHEDULES[1]},sm86")
+        before = cuda_device.counts()["mma"]
+        found = results(dtype, q, k, v, dout)
+        assert (cuda_device.counts()["mma"] > before) == by_tensor_cores
+        for got, expected in zip(found, exact(dtype, q, k, v, dout, attended), strict=True):
+            assert is_near(got, expected, dtype)
+
+
 @pytest.mark.parametrize("tensor_core", ["ampere", "plain"])
 def test_every_schedule_has_the_same_bits(tensor_core, dtype):
     q, k, v, dout = operands(6, tq=90, tk=140, d=40, dv=16)

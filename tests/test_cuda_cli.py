@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import cuda_device
 import pytest
 
 from pyformer import _core, cli
-from pyformer.experiments import derive
+from pyformer.experiments import compare, compare_tasks, derive
 
 DEVICE = "cuda:emulated"
 SMALL = (
@@ -94,3 +95,21 @@ def test_derive(tmp_path, monkeypatch):
         found.append(record["results"][name])
     assert found[0]["loss"] == found[1]["loss"]
     assert found[0]["accuracy"] == found[1]["accuracy"]
+
+
+def test_time_is_that_of_the_device(monkeypatch):
+    """Not that of queueing: by a clock that counts what kernels did."""
+    clock = SimpleNamespace(perf_counter=lambda: float(sum(cuda_device.counts().values())))
+    monkeypatch.setattr(compare, "time", clock)
+    monkeypatch.setattr(derive, "time", clock)
+    monkeypatch.setattr(derive, "GROWTH_LENGTHS", (4, 8))
+    growth = derive.measure_growth("sum", lambda done, text: None, rows=1, repeats=1, device=DEVICE)
+    assert 0 < growth["ms"][0] < growth["ms"][1]
+
+    task = compare_tasks.text_task("the quick brown fox jumps over the lazy dog\n" * 20)
+    entrant = task.entrants["mlp"]
+    model = compare.make_model(entrant, compare.find_size("mlp", entrant, 3246), 0, DEVICE)
+    race = compare.Race(model, task, entrant.rate, compare.Budget(steps=1), 0)
+    assert race.race()
+    assert race.seconds > 0
+    assert "peak_mb" not in race.result()

@@ -17,7 +17,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import _core, nn, optim
-from pyformer.experiments.derive import Budget
+from pyformer.experiments.derive import Budget, is_on_cpu
 from pyformer.tokenizers import Tokenizer
 from pyformer.training import MAX_COUNT, TaskTrainer, TrainingOptions, write_loss_curve
 
@@ -207,7 +207,8 @@ class Race(TaskTrainer):
         return self.done >= 1.0
 
     def result(self) -> Result:
-        """What came out so far, JSON values; the losses are None before the first evaluation."""
+        """What came out so far, JSON values; the losses are None before the first evaluation. peak_mb is left out where
+        the model is on another device than the CPU, whose memory is not counted."""
         losses = [loss for *_, loss in self.points]
         return {
             "parameters": self.model.num_parameters(),
@@ -216,7 +217,7 @@ class Race(TaskTrainer):
             "seen": self.seen,
             "seconds": round(self.seconds, 3),
             "per_second": round(self.seen / self.seconds) if self.seconds else 0,
-            "peak_mb": round(self.peak_bytes / 1e6, 2),
+            **({"peak_mb": round(self.peak_bytes / 1e6, 2)} if is_on_cpu(self.model) else {}),
             "loss": losses[-1] if losses else None,
             "best_loss": min(losses, default=None),
             "points": [[step, round(seconds, 6), seen, loss] for step, seconds, seen, loss in self.points],
@@ -229,6 +230,7 @@ class Race(TaskTrainer):
         began = time.perf_counter()
         loss = super()._train_step()
         if loss is not None:
+            _core.synchronize(loss.device if isinstance(loss, pf.Tensor) else "cpu")
             self.seconds += time.perf_counter() - began
             self.seen += self.tokens_per_step
         return loss

@@ -36,7 +36,7 @@ def table(record: Record, timed: bool = True) -> str:
         ("accuracy", lambda r: f"{r['accuracy']:.1%}" if "accuracy" in r else ""),
         (f"{unit}s seen", lambda r: f"{r['seen']:,}"),
         (f"{unit}s/s", lambda r: f"{r['per_second']:,}" if timed else ""),
-        ("peak MB", lambda r: f"{r['peak_mb']:.1f}"),
+        ("peak MB", lambda r: f"{r['peak_mb']:.1f}" if "peak_mb" in r else ""),
         ("seconds", lambda r: f"{r['seconds']:.1f}" if timed else ""),
     ]
     results = record["results"]

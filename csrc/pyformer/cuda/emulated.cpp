@@ -464,7 +464,8 @@ void check_limits(const Launch& l) {
   require(threads >= 1 && threads <= kMaxThreads, "a block has 1 to 1,024 threads");
   require(l.grid.x && l.grid.y && l.grid.z && l.grid.x <= 0x7fffffffu && l.grid.y <= 65535 && l.grid.z <= 65535,
           "a grid is 1 to 2^31 - 1 by 1 to 65,535 by 1 to 65,535 blocks");
-  require(l.shared_bytes <= kMaxSharedBytes, "a block has at most 227 KiB of shared memory");
+  if (l.shared_bytes > settings.shared_bytes)
+    fail("a block has at most " + std::to_string(settings.shared_bytes >> 10) + " KiB of shared memory");
 }
 
 }  // namespace

@@ -36,13 +36,16 @@ enum class Async { early, late };
 // How a tensor core adds: in double precision and rounded once, or as those generations do (tensor_core.h).
 enum class TensorCore { plain, ampere, hopper };
 
+constexpr unsigned kMaxSharedBytes = 227 << 10;
+
 struct Settings {
   Order order = Order::lowest;
   Async async = Async::early;
   TensorCore tensor_core = TensorCore::hopper;
-  bool has_wgmma = true;  // as a device of sm_90a; else of sm_80
-  bool proxy = true;      // the async proxy has a view of its own
-  bool count = false;     // bank conflicts, sectors and bytes, at the price of time
+  bool has_wgmma = true;                    // as a device of sm_90a; else of sm_80
+  unsigned shared_bytes = kMaxSharedBytes;  // that a block may have
+  bool proxy = true;                        // the async proxy has a view of its own
+  bool count = false;                       // bank conflicts, sectors and bytes, at the price of time
   uint64_t seed = 1;
 };
 // Of the process. PYFORMER_CUDA_EMULATED sets them before the first launch: "highest,late,plain,count,seed=3".
@@ -67,7 +70,7 @@ struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-constexpr unsigned kWarp = 32, kWarpgroup = 128, kMaxThreads = 1024, kMaxSharedBytes = 227 << 10;
+constexpr unsigned kWarp = 32, kWarpgroup = 128, kMaxThreads = 1024;
 constexpr int kMultiprocessors = 2;
 
 // Asynchronous work in groups. Early work is done when it is added.

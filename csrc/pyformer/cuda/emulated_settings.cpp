@@ -19,8 +19,9 @@ bool set(Settings& s, const std::string& word) {
       {"plain", [](Settings& s) { s.tensor_core = TensorCore::plain; }},
       {"ampere", [](Settings& s) { s.tensor_core = TensorCore::ampere; }},
       {"hopper", [](Settings& s) { s.tensor_core = TensorCore::hopper; }},
-      {"sm80", [](Settings& s) { s.has_wgmma = false; }},
-      {"sm90", [](Settings& s) { s.has_wgmma = true; }},
+      {"sm80", [](Settings& s) { s.has_wgmma = false, s.shared_bytes = 163 << 10; }},
+      {"sm86", [](Settings& s) { s.has_wgmma = false, s.shared_bytes = 99 << 10; }},
+      {"sm90", [](Settings& s) { s.has_wgmma = true, s.shared_bytes = kMaxSharedBytes; }},
       {"count", [](Settings& s) { s.count = true; }},
   };
   if (word.starts_with("seed=")) {

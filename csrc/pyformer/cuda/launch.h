@@ -63,7 +63,7 @@ void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, 
 
 inline int multiprocessors() { return emulated::kMultiprocessors; }
 inline bool has_wgmma() { return emulated::settings.has_wgmma; }
-inline unsigned most_shared_bytes() { return emulated::kMaxSharedBytes; }
+inline unsigned most_shared_bytes() { return emulated::settings.shared_bytes; }
 
 template <class Args>
 void launch(void (*kernel)(Args), dim3 grid, dim3 block, unsigned shared_bytes, cudaStream_t stream, const Args& args) {

@@ -96,5 +96,7 @@ void test_faults() {
   void (*const nothing)(Nothing) = [](Nothing) {};
   REQUIRE(fault_of("", nothing, 1025, 0).find("1 to 1,024 threads") != std::string::npos);
   REQUIRE(fault_of("", nothing, 32, 233 << 10).find("227 KiB") != std::string::npos);
+  REQUIRE(fault_of("sm80", nothing, 32, 164 << 10).find("163 KiB") != std::string::npos);
+  REQUIRE(fault_of("sm86", nothing, 32, 100 << 10).find("99 KiB") != std::string::npos);
   expect_throws<std::invalid_argument>([] { emulated::settings_of("lowest,sideways"); }, "an unknown setting");
 }
