@@ -38,6 +38,13 @@ def _device(place: Place) -> _core.device:
     return _core.device(f"cuda:{place}" if isinstance(place, int) else place)
 
 
+def _cuda_device(place: Place) -> _core.device:
+    found = _device(place)
+    if found.type == "cpu":
+        raise ValueError(f"expected the number or name of a CUDA device, got {place}")
+    return found
+
+
 def is_available() -> bool:
     """Whether tensors can be moved to a CUDA device.
 
@@ -96,7 +103,7 @@ def get_device_properties(device: Place = 0) -> DeviceProperties:
         >>> not pf.cuda.is_available() or pf.cuda.get_device_properties(0).memory_bytes > 0
         True
     """
-    return DeviceProperties(**_core.device_properties(_device(device)))
+    return DeviceProperties(**_core.device_properties(_cuda_device(device)))
 
 
 def synchronize(device: Place = 0) -> None:
@@ -133,7 +140,7 @@ def memory_stats(device: Place = 0) -> dict[str, int]:
         >>> not pf.cuda.is_available() or pf.cuda.memory_stats()["in_use_bytes"] >= 0
         True
     """
-    return _core.device_memory(_device(device))
+    return _core.device_memory(_cuda_device(device))
 
 
 def empty_cache(device: Place = 0) -> None:

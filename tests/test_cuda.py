@@ -224,6 +224,9 @@ def test_names():
     with pytest.raises(ValueError, match="'cuda:0' is not available"):
         pf.cuda.synchronize()
     assert pf.cuda.get_device_properties(DEVICE).memory_bytes == 1 << 32
+    for told in (pf.cuda.get_device_properties, pf.cuda.memory_stats):
+        with pytest.raises(ValueError, match="expected the number or name of a CUDA device, got cpu"):
+            told("cpu")
 
 
 def test_what_the_host_cannot_read_or_mix():
