@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pyformer import nn
+from pyformer.names.arguments import Explained
 from pyformer.nn import layers
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ PROBLEMS = ("regression", "single_label_classification", "multi_label_classifica
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(metaclass=Explained):
     """Base of the shapes of models. Checks raise TypeError or ValueError that names class and field."""
 
     model_class: ClassVar[Any]  # set by the first model that has this class as its config_class

@@ -19,11 +19,11 @@ from pyformer.names import (
     special,
     trigonometry,
 )
-from pyformer.names.arguments import name_what_is_no_tensor
+from pyformer.names.arguments import explain_arguments
 
 _TENSOR_FIRST = (arithmetic, choosing, products, reductions, shapes, special, trigonometry)
 for _module in (*_TENSOR_FIRST, drawing, losses, making, margins, resizing):
-    name_what_is_no_tensor(_module)
+    explain_arguments(_module)
 
 from pyformer.names.arithmetic import *  # noqa: E402, F403
 from pyformer.names.choosing import *  # noqa: E402, F403

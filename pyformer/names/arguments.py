@@ -27,6 +27,17 @@ _OWN_NAMES = {
     "unbiased": "correction",  # True and False are the numbers 1 and 0
     "ddof": "correction",  # NumPy's
 }
+# What other libraries call an argument of a class here.
+_ELSEWHERE = {
+    "learning_rate": "lr",
+    "n_layer": "num_layers",
+    "n_head": "num_heads",
+    "n_embd": "embed_dim",
+    "d_model": "embed_dim",
+    "hidden_size": "embed_dim",
+    "block_size": "context_length",
+    "max_position_embeddings": "context_length",
+}
 
 
 def torch_words(function: Callable) -> Callable:
@@ -41,34 +52,70 @@ def torch_words(function: Callable) -> Callable:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            raise _explained(function, error) from None
+            raise explained(function, function.__name__, error) from None
 
     return wrapped
 
 
-def _explained(function: Callable, error: TypeError) -> TypeError:
-    """The error; one about the arguments' names or number says what the function takes."""
+def explained(function: Any, name: str, error: TypeError) -> TypeError:
+    """The error; one about the arguments' names or number says what the function, called `name`, takes."""
     text = str(error)
-    if not text.startswith(f"{function.__name__}() "):
+    if not text.startswith(f"{function.__qualname__}() "):
         return error
-    signature = str(inspect.signature(function)).replace("'", "").partition(" -> ")[0]
+    parameters = inspect.signature(function).parameters
+    signature = str(inspect.signature(function)).replace("'", "").partition(" -> ")[0].replace("(self, ", "(")
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
+    hint = _meant(unknown[1], [*parameters]) if unknown else ""
+    return TypeError(f"{name}: expected {signature}: {text.partition('() ')[2]}{hint}")
+
+
+def _meant(word: str, known: list[str]) -> str:
     import difflib  # slow to import, and an error is rare
 
-    unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
-    known = [*inspect.signature(function).parameters, "dim", "keepdim"]
-    near = difflib.get_close_matches(unknown[1], known, 1, 0.5) if unknown else []
-    hint = f"; did you mean {near[0]} for {unknown[1]}?" if near else ""
-    return TypeError(f"{function.__name__}: expected {signature}: {text.partition('() ')[2]}{hint}")
+    if "axis" in known:
+        known += ["dim", "keepdim"]
+    own = _ELSEWHERE.get(word)
+    near = [own] if own in known else difflib.get_close_matches(word, known, 1, 0.5)
+    return f"; did you mean {near[0]} for {word}?" if near else ""
 
 
-def name_what_is_no_tensor(module: ModuleType) -> None:
-    """Makes the functions in a module's `__all__` whose first argument is a Tensor raise TypeError of anything else."""
+class Explained(type):
+    """A class whose `__init__` lacks an argument's name says which it has, and which may have been meant."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except TypeError as error:
+            raise explained(cls.__init__, cls.__name__, error) from None
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        # Else help() would show that of __call__.
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def explain_arguments(module: ModuleType) -> None:
+    """Makes the functions in a module's `__all__` tell of arguments that they lack, and those whose first argument is a
+    Tensor of anything else there: TypeError."""
     checked: dict[Callable, Callable] = {}
     for name in module.__all__:
         function = getattr(module, name)
-        if isinstance(function, FunctionType) and next(iter(function.__annotations__.values()), None) == "Tensor":
-            checked.setdefault(function, _of_a_tensor(function))
+        if isinstance(function, FunctionType):
+            is_of_a_tensor = next(iter(function.__annotations__.values()), None) == "Tensor"
+            checked.setdefault(function, (_of_a_tensor if is_of_a_tensor else _explaining)(function))
             setattr(module, name, checked[function])
+
+
+def _explaining(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            raise explained(function, function.__name__, error) from None
+
+    return wrapped
 
 
 def _of_a_tensor(function: Callable) -> Callable:
@@ -78,6 +125,8 @@ def _of_a_tensor(function: Callable) -> Callable:
             check_tensors(function.__name__, args[0])
         try:
             return function(*args, **kwargs)
+        except TypeError as error:
+            raise explained(function, function.__name__, error) from None
         except AttributeError:
             given = {**dict(zip(inspect.signature(function).parameters, args, strict=False)), **kwargs}
             check_tensors(

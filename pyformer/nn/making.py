@@ -7,6 +7,7 @@ from typing import Any
 
 import pyformer as pf
 from pyformer.float_mode import in_default_float_mode
+from pyformer.names.arguments import Explained
 
 # torch's names of arguments of layers.
 _OWN_NAMES = {
@@ -23,7 +24,7 @@ _OWN_NAMES = {
 }
 
 
-class MadeOn(type):
+class MadeOn(Explained):
     """The class of Module and its subclasses: each takes `device=`, whatever else its `__init__` takes, and those whose
     `__init__` is pyformer's take torch's words for its arguments."""
 
@@ -52,9 +53,3 @@ class MadeOn(type):
             if known in own or known != "inplace" or not cls._takes_inplace:
                 found[known] = value
         return found
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        # Else help() would show that of __call__.
-        signature = inspect.signature(cls.__init__)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])

@@ -12,12 +12,13 @@ import pyformer as pf
 from pyformer import _core
 from pyformer.float_mode import in_default_float_mode
 from pyformer.identity import TensorMap, distinct
+from pyformer.names.arguments import Explained
 from pyformer.nn.precision import gradient_dtype
 
 _HALVES = (pf.bfloat16, pf.float16)
 
 
-class Optimizer:
+class Optimizer(metaclass=Explained):
     """Base of the optimisers: parameter groups, state and its saving.
 
     Args:
