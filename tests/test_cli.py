@@ -155,6 +155,13 @@ def test_training_never_overwrites(trained):
     assert (trained / "run" / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("command", [("embed",), ("classify", "predict")], ids=" ".join)
+def test_a_model_of_another_kind_is_told_by_its_path(trained, command):
+    done = run(trained, *command, "run", "text.txt", *(["--out", "x.npy"] if command == ("embed",) else []), code=2)
+    one_line(done, f"pyformer {command[0]}: run: ", "expected a", "GPT")
+    assert "TypeError" not in done.stderr
+
+
 def test_resume_keeps_the_options(trained):
     args = ["train", "--resume", "--out", "run"]
     one_line(run(trained, *args, "--lr", "0.5", code=2), "--lr 0.5", "0.002")

@@ -435,6 +435,7 @@ def test_results_of_a_run(family):
         (["--parameters", 0], "--parameters"),
         (["--parameters", 3, "--task", "series"], "no width gives 3 parameters"),
         (["--task", "chess"], "chess"),
+        (["--task", "series", "--page", "nowhere/page.md"], "nowhere"),
         (["--models", "gpt,bert", "text.txt"], "has gpt, llama, lstm, gru, retnet, kan, liquid, mlp, got bert"),
         (["--models", "gpt,,lstm"], "commas"),
         (["--seeds", 0], "--seeds"),

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -100,6 +100,15 @@ OTHER_NAMES = {
     "--weight-average": "--average",
     "--precision": "--dtype",
 }
+
+
+@contextlib.contextmanager
+def opening(path: Path) -> Iterator[None]:
+    """Within it, a TypeError is of a model of another kind at `path`: a ValueError that names it."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

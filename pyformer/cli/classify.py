@@ -12,7 +12,7 @@ import numpy as np
 
 import pyformer as pf
 from pyformer import datasets
-from pyformer.cli.arguments import add_common, real, say, whole
+from pyformer.cli.arguments import add_common, opening, real, say, whole
 from pyformer.cli.embed import read_lines
 from pyformer.terminal import announce
 from pyformer.text_classifier import TextClassifier, read_table
@@ -90,7 +90,8 @@ def run_train(args: argparse.Namespace) -> int:
 def run_predict(args: argparse.Namespace) -> int:
     """Prints a line a text; 0."""
     _set_up(args, quiet=True)
-    classifier = TextClassifier.from_pretrained(args.path)
+    with opening(args.path):
+        classifier = TextClassifier.from_pretrained(args.path)
     for likely in classifier.predict(read_lines(args.file), args.batch).tolist():
         best = max(range(len(likely)), key=likely.__getitem__)
         print(f"{classifier.labels[best]}\t{likely[best]:.4f}")

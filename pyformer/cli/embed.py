@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyformer import formats
-from pyformer.cli.arguments import DEVICE_HELP, add_common, device, say, whole
+from pyformer.cli.arguments import DEVICE_HELP, add_common, device, opening, say, whole
 from pyformer.sentences import SentenceEncoder
 
 
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Writes the file; 0."""
     if args.quiet:
         logging.getLogger("pyformer").setLevel(logging.ERROR)
-    encoder = SentenceEncoder.from_pretrained(args.path, device=args.device)
+    with opening(args.path):
+        encoder = SentenceEncoder.from_pretrained(args.path, device=args.device)
     lines = read_lines(args.file)
     vectors = encoder.encode(lines, args.batch, normalize=False if args.raw else None, progress=not args.quiet)
     with formats.atomic_files(args.out) as (file,):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import statistics
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,10 @@ def write_page(page: Path, record: Record) -> None:
 def check_page(page: Path, part: str) -> tuple[str, bool, str]:
     """What stands before a part of a page, whether it has that part, and what stands after it.
 
-    Raises as `write_page` does.
+    Raises as `write_page` does, also where the page's folder can't be written to.
     """
+    with tempfile.TemporaryFile(dir=page.parent):
+        pass
     start, end = _marks(part)
     try:
         text = page.read_text(encoding="utf-8") if page.exists() else "# A comparison of models\n"
