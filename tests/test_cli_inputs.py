@@ -17,6 +17,7 @@ import pytest
 import pyformer as pf
 from pyformer import _core, data, models, tokenizers
 from pyformer.cli import jobs, make_parser
+from pyformer.cli.derive import DEFAULTS
 from pyformer.datasets import fetching
 from pyformer.experiments import compare_tasks, derive
 
@@ -219,10 +220,10 @@ def test_defaults_take_under_five_minutes():
     names = list(derive.make_jobs(dict.fromkeys(derive.SECONDS), derive.Budget(steps=1)))
     costs = derive.costs(names)
     assert len(costs) == len(names) == sum(map(len, derive.SECONDS.values()))
-    assert derive.seconds_of(costs, derive.Budget(steps=200), [True] * len(costs)) < 300
+    assert derive.seconds_of(costs, derive.Budget(DEFAULTS["steps"]), [True] * len(costs)) < 300
     assert derive.seconds_of(costs, derive.Budget(seconds=2.0), [True] * len(costs)) > 2 * 60
     text = compare_tasks.text_task("x y " * 2000)
-    assert 1.2 * text.seconds * len(text.entrants) < 300
+    assert 1.4 * text.seconds * len(text.entrants) < 300
 
 
 def test_the_bar_tells_what_is_left_by_the_cost_of_jobs(capsys, monkeypatch):
